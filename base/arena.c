@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Arenas, see arena.h: blocks in a list, bump allocation in the first. */
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/arena.h"
+
+#define FIRST_BYTES 4096	/* what one small exchange needs */
+#define LATER_BYTES 8192
+#define ALIGN_TO 16
+#define SPARE_MAX 64		/* first blocks kept per thread */
+
+struct block {
+	struct block *next;
+	size_t used, cap;
+	_Alignas(ALIGN_TO) unsigned char data[];
+};
+
+struct arena {
+	struct block *top;
+	size_t bytes;
+};
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SPARE_LIMIT 0		/* let the sanitizer see every free */
+#else
+#define SPARE_LIMIT SPARE_MAX
+#endif
+
+static _Thread_local struct block *spare;
+static _Thread_local unsigned spare_n;
+
+static struct block *
+block_new(size_t cap, struct block *next)
+{
+	struct block *b;
+
+	if (cap == FIRST_BYTES && spare != NULL) {
+		b = spare;
+		spare = b->next;
+		spare_n--;
+	} else {
+		b = malloc(sizeof(*b) + cap);
+		if (b == NULL)
+			abort();
+	}
+	b->next = next;
+	b->used = 0;
+	b->cap = cap;
+	return (b);
+}
+
+static void
+block_free(struct block *b)
+{
+	if (b->cap == FIRST_BYTES && spare_n < SPARE_LIMIT) {
+		b->next = spare;
+		spare = b;
+		spare_n++;
+	} else
+		free(b);
+}
+
+struct arena *
+arena_new(void)
+{
+	struct block *b = block_new(FIRST_BYTES, NULL);
+	struct arena *a = (struct arena *)(void *)b->data;
+
+	b->used = (sizeof(*a) + ALIGN_TO - 1) / ALIGN_TO * ALIGN_TO;
+	a->top = b;
+	a->bytes = FIRST_BYTES;
+	return (a);
+}
+
+void *
+arena_alloc(struct arena *a, size_t n)
+{
+	struct block *b = a->top;
+	size_t cap;
+	void *p;
+
+	n = (n + ALIGN_TO - 1) / ALIGN_TO * ALIGN_TO;
+	if (b->cap - b->used < n) {
+		cap = n > LATER_BYTES ? n : LATER_BYTES;
+		b = a->top = block_new(cap, b);
+		a->bytes += cap;
+	}
+	p = b->data + b->used;
+	b->used += n;
+	return (p);
+}
+
+void *
+arena_zalloc(struct arena *a, size_t n)
+{
+	return (memset(arena_alloc(a, n), 0, n));
+}
+
+struct str
+arena_str(struct arena *a, struct str s)
+{
+	char *p = arena_alloc(a, s.n + 1);
+
+	if (s.n > 0)
+		memcpy(p, s.p, s.n);
+	p[s.n] = '\0';
+	return ((struct str){ p, s.n });
+}
+
+char *
+arena_cstr(struct arena *a, const char *s)
+{
+	size_t n = strlen(s) + 1;
+
+	return (memcpy(arena_alloc(a, n), s, n));
+}
+
+struct str
+arena_printf(struct arena *a, const char *fmt, ...)
+{
+	va_list ap, again;
+	char *p;
+	int n;
+
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		n = 0;
+	p = arena_alloc(a, (size_t)n + 1);
+	(void)vsnprintf(p, (size_t)n + 1, fmt, again);
+	va_end(again);
+	return ((struct str){ p, (size_t)n });
+}
+
+size_t
+arena_bytes(const struct arena *a)
+{
+	return (a->bytes);
+}
+
+void
+arena_free(struct arena **ap)
+{
+	struct block *b, *next;
+
+	if (*ap == NULL)
+		return;
+	for (b = (*ap)->top; b != NULL; b = next) {
+		next = b->next;
+		block_free(b);
+	}
+	*ap = NULL;
+}

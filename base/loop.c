@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The event loop, see loop.h.  libuv polls, keeps the clock and carries the
+ * signal between threads; tasks, timers and handles are ours: they are
+ * embedded in their owners and cost no closing callback.
+ */
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+#include "base/list.h"
+#include "base/loop.h"
+
+#define TURN_ROUNDS 8		/* then the kernel is asked again: no task starves a socket */
+
+struct task_queue {
+	struct task *first, **last;
+	unsigned n;
+};
+
+struct dead {
+	struct dead *next;
+	void *p;
+	void (*free_fn)(void *);
+};
+
+struct slot {
+	void *object;		/* NULL: free */
+	uint32_t generation;
+	uint32_t next_free;	/* index + 1 */
+};
+
+struct loop {
+	uv_loop_t uv;
+	uv_prepare_t prepare;
+	uv_check_t check;
+	uv_idle_t busy;		/* active while tasks are left over: polls do not wait */
+	uv_timer_t alarm;
+	uv_async_t mailed;
+	struct task_queue run, end;
+	struct dead *dead;
+	struct timer **heap;	/* 1-based binary heap by key */
+	unsigned heap_n, heap_cap;
+	uint64_t alarm_at;	/* 0: not set */
+	struct slot *slots;
+	uint32_t slots_n, slots_free;
+	pthread_mutex_t mail_lock;
+	struct mail *mail_first, **mail_last;
+};
+
+struct watch {
+	uv_poll_t poll;
+	void (*ready)(void *arg, unsigned events);	/* NULL: freed */
+	void *arg;
+	unsigned events;
+};
+
+/* Tasks. */
+
+void
+task_init(struct task *t, struct loop *l, void (*run)(struct task *))
+{
+	t->run = run;
+	t->loop = l;
+	t->next = NULL;
+	t->queued = false;
+}
+
+static void
+queue_put(struct task_queue *q, struct task *t)
+{
+	if (t->queued)
+		return;
+	t->queued = true;
+	t->next = NULL;
+	*q->last = t;
+	q->last = &t->next;
+	q->n++;
+}
+
+static struct task *
+queue_take(struct task_queue *q)
+{
+	struct task *t = q->first;
+
+	if (t != NULL) {
+		q->first = t->next;
+		if (q->first == NULL)
+			q->last = &q->first;
+		t->queued = false;
+		q->n--;
+	}
+	return (t);
+}
+
+static bool
+queue_remove(struct task_queue *q, struct task *t)
+{
+	struct task **at;
+
+	for (at = &q->first; *at != NULL; at = &(*at)->next)
+		if (*at == t) {
+			*at = t->next;
+			if (q->last == &t->next)
+				q->last = at;
+			t->queued = false;
+			q->n--;
+			return (true);
+		}
+	return (false);
+}
+
+void
+task_wake(struct task *t)
+{
+	if (t != NULL)
+		queue_put(&t->loop->run, t);
+}
+
+void
+loop_at_end(struct task *t)
+{
+	queue_put(&t->loop->end, t);
+}
+
+void
+task_fini(struct task *t)
+{
+	if (t->queued && !queue_remove(&t->loop->run, t))
+		(void)queue_remove(&t->loop->end, t);
+}
+
+/* Timers: a heap in which a timer's key may be earlier than its deadline. */
+
+static inline void
+heap_set(struct loop *l, unsigned i, struct timer *t)
+{
+	l->heap[i] = t;
+	t->slot = i;
+}
+
+static void
+heap_up(struct loop *l, unsigned i)
+{
+	struct timer *t = l->heap[i];
+
+	for (; i > 1 && l->heap[i / 2]->key > t->key; i /= 2)
+		heap_set(l, i, l->heap[i / 2]);
+	heap_set(l, i, t);
+}
+
+static void
+heap_down(struct loop *l, unsigned i)
+{
+	struct timer *t = l->heap[i];
+	unsigned child;
+
+	for (; (child = 2 * i) <= l->heap_n; i = child) {
+		if (child < l->heap_n &&
+		    l->heap[child + 1]->key < l->heap[child]->key)
+			child++;
+		if (l->heap[child]->key >= t->key)
+			break;
+		heap_set(l, i, l->heap[child]);
+	}
+	heap_set(l, i, t);
+}
+
+static void
+heap_remove(struct loop *l, struct timer *t)
+{
+	unsigned i = t->slot;
+	struct timer *last = l->heap[l->heap_n--];
+
+	t->slot = 0;
+	if (last == t)
+		return;
+	heap_set(l, i, last);
+	heap_up(l, i);
+	heap_down(l, last->slot);
+}
+
+static void
+heap_insert(struct loop *l, struct timer *t)
+{
+	if (l->heap_n + 2 > l->heap_cap) {
+		l->heap_cap = l->heap_cap > 0 ? l->heap_cap * 2 : 64;
+		l->heap = realloc(l->heap, l->heap_cap * sizeof(*l->heap));
+		if (l->heap == NULL)
+			abort();
+	}
+	t->key = t->at;
+	heap_set(l, ++l->heap_n, t);
+	heap_up(l, l->heap_n);
+}
+
+void
+timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *))
+{
+	*t = (struct timer){ .fire = fire, .loop = l };
+}
+
+void
+timer_set_at(struct timer *t, uint64_t at_ms)
+{
+	t->at = at_ms > 0 ? at_ms : 1;
+	if (t->slot == 0)
+		heap_insert(t->loop, t);
+	else if (t->at < t->key) {
+		t->key = t->at;
+		heap_up(t->loop, t->slot);
+	}
+}
+
+void
+timer_set(struct timer *t, uint64_t after_ms)
+{
+	timer_set_at(t, loop_now(t->loop) + after_ms);
+}
+
+void
+timer_stop(struct timer *t)
+{
+	t->at = 0;
+	if (t->slot != 0)
+		heap_remove(t->loop, t);
+}
+
+/* Fire what is due; a timer moved to later is only put in its new place. */
+static void
+timers_run(struct loop *l)
+{
+	uint64_t now = loop_now(l);
+	struct timer *t;
+
+	while (l->heap_n > 0 && (t = l->heap[1])->key <= now) {
+		if (t->at > now) {
+			t->key = t->at;
+			heap_down(l, 1);
+			continue;
+		}
+		heap_remove(l, t);
+		t->at = 0;
+		t->fire(t);
+	}
+}
+
+static void
+on_alarm(uv_timer_t *h)
+{
+	struct loop *l = h->data;
+
+	l->alarm_at = 0;
+	timers_run(l);
+}
+
+static void
+alarm_set(struct loop *l)
+{
+	uint64_t at = l->heap_n > 0 ? l->heap[1]->key : 0;
+	uint64_t now = uv_now(&l->uv);
+
+	/* An alarm that comes too early only finds nothing due. */
+	if (at == 0 || (l->alarm_at != 0 && l->alarm_at <= at))
+		return;
+	l->alarm_at = at;
+	uv_timer_start(&l->alarm, on_alarm, at > now ? at - now : 0, 0);
+}
+
+/* The turn. */
+
+static void
+free_dead(struct loop *l)
+{
+	struct dead *d;
+
+	while ((d = l->dead) != NULL) {
+		l->dead = d->next;
+		d->free_fn(d->p);
+		free(d);
+	}
+}
+
+/* Run what is queued now; what that queues waits for the next round. */
+static void
+queue_run(struct task_queue *q)
+{
+	unsigned n;
+	struct task *t;
+
+	for (n = q->n; n > 0 && (t = queue_take(q)) != NULL; n--)
+		t->run(t);
+}
+
+static void
+on_busy(uv_idle_t *h)
+{
+	(void)h;
+}
+
+static void
+turn(struct loop *l)
+{
+	unsigned round;
+
+	for (round = 0; round < TURN_ROUNDS && l->run.n > 0; round++)
+		queue_run(&l->run);
+	queue_run(&l->end);
+	free_dead(l);
+	alarm_set(l);
+	if (l->run.n + l->end.n > 0)
+		uv_idle_start(&l->busy, on_busy);
+	else
+		uv_idle_stop(&l->busy);
+}
+
+static void
+on_prepare(uv_prepare_t *h)
+{
+	turn(h->data);
+}
+
+static void
+on_check(uv_check_t *h)
+{
+	turn(h->data);
+}
+
+static void
+on_mailed(uv_async_t *h)
+{
+	struct loop *l = h->data;
+	struct mail *m, *next;
+
+	pthread_mutex_lock(&l->mail_lock);
+	m = l->mail_first;
+	l->mail_first = NULL;
+	l->mail_last = &l->mail_first;
+	pthread_mutex_unlock(&l->mail_lock);
+	for (; m != NULL; m = next) {
+		next = m->next;
+		m->deliver(m, l);
+	}
+}
+
+void
+mail_post(struct loop *l, struct mail *m)
+{
+	m->next = NULL;
+	pthread_mutex_lock(&l->mail_lock);
+	*l->mail_last = m;
+	l->mail_last = &m->next;
+	/* Under the lock: loop_free() takes it last. */
+	uv_async_send(&l->mailed);
+	pthread_mutex_unlock(&l->mail_lock);
+}
+
+uint64_t
+loop_now(const struct loop *l)
+{
+	return (uv_now(&l->uv));
+}
+
+struct uv_loop_s *
+loop_uv(struct loop *l)
+{
+	return (&l->uv);
+}
+
+struct loop *
+loop_new(void)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		abort();
+	l->run.last = &l->run.first;
+	l->end.last = &l->end.first;
+	l->mail_last = &l->mail_first;
+	pthread_mutex_init(&l->mail_lock, NULL);
+	if (uv_loop_init(&l->uv) != 0 ||
+	    uv_async_init(&l->uv, &l->mailed, on_mailed) != 0)
+		abort();
+	uv_prepare_init(&l->uv, &l->prepare);
+	uv_check_init(&l->uv, &l->check);
+	uv_idle_init(&l->uv, &l->busy);
+	uv_timer_init(&l->uv, &l->alarm);
+	l->prepare.data = l->check.data = l->alarm.data = l->mailed.data = l;
+	uv_prepare_start(&l->prepare, on_prepare);
+	uv_check_start(&l->check, on_check);
+	uv_update_time(&l->uv);
+	return (l);
+}
+
+void
+loop_run(struct loop *l)
+{
+	uv_run(&l->uv, UV_RUN_DEFAULT);
+}
+
+void
+loop_settle(struct loop *l)
+{
+	do
+		uv_run(&l->uv, UV_RUN_NOWAIT);
+	while (l->run.n + l->end.n > 0 || l->dead != NULL);
+}
+
+void
+loop_stop(struct loop *l)
+{
+	uv_stop(&l->uv);
+}
+
+void
+loop_free(struct loop **lp)
+{
+	struct loop *l = *lp;
+
+	if (l == NULL)
+		return;
+	loop_settle(l);
+	pthread_mutex_lock(&l->mail_lock);
+	pthread_mutex_unlock(&l->mail_lock);
+	uv_close((uv_handle_t *)&l->prepare, NULL);
+	uv_close((uv_handle_t *)&l->check, NULL);
+	uv_close((uv_handle_t *)&l->busy, NULL);
+	uv_close((uv_handle_t *)&l->alarm, NULL);
+	uv_close((uv_handle_t *)&l->mailed, NULL);
+	uv_run(&l->uv, UV_RUN_NOWAIT);
+	assert(l->heap_n == 0);
+	(void)uv_loop_close(&l->uv);
+	pthread_mutex_destroy(&l->mail_lock);
+	free(l->heap);
+	free(l->slots);
+	free(l);
+	*lp = NULL;
+}
+
+void
+loop_defer_free(struct loop *l, void *p, void (*free_fn)(void *))
+{
+	struct dead *d = malloc(sizeof(*d));
+
+	if (d == NULL)
+		abort();
+	*d = (struct dead){ l->dead, p, free_fn };
+	l->dead = d;
+}
+
+/* Descriptors. */
+
+static void
+on_poll(uv_poll_t *h, int status, int events)
+{
+	struct watch *w = h->data;
+	unsigned got = 0;
+
+	/* An error is found by whoever reads or writes next. */
+	if (status < 0)
+		got = w->events;
+	if ((events & UV_READABLE) != 0)
+		got |= WATCH_READ;
+	if ((events & UV_WRITABLE) != 0)
+		got |= WATCH_WRITE;
+	if (w->ready != NULL && got != 0)
+		w->ready(w->arg, got);
+}
+
+struct watch *
+watch_new(struct loop *l, int fd, void (*ready)(void *, unsigned), void *arg)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		abort();
+	w->ready = ready;
+	w->arg = arg;
+	if (uv_poll_init(&l->uv, &w->poll, fd) != 0)
+		abort();	/* not a pollable descriptor: our bug */
+	w->poll.data = w;
+	return (w);
+}
+
+void
+watch_set(struct watch *w, unsigned events)
+{
+	int want = 0;
+
+	if (w->events == events)
+		return;
+	w->events = events;
+	if ((events & WATCH_READ) != 0)
+		want |= UV_READABLE;
+	if ((events & WATCH_WRITE) != 0)
+		want |= UV_WRITABLE;
+	if (want == 0)
+		uv_poll_stop(&w->poll);
+	else
+		uv_poll_start(&w->poll, want, on_poll);
+}
+
+static void
+watch_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+void
+watch_free(struct watch **wp)
+{
+	struct watch *w = *wp;
+
+	if (w == NULL)
+		return;
+	w->ready = NULL;
+	uv_close((uv_handle_t *)&w->poll, watch_closed);
+	*wp = NULL;
+}
+
+/* Handles. */
+
+struct handle
+handle_new(struct loop *l, void *object)
+{
+	uint32_t i, n;
+
+	if (l->slots_free == 0) {
+		n = l->slots_n > 0 ? l->slots_n * 2 : 64;
+		l->slots = realloc(l->slots, n * sizeof(*l->slots));
+		if (l->slots == NULL)
+			abort();
+		for (i = n; i-- > l->slots_n;) {
+			l->slots[i] = (struct slot){ NULL, 1, l->slots_free };
+			l->slots_free = i + 1;
+		}
+		l->slots_n = n;
+	}
+	i = l->slots_free - 1;
+	l->slots_free = l->slots[i].next_free;
+	l->slots[i].object = object;
+	return ((struct handle){ i, l->slots[i].generation });
+}
+
+void *
+handle_get(struct loop *l, struct handle h)
+{
+	if (h.generation == 0 || h.slot >= l->slots_n ||
+	    l->slots[h.slot].generation != h.generation)
+		return (NULL);
+	return (l->slots[h.slot].object);
+}
+
+void
+handle_free(struct loop *l, struct handle *h)
+{
+	struct slot *s;
+
+	if (handle_get(l, *h) != NULL) {
+		s = &l->slots[h->slot];
+		s->object = NULL;
+		if (++s->generation == 0)
+			s->generation = 1;
+		s->next_free = l->slots_free;
+		l->slots_free = h->slot + 1;
+	}
+	*h = (struct handle){ 0, 0 };
+}

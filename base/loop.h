@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The event loop of a worker: tasks, timers, descriptors, mail from other
+ * threads, and handles.  A thin layer over libuv.
+ *
+ * A wake-up only queues: loop_wake() puts a task in the run queue, and the
+ * loop runs it later, never from inside the caller.  The order of a turn:
+ * poll callbacks, mail and timers (they wake tasks), then the run queue for a
+ * few rounds, then the end-of-turn list (flush output), then free what died.
+ * A task with much to do does a part, wakes itself and returns.
+ *
+ * Room: base.  Thread: everything but mail_post() belongs to the loop's thread.
+ */
+#ifndef BASE_LOOP_H
+#define BASE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct watch;
+
+/* Something that runs when woken.  Embedded in its owner. */
+struct task {
+	void (*run)(struct task *);
+	struct loop *loop;
+	struct task *next;
+	bool queued;
+};
+
+void task_init(struct task *, struct loop *, void (*run)(struct task *));
+void task_wake(struct task *);	/* idempotent until it runs; NULL is nothing */
+void task_fini(struct task *);	/* out of the queue; may be called from run */
+
+/* A deadline.  Embedded; moving it later costs nothing. */
+struct timer {
+	void (*fire)(struct timer *);	/* one shot; may set it again */
+	struct loop *loop;
+	uint64_t at;		/* monotonic ms; 0: not set */
+	uint64_t key;		/* its place in the heap (<= at) */
+	unsigned slot;		/* 1-based index in the heap; 0: not in it */
+};
+
+void timer_init(struct timer *, struct loop *, void (*fire)(struct timer *));
+void timer_set(struct timer *, uint64_t after_ms);	/* from now */
+void timer_set_at(struct timer *, uint64_t at_ms);
+void timer_stop(struct timer *);	/* also before its owner is freed */
+
+/* Monotonic ms at the start of this turn. */
+uint64_t loop_now(const struct loop *);
+
+struct loop *loop_new(void);
+struct uv_loop_s;
+struct uv_loop_s *loop_uv(struct loop *);
+void loop_run(struct loop *);	/* until loop_stop() */
+void loop_stop(struct loop *);	/* from the loop's own thread */
+/* What is queued, posted or due now, without waiting; the loop is not running. */
+void loop_settle(struct loop *);
+void loop_free(struct loop **);	/* all watches closed, all timers stopped */
+
+/* Call free_fn(p) at the end of this turn: nothing that is still on the stack uses it then. */
+void loop_defer_free(struct loop *, void *p, void (*free_fn)(void *));
+
+/* Run t->run once at the end of this turn, after the run queue (output is flushed there). */
+void loop_at_end(struct task *t);
+
+#define WATCH_READ 1
+#define WATCH_WRITE 2
+
+/*
+ * Watch a descriptor, level-triggered.  The callback may change or close the
+ * watch.  The descriptor stays the caller's.
+ */
+struct watch *watch_new(struct loop *, int fd,
+    void (*ready)(void *arg, unsigned events), void *arg);
+/* Which of WATCH_READ|WATCH_WRITE; 0 none.  Costs nothing when unchanged. */
+void watch_set(struct watch *, unsigned events);
+void watch_free(struct watch **);	/* before close(fd) */
+
+/*
+ * A message to a loop of another thread.  Embedded in what it carries; the
+ * sender gives it up.  deliver() runs on the loop's thread.
+ */
+struct mail {
+	void (*deliver)(struct mail *, struct loop *);
+	struct mail *next;
+};
+
+void mail_post(struct loop *, struct mail *);	/* any thread */
+
+/*
+ * Handles {slot, generation}: how another thread names an object of this
+ * loop that may be gone when its message arrives.
+ */
+struct handle {
+	uint32_t slot;
+	uint32_t generation;	/* 0: no handle */
+};
+
+struct handle handle_new(struct loop *, void *object);
+void *handle_get(struct loop *, struct handle);	/* NULL: gone */
+void handle_free(struct loop *, struct handle *);
+
+#endif

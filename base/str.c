@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Counted strings and byte buffers, see str.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/str.h"
+
+struct str
+str_of(const char *cstr)
+{
+	return (cstr == NULL ? STR_NONE : (struct str){ cstr, strlen(cstr) });
+}
+
+bool
+str_eq(struct str a, struct str b)
+{
+	return (a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0));
+}
+
+static inline char
+lower(char c)
+{
+	return (c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c);
+}
+
+bool
+str_ieq(struct str a, struct str b)
+{
+	size_t i;
+
+	if (a.n != b.n)
+		return (false);
+	for (i = 0; i < a.n; i++)
+		if (a.p[i] != b.p[i] && lower(a.p[i]) != lower(b.p[i]))
+			return (false);
+	return (true);
+}
+
+static inline bool
+is_ows(char c)
+{
+	return (c == ' ' || c == '\t');
+}
+
+struct str
+str_trim(struct str s)
+{
+	while (s.n > 0 && is_ows(s.p[0])) {
+		s.p++;
+		s.n--;
+	}
+	while (s.n > 0 && is_ows(s.p[s.n - 1]))
+		s.n--;
+	return (s);
+}
+
+bool
+str_starts(struct str s, struct str head)
+{
+	return (s.n >= head.n && memcmp(s.p, head.p, head.n) == 0);
+}
+
+bool
+str_iends(struct str s, struct str tail)
+{
+	return (s.n >= tail.n && str_ieq((struct str){
+	    s.p + (s.n - tail.n), tail.n }, tail));
+}
+
+size_t
+str_index(struct str s, char c)
+{
+	const char *p = s.n > 0 ? memchr(s.p, c, s.n) : NULL;
+
+	return (p != NULL ? (size_t)(p - s.p) : s.n);
+}
+
+/* Length of the element at the front, up to its comma. */
+static size_t
+element_length(struct str s)
+{
+	bool quoted = false;
+	size_t i;
+
+	for (i = 0; i < s.n; i++) {
+		if (quoted && s.p[i] == '\\')
+			i++;
+		else if (s.p[i] == '"')
+			quoted = !quoted;
+		else if (s.p[i] == ',' && !quoted)
+			return (i);
+	}
+	return (s.n);
+}
+
+bool
+str_next_element(struct str *rest, struct str *element)
+{
+	size_t n;
+
+	while (rest->n > 0) {
+		n = element_length(*rest);
+		*element = str_trim((struct str){ rest->p, n });
+		if (n < rest->n)
+			n++;		/* the comma */
+		rest->p += n;
+		rest->n -= n;
+		if (element->n > 0)
+			return (true);
+	}
+	return (false);
+}
+
+bool
+str_to_u64(struct str s, uint64_t max, uint64_t *out)
+{
+	uint64_t v = 0;
+	size_t i;
+
+	if (s.n == 0)
+		return (false);
+	for (i = 0; i < s.n; i++) {
+		unsigned d = (unsigned)(unsigned char)s.p[i] - '0';
+
+		if (d > 9 || v > (max - d) / 10)
+			return (false);
+		v = v * 10 + d;
+	}
+	*out = v;
+	return (true);
+}
+
+char *
+buf_room(struct buf *b, size_t n)
+{
+	size_t cap;
+
+	if (b->cap - b->n <= n || b->p == NULL) {
+		cap = b->cap * 2;
+		if (cap < b->n + n + 1)
+			cap = b->n + n + 1;
+		if (cap < 256)
+			cap = 256;
+		b->p = realloc(b->p, cap);
+		if (b->p == NULL)
+			abort();
+		b->cap = cap;
+	}
+	return (b->p + b->n);
+}
+
+void
+buf_add(struct buf *b, const void *p, size_t n)
+{
+	char *at = buf_room(b, n);
+
+	if (n > 0)
+		memcpy(at, p, n);
+	b->n += n;
+	b->p[b->n] = '\0';
+}
+
+void
+buf_str(struct buf *b, struct str s)
+{
+	buf_add(b, s.p, s.n);
+}
+
+void
+buf_cstr(struct buf *b, const char *s)
+{
+	buf_add(b, s, strlen(s));
+}
+
+void
+buf_printf(struct buf *b, const char *fmt, ...)
+{
+	va_list ap, again;
+	int n;
+
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	if (n > 0) {
+		(void)vsnprintf(buf_room(b, (size_t)n), (size_t)n + 1, fmt,
+		    again);
+		b->n += (size_t)n;
+	}
+	va_end(again);
+}
+
+struct str
+buf_as_str(const struct buf *b)
+{
+	return ((struct str){ b->p, b->n });
+}
+
+void
+buf_fini(struct buf *b)
+{
+	free(b->p);
+	*b = (struct buf){ 0 };
+}
