@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The body, see body.h.  Bytes kept lie in two runs: [kept, spilled) in the
+ * spill file, [spilled, received) in memory.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "stream/body.h"
+#include "stream/spill.h"
+
+#define PULL_MAX 65536		/* bytes one pull asks of a source */
+#define SPILL_BATCH 262144	/* bytes written to the file at once */
+#define READ_BACK 65536		/* bytes read from the file at once */
+#define WINDOW_TIGHT 65536	/* window while memory is short */
+
+struct body {
+	struct loop *loop;		/* borrowed */
+	struct body_store *store;	/* borrowed */
+	struct source *src;		/* borrowed; NULL: ended */
+	struct list readers;		/* of struct reader */
+	struct chq mem;			/* [mem_from, received) */
+	struct spill *spill;		/* [.., mem_from); NULL: nothing there */
+	uint64_t mem_from;
+	uint64_t kept;			/* first offset still held */
+	uint64_t received;
+	uint64_t expected;
+	uint64_t limit;			/* 0: none */
+	enum err limit_code;
+	enum pull end;			/* PULL_MORE: unfinished */
+	struct fault fault;
+	const void *trailer;		/* borrowed */
+	struct task *first_pull;	/* borrowed */
+	bool pulled;
+	bool pulling;			/* inside source_pull */
+	unsigned refs;
+};
+
+/* Sources. */
+
+void
+source_init(struct source *s, const struct source_type *type)
+{
+	*s = (struct source){ .type = type, .last = PULL_MORE };
+}
+
+/* The one wrapper that calls a source: checks its promises, keeps its end. */
+static enum pull
+source_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
+{
+	size_t had = chq_len(out), got;
+
+	if (pull_is_last(s->last))
+		return (s->last);
+	s->last = s->type->pull(s, out, want, f);
+	got = chq_len(out) - had;
+	assert(got <= want && (s->last == PULL_MORE) == (got > 0));
+	assert((s->last != PULL_CUT && s->last != PULL_FAIL) ||
+	    f->code != ERR_NONE);
+	return (s->last);
+}
+
+static void
+wake_readers(struct body *b)
+{
+	struct list *it, *save;
+	struct reader *r;
+
+	LIST_EACH(it, save, &b->readers) {
+		r = CONTAINER_OF(it, struct reader, link);
+		if (r->waiting) {
+			r->waiting = false;
+			task_wake(r->wake);
+		}
+	}
+}
+
+void
+source_wake(struct source *s)
+{
+	if (s->body != NULL)
+		wake_readers(s->body);
+}
+
+/* The body has its end: nobody pulls any more. */
+static void
+body_finish(struct body *b, enum pull end)
+{
+	struct source *s = b->src;
+
+	assert(b->end == PULL_MORE && pull_is_last(end));
+	b->end = end;
+	b->src = NULL;
+	if (s != NULL) {
+		s->body = NULL;
+		s->last = end;
+		s->type->drop(s, end);
+	}
+	wake_readers(b);
+}
+
+void
+source_gone(struct source *s, enum pull last, const struct fault *f)
+{
+	struct body *b = s->body;
+
+	s->last = last;
+	if (b == NULL)
+		return;
+	s->body = NULL;
+	b->src = NULL;
+	fault_copy(&b->fault, f);
+	body_finish(b, last);
+}
+
+/* Bodies. */
+
+struct body *
+body_new(struct loop *loop, struct body_store *store, struct source *src,
+    uint64_t expected)
+{
+	struct body *b = calloc(1, sizeof(*b));
+
+	if (b == NULL)
+		abort();
+	b->loop = loop;
+	b->store = store;
+	b->src = src;
+	b->expected = src != NULL ? expected : 0;
+	b->end = src != NULL ? PULL_MORE : PULL_END;
+	b->refs = 1;
+	list_init(&b->readers);
+	if (src != NULL)
+		src->body = b;
+	return (b);
+}
+
+struct body *
+body_of_bytes(struct loop *loop, struct body_store *store, const void *p,
+    size_t n)
+{
+	struct body *b = body_new(loop, store, NULL, 0);
+
+	chq_copy(&b->mem, p, n);
+	b->received = b->expected = n;
+	return (b);
+}
+
+struct body *
+body_ref(struct body *b)
+{
+	b->refs++;
+	return (b);
+}
+
+void
+body_unref(struct body **bp)
+{
+	struct body *b = *bp;
+
+	*bp = NULL;
+	if (b == NULL || --b->refs > 0)
+		return;
+	assert(list_empty(&b->readers));
+	if (b->src != NULL) {
+		b->src->body = NULL;
+		b->src->type->drop(b->src, PULL_MORE);
+	}
+	chq_fini(&b->mem);
+	spill_unref(&b->spill);
+	free(b);
+}
+
+enum pull
+body_end(const struct body *b)
+{
+	return (b->end);
+}
+
+uint64_t
+body_received(const struct body *b)
+{
+	return (b->received);
+}
+
+uint64_t
+body_length(const struct body *b)
+{
+	return (b->end == PULL_END ? b->received : b->expected);
+}
+
+const struct fault *
+body_fault(const struct body *b)
+{
+	return (&b->fault);
+}
+
+uint64_t
+body_kept_from(const struct body *b)
+{
+	return (b->kept);
+}
+
+void
+body_set_limit(struct body *b, uint64_t max, enum err code)
+{
+	b->limit = max;
+	b->limit_code = code;
+}
+
+void
+body_fail(struct body *b, const struct fault *f)
+{
+	if (b->end != PULL_MORE)
+		return;
+	fault_copy(&b->fault, f);
+	body_finish(b, PULL_FAIL);
+}
+
+void
+body_set_trailer(struct body *b, const void *trailer)
+{
+	b->trailer = trailer;
+}
+
+const void *
+body_trailer(const struct body *b)
+{
+	return (b->trailer);
+}
+
+void
+body_on_first_pull(struct body *b, struct task *t)
+{
+	b->first_pull = t;
+	if (b->pulled)
+		task_wake(t);
+}
+
+bool
+body_was_pulled(const struct body *b)
+{
+	return (b->pulled);
+}
+
+/* Keeping. */
+
+static struct reader *
+slowest(const struct body *b)
+{
+	struct reader *slow = NULL, *r;
+	struct list *it;
+
+	for (it = b->readers.next; it != &b->readers; it = it->next) {
+		r = CONTAINER_OF(it, struct reader, link);
+		if (slow == NULL || r->offset < slow->offset)
+			slow = r;
+	}
+	return (slow);
+}
+
+/* Free what lies before the slowest reader. */
+static void
+body_trim(struct body *b)
+{
+	struct reader *slow = slowest(b);
+	uint64_t to = slow != NULL ? slow->offset : b->received;
+
+	if (to <= b->kept)
+		return;
+	b->kept = to;
+	if (to >= b->mem_from) {
+		chq_drop(&b->mem, (size_t)(to - b->mem_from));
+		b->mem_from = to;
+		spill_unref(&b->spill);
+	}
+	wake_readers(b);	/* one may wait for room in the window */
+}
+
+static uint64_t
+window(const struct body *b)
+{
+	return (chunk_bytes_live() > b->store->max_memory &&
+	    b->store->window > WINDOW_TIGHT ? WINDOW_TIGHT : b->store->window);
+}
+
+/* Move the oldest bytes in memory to the file. */
+static bool
+body_spill(struct body *b)
+{
+	size_t n = chq_len(&b->mem);
+
+	if (n > SPILL_BATCH)
+		n = SPILL_BATCH;
+	if (b->spill == NULL &&
+	    (b->spill = spill_new(b->store, &b->fault)) == NULL)
+		return (false);
+	if (!spill_write(b->spill, &b->mem, n, b->mem_from, &b->fault))
+		return (false);
+	chq_drop(&b->mem, n);
+	b->mem_from += n;
+	return (true);
+}
+
+/*
+ * Make room for another pull.  A reader that is on its way will make room
+ * itself; one that is held, or only keeps, is what the file is for.
+ */
+static enum pull
+body_make_room(struct body *b)
+{
+	struct reader *slow;
+
+	if (chq_len(&b->mem) < window(b))
+		return (PULL_MORE);
+	slow = slowest(b);
+	if (slow != NULL && slow->offset > 0 && slow->mark > slow->offset)
+		return (PULL_WAIT);
+	if (body_spill(b))
+		return (PULL_MORE);
+	body_finish(b, PULL_FAIL);
+	return (PULL_FAIL);
+}
+
+static enum pull
+body_over_limit(struct body *b)
+{
+	fault_set(&b->fault, b->limit_code, "more than %llu bytes",
+	    (unsigned long long)b->limit);
+	body_finish(b, PULL_FAIL);
+	return (PULL_FAIL);
+}
+
+/* Get further bytes from the source; PULL_MORE: there are some. */
+static enum pull
+body_pull(struct body *b, size_t want)
+{
+	enum pull p;
+	size_t had;
+
+	if (b->end != PULL_MORE)
+		return (b->end);
+	if ((p = body_make_room(b)) != PULL_MORE)
+		return (p);
+	if (!b->pulled) {
+		b->pulled = true;
+		task_wake(b->first_pull);
+	}
+	had = chq_len(&b->mem);
+	assert(!b->pulling);
+	b->pulling = true;
+	p = source_pull(b->src, &b->mem, want < PULL_MAX ? want : PULL_MAX,
+	    &b->fault);
+	b->pulling = false;
+	b->received += chq_len(&b->mem) - had;
+	if (pull_is_last(p))
+		body_finish(b, p);
+	else if (b->limit > 0 && b->received > b->limit)
+		return (body_over_limit(b));
+	else if (p == PULL_MORE)
+		wake_readers(b);
+	return (p);
+}
+
+/* Readers. */
+
+void
+reader_open(struct reader *r, struct body *b, uint64_t offset,
+    struct task *wake)
+{
+	assert(offset >= b->kept);
+	*r = (struct reader){ .body = body_ref(b), .wake = wake,
+	    .offset = offset, .mark = BODY_ALL };
+	list_append(&b->readers, &r->link);
+}
+
+/* Bytes that lie in the file. */
+static enum pull
+read_back(struct reader *r, struct chq *out, size_t want)
+{
+	struct body *b = r->body;
+	struct chunk *c;
+	ssize_t n;
+
+	if (want > b->mem_from - r->offset)
+		want = (size_t)(b->mem_from - r->offset);
+	if (want > READ_BACK)
+		want = READ_BACK;
+	c = chunk_new_size(want);
+	n = spill_read(b->spill, c->data, want, r->offset);
+	if (n != (ssize_t)want) {
+		chunk_unref(&c);
+		fault_set(&b->fault, ERR_TEMP_FULL, "reading back failed");
+		if (b->end == PULL_MORE)
+			body_finish(b, PULL_FAIL);
+		b->end = PULL_FAIL;	/* what was complete is so no longer */
+		return (PULL_FAIL);
+	}
+	c->used = (uint32_t)want;
+	chq_add(out, c, c->data, want);
+	chunk_unref(&c);
+	r->offset += want;
+	return (PULL_MORE);
+}
+
+static enum pull
+reader_take(struct reader *r, struct chq *out, size_t want)
+{
+	struct body *b = r->body;
+	size_t at, there;
+
+	if (r->offset < b->mem_from)
+		return (read_back(r, out, want));
+	at = (size_t)(r->offset - b->mem_from);
+	there = chq_len(&b->mem) - at;
+	if (want > there)
+		want = there;
+	if (at == 0 && b->readers.next->next == &b->readers)
+		chq_move(out, &b->mem, want);	/* the only reader */
+	else
+		chq_share(out, &b->mem, at, want);
+	r->offset += want;
+	if (chq_len(&b->mem) == there - want && at == 0) {
+		b->mem_from += want;
+		b->kept = r->offset;
+	}
+	return (PULL_MORE);
+}
+
+enum pull
+reader_pull(struct reader *r, struct chq *out, size_t want)
+{
+	struct body *b = r->body;
+	enum pull p = PULL_MORE;
+
+	assert(want > 0);
+	r->waiting = false;
+	if (r->offset == b->received) {
+		if (b->end != PULL_MORE)
+			return (b->end);
+		if (r->mark <= r->offset)
+			p = PULL_WAIT;
+		else
+			p = body_pull(b, want);
+	} else if (r->mark <= r->offset)
+		p = PULL_WAIT;
+	if (p == PULL_WAIT)
+		r->waiting = true;
+	if (p != PULL_MORE)
+		return (p);
+	if (want > r->mark - r->offset)
+		want = (size_t)(r->mark - r->offset);
+	p = reader_take(r, out, want);
+	body_trim(b);
+	return (p);
+}
+
+void
+reader_release(struct reader *r, uint64_t mark)
+{
+	if (mark <= r->mark)
+		return;
+	r->mark = mark;
+	if (r->waiting) {
+		r->waiting = false;
+		task_wake(r->wake);
+	}
+	if (r->body != NULL)
+		wake_readers(r->body);	/* it may no longer make others spill */
+}
+
+enum pull
+reader_skip(struct reader *r, uint64_t to)
+{
+	struct chq dump = { 0 };
+	enum pull p = PULL_MORE;
+
+	if (to > r->body->mem_from && r->offset < r->body->mem_from)
+		r->offset = r->body->mem_from;	/* no need to read it back */
+	while (r->offset < to && p == PULL_MORE) {
+		p = reader_pull(r, &dump, (size_t)(to - r->offset < PULL_MAX ?
+		    to - r->offset : PULL_MAX));
+		chq_drop(&dump, chq_len(&dump));
+	}
+	chq_fini(&dump);
+	return (p);
+}
+
+uint64_t
+reader_behind(const struct reader *r)
+{
+	return (r->body->received - r->offset);
+}
+
+void
+reader_close(struct reader *r)
+{
+	struct body *b = r->body;
+
+	if (b == NULL)
+		return;
+	list_remove(&r->link);
+	r->body = NULL;
+	r->waiting = false;
+	body_trim(b);
+	body_unref(&b);
+}
+
+/* Views. */
+
+struct piece {
+	uint64_t at;
+	const unsigned char *p;
+	size_t n;
+};
+
+struct body_view {
+	struct spill *spill;		/* counted; [0, mem_from) */
+	struct chq mem;			/* references */
+	uint64_t mem_from, length;
+	unsigned pieces_n;
+	struct piece pieces[];
+};
+
+struct body_view *
+body_view_new(struct body *b)
+{
+	struct body_view *v;
+	uint64_t at = b->mem_from;
+	unsigned i;
+
+	if (b->end != PULL_END || b->kept > 0)
+		return (NULL);
+	v = calloc(1, sizeof(*v) + b->mem.count * sizeof(v->pieces[0]));
+	if (v == NULL)
+		abort();
+	chq_share(&v->mem, &b->mem, 0, chq_len(&b->mem));
+	v->mem_from = at;
+	v->length = b->received;
+	if (b->spill != NULL)
+		v->spill = spill_ref(b->spill);
+	v->pieces_n = v->mem.count;
+	for (i = 0; i < v->pieces_n; i++) {
+		struct slice *s = &v->mem.ring[(v->mem.first + i) &
+		    (v->mem.cap - 1)];
+
+		v->pieces[i] = (struct piece){ at, s->at, s->len };
+		at += s->len;
+	}
+	return (v);
+}
+
+uint64_t
+body_view_length(const struct body_view *v)
+{
+	return (v->length);
+}
+
+const void *
+body_view_memory(const struct body_view *v)
+{
+	return (v->mem_from == 0 && v->pieces_n == 1 ? v->pieces[0].p : NULL);
+}
+
+/* The piece that holds offset (>= mem_from, < length). */
+static const struct piece *
+view_piece(const struct body_view *v, uint64_t offset)
+{
+	unsigned lo = 0, hi = v->pieces_n, mid;
+
+	while (hi - lo > 1) {
+		mid = (lo + hi) / 2;
+		if (v->pieces[mid].at <= offset)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return (&v->pieces[lo]);
+}
+
+ssize_t
+body_view_read(struct body_view *v, void *p, size_t n, uint64_t offset)
+{
+	const struct piece *piece;
+	size_t got = 0, part, skip;
+	ssize_t r;
+
+	if (offset >= v->length)
+		return (0);
+	if (n > v->length - offset)
+		n = (size_t)(v->length - offset);
+	if (offset < v->mem_from) {
+		part = n < v->mem_from - offset ? n :
+		    (size_t)(v->mem_from - offset);
+		r = spill_read(v->spill, p, part, offset);
+		if (r != (ssize_t)part)
+			return (-1);
+		got = part;
+	}
+	for (; got < n; got += part) {
+		piece = view_piece(v, offset + got);
+		skip = (size_t)(offset + got - piece->at);
+		part = piece->n - skip < n - got ? piece->n - skip : n - got;
+		memcpy((char *)p + got, piece->p + skip, part);
+	}
+	return ((ssize_t)got);
+}
+
+void
+body_view_free(struct body_view **vp)
+{
+	struct body_view *v = *vp;
+
+	*vp = NULL;
+	if (v == NULL)
+		return;
+	chq_fini(&v->mem);
+	spill_unref(&v->spill);
+	free(v);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The body of a message: written once by one source, read by many readers.
+ * It keeps what the slowest reader still needs: in memory up to a window,
+ * beyond it in an unlinked temporary file; beyond the limits it fails.
+ * Room: stream.  Units: bytes.  Thread: its loop's.
+ * See doc/architecture.md 2.
+ */
+#ifndef STREAM_BODY_H
+#define STREAM_BODY_H
+
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "stream/source.h"
+
+struct body;
+
+#define BODY_UNKNOWN UINT64_MAX		/* length not known yet */
+#define BODY_ALL UINT64_MAX		/* release mark: everything */
+
+/* Shared by all bodies of a process; counters are atomic. */
+struct body_store {
+	const char *temp_dir;	/* folder for spill files (O_TMPFILE or unlinked) */
+	uint64_t window;	/* kept in memory per body */
+	uint64_t max_memory;	/* all bodies together; above it windows shrink */
+	uint64_t max_temp;	/* all spill files together */
+	_Atomic uint64_t temp_used;
+	_Atomic uint64_t spills;	/* files opened since start */
+};
+
+/*
+ * A body over src (borrowed until its drop()), or over nothing (src NULL: an
+ * empty body that has ended).  expected: Content-Length or BODY_UNKNOWN.
+ * One reference, the caller's.  store outlives the body.
+ */
+struct body *body_new(struct loop *, struct body_store *, struct source *src,
+    uint64_t expected);
+/* A complete body from memory; the bytes are copied. */
+struct body *body_of_bytes(struct loop *, struct body_store *, const void *p,
+    size_t n);
+struct body *body_ref(struct body *);
+/* The last reference: no readers may be left; the source is dropped. */
+void body_unref(struct body **);
+
+/* PULL_MORE while unfinished, else how the source ended. */
+enum pull body_end(const struct body *);
+/* Bytes taken from the source so far. */
+uint64_t body_received(const struct body *);
+/* The whole length when it is known: declared, or at its end. */
+uint64_t body_length(const struct body *);
+/* Why it ended in PULL_CUT or PULL_FAIL; never NULL. */
+const struct fault *body_fault(const struct body *);
+/* First offset still held; a new reader may start there or later. */
+uint64_t body_kept_from(const struct body *);
+/* A total limit: past it the body ends in PULL_FAIL with code. 0: none. */
+void body_set_limit(struct body *, uint64_t max, enum err code);
+/* End it now: PULL_FAIL with cause f, source dropped, readers woken. */
+void body_fail(struct body *, const struct fault *f);
+
+/*
+ * What came behind the body (HTTP trailer fields), set by the source's owner
+ * before its PULL_END and read after it.  Opaque here: struct http_fields.
+ * Borrowed: lives as long as the body (arena of the flow).
+ */
+void body_set_trailer(struct body *, const void *trailer);
+const void *body_trailer(const struct body *);
+
+/*
+ * A task woken when a reader pulls for the first time, NULL for none: lets
+ * an engine send "100 Continue" only when the body is wanted (RFC 9110
+ * 10.1.1).  Woken at once if a reader has pulled already.
+ */
+void body_on_first_pull(struct body *, struct task *);
+bool body_was_pulled(const struct body *);
+
+/* A cursor.  Embedded; reading never copies. */
+struct reader {
+	struct list link;	/* of the body */
+	struct body *body;	/* counted; NULL: not open */
+	struct task *wake;	/* borrowed: woken when it waits and may go on */
+	uint64_t offset;	/* next byte it gets */
+	uint64_t mark;		/* release mark: it gets no byte at or behind it */
+	bool waiting;
+};
+
+/* Open at offset (>= body_kept_from()). The mark is BODY_ALL. */
+void reader_open(struct reader *, struct body *, uint64_t offset,
+    struct task *wake);
+/*
+ * Up to want (> 0) bytes as references into out.  PULL_WAIT: wake is woken
+ * when more may be had.  Ends are said only when the reader has had every
+ * byte before them (a mark below the end keeps it waiting).
+ */
+enum pull reader_pull(struct reader *, struct chq *out, size_t want);
+/* Move the mark (only forward); wakes the reader. */
+void reader_release(struct reader *, uint64_t mark);
+/*
+ * Pass over what there is up to `to` without looking at it.  Bytes not yet
+ * received are pulled and passed over by later reader_pull calls' like.
+ */
+enum pull reader_skip(struct reader *, uint64_t to);
+/* Bytes received and not yet read by it. */
+uint64_t reader_behind(const struct reader *);
+/* Closes; what only it needed is freed.  Not open: nothing. */
+void reader_close(struct reader *);
+
+/*
+ * A view of a complete body (body_end() == PULL_END) for another thread: it
+ * holds bytes from offset 0 to the end whatever happens to the flow.  NULL if
+ * some of them are gone.  Made and freed on the loop's thread; between that
+ * body_view_read() may be called from one other thread.
+ */
+struct body_view;
+struct body_view *body_view_new(struct body *);
+uint64_t body_view_length(const struct body_view *);
+/* If it lies in memory in one piece: a pointer to all of it, else NULL. */
+const void *body_view_memory(const struct body_view *);
+/* Like pread(2): bytes read, 0 at the end, -1 with errno. */
+ssize_t body_view_read(struct body_view *, void *p, size_t n, uint64_t offset);
+void body_view_free(struct body_view **);
+
+#endif
