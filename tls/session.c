@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Sessions, see session.h. */
+#include <gnutls/abstract.h>
+#include <gnutls/crypto.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "certs/leaf.h"
+#include "tls/session.h"
+
+/* spec/libraries 8: what worked; X25519 first saves browsers a retry. */
+#define COMMON ":-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305" \
+	":-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA" \
+	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1" \
+	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1"
+#define SERVER_13 "NORMAL:-VERS-ALL:+VERS-TLS1.3" COMMON ":%SERVER_PRECEDENCE"
+#define SERVER_12 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" COMMON \
+	":%SERVER_PRECEDENCE"
+#define CLIENT_13 "NORMAL:-VERS-ALL:+VERS-TLS1.3" COMMON \
+	":%PROFILE_MEDIUM:%SAFE_RENEGOTIATION"
+#define CLIENT_12 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" COMMON \
+	":%PROFILE_MEDIUM:%SAFE_RENEGOTIATION"
+
+#define TICKET_KEY_BYTES 64	/* what GnuTLS wants, HMAC-SHA-512 gives */
+#define RESUME_LIFE_S 3600
+
+struct tls_context {
+	atomic_uint refs;
+	gnutls_priority_t server, client;
+	gnutls_certificate_credentials_t server_cred, client_cred;
+	char epoch[129];
+};
+
+static unsigned char ticket_secret[32];	/* of this process */
+static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
+
+static void
+secret_make(void)
+{
+	if (gnutls_rnd(GNUTLS_RND_KEY, ticket_secret,
+	    sizeof(ticket_secret)) < 0)
+		abort();
+}
+
+/* Certificate selection: the leaf was minted before the handshake began. */
+static int
+retrieve(gnutls_session_t s, const struct gnutls_cert_retr_st *info,
+    gnutls_pcert_st **certs, unsigned *certs_n, gnutls_ocsp_data_st **ocsp,
+    unsigned *ocsp_n, gnutls_privkey_t *key, unsigned *flags)
+{
+	struct leaf *leaf = gnutls_session_get_ptr(s);
+
+	(void)info;
+	*certs = leaf->chain;
+	*certs_n = leaf->n;
+	*ocsp = NULL;
+	*ocsp_n = 0;
+	*key = leaf->key;
+	*flags = 0;		/* GnuTLS frees nothing of it */
+	return (0);
+}
+
+static int
+context_fill(struct tls_context *c, const struct tls_options *o)
+{
+	int r;
+
+	if ((r = gnutls_priority_init(&c->server,
+	    o->client_min_13 ? SERVER_13 : SERVER_12, NULL)) < 0 ||
+	    (r = gnutls_priority_init(&c->client,
+	    o->origin_min_13 ? CLIENT_13 : CLIENT_12, NULL)) < 0 ||
+	    (r = gnutls_certificate_allocate_credentials(
+	    &c->server_cred)) < 0 ||
+	    (r = gnutls_certificate_allocate_credentials(
+	    &c->client_cred)) < 0)
+		return (r);
+	gnutls_certificate_set_retrieve_function3(c->server_cred, retrieve);
+	if (o->cert != NULL)
+		r = gnutls_certificate_set_x509_key_file(c->client_cred,
+		    o->cert, o->key, GNUTLS_X509_FMT_PEM);
+	return (r);
+}
+
+struct tls_context *
+tls_context_new(const struct tls_options *o, struct fault *f)
+{
+	struct tls_context *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (c == NULL)
+		abort();
+	pthread_once(&secret_once, secret_make);
+	atomic_init(&c->refs, 1);
+	snprintf(c->epoch, sizeof(c->epoch), "%s", o->epoch);
+	r = context_fill(c, o);
+	if (r < 0) {
+		fault_set(f, ERR_CONFIG, "GnuTLS: %s%s%s", gnutls_strerror(r),
+		    o->cert != NULL ? ": " : "", o->cert != NULL ? o->cert :
+		    "");
+		tls_context_unref(&c);
+	}
+	return (c);
+}
+
+struct tls_context *
+tls_context_ref(struct tls_context *c)
+{
+	atomic_fetch_add(&c->refs, 1);
+	return (c);
+}
+
+void
+tls_context_unref(struct tls_context **cp)
+{
+	struct tls_context *c = *cp;
+
+	*cp = NULL;
+	if (c == NULL || atomic_fetch_sub(&c->refs, 1) > 1)
+		return;
+	if (c->server != NULL)
+		gnutls_priority_deinit(c->server);
+	if (c->client != NULL)
+		gnutls_priority_deinit(c->client);
+	if (c->server_cred != NULL)
+		gnutls_certificate_free_credentials(c->server_cred);
+	if (c->client_cred != NULL)
+		gnutls_certificate_free_credentials(c->client_cred);
+	free(c);
+}
+
+/* Our clients. */
+
+static void
+ticket_key(const struct tls_context *c, const char *name,
+    unsigned char key[TICKET_KEY_BYTES])
+{
+	char text[512];
+	int n = snprintf(text, sizeof(text), "%s\n%s", c->epoch, name);
+
+	if (gnutls_hmac_fast(GNUTLS_MAC_SHA512, ticket_secret,
+	    sizeof(ticket_secret), text, (size_t)n, key) < 0)
+		abort();
+}
+
+static const gnutls_datum_t alpn_http1 = {
+	(unsigned char *)(uintptr_t)"http/1.1", 8
+};
+
+gnutls_session_t
+tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name)
+{
+	unsigned char key[TICKET_KEY_BYTES];
+	gnutls_datum_t ticket = { key, sizeof(key) };
+	gnutls_session_t s;
+
+	if (gnutls_init(&s, GNUTLS_SERVER | GNUTLS_NONBLOCK |
+	    GNUTLS_NO_SIGNAL) < 0)
+		return (NULL);
+	ticket_key(c, name, key);
+	gnutls_session_set_ptr(s, leaf);
+	if (gnutls_priority_set(s, c->server) < 0 ||
+	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE,
+	    c->server_cred) < 0 ||
+	    gnutls_session_ticket_enable_server(s, &ticket) < 0 ||
+	    gnutls_alpn_set_protocols(s, &alpn_http1, 1, 0) < 0) {
+		gnutls_deinit(s);
+		s = NULL;
+	} else
+		gnutls_certificate_server_set_request(s, GNUTLS_CERT_IGNORE);
+	gnutls_memset(key, 0, sizeof(key));
+	return (s);
+}
+
+/* Tickets of servers: one slot per host and port, found by hash. */
+
+struct kept {
+	char host[256];
+	uint16_t port;
+	uint64_t until;		/* seconds, wall clock */
+	gnutls_datum_t data;	/* owned; size 0: empty */
+};
+
+struct tls_resume {
+	unsigned max;
+	struct kept *kept;
+};
+
+struct tls_resume *
+tls_resume_new(unsigned max)
+{
+	struct tls_resume *t = calloc(1, sizeof(*t));
+
+	if (t == NULL || (t->kept = calloc(max, sizeof(*t->kept))) == NULL)
+		abort();
+	t->max = max;
+	return (t);
+}
+
+void
+tls_resume_free(struct tls_resume **tp)
+{
+	unsigned i;
+
+	if (*tp == NULL)
+		return;
+	for (i = 0; i < (*tp)->max; i++)
+		gnutls_free((*tp)->kept[i].data.data);
+	free((*tp)->kept);
+	free(*tp);
+	*tp = NULL;
+}
+
+static struct kept *
+resume_slot(struct tls_resume *t, const struct tls_client *c)
+{
+	uint32_t h = 2166136261u ^ c->port;
+	const char *p;
+
+	for (p = c->host; *p != '\0'; p++)
+		h = (h ^ (unsigned char)*p) * 16777619u;
+	return (&t->kept[h % t->max]);
+}
+
+/* Take what is kept for this host; the caller frees data. */
+static bool
+resume_take(const struct tls_client *c, gnutls_datum_t *data)
+{
+	struct kept *k = resume_slot(c->resume, c);
+
+	if (k->data.size == 0 || k->port != c->port ||
+	    strcmp(k->host, c->host) != 0)
+		return (false);
+	*data = k->data;
+	k->data = (gnutls_datum_t){ NULL, 0 };
+	if (k->until > (uint64_t)time(NULL))
+		return (true);
+	gnutls_free(data->data);
+	return (false);
+}
+
+static void
+resume_keep(const struct tls_client *c, gnutls_session_t s)
+{
+	struct kept *k = resume_slot(c->resume, c);
+	gnutls_datum_t data;
+
+	if (gnutls_session_get_data2(s, &data) < 0)
+		return;
+	gnutls_free(k->data.data);
+	k->data = data;
+	k->port = c->port;
+	k->until = (uint64_t)time(NULL) + RESUME_LIFE_S;
+	memcpy(k->host, c->host, sizeof(k->host));
+}
+
+static int
+on_ticket(gnutls_session_t s, unsigned type, unsigned when,
+    unsigned incoming, const gnutls_datum_t *msg)
+{
+	struct tls_client *c = gnutls_session_get_ptr(s);
+
+	(void)type;
+	(void)when;
+	(void)msg;
+	if (incoming && c->verified)
+		resume_keep(c, s);
+	return (0);
+}
+
+gnutls_session_t
+tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
+{
+	gnutls_datum_t data;
+	gnutls_session_t s;
+
+	if (gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK |
+	    GNUTLS_NO_SIGNAL | GNUTLS_KEY_SHARE_TOP) < 0)
+		return (NULL);
+	gnutls_session_set_ptr(s, c);
+	if (gnutls_priority_set(s, ctx->client) < 0 ||
+	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE,
+	    ctx->client_cred) < 0 ||
+	    gnutls_alpn_set_protocols(s, &alpn_http1, 1, 0) < 0 ||
+	    (!host_is_ip && gnutls_server_name_set(s, GNUTLS_NAME_DNS,
+	    c->host, strlen(c->host)) < 0)) {	/* RFC 6066 3 */
+		gnutls_deinit(s);
+		return (NULL);
+	}
+	if (c->resume == NULL)
+		return (s);
+	if (resume_take(c, &data)) {
+		(void)gnutls_session_set_data(s, data.data, data.size);
+		gnutls_free(data.data);
+	}
+	gnutls_handshake_set_hook_function(s,
+	    GNUTLS_HANDSHAKE_NEW_SESSION_TICKET, GNUTLS_HOOK_POST, on_ticket);
+	return (s);
+}
+
+void
+tls_client_verified(struct tls_client *c, gnutls_session_t s)
+{
+	c->verified = true;
+	/* TLS 1.2 gives its ticket inside the handshake. */
+	if (c->resume != NULL &&
+	    gnutls_protocol_get_version(s) == GNUTLS_TLS1_2 &&
+	    !gnutls_session_is_resumed(s))
+		resume_keep(c, s);
+}
+
+/* RFC 8446 4.1.3: the last 8 octets of the random of a downgraded server. */
+static bool
+has_sentinel(gnutls_session_t s)
+{
+	gnutls_datum_t client, server;
+
+	gnutls_session_get_random(s, &client, &server);
+	return (server.size == 32 &&
+	    memcmp(server.data + 24, "DOWNGRD", 7) == 0 &&
+	    server.data[31] <= 1);
+}
+
+bool
+tls_client_acceptable(gnutls_session_t s, struct fault *f)
+{
+	gnutls_datum_t alpn;
+
+	if (gnutls_protocol_get_version(s) != GNUTLS_TLS1_3 &&
+	    has_sentinel(s)) {
+		fault_set(f, ERR_ORIGIN_TLS, "downgrade detected");
+		return (false);
+	}
+	if (gnutls_alpn_get_selected_protocol(s, &alpn) == 0 &&
+	    (alpn.size != alpn_http1.size ||
+	    memcmp(alpn.data, alpn_http1.data, alpn.size) != 0)) {
+		fault_set(f, ERR_ORIGIN_TLS, "protocol chosen was not offered");
+		return (false);
+	}
+	return (true);
+}
+
+struct str
+tls_version_text(gnutls_session_t s)
+{
+	if (s == NULL)
+		return (STR_NONE);
+	return (gnutls_protocol_get_version(s) == GNUTLS_TLS1_3 ?
+	    STR("1.3") : STR("1.2"));
+}
+
+struct str
+tls_cipher_text(gnutls_session_t s)
+{
+	return (s == NULL ? STR_NONE :
+	    str_of(gnutls_cipher_get_name(gnutls_cipher_get(s))));
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * GnuTLS sessions for both legs: what is offered and accepted, tickets for
+ * our clients, resumption towards origins.
+ *
+ * Towards clients: TLS 1.2 and 1.3, ECDHE with AEAD only, our order, no
+ * renegotiation, no 0-RTT.  Towards servers: the same suites, renegotiation
+ * indication demanded, no SHA-1, both downgrade sentinels checked
+ * (RFC 8446 4.1.3, RFC 9325).
+ *
+ * Room: tls.  A context is frozen and may be used by all threads; a resume
+ * table belongs to one loop.
+ */
+#ifndef TLS_SESSION_H
+#define TLS_SESSION_H
+
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/fault.h"
+#include "base/str.h"
+
+struct leaf;
+struct tls_context;
+struct tls_resume;
+
+struct tls_options {
+	bool client_min_13;	/* towards clients TLS 1.3 only */
+	bool origin_min_13;
+	const char *epoch;	/* tickets of another epoch are not taken: CA and policy */
+	/* The proxy's own certificate towards servers; NULL: none. */
+	const char *cert, *key;
+};
+
+/* NULL with the cause in f (a system-wide GnuTLS policy may forbid what we need). */
+struct tls_context *tls_context_new(const struct tls_options *,
+    struct fault *f);
+struct tls_context *tls_context_ref(struct tls_context *);
+void tls_context_unref(struct tls_context **);
+
+/*
+ * A server session that shows leaf, which the caller keeps as long as the
+ * session lives.  name binds its tickets: a ticket is good only under the
+ * name it was given for (GnuTLS 3.7 does not check that for TLS 1.3).
+ * NULL: out of memory.
+ */
+gnutls_session_t tls_server_new(struct tls_context *, struct leaf *leaf,
+    const char *name);
+
+/*
+ * A client session towards host (SNI unless it is an IP address).  With a
+ * resume table it offers a ticket kept for host and port, and keeps new ones
+ * once tls_client_verified() was called.  Both must live as long as it.
+ */
+struct tls_client {
+	struct tls_resume *resume;	/* borrowed; NULL: none */
+	char host[256];
+	uint16_t port;
+	bool verified;
+};
+gnutls_session_t tls_client_new(struct tls_context *, struct tls_client *,
+    bool host_is_ip);
+/* The peer was verified: tickets from now on may be used again without. */
+void tls_client_verified(struct tls_client *, gnutls_session_t);
+/*
+ * After the handshake: what GnuTLS does not check.  False: refuse, cause in
+ * f (ERR_ORIGIN_TLS).
+ */
+bool tls_client_acceptable(gnutls_session_t, struct fault *f);
+
+/* Tickets of servers, used once each.  max: hosts kept. */
+struct tls_resume *tls_resume_new(unsigned max);
+void tls_resume_free(struct tls_resume **);
+
+/* "1.3"; STR_NONE without TLS. */
+struct str tls_version_text(gnutls_session_t);
+/* "AES-128-GCM"; STR_NONE without TLS. */
+struct str tls_cipher_text(gnutls_session_t);
+
+#endif
