@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a proxy takes out of a message and puts in on its way through.
+ * Order: target (uri.h), framing (h1_frame.h), http_hop_strip(), then
+ * http_forward_*() once the message really goes on.
+ * Room: http.  Any thread.  Obeys RFC 9110 7.6, 6.6.1, 11.7; RFC 7838.
+ */
+#ifndef HTTP_HOP_H
+#define HTTP_HOP_H
+
+#include <stdbool.h>
+#include <time.h>
+#include "base/fault.h"
+#include "http/msg.h"
+
+/*
+ * Remove Connection, what it names, Keep-Alive, Proxy-Connection, TE (kept as
+ * "trailers" where it says so), Upgrade, HTTP2-Settings, Trailer, and the
+ * framing fields, which the model has by now (but for the Content-Length of a
+ * response with FRAMING_NONE).  What framing, routing or scanning need stays
+ * even if Connection names it: Host, Via, Max-Forwards, Expect, Content-Type,
+ * -Encoding, -Range, -Disposition, Cache-Control.
+ */
+void http_hop_strip(struct http_msg *);
+
+/*
+ * Does an Upgrade field offer protocol, and Connection name Upgrade?  Ask
+ * before http_hop_strip().
+ */
+bool http_wants_upgrade(const struct http_msg *, struct str protocol);
+
+/* OPTIONS, TRACE with Max-Forwards: 0: answer them here (RFC 9110 7.6.2). */
+bool http_forwards_spent(const struct http_msg *req);
+
+/*
+ * A request about to go on: Via, Max-Forwards counted down, Proxy-Authorization
+ * removed.  ERR_NONE; ERR_REQ_LOOP when Via names pseudonym already;
+ * ERR_REQ_METHOD when http_forwards_spent(); ERR_REQ_SYNTAX for a
+ * Max-Forwards that is no number.
+ */
+enum err http_forward_request(struct http_msg *, struct str pseudonym,
+    struct fault *f);
+/*
+ * A response about to go to the client: Via, Date if missing (now; not in
+ * 1xx), without Alt-Svc, Proxy-Authenticate, Proxy-Authentication-Info.
+ */
+void http_forward_response(struct http_msg *, struct str pseudonym,
+    time_t now);
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT" and a NUL (RFC 9110 5.6.7). */
+void http_date_print(char out[static 30], time_t);
+
+#endif
