@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who signs leaves, between ca.c and mint.c.
+ * Room: certs.
+ */
+#ifndef CERTS_CA_PRIV_H
+#define CERTS_CA_PRIV_H
+
+#include <gnutls/abstract.h>
+#include <gnutls/x509.h>
+#include <stdbool.h>
+#include <time.h>
+#include "certs/ca.h"
+#include "certs/keyholder.h"
+#include "certs/leaf.h"
+
+/* Counted, frozen. */
+struct issuer {
+	_Atomic unsigned refs;
+	enum keyholder_key which;
+	unsigned epoch;			/* of that key; 0: the CA's own */
+	gnutls_privkey_t local;		/* signs instead of the key holder; NULL: not so */
+	bool rsa;			/* the algorithm of its signatures */
+	gnutls_datum_t name;		/* owned: subject, DER */
+	unsigned char id[64];		/* subject key identifier */
+	unsigned id_n;
+	unsigned char key_id[32];	/* SHA-256 of its SubjectPublicKeyInfo */
+	time_t not_before, not_after;
+	gnutls_pcert_st chain[LEAF_MAX_CHAIN - 1];	/* sent behind a leaf */
+	unsigned n;
+};
+
+/* The issuer now, counted; made anew when its key was lost.  May block. */
+struct issuer *ca_issuer(struct ca *, struct fault *f);
+/* Name, identifiers and dates of crt; one reference. NULL: ERR_CONFIG in f. */
+struct issuer *issuer_new(gnutls_x509_crt_t crt, struct fault *f);
+struct issuer *issuer_ref(struct issuer *);
+void issuer_unref(struct issuer **);
+
+/* A leaf by this issuer; k signs unless the issuer has a key itself. */
+struct leaf *mint_leaf(struct issuer *, struct keyholder *k,
+    const char *host, unsigned days, struct fault *f);
+/* The issuer that nobody trusts, of this process; counted. */
+struct issuer *mint_untrusted(void);
+
+#endif

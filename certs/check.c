@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules a chain must obey: GnuTLS's verification of the path, then what
+ * it leaves out.  The path is what GnuTLS says it used, not what was sent: an
+ * origin may send certificates in any order, and more than are needed.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/list.h"
+#include "certs/check_priv.h"
+#include "certs/crt_priv.h"
+#include "certs/staple_priv.h"
+
+#define MAX_LINKS 32		/* GnuTLS may try a path twice */
+#define MAX_PATH (VERIFY_MAX_CERTS + 2)
+
+struct link_seen {
+	gnutls_x509_crt_t cert, issuer;
+};
+
+struct check {
+	const struct verify_options *o;
+	const struct verify_chain *chain;
+	gnutls_x509_crt_t sent[VERIFY_MAX_CERTS];
+	unsigned sent_n;
+	struct link_seen seen[MAX_LINKS];
+	unsigned seen_n;
+	gnutls_x509_crt_t path[MAX_PATH];	/* leaf .. anchor, borrowed */
+	unsigned path_n;
+	time_t now, until;
+	struct fault *f;
+};
+
+/* GnuTLS's callback has no argument of ours. */
+static _Thread_local struct check *current;
+
+static bool
+refuse(struct check *c, const char *why)
+{
+	fault_set(c->f, ERR_ORIGIN_CERT, "%s", why);
+	return (false);
+}
+
+/* "why" about a certificate of the chain; the leaf is "the certificate". */
+static bool
+refuse_crt(struct check *c, gnutls_x509_crt_t crt, const char *why)
+{
+	char text[CRT_TEXT];
+
+	if (crt == c->sent[0])
+		fault_set(c->f, ERR_ORIGIN_CERT, "certificate %s", why);
+	else {
+		crt_text(crt, text);
+		fault_set(c->f, ERR_ORIGIN_CERT, "issuer \"%s\" %s", text,
+		    why);
+	}
+	return (false);
+}
+
+/* What came. */
+
+static bool
+import(struct check *c)
+{
+	char why[128];
+	unsigned i;
+	int r;
+
+	for (i = 0; i < c->chain->n; i++) {
+		if (gnutls_x509_crt_init(&c->sent[i]) < 0)
+			abort();
+		c->sent_n++;
+		r = gnutls_x509_crt_import(c->sent[i], &c->chain->certs[i],
+		    GNUTLS_X509_FMT_DER);
+		if (r < 0) {
+			(void)snprintf(why, sizeof(why),
+			    "certificate is malformed (%s)",
+			    gnutls_strerror(r));
+			return (refuse(c, why));
+		}
+	}
+	return (true);
+}
+
+static bool
+not_ours(struct check *c)
+{
+	unsigned i;
+
+	for (i = 0; c->o->own != NULL && i < c->sent_n; i++)
+		if (ca_owns_crt(c->o->own, c->sent[i]))
+			return (refuse(c,
+			    "chain contains this proxy's own CA"));
+	return (true);
+}
+
+/* What GnuTLS says. */
+
+static int
+on_link(gnutls_x509_crt_t cert, gnutls_x509_crt_t issuer,
+    gnutls_x509_crl_t crl, unsigned status)
+{
+	struct check *c = current;
+
+	(void)crl;
+	(void)status;
+	if (c->seen_n < MAX_LINKS)
+		c->seen[c->seen_n++] = (struct link_seen){ cert, issuer };
+	return (0);
+}
+
+static gnutls_x509_crt_t
+issuer_seen(const struct check *c, gnutls_x509_crt_t cert)
+{
+	unsigned i;
+
+	for (i = c->seen_n; i > 0; i--)
+		if (c->seen[i - 1].cert == cert)
+			return (c->seen[i - 1].issuer);
+	return (NULL);
+}
+
+static void
+follow_path(struct check *c)
+{
+	gnutls_x509_crt_t at;
+
+	for (at = c->sent[0]; at != NULL && c->path_n < MAX_PATH;
+	    at = issuer_seen(c, at))
+		c->path[c->path_n++] = at;
+}
+
+/* Refused: GnuTLS does not tell all links then; names do, for the message. */
+static gnutls_x509_crt_t
+issuer_by_name(const struct check *c, gnutls_x509_crt_t cert)
+{
+	gnutls_x509_crt_t found = NULL;
+	unsigned i;
+
+	for (i = 1; i < c->sent_n; i++)
+		if (c->sent[i] != cert &&
+		    gnutls_x509_crt_check_issuer(cert, c->sent[i]))
+			return (c->sent[i]);
+	if (crt_is_self_issued(cert) || gnutls_x509_trust_list_get_issuer(
+	    trust_list(c->o->trust), cert, &found, 0) < 0)
+		return (NULL);
+	return (found);
+}
+
+static void
+guess_path(struct check *c)
+{
+	gnutls_x509_crt_t at = c->sent[0];
+
+	for (c->path_n = 0; at != NULL && c->path_n < MAX_PATH;
+	    at = issuer_by_name(c, at))
+		c->path[c->path_n++] = at;
+}
+
+/* Expired or not yet valid: which one, and when. */
+static bool
+refuse_date(struct check *c)
+{
+	gnutls_x509_crt_t crt;
+	time_t from, to;
+	char day[16], why[64];
+	unsigned i;
+
+	for (i = 0; i < c->path_n; i++) {
+		crt = c->path[i];
+		from = gnutls_x509_crt_get_activation_time(crt);
+		to = gnutls_x509_crt_get_expiration_time(crt);
+		if (from <= c->now && c->now <= to)
+			continue;
+		crt_day(from > c->now ? from : to, day);
+		(void)snprintf(why, sizeof(why), from > c->now ?
+		    "is not valid before %s" : "expired on %s", day);
+		return (refuse_crt(c, crt, why));
+	}
+	return (refuse(c, "a certificate of the chain is outside its dates"));
+}
+
+/* Every key and signature of the path, but for the anchor's own. */
+static bool
+strength_ok(struct check *c)
+{
+	const char *why;
+	char text[96];
+	unsigned i;
+
+	for (i = 0; i < c->path_n; i++) {
+		why = crt_weakness(c->path[i], i + 1 == c->path_n &&
+		    (i > 0 || crt_is_self_issued(c->path[i])));
+		if (why != NULL) {
+			(void)snprintf(text, sizeof(text), "is too weak: %s",
+			    why);
+			return (refuse_crt(c, c->path[i], text));
+		}
+	}
+	return (true);
+}
+
+static bool
+refuse_weak(struct check *c)
+{
+	return (strength_ok(c) && refuse(c,
+	    "chain uses an algorithm or key that is too weak"));
+}
+
+static bool
+refuse_issuer(struct check *c)
+{
+	gnutls_x509_crt_t top = c->path[c->path_n - 1];
+	gnutls_datum_t dn = { NULL, 0 };
+	char *p;
+
+	if (crt_is_self_issued(c->sent[0]))
+		return (refuse(c, "certificate is self-signed"));
+	if (crt_is_self_issued(top) && c->path_n > 1)
+		return (refuse_crt(c, top, "is not trusted"));
+	if (gnutls_x509_crt_get_issuer_dn3(top, &dn, 0) < 0 || dn.size == 0)
+		return (refuse(c, "issuer is not trusted"));
+	for (p = (char *)dn.data; *p != '\0'; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	fault_set(c->f, ERR_ORIGIN_CERT, "issuer \"%.90s\" is not trusted, or "
+	    "the origin did not send its certificate", (char *)dn.data);
+	gnutls_free(dn.data);
+	return (false);
+}
+
+/* The most telling cause first: several are often set. */
+static const struct {
+	unsigned status;
+	bool (*refuse)(struct check *);
+	const char *text;
+} causes[] = {
+	{ GNUTLS_CERT_REVOKED, NULL,
+	    "certificate is on the list of distrusted ones" },
+	{ GNUTLS_CERT_SIGNER_NOT_FOUND, refuse_issuer, NULL },
+	{ GNUTLS_CERT_SIGNATURE_FAILURE, NULL,
+	    "a signature in the certificate chain is wrong" },
+	{ GNUTLS_CERT_SIGNER_NOT_CA, NULL,
+	    "certificate is signed by one that is no CA" },
+	{ GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE, NULL,
+	    "certificate breaks a constraint of its issuer" },
+	{ GNUTLS_CERT_INSECURE_ALGORITHM, refuse_weak, NULL },
+	{ GNUTLS_CERT_NOT_ACTIVATED, refuse_date, NULL },
+	{ GNUTLS_CERT_EXPIRED, refuse_date, NULL },
+	{ GNUTLS_CERT_PURPOSE_MISMATCH, NULL,
+	    "certificate is not meant for TLS servers" },
+	{ GNUTLS_CERT_UNKNOWN_CRIT_EXTENSIONS, NULL,
+	    "certificate has an unknown critical extension" },
+	{ ~0u, NULL, "certificate chain is not valid" }
+};
+
+static bool
+refuse_status(struct check *c, unsigned status)
+{
+	unsigned i = 0;
+
+	while ((status & causes[i].status) == 0)
+		i++;
+	return (causes[i].refuse != NULL ? causes[i].refuse(c) :
+	    refuse(c, causes[i].text));
+}
+
+static bool
+verify_path(struct check *c)
+{
+	gnutls_typed_vdata_st purpose = { .type = GNUTLS_DT_KEY_PURPOSE_OID,
+	    .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER };
+	unsigned status = 0;
+	int r;
+
+	current = c;
+	r = gnutls_x509_trust_list_verify_crt2(trust_list(c->o->trust),
+	    c->sent, c->sent_n, &purpose, 1,
+	    GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM), &status, on_link);
+	current = NULL;
+	if (r < 0)
+		return (refuse(c, gnutls_strerror(r)));
+	if (status == 0)
+		follow_path(c);
+	else
+		guess_path(c);
+	return (status == 0 || refuse_status(c, status));
+}
+
+/* What we add. */
+
+/* GnuTLS asks the leaf for its purpose; we its issuers as well. */
+static bool
+usage_ok(struct check *c)
+{
+	unsigned i, usage = 0;
+
+	for (i = 1; i < c->path_n; i++)
+		if (!crt_serves_tls(c->path[i]))
+			return (refuse_crt(c, c->path[i],
+			    "may not issue for TLS servers"));
+	/* Our suites all sign: RFC 8446 4.4.2.2, RFC 5246 7.4.2. */
+	if (gnutls_x509_crt_get_key_usage(c->sent[0], &usage, NULL) >= 0 &&
+	    (usage & GNUTLS_KEY_DIGITAL_SIGNATURE) == 0)
+		return (refuse(c, "certificate's key is not meant for "
+		    "signing (key usage)"));
+	return (true);
+}
+
+static bool
+own_not_in_path(struct check *c)
+{
+	gnutls_x509_crt_t anchor = c->path[c->path_n - 1];
+
+	if (c->o->own != NULL && ca_owns_crt(c->o->own, anchor))
+		return (refuse(c, "chain leads to this proxy's own CA"));
+	return (true);
+}
+
+static void
+lower_until(struct check *c, time_t t)
+{
+	if (t < c->until)
+		c->until = t;
+}
+
+static bool
+refuse_revoked(struct check *c, gnutls_x509_crt_t crt, time_t at)
+{
+	char why[64], day[16];
+
+	crt_day(at, day);
+	(void)snprintf(why, sizeof(why), "was revoked on %s", day);
+	return (refuse_crt(c, crt, why));
+}
+
+/* Revocation of path[i] (i = 0: the leaf, which may have a staple). */
+static bool
+not_revoked(struct check *c, unsigned i)
+{
+	enum staple s = STAPLE_NONE;
+	enum trust_crl l;
+	const char *why = NULL;
+	time_t at = 0;
+	char text[128];
+
+	if (i == 0)
+		s = staple_check(&c->chain->staple, c->path[0], c->path[1],
+		    c->now, &c->until, &at, &why);
+	if (s == STAPLE_REVOKED)
+		return (refuse_revoked(c, c->path[i], at));
+	if (i == 0 && s != STAPLE_GOOD && crt_must_staple(c->path[0])) {
+		(void)snprintf(text, sizeof(text), "requires a valid OCSP "
+		    "response, but %s", why);
+		return (refuse_crt(c, c->path[0], text));
+	}
+	l = trust_check_crl(c->o->trust, c->path[i], c->path[i + 1], c->now,
+	    &c->until, &at);
+	if (l == TRUST_CRL_REVOKED)
+		return (refuse_revoked(c, c->path[i], at));
+	if (c->o->revocation == REVOCATION_HARD && l == TRUST_CRL_UNKNOWN &&
+	    s != STAPLE_GOOD)
+		return (refuse_crt(c, c->path[i], "has unknown revocation "
+		    "status, and the configuration demands one"));
+	return (true);
+}
+
+static bool
+revocation_ok(struct check *c)
+{
+	unsigned i;
+
+	if (c->o->revocation == REVOCATION_OFF)
+		return (true);
+	for (i = 0; i + 1 < c->path_n; i++)
+		if (!not_revoked(c, i))
+			return (false);
+	return (true);
+}
+
+static void
+bound_by_dates(struct check *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->path_n; i++)
+		lower_until(c,
+		    gnutls_x509_crt_get_expiration_time(c->path[i]));
+}
+
+/* The names. */
+
+static void
+name_add(struct verdict *v, unsigned kind, const unsigned char *p, size_t n)
+{
+	const unsigned char head[3] = { (unsigned char)kind,
+	    (unsigned char)(n >> 8), (unsigned char)n };
+
+	buf_add(&v->names, head, sizeof(head));
+	buf_add(&v->names, p, n);
+	v->names_n++;
+}
+
+static void
+take_names(struct verdict *v, gnutls_x509_crt_t leaf)
+{
+	unsigned char name[256];	/* no host is longer */
+	unsigned i, type;
+	size_t n;
+	int r;
+
+	for (i = 0;; i++) {
+		n = sizeof(name);
+		r = gnutls_x509_crt_get_subject_alt_name2(leaf, i, name, &n,
+		    &type, NULL);
+		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+			return;
+		if (r == GNUTLS_SAN_DNSNAME)
+			name_add(v, NAME_KIND_DNS, name, n);
+		else if (r == GNUTLS_SAN_IPADDRESS && (n == 4 || n == 16))
+			name_add(v, NAME_KIND_IP, name, n);
+		else if (r < 0 && r != GNUTLS_E_SHORT_MEMORY_BUFFER)
+			return;
+	}
+}
+
+/* The whole. */
+
+static void
+verdict_free(struct memo_value *value)
+{
+	struct verdict *v = CONTAINER_OF(value, struct verdict, value);
+
+	buf_fini(&v->names);
+	free(v);
+}
+
+static bool
+check_all(struct check *c, struct verdict *v)
+{
+	if (!import(c))
+		return (false);
+	take_names(v, c->sent[0]);
+	return (not_ours(c) && verify_path(c) && own_not_in_path(c) &&
+	    strength_ok(c) && usage_ok(c) && revocation_ok(c));
+}
+
+struct verdict *
+check_chain(const struct verify_options *o, const struct verify_chain *chain)
+{
+	struct verdict *v = calloc(1, sizeof(*v));
+	struct check c = { .o = o, .chain = chain };
+	unsigned i;
+
+	if (v == NULL)
+		abort();
+	atomic_init(&v->value.refs, 1);
+	v->value.free = verdict_free;
+	c.f = &v->fault;
+	c.now = time(NULL);
+	c.until = c.now + VERIFY_MAX_AGE;
+	if (check_all(&c, v))
+		bound_by_dates(&c);
+	else
+		c.until = c.now + VERIFY_MAX_BAD_AGE;
+	for (i = 0; i < c.sent_n; i++)
+		gnutls_x509_crt_deinit(c.sent[i]);
+	v->value.fresh_until = c.until;
+	v->value.bytes = sizeof(*v) + v->names.cap;
+	return (v);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Checking a chain, between verify.c (cache, names) and check.c (rules).
+ * Room: certs.
+ */
+#ifndef CERTS_CHECK_PRIV_H
+#define CERTS_CHECK_PRIV_H
+
+#include "base/str.h"
+#include "certs/memo.h"
+#include "certs/verify.h"
+
+/* Counted and frozen: what is known about one chain, whatever the name. */
+struct verdict {
+	struct memo_value value;
+	struct fault fault;	/* ERR_NONE: a good chain */
+	struct buf names;	/* of the leaf: {kind, length high, low, bytes}... */
+	unsigned names_n;
+};
+
+#define NAME_KIND_DNS 1
+#define NAME_KIND_IP 2
+
+/* Imports and checks; blocks some 400 us.  One reference, never NULL. */
+struct verdict *check_chain(const struct verify_options *,
+    const struct verify_chain *);
+/* Is host one of the names?  False: ERR_ORIGIN_CERT in f, in words. */
+bool verdict_names(const struct verdict *, const char *host, struct fault *f);
+
+#endif

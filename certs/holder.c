@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The key holder process, see keyholder.h.  One thread, no input but
+ * descriptor 3, no output but its answers (and stderr for what the start of
+ * a process has to say).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "certs/holder_priv.h"
+#include "certs/keyholder.h"
+
+#define KEY_FILE_MAX 65536
+#define NOBODY 65534
+
+bool
+holder_fail(struct holder *h, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(h->text, sizeof(h->text), fmt, ap);
+	va_end(ap);
+	return (false);
+}
+
+bool
+holder_send(int fd, const struct holder_msg *m)
+{
+	struct iovec iov[3] = {
+		{ (void *)(uintptr_t)&m->head, sizeof(m->head) },
+		{ m->field[0].data, m->field[0].size },
+		{ m->field[1].data, m->field[1].size }
+	};
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 3 };
+	ssize_t n;
+
+	do
+		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return (n >= 0);
+}
+
+int
+holder_recv(int fd, struct holder_msg *m,
+    unsigned char buf[static HOLDER_MAX])
+{
+	unsigned char *p = buf + sizeof(m->head);
+	ssize_t n;
+	size_t left;
+
+	do
+		n = recv(fd, buf, HOLDER_MAX, 0);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return ((int)n);
+	errno = EPROTO;
+	if ((size_t)n < sizeof(m->head))
+		return (-1);
+	memcpy(&m->head, buf, sizeof(m->head));
+	left = (size_t)n - sizeof(m->head);
+	if (m->head.n[0] > left || m->head.n[1] != left - m->head.n[0])
+		return (-1);
+	m->field[0] = (gnutls_datum_t){ p, m->head.n[0] };
+	m->field[1] = (gnutls_datum_t){ p + m->head.n[0], m->head.n[1] };
+	return (1);
+}
+
+/* A field as a path: no NUL inside, not empty, not too long. */
+static bool
+field_path(struct holder *h, const gnutls_datum_t *f, char out[static 4096])
+{
+	if (f->size == 0 || f->size >= 4096 ||
+	    memchr(f->data, '\0', f->size) != NULL)
+		return (holder_fail(h, "invalid path of a CA file"));
+	memcpy(out, f->data, f->size);
+	out[f->size] = '\0';
+	return (true);
+}
+
+static bool
+key_file_ok(struct holder *h, const char *path, const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode))
+		return (holder_fail(h, "%s: not a regular file", path));
+	if (st->st_uid != 0 && st->st_uid != geteuid())
+		return (holder_fail(h, "%s: belongs to another user (uid %u)",
+		    path, (unsigned)st->st_uid));
+	if ((st->st_mode & 077) != 0)
+		return (holder_fail(h, "%s: private key is open to group or "
+		    "others (mode %04o); chmod 600 it", path,
+		    (unsigned)st->st_mode & 07777));
+	if (st->st_size > KEY_FILE_MAX)
+		return (holder_fail(h, "%s: too large for a key", path));
+	return (true);
+}
+
+/* The file's bytes; -1: h->text is set. */
+static ssize_t
+key_file_read(struct holder *h, const char *path, bool *absent, char *buf)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t n = -1;
+	struct stat st;
+
+	*absent = fd < 0 && errno == ENOENT;
+	if (fd < 0 || fstat(fd, &st) != 0)
+		(void)holder_fail(h, "%s: %s", path, strerror(errno));
+	else if (key_file_ok(h, path, &st) &&
+	    (n = read(fd, buf, KEY_FILE_MAX)) < 0)
+		(void)holder_fail(h, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return (n);
+}
+
+static bool
+key_parse(struct holder *h, const char *path, char *pem, size_t n,
+    gnutls_x509_privkey_t *out)
+{
+	gnutls_datum_t d = { (unsigned char *)pem, (unsigned)n };
+	int r;
+
+	pem[n] = '\0';
+	if (strstr(pem, "ENCRYPTED") != NULL)
+		return (holder_fail(h, "%s: encrypted private keys are not "
+		    "supported", path));
+	if (gnutls_x509_privkey_init(out) < 0)
+		return (holder_fail(h, "out of memory"));
+	r = gnutls_x509_privkey_import2(*out, &d, GNUTLS_X509_FMT_PEM, NULL,
+	    GNUTLS_PKCS_PLAIN);
+	if (r >= 0)
+		return (true);
+	gnutls_x509_privkey_deinit(*out);
+	return (holder_fail(h, "%s: no usable private key (%s)", path,
+	    gnutls_strerror(r)));
+}
+
+bool
+holder_read_key(struct holder *h, const char *path,
+    gnutls_x509_privkey_t *out, bool *absent)
+{
+	static char buf[KEY_FILE_MAX + 1];
+	ssize_t n = key_file_read(h, path, absent, buf);
+	bool ok = n >= 0 && key_parse(h, path, buf, (size_t)n, out);
+
+	gnutls_memset(buf, 0, sizeof(buf));
+	return (ok);
+}
+
+static bool
+load_file(struct holder *h, const char *path)
+{
+	gnutls_x509_privkey_t x;
+	bool absent;
+	int r;
+
+	if (!holder_read_key(h, path, &x, &absent))
+		return (false);
+	r = gnutls_privkey_import_x509(h->key, x,
+	    GNUTLS_PRIVKEY_IMPORT_AUTO_RELEASE);
+	if (r < 0)
+		return (holder_fail(h, "%s: %s", path, gnutls_strerror(r)));
+	return (true);
+}
+
+/* The URL may carry a PIN: no message repeats it. */
+static bool
+load_token(struct holder *h, const char *url)
+{
+	int r = gnutls_privkey_import_url(h->key, url, 0);
+
+	h->in_token = true;
+	if (r < 0)
+		return (holder_fail(h, "key in a PKCS #11 token: %s",
+		    gnutls_strerror(r)));
+	return (true);
+}
+
+/*
+ * Nobody's rights suffice to sign.  A container may lack the right to change
+ * users: then the process is as confined as it was, and says so.
+ */
+static void
+become_nobody(void)
+{
+	const struct passwd *pw;
+	uid_t uid = NOBODY;
+	gid_t gid = NOBODY;
+
+	if (geteuid() != 0)
+		return;
+	if ((pw = getpwnam("nobody")) != NULL) {
+		uid = pw->pw_uid;
+		gid = pw->pw_gid;
+	}
+	if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 ||
+	    setresuid(uid, uid, uid) != 0)
+		fprintf(stderr, "%s: cannot become nobody: %s\n",
+		    KEYHOLDER_ARGV0, strerror(errno));
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);	/* a change of users resets it */
+}
+
+static bool
+load(struct holder *h, const struct holder_msg *m)
+{
+	char path[4096];
+	bool ok;
+
+	if (h->key != NULL)
+		return (holder_fail(h, "a key is loaded already"));
+	if (!field_path(h, &m->field[0], path))
+		return (false);
+	if (gnutls_privkey_init(&h->key) < 0)
+		return (holder_fail(h, "out of memory"));
+	ok = strncmp(path, "pkcs11:", 7) == 0 ? load_token(h, path) :
+	    load_file(h, path);
+	gnutls_memset(path, 0, sizeof(path));
+	if (ok) {
+		if (!h->in_token)
+			become_nobody();
+		return (true);
+	}
+	gnutls_privkey_deinit(h->key);
+	h->key = NULL;
+	return (false);
+}
+
+static bool
+create(struct holder *h, const struct holder_msg *m)
+{
+	char cert[4096], key[4096];
+
+	return (field_path(h, &m->field[0], cert) &&
+	    field_path(h, &m->field[1], key) && holder_create(h, cert, key));
+}
+
+static bool
+sign(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
+{
+	gnutls_privkey_t key = m->head.which == KEYHOLDER_ISSUER ? h->issuer :
+	    h->key;
+	int r;
+
+	if (key == NULL)
+		return (holder_fail(h, "no such key is loaded"));
+	if (m->field[0].size != 32)
+		return (holder_fail(h, "not a SHA-256 digest"));
+	r = gnutls_privkey_sign_hash2(key, gnutls_privkey_get_pk_algorithm(key,
+	    NULL) == GNUTLS_PK_RSA ? GNUTLS_SIGN_RSA_SHA256 :
+	    GNUTLS_SIGN_ECDSA_SHA256, 0, &m->field[0], out);
+	return (r >= 0 || holder_fail(h, "signing: %s", gnutls_strerror(r)));
+}
+
+static bool
+serve(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
+{
+	switch (m->head.op) {
+	case HOLDER_LOAD:
+		return (load(h, m));
+	case HOLDER_CREATE:
+		return (create(h, m));
+	case HOLDER_SIGN:
+		return (sign(h, m, out));
+	case HOLDER_ISSUE:
+		return (holder_issue(h, &m->field[0], out));
+	default:
+		return (holder_fail(h, "unknown request"));
+	}
+}
+
+static bool
+answer(struct holder *h, const struct holder_msg *m)
+{
+	gnutls_datum_t data = { NULL, 0 };
+	bool ok = serve(h, m, &data), sent;
+	struct holder_msg a = { .head = { .op = !ok, .id = m->head.id } };
+
+	if (ok)
+		a.field[0] = data;
+	else
+		a.field[0] = (gnutls_datum_t){ (unsigned char *)h->text,
+		    (unsigned)strlen(h->text) };
+	a.head.n[0] = a.field[0].size;
+	sent = holder_send(HOLDER_FD, &a);
+	gnutls_free(data.data);
+	return (sent);
+}
+
+/*
+ * No PR_SET_PDEATHSIG: it strikes when the *thread* that started us ends, and
+ * that may be a signer of a pool.  The end of the socket says it better.
+ */
+static void
+confine(void)
+{
+	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM, SIGPIPE,
+	    SIGUSR1, SIGUSR2 };
+	struct rlimit none = { 0, 0 };
+	unsigned i;
+
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_NAME, KEYHOLDER_ARGV0, 0, 0, 0);
+	setrlimit(RLIMIT_CORE, &none);
+	umask(077);
+	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+int
+keyholder_main(int argc, char **argv)
+{
+	static unsigned char buf[HOLDER_MAX];
+	static struct holder h;
+	struct holder_msg m;
+	int r;
+
+	(void)argc;
+	confine();
+	while ((r = holder_recv(HOLDER_FD, &m, buf)) > 0 && answer(&h, &m))
+		;
+	if (r < 0 && errno != ECONNRESET)
+		fprintf(stderr, "%s: %s\n", argv[0], errno == EBADF ||
+		    errno == ENOTSOCK ? "only assayd starts this" :
+		    strerror(errno));
+	if (h.key != NULL)
+		gnutls_privkey_deinit(h.key);
+	if (h.issuer != NULL)
+		gnutls_privkey_deinit(h.issuer);
+	_exit(r < 0);		/* nothing that runs at exit looks at this memory */
+}

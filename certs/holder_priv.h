@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Between the key holder (holder.c, holder_make.c) and its client
+ * (keyholder.c).  One request at a time, one SOCK_SEQPACKET message each way:
+ * a head, then the bytes of its two fields.
+ * Room: certs.
+ */
+#ifndef CERTS_HOLDER_PRIV_H
+#define CERTS_HOLDER_PRIV_H
+
+#include <gnutls/abstract.h>
+#include <gnutls/x509.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define HOLDER_FD 3
+#define HOLDER_MAX 65536	/* bytes of one message */
+
+enum holder_op {
+	HOLDER_LOAD,	/* fields: path or URL; answer: empty */
+	HOLDER_CREATE,	/* fields: certificate path, key path; answer: empty */
+	HOLDER_SIGN,	/* which, fields: SHA-256 digest; answer: signature */
+	HOLDER_ISSUE	/* fields: CA certificate (DER); answer: certificate (DER) */
+};
+
+struct holder_head {
+	uint32_t op;	/* of an answer: 0 done, 1 failed: field 0 is the text */
+	uint32_t id;	/* an answer has that of its request */
+	uint32_t which;	/* enum keyholder_key */
+	uint32_t n[2];	/* bytes of the fields */
+};
+
+struct holder_msg {
+	struct holder_head head;
+	gnutls_datum_t field[2];	/* point into the receiver's buffer */
+};
+
+/* False with errno: not sent. */
+bool holder_send(int fd, const struct holder_msg *);
+/* 1: a message is in *m (its bytes in buf); 0: closed; -1 with errno. */
+int holder_recv(int fd, struct holder_msg *m,
+    unsigned char buf[static HOLDER_MAX]);
+
+/* What the process knows. */
+struct holder {
+	gnutls_privkey_t key;		/* the CA's; NULL: nothing loaded */
+	gnutls_privkey_t issuer;	/* EC P-256; NULL: none made */
+	bool in_token;
+	char text[512];			/* why the request failed */
+};
+
+bool holder_fail(struct holder *, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/*
+ * Read a PEM private key from a file of ours that nobody else can read.
+ * *absent: there is no such file.
+ */
+bool holder_read_key(struct holder *, const char *path,
+    gnutls_x509_privkey_t *out, bool *absent);
+bool holder_create(struct holder *, const char *cert, const char *key);
+bool holder_issue(struct holder *, const gnutls_datum_t *ca,
+    gnutls_datum_t *out);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Who signs leaves, as a counted object: see ca_priv.h. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include "certs/ca_priv.h"
+
+struct issuer *
+issuer_ref(struct issuer *i)
+{
+	atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+	return (i);
+}
+
+void
+issuer_unref(struct issuer **ip)
+{
+	struct issuer *i = *ip;
+	unsigned n;
+
+	*ip = NULL;
+	if (i == NULL || atomic_fetch_sub_explicit(&i->refs, 1,
+	    memory_order_acq_rel) != 1)
+		return;
+	for (n = 0; n < i->n; n++)
+		gnutls_pcert_deinit(&i->chain[n]);
+	if (i->local != NULL)
+		gnutls_privkey_deinit(i->local);
+	gnutls_free(i->name.data);
+	free(i);
+}
+
+/* The identifier that AKI must repeat; without SKI the usual SHA-1. */
+static int
+subject_id(gnutls_x509_crt_t crt, struct issuer *i)
+{
+	size_t n = sizeof(i->id);
+	int r = gnutls_x509_crt_get_subject_key_id(crt, i->id, &n, NULL);
+
+	if (r < 0) {
+		n = sizeof(i->id);
+		r = gnutls_x509_crt_get_key_id(crt, 0, i->id, &n);
+	}
+	i->id_n = (unsigned)n;
+	return (r);
+}
+
+struct issuer *
+issuer_new(gnutls_x509_crt_t crt, struct fault *f)
+{
+	struct issuer *i = calloc(1, sizeof(*i));
+	size_t n = sizeof(i->key_id);
+	int r;
+
+	if (i == NULL)
+		abort();
+	atomic_init(&i->refs, 1);
+	i->rsa = gnutls_x509_crt_get_pk_algorithm(crt, NULL) == GNUTLS_PK_RSA;
+	i->not_before = gnutls_x509_crt_get_activation_time(crt);
+	i->not_after = gnutls_x509_crt_get_expiration_time(crt);
+	if ((r = gnutls_x509_crt_get_raw_dn(crt, &i->name)) < 0 ||
+	    (r = subject_id(crt, i)) < 0 ||
+	    (r = gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256,
+	    i->key_id, &n)) < 0) {
+		fault_set(f, ERR_CONFIG, "CA certificate: %s",
+		    gnutls_strerror(r));
+		issuer_unref(&i);
+	}
+	return (i);
+}

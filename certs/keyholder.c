@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The client side of the key holder, see keyholder.h: one request at a time
+ * under a lock.  Waiting is bounded by poll(); a holder that is late is killed,
+ * so that no answer can ever be taken for that of another request.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "certs/holder_priv.h"
+#include "certs/keyholder.h"
+
+#define RESTARTS_AT_ONCE 3	/* of holders that lived less than ... */
+#define RESTART_MS 1000		/* ... this; then one each such time */
+#define REAP_MS 1000
+
+struct keyholder {
+	_Atomic pid_t pid;	/* 0: no process; written under the lock, as is epoch */
+	_Atomic unsigned epoch;
+	pthread_mutex_t lock;	/* of everything below; held during a call */
+	int fd;			/* -1: no process */
+	uint32_t id;		/* of the last request */
+	int64_t born_ms;
+	unsigned short_lives;	/* in a row */
+	char *key;		/* owned: what was loaded; NULL: nothing yet */
+	unsigned char buf[HOLDER_MAX];
+};
+
+extern char **environ;
+
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return ((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+/* The process: started, ended. */
+
+static int
+spawn_actions(posix_spawn_file_actions_t *a, int fd)
+{
+	int r;
+
+	if ((r = posix_spawn_file_actions_adddup2(a, fd, HOLDER_FD)) != 0 ||
+	    (r = posix_spawn_file_actions_addopen(a, 0, "/dev/null", O_RDONLY,
+	    0)) != 0 ||
+	    (r = posix_spawn_file_actions_addopen(a, 1, "/dev/null", O_WRONLY,
+	    0)) != 0)
+		return (r);
+	return (posix_spawn_file_actions_addclosefrom_np(a, HOLDER_FD + 1));
+}
+
+static int
+spawn_attributes(posix_spawnattr_t *at)
+{
+	sigset_t none, all;
+
+	sigemptyset(&none);		/* a signer thread has all blocked */
+	sigfillset(&all);
+	sigdelset(&all, SIGKILL);
+	sigdelset(&all, SIGSTOP);
+	posix_spawnattr_setsigmask(at, &none);
+	posix_spawnattr_setsigdefault(at, &all);
+	return (posix_spawnattr_setflags(at, POSIX_SPAWN_SETSIGMASK |
+	    POSIX_SPAWN_SETSIGDEF));
+}
+
+static int
+spawn(pid_t *pid, int fd)
+{
+	static char name[] = KEYHOLDER_ARGV0;
+	char *argv[] = { name, NULL };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	int r;
+
+	if ((r = posix_spawn_file_actions_init(&actions)) != 0)
+		return (r);
+	if ((r = posix_spawnattr_init(&attr)) == 0) {
+		if ((r = spawn_actions(&actions, fd)) == 0 &&
+		    (r = spawn_attributes(&attr)) == 0)
+			r = posix_spawn(pid, "/proc/self/exe", &actions, &attr,
+			    argv, environ);
+		posix_spawnattr_destroy(&attr);
+	}
+	posix_spawn_file_actions_destroy(&actions);
+	return (r);
+}
+
+static bool
+process_start(struct keyholder *k, struct fault *f)
+{
+	int pair[2], r;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(errno));
+		return (false);
+	}
+	r = spawn(&pid, pair[1]);
+	close(pair[1]);
+	if (r != 0) {
+		close(pair[0]);
+		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(r));
+		return (false);
+	}
+	k->fd = pair[0];
+	k->pid = pid;
+	k->born_ms = now_ms();
+	return (true);
+}
+
+/* It holds nothing worth an orderly end. */
+static void
+process_end(struct keyholder *k)
+{
+	struct timespec nap = { 0, 1000000 };
+	int64_t end = now_ms() + REAP_MS;
+
+	if (k->pid == 0)
+		return;
+	close(k->fd);
+	(void)kill(k->pid, SIGKILL);	/* may be denied; then it sees the socket's end */
+	while (waitpid(k->pid, NULL, WNOHANG) == 0 && now_ms() < end)
+		nanosleep(&nap, NULL);
+	k->fd = -1;
+	k->pid = 0;
+	k->epoch++;		/* its issuing key is lost */
+	k->short_lives = now_ms() - k->born_ms < RESTART_MS ?
+	    k->short_lives + 1 : 0;
+}
+
+/* One request, one answer, under the lock. */
+
+enum outcome {
+	DONE,		/* the answer is in *a */
+	REFUSED,	/* the holder says no; fault set */
+	NOT_SENT,	/* it was dead before it saw the request */
+	LOST		/* it died or was killed; fault set */
+};
+
+static enum outcome
+lost(struct keyholder *k, struct fault *f, const char *why)
+{
+	process_end(k);
+	fault_set(f, ERR_MINT, "key holder %s", why);
+	return (LOST);
+}
+
+static enum outcome
+receive(struct keyholder *k, struct holder_msg *a, int deadline_ms,
+    struct fault *f)
+{
+	struct pollfd p = { .fd = k->fd, .events = POLLIN };
+	int64_t end = now_ms() + deadline_ms, left;
+	int r;
+
+	do {
+		left = end - now_ms();
+		r = poll(&p, 1, left > 0 ? (int)left : 0);
+	} while (r < 0 && errno == EINTR);
+	if (r <= 0)
+		return (lost(k, f, "did not answer in time"));
+	if (holder_recv(k->fd, a, k->buf) <= 0)
+		return (lost(k, f, "died"));
+	if (a->head.id != k->id)
+		return (lost(k, f, "broke its protocol"));
+	if (a->head.op == 0)
+		return (DONE);
+	fault_set(f, ERR_MINT, "%.*s", (int)a->field[0].size,
+	    (const char *)a->field[0].data);
+	return (REFUSED);
+}
+
+static enum outcome
+exchange(struct keyholder *k, struct holder_msg *q, struct holder_msg *a,
+    int deadline_ms, struct fault *f)
+{
+	q->head.id = ++k->id;
+	q->head.n[0] = q->field[0].size;
+	q->head.n[1] = q->field[1].size;
+	if (!holder_send(k->fd, q)) {
+		process_end(k);
+		return (NOT_SENT);
+	}
+	return (receive(k, a, deadline_ms, f));
+}
+
+static struct holder_msg
+request(enum holder_op op, const void *p, size_t n)
+{
+	return ((struct holder_msg){ .head = { .op = op },
+	    .field = { { (unsigned char *)(uintptr_t)p, (unsigned)n } } });
+}
+
+/* A process with the key loaded, if one was. */
+static bool
+revive(struct keyholder *k, struct fault *f)
+{
+	struct holder_msg q, a;
+
+	if (k->pid != 0)
+		return (true);
+	if (k->short_lives >= RESTARTS_AT_ONCE &&
+	    now_ms() - k->born_ms < RESTART_MS) {
+		fault_set(f, ERR_MINT, "key holder keeps dying");
+		return (false);
+	}
+	if (!process_start(k, f))
+		return (false);
+	if (k->key == NULL)
+		return (true);
+	q = request(HOLDER_LOAD, k->key, strlen(k->key));
+	switch (exchange(k, &q, &a, KEYHOLDER_LOAD_MS, f)) {
+	case DONE:
+		return (true);
+	case REFUSED:
+		process_end(k);
+		return (false);
+	case NOT_SENT:
+		fault_set(f, ERR_MINT, "key holder died");
+		return (false);
+	case LOST:
+		break;
+	}
+	return (false);
+}
+
+/*
+ * The whole call.  epoch: the one it must be, 0: any.  out: a copy of the
+ * answer's field; NULL: none wanted.
+ */
+static bool
+call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
+    int deadline_ms, gnutls_datum_t *out, struct fault *f)
+{
+	enum outcome o = NOT_SENT;
+	struct holder_msg a;
+	unsigned tries;
+
+	for (tries = 0; o == NOT_SENT && tries < 2; tries++) {
+		if (!revive(k, f))
+			return (false);
+		if (*epoch != 0 && *epoch != k->epoch) {
+			fault_set(f, ERR_MINT, "issuing key was lost");
+			return (false);
+		}
+		o = exchange(k, q, &a, deadline_ms, f);
+	}
+	if (o != DONE) {
+		fault_set(f, ERR_MINT, "key holder died");
+		return (false);
+	}
+	*epoch = k->epoch;
+	if (out == NULL)
+		return (true);
+	out->size = a.field[0].size;
+	out->data = gnutls_malloc(out->size + 1);
+	if (out->data == NULL)
+		abort();
+	memcpy(out->data, a.field[0].data, out->size);
+	return (true);
+}
+
+static bool
+call(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
+    int deadline_ms, gnutls_datum_t *out, struct fault *f)
+{
+	bool ok;
+
+	pthread_mutex_lock(&k->lock);
+	ok = call_locked(k, q, epoch, deadline_ms, out, f);
+	pthread_mutex_unlock(&k->lock);
+	return (ok);
+}
+
+struct keyholder *
+keyholder_start(struct fault *f)
+{
+	struct keyholder *k = calloc(1, sizeof(*k));
+
+	if (k == NULL)
+		abort();
+	k->fd = -1;
+	k->epoch = 1;
+	pthread_mutex_init(&k->lock, NULL);
+	if (!process_start(k, f))
+		keyholder_stop(&k);
+	return (k);
+}
+
+void
+keyholder_stop(struct keyholder **kp)
+{
+	struct keyholder *k = *kp;
+
+	*kp = NULL;
+	if (k == NULL)
+		return;
+	process_end(k);
+	pthread_mutex_destroy(&k->lock);
+	if (k->key != NULL)
+		gnutls_memset(k->key, 0, strlen(k->key));
+	free(k->key);
+	free(k);
+}
+
+/* These two never wait for a call under way. */
+
+pid_t
+keyholder_pid(struct keyholder *k)
+{
+	return (k->pid);
+}
+
+unsigned
+keyholder_epoch(struct keyholder *k)
+{
+	return (k->epoch);
+}
+
+bool
+keyholder_load(struct keyholder *k, const char *key, struct fault *f)
+{
+	struct holder_msg q = request(HOLDER_LOAD, key, strlen(key));
+	unsigned epoch = 0;
+	bool ok;
+
+	pthread_mutex_lock(&k->lock);
+	ok = call_locked(k, &q, &epoch, KEYHOLDER_LOAD_MS, NULL, f);
+	if (ok && (k->key = strdup(key)) == NULL)
+		abort();
+	pthread_mutex_unlock(&k->lock);
+	return (ok);
+}
+
+bool
+keyholder_create(struct keyholder *k, const char *cert, const char *key,
+    struct fault *f)
+{
+	struct holder_msg q = request(HOLDER_CREATE, cert, strlen(cert));
+	unsigned epoch = 0;
+
+	q.field[1] = (gnutls_datum_t){ (unsigned char *)(uintptr_t)key,
+	    (unsigned)strlen(key) };
+	return (call(k, &q, &epoch, KEYHOLDER_LOAD_MS, NULL, f));
+}
+
+bool
+keyholder_sign(struct keyholder *k, enum keyholder_key which, unsigned epoch,
+    const unsigned char digest[32], gnutls_datum_t *sig, struct fault *f)
+{
+	struct holder_msg q = request(HOLDER_SIGN, digest, 32);
+
+	q.head.which = which;
+	return (call(k, &q, &epoch, KEYHOLDER_DEADLINE_MS, sig, f));
+}
+
+bool
+keyholder_issue(struct keyholder *k, const gnutls_datum_t *ca,
+    gnutls_datum_t *issuer, unsigned *epoch, struct fault *f)
+{
+	struct holder_msg q = request(HOLDER_ISSUE, ca->data, ca->size);
+	bool ok;
+
+	*epoch = 0;
+	pthread_mutex_lock(&k->lock);
+	ok = call_locked(k, &q, epoch, KEYHOLDER_LOAD_MS, issuer, f);
+	if (ok)
+		*epoch = ++k->epoch;	/* an older issuer's signatures end here */
+	pthread_mutex_unlock(&k->lock);
+	return (ok);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The key holder: a process of its own that alone reads the CA's private key
+ * and signs with it.  A memory disclosure in the proxy cannot leak that key.
+ * It is this program started anew (/proc/self/exe) with KEYHOLDER_ARGV0 as
+ * its name and one end of a SOCK_SEQPACKET pair as descriptor 3; it ends when
+ * that socket closes.  Nothing secret is ever in arguments or environment.
+ *
+ * The client side below is thread-safe.  Calls block: some 60 us for a
+ * signature, up to KEYHOLDER_DEADLINE_MS when the holder or its token is
+ * stuck; they belong on a signer thread, not on an event loop.  A holder that
+ * died or missed its deadline is replaced by the next call, which loads the
+ * same key again; the call that saw it die fails.
+ *
+ * Room: certs.
+ */
+#ifndef CERTS_KEYHOLDER_H
+#define CERTS_KEYHOLDER_H
+
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/fault.h"
+
+struct keyholder;
+
+#define KEYHOLDER_ARGV0 "assay-keyholder"
+#define KEYHOLDER_DEADLINE_MS 5000	/* of one signature */
+#define KEYHOLDER_LOAD_MS 20000		/* of loading or creating (HSMs are slow) */
+
+enum keyholder_key {
+	KEYHOLDER_CA,		/* what was loaded or created */
+	KEYHOLDER_ISSUER	/* what keyholder_issue() made */
+};
+
+/*
+ * What main() does first when argv[0] is KEYHOLDER_ARGV0.  Returns the exit
+ * status when the socket on descriptor 3 has closed.
+ */
+int keyholder_main(int argc, char **argv);
+
+/* Start the process; it holds no key yet.  NULL: ERR_SYSTEM in f. */
+struct keyholder *keyholder_start(struct fault *f);
+/* Ends the process and waits for it; *k may be NULL, becomes NULL. */
+void keyholder_stop(struct keyholder **k);
+/* The process now; 0 when it is dead and not yet replaced. */
+pid_t keyholder_pid(struct keyholder *k);
+
+/*
+ * Load the private key: a PEM file (EC or RSA, not encrypted, regular, owned
+ * by root or us, not readable by group or others) or a "pkcs11:" URL.  Once
+ * per holder.  Afterwards a holder run by root has become nobody, unless the
+ * key is in a token (whose files and sockets are reached at each signature).
+ * False: ERR_MINT in f, with the file's name.
+ */
+bool keyholder_load(struct keyholder *k, const char *key, struct fault *f);
+/*
+ * Make a CA: EC P-256 key (file key, 0600; one that exists is kept) and a self-signed
+ * certificate "assay CA <host> <short id>" valid ten years (file cert, 0644),
+ * each complete on disk before it gets its name, never over an existing one.
+ * Missing folders are made with mode 0700.  Does not load the key.
+ */
+bool keyholder_create(struct keyholder *k, const char *cert, const char *key,
+    struct fault *f);
+/*
+ * Sign a SHA-256 digest (32 bytes): ECDSA, or RSA PKCS #1 v1.5, by the key.
+ * epoch: that of the issuer, so that a signature never comes from a key newer
+ * than the certificate; 0: any.  sig:
+ * gnutls_free() its data.  False: ERR_MINT in f.
+ */
+bool keyholder_sign(struct keyholder *k, enum keyholder_key which,
+    unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig,
+    struct fault *f);
+/*
+ * Make an EC P-256 key that only the holder has and an intermediate
+ * certificate for it, "<name of the CA> issuing <short id>", CA:TRUE, path
+ * length 0, at most a year and within ca's dates, signed by the loaded key.
+ * ca: the CA's certificate (DER).  issuer: DER, gnutls_free() its data.
+ * epoch: of this key, for keyholder_sign().
+ */
+bool keyholder_issue(struct keyholder *k, const gnutls_datum_t *ca,
+    gnutls_datum_t *issuer, unsigned *epoch, struct fault *f);
+/* Changes whenever the holder's issuer key was lost or replaced; never 0. */
+unsigned keyholder_epoch(struct keyholder *k);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Anchors and CRLs of a generation, see trust.h. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "certs/crl_priv.h"
+#include "certs/trust.h"
+
+struct trust {
+	_Atomic unsigned refs;
+	gnutls_x509_trust_list_t list;
+	unsigned anchors;
+	struct crl **crls;
+	unsigned crls_n;
+};
+
+static bool
+add_anchors(struct trust *t, const char *file, struct fault *f)
+{
+	bool system = strcmp(file, "system") == 0;
+	int r;
+
+	if (!system && access(file, R_OK) != 0) {
+		fault_set(f, ERR_CONFIG, "%s: %s", file, strerror(errno));
+		return (false);
+	}
+	r = system ? gnutls_x509_trust_list_add_system_trust(t->list,
+	    GNUTLS_TL_NO_DUPLICATES, 0) :
+	    gnutls_x509_trust_list_add_trust_file(t->list, file, NULL,
+	    GNUTLS_X509_FMT_PEM, GNUTLS_TL_NO_DUPLICATES, 0);
+	if (r > 0)
+		return (true);
+	fault_set(f, ERR_CONFIG, "%s: %s", system ? "system trust store" :
+	    file, r < 0 ? gnutls_strerror(r) : "no certificate");
+	return (false);
+}
+
+/* Count the anchors; *mine: one of them with a key of own's, the caller's. */
+static unsigned
+count_anchors(struct trust *t, struct ca *own, gnutls_x509_crt_t *mine)
+{
+	gnutls_x509_trust_list_iter_t it = NULL;
+	gnutls_x509_crt_t crt;
+	unsigned n = 0;
+
+	*mine = NULL;
+	while (gnutls_x509_trust_list_iter_get_ca(t->list, &it, &crt) >= 0) {
+		n++;
+		if (*mine == NULL && own != NULL && ca_owns_crt(own, crt))
+			*mine = crt;	/* iter_get_ca made a copy */
+		else
+			gnutls_x509_crt_deinit(crt);
+	}
+	gnutls_x509_trust_list_iter_deinit(it);
+	return (n);
+}
+
+/*
+ * Who holds our own CA's key could otherwise be any origin.  What is removed
+ * GnuTLS refuses in chains too.
+ */
+static void
+remove_own(struct trust *t, struct ca *own)
+{
+	unsigned before;
+	gnutls_x509_crt_t mine;
+
+	do {
+		before = t->anchors;
+		t->anchors = count_anchors(t, own, &mine);
+		if (mine != NULL) {
+			(void)gnutls_x509_trust_list_remove_cas(t->list, &mine,
+			    1);
+			gnutls_x509_crt_deinit(mine);
+		}
+	} while (mine != NULL && t->anchors != before);
+}
+
+struct trust *
+trust_open(const char *const *files, const char *const *crl_files,
+    struct ca *own, struct fault *f)
+{
+	struct trust *t = calloc(1, sizeof(*t));
+	bool ok = true;
+
+	if (t == NULL || gnutls_x509_trust_list_init(&t->list, 0) < 0)
+		abort();
+	atomic_init(&t->refs, 1);
+	for (; ok && *files != NULL; files++)
+		ok = add_anchors(t, *files, f);
+	for (; ok && crl_files != NULL && *crl_files != NULL; crl_files++)
+		ok = crl_load(*crl_files, &t->crls, &t->crls_n, f);
+	if (ok)
+		remove_own(t, own);
+	else
+		trust_unref(&t);
+	return (t);
+}
+
+struct trust *
+trust_ref(struct trust *t)
+{
+	atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+	return (t);
+}
+
+void
+trust_unref(struct trust **tp)
+{
+	struct trust *t = *tp;
+	unsigned i;
+
+	*tp = NULL;
+	if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1,
+	    memory_order_acq_rel) != 1)
+		return;
+	for (i = 0; i < t->crls_n; i++)
+		crl_free(&t->crls[i]);
+	free(t->crls);
+	gnutls_x509_trust_list_deinit(t->list, 1);
+	free(t);
+}
+
+unsigned
+trust_anchors(const struct trust *t)
+{
+	return (t->anchors);
+}
+
+gnutls_x509_trust_list_t
+trust_list(const struct trust *t)
+{
+	return (t->list);
+}
+
+enum trust_crl
+trust_check_crl(struct trust *t, gnutls_x509_crt_t cert,
+    gnutls_x509_crt_t issuer, time_t now, time_t *until, time_t *at)
+{
+	enum trust_crl answer = TRUST_CRL_UNKNOWN, said;
+	struct crl *c;
+	bool current;
+	unsigned i;
+
+	for (i = 0; i < t->crls_n; i++) {
+		c = t->crls[i];
+		if (!crl_is_by(c, issuer) || !crl_signed_by(c, issuer))
+			continue;
+		current = crl_is_current(c, now);
+		said = crl_find(c, cert, at);
+		if (said == TRUST_CRL_GOOD && !current)
+			continue;
+		/* An old list counts only where no current one speaks. */
+		if (said != TRUST_CRL_UNKNOWN && (current ||
+		    answer == TRUST_CRL_UNKNOWN))
+			answer = said;
+		if (current && crl_next(c) != 0 && crl_next(c) < *until)
+			*until = crl_next(c);
+		if (current && said == TRUST_CRL_REVOKED)
+			break;
+	}
+	return (answer);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Is this the origin's certificate?  The chain is verified by GnuTLS (RFC
+ * 5280) and then by rules of our own: RFC 9525 names, strength, EKU of
+ * intermediates, revocation by CRL and stapled OCSP response, bounds, and
+ * never our own CA.  The verdict on a chain does not depend on the name; it
+ * is cached by a SHA-256 over the chain and its staple, so that a wildcard
+ * certificate is verified once for many names.
+ *
+ * A resumed TLS session carries no chain: the caller keeps the verdict with
+ * the ticket, under the name it was given for.
+ *
+ * Room: certs.  A verifier is shared by all workers of a generation; waits
+ * belong to one loop's thread.
+ */
+#ifndef CERTS_VERIFY_H
+#define CERTS_VERIFY_H
+
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+#include <time.h>
+#include "base/fault.h"
+#include "base/job.h"
+#include "base/loop.h"
+#include "certs/ca.h"
+#include "certs/memo.h"
+#include "certs/trust.h"
+
+#define VERIFY_MAX_CERTS 10
+#define VERIFY_MAX_BYTES 65536		/* more is an attack on memory and CPU */
+#define VERIFY_MAX_STAPLE 16384
+#define VERIFY_MAX_AGE 3600		/* s: a verdict is used that long */
+#define VERIFY_MAX_BAD_AGE 60		/* s: the same for a refusal */
+
+enum revocation {
+	REVOCATION_OFF,		/* not looked at, must-staple neither */
+	REVOCATION_SOFT,	/* a definite "revoked" refuses */
+	REVOCATION_HARD		/* unknown refuses too, at each level below the anchor */
+};
+
+struct verify_options {
+	struct trust *trust;		/* a reference is taken */
+	struct ca *own;			/* a reference is taken; NULL: none */
+	enum revocation revocation;
+	struct job_pool *pool;		/* borrowed, outlives all; NULL: verify_now() only */
+	unsigned max_entries;		/* verdicts kept */
+};
+
+struct verifier;
+
+/* Never NULL. */
+struct verifier *verifier_new(const struct verify_options *);
+/* Gives the caller's reference up; verifications under way finish first. */
+void verifier_free(struct verifier **);
+
+struct verify_stats {
+	unsigned long hits, misses, joined;
+	unsigned entries;
+};
+void verifier_stats(struct verifier *, struct verify_stats *);
+
+/*
+ * What an origin presented, as gnutls_certificate_get_peers() and
+ * gnutls_ocsp_status_request_get() give it.  Leaf first, the rest in any order.
+ */
+struct verify_chain {
+	const gnutls_datum_t *certs;	/* DER */
+	unsigned n;
+	gnutls_datum_t staple;		/* OCSP response for the leaf; size 0: none */
+};
+
+/* Embedded; {0} and not started is a valid state for verify_cancel(). */
+struct verify_wait {
+	struct task *wake;	/* borrowed: woken when done; NULL: nobody */
+	bool done;
+	bool ok;		/* this is the host that was asked for */
+	struct fault fault;	/* not ok: ERR_ORIGIN_CERT and why, in words for people */
+	const char *host;	/* borrowed until done */
+	struct memo_wait memo;
+};
+
+/*
+ * Verify chain for host (lower-case DNS name in A-labels without the dot at
+ * the end, or IP address text).  host must stay until done; chain is copied
+ * where needed.  w->wake is set by the caller, the rest is cleared here.
+ * True: done already (cached verdict, or a chain that is refused at sight),
+ * wake is not woken.  False: done later, on the pool, and then woken.
+ */
+bool verify_start(struct verifier *, struct loop *, const char *host,
+    const struct verify_chain *chain, struct verify_wait *w);
+/* Forget it: afterwards w may be freed.  Idempotent. */
+void verify_cancel(struct verify_wait *w);
+
+/* The same at once, uncached, blocking some 400 us. */
+bool verify_now(struct verifier *, const char *host,
+    const struct verify_chain *chain, struct fault *f);
+
+#endif
