@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The chain, see chain.h.  One task serves it: it settles the scans that are
+ * done, joins their verdicts, and either ends the chain or starts the next
+ * step once nothing of this one runs.
+ * Room: scanners.  Thread: its loop's.
+ */
+#include <assert.h>
+#include "scanners/chain.h"
+
+struct chain_run {
+	struct loop *loop;
+	struct task task;	/* woken by the scans */
+	struct task *wake;	/* of whoever started the chain */
+	const struct chain_step *steps;
+	unsigned step_count;
+	unsigned step;		/* the running one; step_count: none */
+	const struct scan_message *msg;	/* what the running step looks at */
+	struct body *body;	/* of the current message, counted */
+	struct reader keeper;	/* keeps all of it, reads nothing */
+	struct scan *scans;	/* all that were started, step after step */
+	struct chain_record *records;	/* one for each of them */
+	bool *settled;
+	unsigned first;		/* of the running step */
+	unsigned used;
+	unsigned running;	/* of the running step, not settled */
+	bool unscanned;		/* blocks once nothing stronger can come */
+	bool ending;		/* result says how */
+	bool done;
+	struct chain_result result;
+};
+
+/* Ends of the message itself, whoever notices them. */
+static const enum err message_faults[] = {
+	ERR_REQ_CHUNK, ERR_REQ_BODY_CUT, ERR_CLIENT_GONE, ERR_ORIGIN_CHUNK,
+	ERR_ORIGIN_CUT, ERR_ORIGIN_STALL, ERR_MEMORY, ERR_TEMP_LIMIT,
+	ERR_TEMP_FULL, ERR_BODY_LIMIT, ERR_SHUTDOWN,
+};
+
+const char *
+chain_outcome_name(enum chain_outcome o)
+{
+	static const char *const name[CHAIN_OUTCOMES] = {
+		[CHAIN_CLEAN] = "clean",
+		[CHAIN_MODIFIED] = "modified",
+		[CHAIN_UNSCANNED] = "unscanned",
+		[CHAIN_BLOCKED] = "blocked",
+		[CHAIN_ERROR] = "error",
+		[CHAIN_CANCELLED] = "cancelled",
+		[CHAIN_BYPASSED] = "bypassed",
+	};
+
+	assert(o < CHAIN_OUTCOMES);
+	return (name[o]);
+}
+
+/* "text: detail", in the arena; the table's text alone where that is all. */
+static struct str
+fault_text(struct arena *a, const struct fault *f)
+{
+	const char *text = err_info(f->code)->text;
+
+	if (f->detail[0] == '\0')
+		return (str_of(text));
+	return (arena_printf(a, "%s: %s", text, f->detail));
+}
+
+/* The verdict only ever gets stronger; the first of equals is named. */
+static void
+verdict_join(struct chain_result *to, enum verdict v, struct str by,
+    struct str threat, struct str reason)
+{
+	if (v <= to->verdict)
+		return;
+	to->verdict = v;
+	to->by = by;
+	to->threat = threat;
+	to->reason = reason;
+}
+
+static void
+body_drop(struct chain_run *run)
+{
+	reader_close(&run->keeper);
+	if (run->body != NULL)
+		body_unref(&run->body);
+}
+
+/* From now on body (given, may be NULL) is that of the current message. */
+static void
+body_give(struct chain_run *run, struct body *body)
+{
+	body_drop(run);
+	run->body = body;
+	if (body != NULL)
+		reader_open(&run->keeper, body, 0, NULL);
+}
+
+static struct body *
+body_take(struct scan *scan)
+{
+	struct body *body = scan->result.body;
+
+	scan->result.body = NULL;
+	return (body);
+}
+
+static void
+record_end(struct chain_run *run, unsigned i, enum chain_outcome outcome,
+    enum err code, struct str reason)
+{
+	const struct scan_result *r = &run->scans[i].result;
+	struct chain_record *rec = &run->records[i];
+	uint64_t end = run->scans[i].done ? r->ended_at : loop_now(run->loop);
+
+	rec->outcome = outcome;
+	rec->code = code;
+	rec->reason = reason;
+	rec->endpoint = r->endpoint;
+	rec->ms = end > r->started_at ? end - r->started_at : 0;
+	rec->bytes = r->bytes;
+	rec->threat = r->threat;
+	rec->note = r->note;
+}
+
+/* Stop what still runs in this step. */
+static void
+step_cancel(struct chain_run *run)
+{
+	unsigned i;
+
+	for (i = run->first; i < run->used; i++) {
+		if (run->settled[i])
+			continue;
+		run->settled[i] = true;
+		run->running--;
+		record_end(run, i, CHAIN_CANCELLED, ERR_NONE, STR_NONE);
+		scan_cancel(&run->scans[i]);
+	}
+}
+
+/* Decide how the chain ends; a block may still replace a failure. */
+static struct fault *
+end_as(struct chain_run *run, enum chain_action action)
+{
+	run->ending = true;
+	run->result.action = action;
+	run->result.fault = (struct fault){ .code = ERR_NONE };
+	return (&run->result.fault);
+}
+
+static void
+chain_end(struct chain_run *run)
+{
+	struct chain_result *r = &run->result;
+
+	step_cancel(run);
+	if (r->action == CHAIN_BLOCK || r->action == CHAIN_FAIL) {
+		body_drop(run);
+		r->modified = false;
+		r->req = r->resp = NULL;
+	}
+	if (run->body != NULL)
+		r->body = body_ref(run->body);
+	run->step = run->step_count;
+	run->done = true;
+	task_wake(run->wake);
+}
+
+/* A fault of the message itself?  *f becomes its cause then. */
+static bool
+fault_is_of_message(const struct chain_run *run, struct fault *f)
+{
+	enum pull end = run->body != NULL ? body_end(run->body) : PULL_END;
+	unsigned i;
+
+	if (end == PULL_CUT || end == PULL_FAIL) {
+		if (body_fault(run->body)->code != ERR_NONE)
+			*f = *body_fault(run->body);
+		return (true);
+	}
+	for (i = 0; i < sizeof(message_faults) / sizeof(message_faults[0]); i++)
+		if (f->code == message_faults[i])
+			return (true);
+	return (false);
+}
+
+/* No verdict: the scanner's policy decides. */
+static void
+settle_failed(struct chain_run *run, unsigned i, const struct fault *f)
+{
+	const struct scanner *scanner = run->scans[i].scanner;
+	struct str text = fault_text(run->msg->arena, f);
+	enum scan_policy policy = f->code == ERR_SCAN_BUSY ?
+	    scanner->on_busy : scanner->on_error;
+
+	verdict_join(&run->result, VERDICT_UNSCANNED, str_of(scanner->name),
+	    STR_NONE, text);
+	if (policy == SCAN_POLICY_BYPASS) {
+		record_end(run, i, CHAIN_BYPASSED, f->code, text);
+	} else {
+		record_end(run, i, CHAIN_ERROR, f->code, text);
+		if (!run->ending)
+			fault_copy(end_as(run, CHAIN_FAIL), f);
+	}
+	scan_cancel(&run->scans[i]);
+}
+
+/* Nobody could have scanned it: no policy applies. */
+static void
+settle_cut(struct chain_run *run, unsigned i, const struct fault *f)
+{
+	struct str text = fault_text(run->msg->arena, f);
+
+	verdict_join(&run->result, VERDICT_UNSCANNED, STR_NONE, STR_NONE, text);
+	record_end(run, i, CHAIN_CANCELLED, f->code, text);
+	if (!run->ending)
+		fault_copy(end_as(run, CHAIN_FAIL), f);
+	scan_cancel(&run->scans[i]);
+}
+
+static void
+settle_fault(struct chain_run *run, unsigned i)
+{
+	struct fault f = run->scans[i].result.fault;
+
+	if (fault_is_of_message(run, &f))
+		settle_cut(run, i, &f);
+	else
+		settle_failed(run, i, &f);
+}
+
+static void
+settle_unscanned(struct chain_run *run, unsigned i)
+{
+	const struct scanner *scanner = run->scans[i].scanner;
+	struct str reason = run->scans[i].result.reason;
+	enum scan_policy policy = run->scans[i].result.too_large ?
+	    scanner->over_max : scanner->on_unscanned;
+
+	verdict_join(&run->result, VERDICT_UNSCANNED, str_of(scanner->name),
+	    STR_NONE, reason);
+	if (policy == SCAN_POLICY_BYPASS) {
+		record_end(run, i, CHAIN_BYPASSED, ERR_UNSCANNED, reason);
+		return;
+	}
+	record_end(run, i, CHAIN_UNSCANNED, ERR_UNSCANNED, reason);
+	if (run->unscanned || run->result.verdict == VERDICT_BLOCKED)
+		return;
+	run->unscanned = true;		/* the others may find a threat yet */
+	run->result.by = str_of(scanner->name);
+	run->result.reason = reason;
+}
+
+static void
+settle_blocked(struct chain_run *run, unsigned i)
+{
+	struct scan *scan = &run->scans[i];
+	struct scan_result *r = &scan->result;
+	bool page = r->has_message && r->resp != NULL &&
+	    !scan->scanner->replace_page;
+	struct fault *f;
+
+	record_end(run, i, CHAIN_BLOCKED, ERR_NONE, STR_NONE);
+	if (run->result.verdict == VERDICT_BLOCKED)
+		return;			/* the other one came first */
+	verdict_join(&run->result, VERDICT_BLOCKED, str_of(scan->scanner->name),
+	    r->threat, STR_NONE);
+	f = end_as(run, page ? CHAIN_ANSWER : CHAIN_BLOCK);
+	if (r->threat.n > 0)
+		fault_set(f, ERR_THREAT, "%.*s", STR_ARG(r->threat));
+	else
+		fault_set(f, ERR_SERVICE_BLOCK, "%s", scan->scanner->name);
+	if (page) {
+		run->result.resp = r->resp;
+		run->result.modified = true;
+		body_give(run, body_take(scan));
+	}
+}
+
+/* The next step, or whoever goes on, sees the adapted message. */
+static void
+message_replace(struct chain_run *run, struct scan_result *r)
+{
+	struct scan_message *m = arena_alloc(run->msg->arena, sizeof(*m));
+
+	*m = *run->msg;
+	if (m->mode == SCAN_REQ && r->req != NULL)
+		m->req = run->result.req = r->req;
+	if (m->mode == SCAN_RESP && r->resp != NULL)
+		m->resp = run->result.resp = r->resp;
+	m->body = run->body;
+	run->msg = m;
+}
+
+static void
+settle_modified(struct chain_run *run, unsigned i)
+{
+	struct scan *scan = &run->scans[i];
+	struct scan_result *r = &scan->result;
+	struct fault f = { .code = ERR_NONE };
+
+	if (run->steps[run->step].n > 1) {
+		fault_set(&f, ERR_SCAN_MISUSE, "%s adapted a message",
+		    scan->scanner->name);
+		run->records[i].misconfigured = true;
+		settle_failed(run, i, &f);
+		return;
+	}
+	record_end(run, i, CHAIN_MODIFIED, ERR_NONE, STR_NONE);
+	verdict_join(&run->result, VERDICT_MODIFIED,
+	    str_of(scan->scanner->name), STR_NONE, STR_NONE);
+	run->result.modified = true;
+	body_give(run, body_take(scan));
+	if (run->msg->mode == SCAN_REQ && r->resp != NULL) {
+		run->result.resp = r->resp;	/* RFC 3507 4.8.2: satisfied */
+		end_as(run, CHAIN_ANSWER);
+	} else {
+		message_replace(run, r);
+	}
+}
+
+static void
+settle_one(struct chain_run *run, unsigned i)
+{
+	const struct scan_result *r = &run->scans[i].result;
+
+	run->settled[i] = true;
+	run->running--;
+	if (r->fault.code != ERR_NONE) {
+		settle_fault(run, i);
+		return;
+	}
+	switch (r->verdict) {
+	case VERDICT_CLEAN:
+		record_end(run, i, CHAIN_CLEAN, ERR_NONE, STR_NONE);
+		break;
+	case VERDICT_MODIFIED:
+		settle_modified(run, i);
+		break;
+	case VERDICT_UNSCANNED:
+		settle_unscanned(run, i);
+		break;
+	case VERDICT_BLOCKED:
+		settle_blocked(run, i);
+		break;
+	}
+}
+
+static void
+scan_begin(struct chain_run *run, struct scanner *scanner)
+{
+	unsigned i = run->used++;
+	struct chain_record *rec = &run->records[i];
+
+	rec->service = str_of(scanner->name);
+	rec->mode = run->msg->mode;
+	rec->outcome = CHAIN_CANCELLED;
+	run->running++;
+	scan_start(&run->scans[i], scanner, run->msg, &run->task);
+}
+
+static bool
+scanner_serves(const struct scanner *scanner, enum scan_mode mode)
+{
+	return (mode == SCAN_REQ ? scanner->scans_req : scanner->scans_resp);
+}
+
+/* Start the first step from here on that has something to do. */
+static void
+step_begin(struct chain_run *run)
+{
+	const struct chain_step *step;
+	unsigned i;
+
+	for (; run->step < run->step_count; run->step++) {
+		step = &run->steps[run->step];
+		run->first = run->used;
+		for (i = 0; i < step->n; i++)
+			if (scanner_serves(step->scanners[i], run->msg->mode))
+				scan_begin(run, step->scanners[i]);
+		if (run->running > 0)
+			return;
+	}
+	end_as(run, CHAIN_PASS);
+	chain_end(run);
+}
+
+static void
+step_end(struct chain_run *run)
+{
+	const struct chain_result *r = &run->result;
+
+	if (run->unscanned) {
+		fault_set(end_as(run, CHAIN_BLOCK), ERR_UNSCANNED, "%.*s",
+		    STR_ARG(r->reason));
+		chain_end(run);
+		return;
+	}
+	run->step++;
+	step_begin(run);
+}
+
+static void
+chain_work(struct task *t)
+{
+	struct chain_run *run = CONTAINER_OF(t, struct chain_run, task);
+	unsigned i;
+
+	if (run->done)
+		return;
+	for (i = run->first; i < run->used; i++)
+		if (run->scans[i].done && !run->settled[i])
+			settle_one(run, i);
+	if (run->unscanned && run->result.action == CHAIN_FAIL)
+		run->ending = false;	/* that it blocks is known already */
+	if (run->ending)
+		chain_end(run);
+	else if (run->running == 0)
+		step_end(run);
+}
+
+struct chain_run *
+chain_start(struct loop *loop, const struct chain_step *steps, unsigned n,
+    const struct scan_message *msg, struct task *wake)
+{
+	struct chain_run *run = arena_zalloc(msg->arena, sizeof(*run));
+	unsigned i, total = 0;
+
+	for (i = 0; i < n; i++)
+		total += steps[i].n;
+	run->loop = loop;
+	run->wake = wake;
+	run->steps = steps;
+	run->step_count = n;
+	run->msg = msg;
+	task_init(&run->task, loop, chain_work);
+	run->scans = arena_zalloc(msg->arena, total * sizeof(*run->scans));
+	run->records = arena_zalloc(msg->arena, total * sizeof(*run->records));
+	run->settled = arena_zalloc(msg->arena, total * sizeof(*run->settled));
+	if (msg->body != NULL)
+		body_give(run, body_ref(msg->body));
+	step_begin(run);
+	return (run);
+}
+
+struct chain_result *
+chain_result(struct chain_run *run)
+{
+	return (run->done ? &run->result : NULL);
+}
+
+const struct chain_record *
+chain_records(const struct chain_run *run, unsigned *n)
+{
+	*n = run->used;
+	return (run->records);
+}
+
+void
+chain_cancel(struct chain_run **pp)
+{
+	struct chain_run *run = *pp;
+	unsigned i;
+
+	if (run == NULL)
+		return;
+	*pp = NULL;
+	step_cancel(run);
+	for (i = 0; i < run->used; i++)
+		scan_cancel(&run->scans[i]);
+	task_fini(&run->task);
+	body_drop(run);
+	if (run->result.body != NULL)
+		body_unref(&run->result.body);
+}

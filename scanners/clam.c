@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The calls of libclamav: load a database, look at bytes.
+ *
+ * libclamav is fail-open by default: over a limit, after a failed read or a
+ * time-out it says CL_CLEAN, and what it does report comes as a "virus" whose
+ * name is Heuristics.* or NULL.  look_judge() is the place where all that
+ * becomes VERDICT_UNSCANNED.
+ *
+ * Room: scanners.  Thread: any.
+ */
+#include <clamav.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "scanners/clam_priv.h"
+
+/* Set by our callbacks during one scan. */
+struct probe {
+	struct clam_look *look;
+	const struct decode_input *in;
+	bool stopped;		/* by clam_look.stop or the deadline */
+	bool unread;		/* a read failed */
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static cl_error_t once_result;
+/* What libclamav last complained about in this thread, while loading. */
+static _Thread_local char complaint[CLAM_TEXT];
+
+uint64_t
+clam_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+}
+
+static void
+on_message(enum cl_msg severity, const char *full, const char *msg, void *arg)
+{
+	size_t n;
+
+	(void)full;
+	(void)arg;
+	if (severity < CL_MSG_ERROR)
+		return;
+	n = strcspn(msg, "\n");
+	snprintf(complaint, sizeof(complaint), "%.*s", (int)n, msg);
+}
+
+static cl_error_t
+on_pre_scan(int fd, const char *type, void *arg)
+{
+	struct probe *p = arg;
+
+	(void)fd;
+	(void)type;
+	if (p == NULL)
+		return (CL_CLEAN);
+	if (atomic_load(&p->look->stop) || clam_now_ms() > p->look->deadline)
+		p->stopped = true;
+	return (p->stopped ? CL_VIRUS : CL_CLEAN);
+}
+
+static void
+init_once(void)
+{
+	once_result = cl_init(CL_INIT_DEFAULT);
+	cl_set_clcb_msg(on_message);
+}
+
+static void
+set_limits(struct cl_engine *cl, const struct clam_limits *l)
+{
+	long long size = (long long)l->scan_size;
+	const struct {
+		enum cl_engine_field field;
+		long long value;
+	} setting[] = {
+		{ CL_ENGINE_MAX_SCANSIZE, size },
+		{ CL_ENGINE_MAX_FILESIZE, size },
+		{ CL_ENGINE_MAX_FILES, l->files },
+		{ CL_ENGINE_MAX_RECURSION, l->recursion },
+		{ CL_ENGINE_MAX_SCANTIME, l->time_ms },
+		/* Over these it looks away without a word. */
+		{ CL_ENGINE_MAX_EMBEDDEDPE, size },
+		{ CL_ENGINE_MAX_HTMLNORMALIZE, size },
+		{ CL_ENGINE_MAX_HTMLNOTAGS, size },
+		{ CL_ENGINE_MAX_SCRIPTNORMALIZE, size },
+		{ CL_ENGINE_MAX_ZIPTYPERCG, size },
+		/* What was clean with one database need not be with the next. */
+		{ CL_ENGINE_DISABLE_CACHE, 1 },
+		{ CL_ENGINE_DISABLE_PE_STATS, 1 },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(setting) / sizeof(setting[0]); i++)
+		cl_engine_set_num(cl, setting[i].field, setting[i].value);
+}
+
+/* The reason of a failed load: what libclamav said, else its error. */
+static void
+load_fault(struct fault *f, const char *db, cl_error_t r)
+{
+	fault_set(f, ERR_CONFIG, "%.60s: %.120s", db,
+	    complaint[0] != '\0' ? complaint : cl_strerror(r));
+}
+
+static cl_error_t
+load(struct cl_engine *cl, const char *db, struct clam_info *info)
+{
+	cl_error_t r;
+
+	info->signatures = 0;
+	r = cl_load(db, cl, &info->signatures, CL_DB_STDOPT);
+	if (r == CL_SUCCESS && info->signatures == 0) {
+		snprintf(complaint, sizeof(complaint), "no signatures there");
+		r = CL_EMALFDB;
+	}
+	if (r == CL_SUCCESS)
+		r = cl_engine_compile(cl);
+	return (r);
+}
+
+struct cl_engine *
+clam_lib_load(const char *db, const char *temp_dir,
+    const struct clam_limits *limits, struct clam_info *info, struct fault *f)
+{
+	struct cl_engine *cl;
+	cl_error_t r;
+
+	pthread_once(&once, init_once);
+	complaint[0] = '\0';
+	cl = once_result == CL_SUCCESS ? cl_engine_new() : NULL;
+	if (cl == NULL) {
+		load_fault(f, db, once_result != CL_SUCCESS ? once_result :
+		    CL_EMEM);
+		return (NULL);
+	}
+	set_limits(cl, limits);
+	cl_engine_set_str(cl, CL_ENGINE_TMPDIR, temp_dir);
+	cl_engine_set_clcb_pre_scan(cl, on_pre_scan);
+	r = load(cl, db, info);
+	if (r != CL_SUCCESS) {
+		load_fault(f, db, r);
+		cl_engine_free(cl);
+		return (NULL);
+	}
+	info->version = (unsigned)cl_engine_get_num(cl, CL_ENGINE_DB_VERSION,
+	    NULL);
+	info->built_at = (time_t)cl_engine_get_num(cl, CL_ENGINE_DB_TIME, NULL);
+	info->library = cl_retver();
+	return (cl);
+}
+
+struct cl_engine *
+clam_lib_ref(struct cl_engine *cl)
+{
+	cl_engine_addref(cl);
+	return (cl);
+}
+
+void
+clam_lib_unref(struct cl_engine **cl)
+{
+	if (*cl != NULL)
+		cl_engine_free(*cl);
+	*cl = NULL;
+}
+
+/* Looks. */
+
+static void unscanned(struct clam_look *, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The first reason stays; a block is stronger. */
+static void
+unscanned(struct clam_look *look, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (look->verdict >= VERDICT_UNSCANNED)
+		return;
+	look->verdict = VERDICT_UNSCANNED;
+	va_start(ap, fmt);
+	vsnprintf(look->reason, sizeof(look->reason), fmt, ap);
+	va_end(ap);
+}
+
+static void
+blocked(struct clam_look *look, const char *name)
+{
+	static const struct str tail = STR(".UNOFFICIAL");
+	struct str s = str_of(name);
+
+	if (str_iends(s, tail)) {
+		s.n -= tail.n;
+		snprintf(look->note, sizeof(look->note),
+		    "not from the official database");
+	}
+	look->verdict = VERDICT_BLOCKED;
+	snprintf(look->threat, sizeof(look->threat), "%.*s", STR_ARG(s));
+}
+
+/* Is it time to give up?  Asked before every read. */
+static bool
+look_stops(void *arg)
+{
+	struct clam_look *look = arg;
+
+	return (atomic_load(&look->stop) || clam_now_ms() > look->deadline);
+}
+
+static off_t
+on_read(void *arg, void *buf, size_t n, off_t at)
+{
+	struct probe *p = arg;
+	ssize_t got;
+
+	if (p->stopped || look_stops(p->look)) {
+		p->stopped = true;
+		errno = EIO;
+		return (-1);
+	}
+	got = p->in->read(p->in->arg, buf, n, (uint64_t)at);
+	if (got < 0 || (got == 0 && n > 0 && (uint64_t)at < p->in->length)) {
+		p->unread = true;
+		errno = EIO;
+		return (-1);
+	}
+	return (got);
+}
+
+/* Names that are no threats but gaps: prefix, what to say. */
+static const struct gap {
+	struct str name;
+	const char *reason;
+} gaps[] = {
+	{ STR("Heuristics.Limits.Exceeded"), "limit exceeded" },
+	{ STR("Heuristics.Encrypted"), "encrypted content" },
+	{ STR("Detected.By.Callback"), "stopped" },	/* on_pre_scan() */
+};
+
+static const struct gap *
+gap_of(struct str name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(gaps) / sizeof(gaps[0]); i++)
+		if (str_starts(name, gaps[i].name))
+			return (&gaps[i]);
+	return (NULL);
+}
+
+/* It says that it found something: a threat, or that it could not look. */
+static void
+look_found(struct clam_look *look, const struct probe *p, const char *name)
+{
+	const struct gap *gap = name != NULL ? gap_of(str_of(name)) : NULL;
+	size_t n;
+
+	if (name != NULL && gap == NULL) {
+		blocked(look, name);
+		return;
+	}
+	if (p->stopped)
+		unscanned(look, "time limit exceeded");
+	if (p->unread)
+		unscanned(look, "read error");
+	if (name == NULL)		/* ClamAV issue 720: MaxFileSize */
+		unscanned(look, "limit exceeded");
+	else {
+		n = gap->name.n + (name[gap->name.n] == '.');
+		unscanned(look, "%s (%s)", gap->reason, name + n);
+	}
+}
+
+static void
+look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
+    const char *name)
+{
+	if (r == CL_VIRUS) {
+		look_found(look, p, name);
+		return;
+	}
+	if (p->stopped || r == CL_ETIMEOUT || clam_now_ms() > look->deadline)
+		unscanned(look, "time limit exceeded");
+	if (p->unread)
+		unscanned(look, "read error");
+	if (r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES)
+		unscanned(look, "limit exceeded");
+	if (r != CL_CLEAN && r != CL_VERIFIED)
+		unscanned(look, "scan error (%s)", cl_strerror(r));
+}
+
+static void
+look_at(struct clam_look *look, struct cl_engine *cl,
+    const struct decode_input *in, const void *memory)
+{
+	struct cl_scan_options options = {
+		.general = CL_SCAN_GENERAL_HEURISTICS,
+		.parse = ~0U,
+		.heuristic = CL_SCAN_HEURISTIC_EXCEEDS_MAX |
+		    CL_SCAN_HEURISTIC_ENCRYPTED_ARCHIVE |
+		    CL_SCAN_HEURISTIC_ENCRYPTED_DOC,
+	};
+	struct probe p = { .look = look, .in = in };
+	const char *name = NULL;
+	unsigned long scanned = 0;
+	cl_fmap_t *map;
+	cl_error_t r;
+
+	if (in->length == 0)
+		return;
+	map = memory != NULL ?
+	    cl_fmap_open_memory(memory, (size_t)in->length) :
+	    cl_fmap_open_handle(&p, 0, (size_t)in->length, on_read, 1);
+	if (map == NULL) {
+		unscanned(look, "scan error (no memory)");
+		return;
+	}
+	r = cl_scanmap_callback(map, NULL, &name, &scanned, cl, &options, &p);
+	look_judge(look, &p, r, name);	/* name is the engine's */
+	cl_fmap_close(map);
+}
+
+/* libclamav opens what begins like gzip itself, however long. */
+static bool
+is_gzip(const struct decode_input *in)
+{
+	unsigned char head[3];
+
+	return (in->read(in->arg, head, 3, 0) == 3 && head[0] == 0x1f &&
+	    head[1] == 0x8b && head[2] == 8);
+}
+
+static void
+look_coded_end(struct clam_look *look, enum decode_end end,
+    enum decode_coding coding)
+{
+	switch (end) {
+	case DECODE_DONE:
+		break;
+	case DECODE_BAD:
+		unscanned(look, "content coding %s cannot be opened",
+		    decode_name(coding));
+		break;
+	case DECODE_LARGE:
+		unscanned(look, "decoded size limit");
+		break;
+	case DECODE_STOPPED:
+		unscanned(look, "time limit exceeded");
+		break;
+	case DECODE_IO:
+		unscanned(look, "temporary file or read error");
+		break;
+	}
+}
+
+/* Take the codings off, the last one applied first, and look at what is in. */
+static void
+look_coded(struct clam_look *look, struct cl_engine *cl)
+{
+	const struct decode_limits limits = {
+		.max_bytes = clam_engine_limits(look->engine)->scan_size,
+		.coded_bytes = look->in.length,
+		.stop = look_stops,
+		.stop_arg = look,
+	};
+	struct decode_store store[2];
+	struct decode_input in = look->in;
+	enum decode_end end = DECODE_DONE;
+	enum decode_coding coding = DECODE_GZIP;
+	unsigned i, to = 0;
+
+	decode_store_init(&store[0], clam_engine_temp_dir(look->engine));
+	decode_store_init(&store[1], store[0].dir);
+	for (i = look->codings.n; i-- > 0 && end == DECODE_DONE; to ^= 1) {
+		coding = look->codings.coding[i];
+		decode_store_fini(&store[to]);
+		end = decode_run(coding, &in, &store[to], &limits);
+		in = (struct decode_input){ decode_store_read, &store[to],
+		    store[to].length };
+	}
+	look_coded_end(look, end, coding);
+	/* Of a broken coding clients use what comes before the break. */
+	if (end == DECODE_DONE || end == DECODE_BAD)
+		look_at(look, cl, &in, store[to ^ 1].p);
+	decode_store_fini(&store[0]);
+	decode_store_fini(&store[1]);
+}
+
+/* Is there a coding that look_at() has not seen through? */
+static bool
+is_coded(const struct clam_look *look)
+{
+	const struct decode_list *list = &look->codings;
+
+	if (list->n == 1 && list->coding[0] == DECODE_GZIP)
+		return (!is_gzip(&look->in));
+	return (list->n > 0);
+}
+
+void
+clam_look_run(struct clam_look *look)
+{
+	struct cl_engine *cl;
+
+	if (look_stops(look)) {
+		unscanned(look, "no scanning thread was free in time");
+		return;
+	}
+	cl = clam_engine_take(look->engine);
+	look_at(look, cl, &look->in, look->memory);
+	if (look->codings.unknown[0] != '\0')
+		unscanned(look, "content coding %s cannot be opened",
+		    look->codings.unknown);
+	else if (look->verdict != VERDICT_BLOCKED && is_coded(look))
+		look_coded(look, cl);
+	clam_lib_unref(&cl);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Scanning with libclamav inside this process.
+ *
+ * A clam_engine is made once: signatures, limits and the threads that scan.
+ * Every worker loop has a scanner of its own on it (clam_new).  A scan waits
+ * for the end of the body, then a thread looks at a view of it, raw and with
+ * its content codings (deflate, br, zstd; libclamav opens gzip) taken off.
+ *
+ * What libclamav could not look at completely is never clean: exceeded
+ * limits, encrypted contents, read errors, time-outs, codings that cannot be
+ * opened give VERDICT_UNSCANNED with a reason.
+ *
+ * Built with --disable-clamav the functions are there, and
+ * clam_engine_open() fails with ERR_CONFIG.
+ *
+ * Room: scanners.  Thread: an engine any, a scanner its loop's.
+ * Units: bytes, ms.
+ */
+#ifndef SCANNERS_CLAM_H
+#define SCANNERS_CLAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+#include "scanners/scanner.h"
+
+struct clam_engine;
+
+/* Strings are copied.  {0} apart from db_dir and temp_dir gives the defaults. */
+struct clam_options {
+	const char *db_dir;	/* folder with signature files, or one such file */
+	const char *temp_dir;	/* a private folder (0700) is made in it */
+	unsigned threads;	/* that scan at the same time; 0: one a core */
+	uint64_t scan_size;	/* unpacked bytes of one body; 0: 400 MiB */
+	uint32_t files;		/* in one body; 0: 10000 */
+	uint32_t recursion;	/* containers inside containers; 0: 17 */
+	uint32_t time_ms;	/* for one body, waiting included; 0: 120 s */
+	unsigned queue;		/* bodies waiting for a thread; 0: 64 a thread */
+	unsigned watch_ms;	/* how often db_dir is looked at; 0: 5 s */
+	/*
+	 * A line for the log: reloaded, or why not.  Called from the engine's
+	 * own thread.  NULL: nobody wants to know.
+	 */
+	void (*report)(void *arg, const char *line);
+	void *report_arg;
+};
+
+struct clam_info {
+	unsigned signatures;
+	unsigned version;	/* of the official daily database, 0: none there */
+	time_t built_at;	/* its date, 0: unknown */
+	unsigned reloads;	/* since clam_engine_open() */
+	const char *library;	/* version of libclamav, a constant */
+};
+
+/*
+ * Load and compile the database (seconds, about 1 GB for the official one).
+ * One reference, the caller's.  NULL: f says why.
+ */
+struct clam_engine *clam_engine_open(const struct clam_options *, struct fault *f);
+struct clam_engine *clam_engine_ref(struct clam_engine *);
+/* The last one ends the engine's threads and waits for them. */
+void clam_engine_unref(struct clam_engine **);
+void clam_engine_info(struct clam_engine *, struct clam_info *);
+unsigned clam_engine_signatures(struct clam_engine *);
+
+/* A service of the configuration; name is borrowed. */
+struct clam_service {
+	const char *name;
+	bool scans_req, scans_resp;
+	enum scan_policy on_error;
+	enum scan_policy on_unscanned;
+	enum scan_policy over_max;	/* for bodies longer than max_body */
+	uint64_t max_body;	/* longer ones are unscanned; 0: no limit but scan_size */
+};
+
+/* A scanner of the engine (counted) on a loop. */
+struct scanner *clam_new(struct loop *, struct clam_engine *,
+    const struct clam_service *);
+/*
+ * Bodies that threads of the engine still look at for this scanner, those of
+ * cancelled scans included.  A loop must run until this is 0 before it ends.
+ */
+unsigned clam_busy(const struct scanner *);
+/*
+ * All its scans are cancelled or done.  While it is busy the rest is freed on
+ * the loop later, the reference on the engine last.
+ */
+void clam_free(struct scanner **);
+
+#endif

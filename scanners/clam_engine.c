@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine: the database of this moment, its watcher, the scanning threads
+ * and the private temporary folder.
+ *
+ * A new database is built beside the old one and swapped under a lock; scans
+ * hold a reference on the one they began with, and never wait.
+ *
+ * Room: scanners.  Thread: any; watch() runs in one of its own.
+ */
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "scanners/clam_priv.h"
+
+#define SMALL (1 << 20)		/* bytes; larger bodies have threads of their own */
+#define QUEUE_PER_THREAD 64
+#define TEMP_NAME "clam-"
+
+struct clam_engine {
+	atomic_uint refs;
+	char *db_dir;			/* owned */
+	char *temp_dir;			/* owned, the private folder */
+	int temp_lock;			/* says that the folder is in use */
+	struct clam_limits limits;
+	unsigned queue, watch_ms;
+	void (*report)(void *, const char *);
+	void *report_arg;
+	struct job_pool *small, *large;
+	pthread_mutex_t lock;		/* of what follows */
+	pthread_cond_t wake;
+	struct cl_engine *cl;		/* counted */
+	struct clam_info info;
+	bool closing;
+	bool watched;
+	pthread_t watcher;
+	uint64_t seen;			/* the watcher's: print that is loaded */
+	uint64_t pending;		/* a change that may go on */
+};
+
+/* What libclamav loads from a folder. */
+static const char *const suffixes[] = {
+	".cvd", ".cld", ".cud", ".cat", ".cbc", ".cdb", ".cfg", ".crb", ".db",
+	".fp", ".ftm", ".gdb", ".hdb", ".hdu", ".hsb", ".hsu", ".idb", ".ign",
+	".ign2", ".imp", ".info", ".ioc", ".ldb", ".ldu", ".mdb", ".mdu",
+	".msb", ".msu", ".ndb", ".ndu", ".pdb", ".pwdb", ".rmd", ".sdb",
+	".sfp", ".wdb", ".yar", ".yara", ".zmd",
+};
+
+/* The temporary folder. */
+
+static int
+remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	remove(path);
+	return (0);
+}
+
+static void
+remove_tree(const char *path)
+{
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* A folder that nobody holds is what a crash left. */
+static void
+remove_stale(const char *dir, const char *name)
+{
+	char path[4096];
+	struct stat st;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+	    flock(fd, LOCK_EX | LOCK_NB) == 0)
+		remove_tree(path);
+	close(fd);
+}
+
+static void
+temp_clean(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL)
+		if (strncmp(e->d_name, TEMP_NAME, strlen(TEMP_NAME)) == 0)
+			remove_stale(dir, e->d_name);
+	closedir(d);
+}
+
+static bool
+temp_make(struct clam_engine *e, const char *dir)
+{
+	if (asprintf(&e->temp_dir, "%s/" TEMP_NAME "XXXXXX", dir) < 0)
+		abort();
+	if (mkdtemp(e->temp_dir) == NULL) {	/* 0700 */
+		free(e->temp_dir);
+		e->temp_dir = NULL;
+		return (false);
+	}
+	e->temp_lock = open(e->temp_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return (e->temp_lock >= 0 && flock(e->temp_lock, LOCK_EX) == 0);
+}
+
+static bool
+temp_open(struct clam_engine *e, const char *dir, struct fault *f)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ok = false;
+
+	/* Another process may be between making its folder and holding it. */
+	if (fd >= 0 && flock(fd, LOCK_EX) == 0) {
+		temp_clean(dir);
+		ok = temp_make(e, dir);
+	}
+	if (!ok)
+		fault_set(f, ERR_CONFIG, "%.100s: %s", dir, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return (ok);
+}
+
+/* The database's files. */
+
+static uint64_t
+hash(uint64_t h, const void *p, size_t n)
+{
+	const unsigned char *c = p;
+
+	while (n-- > 0)			/* FNV-1a */
+		h = (h ^ *c++) * 0x100000001b3u;
+	return (h);
+}
+
+static uint64_t
+print_file(const char *path)
+{
+	struct stat st;
+	uint64_t h = hash(0xcbf29ce484222325u, path, strlen(path));
+
+	if (stat(path, &st) != 0)
+		return (0);
+	h = hash(h, &st.st_mtim, sizeof(st.st_mtim));
+	h = hash(h, &st.st_size, sizeof(st.st_size));
+	return (hash(h, &st.st_ino, sizeof(st.st_ino)));
+}
+
+static bool
+is_database(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
+		if (str_iends(str_of(name), str_of(suffixes[i])))
+			return (true);
+	return (false);
+}
+
+/* Changes when a file of the database does; in any order of the folder. */
+static uint64_t
+print_database(const char *db)
+{
+	DIR *d = opendir(db);
+	struct dirent *e;
+	uint64_t sum = 1;
+	char path[4096];
+
+	if (d == NULL)
+		return (print_file(db));
+	while ((e = readdir(d)) != NULL) {
+		if (!is_database(e->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", db, e->d_name);
+		sum += print_file(path);
+	}
+	closedir(d);
+	return (sum);
+}
+
+static void
+report(struct clam_engine *e, const char *what, const char *detail)
+{
+	char line[400];
+
+	if (e->report == NULL)
+		return;
+	snprintf(line, sizeof(line), "clamav: %s%s", what, detail);
+	e->report(e->report_arg, line);
+}
+
+static void
+reload(struct clam_engine *e)
+{
+	struct fault f = { .code = ERR_NONE };
+	struct clam_info info = { .signatures = 0 };
+	struct cl_engine *new, *old;
+	char detail[64];
+
+	new = clam_lib_load(e->db_dir, e->temp_dir, &e->limits, &info, &f);
+	if (new == NULL) {
+		report(e, "new database not loaded, the old one stays: ",
+		    f.detail);
+		return;
+	}
+	pthread_mutex_lock(&e->lock);
+	old = e->cl;
+	e->cl = new;
+	info.reloads = e->info.reloads + 1;
+	e->info = info;
+	pthread_mutex_unlock(&e->lock);
+	clam_lib_unref(&old);
+	snprintf(detail, sizeof(detail), "%u signatures", info.signatures);
+	report(e, "database reloaded, ", detail);
+}
+
+/* Load what has changed, once it has been the same for a whole interval. */
+static void
+watch_once(struct clam_engine *e)
+{
+	uint64_t print = print_database(e->db_dir);
+
+	if (print == e->seen) {
+		e->pending = 0;
+	} else if (print != e->pending) {
+		e->pending = print;
+	} else {
+		e->seen = print;
+		e->pending = 0;
+		reload(e);
+	}
+}
+
+static struct timespec
+after_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	return (t);
+}
+
+static void *
+watch(void *arg)
+{
+	struct clam_engine *e = arg;
+	struct timespec until;
+
+	pthread_setname_np(pthread_self(), "clam-watch");
+	pthread_mutex_lock(&e->lock);
+	while (!e->closing) {
+		until = after_ms(e->watch_ms);
+		while (!e->closing && pthread_cond_timedwait(&e->wake,
+		    &e->lock, &until) != ETIMEDOUT)
+			;
+		if (e->closing)
+			break;
+		pthread_mutex_unlock(&e->lock);
+		watch_once(e);
+		pthread_mutex_lock(&e->lock);
+	}
+	pthread_mutex_unlock(&e->lock);
+	return (NULL);
+}
+
+static bool
+watch_start(struct clam_engine *e)
+{
+	sigset_t all, old;
+
+	sigfillset(&all);		/* signals are the main thread's */
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	e->watched = pthread_create(&e->watcher, NULL, watch, e) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return (e->watched);
+}
+
+static void
+locks_init(struct clam_engine *e)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_cond_init(&e->wake, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static struct clam_engine *
+engine_new(const struct clam_options *o, unsigned threads)
+{
+	struct clam_engine *e = calloc(1, sizeof(*e));
+
+	assert(o->db_dir != NULL && o->temp_dir != NULL);
+	if (e == NULL || (e->db_dir = strdup(o->db_dir)) == NULL)
+		abort();
+	atomic_init(&e->refs, 1);
+	e->temp_lock = -1;
+	e->limits.scan_size = o->scan_size > 0 ? o->scan_size : 400 << 20;
+	e->limits.files = o->files > 0 ? o->files : 10000;
+	e->limits.recursion = o->recursion > 0 ? o->recursion : 17;
+	e->limits.time_ms = o->time_ms > 0 ? o->time_ms : 120000;
+	e->queue = o->queue > 0 ? o->queue : QUEUE_PER_THREAD * threads;
+	e->watch_ms = o->watch_ms > 0 ? o->watch_ms : 5000;
+	e->report = o->report;
+	e->report_arg = o->report_arg;
+	locks_init(e);
+	return (e);
+}
+
+struct clam_engine *
+clam_engine_open(const struct clam_options *o, struct fault *f)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned threads = o->threads > 0 ? o->threads :
+	    cores > 0 ? (unsigned)cores : 1;
+	struct clam_engine *e = engine_new(o, threads);
+	bool ok = temp_open(e, o->temp_dir, f);
+
+	if (ok) {
+		e->seen = print_database(e->db_dir);
+		e->cl = clam_lib_load(e->db_dir, e->temp_dir, &e->limits,
+		    &e->info, f);
+		ok = e->cl != NULL;
+	}
+	if (ok) {
+		e->small = job_pool_new("clam-small", threads);
+		e->large = job_pool_new("clam-large", threads);
+		ok = e->small != NULL && e->large != NULL && watch_start(e);
+	}
+	if (!ok) {
+		fault_set(f, ERR_SYSTEM, "no thread for scanning");
+		clam_engine_unref(&e);
+	}
+	return (e);
+}
+
+struct clam_engine *
+clam_engine_ref(struct clam_engine *e)
+{
+	atomic_fetch_add(&e->refs, 1);
+	return (e);
+}
+
+static void
+watch_stop(struct clam_engine *e)
+{
+	pthread_mutex_lock(&e->lock);
+	e->closing = true;
+	pthread_cond_signal(&e->wake);
+	pthread_mutex_unlock(&e->lock);
+	if (e->watched)
+		pthread_join(e->watcher, NULL);
+}
+
+void
+clam_engine_unref(struct clam_engine **pp)
+{
+	struct clam_engine *e = *pp;
+
+	*pp = NULL;
+	if (e == NULL || atomic_fetch_sub(&e->refs, 1) > 1)
+		return;
+	watch_stop(e);
+	job_pool_free(&e->small);
+	job_pool_free(&e->large);
+	clam_lib_unref(&e->cl);
+	if (e->temp_dir != NULL)
+		remove_tree(e->temp_dir);
+	if (e->temp_lock >= 0)
+		close(e->temp_lock);
+	pthread_cond_destroy(&e->wake);
+	pthread_mutex_destroy(&e->lock);
+	free(e->temp_dir);
+	free(e->db_dir);
+	free(e);
+}
+
+void
+clam_engine_info(struct clam_engine *e, struct clam_info *info)
+{
+	pthread_mutex_lock(&e->lock);
+	*info = e->info;
+	pthread_mutex_unlock(&e->lock);
+}
+
+unsigned
+clam_engine_signatures(struct clam_engine *e)
+{
+	struct clam_info info;
+
+	clam_engine_info(e, &info);
+	return (info.signatures);
+}
+
+struct cl_engine *
+clam_engine_take(struct clam_engine *e)
+{
+	struct cl_engine *cl;
+
+	pthread_mutex_lock(&e->lock);
+	cl = clam_lib_ref(e->cl);
+	pthread_mutex_unlock(&e->lock);
+	return (cl);
+}
+
+const char *
+clam_engine_temp_dir(const struct clam_engine *e)
+{
+	return (e->temp_dir);
+}
+
+const struct clam_limits *
+clam_engine_limits(const struct clam_engine *e)
+{
+	return (&e->limits);
+}
+
+bool
+clam_engine_start(struct clam_engine *e, struct job *job, struct loop *loop,
+    uint64_t bytes)
+{
+	struct job_pool *pool = bytes <= SMALL ? e->small : e->large;
+
+	if (job_pool_waiting(pool) >= e->queue)
+		return (false);
+	job_start(pool, job, loop);
+	return (true);
+}

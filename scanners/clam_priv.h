@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Between the files of the clamav scanner: clam.c calls libclamav (and is the
+ * only one that does), clam_engine.c keeps the database and the threads,
+ * clam_scan.c is the scanner on a loop.
+ * Room: scanners.  Units: bytes, monotonic ms.
+ */
+#ifndef SCANNERS_CLAM_PRIV_H
+#define SCANNERS_CLAM_PRIV_H
+
+#include <stdatomic.h>
+#include "base/job.h"
+#include "scanners/clam.h"
+#include "scanners/decode.h"
+
+struct cl_engine;
+
+struct clam_limits {
+	uint64_t scan_size;
+	uint32_t files;
+	uint32_t recursion;
+	uint32_t time_ms;
+};
+
+/* clam.c */
+
+/*
+ * Load and compile; one reference.  NULL: f says why.  Fills signatures,
+ * version, built_at and library of info.
+ */
+struct cl_engine *clam_lib_load(const char *db, const char *temp_dir,
+    const struct clam_limits *, struct clam_info *info, struct fault *f);
+struct cl_engine *clam_lib_ref(struct cl_engine *);
+void clam_lib_unref(struct cl_engine **);
+
+#define CLAM_TEXT 160
+
+/* One look at one body, in a thread of the engine. */
+struct clam_look {
+	struct clam_engine *engine;	/* borrowed */
+	struct decode_input in;
+	const void *memory;		/* all of it, if it lies in one piece */
+	struct decode_list codings;
+	uint64_t deadline;		/* clam_now_ms() */
+	atomic_bool stop;		/* set by the loop: nobody wants to know */
+	/* What it found. */
+	enum verdict verdict;
+	char threat[CLAM_TEXT];
+	char reason[CLAM_TEXT];
+	char note[CLAM_TEXT];
+};
+
+void clam_look_run(struct clam_look *);
+uint64_t clam_now_ms(void);
+
+/* clam_engine.c */
+
+/* The database of this moment; one reference. */
+struct cl_engine *clam_engine_take(struct clam_engine *);
+const char *clam_engine_temp_dir(const struct clam_engine *);
+const struct clam_limits *clam_engine_limits(const struct clam_engine *);
+/*
+ * Give a job to the threads for bodies of that size: small ones do not wait
+ * behind large ones.  False: too many wait already, nothing was started.
+ */
+bool clam_engine_start(struct clam_engine *, struct job *, struct loop *,
+    uint64_t bytes);
+
+#endif

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The clamav scanner on a loop: reads a body to its end, has a thread look at
+ * a view of it, and answers.  The job names its scan by a handle: the flow
+ * may be gone when it comes back.
+ * Room: scanners.  Thread: its loop's, but for job_run().
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include "http/msg.h"
+#include "scanners/clam_priv.h"
+
+#define TURN_BYTES (1 << 20)	/* read at most before others have their turn */
+#define GRACE_MS 1000		/* for the thread to notice the deadline itself */
+
+struct clam {
+	struct scanner scanner;		/* first */
+	struct clam_engine *engine;	/* counted */
+	uint64_t max_body;
+	bool max_body_set;	/* by the service's own option */
+	unsigned jobs;			/* in the engine's threads */
+	bool freed;			/* by clam_free(), while jobs remain */
+};
+
+/* A body in a thread.  Owned by the pool, then by job_done(). */
+struct clam_job {
+	struct job job;
+	struct clam_look look;
+	struct body_view *view;		/* owned */
+	struct clam *clam;		/* stays while jobs > 0 */
+	struct handle scan;		/* of struct clam_scan */
+};
+
+struct clam_scan {
+	struct scan *scan;		/* whose priv it is */
+	struct clam *clam;
+	struct task task;		/* reads */
+	struct reader reader;		/* makes the bytes come */
+	struct reader keeper;		/* keeps them for the view */
+	struct timer late;
+	struct clam_job *job;		/* borrowed while handle is set */
+	struct handle handle;
+};
+
+/* Nobody waits for the job any more; its thread finds out. */
+static void
+job_leave(struct clam_scan *s)
+{
+	if (s->job == NULL)
+		return;
+	atomic_store(&s->job->look.stop, true);
+	handle_free(s->clam->scanner.loop, &s->handle);
+	s->job = NULL;
+}
+
+static void
+scan_stop(struct clam_scan *s)
+{
+	job_leave(s);
+	timer_stop(&s->late);
+	task_fini(&s->task);
+	reader_close(&s->reader);
+	reader_close(&s->keeper);
+}
+
+static void
+scan_end(struct clam_scan *s, enum verdict v)
+{
+	struct scan *scan = s->scan;
+
+	scan_stop(s);
+	scan->result.verdict = v;
+	if (scan->msg->body != NULL)
+		scan->result.bytes = body_received(scan->msg->body);
+	scan_done(scan);
+}
+
+static void
+end_unscanned(struct clam_scan *s, struct str reason)
+{
+	s->scan->result.reason = reason;
+	scan_end(s, VERDICT_UNSCANNED);
+}
+
+static void
+end_fault(struct clam_scan *s, const struct fault *f)
+{
+	s->scan->result.fault = *f;
+	scan_end(s, VERDICT_UNSCANNED);
+}
+
+static void
+on_late(struct timer *t)
+{
+	struct clam_scan *s = CONTAINER_OF(t, struct clam_scan, late);
+
+	end_unscanned(s, STR("time limit exceeded"));
+}
+
+/* The job. */
+
+static ssize_t
+view_read(void *arg, void *p, size_t n, uint64_t at)
+{
+	return (body_view_read(arg, p, n, at));
+}
+
+static void
+job_run(struct job *j)
+{
+	struct clam_job *job = CONTAINER_OF(j, struct clam_job, job);
+
+	clam_look_run(&job->look);
+}
+
+static void
+clam_destroy(struct clam *c)
+{
+	clam_engine_unref(&c->engine);
+	free(c);
+}
+
+static void
+scan_answer(struct clam_scan *s, const struct clam_look *look)
+{
+	struct arena *a = s->scan->msg->arena;
+	struct scan_result *r = &s->scan->result;
+
+	r->threat = arena_str(a, str_of(look->threat));
+	r->reason = arena_str(a, str_of(look->reason));
+	r->note = arena_str(a, str_of(look->note));
+	scan_end(s, look->verdict);
+}
+
+static void
+job_done(struct job *j)
+{
+	struct clam_job *job = CONTAINER_OF(j, struct clam_job, job);
+	struct clam *c = job->clam;
+	struct clam_scan *s = handle_get(c->scanner.loop, job->scan);
+
+	if (s != NULL)
+		scan_answer(s, &job->look);
+	body_view_free(&job->view);
+	free(job);
+	if (--c->jobs == 0 && c->freed)
+		clam_destroy(c);
+}
+
+/* Content-Encoding of what is scanned; a part cannot be decoded (RFC 9110 14). */
+static void
+codings_of(const struct scan_message *msg, struct decode_list *list)
+{
+	const struct http_msg *head =
+	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
+	const struct http_field *f;
+
+	if (msg->mode == SCAN_RESP && head->status == 206)
+		return;
+	for (f = http_fields_get(&head->fields, FIELD_CONTENT_ENCODING);
+	    f != NULL; f = http_fields_next(&head->fields, f))
+		decode_list_add(list, f->value);
+}
+
+static struct clam_job *
+job_new(struct clam_scan *s, struct body_view *view)
+{
+	struct clam_job *job = calloc(1, sizeof(*job));
+	struct clam *c = s->clam;
+
+	if (job == NULL)
+		abort();
+	job->job.run = job_run;
+	job->job.done = job_done;
+	job->view = view;
+	job->clam = c;
+	job->look.engine = c->engine;
+	job->look.in.read = view_read;
+	job->look.in.arg = view;
+	job->look.in.length = body_view_length(view);
+	job->look.memory = body_view_memory(view);
+	job->look.deadline = clam_now_ms() +
+	    clam_engine_limits(c->engine)->time_ms;
+	atomic_init(&job->look.stop, false);
+	codings_of(s->scan->msg, &job->look.codings);
+	return (job);
+}
+
+static void
+job_begin(struct clam_scan *s)
+{
+	struct clam *c = s->clam;
+	struct body_view *view = body_view_new(s->scan->msg->body);
+	struct fault busy = { .code = ERR_NONE };
+	struct clam_job *job;
+
+	assert(view != NULL);		/* the keeper saw to that */
+	job = job_new(s, view);
+	s->handle = job->scan = handle_new(c->scanner.loop, s);
+	s->job = job;
+	if (!clam_engine_start(c->engine, &job->job, c->scanner.loop,
+	    job->look.in.length)) {
+		job_leave(s);
+		body_view_free(&job->view);
+		free(job);
+		fault_set(&busy, ERR_SCAN_BUSY, "%s: too many bodies wait",
+		    c->scanner.name);
+		end_fault(s, &busy);
+		return;
+	}
+	c->jobs++;
+	reader_close(&s->reader);	/* the view has it all */
+	reader_close(&s->keeper);
+	timer_set(&s->late, clam_engine_limits(c->engine)->time_ms + GRACE_MS);
+}
+
+/* Reading. */
+
+static bool
+is_too_long(const struct clam *c, const struct body *body)
+{
+	uint64_t n = body_length(body);
+
+	if (n == BODY_UNKNOWN || n < body_received(body))
+		n = body_received(body);
+	return (n > c->max_body);
+}
+
+static void
+end_too_large(struct clam_scan *s)
+{
+	s->scan->result.too_large = s->clam->max_body_set;
+	end_unscanned(s, STR("limit exceeded (size)"));
+}
+
+static void
+scan_read(struct task *t)
+{
+	struct clam_scan *s = CONTAINER_OF(t, struct clam_scan, task);
+	struct body *body = s->scan->msg->body;
+	enum pull p = PULL_END;
+
+	if (body != NULL && !is_too_long(s->clam, body))
+		p = reader_skip(&s->reader, s->reader.offset + TURN_BYTES);
+	if (body == NULL || (p == PULL_END && body_length(body) == 0))
+		scan_end(s, VERDICT_CLEAN);
+	else if (is_too_long(s->clam, body))
+		end_too_large(s);
+	else if (p == PULL_END)
+		job_begin(s);
+	else if (p == PULL_MORE)
+		task_wake(t);
+	else if (p == PULL_CUT || p == PULL_FAIL)
+		end_fault(s, body_fault(body));
+}
+
+static void
+clam_start(struct scan *scan)
+{
+	struct clam_scan *s = calloc(1, sizeof(*s));
+	struct body *body = scan->msg->body;
+
+	if (s == NULL)
+		abort();
+	scan->priv = s;
+	scan->result.endpoint = STR("inside");
+	s->scan = scan;
+	s->clam = (struct clam *)(void *)scan->scanner;
+	task_init(&s->task, scan->scanner->loop, scan_read);
+	timer_init(&s->late, scan->scanner->loop, on_late);
+	if (body != NULL) {
+		reader_open(&s->reader, body, 0, &s->task);
+		reader_open(&s->keeper, body, 0, NULL);
+	}
+	task_wake(&s->task);
+}
+
+static void
+clam_cancel(struct scan *scan)
+{
+	struct clam_scan *s = scan->priv;
+
+	scan->priv = NULL;
+	if (s == NULL)
+		return;
+	scan_stop(s);
+	free(s);
+}
+
+static const struct scanner_type clam_type = {
+	.name = "clamav",
+	.start = clam_start,
+	.cancel = clam_cancel,
+};
+
+struct scanner *
+clam_new(struct loop *loop, struct clam_engine *e,
+    const struct clam_service *service)
+{
+	struct clam *c = calloc(1, sizeof(*c));
+	uint64_t most = clam_engine_limits(e)->scan_size;
+
+	if (c == NULL)
+		abort();
+	c->scanner = (struct scanner){
+		.type = &clam_type,
+		.loop = loop,
+		.name = service->name,
+		.scans_req = service->scans_req,
+		.scans_resp = service->scans_resp,
+		.on_error = service->on_error,
+		.on_busy = service->on_error,
+		.on_unscanned = service->on_unscanned,
+		.over_max = service->over_max,
+	};
+	c->engine = clam_engine_ref(e);
+	c->max_body_set = service->max_body > 0 && service->max_body < most;
+	c->max_body = service->max_body > 0 && service->max_body < most ?
+	    service->max_body : most;
+	return (&c->scanner);
+}
+
+unsigned
+clam_busy(const struct scanner *scanner)
+{
+	return (((const struct clam *)(const void *)scanner)->jobs);
+}
+
+void
+clam_free(struct scanner **pp)
+{
+	struct clam *c = (struct clam *)(void *)*pp;
+
+	*pp = NULL;
+	if (c == NULL)
+		return;
+	c->freed = true;
+	if (c->jobs == 0)
+		clam_destroy(c);
+}

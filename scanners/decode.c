@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Content codings, see decode.h: a table of codecs and one loop. */
+#define ZLIB_CONST
+#include <brotli/decode.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+#include "scanners/decode.h"
+
+#define BLOCK 65536		/* bytes read or written at once */
+#define IN_MEMORY (1 << 20)	/* a larger output goes to a file */
+#define MAX_RATIO 2000		/* over deflate's 1032: only bombs get there */
+#define FREE_BYTES (1 << 20)	/* no ratio asked below that */
+#define WINDOW_LOG 23		/* RFC 9659 3: 8 MB; a larger one eats memory */
+
+enum step {
+	STEP_GO,	/* took input or gave output, or wants more of them */
+	STEP_END,	/* the coded stream ends here */
+	STEP_BAD
+};
+
+/* Moved by each step. */
+struct io {
+	const unsigned char *in;
+	size_t in_n;
+	unsigned char *out;
+	size_t out_n;
+};
+
+struct codec {
+	struct str name, alias;
+	void *(*open)(const unsigned char *head, size_t n);
+	enum step (*step)(void *state, struct io *io);
+	/* There is input behind the end: is it another stream?  NULL: never. */
+	bool (*again)(void *state, const struct io *io);
+	void (*close)(void *state);
+};
+
+/* zlib, three ways. */
+
+static z_stream *
+zlib_open(int window_bits)
+{
+	z_stream *z = calloc(1, sizeof(*z));
+
+	if (z != NULL && inflateInit2(z, window_bits) != Z_OK) {
+		free(z);
+		return (NULL);
+	}
+	return (z);
+}
+
+static void *
+gzip_open(const unsigned char *head, size_t n)
+{
+	(void)head;
+	(void)n;
+	return (zlib_open(MAX_WBITS + 16));
+}
+
+/* RFC 1950 2.2: does it begin with CMF and FLG? */
+static bool
+has_zlib_head(const unsigned char *p, size_t n)
+{
+	return (n >= 2 && (p[0] & 15) == 8 && p[0] >> 4 <= 7 &&
+	    (p[0] << 8 | p[1]) % 31 == 0);
+}
+
+static void *
+deflate_open(const unsigned char *head, size_t n)
+{
+	return (zlib_open(has_zlib_head(head, n) ? MAX_WBITS : -MAX_WBITS));
+}
+
+static enum step
+zlib_step(void *state, struct io *io)
+{
+	z_stream *z = state;
+	int r;
+
+	z->next_in = io->in;
+	z->avail_in = (uInt)io->in_n;
+	z->next_out = io->out;
+	z->avail_out = (uInt)io->out_n;
+	r = inflate(z, Z_NO_FLUSH);
+	io->in = z->next_in;
+	io->in_n = z->avail_in;
+	io->out = z->next_out;
+	io->out_n = z->avail_out;
+	if (r == Z_STREAM_END)
+		return (STEP_END);
+	return (r == Z_OK || r == Z_BUF_ERROR ? STEP_GO : STEP_BAD);
+}
+
+/* RFC 1952 2.2: members may follow each other. */
+static bool
+gzip_again(void *state, const struct io *io)
+{
+	return (io->in[0] == 0x1f && inflateReset(state) == Z_OK);
+}
+
+static void
+zlib_close(void *state)
+{
+	inflateEnd(state);
+	free(state);
+}
+
+/* brotli */
+
+static void *
+br_open(const unsigned char *head, size_t n)
+{
+	(void)head;
+	(void)n;
+	return (BrotliDecoderCreateInstance(NULL, NULL, NULL));
+}
+
+static enum step
+br_step(void *state, struct io *io)
+{
+	switch (BrotliDecoderDecompressStream(state, &io->in_n, &io->in,
+	    &io->out_n, &io->out, NULL)) {
+	case BROTLI_DECODER_RESULT_SUCCESS:
+		return (STEP_END);
+	case BROTLI_DECODER_RESULT_NEEDS_MORE_INPUT:
+	case BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT:
+		return (STEP_GO);
+	case BROTLI_DECODER_RESULT_ERROR:
+		break;
+	}
+	return (STEP_BAD);
+}
+
+static void
+br_close(void *state)
+{
+	BrotliDecoderDestroyInstance(state);
+}
+
+/* zstd */
+
+static void *
+zstd_open(const unsigned char *head, size_t n)
+{
+	ZSTD_DCtx *d = ZSTD_createDCtx();
+
+	(void)head;
+	(void)n;
+	if (d != NULL)
+		ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, WINDOW_LOG);
+	return (d);
+}
+
+static enum step
+zstd_step(void *state, struct io *io)
+{
+	ZSTD_inBuffer in = { io->in, io->in_n, 0 };
+	ZSTD_outBuffer out = { io->out, io->out_n, 0 };
+	size_t r = ZSTD_decompressStream(state, &out, &in);
+
+	io->in += in.pos;
+	io->in_n -= in.pos;
+	io->out += out.pos;
+	io->out_n -= out.pos;
+	if (ZSTD_isError(r))
+		return (STEP_BAD);
+	return (r == 0 ? STEP_END : STEP_GO);
+}
+
+/* RFC 8878 3.1: frames may follow each other. */
+static bool
+zstd_again(void *state, const struct io *io)
+{
+	(void)state;
+	return (io->in_n > 0);
+}
+
+static void
+zstd_close(void *state)
+{
+	ZSTD_freeDCtx(state);
+}
+
+static const struct codec codecs[DECODE_CODINGS] = {
+	[DECODE_GZIP] = { STR("gzip"), STR("x-gzip"), gzip_open, zlib_step,
+	    gzip_again, zlib_close },
+	[DECODE_DEFLATE] = { STR("deflate"), STR_NONE, deflate_open, zlib_step,
+	    NULL, zlib_close },
+	[DECODE_BR] = { STR("br"), STR_NONE, br_open, br_step, NULL,
+	    br_close },
+	[DECODE_ZSTD] = { STR("zstd"), STR_NONE, zstd_open, zstd_step,
+	    zstd_again, zstd_close },
+};
+
+const char *
+decode_name(enum decode_coding c)
+{
+	return (codecs[c].name.p);
+}
+
+static void
+list_add_one(struct decode_list *list, struct str name)
+{
+	unsigned c;
+
+	if (str_ieq(name, STR("identity")))
+		return;
+	for (c = 0; c < DECODE_CODINGS; c++)
+		if (str_ieq(name, codecs[c].name) ||
+		    str_ieq(name, codecs[c].alias))
+			break;
+	if (c < DECODE_CODINGS && list->n < DECODE_MAX)
+		list->coding[list->n++] = (enum decode_coding)c;
+	else if (list->unknown[0] == '\0')
+		snprintf(list->unknown, sizeof(list->unknown), "%.*s",
+		    (int)(name.n < 31 ? name.n : 31), name.p);
+}
+
+void
+decode_list_add(struct decode_list *list, struct str value)
+{
+	struct str name;
+
+	while (str_next_element(&value, &name))
+		list_add_one(list, name);
+}
+
+/* Stores. */
+
+void
+decode_store_init(struct decode_store *s, const char *dir)
+{
+	*s = (struct decode_store){ .fd = -1, .dir = dir };
+}
+
+void
+decode_store_fini(struct decode_store *s)
+{
+	free(s->p);
+	if (s->fd >= 0)
+		close(s->fd);
+	decode_store_init(s, s->dir);
+}
+
+ssize_t
+decode_store_read(void *arg, void *p, size_t n, uint64_t at)
+{
+	struct decode_store *s = arg;
+
+	if (s->fd >= 0)
+		return (pread(s->fd, p, n, (off_t)at));
+	if (at >= s->length)
+		return (0);
+	if (n > s->length - at)
+		n = (size_t)(s->length - at);
+	memcpy(p, s->p + at, n);
+	return ((ssize_t)n);
+}
+
+static int
+file_open(const char *dir)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[4096];
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR &&
+	    errno != ENOENT))
+		return (fd);
+	snprintf(path, sizeof(path), "%s/decoded-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return (fd);
+}
+
+static bool
+write_all(int fd, const unsigned char *p, size_t n)
+{
+	ssize_t w;
+
+	while (n > 0) {
+		w = write(fd, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return (false);
+		p += w;
+		n -= (size_t)w;
+	}
+	return (true);
+}
+
+static bool
+store_to_file(struct decode_store *s)
+{
+	int fd = file_open(s->dir);
+
+	if (fd < 0)
+		return (false);
+	if (!write_all(fd, s->p, (size_t)s->length)) {
+		close(fd);
+		return (false);
+	}
+	free(s->p);
+	s->p = NULL;
+	s->fd = fd;
+	return (true);
+}
+
+/* Room grows from one block by doubling: no large page faults for small bodies. */
+static bool
+store_grow(struct decode_store *s, size_t n)
+{
+	size_t cap = 4096;
+	void *p;
+
+	while (cap < s->length + n)
+		cap *= 2;
+	p = realloc(s->p, cap);
+	if (p != NULL)
+		s->p = p;
+	return (p != NULL);
+}
+
+static bool
+store_add(struct decode_store *s, const unsigned char *p, size_t n)
+{
+	if (n == 0)
+		return (true);
+	if (s->fd < 0 && s->length + n > IN_MEMORY && !store_to_file(s))
+		return (false);
+	if (s->fd >= 0) {
+		if (!write_all(s->fd, p, n))
+			return (false);
+	} else {
+		if (!store_grow(s, n))
+			return (false);
+		memcpy(s->p + s->length, p, n);
+	}
+	s->length += n;
+	return (true);
+}
+
+/* The loop. */
+
+struct run {
+	const struct codec *codec;
+	void *state;
+	const struct decode_input *in;
+	uint64_t at;			/* next byte to read */
+	struct io io;
+	unsigned char from[BLOCK], to[BLOCK];
+};
+
+/* Read on when nothing is left over; false: that failed. */
+static bool
+run_fill(struct run *r)
+{
+	uint64_t left = r->in->length - r->at;
+	size_t want = left < BLOCK ? (size_t)left : BLOCK, n = 0;
+	ssize_t got;
+
+	if (r->io.in_n > 0)
+		return (true);
+	for (; n < want; n += (size_t)got) {
+		got = r->in->read(r->in->arg, r->from + n, want - n, r->at + n);
+		if (got <= 0)
+			return (false);
+	}
+	r->io.in = r->from;
+	r->io.in_n = n;
+	r->at += n;
+	return (true);
+}
+
+static bool
+is_large(uint64_t length, const struct decode_limits *l)
+{
+	return (length > l->max_bytes || (length > FREE_BYTES &&
+	    length / MAX_RATIO > l->coded_bytes));
+}
+
+/* A stream has ended: another one behind it? */
+static bool
+run_again(struct run *r)
+{
+	return (r->codec->again != NULL && r->io.in_n > 0 &&
+	    r->codec->again(r->state, &r->io));
+}
+
+/* Steps until an end; every turn takes input, gives output or leaves. */
+static enum decode_end
+run_loop(struct run *r, struct decode_store *out,
+    const struct decode_limits *limits)
+{
+	enum step s;
+	size_t had, made;
+
+	for (;;) {
+		if (limits->stop != NULL && limits->stop(limits->stop_arg))
+			return (DECODE_STOPPED);
+		if (!run_fill(r))
+			return (DECODE_IO);
+		r->io.out = r->to;
+		r->io.out_n = BLOCK;
+		had = r->io.in_n;
+		s = r->codec->step(r->state, &r->io);
+		made = BLOCK - r->io.out_n;
+		if (!store_add(out, r->to, made))
+			return (DECODE_IO);
+		if (is_large(out->length, limits))
+			return (DECODE_LARGE);
+		if (s == STEP_END && !run_fill(r))
+			return (DECODE_IO);
+		if (s == STEP_END && !run_again(r))
+			return (DECODE_DONE);
+		if (s == STEP_BAD || (s == STEP_GO && made == 0 &&
+		    r->io.in_n == had))
+			return (DECODE_BAD);	/* or it stops in the middle */
+	}
+}
+
+enum decode_end
+decode_run(enum decode_coding c, const struct decode_input *in,
+    struct decode_store *out, const struct decode_limits *limits)
+{
+	struct run *r;
+	enum decode_end end = DECODE_IO;
+
+	if (in->length == 0)
+		return (DECODE_DONE);
+	r = malloc(sizeof(*r));
+	if (r == NULL)
+		return (DECODE_IO);
+	r->codec = &codecs[c];
+	r->in = in;
+	r->at = 0;
+	r->io = (struct io){ .in_n = 0 };
+	if (run_fill(r) &&
+	    (r->state = r->codec->open(r->io.in, r->io.in_n)) != NULL) {
+		end = run_loop(r, out, limits);
+		r->codec->close(r->state);
+	}
+	free(r);
+	return (end);
+}

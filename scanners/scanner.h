@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one interface of every scanner, local or remote.
+ * A scan looks at one message and ends in one result; a chain (chain.h) runs
+ * scans in steps and joins their results.
+ * Room: scanners.  Thread: its loop's.
+ */
+#ifndef SCANNERS_SCANNER_H
+#define SCANNERS_SCANNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/fault.h"
+#include "base/loop.h"
+#include "http/msg.h"
+#include "stream/body.h"
+
+/* In rising strength; the strongest answer of a group counts. */
+enum verdict {
+	VERDICT_CLEAN,
+	VERDICT_MODIFIED,	/* there is an adapted message */
+	VERDICT_UNSCANNED,	/* with a reason; the scanner's policy decides */
+	VERDICT_BLOCKED
+};
+const char *verdict_name(enum verdict);	/* "clean" ... */
+
+enum scan_mode { SCAN_REQ, SCAN_RESP };	/* what is scanned: REQMOD, RESPMOD */
+
+/* What a failure (no verdict) or a partial answer does. */
+enum scan_policy { SCAN_POLICY_BLOCK, SCAN_POLICY_BYPASS };
+
+/* Whose message it is; strings are borrowed from the flow. */
+struct scan_who {
+	struct str client_ip;
+	struct str server_ip;	/* STR_NONE while unknown */
+	struct str user;	/* STR_NONE without sign-in */
+	struct str reference;	/* of the flow, as in page and log */
+};
+
+/* Borrowed by a scan until it is done or cancelled. */
+struct scan_message {
+	enum scan_mode mode;
+	const struct http_msg *req;	/* always; req->uri is set, absolute */
+	const struct http_msg *resp;	/* SCAN_RESP */
+	struct body *body;		/* NULL: the message has none */
+	const struct scan_who *who;
+	struct arena *arena;		/* of the flow: adapted heads go there */
+};
+
+/* How one scan ended.  Strings live in the message's arena or are constants. */
+struct scan_result {
+	enum verdict verdict;
+	/*
+	 * ERR_NONE: the scanner did its work.  Else it gave no verdict (down,
+	 * timeout, protocol error; verdict is VERDICT_UNSCANNED), or the message
+	 * itself ended early (ERR_REQ_BODY_CUT, ERR_ORIGIN_CUT ...).
+	 */
+	struct fault fault;
+	bool too_large;		/* VERDICT_UNSCANNED because of the service's max_body */
+	struct str reason;	/* VERDICT_UNSCANNED: "limit exceeded", "encrypted archive" ... */
+	struct str threat;	/* VERDICT_BLOCKED: name given by the scanner, may be empty */
+	struct str endpoint;	/* "host:port" or "inside" */
+	struct str note;	/* further facts for the log: ICAP status, headers; may be empty */
+	/*
+	 * VERDICT_MODIFIED, and VERDICT_BLOCKED with a page of the scanner's
+	 * own: the message to go on with.  resp set in SCAN_REQ: the request
+	 * is answered by it.  req/resp NULL: the head is unchanged.
+	 * body: one reference for the taker; NULL: no body.
+	 */
+	bool has_message;
+	struct http_msg *req;
+	struct http_msg *resp;
+	struct body *body;
+	uint64_t started_at;	/* monotonic ms */
+	uint64_t ended_at;
+	uint64_t bytes;		/* of the body that it was given */
+};
+
+struct scanner;
+struct scan;
+
+struct scanner_type {
+	const char *name;	/* "icap", "clamav" */
+	/* Begin; completes exactly once, later, by scan_done(), also on failure. */
+	void (*start)(struct scan *);
+	/* Stop it: no completion afterwards, its readers closed.  After completion: frees what it holds. */
+	void (*cancel)(struct scan *);
+};
+
+/* A configured service on one loop. First member of its implementations. */
+struct scanner {
+	const struct scanner_type *type;
+	struct loop *loop;
+	const char *name;	/* of the service in the configuration */
+	bool scans_req, scans_resp;
+	enum scan_policy on_error;
+	enum scan_policy on_busy;	/* what ERR_SCAN_BUSY does, instead of on_error */
+	enum scan_policy over_max;	/* what result.too_large does, instead of on_unscanned */
+	enum scan_policy on_unscanned;	/* clamav */
+	bool replace_page;	/* page: replace */
+};
+
+/* One scan of one message by one scanner. Embedded in the chain. */
+struct scan {
+	struct scanner *scanner;	/* borrowed */
+	const struct scan_message *msg;	/* borrowed */
+	struct task *wake;		/* woken when done */
+	bool done;
+	struct scan_result result;	/* complete when done; body is taken by setting it NULL */
+	void *priv;			/* the scanner's */
+};
+
+void scan_start(struct scan *, struct scanner *, const struct scan_message *,
+    struct task *wake);
+/* Called by the scanner, from its own task; fills times, wakes. */
+void scan_done(struct scan *);
+/* Ends it in any state, result.body included; idempotent; a scan never started is nothing. */
+void scan_cancel(struct scan *);
+
+#endif

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Content codings: every one whole, cut anywhere, damaged, too large. */
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+#include <zstd.h>
+#include "scanners/decode.h"
+#include "t/unit/unit.h"
+
+#define TEXT 150000		/* several blocks */
+
+struct bytes {
+	unsigned char *p;
+	size_t n;
+	size_t piece;		/* most that one read gives; 0: no limit */
+	size_t fail_at;		/* reads from here on fail; 0: never */
+};
+
+static struct bytes text;
+
+static struct bytes
+bytes_new(size_t cap)
+{
+	return ((struct bytes){ .p = malloc(cap), .n = 0 });
+}
+
+/* Compressible, not trivial. */
+static void
+make_text(void)
+{
+	size_t i;
+
+	if (text.p != NULL)
+		return;
+	text = bytes_new(TEXT);
+	text.n = TEXT;
+	for (i = 0; i < TEXT; i++)
+		text.p[i] = (unsigned char)("abcdefgh"[unit_random(8)]);
+}
+
+static struct bytes
+zlib_of(const struct bytes *in, int window_bits)
+{
+	struct bytes out = bytes_new(in->n + in->n / 100 + 1000);
+	z_stream z = { 0 };
+
+	deflateInit2(&z, 6, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY);
+	z.next_in = in->p;
+	z.avail_in = (uInt)in->n;
+	z.next_out = out.p;
+	z.avail_out = (uInt)(in->n + in->n / 100 + 1000);
+	deflate(&z, Z_FINISH);
+	out.n = z.total_out;
+	deflateEnd(&z);
+	return (out);
+}
+
+static struct bytes
+gzip_of(const struct bytes *in)
+{
+	return (zlib_of(in, 31));
+}
+
+static struct bytes
+deflate_of(const struct bytes *in)
+{
+	return (zlib_of(in, 15));
+}
+
+static struct bytes
+raw_deflate_of(const struct bytes *in)
+{
+	return (zlib_of(in, -15));
+}
+
+static struct bytes
+zstd_of(const struct bytes *in)
+{
+	struct bytes out = bytes_new(ZSTD_compressBound(in->n));
+
+	out.n = ZSTD_compress(out.p, ZSTD_compressBound(in->n), in->p, in->n,
+	    3);
+	return (out);
+}
+
+/* Uncompressed meta-blocks (RFC 7932 9.2), window 2^16. */
+static struct bytes
+br_of(const struct bytes *in)
+{
+	struct bytes out = bytes_new(in->n + in->n / 1000 + 100);
+	unsigned long head;
+	size_t at, n, bits;
+
+	for (at = 0; at < in->n; at += n) {
+		n = in->n - at < 60000 ? in->n - at : 60000;
+		/* The stream's first block has WBITS in front: one bit, 0. */
+		bits = at == 0 ? 1 : 0;
+		head = (unsigned long)(n - 1) << (3 + bits) |
+		    1UL << (19 + bits);
+		out.p[out.n++] = (unsigned char)head;
+		out.p[out.n++] = (unsigned char)(head >> 8);
+		out.p[out.n++] = (unsigned char)(head >> 16);
+		memcpy(out.p + out.n, in->p + at, n);
+		out.n += n;
+	}
+	out.p[out.n++] = 3;		/* last, empty */
+	return (out);
+}
+
+static ssize_t
+bytes_read(void *arg, void *p, size_t n, uint64_t at)
+{
+	struct bytes *b = arg;
+
+	if (b->fail_at > 0 && at >= b->fail_at)
+		return (-1);
+	if (n > b->n - at)
+		n = b->n - (size_t)at;
+	if (b->piece > 0 && n > b->piece)
+		n = b->piece;
+	memcpy(p, b->p + at, n);
+	return ((ssize_t)n);
+}
+
+static enum decode_end
+decode(enum decode_coding c, struct bytes *in, struct decode_store *out,
+    uint64_t max)
+{
+	struct decode_input input = { bytes_read, in, in->n };
+	struct decode_limits l = { .max_bytes = max, .coded_bytes = in->n };
+
+	decode_store_init(out, "/tmp");
+	return (decode_run(c, &input, out, &l));
+}
+
+static bool
+store_is(struct decode_store *s, const struct bytes *want, size_t n)
+{
+	unsigned char *p = malloc(n + 1);
+	bool same = s->length == n &&
+	    decode_store_read(s, p, n + 1, 0) == (ssize_t)n &&
+	    memcmp(p, want->p, n) == 0;
+
+	free(p);
+	return (same);
+}
+
+static const struct {
+	enum decode_coding coding;
+	struct bytes (*make)(const struct bytes *);
+} kinds[] = {
+	{ DECODE_GZIP, gzip_of },
+	{ DECODE_DEFLATE, deflate_of },
+	{ DECODE_DEFLATE, raw_deflate_of },
+	{ DECODE_BR, br_of },
+	{ DECODE_ZSTD, zstd_of },
+};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static void
+test_whole(void)
+{
+	static const size_t pieces[] = { 0, 1, 7, 4096 };
+	struct decode_store out;
+	struct bytes in;
+	size_t k, i;
+
+	make_text();
+	for (k = 0; k < KINDS; k++) {
+		in = kinds[k].make(&text);
+		for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+			in.piece = pieces[i];
+			CU_ASSERT_EQUAL(decode(kinds[k].coding, &in, &out,
+			    TEXT), DECODE_DONE);
+			CU_ASSERT(store_is(&out, &text, TEXT));
+			decode_store_fini(&out);
+		}
+		free(in.p);
+	}
+}
+
+/* Cut anywhere: never complete, and what comes out is a true beginning. */
+static void
+test_cut(void)
+{
+	struct decode_store out;
+	struct bytes in, small;
+	enum decode_end end;
+	size_t k, n, whole;
+
+	make_text();
+	small = (struct bytes){ .p = text.p, .n = 700 };
+	for (k = 0; k < KINDS; k++) {
+		in = kinds[k].make(&small);
+		whole = in.n;
+		for (n = 1; n < whole; n++) {
+			in.n = n;
+			end = decode(kinds[k].coding, &in, &out, TEXT);
+			CU_ASSERT_EQUAL(end, DECODE_BAD);
+			CU_ASSERT(store_is(&out, &text, (size_t)out.length));
+			decode_store_fini(&out);
+		}
+		free(in.p);
+	}
+}
+
+/* A flipped byte may go unnoticed by deflate and br, but nothing breaks. */
+static void
+test_damaged(void)
+{
+	struct decode_store out;
+	struct bytes in, small;
+	enum decode_end end;
+	size_t k, i, at;
+
+	make_text();
+	small = (struct bytes){ .p = text.p, .n = 3000 };
+	for (k = 0; k < KINDS; k++) {
+		in = kinds[k].make(&small);
+		for (i = 0; i < 500; i++) {
+			at = unit_random((unsigned)in.n);
+			in.p[at] ^= (unsigned char)(1 << unit_random(8));
+			end = decode(kinds[k].coding, &in, &out, TEXT);
+			CU_ASSERT(end == DECODE_DONE || end == DECODE_BAD ||
+			    end == DECODE_LARGE);
+			decode_store_fini(&out);
+		}
+		free(in.p);
+	}
+}
+
+static void
+test_limit(void)
+{
+	struct decode_store out;
+	struct bytes in;
+	size_t k;
+
+	make_text();
+	for (k = 0; k < KINDS; k++) {
+		in = kinds[k].make(&text);
+		CU_ASSERT_EQUAL(decode(kinds[k].coding, &in, &out, TEXT - 1),
+		    DECODE_LARGE);
+		decode_store_fini(&out);
+		free(in.p);
+	}
+}
+
+/* 100 MB of zeros in some KB of zstd: the ratio says no long before. */
+static void
+test_ratio(void)
+{
+	struct bytes zeros = { .p = calloc(1, 100 << 20), .n = 100 << 20 };
+	struct decode_store out;
+	struct bytes in = zstd_of(&zeros);
+
+	CU_ASSERT_EQUAL(decode(DECODE_ZSTD, &in, &out, UINT64_MAX),
+	    DECODE_LARGE);
+	CU_ASSERT(out.length < 100 << 20);
+	decode_store_fini(&out);
+	free(in.p);
+	in = gzip_of(&zeros);		/* its own ratio is never a reason */
+	CU_ASSERT_EQUAL(decode(DECODE_GZIP, &in, &out, UINT64_MAX),
+	    DECODE_DONE);
+	CU_ASSERT(out.fd >= 0);
+	CU_ASSERT(store_is(&out, &zeros, zeros.n));
+	decode_store_fini(&out);
+	free(in.p);
+	free(zeros.p);
+}
+
+/* Members and frames behind each other, at every distance from a block's end. */
+static void
+test_concatenated(void)
+{
+	struct bytes (*const make[])(const struct bytes *) = { gzip_of,
+	    zstd_of };
+	const enum decode_coding coding[] = { DECODE_GZIP, DECODE_ZSTD };
+	struct bytes a, b, in, half;
+	struct decode_store out;
+	unsigned k, piece;
+
+	make_text();
+	half = (struct bytes){ .p = text.p + TEXT / 2, .n = TEXT / 2 };
+	for (k = 0; k < 2; k++) {
+		half.p = text.p;
+		a = make[k](&half);
+		half.p = text.p + TEXT / 2;
+		b = make[k](&half);
+		in = bytes_new(a.n + b.n);
+		memcpy(in.p, a.p, a.n);
+		memcpy(in.p + a.n, b.p, b.n);
+		in.n = a.n + b.n;
+		for (piece = 0; piece < 3; piece++) {
+			in.piece = piece == 2 ? a.n : piece;
+			CU_ASSERT_EQUAL(decode(coding[k], &in, &out, TEXT),
+			    DECODE_DONE);
+			CU_ASSERT(store_is(&out, &text, TEXT));
+			decode_store_fini(&out);
+		}
+		free(a.p);
+		free(b.p);
+		free(in.p);
+	}
+}
+
+static void
+test_trouble(void)
+{
+	struct decode_limits l = { .max_bytes = TEXT };
+	struct decode_store out;
+	struct decode_input none = { bytes_read, NULL, 0 };
+	struct bytes in;
+
+	make_text();
+	in = gzip_of(&text);
+	in.piece = 100;
+	in.fail_at = 500;
+	CU_ASSERT_EQUAL(decode(DECODE_GZIP, &in, &out, TEXT), DECODE_IO);
+	decode_store_fini(&out);
+	free(in.p);
+	decode_store_init(&out, "/nonexistent");
+	CU_ASSERT_EQUAL(decode_run(DECODE_BR, &none, &out, &l), DECODE_DONE);
+	CU_ASSERT_EQUAL(out.length, 0);
+	CU_ASSERT_EQUAL(decode_run(DECODE_BR, &(struct decode_input){
+	    bytes_read, &text, TEXT }, &out, &l), DECODE_BAD);
+	decode_store_fini(&out);
+}
+
+static void
+test_no_file(void)
+{
+	struct bytes zeros = { .p = calloc(1, 3 << 20), .n = 3 << 20 };
+	struct bytes in = deflate_of(&zeros);
+	struct decode_input input = { bytes_read, &in, in.n };
+	struct decode_limits l = { .max_bytes = 4 << 20,
+	    .coded_bytes = in.n };
+	struct decode_store out;
+
+	decode_store_init(&out, "/nonexistent");
+	CU_ASSERT_EQUAL(decode_run(DECODE_DEFLATE, &input, &out, &l),
+	    DECODE_IO);
+	decode_store_fini(&out);
+	free(in.p);
+	free(zeros.p);
+}
+
+static bool
+stop_now(void *arg)
+{
+	return (--*(int *)arg < 0);
+}
+
+static void
+test_stopped(void)
+{
+	struct bytes in;
+	struct decode_store out;
+	struct decode_limits l = { .max_bytes = TEXT, .stop = stop_now };
+	int turns = 2;
+
+	make_text();
+	in = br_of(&text);
+	l.coded_bytes = in.n;
+	l.stop_arg = &turns;
+	decode_store_init(&out, "/tmp");
+	CU_ASSERT_EQUAL(decode_run(DECODE_BR, &(struct decode_input){
+	    bytes_read, &in, in.n }, &out, &l), DECODE_STOPPED);
+	decode_store_fini(&out);
+	free(in.p);
+}
+
+static void
+test_lists(void)
+{
+	static const struct {
+		const char *value;
+		unsigned n;
+		const char *unknown;
+		enum decode_coding last;
+	} t[] = {
+		{ "", 0, "", 0 },
+		{ "identity", 0, "", 0 },
+		{ " , identity,", 0, "", 0 },
+		{ "GZip", 1, "", DECODE_GZIP },
+		{ "x-gzip", 1, "", DECODE_GZIP },
+		{ "gzip, br", 2, "", DECODE_BR },
+		{ "deflate , identity,zstd", 2, "", DECODE_ZSTD },
+		{ "compress", 0, "compress", 0 },
+		{ "br, aws-chunked", 1, "aws-chunked", DECODE_BR },
+		{ "br,br,br,br,gzip", 4, "gzip", DECODE_BR },
+	};
+	struct decode_list list;
+	size_t i;
+
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		memset(&list, 0, sizeof(list));
+		decode_list_add(&list, str_of(t[i].value));
+		CU_ASSERT_EQUAL(list.n, t[i].n);
+		CU_ASSERT_STRING_EQUAL(list.unknown, t[i].unknown);
+		if (list.n > 0)
+			CU_ASSERT_EQUAL(list.coding[list.n - 1], t[i].last);
+	}
+	CU_ASSERT_STRING_EQUAL(decode_name(DECODE_ZSTD), "zstd");
+}
+
+UNIT_TESTS(scanners_decode,
+    { "whole, in pieces", test_whole },
+    { "cut anywhere", test_cut },
+    { "damaged anywhere", test_damaged },
+    { "size limit", test_limit },
+    { "ratio limit", test_ratio },
+    { "concatenated streams", test_concatenated },
+    { "read errors", test_trouble },
+    { "no room for a file", test_no_file },
+    { "stopped", test_stopped },
+    { "lists of codings", test_lists })
