@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Heads that came back from a service.
+ * Room: icap.  Obeys RFC 3507 4.4.2, 4.8.2, 4.9.2; RFC 9112 6.3.
+ */
+#include "http/h1_frame.h"
+#include "http/hop.h"
+#include "http/uri.h"
+#include "icap/adapt.h"
+
+/* One readable length, or none: what else it may be is refused. */
+static enum err
+check_length(const struct http_msg *m, uint64_t *length, struct fault *f)
+{
+	if (!http_content_length(&m->fields, true, length))
+		return (fault_set(f, ERR_SCAN_MESSAGE,
+		    "adapted head has an ambiguous Content-Length"));
+	return (ERR_NONE);
+}
+
+/*
+ * No body came back for a message that had one.  Unless the head says so as
+ * well, the service lost it: never an empty page.
+ */
+static enum err
+check_lost_body(const struct scan_message *msg, bool has_body,
+    uint64_t said, struct fault *f)
+{
+	if (has_body || said == 0 || msg->body == NULL ||
+	    body_length(msg->body) == 0)
+		return (ERR_NONE);
+	return (fault_set(f, ERR_SCAN_MESSAGE,
+	    "adapted message lost its body"));
+}
+
+/* A service may leave out Host: it means the original's. */
+static void
+add_host(const struct scan_message *msg, struct http_msg *m)
+{
+	struct buf b = { 0 };
+
+	if (http_fields_get(&m->fields, FIELD_HOST) != NULL)
+		return;
+	http_host_print(&b, &msg->req->uri);
+	http_fields_set(m->arena, &m->fields, FIELD_HOST,
+	    arena_str(m->arena, buf_as_str(&b)));
+	buf_fini(&b);
+}
+
+/* Origin-form: made absolute, so that one parser judges all of them. */
+static void
+make_absolute(const struct scan_message *msg, struct http_msg *m)
+{
+	struct buf b = { 0 };
+
+	buf_str(&b, msg->req->uri.scheme);
+	buf_cstr(&b, "://");
+	buf_str(&b, http_fields_value(&m->fields, FIELD_HOST));
+	if (m->target.p[0] == '/')
+		buf_str(&b, m->target);
+	m->target = arena_str(m->arena, buf_as_str(&b));
+	buf_fini(&b);
+}
+
+static enum err
+adapt_target(const struct scan_message *msg, struct http_msg *m,
+    struct fault *f)
+{
+	struct fault why = { .code = ERR_NONE };
+
+	add_host(msg, m);
+	if (m->method_id != METHOD_CONNECT && m->target.n > 0 &&
+	    (m->target.p[0] == '/' || str_eq(m->target, STR("*"))))
+		make_absolute(msg, m);
+	if (http_target_parse(m, NULL, false, &why) != ERR_NONE)
+		return (fault_set(f, ERR_SCAN_MESSAGE,
+		    "adapted request: %.120s", why.detail[0] != '\0' ?
+		    why.detail : err_info(why.code)->text));
+	return (ERR_NONE);
+}
+
+enum err
+icap_adapt_request(const struct scan_message *msg, struct http_msg *m,
+    bool has_body, uint64_t length, struct fault *f)
+{
+	uint64_t said;
+
+	if (check_length(m, &said, f) != ERR_NONE ||
+	    check_lost_body(msg, has_body, said, f) != ERR_NONE ||
+	    adapt_target(msg, m, f) != ERR_NONE)
+		return (f->code);
+	h1_frame_set(m, NULL, has_body, length);
+	http_hop_strip(m);
+	m->keep_alive = true;
+	m->expect_continue = false;
+	http_fields_remove_named(&m->fields, STR("Expect"));
+	return (ERR_NONE);
+}
+
+bool
+icap_never_has_body(const struct scan_message *msg, const struct http_msg *m)
+{
+	return (http_status_is_bodyless(m->status) ||
+	    msg->req->method_id == METHOD_HEAD);
+}
+
+/* A head that came back the same but for its body's end. */
+static bool
+is_unchanged(const struct scan_message *msg, const struct http_msg *m)
+{
+	return (msg->mode == SCAN_RESP && m->status == msg->resp->status);
+}
+
+enum err
+icap_adapt_response(const struct scan_message *msg, struct http_msg *m,
+    bool has_body, uint64_t length, struct fault *f)
+{
+	uint64_t said;
+
+	if (m->status < 200 || m->status > 599)
+		return (fault_set(f, ERR_SCAN_MESSAGE,
+		    "adapted response has status %u", m->status));
+	if (msg->req->method_id == METHOD_CONNECT && m->status < 300)
+		return (fault_set(f, ERR_SCAN_MESSAGE,
+		    "a service accepted CONNECT itself"));
+	if (check_length(m, &said, f) != ERR_NONE)
+		return (f->code);
+	if (!icap_never_has_body(msg, m) && is_unchanged(msg, m) &&
+	    check_lost_body(msg, has_body, said, f) != ERR_NONE)
+		return (f->code);
+	h1_frame_set(m, msg->req, has_body, length);
+	http_hop_strip(m);
+	m->keep_alive = true;
+	return (ERR_NONE);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What an answer means: its status, its heads, the verdict.
+ * Room: icap.  Thread: its loop's.
+ * Obeys RFC 3507 4.3.3, 4.4.1, 4.5, 4.6, 4.8.2, 4.9.2; errata e5, e7.
+ */
+#include "http/h1_frame.h"
+#include "icap/adapt.h"
+#include "icap/tx.h"
+#include "icap/verdict.h"
+
+#define CONTINUES_MAX 8		/* endless 100s are a failure */
+
+/* The message may go on as it was. */
+static void
+answer_clean(struct icap_tx *tx)
+{
+	tx->scan->result.verdict = VERDICT_CLEAN;
+	tx_release_conn(tx);
+	tx_finish(tx);
+}
+
+static void
+answer_continue(struct icap_tx *tx)
+{
+	if (++tx->continues > CONTINUES_MAX) {
+		tx_fail(tx, ERR_SCAN_PROTOCOL, "endless 100 Continue");
+		return;
+	}
+	tx->head = h1_head_new(tx->arena, H1_ICAP_RESPONSE, &h1_limits_origin);
+	tx_send_rest(tx);	/* after ieof there is none (erratum 5893) */
+}
+
+static void
+answer_no_content(struct icap_tx *tx)
+{
+	const struct http_field *f = http_fields_find(&tx->answer->fields,
+	    STR("Encapsulated"));
+	bool resp_mode = tx->scan->msg->mode == SCAN_RESP;
+
+	if (f != NULL && (!icap_encap_parse(f->value, resp_mode, &tx->encap) ||
+	    tx->encap.n > 1 || icap_encap_body(&tx->encap) != ICAP_NULL_BODY))
+		tx->stray = true;	/* usable; the connection is not */
+	answer_clean(tx);
+}
+
+/* Its tail may be wanted at the end of the adapted body. */
+static bool
+keep_original(struct icap_tx *tx)
+{
+	if (!tx_can_repeat(tx)) {
+		tx_fail(tx, ERR_SCAN_MESSAGE, "206 after the original is gone");
+		return (false);
+	}
+	reader_open(&tx->original, tx->body, 0, &tx->task);
+	return (true);
+}
+
+static void
+answer_message(struct icap_tx *tx)
+{
+	const struct http_field *f = http_fields_find(&tx->answer->fields,
+	    STR("Encapsulated"));
+
+	if (f == NULL || !icap_encap_parse(f->value,
+	    tx->scan->msg->mode == SCAN_RESP, &tx->encap)) {
+		tx_fail(tx, ERR_SCAN_PROTOCOL, f == NULL ?
+		    "%u without Encapsulated" : "%u with a bad Encapsulated",
+		    tx->answer->status);
+		return;
+	}
+	if (tx->answer->status == 206 && (!tx->offered_206 ||
+	    icap_encap_body(&tx->encap) == ICAP_NULL_BODY)) {
+		tx_fail(tx, ERR_SCAN_PROTOCOL, "206 where it was not offered");
+		return;
+	}
+	tx->part = 0;
+	tx->part_bytes = 0;
+	tx->head = NULL;
+	tx->req = tx->resp = NULL;
+	if (tx->answer->status == 206 && !keep_original(tx))
+		return;
+	tx_enter(tx, TX_HEADS);
+	tx_send_stop(tx);
+}
+
+/* 503, 506: overloaded.  Others may take the message, or it waits. */
+static void
+answer_overloaded(struct icap_tx *tx)
+{
+	icap_endpoint_is_busy(tx->ep);
+	tx->overloaded = true;
+	if (tx_can_repeat(tx))
+		tx_again(tx);
+	else
+		tx_fail(tx, ERR_SCAN_BUSY, "answered %u", tx->answer->status);
+}
+
+static void
+answer_error(struct icap_tx *tx)
+{
+	const struct http_msg *m = tx->answer;
+
+	/* 408 to an idle connection crossed our request: as if it had closed. */
+	if (m->status == 408 && tx->conn->reused && !tx->fresh &&
+	    tx_can_repeat(tx)) {
+		tx->fresh = true;
+		tx->ep->stats.retries++;
+		tx_again(tx);
+		return;
+	}
+	tx_fail(tx, ERR_SCAN_STATUS, "answered %u %.60s", m->status,
+	    m->reason.n > 0 ? m->reason.p : "");
+}
+
+void
+tx_take_answer(struct icap_tx *tx, struct http_msg *m)
+{
+	const struct http_field *tag = http_fields_find(&m->fields,
+	    STR("ISTag"));
+
+	if (m->status == 100) {
+		answer_continue(tx);
+		return;
+	}
+	tx->answer = m;
+	if (tag != NULL)
+		icap_endpoint_istag(tx->ep, tag->value);
+	switch (m->status) {
+	case 204:
+		icap_endpoint_worked(tx->ep);
+		answer_no_content(tx);
+		break;
+	case 200:
+	case 201:
+	case 206:
+		answer_message(tx);
+		break;
+	case 503:
+	case 506:
+		answer_overloaded(tx);
+		break;
+	default:
+		answer_error(tx);
+		break;
+	}
+}
+
+/* The heads of the message. */
+
+enum shape { SHAPE_ORIGINAL, SHAPE_REQUEST, SHAPE_RESPONSE, SHAPE_BAD };
+
+/* RFC 3507 4.4.1: which lists are legal in which mode. */
+static enum shape
+shape_of(const struct icap_tx *tx)
+{
+	enum icap_part body = icap_encap_body(&tx->encap);
+	bool resp_mode = tx->scan->msg->mode == SCAN_RESP;
+	enum shape shape;
+
+	if (tx->encap.n == 1 && body == ICAP_NULL_BODY)
+		return (SHAPE_ORIGINAL);	/* a 204 in disguise */
+	shape = resp_mode || tx->resp != NULL ? SHAPE_RESPONSE : SHAPE_REQUEST;
+	if (body == ICAP_OPT_BODY ||
+	    (shape == SHAPE_RESPONSE && body == ICAP_REQ_BODY) ||
+	    (shape == SHAPE_REQUEST && body == ICAP_RES_BODY) ||
+	    (resp_mode && tx->resp == NULL && body == ICAP_NULL_BODY))
+		return (SHAPE_BAD);
+	return (shape);
+}
+
+/* An answer without a head of its own keeps the old one. */
+static struct http_msg *
+head_or_old(struct icap_tx *tx, enum shape shape)
+{
+	const struct scan_message *msg = tx->scan->msg;
+
+	if (shape == SHAPE_RESPONSE)
+		return (tx->resp != NULL ? tx->resp :
+		    http_msg_copy(tx->arena, msg->resp));
+	return (tx->req != NULL ? tx->req :
+	    http_msg_copy(tx->arena, msg->req));
+}
+
+static enum verdict
+judge(const struct icap_tx *tx, const struct http_msg *m, enum shape shape,
+    struct str *threat)
+{
+	const struct scan_message *msg = tx->scan->msg;
+	bool named = icap_names_threat(&tx->answer->fields, threat);
+
+	if (shape == SHAPE_REQUEST)
+		return (VERDICT_MODIFIED);
+	if (msg->mode == SCAN_REQ || named ||
+	    (m->status >= 300 && msg->resp->status < 300))
+		return (VERDICT_BLOCKED);
+	return (VERDICT_MODIFIED);
+}
+
+static void
+give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
+    bool has_body, uint64_t length)
+{
+	struct scan_result *r = &tx->scan->result;
+
+	r->verdict = judge(tx, m, shape, &r->threat);
+	r->has_message = true;
+	if (shape == SHAPE_REQUEST)
+		r->req = m;
+	else
+		r->resp = m;
+	icap_endpoint_worked(tx->ep);
+	if (has_body) {
+		tx->streams = true;
+		r->body = body_new(tx->svc->loop, tx->svc->o.store,
+		    &tx->source, length == HTTP_LENGTH_UNKNOWN ?
+		    BODY_UNKNOWN : length);
+		tx_enter(tx, TX_STREAM);
+	} else {
+		tx_release_conn(tx);
+	}
+	tx_finish(tx);
+}
+
+static void
+take_message(struct icap_tx *tx, enum shape shape)
+{
+	const struct scan_message *msg = tx->scan->msg;
+	bool has_body = icap_encap_body(&tx->encap) != ICAP_NULL_BODY;
+	struct http_msg *m = head_or_old(tx, shape);
+	uint64_t length = HTTP_LENGTH_UNKNOWN;
+	struct fault f = { .code = ERR_NONE };
+
+	if (shape == SHAPE_RESPONSE && icap_never_has_body(msg, m)) {
+		tx->stray = has_body;
+		has_body = false;
+	}
+	if (has_body && !tx_source_begin(tx, &length, &f)) {
+		tx_fail(tx, ERR_SCAN_PROTOCOL, "invalid chunked coding");
+		return;
+	}
+	if (shape == SHAPE_RESPONSE)
+		icap_adapt_response(msg, m, has_body, length, &f);
+	else
+		icap_adapt_request(msg, m, has_body, length, &f);
+	if (f.code != ERR_NONE)
+		tx_fail(tx, f.code, "%s", f.detail);
+	else
+		give_result(tx, m, shape, has_body, length);
+}
+
+void
+tx_take_heads(struct icap_tx *tx)
+{
+	enum shape shape = shape_of(tx);
+
+	if (shape == SHAPE_BAD)
+		tx_fail(tx, ERR_SCAN_PROTOCOL,
+		    "encapsulated parts do not fit the request");
+	else if (shape == SHAPE_ORIGINAL)
+		answer_clean(tx);
+	else
+		take_message(tx, shape);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ICAP client: a configured service, on one or more servers, as a scanner.
+ * One object per worker and service; what all workers must agree on (how many
+ * connections are open) is in struct icap_shared.
+ *
+ * Room: icap.  Thread: its loop's.  Obeys RFC 3507 and its errata.
+ */
+#ifndef ICAP_ICAP_H
+#define ICAP_ICAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/fault.h"
+#include "base/loop.h"
+#include "scanners/scanner.h"
+#include "stream/body.h"
+
+struct gnutls_session_int;
+
+#define ICAP_MAX_URLS 16	/* servers of one service */
+#define ICAP_MAX_PREVIEW 65536	/* what a service may make us hold back */
+
+/* One attempt to connect, embedded in who wants it. */
+struct icap_dial {
+	struct task *wake;	/* woken when done; set by who asks */
+	uint64_t timeout_ms;	/* set by who asks; 0: the dialer's own limit */
+	bool done;
+	int fd;			/* connected, non-blocking; -1: see fault */
+	struct fault fault;
+	void *priv;		/* the dialer's */
+};
+
+/* Names and connections, done by somebody who has a resolver. */
+struct icap_dialer {
+	void *arg;
+	/*
+	 * Resolve host (a name, or an address; IPv6 without brackets) and
+	 * connect to it.  Completes exactly once, later, by filling d (fd is the
+	 * taker's), setting done and waking d->wake.  host is borrowed until then.
+	 */
+	void (*start)(void *arg, const char *host, uint16_t port,
+	    struct icap_dial *d);
+	/* Forget it: no completion afterwards; a completed one: nothing. */
+	void (*cancel)(void *arg, struct icap_dial *d);
+};
+
+enum icap_balance { ICAP_FAILOVER, ICAP_ROUND_ROBIN, ICAP_LEAST_BUSY };
+enum icap_on_busy { ICAP_BUSY_WAIT, ICAP_BUSY_BLOCK, ICAP_BUSY_BYPASS };
+enum icap_identity {
+	ICAP_IDENTITY_NONE,
+	ICAP_IDENTITY_SQUID,	/* X-Client-IP, X-Client-Username */
+	ICAP_IDENTITY_RFC	/* X-Client-IP, X-Authenticated-User (base64) */
+};
+
+#define ICAP_PREVIEW_AUTO (-1)	/* what OPTIONS says */
+#define ICAP_PREVIEW_OFF (-2)
+
+struct icap_header {
+	const char *name, *value;
+};
+
+/* Something happened to a server; for the log. */
+struct icap_notice {
+	const char *service, *endpoint;
+	bool up;
+	const char *text;	/* why it is down; a warning while up; never NULL */
+};
+
+/* A service as configured.  icap_new() copies it. */
+struct icap_options {
+	const char *name;
+	const char *const *urls;	/* icap:// or icaps:// */
+	unsigned n_urls;		/* 1..ICAP_MAX_URLS */
+	bool req, resp;			/* mode: REQMOD, RESPMOD */
+	enum icap_balance balance;
+	enum scan_policy on_error;
+	enum icap_on_busy on_busy;
+	int32_t preview;		/* bytes, or one of ICAP_PREVIEW_ */
+	unsigned max_connections;	/* per server, all workers; 0: auto */
+	uint64_t connect_timeout_ms;
+	uint64_t timeout_ms;		/* silence inside one transaction */
+	uint64_t probe_ms;		/* longest pause between probes while down */
+	uint64_t max_body;		/* 0: none */
+	enum scan_policy over_max;
+	enum icap_identity identity;
+	const struct icap_header *headers;
+	unsigned n_headers;
+	bool replace_page;
+	bool ignore_transfer;		/* do not obey Transfer-Ignore */
+	/*
+	 * icaps: a fresh client session for host with credentials, priorities,
+	 * name and chain verification set; NULL with cause in f.  NULL hook:
+	 * icaps addresses fail.
+	 */
+	struct gnutls_session_int *(*tls_new)(void *arg, const char *host,
+	    struct fault *f);
+	void *tls_arg;
+	/* NULL: nobody wants to know.  Called from the loop. */
+	void (*notice)(void *arg, const struct icap_notice *);
+	void *notice_arg;
+	struct body_store *store;	/* of adapted bodies; outlives the service */
+};
+
+/* Shared by the objects of one service on all workers; {0} at first. */
+struct icap_shared {
+	_Atomic unsigned open[ICAP_MAX_URLS];	/* connections, idle ones too */
+	_Atomic unsigned busy[ICAP_MAX_URLS];	/* with a transaction on it */
+	_Atomic unsigned waiting;	/* scans that wait for a connection */
+};
+
+/*
+ * A service on one loop.  dialer and shared are borrowed and outlive it; d's
+ * callbacks run on the loop's thread.  NULL with cause in f: a bad URL.
+ */
+struct scanner *icap_new(struct loop *, const struct icap_options *,
+    struct icap_shared *, const struct icap_dialer *, struct fault *f);
+/* No scan of it may be unfinished.  Adapted bodies still being read end cut. */
+void icap_free(struct scanner **);
+/* Ask all servers for OPTIONS now instead of at the first scan. */
+void icap_probe(struct scanner *);
+/* Is the URL one that icap_new() takes?  Else the cause is in f. */
+bool icap_check_url(const char *url, struct fault *f);
+
+enum icap_state {
+	ICAP_UNKNOWN,		/* not asked yet, or being asked for the first time */
+	ICAP_UP,
+	ICAP_DOWN
+};
+
+/* One server as this worker sees it; strings are valid until the next turn. */
+struct icap_stats {
+	const char *endpoint;	/* "host:port" */
+	enum icap_state state;
+	const char *down;	/* why, "" while up */
+	const char *istag;	/* "" if none */
+	const char *service;	/* what it calls itself, "" if unknown */
+	int32_t preview;	/* agreed bytes, -1: none */
+	unsigned max_connections;	/* 0: no limit */
+	unsigned idle, busy;	/* connections of this worker */
+	uint64_t options;	/* OPTIONS exchanges */
+	uint64_t transactions;	/* sent, retries included */
+	uint64_t retries;	/* repeated after a race on a kept connection */
+	uint64_t failures;
+	uint64_t connects;
+};
+/* False: there is no i-th server. */
+bool icap_get_stats(const struct scanner *, unsigned i, struct icap_stats *);
+
+#endif

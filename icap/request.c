@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The head of a REQMOD or RESPMOD request.  On the path of every message:
+ * appends only, into buffers that are kept.
+ * Room: icap.  Obeys RFC 3507 4.3, 4.4, 4.8.1, 4.9.1.
+ */
+#include "http/chars.h"
+#include "http/h1_emit.h"
+#include "icap/request.h"
+
+static void
+add_number(struct buf *b, size_t n)
+{
+	char text[20], *at = text + sizeof(text);
+
+	do
+		*--at = (char)('0' + n % 10);
+	while ((n /= 10) > 0);
+	buf_add(b, at, (size_t)(text + sizeof(text) - at));
+}
+
+#define ADD(b, lit) buf_add((b), (lit), sizeof(lit) - 1)
+
+static void
+add_base64(struct buf *b, struct str s)
+{
+	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "abcdefghijklmnopqrstuvwxyz0123456789+/";
+	const unsigned char *p = (const unsigned char *)s.p;
+	size_t i, n;
+	uint32_t v;
+	char q[4];
+
+	for (i = 0; i < s.n; i += 3) {
+		n = s.n - i;
+		v = (uint32_t)p[i] << 16;
+		v |= n > 1 ? (uint32_t)p[i + 1] << 8 : 0;
+		v |= n > 2 ? (uint32_t)p[i + 2] : 0;
+		q[0] = digit[v >> 18];
+		q[1] = digit[v >> 12 & 63];
+		q[2] = n > 1 ? digit[v >> 6 & 63] : '=';
+		q[3] = n > 2 ? digit[v & 63] : '=';
+		buf_add(b, q, 4);
+	}
+}
+
+/* X-Authenticated-User: base64 of a path, as ProxySG and others read it. */
+static void
+add_rfc_user(struct buf *b, struct str user)
+{
+	struct buf path = { 0 };
+
+	ADD(&path, "Local://");
+	buf_str(&path, user);
+	ADD(b, "X-Authenticated-User: ");
+	add_base64(b, buf_as_str(&path));
+	ADD(b, "\r\n");
+	buf_fini(&path);
+}
+
+static void
+add_identity(struct buf *b, enum icap_identity how, const struct scan_who *who)
+{
+	if (how == ICAP_IDENTITY_NONE || who == NULL)
+		return;
+	if (who->client_ip.n > 0) {
+		ADD(b, "X-Client-IP: ");
+		buf_str(b, who->client_ip);
+		ADD(b, "\r\n");
+	}
+	if (who->user.n == 0 || !http_is_value(who->user, false))
+		return;
+	if (how == ICAP_IDENTITY_RFC) {
+		add_rfc_user(b, who->user);
+		return;
+	}
+	ADD(b, "X-Client-Username: ");
+	buf_str(b, who->user);
+	ADD(b, "\r\n");
+}
+
+/* RFC 3507 4.4.2: these belong into the ICAP head. */
+static void
+add_proxy_field(struct buf *b, const struct http_msg *m, struct str name)
+{
+	const struct http_field *f = http_fields_find(&m->fields, name);
+
+	if (f == NULL)
+		return;
+	buf_str(b, name);
+	ADD(b, ": ");
+	buf_str(b, f->value);
+	ADD(b, "\r\n");
+}
+
+/* RFC 3507 4.4.1 */
+static void
+add_encapsulated(struct buf *b, const struct icap_request *r, size_t first,
+    size_t all)
+{
+	bool resp = r->msg->mode == SCAN_RESP;
+
+	ADD(b, "Encapsulated: req-hdr=0, ");
+	if (resp) {
+		ADD(b, "res-hdr=");
+		add_number(b, first);
+		ADD(b, ", ");
+	}
+	if (!r->has_body)
+		ADD(b, "null-body=");
+	else if (resp)
+		ADD(b, "res-body=");
+	else
+		ADD(b, "req-body=");
+	add_number(b, all);
+	ADD(b, "\r\n\r\n");
+}
+
+void
+icap_request_build(const struct icap_request *r, struct buf *icap,
+    struct buf *http)
+{
+	const struct scan_message *m = r->msg;
+	size_t first;
+
+	icap->n = http->n = 0;
+	h1_emit_encapsulated(http, m->req);
+	first = http->n;
+	if (m->mode == SCAN_RESP)
+		h1_emit_encapsulated(http, m->resp);
+	buf_str(icap, r->prefix);
+	if (r->allow_206)
+		ADD(icap, "Allow: 204, 206\r\n");
+	else
+		ADD(icap, "Allow: 204\r\n");
+	if (r->preview >= 0) {
+		ADD(icap, "Preview: ");
+		add_number(icap, (size_t)r->preview);
+		ADD(icap, "\r\n");
+	}
+	add_identity(icap, r->identity, m->who);
+	add_proxy_field(icap, m->req, STR("Proxy-Authorization"));
+	if (m->mode == SCAN_RESP)
+		add_proxy_field(icap, m->resp, STR("Proxy-Authenticate"));
+	add_encapsulated(icap, r, first, http->n);
+}

@@ -1,0 +1,688 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The transaction as a scan: waiting for a server, talking, failing, ending.
+ * Room: icap.  Thread: its loop's.  Obeys RFC 3507 4.1, 4.5, 4.6.
+ */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "icap/tx.h"
+#include "icap/verdict.h"
+
+#define QUEUE_MAX 1024		/* scans of one worker that wait for a service */
+#define READ_BYTES 16384
+
+void
+tx_enter(struct icap_tx *tx, enum tx_state s)
+{
+	static const unsigned next[TX_STATE_COUNT] = {
+#define S(name, next) [TX_##name] = next,
+		TX_STATES(S)
+#undef S
+	};
+
+	assert((next[tx->state] & 1u << s) != 0);
+	tx->state = s;
+	tx->progress_at = loop_now(tx->svc->loop);
+}
+
+struct icap_tx *
+icap_tx_of_all(struct list *l)
+{
+	return (CONTAINER_OF(l, struct icap_tx, all));
+}
+
+struct task *
+icap_tx_queued_task(struct list *l)
+{
+	return (&CONTAINER_OF(l, struct icap_tx, queue)->task);
+}
+
+/* The queue of the service. */
+
+static void
+queue_leave(struct icap_tx *tx)
+{
+	if (!tx->is_queued)
+		return;
+	tx->is_queued = false;
+	list_remove(&tx->queue);
+	tx->svc->queued--;
+	atomic_fetch_sub(&tx->svc->shared->waiting, 1);
+	icap_service_kick(tx->svc);
+}
+
+static void
+queue_join(struct icap_tx *tx, bool first)
+{
+	struct icap_service *svc = tx->svc;
+
+	if (tx->is_queued)
+		return;
+	tx->is_queued = true;
+	if (first)
+		list_insert(&svc->queue, &tx->queue);
+	else
+		list_append(&svc->queue, &tx->queue);
+	svc->queued++;
+	atomic_fetch_add(&svc->shared->waiting, 1);
+	if (svc->look.at == 0)
+		timer_set(&svc->look, ICAP_LOOK_MS);
+}
+
+static bool
+is_first(const struct icap_tx *tx)
+{
+	return (tx->is_queued ? tx->svc->queue.next == &tx->queue :
+	    list_empty(&tx->svc->queue));
+}
+
+/* Ending. */
+
+static void
+tx_free(void *p)
+{
+	free(p);
+}
+
+/* Free what nobody owns any more. */
+static void
+tx_put(struct icap_tx *tx)
+{
+	if (tx->scan != NULL || tx->streams)
+		return;
+	queue_leave(tx);
+	timer_stop(&tx->deadline);
+	task_fini(&tx->task);
+	icap_connect_cancel(&tx->connect);
+	reader_close(&tx->reader);
+	reader_close(&tx->original);
+	icap_conn_drop(&tx->conn, LINK_ABORT);
+	chq_fini(&tx->out);
+	chq_fini(&tx->in);
+	chq_fini(&tx->ready);
+	if (tx->body != NULL)
+		body_unref(&tx->body);
+	list_remove(&tx->all);
+	loop_defer_free(tx->svc->loop, tx, tx_free);
+}
+
+void
+tx_release_conn(struct icap_tx *tx)
+{
+	bool complete, clean;
+
+	if (tx->conn == NULL)
+		return;
+	complete = tx_send_complete(tx);
+	clean = complete && chq_len(&tx->in) == 0 &&
+	    tx->slack == 0 && !tx->stray && tx->answer != NULL &&
+	    !http_fields_has_token(&tx->answer->fields, FIELD_CONNECTION,
+	    STR("close"));
+	reader_close(&tx->reader);
+	chq_drop(&tx->out, chq_len(&tx->out));
+	if (clean)
+		icap_conn_give(&tx->conn);
+	else
+		icap_conn_drop(&tx->conn, complete ? LINK_CLOSE : LINK_ABORT);
+}
+
+static void
+drop_conn(struct icap_tx *tx)
+{
+	icap_connect_cancel(&tx->connect);
+	reader_close(&tx->reader);
+	chq_drop(&tx->out, chq_len(&tx->out));
+	chq_drop(&tx->in, chq_len(&tx->in));
+	icap_conn_drop(&tx->conn, LINK_ABORT);
+}
+
+/* The scan's result is complete. */
+static void
+tx_done(struct icap_tx *tx)
+{
+	struct scan_result *r = &tx->scan->result;
+
+	r->bytes = tx->sent;
+	if (tx->ep != NULL)
+		r->endpoint = arena_str(tx->arena,
+		    str_of(tx->ep->name));
+	if (tx->answer != NULL)
+		r->note = icap_note(tx->arena, tx->answer);
+	scan_done(tx->scan);
+}
+
+void
+tx_finish(struct icap_tx *tx)
+{
+	queue_leave(tx);
+	if (tx->state != TX_STREAM) {
+		tx_enter(tx, TX_OVER);
+		timer_stop(&tx->deadline);
+		drop_conn(tx);
+	}
+	tx_done(tx);
+}
+
+/* Inside the adapted body: its reader sees a cut. */
+static void
+stream_ends(struct icap_tx *tx, const struct fault *f)
+{
+	tx->streams = false;
+	source_gone(&tx->source, PULL_CUT, f);
+	tx_enter(tx, TX_OVER);
+	timer_stop(&tx->deadline);
+	drop_conn(tx);
+	reader_close(&tx->original);
+	tx_put(tx);
+}
+
+static void
+tx_fail_as(struct icap_tx *tx, const struct fault *f)
+{
+	if (tx->state == TX_STREAM) {
+		stream_ends(tx, f);
+		return;
+	}
+	tx->scan->result.fault = *f;
+	tx->scan->result.verdict = VERDICT_UNSCANNED;
+	tx_finish(tx);
+}
+
+void
+tx_fail(struct icap_tx *tx, enum err code, const char *fmt, ...)
+{
+	struct fault f = { .code = ERR_NONE };
+	char why[140];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	fault_set(&f, code, "%s%s%s%s: %s", tx->svc->o.name,
+	    tx->ep != NULL ? " (" : "", tx->ep != NULL ? tx->ep->name : "",
+	    tx->ep != NULL ? ")" : "", why);
+	if (tx->ep != NULL && tx->state != TX_QUEUE)
+		icap_endpoint_failed(tx->ep, &f);
+	tx_fail_as(tx, &f);
+}
+
+/* The message itself is at fault: the service gets no blame. */
+static void
+tx_body_cut(struct icap_tx *tx)
+{
+	struct fault f = *body_fault(tx->body);
+
+	if (f.code == ERR_NONE)
+		fault_set(&f, ERR_INTERNAL, "body ended early");
+	tx_fail_as(tx, &f);
+}
+
+static void
+tx_unscanned(struct icap_tx *tx, const char *why)
+{
+	tx->scan->result.verdict = VERDICT_UNSCANNED;
+	tx->scan->result.reason = str_of(why);
+	tx_finish(tx);
+}
+
+static void
+tx_too_large(struct icap_tx *tx)
+{
+	struct fault f = { .code = ERR_NONE };
+
+	if (tx->state == TX_STREAM) {
+		fault_set(&f, ERR_BODY_LIMIT, "%s: larger than max_body",
+		    tx->svc->o.name);
+		stream_ends(tx, &f);
+		return;
+	}
+	tx_unscanned(tx, "larger than max_body");
+}
+
+/* Beginning. */
+
+bool
+tx_can_repeat(const struct icap_tx *tx)
+{
+	return (tx->body == NULL || body_kept_from(tx->body) == 0);
+}
+
+void
+tx_again(struct icap_tx *tx)
+{
+	drop_conn(tx);
+	if (tx->send != SEND_NOTHING)
+		tx_send_enter(tx, SEND_NOTHING);
+	tx->head = NULL;
+	tx->answer = NULL;
+	tx->received = 0;
+	tx->continues = 0;
+	tx->slack = 0;
+	tx_enter(tx, TX_QUEUE);
+	timer_set_at(&tx->deadline, tx->queue_until);
+	queue_join(tx, true);
+	task_wake(&tx->task);
+}
+
+static void
+tx_talk(struct icap_tx *tx)
+{
+	tx_enter(tx, TX_ANSWER);
+	link_set_owner(tx->conn->net, &tx->task);
+	tx->head = h1_head_new(tx->arena, H1_ICAP_RESPONSE,
+	    &h1_limits_origin);
+	tx->ep->stats.transactions++;
+	timer_set(&tx->deadline, tx->svc->o.timeout_ms);
+	tx_send_begin(tx);
+}
+
+/* No place on any server that is up. */
+static void
+tx_all_busy(struct icap_tx *tx)
+{
+	tx->was_busy = true;
+	tx->ep = NULL;
+	if (tx->svc->o.on_busy != ICAP_BUSY_WAIT)
+		tx_fail(tx, ERR_SCAN_BUSY, tx->overloaded ?
+		    "answered that it is overloaded" :
+		    "all connections are in use");
+	else if (tx->svc->queued >= QUEUE_MAX)
+		tx_fail(tx, ERR_SCAN_BUSY, "too many are waiting already");
+	else
+		queue_join(tx, false);
+}
+
+/* RFC 3507 4.10.2, Transfer-Ignore: it does not want files of this kind. */
+static bool
+tx_is_ignored(struct icap_tx *tx)
+{
+	if (tx->svc->o.ignore_transfer ||
+	    icap_options_transfer(&tx->ep->caps,
+	    tx->scan->msg->req->uri.path) != ICAP_IGNORE)
+		return (false);
+	if (tx->conn != NULL)
+		icap_conn_give(&tx->conn);
+	else
+		icap_pool_unreserve(tx->ep);
+	tx_unscanned(tx, "the service does not want this kind of file");
+	return (true);
+}
+
+static void
+tx_admit(struct icap_tx *tx)
+{
+	struct fault f = tx->last;
+
+	if (!is_first(tx)) {
+		if (tx->svc->queued >= QUEUE_MAX)
+			tx_all_busy(tx);
+		else
+			queue_join(tx, false);
+		return;
+	}
+	switch (icap_service_admit(tx->svc, tx->tried, tx->fresh, &tx->ep,
+	    &tx->conn, &f)) {
+	case ICAP_GO:
+		queue_leave(tx);
+		if (tx_is_ignored(tx))
+			break;
+		if (tx->conn != NULL) {
+			tx_talk(tx);
+			break;
+		}
+		tx_enter(tx, TX_CONNECT);
+		icap_connect_start(&tx->connect, tx->ep, &tx->task);
+		break;
+	case ICAP_WAIT:
+		tx->was_busy = false;
+		tx->ep = NULL;
+		queue_join(tx, false);
+		break;
+	case ICAP_BUSY:
+		tx_all_busy(tx);
+		break;
+	case ICAP_REFUSED:
+		tx->ep = NULL;
+		if (f.code == ERR_NONE)
+			fault_set(&f, ERR_SCAN_DOWN, "%s", tx->svc->o.name);
+		tx_fail_as(tx, &f);
+		break;
+	}
+}
+
+static void
+tx_connected(struct icap_tx *tx)
+{
+	if (!tx->connect.done)
+		return;
+	if (tx->connect.conn != NULL) {
+		tx->conn = tx->connect.conn;
+		tx->connect.conn = NULL;
+		icap_connect_cancel(&tx->connect);
+		tx_talk(tx);
+		return;
+	}
+	tx->last = tx->connect.fault;
+	tx->tried |= 1u << tx->ep->index;
+	tx->ep->stats.failures++;
+	if (!tx->ep->probing.running)
+		icap_endpoint_down(tx->ep, &tx->last);
+	tx_again(tx);
+}
+
+/* Talking. */
+
+/* The connection ended where an answer was due. */
+static void
+tx_peer_gone(struct icap_tx *tx, enum pull how)
+{
+	const char *error = link_error(tx->conn->net);
+
+	if (tx->received == 0 && tx->conn->reused && !tx->fresh &&
+	    tx_can_repeat(tx)) {
+		tx->fresh = true;	/* a race: once, on a new connection */
+		tx->ep->stats.retries++;
+		tx_again(tx);
+		return;
+	}
+	if (how == PULL_FAIL && error[0] != '\0')
+		tx_fail(tx, ERR_SCAN_CUT, "%s", error);
+	else
+		tx_fail(tx, ERR_SCAN_CUT, tx->received == 0 ?
+		    "closed the connection without an answer" :
+		    "closed the connection inside its answer");
+}
+
+static void
+feed_answer(struct icap_tx *tx)
+{
+	struct fault f = { .code = ERR_NONE };
+	struct http_msg *m;
+
+	switch (h1_head_feed(tx->head, &tx->in, &m, &f)) {
+	case H1_MORE:
+		break;
+	case H1_DONE:
+		tx_take_answer(tx, m);
+		break;
+	case H1_BAD:
+		tx_fail(tx, ERR_SCAN_PROTOCOL, "%s", f.detail[0] != '\0' ?
+		    f.detail : err_info(f.code)->text);
+		break;
+	}
+}
+
+static enum h1_kind
+part_kind(const struct icap_tx *tx)
+{
+	return (tx->encap.v[tx->part].part == ICAP_REQ_HDR ? H1_REQUEST :
+	    H1_RESPONSE);
+}
+
+/*
+ * A head is complete.  Offsets that are a little off occur in real servers:
+ * the empty line counts, blank lines up to the offset are passed over.
+ */
+static void
+end_part(struct icap_tx *tx, struct http_msg *m)
+{
+	uint32_t from = tx->encap.v[tx->part].offset;
+	uint32_t to = tx->encap.v[tx->part + 1].offset;
+	size_t said = to - from;
+
+	if (tx->part_bytes > said + 16 || said > tx->part_bytes + 16) {
+		tx_fail(tx, ERR_SCAN_PROTOCOL,
+		    "Encapsulated offsets do not fit the heads");
+		return;
+	}
+	tx->slack = said > tx->part_bytes ? said - tx->part_bytes : 0;
+	if (m->is_request)
+		tx->req = m;
+	else
+		tx->resp = m;
+	tx->part++;
+	tx->part_bytes = 0;
+	tx->head = NULL;
+	tx_enter(tx, TX_HEADS);
+}
+
+static void
+feed_heads(struct icap_tx *tx)
+{
+	size_t had = chq_len(&tx->in);
+	struct fault f = { .code = ERR_NONE };
+	struct http_msg *m;
+	enum h1_step step;
+
+	tx_skip_slack(tx);
+	if (tx->part + 1 >= tx->encap.n) {
+		tx_take_heads(tx);
+		return;
+	}
+	if (tx->head == NULL)
+		tx->head = h1_head_new(tx->arena, part_kind(tx),
+		    &h1_limits_origin);
+	step = h1_head_feed(tx->head, &tx->in, &m, &f);
+	tx->part_bytes += had - chq_len(&tx->in);
+	if (step == H1_BAD)
+		tx_fail(tx, ERR_SCAN_MESSAGE, "adapted head: %s",
+		    f.detail[0] != '\0' ? f.detail : err_info(f.code)->text);
+	else if (step == H1_DONE)
+		end_part(tx, m);
+}
+
+void
+tx_skip_slack(struct icap_tx *tx)
+{
+	const unsigned char *p;
+	size_t n;
+
+	while (tx->slack > 0 && chq_len(&tx->in) > 0) {
+		p = chq_peek(&tx->in, &n);
+		if (*p != '\r' && *p != '\n') {
+			tx->slack = 0;
+			return;
+		}
+		chq_drop(&tx->in, 1);
+		tx->slack--;
+	}
+}
+
+/* Is there something to do before further bytes come? */
+static bool
+has_work(const struct icap_tx *tx)
+{
+	return (chq_len(&tx->in) > 0 ||
+	    (tx->state == TX_HEADS && tx->part + 1 >= tx->encap.n));
+}
+
+static void
+tx_receive(struct icap_tx *tx)
+{
+	enum pull r;
+
+	while (tx->state == TX_ANSWER || tx->state == TX_HEADS) {
+		if (!has_work(tx)) {
+			r = link_read(tx->conn->net, &tx->in, READ_BYTES);
+			if (r == PULL_WAIT)
+				return;
+			if (r != PULL_MORE) {
+				tx_peer_gone(tx, r);
+				return;
+			}
+			tx->progress_at = loop_now(tx->svc->loop);
+			tx->received += chq_len(&tx->in);
+		}
+		if (tx->state == TX_ANSWER)
+			feed_answer(tx);
+		else
+			feed_heads(tx);
+	}
+}
+
+static bool
+tx_send_on(struct icap_tx *tx)
+{
+	switch (tx_send(tx)) {
+	case TX_SENT:
+		return (true);
+	case TX_BODY_CUT:
+		tx_body_cut(tx);
+		break;
+	case TX_TOO_LARGE:
+		tx_too_large(tx);
+		break;
+	}
+	return (false);
+}
+
+static void
+tx_run(struct task *t)
+{
+	struct icap_tx *tx = CONTAINER_OF(t, struct icap_tx, task);
+
+	if (tx->state == TX_QUEUE)
+		tx_admit(tx);
+	if (tx->state == TX_CONNECT)
+		tx_connected(tx);
+	if (tx->state == TX_ANSWER || tx->state == TX_HEADS) {
+		if (!tx_send_on(tx))
+			return;
+		tx_receive(tx);
+		if (tx->state == TX_HEADS || tx->state == TX_ANSWER)
+			(void)tx_send_on(tx);	/* 100 may have come */
+	}
+	if (tx->state == TX_STREAM) {
+		if (tx->conn != NULL && !tx_send_on(tx))
+			return;
+		tx->source_waits = false;
+		source_wake(&tx->source);
+	}
+}
+
+/* Is it the service that we wait for? */
+static bool
+waits_for_service(const struct icap_tx *tx)
+{
+	if (tx->body_waits || tx->conn == NULL)
+		return (false);
+	return (tx->state != TX_STREAM || tx->source_waits);
+}
+
+static void
+tx_late(struct timer *t)
+{
+	struct icap_tx *tx = CONTAINER_OF(t, struct icap_tx, deadline);
+	uint64_t limit = tx->svc->o.timeout_ms;
+
+	if (tx->state == TX_QUEUE && loop_now(t->loop) < tx->queue_until)
+		timer_set_at(t, tx->queue_until);
+	else if (tx->state == TX_QUEUE && tx->was_busy)
+		tx_fail(tx, ERR_SCAN_BUSY, "no connection became free in time");
+	else if (tx->state == TX_QUEUE)
+		tx_fail(tx, ERR_SCAN_TIMEOUT, "no server in time");
+	else if (tx->state == TX_CONNECT || !waits_for_service(tx))
+		timer_set(t, limit);
+	else if (loop_now(t->loop) < tx->progress_at + limit)
+		timer_set_at(t, tx->progress_at + limit);
+	else
+		tx_fail(tx, ERR_SCAN_TIMEOUT, "silent for %llu s",
+		    (unsigned long long)(limit / 1000));
+}
+
+/* The scanner. */
+
+static struct icap_tx *
+tx_new(struct scan *scan)
+{
+	struct icap_service *svc = (struct icap_service *)(void *)scan->scanner;
+	struct icap_tx *tx = calloc(1, sizeof(*tx));
+	struct body *b = scan->msg->body;
+
+	if (tx == NULL)
+		abort();
+	tx->scan = scan;
+	tx->arena = scan->msg->arena;
+	tx->svc = svc;
+	list_init(&tx->queue);
+	list_append(&svc->all, &tx->all);
+	task_init(&tx->task, svc->loop, tx_run);
+	timer_init(&tx->deadline, svc->loop, tx_late);
+	tx->preview = -1;
+	tx->progress_at = loop_now(svc->loop);
+	if (b != NULL && body_length(b) != 0)
+		tx->body = body_ref(b);
+	return (tx);
+}
+
+static void
+start_run(struct task *t)
+{
+	struct icap_tx *tx = CONTAINER_OF(t, struct icap_tx, task);
+	const struct icap_options *o = &tx->svc->o;
+	uint64_t n = tx->body != NULL ? body_length(tx->body) : 0;
+
+	t->run = tx_run;
+	if (o->max_body > 0 && n != BODY_UNKNOWN && n > o->max_body) {
+		tx_unscanned(tx, "larger than max_body");
+		return;
+	}
+	tx->queue_until = loop_now(t->loop) + o->timeout_ms;
+	timer_set_at(&tx->deadline, tx->queue_until);
+	tx_run(t);
+}
+
+static void
+icap_start(struct scan *scan)
+{
+	struct icap_tx *tx = tx_new(scan);
+
+	scan->priv = tx;
+	tx->task.run = start_run;
+	task_wake(&tx->task);
+}
+
+static void
+icap_cancel(struct scan *scan)
+{
+	struct icap_tx *tx = scan->priv;
+
+	if (tx == NULL)
+		return;
+	scan->priv = NULL;
+	tx->scan = NULL;
+	tx_put(tx);
+}
+
+const struct scanner_type icap_scanner_type = {
+	.name = "icap",
+	.start = icap_start,
+	.cancel = icap_cancel,
+};
+
+void
+tx_source_done(struct icap_tx *tx, bool whole)
+{
+	tx->streams = false;
+	tx_enter(tx, TX_OVER);
+	timer_stop(&tx->deadline);
+	if (whole)
+		tx_release_conn(tx);
+	else
+		drop_conn(tx);
+	reader_close(&tx->original);
+	tx_put(tx);
+}
+
+void
+icap_tx_abandon(struct icap_tx *tx)
+{
+	struct fault f = { .code = ERR_NONE };
+
+	assert(tx->scan == NULL && tx->streams);
+	fault_set(&f, ERR_SHUTDOWN, "%s", tx->svc->o.name);
+	stream_ends(tx, &f);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One transaction: a message on its way through a service.  Sending and
+ * receiving are two machines side by side (full duplex); both are tables.
+ *
+ * It belongs to its scan until that is cancelled, and to the adapted body
+ * (whose source it is) until that is dropped; the later of both frees it.
+ *
+ * Room: icap.  Thread: its loop's.  Obeys RFC 3507 4.4, 4.5, 4.6, 4.8, 4.9.
+ */
+#ifndef ICAP_TX_H
+#define ICAP_TX_H
+
+#include "icap/icap_priv.h"
+#include "stream/source.h"
+
+#define TX_ON(state) (1u << TX_##state)
+
+/* name, may be followed by */
+#define TX_STATES(S) \
+	S(QUEUE,   TX_ON(CONNECT) | TX_ON(ANSWER) | TX_ON(OVER)) \
+	S(CONNECT, TX_ON(QUEUE) | TX_ON(ANSWER) | TX_ON(OVER)) \
+	S(ANSWER,  TX_ON(QUEUE) | TX_ON(HEADS) | TX_ON(OVER)) \
+	S(HEADS,   TX_ON(HEADS) | TX_ON(STREAM) | TX_ON(OVER)) \
+	S(STREAM,  TX_ON(OVER)) \
+	S(OVER,    0)
+
+enum tx_state {
+#define S(name, next) TX_##name,
+	TX_STATES(S)
+#undef S
+	TX_STATE_COUNT
+};
+
+#define SEND_ON(state) (1u << SEND_##state)
+
+/* What was sent so far: the heads before PREVIEW, REST or DONE. */
+#define SEND_STATES(S) \
+	S(NOTHING, SEND_ON(PREVIEW) | SEND_ON(REST) | SEND_ON(DONE)) \
+	S(PREVIEW, SEND_ON(NOTHING) | SEND_ON(HELD) | SEND_ON(DONE)) \
+	S(HELD,    SEND_ON(NOTHING) | SEND_ON(REST) | SEND_ON(DONE)) \
+	S(REST,    SEND_ON(NOTHING) | SEND_ON(DONE)) \
+	S(DONE,    SEND_ON(NOTHING))
+
+enum send_state {
+#define S(name, next) SEND_##name,
+	SEND_STATES(S)
+#undef S
+	SEND_STATE_COUNT
+};
+
+struct icap_tx {
+	struct scan *scan;	/* NULL: cancelled */
+	struct arena *arena;	/* of the flow, which outlives the adapted body */
+	struct icap_service *svc;
+	struct list all;	/* of the service */
+	struct list queue;	/* of the service, while it waits */
+	struct task task;
+	struct timer deadline;
+	enum tx_state state;
+	enum send_state send;
+	uint64_t progress_at;	/* last sign of life of the service */
+	uint64_t queue_until;	/* it waits for a server no longer */
+
+	/* getting a connection */
+	unsigned tried;		/* servers that could not be reached */
+	bool fresh;		/* no kept connection any more */
+	bool is_queued;
+	bool was_busy;		/* queued because all were busy */
+	bool overloaded;	/* a server said so itself (503) */
+	struct icap_endpoint *ep;
+	struct icap_connect connect;
+	struct icap_conn *conn;
+	struct fault last;	/* why the last server failed */
+
+	/* sending */
+	struct body *body;	/* counted; NULL: null-body */
+	struct reader reader;
+	struct chq out;		/* read, not yet written */
+	uint64_t sent;		/* bytes of the body */
+	int32_t preview;	/* announced; -1: none */
+	bool offered_206;
+	bool body_waits;	/* the sender of the message is slow */
+	bool early_100;
+
+	/* receiving */
+	struct chq in;		/* read, not yet parsed */
+	uint64_t received;
+	unsigned continues;
+	struct h1_head *head;	/* parser at work */
+	struct http_msg *answer;	/* ICAP */
+	struct icap_encap encap;
+	unsigned part;		/* of encap: the head that is being read */
+	size_t part_bytes;
+	size_t slack;		/* blank bytes the offsets leave behind the heads */
+	bool stray;		/* more comes than anybody wants */
+	struct http_msg *req, *resp;	/* adapted heads */
+
+	/* the adapted body */
+	struct source source;
+	bool streams;		/* the body has us as its source */
+	bool source_waits;	/* for the service */
+	struct h1_body coding;
+	struct chq ready;	/* decoded before anybody asked */
+	bool tail;		/* 206: what follows is the original's */
+	uint64_t tail_from;	/* from this offset on */
+	struct reader original;	/* 206: keeps it all, later reads the tail */
+};
+
+/* send.c */
+
+enum tx_sent {
+	TX_SENT,	/* as far as it goes now */
+	TX_BODY_CUT,	/* the message's own body ended early: see its fault */
+	TX_TOO_LARGE	/* longer than max_body */
+};
+/* Heads first, then what there is of the body. */
+void tx_send_begin(struct icap_tx *);
+enum tx_sent tx_send(struct icap_tx *);
+/* 100 came. */
+void tx_send_rest(struct icap_tx *);
+void tx_send_enter(struct icap_tx *, enum send_state);
+/* An answer came while it was held: the rest is not wanted. */
+void tx_send_stop(struct icap_tx *);
+/* Nothing of the request is outstanding: the connection may serve another. */
+bool tx_send_complete(const struct icap_tx *);
+
+/* answer.c: an ICAP head has come, and all heads that it encapsulates. */
+
+void tx_take_answer(struct icap_tx *, struct http_msg *);
+void tx_take_heads(struct icap_tx *);
+
+/* adapted.c */
+
+/*
+ * Begin the source of an adapted body with what has come already.  *length is
+ * set if all of it is here.  False: the coding is broken, cause in f.
+ */
+bool tx_source_begin(struct icap_tx *, uint64_t *length, struct fault *f);
+
+/* transaction.c */
+
+void tx_enter(struct icap_tx *, enum tx_state);
+/* The scan is over without a fault: result is filled by the caller. */
+void tx_finish(struct icap_tx *);
+/* It failed; the first cause counts. The service is blamed. */
+void tx_fail(struct icap_tx *, enum err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Begin again: another server, or a fresh connection. */
+void tx_again(struct icap_tx *);
+/* May it begin again: is every byte of the body still there? */
+bool tx_can_repeat(const struct icap_tx *);
+/* The connection is not needed any more: back to the pool, if it is clean. */
+void tx_release_conn(struct icap_tx *);
+/* The adapted body does not pull any more; whole: it has seen its end. */
+void tx_source_done(struct icap_tx *, bool whole);
+/* Drop the blank bytes between the heads and what follows. */
+void tx_skip_slack(struct icap_tx *);
+
+#endif

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The client's side of the ICAP tests, see icap_peer.h. */
+#include <arpa/inet.h>
+#include <CUnit/CUnit.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/list.h"
+#include "http/h1_frame.h"
+#include "http/h1_head.h"
+#include "http/uri.h"
+#include "t/unit/icap_peer.h"
+
+#define GUARD_MS 20000
+
+/* A dialer for addresses of this machine. */
+
+struct dialing {
+	struct icap_dial *d;
+	struct watch *watch;
+	int fd;
+};
+
+static void
+dial_ready(void *arg, unsigned events)
+{
+	struct dialing *g = arg;
+	struct icap_dial *d = g->d;
+	int error = 0;
+	socklen_t n = sizeof(error);
+
+	(void)events;
+	getsockopt(g->fd, SOL_SOCKET, SO_ERROR, &error, &n);
+	watch_free(&g->watch);
+	d->fd = g->fd;
+	if (error != 0) {
+		close(g->fd);
+		d->fd = -1;
+		fault_set(&d->fault, ERR_CONNECT_REFUSED, "%s",
+		    strerror(error));
+	}
+	free(g);
+	d->done = true;
+	task_wake(d->wake);
+}
+
+static void
+dial_start(void *arg, const char *host, uint16_t port, struct icap_dial *d)
+{
+	struct rig *rig = arg;
+	struct dialing *g = calloc(1, sizeof(*g));
+	struct sockaddr_in a = { .sin_family = AF_INET,
+	    .sin_port = htons(port) };
+
+	inet_pton(AF_INET, host, &a.sin_addr);
+	g->d = d;
+	g->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	(void)connect(g->fd, (struct sockaddr *)&a, sizeof(a));
+	d->priv = g;
+	g->watch = watch_new(rig->loop, g->fd, dial_ready, g);
+	watch_set(g->watch, WATCH_WRITE);
+}
+
+static void
+dial_cancel(void *arg, struct icap_dial *d)
+{
+	struct dialing *g = d->priv;
+
+	(void)arg;
+	watch_free(&g->watch);
+	close(g->fd);
+	free(g);
+}
+
+/* The rig. */
+
+static void
+on_guard(struct timer *t)
+{
+	struct rig *rig = CONTAINER_OF(t, struct rig, guard);
+
+	rig->late++;
+	loop_stop(rig->loop);
+}
+
+static void
+on_notice(void *arg, const struct icap_notice *n)
+{
+	struct rig *rig = arg;
+
+	rig->notices++;
+	rig->up = n->up;
+}
+
+void
+rig_init(struct rig *rig)
+{
+	*rig = (struct rig){ .loop = loop_new() };
+	rig->store = (struct body_store){ .temp_dir = "/tmp",
+	    .window = 262144, .max_memory = 1u << 28, .max_temp = 1u << 30 };
+	rig->dialer = (struct icap_dialer){ rig, dial_start, dial_cancel };
+	timer_init(&rig->guard, rig->loop, on_guard);
+	rig->options = (struct icap_options){
+		.name = "svc",
+		.req = true, .resp = true,
+		.preview = ICAP_PREVIEW_AUTO,
+		.connect_timeout_ms = 3000,
+		.timeout_ms = 5000,
+		.probe_ms = 5000,
+		.identity = ICAP_IDENTITY_SQUID,
+		.notice = on_notice,
+		.notice_arg = rig,
+		.store = &rig->store,
+	};
+}
+
+void
+rig_start(struct rig *rig, uint16_t port, uint16_t port2)
+{
+	char text[2][64];
+	const char *urls[2] = { text[0], text[1] };
+	struct fault f = { .code = ERR_NONE };
+
+	snprintf(text[0], 64, "icap://127.0.0.1:%u/scan?x=1", port);
+	snprintf(text[1], 64, "icap://127.0.0.1:%u/scan?x=2", port2);
+	rig->options.urls = urls;
+	rig->options.n_urls = port2 != 0 ? 2 : 1;
+	rig->scanner = icap_new(rig->loop, &rig->options, &rig->shared,
+	    &rig->dialer, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(rig->scanner);
+}
+
+void
+rig_wait(struct rig *rig, unsigned ms)
+{
+	timer_set(&rig->guard, ms);
+	loop_run(rig->loop);
+}
+
+void
+rig_end(struct rig *rig, struct peer **peer, struct peer **peer2)
+{
+	icap_free(&rig->scanner);
+	rig_wait(rig, 2);
+	if (*peer != NULL)		/* nothing lingers after that */
+		peer_free(peer);
+	if (peer2 != NULL && *peer2 != NULL)
+		peer_free(peer2);
+	rig_wait(rig, 20);
+	CU_ASSERT_EQUAL(rig->shared.open[0], 0);
+	CU_ASSERT_EQUAL(rig->shared.busy[0], 0);
+	CU_ASSERT_EQUAL(rig->shared.waiting, 0);
+	timer_stop(&rig->guard);
+	loop_free(&rig->loop);
+}
+
+/* Bodies. */
+
+struct test_source {
+	struct source source;
+	struct try *try;
+	struct try_body how;
+	size_t at;
+	size_t allowed;		/* of a slow one */
+};
+
+unsigned char
+try_byte(size_t i)
+{
+	return ((unsigned char)(i * 31 + (i >> 8) * 7 + (i >> 16)));
+}
+
+bool
+try_is_body(const unsigned char *p, size_t n, size_t from)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (p[i] != try_byte(from + i))
+			return (false);
+	return (true);
+}
+
+static enum pull
+test_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
+{
+	struct test_source *t = CONTAINER_OF(s, struct test_source, source);
+	size_t stop = t->how.cut_at > 0 ? t->how.cut_at : t->how.size;
+	size_t n = stop - t->at, i;
+	struct chunk *c;
+
+	if (n == 0 && t->how.cut_at == 0)
+		return (PULL_END);
+	if (n == 0) {
+		fault_set(f, ERR_ORIGIN_CUT, NULL);
+		return (PULL_CUT);
+	}
+	if (n > want)
+		n = want;
+	if (n > 16384)
+		n = 16384;
+	if (t->how.piece > 0 && n > t->allowed - t->at)
+		n = t->allowed - t->at;
+	if (n == 0) {
+		if (t->try->pace.at == 0)
+			timer_set(&t->try->pace, t->how.every_ms);
+		return (PULL_WAIT);
+	}
+	c = chunk_new_size(n);
+	for (i = 0; i < n; i++)
+		c->data[i] = try_byte(t->at + i);
+	c->used = (uint32_t)n;
+	chq_add(out, c, c->data, n);
+	chunk_unref(&c);
+	t->at += n;
+	return (PULL_MORE);
+}
+
+static void
+test_drop(struct source *s, enum pull last)
+{
+	struct test_source *t = CONTAINER_OF(s, struct test_source, source);
+
+	(void)last;
+	timer_stop(&t->try->pace);
+	t->try->pace.fire = NULL;
+	free(t);
+}
+
+static const struct source_type test_type = { "test", test_pull, test_drop };
+
+static void
+on_pace(struct timer *t)
+{
+	struct try *try = CONTAINER_OF(t, struct try, pace);
+	struct test_source *s = try->source;
+
+	s->allowed += s->how.piece;
+	source_wake(&s->source);
+}
+
+/* Jobs. */
+
+static struct body *
+make_body(struct try *try, const struct try_body *how)
+{
+	struct test_source *s = calloc(1, sizeof(*s));
+
+	source_init(&s->source, &test_type);
+	s->try = try;
+	s->how = *how;
+	s->allowed = how->piece;
+	try->source = s;
+	timer_init(&try->pace, try->rig->loop, on_pace);
+	return (body_new(try->rig->loop, &try->rig->store, &s->source,
+	    how->known ? how->size : BODY_UNKNOWN));
+}
+
+static void
+read_adapted(struct try *try)
+{
+	struct chq q = { 0 };
+	enum pull r;
+	size_t n;
+
+	while ((r = reader_pull(&try->reader, &q, 65536)) == PULL_MORE) {
+		n = chq_len(&q);
+		if (try->got_n + n > try->got_cap) {
+			try->got_cap = (try->got_n + n) * 2;
+			try->got = realloc(try->got, try->got_cap);
+		}
+		chq_read(&q, 0, try->got + try->got_n, n);
+		try->got_n += n;
+		chq_drop(&q, n);
+	}
+	chq_fini(&q);
+	if (r == PULL_WAIT)
+		return;
+	try->end = r;
+	try->ended = true;
+	reader_close(&try->reader);
+}
+
+static void
+try_task(struct task *t)
+{
+	struct try *try = CONTAINER_OF(t, struct try, task);
+	struct scan_result *r = &try->scan.result;
+
+	if (!try->scan.done || try->ended)
+		return;
+	if (try->body == NULL && r->body != NULL) {
+		try->body = r->body;
+		r->body = NULL;
+		reader_open(&try->reader, try->body, 0, t);
+		reader_close(&try->keeper);	/* as a chain does */
+	}
+	if (try->body == NULL)
+		try->ended = true;
+	else if (!try->hold)
+		read_adapted(try);
+	if (try->ended)
+		loop_stop(try->rig->loop);
+}
+
+static struct http_msg *
+parse(struct try *try, enum h1_kind kind, const char *text)
+{
+	struct http_msg *m = NULL;
+	struct fault f = { .code = ERR_NONE };
+
+	h1_head_parse(try->arena, kind, str_of(text), &h1_limits_client, &m,
+	    &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(m);
+	return (m);
+}
+
+void
+try_init(struct try *try, struct rig *rig, const char *req, const char *resp,
+    const struct try_body *how)
+{
+	struct http_msg *m, *rm = NULL;
+	uint64_t length = how != NULL && how->known ? how->size :
+	    HTTP_LENGTH_UNKNOWN;
+
+	memset(try, 0, sizeof(*try));
+	try->rig = rig;
+	try->arena = arena_new();
+	task_init(&try->task, rig->loop, try_task);
+	m = parse(try, H1_REQUEST, req);
+	CU_ASSERT_EQUAL(http_target_parse(m, NULL, false, NULL), ERR_NONE);
+	h1_frame_set(m, NULL, resp == NULL && how != NULL, length);
+	if (resp != NULL) {
+		rm = parse(try, H1_RESPONSE, resp);
+		h1_frame_set(rm, m, how != NULL, length);
+	}
+	try->who.client_ip = STR("10.1.2.3");
+	try->who.user = STR("joe");
+	try->msg = (struct scan_message){
+		.mode = resp != NULL ? SCAN_RESP : SCAN_REQ,
+		.req = m, .resp = rm, .who = &try->who, .arena = try->arena,
+	};
+	if (how != NULL) {
+		try->msg.body = make_body(try, how);
+		reader_open(&try->keeper, try->msg.body, 0, NULL);
+	}
+}
+
+void
+try_start(struct try *try)
+{
+	scan_start(&try->scan, try->rig->scanner, &try->msg, &try->task);
+}
+
+void
+try_wait(struct try *try)
+{
+	timer_set(&try->rig->guard, GUARD_MS);
+	while (!try->ended && try->rig->late == 0)
+		loop_run(try->rig->loop);
+	CU_ASSERT_EQUAL(try->rig->late, 0);
+}
+
+void
+try_run(struct try *try)
+{
+	try_start(try);
+	try_wait(try);
+}
+
+void
+try_fini(struct try *try)
+{
+	scan_cancel(&try->scan);
+	reader_close(&try->reader);
+	reader_close(&try->keeper);
+	if (try->body != NULL)
+		body_unref(&try->body);
+	if (try->msg.body != NULL)
+		body_unref(&try->msg.body);
+	if (try->pace.fire != NULL)
+		timer_stop(&try->pace);
+	task_fini(&try->task);
+	free(try->got);
+	arena_free(&try->arena);
+}
