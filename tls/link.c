@@ -137,15 +137,14 @@ link_linger_read(struct link *l)
 	unsigned char dump[16384];
 	ssize_t r = recv_again(l->fd, dump, sizeof(dump));
 
-	if (r > 0 && (l->linger_bytes += (size_t)r) < LINGER_BYTES)
-		return;
-	if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return;
-	if (r == 0 && link_pending(l) > 0) {
+	if (r == 0 && link_pending(l) > 0)
 		l->in_end = FIN;	/* it may still take what we have */
-		link_arm(l);
-	} else
+	else if (r == 0 || (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK) ||
+	    (r > 0 && (l->linger_bytes += (size_t)r) >= LINGER_BYTES)) {
 		link_free(l);
+		return;
+	}
+	link_arm(l);
 }
 
 static void
@@ -462,8 +461,8 @@ tls_note_alert(struct link *l, int r)
 static bool
 tls_has_input(const struct link *l)
 {
-	return (chq_len(&l->pend) > 0 || raw_at < raw_n ||
-	    (!l->dry && l->in_end == OPEN));
+	return (chq_len(&l->pend) > 0 || raw_at < raw_n || !l->dry ||
+	    l->in_end != OPEN);	/* an end that it has not heard of yet */
 }
 
 /* What an error of the library means; PULL_MORE: try again. */
@@ -902,4 +901,13 @@ link_take_fd(struct link **lp, struct chq *left)
 	link_free(l);
 	*lp = NULL;
 	return (fd);
+}
+
+void
+link_thread_fini(void)
+{
+	free(raw);
+	raw = NULL;
+	buf_fini(&spare_sealed);
+	buf_fini(&spare_stage);
 }

@@ -92,4 +92,7 @@ void link_close(struct link **l, enum link_end how);
 /* Take the socket out (for splice): input not yet read is in *left; plain links only. */
 int link_take_fd(struct link **l, struct chq *left);
 
+/* The thread ends: free the buffers that its links shared. */
+void link_thread_fini(void);
+
 #endif

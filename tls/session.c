@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 #include "certs/leaf.h"
+#include "certs/verify.h"
 #include "tls/session.h"
 
 /* spec/libraries 8: what worked; X25519 first saves browsers a retry. */
@@ -339,6 +340,18 @@ tls_client_acceptable(gnutls_session_t s, struct fault *f)
 		fault_set(f, ERR_ORIGIN_TLS, "protocol chosen was not offered");
 		return (false);
 	}
+	return (true);
+}
+
+bool
+tls_client_chain(gnutls_session_t s, struct verify_chain *chain)
+{
+	memset(chain, 0, sizeof(*chain));
+	if (gnutls_session_is_resumed(s))
+		return (false);
+	chain->certs = gnutls_certificate_get_peers(s, &chain->n);
+	if (gnutls_ocsp_status_request_get(s, &chain->staple) < 0)
+		chain->staple.size = 0;
 	return (true);
 }
 

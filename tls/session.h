@@ -23,6 +23,7 @@
 struct leaf;
 struct tls_context;
 struct tls_resume;
+struct verify_chain;
 
 struct tls_options {
 	bool client_min_13;	/* towards clients TLS 1.3 only */
@@ -67,6 +68,12 @@ void tls_client_verified(struct tls_client *, gnutls_session_t);
  * f (ERR_ORIGIN_TLS).
  */
 bool tls_client_acceptable(gnutls_session_t, struct fault *f);
+
+/*
+ * What the server presented, as long as the session lives.  False: it
+ * resumed a session, whose server was verified when its ticket was kept.
+ */
+bool tls_client_chain(gnutls_session_t, struct verify_chain *chain);
 
 /* Tickets of servers, used once each.  max: hosts kept. */
 struct tls_resume *tls_resume_new(unsigned max);
