@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/arena.h"
+#include "base/asan.h"
 
 #define FIRST_BYTES 4096	/* what one small exchange needs */
 #define LATER_BYTES 8192
@@ -22,12 +23,6 @@ struct arena {
 	struct block *top;
 	size_t bytes;
 };
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SPARE_LIMIT 0		/* let the sanitizer see every free */
-#else
-#define SPARE_LIMIT SPARE_MAX
-#endif
 
 static _Thread_local struct block *spare;
 static _Thread_local unsigned spare_n;
@@ -55,7 +50,7 @@ block_new(size_t cap, struct block *next)
 static void
 block_free(struct block *b)
 {
-	if (b->cap == FIRST_BYTES && spare_n < SPARE_LIMIT) {
+	if (!ASAN_ON && b->cap == FIRST_BYTES && spare_n < SPARE_MAX) {
 		b->next = spare;
 		spare = b;
 		spare_n++;

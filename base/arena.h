@@ -19,7 +19,7 @@ void *arena_zalloc(struct arena *a, size_t n);
 struct str arena_str(struct arena *a, struct str s);
 char *arena_cstr(struct arena *a, const char *s);
 struct str arena_printf(struct arena *a, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3), nonnull));
 /* Bytes taken from the system, for budgets. */
 size_t arena_bytes(const struct arena *a);
 void arena_free(struct arena **a);	/* *a may be NULL; becomes NULL */

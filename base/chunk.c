@@ -5,15 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include "base/asan.h"
 #include "base/chunk.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SPARE_LIMIT 0
-#else
-#define SPARE_LIMIT 32		/* 512 KiB kept per thread */
-#endif
+#define SPARE_MAX 32		/* 512 KiB kept per thread */
 
-static _Thread_local struct chunk *spare[SPARE_LIMIT + 1];
+static _Thread_local struct chunk *spare[SPARE_MAX];
 static _Thread_local unsigned spare_n;
 static _Atomic size_t live;
 
@@ -61,7 +58,7 @@ chunk_unref(struct chunk **cp)
 	if (c == NULL || --c->refs > 0)
 		return;
 	atomic_fetch_sub_explicit(&live, c->cap, memory_order_relaxed);
-	if (c->cap == CHUNK_BYTES && spare_n < SPARE_LIMIT)
+	if (!ASAN_ON && c->cap == CHUNK_BYTES && spare_n < SPARE_MAX)
 		spare[spare_n++] = c;
 	else
 		free(c);

@@ -24,7 +24,7 @@ job_deliver(struct mail *m, struct loop *loop)
 {
 	struct job *j = CONTAINER_OF(m, struct job, mail);
 
-	(void)loop;
+	loop_job_back(loop);
 	j->done(j);
 }
 
@@ -89,6 +89,7 @@ job_pool_new(const char *name, unsigned threads)
 void
 job_start(struct job_pool *p, struct job *j, struct loop *loop)
 {
+	loop_job_out(loop);
 	j->loop = loop;
 	j->next = NULL;
 	j->mail.deliver = job_deliver;

@@ -21,6 +21,7 @@ struct job {
 
 /* name: up to 15 bytes, shown by ps.  NULL when no thread can be made. */
 struct job_pool *job_pool_new(const char *name, unsigned threads);
+/* On the loop's thread. */
 void job_start(struct job_pool *, struct job *, struct loop *);
 /* How many wait for a thread. */
 unsigned job_pool_waiting(struct job_pool *);

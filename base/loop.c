@@ -40,6 +40,7 @@ struct loop {
 	uv_async_t mailed;
 	struct task_queue run, end;
 	struct dead *dead;
+	unsigned jobs_out;	/* that will be mailed back */
 	struct timer **heap;	/* 1-based binary heap by key */
 	unsigned heap_n, heap_cap;
 	uint64_t alarm_at;	/* 0: not set */
@@ -227,19 +228,24 @@ timer_stop(struct timer *t)
 		heap_remove(t->loop, t);
 }
 
-/* Fire what is due; a timer moved to later is only put in its new place. */
+/*
+ * Fire what is due; a timer moved to later is only put in its new place.  No
+ * more than there are now: one that sets itself to "at once" comes next turn.
+ */
 static void
 timers_run(struct loop *l)
 {
 	uint64_t now = loop_now(l);
+	unsigned left = l->heap_n;
 	struct timer *t;
 
-	while (l->heap_n > 0 && (t = l->heap[1])->key <= now) {
-		if (t->at > now) {
+	while (l->heap_n > 0 && left > 0 && (t = l->heap[1])->key <= now) {
+		if (t->at > t->key) {
 			t->key = t->at;
 			heap_down(l, 1);
 			continue;
 		}
+		left--;
 		heap_remove(l, t);
 		t->at = 0;
 		t->fire(t);
@@ -403,14 +409,41 @@ void
 loop_settle(struct loop *l)
 {
 	do
-		uv_run(&l->uv, UV_RUN_NOWAIT);
-	while (l->run.n + l->end.n > 0 || l->dead != NULL);
+		uv_run(&l->uv, l->jobs_out > 0 ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+	while (l->run.n + l->end.n + l->jobs_out > 0 || l->dead != NULL);
+}
+
+void
+loop_job_out(struct loop *l)
+{
+	l->jobs_out++;
+}
+
+void
+loop_job_back(struct loop *l)
+{
+	l->jobs_out--;
 }
 
 void
 loop_stop(struct loop *l)
 {
 	uv_stop(&l->uv);
+}
+
+/* What only waited for its time (a link that lingers) has it now. */
+static void
+timers_end(struct loop *l)
+{
+	unsigned left = l->heap_n;
+	struct timer *t;
+
+	for (; left > 0 && l->heap_n > 0; left--) {
+		t = l->heap[1];
+		heap_remove(l, t);
+		t->at = 0;
+		t->fire(t);
+	}
 }
 
 void
@@ -420,6 +453,8 @@ loop_free(struct loop **lp)
 
 	if (l == NULL)
 		return;
+	loop_settle(l);
+	timers_end(l);
 	loop_settle(l);
 	pthread_mutex_lock(&l->mail_lock);
 	pthread_mutex_unlock(&l->mail_lock);
@@ -457,9 +492,11 @@ on_poll(uv_poll_t *h, int status, int events)
 	struct watch *w = h->data;
 	unsigned got = 0;
 
-	/* An error is found by whoever reads or writes next. */
-	if (status < 0)
+	/* libuv has stopped; whoever reads or writes next finds the error. */
+	if (status < 0) {
 		got = w->events;
+		w->events = 0;
+	}
 	if ((events & UV_READABLE) != 0)
 		got |= WATCH_READ;
 	if ((events & UV_WRITABLE) != 0)

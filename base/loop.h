@@ -54,9 +54,18 @@ struct uv_loop_s;
 struct uv_loop_s *loop_uv(struct loop *);
 void loop_run(struct loop *);	/* until loop_stop() */
 void loop_stop(struct loop *);	/* from the loop's own thread */
-/* What is queued, posted or due now, without waiting; the loop is not running. */
+/*
+ * The loop is not running any more: deal with what is queued, posted or due
+ * now, and wait for jobs that are still out (job.h counts them).
+ */
 void loop_settle(struct loop *);
-void loop_free(struct loop **);	/* all watches closed, all timers stopped */
+void loop_job_out(struct loop *);	/* a job will come back as mail ... */
+void loop_job_back(struct loop *);	/* ... it has */
+/*
+ * The owners of watches and timers are gone; what merely waits for its time
+ * (a link that lingers) is told that it has come.
+ */
+void loop_free(struct loop **);
 
 /* Call free_fn(p) at the end of this turn: nothing that is still on the stack uses it then. */
 void loop_defer_free(struct loop *, void *p, void (*free_fn)(void *));

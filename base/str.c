@@ -57,14 +57,18 @@ str_trim(struct str s)
 bool
 str_starts(struct str s, struct str head)
 {
-	return (s.n >= head.n && memcmp(s.p, head.p, head.n) == 0);
+	return (str_eq((struct str){ s.p, head.n < s.n ? head.n : s.n },
+	    head));
 }
 
 bool
 str_iends(struct str s, struct str tail)
 {
-	return (s.n >= tail.n && str_ieq((struct str){
-	    s.p + (s.n - tail.n), tail.n }, tail));
+	size_t skip = s.n > tail.n ? s.n - tail.n : 0;
+
+	if (skip > 0)
+		s = (struct str){ s.p + skip, tail.n };
+	return (str_ieq(s, tail));
 }
 
 size_t
@@ -122,7 +126,7 @@ str_to_u64(struct str s, uint64_t max, uint64_t *out)
 	for (i = 0; i < s.n; i++) {
 		unsigned d = (unsigned)(unsigned char)s.p[i] - '0';
 
-		if (d > 9 || v > (max - d) / 10)
+		if (d > 9 || d > max || v > (max - d) / 10)
 			return (false);
 		v = v * 10 + d;
 	}
@@ -145,6 +149,7 @@ buf_room(struct buf *b, size_t n)
 		if (b->p == NULL)
 			abort();
 		b->cap = cap;
+		b->p[b->n] = '\0';
 	}
 	return (b->p + b->n);
 }

@@ -51,7 +51,7 @@ void buf_add(struct buf *b, const void *p, size_t n);
 void buf_str(struct buf *b, struct str s);
 void buf_cstr(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3), nonnull));
 /* Room for n more bytes; what was written there is added with b->n += . */
 char *buf_room(struct buf *b, size_t n);
 struct str buf_as_str(const struct buf *b);

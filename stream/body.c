@@ -245,6 +245,14 @@ body_was_pulled(const struct body *b)
 
 /* Keeping. */
 
+/* Held, or only a keeper so far: it will not make room by itself. */
+static bool
+reader_stays(const struct reader *r)
+{
+	return (r->offset == 0 || r->mark <= r->offset);
+}
+
+/* The hindmost reader; of several there one that stays. */
 static struct reader *
 slowest(const struct body *b)
 {
@@ -253,7 +261,8 @@ slowest(const struct body *b)
 
 	for (it = b->readers.next; it != &b->readers; it = it->next) {
 		r = CONTAINER_OF(it, struct reader, link);
-		if (slow == NULL || r->offset < slow->offset)
+		if (slow == NULL || r->offset < slow->offset ||
+		    (r->offset == slow->offset && reader_stays(r)))
 			slow = r;
 	}
 	return (slow);
@@ -311,10 +320,10 @@ body_make_room(struct body *b)
 {
 	struct reader *slow;
 
-	if (chq_len(&b->mem) < window(b))
+	if (chq_len(&b->mem) == 0 || chq_len(&b->mem) < window(b))
 		return (PULL_MORE);
 	slow = slowest(b);
-	if (slow != NULL && slow->offset > 0 && slow->mark > slow->offset)
+	if (slow != NULL && !reader_stays(slow))
 		return (PULL_WAIT);
 	if (body_spill(b))
 		return (PULL_MORE);
@@ -322,13 +331,12 @@ body_make_room(struct body *b)
 	return (PULL_FAIL);
 }
 
-static enum pull
+static void
 body_over_limit(struct body *b)
 {
 	fault_set(&b->fault, b->limit_code, "more than %llu bytes",
 	    (unsigned long long)b->limit);
 	body_finish(b, PULL_FAIL);
-	return (PULL_FAIL);
 }
 
 /* Get further bytes from the source; PULL_MORE: there are some. */
@@ -356,7 +364,7 @@ body_pull(struct body *b, size_t want)
 	if (pull_is_last(p))
 		body_finish(b, p);
 	else if (b->limit > 0 && b->received > b->limit)
-		return (body_over_limit(b));
+		body_over_limit(b);	/* said when these bytes are read */
 	else if (p == PULL_MORE)
 		wake_readers(b);
 	return (p);
@@ -372,6 +380,7 @@ reader_open(struct reader *r, struct body *b, uint64_t offset,
 	*r = (struct reader){ .body = body_ref(b), .wake = wake,
 	    .offset = offset, .mark = BODY_ALL };
 	list_append(&b->readers, &r->link);
+	wake_readers(b);	/* this one may make others spill */
 }
 
 /* Bytes that lie in the file. */
@@ -472,11 +481,16 @@ reader_release(struct reader *r, uint64_t mark)
 enum pull
 reader_skip(struct reader *r, uint64_t to)
 {
+	uint64_t there = r->body->received < to ? r->body->received : to;
 	struct chq dump = { 0 };
 	enum pull p = PULL_MORE;
 
-	if (to > r->body->mem_from && r->offset < r->body->mem_from)
-		r->offset = r->body->mem_from;	/* no need to read it back */
+	if (there > r->mark)
+		there = r->mark;
+	if (there > r->offset) {	/* no need to read it back */
+		r->offset = there;
+		body_trim(r->body);
+	}
 	while (r->offset < to && p == PULL_MORE) {
 		p = reader_pull(r, &dump, (size_t)(to - r->offset < PULL_MAX ?
 		    to - r->offset : PULL_MAX));
@@ -503,6 +517,7 @@ reader_close(struct reader *r)
 	r->body = NULL;
 	r->waiting = false;
 	body_trim(b);
+	wake_readers(b);	/* they may have waited for it to go on */
 	body_unref(&b);
 }
 
