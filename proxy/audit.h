@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The access log: one record a flow, written when the flow has ended.
+ *
+ * A worker fills a struct audit_record and calls audit_write(); that formats
+ * the line into a bounded buffer in memory (about 1 us) and returns.  One
+ * thread of the log's own appends whole lines to the files within 50 ms, so
+ * a slow or full disk stops no worker; lines that found no room are counted.
+ *
+ * Bodies, credentials and cookies never come here: there is no field for
+ * them.  userinfo is cut from URLs, queries and more by struct audit_privacy.
+ *
+ * Room: proxy.  Thread: audit_write() any, the rest one at a time.
+ */
+#ifndef PROXY_AUDIT_H
+#define PROXY_AUDIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/fault.h"
+#include "base/str.h"
+#include "scanners/scanner.h"
+
+enum audit_action {
+	AUDIT_ALLOW,		/* "allow" */
+	AUDIT_BLOCK,		/* "block": by a rule or a verdict */
+	AUDIT_SPLICE,		/* "splice": passed on unopened */
+	AUDIT_ERROR		/* "error": a fault of a peer or of ours */
+};
+
+/* What kind of flow it was. */
+enum audit_mode {
+	AUDIT_PLAIN,		/* "plain": http in absolute form */
+	AUDIT_CONNECT,		/* "connect": the CONNECT of an opened tunnel */
+	AUDIT_INTERCEPTED,	/* "intercepted": a request inside it */
+	AUDIT_TUNNEL,		/* "tunnel": a tunnel that stayed closed */
+	AUDIT_INTERNAL		/* "internal": assay answered by itself */
+};
+
+/* One side's TLS, as negotiated; STR_NONE: not known. */
+struct audit_tls {
+	struct str version;	/* "1.3" */
+	struct str cipher;	/* "TLS_AES_256_GCM_SHA384" */
+	struct str alpn;	/* "http/1.1" */
+	struct str sni;
+};
+
+/* What one service said, in the order of the chain. */
+struct audit_scan {
+	struct str service;	/* name in the configuration */
+	struct str endpoint;	/* "host:port" or "inside" */
+	enum scan_mode mode;	/* "req", "resp" */
+	struct str outcome;	/* verdict_name(), "error", "bypass", "cancelled" */
+	struct str threat;	/* STR_NONE: none */
+	struct str reason;	/* why it was not scanned, or failed */
+	int64_t ms;
+	uint64_t bytes;
+};
+
+/* Milliseconds; negative: did not happen. */
+struct audit_ms {
+	int64_t dns;
+	int64_t connect;
+	int64_t tls;		/* handshake with the origin */
+	int64_t scan;		/* from the first start to the last verdict */
+	int64_t first_byte;	/* of the answer, from the start of the flow */
+	int64_t total;
+};
+
+/* Names of the rules that decided; STR_NONE: no rule did. */
+struct audit_rules {
+	struct str tls;
+	struct str access;
+	struct str scan;
+	struct str download;
+};
+
+/* Everything is borrowed for the call.  STR_NONE, 0: unknown, left out. */
+struct audit_record {
+	struct str reference;
+	uint64_t started_ms;	/* wall clock, ms since 1970 */
+	struct audit_ms ms;
+	enum audit_action action;
+	enum audit_mode mode;
+	bool at_response;	/* AUDIT_BLOCK: the origin had answered */
+
+	struct str client_ip;
+	uint16_t client_port;
+	struct str listener;
+	struct str user;
+	struct str agent;	/* User-Agent */
+
+	struct str method;
+	struct str url;		/* absolute; "host:port" for CONNECT */
+	struct str host;	/* lower case, IPv6 without brackets */
+	uint16_t port;
+	unsigned http_minor;	/* HTTP/1.x of the client */
+	bool http2;		/* HTTP/2, http_minor means nothing */
+	uint64_t request_bytes;	/* head and body, from the client */
+	uint64_t request_body_bytes;
+
+	struct str server_ip;	/* STR_NONE: no origin was reached for */
+	uint16_t server_port;
+	unsigned status;	/* sent to the client; 0: nothing was sent */
+	struct str mime;	/* Content-Type; parameters are cut off */
+	uint64_t response_bytes;	/* head and body, to the client */
+	uint64_t response_body_bytes;
+
+	struct audit_tls client_tls;
+	struct audit_tls origin_tls;
+
+	struct audit_rules rules;
+	enum verdict verdict;
+	bool has_verdict;	/* false: nothing was scanned */
+	const struct audit_scan *scans;
+	unsigned n_scans;
+	const struct fault *fault;	/* NULL or ERR_NONE: none */
+};
+
+/* Zero and "did not happen" everywhere. */
+void audit_record_init(struct audit_record *);
+
+enum audit_keep {
+	AUDIT_KEEP_DROP,	/* not written */
+	AUDIT_KEEP_ALL,		/* as it is */
+	AUDIT_KEEP_HASH		/* 16 hex digits, keyed anew at each start */
+};
+
+/* log.privacy.  Defaults: query drop, user and client all. */
+struct audit_privacy {
+	enum audit_keep query;
+	enum audit_keep user;
+	enum audit_keep client;
+};
+
+enum audit_format { AUDIT_JSON, AUDIT_SQUID };
+
+/*
+ * Append one line with its newline.  JSON: one object, ECS names spelt with
+ * dots at the top level ("client.ip": …), which Elastic takes as nested;
+ * invalid UTF-8 becomes U+FFFD.  Squid: the native format of access.log.
+ */
+void audit_format_json(struct buf *, const struct audit_record *,
+    const struct audit_privacy *);
+void audit_format_squid(struct buf *, const struct audit_record *,
+    const struct audit_privacy *);
+
+/* One element of log.access. */
+struct audit_target {
+	const char *to;		/* "stdout" or a path; copied */
+	enum audit_format format;
+};
+
+struct audit;
+
+/*
+ * Open the targets and start the thread.  n may be 0: records go nowhere.
+ * NULL with f set: a file cannot be opened or no thread be had.
+ */
+struct audit *audit_new(const struct audit_target *, unsigned n,
+    const struct audit_privacy *, struct fault *f);
+void audit_write(struct audit *, const struct audit_record *);
+/*
+ * Open the files again by name (after logrotate); happens within 50 ms.  A
+ * file that cannot be opened stays the old one, with a line in the log.
+ */
+void audit_reopen(struct audit *);
+/* Lines that found no room, in memory or on disk. */
+uint64_t audit_lost(const struct audit *);
+/* Write what is there, stop the thread, close.  Nobody writes any more. */
+void audit_free(struct audit **);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Client connections, see client.h. */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "proxy/client.h"
+#include "proxy/flow.h"
+#include "proxy/log.h"
+#include "proxy/peers.h"
+
+#define TICK_MS 250		/* how often a long flow looks at its clocks */
+
+static void client_run(struct task *);
+
+void
+client_set_state(struct client *c, enum client_state s, uint64_t ms)
+{
+	c->state = s;
+	c->deadline_at = ms > 0 ? loop_now(c->worker->loop) + ms : 0;
+	if (s == CLIENT_FLOW)
+		timer_set(&c->timer, TICK_MS);
+	else if (ms > 0)
+		timer_set_at(&c->timer, c->deadline_at);
+	else
+		timer_stop(&c->timer);
+}
+
+/* This machine: a balancer or a tunnel in front of us, many users at once. */
+static bool
+is_loopback(const struct sockaddr *sa)
+{
+	const struct sockaddr_in6 *v6 = (const void *)sa;
+	const struct sockaddr_in *v4 = (const void *)sa;
+
+	return (sa->sa_family == AF_INET ?
+	    ntohl(v4->sin_addr.s_addr) >> 24 == 127 :
+	    IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr));
+}
+
+static void
+client_free_now(void *p)
+{
+	free(p);
+}
+
+void
+client_close(struct client *c, enum link_end how)
+{
+	struct worker *w = c->worker;
+
+	if (c->state == CLIENT_ENDED)
+		return;
+	c->state = CLIENT_ENDED;
+	flow_free(&c->flow);
+	h1_in_fini(&c->in, NULL);
+	if (c->transport != NULL)
+		link_close(&c->transport, how);
+	tunnel_free(c);
+	timer_stop(&c->timer);
+	task_fini(&c->task);
+	list_remove(&c->link);
+	if (!is_loopback(&c->peer.sa))
+		peers_remove(w->shared->peers, &c->peer.sa);
+	atomic_fetch_sub(&w->shared->clients, 1);
+	loop_defer_free(w->loop, c, client_free_now);
+	worker_client_gone(w);
+}
+
+void
+client_abort(struct client *c)
+{
+	client_close(c, LINK_ABORT);
+}
+
+void
+client_drain(struct client *c)
+{
+	if (c->state == CLIENT_IDLE)
+		client_close(c, LINK_CLOSE);
+}
+
+/* A silent or slow client. */
+static void
+client_expired(struct client *c)
+{
+	switch (c->state) {
+	case CLIENT_IDLE:
+		client_close(c, LINK_CLOSE);
+		break;
+	case CLIENT_HELLO:
+	case CLIENT_MINT:
+	case CLIENT_HANDSHAKE:
+	case CLIENT_DIAL:
+		tunnel_expired(c);
+		break;
+	case CLIENT_FLOW:
+	case CLIENT_SPLICE:
+	case CLIENT_ENDED:
+		break;
+	}
+}
+
+static void
+client_tick(struct timer *t)
+{
+	struct client *c = CONTAINER_OF(t, struct client, timer);
+
+	if (c->state == CLIENT_FLOW) {
+		timer_set(t, TICK_MS);
+		task_wake(&c->task);
+	} else if (c->deadline_at != 0)
+		client_expired(c);
+}
+
+/* Between requests: begin a flow with the first octet, not before. */
+static bool
+client_idle(struct client *c)
+{
+	const struct conf_limits *l;
+	enum pull p = PULL_MORE;
+
+	if (chq_len(&c->in.bytes) == 0)
+		p = link_read(c->transport, &c->in.bytes, 16384);
+	if (p == PULL_WAIT)
+		return (false);
+	if (p != PULL_MORE) {
+		client_close(c, LINK_CLOSE);
+		return (false);
+	}
+	l = &c->worker->current->gen->conf->limits;
+	c->flow = flow_new(c);
+	/* The whole head, from its first octet (or the connection's begin). */
+	client_set_state(c, CLIENT_FLOW, l->request_ms);
+	return (true);
+}
+
+static bool
+client_flow(struct client *c)
+{
+	switch (flow_run(c->flow)) {
+	case FLOW_WAITS:
+		return (false);
+	case FLOW_CLOSE:
+		client_close(c, LINK_CLOSE);
+		return (false);
+	case FLOW_ABORT:
+		client_close(c, LINK_ABORT);
+		return (false);
+	case FLOW_NEXT:
+		flow_free(&c->flow);
+		c->gone_since = 0;
+		c->served++;
+		client_set_state(c, CLIENT_IDLE,
+		    c->worker->current->gen->conf->limits.idle_ms);
+		return (true);
+	case FLOW_TUNNEL:
+		flow_free(&c->flow);
+		return (c->state != CLIENT_ENDED);
+	}
+	return (false);
+}
+
+static void
+client_run(struct task *t)
+{
+	struct client *c = CONTAINER_OF(t, struct client, task);
+	bool again = true;
+
+	while (again) {
+		if (c->worker->draining && c->state == CLIENT_IDLE) {
+			client_close(c, LINK_CLOSE);
+			return;
+		}
+		switch (c->state) {
+		case CLIENT_IDLE:
+			again = client_idle(c);
+			break;
+		case CLIENT_FLOW:
+			again = client_flow(c);
+			break;
+		case CLIENT_HELLO:
+		case CLIENT_MINT:
+		case CLIENT_HANDSHAKE:
+		case CLIENT_DIAL:
+		case CLIENT_SPLICE:
+			tunnel_run(c);
+			again = c->state == CLIENT_IDLE;
+			break;
+		case CLIENT_ENDED:
+			return;
+		}
+	}
+}
+
+/* Too many, or not allowed: a short answer, since nobody has asked yet. */
+static void
+client_refuse(int fd, const char *status, const char *why)
+{
+	char text[300];
+	int n = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\n"
+	    "Content-Type: text/plain\r\nContent-Length: %zu\r\n"
+	    "Retry-After: 10\r\nCache-Control: no-store\r\n"
+	    "Proxy-Status: assay; error=connection_limit_reached\r\n"
+	    "Connection: close\r\n\r\n%s", status, strlen(why), why);
+
+	(void)send(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)shutdown(fd, SHUT_WR);
+	close(fd);
+}
+
+/* May this connection be served?  Counts it if so. */
+static bool
+client_admit(struct worker *w, int fd, const union conf_addr *peer)
+{
+	static struct log_limit denied, full;
+	const struct conf *conf = w->current->gen->conf;
+
+	if (conf_client_check(conf, &peer->sa, NULL) != ERR_NONE) {
+		(void)log_limited(&denied, LEVEL_WARNING, "listen",
+		    "a client outside 'clients' was refused");
+		client_refuse(fd, "403 Forbidden",
+		    "this address may not use the proxy\n");
+		return (false);
+	}
+	if (atomic_fetch_add(&w->shared->clients, 1) >=
+	    conf->limits.clients) {
+		atomic_fetch_sub(&w->shared->clients, 1);
+		(void)log_limited(&full, LEVEL_ERROR, "listen",
+		    "limits.clients reached");
+		client_refuse(fd, "503 Service Unavailable",
+		    "the proxy serves as many clients as it may\n");
+		return (false);
+	}
+	if (!is_loopback(&peer->sa) && !peers_add(w->shared->peers, &peer->sa,
+	    (unsigned)conf->limits.per_client)) {
+		atomic_fetch_sub(&w->shared->clients, 1);
+		client_refuse(fd, "429 Too Many Requests",
+		    "too many connections from this address\n");
+		return (false);
+	}
+	return (true);
+}
+
+static void
+client_name(struct client *c)
+{
+	const void *a = &c->peer.in.sin_addr;
+
+	if (c->peer.sa.sa_family == AF_INET6)
+		a = &c->peer.in6.sin6_addr;
+	(void)inet_ntop(c->peer.sa.sa_family, a, c->ip, sizeof(c->ip));
+	c->port = ntohs(c->peer.sa.sa_family == AF_INET6 ?
+	    c->peer.in6.sin6_port : c->peer.in.sin_port);
+}
+
+void
+client_new(struct worker *w, int fd, const union conf_addr *peer,
+    const struct conf_listen *listen)
+{
+	struct client *c;
+	int one = 1;
+
+	if (!client_admit(w, fd, peer))
+		return;
+	c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		abort();
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	c->worker = w;
+	c->listen = listen;
+	c->peer = *peer;
+	client_name(c);
+	task_init(&c->task, w->loop, client_run);
+	timer_init(&c->timer, w->loop, client_tick);
+	c->transport = link_new(w->loop, fd, &c->task);
+	h1_in_init(&c->in, c->transport, &c->task);
+	list_append(&w->clients, &c->link);
+	/* A connection that says nothing is closed like an unfinished head. */
+	client_set_state(c, CLIENT_IDLE,
+	    w->current->gen->conf->limits.request_ms);
+	task_wake(&c->task);
+}

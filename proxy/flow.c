@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Flows: the driver, the request's way to the origin, failures. See flow.h. */
+#include <assert.h>
+#include <string.h>
+#include <time.h>
+#include "http/h1_emit.h"
+#include "http/h1_frame.h"
+#include "http/hop.h"
+#include "http/uri.h"
+#include "proxy/flow.h"
+#include "proxy/page.h"
+#include "proxy/reference.h"
+
+#define GONE_MS 500		/* a client that only ended its side may still read */
+#define TRIES_MAX 2
+
+static const unsigned follows[FLOW_STATES] = {
+#define ON(name) (1u << FLOW_STATE_##name)
+#define S(name, next) [FLOW_STATE_##name] = (next),
+#include "proxy/flow.def"
+#undef S
+#undef ON
+};
+
+void
+flow_go(struct flow *f, enum flow_state s)
+{
+	assert((follows[f->state] & (1u << s)) != 0);
+	f->state = s;
+}
+
+static uint64_t
+wall_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+}
+
+struct flow *
+flow_new(struct client *c)
+{
+	struct arena *a = arena_new();
+	struct flow *f = arena_zalloc(a, sizeof(*f));
+
+	f->arena = a;
+	f->client = c;
+	f->worker = c->worker;
+	f->gen = worker_gen_ref(c->worker->current);
+	f->started_at = loop_now(c->worker->loop);
+	f->started_wall = wall_ms();
+	f->scan_ms = f->dns_ms = f->connect_ms = f->tls_ms = -1;
+	f->in_before = link_bytes_in(c->transport);
+	f->out_before = link_bytes_out(c->transport);
+	reference_make(f->reference);
+	f->who = (struct scan_who){ .client_ip = str_of(c->ip),
+	    .reference = str_of(f->reference) };
+	policy_plan_init(f->gen->gen->conf, &f->plan);
+	return (f);
+}
+
+/* Let go of everything that works for the flow. */
+static void
+flow_stop(struct flow *f, bool origin_reusable)
+{
+	chain_cancel(&f->chain);
+	pump_stop(&f->up);
+	pump_stop(&f->down);
+	body_unref(&f->resp_body);
+	body_unref(&f->req_body);
+	origin_release(&f->origin, origin_reusable);
+}
+
+void
+flow_free(struct flow **fp)
+{
+	struct flow *f = *fp;
+	struct arena *a;
+
+	if (f == NULL)
+		return;
+	*fp = NULL;
+	if (f->state != FLOW_STATE_DONE && f->req != NULL) {
+		/* The connection ended under it. */
+		fault_set(&f->fault, ERR_CLIENT_GONE, NULL);
+		flow_note_origin(f);
+		flow_record(f);
+	}
+	flow_stop(f, false);
+	worker_gen_unref(&f->gen);
+	a = f->arena;
+	arena_free(&a);
+}
+
+/* Failures. */
+
+static void
+make_page(struct flow *f)
+{
+	struct gen *g = f->gen->gen;
+	struct page_facts facts = { .fault = &f->fault, .req = f->req,
+	    .rule = str_of(f->rule), .service = f->service,
+	    .threat = f->threat, .reason = f->reason,
+	    .reference = str_of(f->reference),
+	    .org = str_of(g->conf->pages.org),
+	    .help = str_of(g->conf->pages.help),
+	    .host = str_of(g->conf->pages.host) };
+	struct buf body = { 0 };
+
+	page_make(f->arena, &facts, &f->resp, &body);
+	if (body.n > 0)
+		f->resp_body = body_of_bytes(f->worker->loop, &g->store,
+		    body.p, body.n);
+	buf_fini(&body);
+}
+
+void
+flow_fail(struct flow *f, const struct fault *cause)
+{
+	bool unread = f->req_body != NULL && body_end(f->req_body) !=
+	    PULL_END;
+
+	fault_copy(&f->fault, cause);
+	flow_note_origin(f);
+	flow_stop(f, false);
+	f->resp = NULL;
+	f->resp_from_origin = false;
+	if (f->head_out) {
+		f->keep = false;
+		flow_go(f, FLOW_STATE_DONE);
+		return;
+	}
+	make_page(f);
+	f->keep = !unread && f->req != NULL && f->req->keep_alive &&
+	    err_info(f->fault.code)->scope == ERR_SCOPE_FLOW;
+	if (f->state != FLOW_STATE_REPLY)
+		flow_go(f, FLOW_STATE_REPLY);
+}
+
+void
+flow_fail_code(struct flow *f, enum err code, const char *detail)
+{
+	struct fault fault = { 0 };
+
+	fault_set(&fault, code, "%s", detail != NULL ? detail : "");
+	flow_fail(f, &fault);
+}
+
+/* HEAD */
+
+static enum flow_step
+run_head(struct flow *f)
+{
+	struct client *c = f->client;
+	struct fault fault = { 0 };
+	struct http_msg *msg = NULL;
+	enum h1_got got = h1_in_head(&c->in, f->worker->loop, f->arena,
+	    H1_REQUEST, &f->gen->gen->client_limits, &msg, &fault);
+
+	switch (got) {
+	case H1_GOT_HEAD:
+		f->req = msg;
+		return (flow_request(f) ? FLOW_NEXT : FLOW_TUNNEL);
+	case H1_GOT_WAIT:
+		if (loop_now(f->worker->loop) < c->deadline_at)
+			return (FLOW_WAITS);
+		if (!h1_in_begun(&c->in) && c->served > 0)
+			return (FLOW_CLOSE);
+		flow_fail_code(f, ERR_REQ_TIMEOUT, NULL);
+		return (FLOW_NEXT);
+	case H1_GOT_END:
+	case H1_GOT_CUT:
+		return (FLOW_CLOSE);
+	case H1_GOT_BAD:
+		break;
+	}
+	c->in.poisoned = true;
+	flow_fail(f, &fault);
+	return (FLOW_NEXT);
+}
+
+/* SCAN_REQ */
+
+/* The client holds its body back, and it is wanted now (RFC 9110 10.1.1). */
+static void
+send_100(struct flow *f)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+	if (f->owes_100 && body_was_pulled(f->req_body)) {
+		f->owes_100 = false;
+		link_write(f->client->transport, text, sizeof(text) - 1);
+	}
+}
+
+/* Take over a request that a scanner has changed. */
+static bool
+adopt_request(struct flow *f, struct http_msg *req)
+{
+	struct http_uri was = f->req->uri;
+	struct tunnel *t = f->client->tunnel;
+	struct fault fault = { 0 };
+
+	req->keep_alive = f->req->keep_alive;
+	req->version_minor = f->req->version_minor;
+	if (req->target.n > 0 && req->target.p[0] == '/') {
+		/* Origin-form: the authority stays what it was. */
+		if (http_target_parse(req, t != NULL ? &t->uri : &was, false,
+		    &fault) == ERR_NONE)
+			req->uri.scheme = was.scheme;
+	} else
+		(void)http_target_parse(req, NULL, false, &fault);
+	if (fault.code == ERR_NONE && req->method_id != METHOD_CONNECT &&
+	    (http_same_authority(&req->uri, &was) || (t == NULL &&
+	    conf_port_check(f->gen->gen->conf, false, req->uri.port,
+	    &fault) == ERR_NONE))) {
+		f->req = req;
+		return (true);
+	}
+	/* spec icap 7: in an opened tunnel a new host has no verified connection. */
+	flow_fail_code(f, ERR_SCAN_MESSAGE,
+	    "the adapted request names another host");
+	return (false);
+}
+
+/* What the client sent is no longer needed (scanners hold what they read). */
+static void
+flow_drop_request_body(struct flow *f)
+{
+	if (f->req_body != NULL)
+		f->request_body_bytes = body_received(f->req_body);
+	body_unref(&f->req_body);
+}
+
+static void
+after_request_scan(struct flow *f, struct chain_result *r)
+{
+	struct body *body = r->body;
+
+	r->body = NULL;
+	flow_chain_note(f, r);
+	if (r->action == CHAIN_ANSWER) {
+		flow_drop_request_body(f);
+		f->resp = r->resp;
+		f->resp_body = body;
+		chain_cancel(&f->chain);
+		f->keep = f->req->keep_alive;
+		h1_frame_set(f->resp, f->req, body != NULL, body != NULL ?
+		    body_length(body) : 0);
+		flow_go(f, FLOW_STATE_REPLY);
+		return;
+	}
+	if (r->action != CHAIN_PASS) {
+		body_unref(&body);
+		flow_fail(f, &r->fault);
+		return;
+	}
+	if (r->req != NULL && !adopt_request(f, r->req)) {
+		body_unref(&body);
+		return;
+	}
+	if (body != NULL)	/* held from its first octet on */
+		pump_hold(&f->up, body, &f->client->task);
+	chain_cancel(&f->chain);
+	if (r->modified) {
+		h1_frame_set(f->req, NULL, body != NULL, body != NULL ?
+		    body_length(body) : 0);
+		flow_drop_request_body(f);
+	}
+	body_unref(&body);
+	flow_go(f, FLOW_STATE_ORIGIN);
+}
+
+static enum flow_step
+run_scan_req(struct flow *f)
+{
+	const struct worker_chain *chain;
+	struct chain_result *r;
+
+	if (f->chain == NULL) {
+		chain = worker_gen_chain(f->gen, f->plan.scan_req);
+		if (chain == NULL || chain->n == 0) {
+			if (f->req_body != NULL)
+				pump_hold(&f->up, f->req_body,
+				    &f->client->task);
+			flow_go(f, FLOW_STATE_ORIGIN);
+			return (FLOW_NEXT);
+		}
+		f->owes_100 = f->req->expect_continue;
+		f->req->expect_continue = false;
+		http_fields_remove(&f->req->fields, FIELD_EXPECT);
+		f->scanned = (struct scan_message){ .mode = SCAN_REQ,
+		    .req = f->req, .body = f->req_body, .who = &f->who,
+		    .arena = f->arena };
+		f->scan_began_at = loop_now(f->worker->loop);
+		f->chain = chain_start(f->worker->loop, chain->steps,
+		    chain->n, &f->scanned, &f->client->task);
+	}
+	if (f->req_body != NULL)
+		send_100(f);
+	r = chain_result(f->chain);
+	if (r == NULL)
+		return (FLOW_WAITS);
+	after_request_scan(f, r);
+	return (FLOW_NEXT);
+}
+
+/* ORIGIN */
+
+static void
+take_origin(struct flow *f)
+{
+	struct tunnel *t = f->client->tunnel;
+	struct origin_want want;
+	struct origin *o;
+
+	if (t != NULL)
+		tunnel_want(t, &want);
+	else
+		want = (struct origin_want){ .host = f->req->uri.host,
+		    .tls = str_eq(f->req->uri.scheme, STR("https")),
+		    .host_is_ip = f->req->uri.host_is_ip,
+		    .port = f->req->uri.port };
+	want.fresh = f->tries > 0;
+	f->tries++;
+	o = t != NULL && f->tries == 1 ? t->ahead : NULL;
+	if (o != NULL) {
+		t->ahead = NULL;
+		if (o->gen != f->gen || (o->state == ORIGIN_READY &&
+		    link_is_stale(o->transport)))
+			origin_release(&o, false);
+		else
+			origin_set_owner(o, &f->client->task);
+	}
+	if (o == NULL)
+		o = origin_get(f->worker, f->gen, &want, &f->client->task);
+	f->origin = o;
+}
+
+/* Rules that look at the destination's address are asked again. */
+static bool
+dest_allowed(struct flow *f)
+{
+	struct policy_facts facts;
+
+	if (!f->plan.wants_dest)
+		return (true);
+	flow_facts(f, &facts);
+	facts.dest = origin_peer(f->origin);
+	policy_decide(f->gen->gen->conf, POLICY_REQUEST, &facts, &f->plan);
+	return (f->plan.access != POLICY_BLOCK);
+}
+
+static void
+send_request(struct flow *f)
+{
+	struct link *l = f->origin->transport;
+	struct fault fault = { 0 };
+	struct buf head = { 0 };
+
+	if (f->tries == 1 && http_forward_request(f->req,
+	    str_of(f->gen->gen->pseudonym), &fault) != ERR_NONE) {
+		flow_fail(f, &fault);
+		return;
+	}
+	/* Whether the client's connection goes on is not the origin's business. */
+	bool keep = f->req->keep_alive;
+
+	f->req->keep_alive = true;
+	h1_emit_request(&head, f->req, H1_TARGET_ORIGIN);
+	f->req->keep_alive = keep;
+	link_write(l, head.p, head.n);
+	buf_fini(&head);
+	if (f->up.reader.body != NULL) {
+		reader_release(&f->up.reader, BODY_ALL);
+		pump_begin(&f->up, l, f->req, false);
+	}
+	f->asked_at = loop_now(f->worker->loop);
+	flow_go(f, FLOW_STATE_ANSWER);
+}
+
+static enum flow_step
+run_origin(struct flow *f)
+{
+	if (f->origin == NULL)
+		take_origin(f);
+	if (f->origin->state == ORIGIN_FAILED) {
+		flow_fail(f, &f->origin->fault);
+		return (FLOW_NEXT);
+	}
+	if (f->origin->state != ORIGIN_READY)
+		return (FLOW_WAITS);
+	flow_note_origin(f);
+	if (!dest_allowed(f)) {
+		f->rule = f->plan.rule[POLICY_BY_ACCESS];
+		f->blocked = true;
+		flow_fail_code(f, ERR_POLICY_BLOCK, NULL);
+	} else
+		send_request(f);
+	return (FLOW_NEXT);
+}
+
+/* ANSWER */
+
+/* Move the request's body on; false: the flow has failed by it. */
+static bool
+run_upload(struct flow *f)
+{
+	enum pull p;
+
+	if (!f->up.started)
+		return (true);
+	p = pump_run(&f->up, loop_now(f->worker->loop));
+	if (p != PULL_CUT && p != PULL_FAIL)
+		return (true);
+	if (body_fault(f->up.reader.body)->code != ERR_NONE)
+		flow_fail(f, body_fault(f->up.reader.body));
+	else
+		flow_fail_code(f, ERR_SCAN_MESSAGE,
+		    "body and Content-Length of the request disagree");
+	return (false);
+}
+
+/* A kept connection that died under the request before any answer. */
+static bool
+may_repeat(const struct flow *f)
+{
+	return (f->origin->reused && f->tries < TRIES_MAX &&
+	    f->up.reader.body == NULL && f->interim == 0 &&
+	    http_method_is_idempotent(f->req->method_id));
+}
+
+static void
+origin_ended(struct flow *f, enum err code)
+{
+	char detail[120];
+
+	if (may_repeat(f)) {
+		origin_release(&f->origin, false);
+		flow_go(f, FLOW_STATE_ORIGIN);
+		return;
+	}
+	snprintf(detail, sizeof(detail), "%s",
+	    link_error(f->origin->transport));
+	flow_fail_code(f, code, detail);
+}
+
+/* 1xx: passed on to clients that know them (RFC 9110 15.2). */
+static void
+interim(struct flow *f, struct http_msg *msg)
+{
+	struct buf head = { 0 };
+
+	if (msg->status == 101) {
+		flow_fail_code(f, ERR_ORIGIN_UPGRADE, NULL);
+		return;
+	}
+	if (++f->interim > f->gen->gen->conf->limits.interim) {
+		flow_fail_code(f, ERR_ORIGIN_INTERIM, NULL);
+		return;
+	}
+	if (f->req->version_minor == 0 || (msg->status == 100 &&
+	    !f->req->expect_continue))
+		return;
+	http_hop_strip(msg);
+	msg->framing = FRAMING_NONE;
+	msg->keep_alive = true;
+	h1_emit_response(&head, msg, false);
+	link_write(f->client->transport, head.p, head.n);
+	buf_fini(&head);
+}
+
+static enum flow_step
+run_answer(struct flow *f)
+{
+	struct fault fault = { 0 };
+	struct http_msg *msg = NULL;
+	enum h1_got got;
+
+	if (!run_upload(f))
+		return (FLOW_NEXT);
+	got = h1_in_head(&f->origin->in, f->worker->loop, f->arena,
+	    H1_RESPONSE, &f->gen->gen->origin_limits, &msg, &fault);
+	switch (got) {
+	case H1_GOT_HEAD:
+		f->asked_at = loop_now(f->worker->loop);
+		if (msg->status < 200)
+			interim(f, msg);
+		else {
+			f->resp = msg;
+			flow_response(f);
+		}
+		break;
+	case H1_GOT_WAIT:
+		return (FLOW_WAITS);
+	case H1_GOT_END:
+		origin_ended(f, ERR_ORIGIN_CLOSED);
+		break;
+	case H1_GOT_CUT:
+		origin_ended(f, ERR_ORIGIN_CLOSED);
+		break;
+	case H1_GOT_BAD:
+		f->origin->in.poisoned = true;
+		flow_fail(f, &fault);
+		break;
+	}
+	return (FLOW_NEXT);
+}
+
+/* Clocks. */
+
+static bool
+client_is_gone(struct flow *f)
+{
+	struct client *c = f->client;
+	uint64_t now = loop_now(f->worker->loop);
+
+	if (f->state == FLOW_STATE_HEAD)
+		return (false);
+	if (link_broken(c->transport))
+		return (true);
+	if (!link_peer_gone(c->transport))
+		return (false);
+	if (c->gone_since == 0)
+		c->gone_since = now;
+	return (now - c->gone_since >= GONE_MS);
+}
+
+static bool
+blocked_for(const struct pump *p, uint64_t now, uint64_t ms)
+{
+	return (p->started && p->blocked_since != 0 &&
+	    now - p->blocked_since >= ms);
+}
+
+/* Silence of a peer beyond its limit; the first that is found. */
+static enum err
+stalled(const struct flow *f)
+{
+	const struct conf_limits *l = &f->gen->gen->conf->limits;
+	uint64_t now = loop_now(f->worker->loop);
+	bool up_ended = !f->up.started || pull_is_last(f->up.end);
+
+	if (h1_in_stalled(&f->client->in, now, l->read_ms))
+		return (ERR_REQ_TIMEOUT);
+	if (f->origin != NULL && f->state >= FLOW_STATE_ANSWER &&
+	    h1_in_stalled(&f->origin->in, now, l->read_ms))
+		return (ERR_ORIGIN_STALL);
+	if (f->state == FLOW_STATE_ANSWER && up_ended &&
+	    now - f->asked_at >= l->read_ms)
+		return (ERR_ORIGIN_TIMEOUT);
+	if (blocked_for(&f->up, now, l->read_ms))
+		return (ERR_ORIGIN_TIMEOUT);
+	if (blocked_for(&f->down, now, l->read_ms))
+		return (ERR_CLIENT_GONE);
+	return (ERR_NONE);
+}
+
+static void
+check_clocks(struct flow *f)
+{
+	enum err code = stalled(f);
+	struct fault fault = { 0 };
+
+	if (code == ERR_NONE)
+		return;
+	/* A body that is being scanned ends for its readers, too. */
+	fault_set(&fault, code, NULL);
+	if (code == ERR_ORIGIN_STALL && f->resp_body != NULL)
+		body_fail(f->resp_body, &fault);
+	flow_fail(f, &fault);
+}
+
+/* Does the origin's connection stand between two messages? */
+static bool
+origin_reusable(const struct flow *f)
+{
+	return (f->origin != NULL && f->resp_from_origin && f->origin_keep &&
+	    !f->origin->in.in_body &&
+	    (!f->up.started || f->up.end == PULL_END));
+}
+
+static enum flow_step
+run_done(struct flow *f)
+{
+	bool reusable = origin_reusable(f);
+
+	flow_record(f);
+	flow_stop(f, reusable);
+	if (f->fault.code != ERR_NONE && f->head_out && !f->keep &&
+	    f->resp == NULL)
+		return (FLOW_ABORT);	/* cut in the middle: let it be seen */
+	return (f->keep && !f->worker->draining ? FLOW_NEXT : FLOW_CLOSE);
+}
+
+enum flow_step
+flow_run(struct flow *f)
+{
+	enum flow_step step = FLOW_NEXT;
+
+	h1_in_wake(&f->client->in);
+	if (f->origin != NULL && f->origin->state == ORIGIN_READY)
+		h1_in_wake(&f->origin->in);
+	if (client_is_gone(f)) {
+		fault_set(&f->fault, ERR_CLIENT_GONE, NULL);
+		return (FLOW_ABORT);
+	}
+	if (f->state != FLOW_STATE_DONE && f->state != FLOW_STATE_HEAD)
+		check_clocks(f);
+	while (step == FLOW_NEXT) {
+		switch (f->state) {
+		case FLOW_STATE_HEAD:
+			step = run_head(f);
+			break;
+		case FLOW_STATE_SCAN_REQ:
+			step = run_scan_req(f);
+			break;
+		case FLOW_STATE_ORIGIN:
+			step = run_origin(f);
+			break;
+		case FLOW_STATE_ANSWER:
+			step = run_answer(f);
+			break;
+		case FLOW_STATE_SCAN_RESP:
+			flow_scan_response(f);
+			step = f->state == FLOW_STATE_SCAN_RESP ?
+			    FLOW_WAITS : FLOW_NEXT;
+			break;
+		case FLOW_STATE_REPLY:
+			step = flow_reply(f);
+			break;
+		case FLOW_STATE_DONE:
+			return (run_done(f));
+		case FLOW_STATES:
+			break;
+		}
+	}
+	return (step);
+}

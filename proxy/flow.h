@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A flow: one request and its answer, through policy, the chains and the
+ * origin (doc/architecture.md 1).  Its states are in flow.def.
+ *
+ * Room: proxy.  Thread: its worker's; driven by its client's task.
+ */
+#ifndef PROXY_FLOW_H
+#define PROXY_FLOW_H
+
+#include "proxy/client.h"
+#include "proxy/policy.h"
+#include "scanners/chain.h"
+
+enum flow_state {
+#define S(name, next) FLOW_STATE_##name,
+#include "proxy/flow.def"
+#undef S
+	FLOW_STATES
+};
+
+enum flow_step {
+	FLOW_WAITS,	/* the client's task will be woken */
+	FLOW_NEXT,	/* done; the connection serves another request */
+	FLOW_CLOSE,	/* done; close in order */
+	FLOW_ABORT,	/* end the connection visibly */
+	FLOW_TUNNEL	/* it was a CONNECT; the client is a tunnel now */
+};
+
+struct flow {
+	struct client *client;		/* borrowed */
+	struct worker *worker;		/* borrowed */
+	struct worker_gen *gen;		/* counted */
+	struct arena *arena;		/* owned; holds this too */
+	enum flow_state state;
+	char reference[16];
+	struct plan plan;
+	struct fault fault;		/* the first cause */
+
+	struct http_msg *req;		/* as it goes on; NULL: none was read */
+	struct str url;			/* absolute, as the client asked */
+	struct body *req_body;		/* counted; NULL: none */
+	struct http_msg *resp;
+	struct body *resp_body;		/* counted; NULL: none */
+
+	struct scan_who who;
+	struct scan_message scanned;	/* of the running chain */
+	struct chain_run *chain;	/* owned; NULL: none runs */
+	struct origin *origin;		/* owned; NULL: none */
+	struct pump up, down;
+
+	unsigned interim;		/* 1xx passed on */
+	unsigned tries;			/* origin connections used */
+	bool owes_100;			/* the client waits for "100 Continue" from us */
+	bool head_out;			/* the response head has been written */
+	bool keep;			/* the client's connection goes on after it */
+	bool resp_from_origin;
+	bool origin_keep;		/* its connection serves further requests */
+	bool blocked;			/* by policy or a verdict */
+	bool internal;			/* assay.internal */
+	uint64_t hold_until;		/* trickling begins */
+	uint64_t asked_at;		/* the request has been sent: ms */
+
+	/* for the record */
+	uint64_t started_at, started_wall;
+	uint64_t first_byte_at;
+	uint64_t scan_began_at;
+	int64_t scan_ms;		/* -1: not scanned */
+	int64_t dns_ms, connect_ms, tls_ms;
+	char server_ip[64];
+	uint16_t server_port;
+	struct str origin_version, origin_cipher;
+	uint64_t request_body_bytes;	/* of a body that was given up */
+	uint64_t in_before, out_before;	/* the link's counters at the start */
+	struct audit_scan *scans;
+	unsigned n_scans;
+	bool has_verdict;
+	enum verdict verdict;
+	struct str service, threat, reason;	/* for the page */
+	const char *rule;
+};
+
+struct flow *flow_new(struct client *);
+enum flow_step flow_run(struct flow *);
+/* In any state; writes its record. *f may be NULL; becomes NULL. */
+void flow_free(struct flow **f);
+
+/* Parts of flow.c; the flow is never freed inside. */
+
+/* Change the state; checked against the table. */
+void flow_go(struct flow *, enum flow_state);
+/* Answer with a page for f->fault (set from fault unless set); or, if an answer is on its way, cut it. */
+void flow_fail(struct flow *, const struct fault *);
+void flow_fail_code(struct flow *, enum err, const char *detail);
+/* flow_request.c: the request head is there. True: go on; false: it became a tunnel. */
+bool flow_request(struct flow *);
+/* What policy may know of the request. */
+void flow_facts(const struct flow *, struct policy_facts *);
+/* flow_reply.c */
+void flow_response(struct flow *);	/* the origin's head is there */
+void flow_scan_response(struct flow *);
+/* Join the result of the chain that is done. */
+void flow_chain_note(struct flow *, const struct chain_result *);
+enum flow_step flow_reply(struct flow *);
+/* flow_audit.c */
+void flow_record(struct flow *);
+void tunnel_record(struct client *, const struct tunnel *);
+void flow_note_origin(struct flow *);
+
+#endif

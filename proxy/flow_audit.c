@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One access record per flow, and per tunnel that no request came through. */
+#include <arpa/inet.h>
+#include <string.h>
+#include "http/uri.h"
+#include "proxy/audit.h"
+#include "proxy/flow.h"
+
+void
+flow_note_origin(struct flow *f)
+{
+	const struct origin *o = f->origin;
+	union address peer;
+	const struct sockaddr *sa;
+
+	if (o == NULL)
+		return;
+	f->dns_ms = o->dns_ms;
+	f->connect_ms = o->connect_ms;
+	f->tls_ms = o->tls_ms;
+	if ((sa = origin_peer(o)) == NULL)
+		return;
+	peer = o->dial.peer;
+	f->server_port = address_port(&peer.sa);
+	address_set_port(&peer, 0);
+	address_text(&peer.sa, f->server_ip);
+	f->who.server_ip = str_of(f->server_ip);
+	if (o->is_tls && o->state == ORIGIN_READY) {
+		f->origin_version = tls_version_text(link_tls(o->transport));
+		f->origin_cipher = tls_cipher_text(link_tls(o->transport));
+	}
+}
+
+/* What the chain said, for the record and the page. */
+static void
+note_scans(struct flow *f)
+{
+	const struct chain_record *r;
+	struct audit_scan *v;
+	unsigned n, i;
+
+	r = chain_records(f->chain, &n);
+	v = arena_alloc(f->arena, (f->n_scans + n) * sizeof(*v));
+	if (f->n_scans > 0)
+		memcpy(v, f->scans, f->n_scans * sizeof(*v));
+	for (i = 0; i < n; i++)
+		v[f->n_scans + i] = (struct audit_scan){
+		    .service = r[i].service, .endpoint = r[i].endpoint,
+		    .mode = r[i].mode, .threat = r[i].threat,
+		    .outcome = str_of(chain_outcome_name(r[i].outcome)),
+		    .reason = r[i].reason, .ms = (int64_t)r[i].ms,
+		    .bytes = r[i].bytes };
+	f->scans = v;
+	f->n_scans += n;
+}
+
+void
+flow_chain_note(struct flow *f, const struct chain_result *r)
+{
+	note_scans(f);
+	f->has_verdict = true;
+	if (r->verdict > f->verdict)
+		f->verdict = r->verdict;
+	f->scan_ms = (int64_t)(loop_now(f->worker->loop) - f->scan_began_at);
+	if (r->action == CHAIN_BLOCK || (r->action == CHAIN_ANSWER &&
+	    r->fault.code != ERR_NONE))
+		f->blocked = true;
+	if (r->action != CHAIN_PASS) {
+		f->service = r->by;
+		f->threat = r->threat;
+		f->reason = r->reason;
+		fault_copy(&f->fault, &r->fault);
+	}
+}
+
+static enum audit_action
+action_of(const struct flow *f)
+{
+	if (f->blocked)
+		return (AUDIT_BLOCK);
+	return (f->fault.code != ERR_NONE ? AUDIT_ERROR : AUDIT_ALLOW);
+}
+
+static int64_t
+since(uint64_t then, uint64_t now)
+{
+	return (then > 0 ? (int64_t)(now - then) : -1);
+}
+
+static void
+record_client(struct audit_record *r, struct client *c)
+{
+	r->client_ip = str_of(c->ip);
+	r->client_port = c->port;
+	r->listener = str_of(c->listen->name);
+	if (c->tunnel == NULL || !c->tunnel->opened || c->transport == NULL)
+		return;
+	r->client_tls.version = tls_version_text(link_tls(c->transport));
+	r->client_tls.cipher = tls_cipher_text(link_tls(c->transport));
+	r->client_tls.sni = str_of(c->tunnel->hello.sni);
+}
+
+static void
+record_rules(struct audit_record *r, const struct plan *p)
+{
+	r->rules = (struct audit_rules){
+	    .tls = str_of(p->rule[POLICY_BY_TLS]),
+	    .access = str_of(p->rule[POLICY_BY_ACCESS]),
+	    .scan = str_of(p->rule[POLICY_BY_SCAN]),
+	    .download = str_of(p->rule[POLICY_BY_DOWNLOAD]) };
+}
+
+static void
+record_request(struct audit_record *r, const struct flow *f)
+{
+	const struct http_msg *q = f->req;
+
+	if (q == NULL)
+		return;
+	r->method = q->method;
+	r->http_minor = q->version_minor;
+	r->url = f->url.n > 0 ? f->url : q->target;
+	r->host = q->uri.host;
+	r->port = q->uri.port;
+	r->agent = http_fields_value(&q->fields, FIELD_USER_AGENT);
+}
+
+static void
+record_bytes(struct audit_record *r, const struct flow *f)
+{
+	struct link *l = f->client->transport;
+
+	if (l != NULL) {
+		r->request_bytes = link_bytes_in(l) - f->in_before;
+		r->response_bytes = link_bytes_out(l) - f->out_before;
+	}
+	r->request_body_bytes = f->req_body != NULL ?
+	    body_received(f->req_body) : f->request_body_bytes;
+	r->response_body_bytes = f->down.sent;
+	if (r->response_bytes < f->down.sent)
+		r->response_bytes = f->down.sent;
+}
+
+void
+flow_record(struct flow *f)
+{
+	uint64_t now = loop_now(f->worker->loop);
+	struct tunnel *t = f->client->tunnel;
+	struct audit_record r;
+
+	if (f->plan.log == POLICY_LOG_NONE)
+		return;
+	/* Counters are of the wire: what is queued belongs to this flow. */
+	if (f->client->transport != NULL)
+		link_flush(f->client->transport);
+	audit_record_init(&r);
+	r.reference = str_of(f->reference);
+	r.started_ms = f->started_wall;
+	r.ms = (struct audit_ms){ .dns = f->dns_ms, .connect = f->connect_ms,
+	    .tls = f->tls_ms, .scan = f->scan_ms,
+	    .first_byte = f->first_byte_at > 0 ?
+		since(f->started_at, f->first_byte_at) : -1,
+	    .total = since(f->started_at, now) };
+	r.action = action_of(f);
+	r.mode = f->internal ? AUDIT_INTERNAL : t != NULL ?
+	    AUDIT_INTERCEPTED : AUDIT_PLAIN;
+	r.at_response = f->resp_from_origin;
+	record_client(&r, f->client);
+	record_request(&r, f);
+	record_bytes(&r, f);
+	record_rules(&r, &f->plan);
+	r.server_ip = f->server_ip[0] != '\0' ? str_of(f->server_ip) :
+	    STR_NONE;
+	r.server_port = f->server_port;
+	r.status = f->head_out && f->resp != NULL ? f->resp->status : 0;
+	if (f->resp != NULL)
+		r.mime = http_fields_value(&f->resp->fields,
+		    FIELD_CONTENT_TYPE);
+	r.origin_tls.version = f->origin_version;
+	r.origin_tls.cipher = f->origin_cipher;
+	r.verdict = f->verdict;
+	r.has_verdict = f->has_verdict;
+	r.scans = f->scans;
+	r.n_scans = f->n_scans;
+	r.fault = f->fault.code != ERR_NONE ? &f->fault : NULL;
+	if (f->plan.log == POLICY_LOG_MINIMAL) {
+		r.url = t != NULL ? r.host : STR_NONE;
+		r.agent = r.mime = STR_NONE;
+	}
+	audit_write(f->gen->gen->audit, &r);
+	atomic_fetch_add_explicit(&f->worker->shared->flows, 1,
+	    memory_order_relaxed);
+}
+
+static void
+record_splice(struct audit_record *r, const struct tunnel *t, char ip[64])
+{
+	union address peer = t->dial.peer;
+
+	r->request_bytes = r->request_body_bytes =
+	    splice_bytes_to_origin(t->splice);
+	r->response_bytes = r->response_body_bytes =
+	    splice_bytes_to_client(t->splice);
+	r->server_port = address_port(&peer.sa);
+	address_set_port(&peer, 0);
+	address_text(&peer.sa, ip);
+	r->server_ip = str_of(ip);
+	r->ms.dns = t->dial.dns_ms;
+	r->ms.connect = t->dial.connect_ms;
+}
+
+/* A tunnel through which no request came: spliced, refused, or TLS failed. */
+void
+tunnel_record(struct client *c, const struct tunnel *t)
+{
+	uint64_t now = loop_now(c->worker->loop);
+	struct buf url = { 0 };
+	struct audit_record r;
+	char ip[64];
+
+	if (t->flows > 0 || t->plan.log == POLICY_LOG_NONE)
+		return;
+	audit_record_init(&r);
+	r.reference = str_of(t->reference);
+	r.started_ms = t->started_wall;
+	r.ms.total = since(t->started_at, now);
+	r.mode = t->splice != NULL ? AUDIT_TUNNEL : AUDIT_CONNECT;
+	r.action = t->splice != NULL ? AUDIT_SPLICE :
+	    t->fault.code == ERR_POLICY_BLOCK ? AUDIT_BLOCK :
+	    t->fault.code != ERR_NONE ? AUDIT_ERROR : AUDIT_ALLOW;
+	record_client(&r, c);
+	record_rules(&r, &t->plan);
+	r.client_tls.sni = str_of(t->hello.sni);
+	r.method = STR("CONNECT");
+	r.http_minor = t->connect->version_minor;
+	http_authority_print(&url, &t->connect->uri);
+	r.url = buf_as_str(&url);
+	r.host = t->connect->uri.host;
+	r.port = t->connect->uri.port;
+	r.status = 200;
+	if (t->splice != NULL)
+		record_splice(&r, t, ip);
+	r.fault = t->fault.code != ERR_NONE ? &t->fault : NULL;
+	audit_write(t->gen->gen->audit, &r);
+	buf_fini(&url);
+}

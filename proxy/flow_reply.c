@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The answer's way back: policy, the chain, the release mark, the client. */
+#include <string.h>
+#include <time.h>
+#include "http/h1_emit.h"
+#include "http/h1_frame.h"
+#include "http/hop.h"
+#include "proxy/flow.h"
+#include "proxy/log.h"
+
+#define STREAM_HOLD_BACK 4096	/* of a streamed body, until the verdict */
+
+static const struct conf *
+conf_of(const struct flow *f)
+{
+	return (f->gen->gen->conf);
+}
+
+/* Towards the client: everything the origin delimited by itself is chunked. */
+static void
+reframe(struct flow *f)
+{
+	struct http_msg *r = f->resp;
+
+	if (f->resp_body == NULL)
+		h1_frame_set(r, f->req, false, 0);
+	else if (r->framing == FRAMING_CLOSE)
+		h1_frame_set(r, f->req, true, HTTP_LENGTH_UNKNOWN);
+}
+
+/* An answer of our own (RFC 9110 6.6.1). */
+static void
+add_date(const struct flow *f, struct http_msg *r)
+{
+	char date[30];
+
+	if (http_fields_get(&r->fields, FIELD_DATE) != NULL)
+		return;
+	http_date_print(date, time(NULL));
+	http_fields_add(f->arena, &r->fields, FIELD_DATE,
+	    arena_str(f->arena, str_of(date)));
+}
+
+static void
+write_head(struct flow *f)
+{
+	struct link *l = f->client->transport;
+	bool http10 = f->req != NULL && f->req->version_minor == 0;
+	struct http_msg *r = f->resp;
+	struct buf head = { 0 };
+
+	/* A request body still on its way: its rest would be the next request. */
+	f->keep = f->keep && !f->client->in.in_body &&
+	    !f->client->in.poisoned && !f->worker->draining &&
+	    !(http10 && r->framing == FRAMING_CHUNKED) &&
+	    r->framing != FRAMING_CLOSE;
+	r->keep_alive = f->keep;
+	r->version_minor = http10 ? 0 : 1;
+	if (f->resp_from_origin)
+		http_forward_response(r, str_of(f->gen->gen->pseudonym),
+		    time(NULL));
+	else
+		add_date(f, r);
+	h1_emit_response(&head, r, http10);
+	link_write(l, head.p, head.n);
+	buf_fini(&head);
+	f->head_out = true;
+	f->first_byte_at = loop_now(f->worker->loop);
+	if (f->resp_body != NULL && f->down.reader.body != NULL)
+		pump_begin(&f->down, l, r, http10);
+}
+
+/* The response head, from the origin or from ourselves. */
+
+static bool
+blocked_by_policy(struct flow *f)
+{
+	struct policy_facts facts;
+
+	flow_facts(f, &facts);
+	facts.type = http_fields_value(&f->resp->fields, FIELD_CONTENT_TYPE);
+	facts.size = f->resp->framing == FRAMING_LENGTH ? f->resp->length :
+	    f->resp->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN;
+	if (f->origin != NULL)
+		facts.dest = origin_peer(f->origin);
+	policy_decide(conf_of(f), POLICY_RESPONSE, &facts, &f->plan);
+	if (f->plan.access != POLICY_BLOCK)
+		return (false);
+	f->blocked = true;
+	f->rule = f->plan.rule[POLICY_BY_ACCESS];
+	flow_fail_code(f, ERR_POLICY_BLOCK, NULL);
+	return (true);
+}
+
+static bool
+take_origin_body(struct flow *f)
+{
+	struct fault fault = { 0 };
+
+	f->resp_from_origin = true;
+	if (h1_frame_response(f->resp, f->req, &fault) != ERR_NONE) {
+		f->origin->in.poisoned = true;
+		flow_fail(f, &fault);
+		return (false);
+	}
+	http_hop_strip(f->resp);
+	f->resp_body = h1_in_body(&f->origin->in, f->worker->loop,
+	    &f->gen->gen->store, f->resp, ERR_ORIGIN_CHUNK, ERR_ORIGIN_CUT);
+	f->keep = f->req->keep_alive;
+	f->origin_keep = f->resp->keep_alive;
+	return (true);
+}
+
+void
+flow_response(struct flow *f)
+{
+	if (!f->internal && !take_origin_body(f))
+		return;
+	if (blocked_by_policy(f))
+		return;
+	reframe(f);
+	if (f->resp_body != NULL)
+		pump_hold(&f->down, f->resp_body, &f->client->task);
+	f->hold_until = loop_now(f->worker->loop) +
+	    conf_of(f)->download.hold_ms;
+	flow_go(f, FLOW_STATE_SCAN_RESP);
+}
+
+/* While the chain looks at it: how much of the original may go out already. */
+static void
+trickle(struct flow *f)
+{
+	uint64_t now = loop_now(f->worker->loop), there, mark = 0;
+
+	if (f->plan.download == POLICY_HOLD || f->resp_body == NULL)
+		return;
+	there = body_received(f->resp_body);
+	if (f->plan.download == POLICY_STREAM)
+		mark = there > STREAM_HOLD_BACK ? there - STREAM_HOLD_BACK : 0;
+	else if (now >= f->hold_until && there > STREAM_HOLD_BACK) {
+		mark = 1 + (now - f->hold_until) *
+		    conf_of(f)->download.rate / 1000;
+		if (mark > there - STREAM_HOLD_BACK)
+			mark = there - STREAM_HOLD_BACK;
+	}
+	if (mark == 0)
+		return;
+	if (!f->head_out)
+		write_head(f);
+	reader_release(&f->down.reader, mark);
+	(void)pump_run(&f->down, now);
+}
+
+/* The chain's message takes the place of the original. */
+static void
+adopt_response(struct flow *f, struct chain_result *r)
+{
+	struct body *body = r->body;
+
+	r->body = NULL;
+	if (r->resp != NULL && r->resp != f->resp)
+		f->resp = r->resp;
+	pump_stop(&f->down);
+	if (body != NULL)
+		pump_hold(&f->down, body, &f->client->task);
+	chain_cancel(&f->chain);	/* it held the body's begin until here */
+	body_unref(&f->resp_body);
+	f->resp_body = body;
+	h1_frame_set(f->resp, f->req, body != NULL, body != NULL ?
+	    body_length(body) : 0);
+}
+
+static void
+after_response_scan(struct flow *f, struct chain_result *r)
+{
+	flow_chain_note(f, r);
+	if (r->action == CHAIN_BLOCK || r->action == CHAIN_FAIL) {
+		flow_fail(f, &r->fault);
+		return;
+	}
+	if (r->action == CHAIN_ANSWER || r->modified) {
+		if (f->head_out) {	/* bytes of the original are out */
+			fault_set(&f->fault, r->fault.code != ERR_NONE ?
+			    r->fault.code : ERR_SCAN_MESSAGE,
+			    "changed after its delivery had begun");
+			flow_fail(f, &f->fault);
+			return;
+		}
+		adopt_response(f, r);
+	} else
+		chain_cancel(&f->chain);
+	flow_go(f, FLOW_STATE_REPLY);
+}
+
+void
+flow_scan_response(struct flow *f)
+{
+	const struct worker_chain *chain;
+	struct chain_result *r;
+
+	if (f->chain == NULL) {
+		chain = worker_gen_chain(f->gen, f->plan.scan_resp);
+		if (chain == NULL || chain->n == 0) {
+			flow_go(f, FLOW_STATE_REPLY);
+			return;
+		}
+		f->scanned = (struct scan_message){ .mode = SCAN_RESP,
+		    .req = f->req, .resp = f->resp, .body = f->resp_body,
+		    .who = &f->who, .arena = f->arena };
+		if (f->scan_began_at == 0)
+			f->scan_began_at = loop_now(f->worker->loop);
+		f->chain = chain_start(f->worker->loop, chain->steps,
+		    chain->n, &f->scanned, &f->client->task);
+	}
+	r = chain_result(f->chain);
+	if (r != NULL)
+		after_response_scan(f, r);
+	else
+		trickle(f);
+}
+
+/* REPLY */
+
+static void
+end_of_reply(struct flow *f, enum pull p)
+{
+	if (p == PULL_END) {
+		flow_go(f, FLOW_STATE_DONE);
+		return;
+	}
+	if (body_fault(f->down.reader.body)->code != ERR_NONE)
+		fault_copy(&f->fault, body_fault(f->down.reader.body));
+	else
+		fault_set(&f->fault, ERR_SCAN_MESSAGE,
+		    "body and Content-Length of the answer disagree");
+	f->keep = false;
+	f->resp = NULL;
+	flow_go(f, FLOW_STATE_DONE);
+}
+
+enum flow_step
+flow_reply(struct flow *f)
+{
+	enum pull p = PULL_END;
+
+	if (!f->head_out) {
+		if (f->resp_body != NULL && f->down.reader.body == NULL)
+			pump_hold(&f->down, f->resp_body, &f->client->task);
+		write_head(f);
+	}
+	if (f->up.started && !pull_is_last(f->up.end))
+		(void)pump_run(&f->up, loop_now(f->worker->loop));
+	if (f->resp_body != NULL) {
+		reader_release(&f->down.reader, BODY_ALL);
+		p = pump_run(&f->down, loop_now(f->worker->loop));
+	}
+	if (p == PULL_WAIT || p == PULL_MORE)
+		return (FLOW_WAITS);
+	end_of_reply(f, p);
+	return (FLOW_NEXT);
+}

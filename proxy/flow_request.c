@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a request head leads to: a tunnel, an answer of our own, or the chain. */
+#include <string.h>
+#include "http/h1_emit.h"
+#include "http/h1_frame.h"
+#include "http/hop.h"
+#include "http/uri.h"
+#include "proxy/flow.h"
+#include "proxy/page.h"
+
+static const struct conf *
+conf_of(const struct flow *f)
+{
+	return (f->gen->gen->conf);
+}
+
+static bool
+is_navigation(const struct http_msg *req)
+{
+	return (page_form_of(req) == PAGE_HTML);
+}
+
+void
+flow_facts(const struct flow *f, struct policy_facts *facts)
+{
+	const struct http_msg *req = f->req;
+
+	*facts = (struct policy_facts){ .client = &f->client->peer.sa,
+	    .listener = str_of(f->client->listen->name),
+	    .host = req->uri.host, .host_is_ip = req->uri.host_is_ip,
+	    .port = req->uri.port, .scheme = req->uri.scheme,
+	    .method = req->method, .url = f->url,
+	    .type = http_fields_value(&req->fields, FIELD_CONTENT_TYPE),
+	    .size = req->framing == FRAMING_LENGTH ? req->length :
+		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
+	    .navigation = is_navigation(req) };
+}
+
+/* CONNECT. */
+
+static void
+decide_connect(struct flow *f)
+{
+	struct policy_facts facts;
+
+	flow_facts(f, &facts);
+	facts.url = facts.type = STR_NONE;
+	facts.scheme = STR("https");
+	facts.size = POLICY_SIZE_UNKNOWN;
+	policy_decide(conf_of(f), POLICY_TLS, &facts, &f->plan);
+}
+
+/* The flow becomes a tunnel, which takes its arena and generation. */
+static bool
+request_connect(struct flow *f)
+{
+	struct client *c = f->client;
+	struct fault fault = { 0 };
+	struct tunnel *t;
+
+	if (f->req->framing != FRAMING_NONE) {	/* spec http 8 */
+		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
+		return (true);
+	}
+	if (conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
+	    ERR_NONE) {
+		flow_fail(f, &fault);
+		return (true);
+	}
+	decide_connect(f);
+	t = arena_zalloc(f->arena, sizeof(*t));
+	t->arena = f->arena;
+	t->gen = f->gen;
+	t->connect = f->req;
+	t->uri = f->req->uri;
+	t->uri.scheme = STR("https");
+	t->dial_host = t->uri.host;
+	t->plan = f->plan;
+	t->started_at = f->started_at;
+	t->started_wall = f->started_wall;
+	memcpy(t->reference, f->reference, sizeof(t->reference));
+	if (f->plan.access == POLICY_BLOCK) {
+		fault_set(&t->fault, ERR_POLICY_BLOCK, NULL);
+		t->plan.tls = POLICY_INSPECT;
+	}
+	c->flow = NULL;
+	tunnel_start(c, t);
+	return (false);
+}
+
+/* Answers of our own. */
+
+static bool
+answer_internal(struct flow *f)
+{
+	struct internal_facts facts = f->gen->gen->internal;
+	struct buf body = { 0 };
+	bool scan = false, made;
+
+	facts.reference = str_of(f->reference);
+	/* A browser pointed at the listener itself. */
+	facts.direct = f->client->tunnel == NULL && f->req->target.n > 0 &&
+	    f->req->target.p[0] == '/';
+	made = internal_answer(f->arena, f->req, &facts, &f->resp, &body,
+	    &scan);
+	if (made && body.n > 0)
+		f->resp_body = body_of_bytes(f->worker->loop,
+		    &f->gen->gen->store, body.p, body.n);
+	buf_fini(&body);
+	if (!made)
+		return (false);
+	f->internal = true;
+	f->keep = f->req->keep_alive && f->req->framing == FRAMING_NONE;
+	if (scan)
+		flow_response(f);
+	else
+		flow_go(f, FLOW_STATE_REPLY);
+	return (true);
+}
+
+/* OPTIONS with Max-Forwards: 0 (RFC 9110 7.6.2); TRACE is refused. */
+static bool
+answer_spent(struct flow *f)
+{
+	if (!http_forwards_spent(f->req))
+		return (false);
+	if (f->req->method_id != METHOD_OPTIONS) {
+		flow_fail_code(f, ERR_REQ_METHOD, NULL);
+		return (true);
+	}
+	f->resp = http_msg_new(f->arena, false);
+	f->resp->status = 200;
+	f->resp->reason = STR("OK");
+	f->resp->version_minor = 1;
+	http_fields_add(f->arena, &f->resp->fields, FIELD_ALLOW,
+	    STR("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, PATCH"));
+	h1_frame_set(f->resp, f->req, false, 0);
+	f->keep = f->req->keep_alive && f->req->framing == FRAMING_NONE;
+	flow_go(f, FLOW_STATE_REPLY);
+	return (true);
+}
+
+/* Policy. */
+
+static bool
+refused_by_tunnel(struct flow *f)
+{
+	struct tunnel *t = f->client->tunnel;
+
+	if (t == NULL || t->fault.code == ERR_NONE)
+		return (false);
+	if (t->fault.code == ERR_POLICY_BLOCK) {
+		f->blocked = true;
+		f->rule = t->plan.rule[POLICY_BY_ACCESS];
+	}
+	flow_fail(f, &t->fault);
+	return (true);
+}
+
+static bool
+refused_by_policy(struct flow *f)
+{
+	struct fault fault = { 0 };
+	struct policy_facts facts;
+
+	if (f->client->tunnel == NULL && conf_port_check(conf_of(f), false,
+	    f->req->uri.port, &fault) != ERR_NONE) {
+		flow_fail(f, &fault);
+		return (true);
+	}
+	flow_facts(f, &facts);
+	if (f->client->tunnel != NULL)
+		policy_decide(conf_of(f), POLICY_TLS, &facts, &f->plan);
+	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &f->plan);
+	if (f->plan.access != POLICY_BLOCK)
+		return (false);
+	f->blocked = true;
+	f->rule = f->plan.rule[POLICY_BY_ACCESS];
+	flow_fail_code(f, ERR_POLICY_BLOCK, f->plan.overrun ?
+	    "the address is too complex to be checked" : NULL);
+	return (true);
+}
+
+static void
+note_url(struct flow *f)
+{
+	struct buf url = { 0 };
+
+	http_uri_print(&url, &f->req->uri, true);
+	f->url = arena_str(f->arena, buf_as_str(&url));
+	buf_fini(&url);
+}
+
+bool
+flow_request(struct flow *f)
+{
+	struct client *c = f->client;
+	struct tunnel *t = c->tunnel;
+	struct fault fault = { 0 };
+	bool bad;
+
+	bad = h1_frame_request(f->req, &fault) != ERR_NONE ||
+	    http_target_parse(f->req, t != NULL ? &t->uri : NULL, t == NULL,
+	    &fault) != ERR_NONE;
+	if (t != NULL)
+		t->flows++;
+	if (bad) {
+		c->in.poisoned = true;
+		flow_fail(f, &fault);
+		return (true);
+	}
+	if (f->req->method_id == METHOD_CONNECT)
+		return (request_connect(f));
+	note_url(f);
+	http_hop_strip(f->req);
+	if (refused_by_tunnel(f))
+		return (true);
+	/* The body exists before the decisions, so that they may leave it unread. */
+	f->req_body = h1_in_body(&c->in, f->worker->loop, &f->gen->gen->store,
+	    f->req, ERR_REQ_CHUNK, ERR_REQ_BODY_CUT);
+	if (f->req_body != NULL)
+		body_on_first_pull(f->req_body, &c->task);
+	if (answer_internal(f) || answer_spent(f) || refused_by_policy(f))
+		return (true);
+	flow_go(f, FLOW_STATE_SCAN_REQ);
+	return (true);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A generation: one configuration and everything that is built from it and
+ * shared by the workers (CA, leaves, trust, scan engines, logs).  Frozen and
+ * counted; a reload builds a new one beside the old and swaps.  What is
+ * expensive and has not changed is taken over from the old one.
+ *
+ * Room: proxy.  Any thread.
+ */
+#ifndef PROXY_GEN_H
+#define PROXY_GEN_H
+
+#include <stdatomic.h>
+#include "base/job.h"
+#include "certs/ca.h"
+#include "certs/leaf.h"
+#include "certs/trust.h"
+#include "certs/verify.h"
+#include "http/h1_head.h"
+#include "icap/icap.h"
+#include "proxy/audit.h"
+#include "proxy/conf.h"
+#include "proxy/internal.h"
+#include "proxy/resolve.h"
+#include "scanners/clam.h"
+#include "stream/body.h"
+#include "tls/session.h"
+
+struct tls_peer;
+
+/* What a service needs beside its configuration. */
+struct gen_service {
+	struct clam_engine *clam;	/* counted; CONF_CLAMAV */
+	char *database;			/* owned; the folder that clam loaded */
+	struct icap_shared *shared;	/* owned; CONF_ICAP */
+	struct tls_peer *icaps;	/* owned; CONF_ICAP with icaps: */
+};
+
+struct gen {
+	atomic_uint refs;
+	unsigned number;		/* 1, 2, ... since the start */
+	struct conf *conf;		/* counted */
+	struct ca *ca;			/* counted */
+	struct leaf_cache *leaves;	/* owned */
+	struct trust *trust;		/* counted */
+	struct verifier *verifier;	/* owned */
+	struct tls_context *tls;	/* counted */
+	struct hosts *hosts;		/* counted */
+	struct gen_service *services;	/* owned; as conf->services */
+	struct audit *audit;		/* owned */
+	struct body_store store;
+	struct h1_limits client_limits, origin_limits;
+	char servers[512];		/* of the resolver, as text */
+	char temp_dir[1024];
+	char pseudonym[48];		/* in Via */
+	char proxy_name[300];		/* host:port of the first listener */
+	char fingerprint[100];		/* of the CA, "AB:CD:..." */
+	struct internal_facts internal;	/* for assay.internal */
+};
+
+/* Pools for short work on keys and certificates, shared by all generations. */
+struct gen_pools {
+	struct job_pool *crypto;
+};
+
+/*
+ * Build everything for conf (one reference is taken).  old: the running
+ * generation or NULL.  dry: only check, create nothing.  Problems are added
+ * to the list; NULL if one of them is an error.  Blocks (databases load).
+ */
+struct gen *gen_new(struct conf *, const struct gen_pools *, struct gen *old,
+    bool dry, struct conf_problems *);
+struct gen *gen_ref(struct gen *);
+void gen_unref(struct gen **);
+/* The lines of start-up: ca, scan. */
+void gen_report(const struct gen *);
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* HTTP/1 on a link, see h1io.h. */
+#include <assert.h>
+#include <string.h>
+#include "base/list.h"
+#include "http/h1_emit.h"
+#include "proxy/h1io.h"
+
+#define HEAD_READ 16384
+#define PUMP_STEP 65536		/* octets moved at once, and one chunk's size */
+#define PUMP_SHARE 524288	/* octets moved in one turn, then others */
+
+static enum pull in_pull(struct source *, struct chq *, size_t,
+    struct fault *);
+static void in_drop(struct source *, enum pull);
+
+static const struct source_type in_type = { "http1", in_pull, in_drop };
+
+void
+h1_in_init(struct h1_in *in, struct link *l, struct task *wake)
+{
+	memset(in, 0, sizeof(*in));
+	in->link = l;
+	in->wake = wake;
+	source_init(&in->src, &in_type);
+}
+
+bool
+h1_in_begun(const struct h1_in *in)
+{
+	return (in->head != NULL && h1_head_begun(in->head));
+}
+
+enum h1_got
+h1_in_head(struct h1_in *in, struct loop *loop, struct arena *a,
+    enum h1_kind kind, const struct h1_limits *limits, struct http_msg **msg,
+    struct fault *f)
+{
+	enum h1_step step;
+	enum pull p;
+
+	(void)loop;
+	assert(!in->in_body);
+	if (in->head == NULL)
+		in->head = h1_head_new(a, kind, limits);
+	for (;;) {
+		if (chq_len(&in->bytes) > 0) {
+			step = h1_head_feed(in->head, &in->bytes, msg, f);
+			if (step != H1_MORE) {
+				in->head = NULL;
+				return (step == H1_DONE ? H1_GOT_HEAD :
+				    H1_GOT_BAD);
+			}
+		}
+		p = link_read(in->link, &in->bytes, HEAD_READ);
+		if (p == PULL_WAIT)
+			return (H1_GOT_WAIT);
+		if (p != PULL_MORE) {
+			in->poisoned = true;
+			return (h1_head_begun(in->head) ? H1_GOT_CUT :
+			    H1_GOT_END);
+		}
+	}
+}
+
+struct body *
+h1_in_body(struct h1_in *in, struct loop *loop, struct body_store *store,
+    const struct http_msg *msg, enum err bad, enum err cut)
+{
+	if (msg->framing == FRAMING_NONE ||
+	    (msg->framing == FRAMING_LENGTH && msg->length == 0))
+		return (NULL);
+	h1_body_init(&in->deframer, msg->arena, msg->framing, msg->length,
+	    bad);
+	source_init(&in->src, &in_type);
+	in->in_body = true;
+	in->cut = cut;
+	return (body_new(loop, store, &in->src, msg->framing ==
+	    FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
+}
+
+/* The link has ended under the body. */
+static enum pull
+in_ended(struct h1_in *in, enum pull how, struct fault *f)
+{
+	enum pull p = h1_body_eof(&in->deframer, how == PULL_END);
+
+	in->poisoned = true;
+	if (p != PULL_END)
+		fault_set(f, in->cut, "%s", link_error(in->link));
+	return (p);
+}
+
+static enum pull
+in_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
+{
+	struct h1_in *in = CONTAINER_OF(s, struct h1_in, src);
+	struct body *b = s->body;
+	enum pull p, r;
+
+	for (;;) {
+		p = h1_body_pull(&in->deframer, &in->bytes, out, want, f);
+		if (p == PULL_MORE)
+			in->silent_since = 0;
+		if (p == PULL_FAIL)
+			in->poisoned = true;
+		if (p == PULL_END && in->deframer.trailer.n > 0)
+			body_set_trailer(b, &in->deframer.trailer);
+		if (p != PULL_WAIT)
+			return (p);
+		r = link_read(in->link, &in->bytes, want > HEAD_READ ? want :
+		    HEAD_READ);
+		if (r == PULL_WAIT) {
+			if (in->silent_since == 0)
+				in->silent_since = loop_now(in->wake->loop);
+			return (PULL_WAIT);
+		}
+		if (r != PULL_MORE)
+			return (in_ended(in, r, f));
+	}
+}
+
+/* Nobody wants the rest.  If it is here already, the connection stays whole. */
+static bool
+in_discard(struct h1_in *in)
+{
+	struct fault f = { 0 };
+	struct chq dump = { 0 };
+	enum pull p;
+
+	do {
+		p = h1_body_pull(&in->deframer, &in->bytes, &dump,
+		    HEAD_READ, &f);
+		chq_drop(&dump, chq_len(&dump));
+	} while (p == PULL_MORE);
+	chq_fini(&dump);
+	return (p == PULL_END);
+}
+
+static void
+in_drop(struct source *s, enum pull last)
+{
+	struct h1_in *in = CONTAINER_OF(s, struct h1_in, src);
+
+	in->in_body = false;
+	in->silent_since = 0;
+	if (last != PULL_END && (last != PULL_MORE || !in_discard(in)))
+		in->poisoned = true;
+	task_wake(in->wake);
+}
+
+void
+h1_in_wake(struct h1_in *in)
+{
+	in->silent_since = 0;
+	if (in->in_body)
+		source_wake(&in->src);
+}
+
+bool
+h1_in_stalled(const struct h1_in *in, uint64_t now, uint64_t ms)
+{
+	return (in->in_body && in->silent_since != 0 &&
+	    now - in->silent_since >= ms);
+}
+
+void
+h1_in_fini(struct h1_in *in, const struct fault *f)
+{
+	struct fault own = { 0 };
+
+	if (in->in_body) {
+		fault_set(&own, in->cut, NULL);
+		in->in_body = false;
+		source_gone(&in->src, PULL_CUT, f != NULL && f->code !=
+		    ERR_NONE ? f : &own);
+	}
+	chq_fini(&in->bytes);
+	in->head = NULL;
+	in->link = NULL;
+	in->poisoned = true;
+}
+
+/* The pump. */
+
+void
+pump_hold(struct pump *p, struct body *b, struct task *wake)
+{
+	*p = (struct pump){ .end = PULL_MORE };
+	reader_open(&p->reader, b, 0, wake);
+	p->reader.mark = 0;
+}
+
+void
+pump_begin(struct pump *p, struct link *l, const struct http_msg *msg,
+    bool to_http10)
+{
+	p->link = l;
+	p->framing = msg->framing == FRAMING_CHUNKED && to_http10 ?
+	    FRAMING_CLOSE : msg->framing;
+	p->left = msg->length;
+	p->started = true;
+}
+
+void
+pump_start(struct pump *p, struct link *l, struct body *b,
+    const struct http_msg *msg, bool to_http10, struct task *wake)
+{
+	pump_hold(p, b, wake);
+	p->reader.mark = BODY_ALL;
+	pump_begin(p, l, msg, to_http10);
+}
+
+static void
+pump_write(struct pump *p, struct chq *q)
+{
+	char line[20];
+	size_t n = chq_len(q);
+
+	p->sent += n;
+	if (p->framing == FRAMING_CHUNKED)
+		link_write(p->link, line, h1_chunk_line(line, n));
+	link_write_chq(p->link, q, n);
+	if (p->framing == FRAMING_CHUNKED)
+		link_write(p->link, "\r\n", 2);
+}
+
+static enum pull
+pump_end(struct pump *p)
+{
+	struct buf tail = { 0 };
+
+	if (p->framing == FRAMING_LENGTH && p->left > 0)
+		return (PULL_CUT);	/* shorter than announced */
+	if (p->framing == FRAMING_CHUNKED) {
+		h1_emit_trailer(&tail, body_trailer(p->reader.body));
+		link_write(p->link, tail.p, tail.n);
+		buf_fini(&tail);
+	}
+	return (PULL_END);
+}
+
+/* One step; PULL_MORE: something was written. */
+static enum pull
+pump_step(struct pump *p, struct chq *q, size_t room)
+{
+	size_t want = room < PUMP_STEP ? room : PUMP_STEP;
+	enum pull r = reader_pull(&p->reader, q, want);
+
+	if (r == PULL_END)
+		return (pump_end(p));
+	if (r != PULL_MORE)
+		return (r);
+	if (p->framing == FRAMING_LENGTH) {
+		if (chq_len(q) > p->left)
+			return (PULL_CUT);	/* longer than announced */
+		p->left -= chq_len(q);
+	}
+	pump_write(p, q);
+	return (PULL_MORE);
+}
+
+enum pull
+pump_run(struct pump *p, uint64_t now)
+{
+	struct chq q = { 0 };
+	uint64_t until = p->sent + PUMP_SHARE;
+	enum pull r = PULL_MORE;
+	size_t room;
+
+	if (pull_is_last(p->end))
+		return (p->end);
+	while (r == PULL_MORE && p->sent < until) {
+		room = link_room(p->link);
+		if (room == 0) {
+			if (p->blocked_since == 0)
+				p->blocked_since = now;
+			r = PULL_WAIT;
+			break;
+		}
+		p->blocked_since = 0;
+		r = pump_step(p, &q, room);
+	}
+	chq_fini(&q);
+	if (r == PULL_MORE)
+		task_wake(p->reader.wake);
+	if (pull_is_last(r))
+		p->end = r;
+	return (r);
+}
+
+void
+pump_stop(struct pump *p)
+{
+	reader_close(&p->reader);
+	*p = (struct pump){ 0 };
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * HTTP/1 on a link: the incoming half gives heads and one body at a time (as
+ * the source of a struct body), the outgoing half moves a body with its
+ * framing (the pump).
+ *
+ * Room: proxy.  Thread: its loop's.  Obeys RFC 9112.
+ */
+#ifndef PROXY_H1IO_H
+#define PROXY_H1IO_H
+
+#include "http/h1_body.h"
+#include "http/h1_head.h"
+#include "http/msg.h"
+#include "stream/body.h"
+#include "tls/link.h"
+
+/* Where bytes of a connection come in.  Embedded in the connection. */
+struct h1_in {
+	struct link *link;	/* borrowed; NULL once the connection is gone */
+	struct chq bytes;	/* read, not yet used */
+	struct h1_head *head;	/* in the flow's arena; NULL: none under way */
+	struct source src;	/* of the body under way */
+	struct h1_body deframer;
+	struct task *wake;	/* borrowed: woken when the body lets go */
+	enum err cut;		/* what a body that stops short is called */
+	bool in_body;		/* the body has not ended yet */
+	bool poisoned;		/* nothing more can be read: cut, failed, or left over */
+	uint64_t silent_since;	/* ms; 0: nobody waits for bytes */
+};
+
+enum h1_got {
+	H1_GOT_HEAD,
+	H1_GOT_WAIT,	/* the link's owner will be woken */
+	H1_GOT_END,	/* the peer ended before the first octet */
+	H1_GOT_CUT,	/* ... or inside the head */
+	H1_GOT_BAD	/* cause in the fault */
+};
+
+void h1_in_init(struct h1_in *, struct link *, struct task *wake);
+/* Read a head into arena a. limits borrowed until it is done. */
+enum h1_got h1_in_head(struct h1_in *, struct loop *, struct arena *a,
+    enum h1_kind, const struct h1_limits *, struct http_msg **,
+    struct fault *);
+/* Has a byte of the head (other than empty lines) come? */
+bool h1_in_begun(const struct h1_in *);
+/*
+ * The body that msg announces, as a new struct body (one reference); NULL for
+ * none.  bad and cut name broken coding and a short end.
+ */
+struct body *h1_in_body(struct h1_in *, struct loop *, struct body_store *,
+    const struct http_msg *msg, enum err bad, enum err cut);
+/* The link has news: lets the readers of the body go on. */
+void h1_in_wake(struct h1_in *);
+/* Silent for ms while bytes are waited for? */
+bool h1_in_stalled(const struct h1_in *, uint64_t now, uint64_t ms);
+/* The connection goes away: a body under way ends as cut, cause f (or its own). */
+void h1_in_fini(struct h1_in *, const struct fault *f);
+
+/* A body on its way out.  Embedded; {0} is not started. */
+struct pump {
+	struct reader reader;
+	struct link *link;	/* borrowed */
+	enum http_framing framing;	/* on the wire */
+	uint64_t left;		/* FRAMING_LENGTH: octets still to be written */
+	uint64_t sent;		/* octets of content */
+	uint64_t blocked_since;	/* ms; 0: the peer takes what we have */
+	enum pull end;		/* PULL_MORE: running */
+	bool started;
+};
+
+/*
+ * Send body's octets from offset 0 with msg's framing (to_http10: chunked is
+ * sent as close-delimited). Opens a reader with wake.
+ */
+void pump_start(struct pump *, struct link *, struct body *,
+    const struct http_msg *msg, bool to_http10, struct task *wake);
+/* Only open the reader, held at 0, for a body whose head is not decided yet. */
+void pump_hold(struct pump *, struct body *, struct task *wake);
+/* The head is decided: go on with the held reader. */
+void pump_begin(struct pump *, struct link *, const struct http_msg *msg,
+    bool to_http10);
+/*
+ * Move what can be moved.  PULL_WAIT: woken later.  PULL_MORE: it has had its
+ * share of this turn, and the reader's task is woken.  PULL_END: all is
+ * written, its end included.  PULL_CUT, PULL_FAIL: the body broke off (or
+ * disagrees with its length): the peer must see that.
+ */
+enum pull pump_run(struct pump *, uint64_t now);
+void pump_stop(struct pump *);	/* closes the reader; {0} again */
+
+#endif

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Origin connections and their pool, see origin.h. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "proxy/origin.h"
+
+#define BUCKETS 1024
+#define IDLE_MAX 1024		/* idle connections per worker */
+
+struct origin_pool {
+	struct worker *worker;
+	struct list bucket[BUCKETS];	/* newest first */
+	struct list age;		/* oldest first */
+	unsigned idle;
+};
+
+static void origin_run(struct task *);
+static void origin_expire(struct timer *);
+
+static void
+origin_free_now(void *p)
+{
+	free(p);
+}
+
+/* Everything but the pool's lists. */
+static void
+origin_destroy(struct origin *o)
+{
+	dial_cancel(&o->dial);
+	verify_cancel(&o->verify);
+	timer_stop(&o->timer);
+	task_fini(&o->task);
+	h1_in_fini(&o->in, NULL);
+	if (o->transport != NULL)
+		link_close(&o->transport, o->state == ORIGIN_READY &&
+		    !o->in.poisoned ? LINK_CLOSE : LINK_ABORT);
+	worker_gen_unref(&o->gen);
+	loop_defer_free(o->worker->loop, o, origin_free_now);
+}
+
+/* The pool. */
+
+static unsigned
+bucket_of(const char *host, uint16_t port)
+{
+	uint32_t h = 2166136261u ^ port;
+
+	for (; *host != '\0'; host++)
+		h = (h ^ (unsigned char)*host) * 16777619u;
+	return (h % BUCKETS);
+}
+
+struct origin_pool *
+origin_pool_new(struct worker *w)
+{
+	struct origin_pool *p = calloc(1, sizeof(*p));
+	unsigned i;
+
+	if (p == NULL)
+		abort();
+	p->worker = w;
+	list_init(&p->age);
+	for (i = 0; i < BUCKETS; i++)
+		list_init(&p->bucket[i]);
+	return (p);
+}
+
+static void
+pool_remove(struct origin_pool *p, struct origin *o)
+{
+	list_remove(&o->link);
+	list_remove(&o->age);
+	p->idle--;
+}
+
+static void
+pool_drop(struct origin_pool *p, struct origin *o)
+{
+	pool_remove(p, o);
+	origin_destroy(o);
+}
+
+void
+origin_pool_purge(struct origin_pool *p, const struct worker_gen *keep)
+{
+	struct list *it, *save;
+	struct origin *o;
+
+	LIST_EACH(it, save, &p->age) {
+		o = CONTAINER_OF(it, struct origin, age);
+		if (o->gen != keep)
+			pool_drop(p, o);
+	}
+}
+
+void
+origin_pool_free(struct origin_pool **pp)
+{
+	origin_pool_purge(*pp, NULL);
+	free(*pp);
+	*pp = NULL;
+}
+
+static bool
+is_for(const struct origin *o, const struct worker_gen *g,
+    const struct origin_want *want)
+{
+	struct str dial = want->dial_host.p != NULL ? want->dial_host :
+	    want->host;
+
+	return (o->gen == g && o->is_tls == want->tls &&
+	    o->tls.port == want->port &&
+	    o->allow_invalid == want->allow_invalid &&
+	    str_eq(str_of(o->tls.host), want->host) &&
+	    str_eq(str_of(o->dial_host), dial));
+}
+
+static struct origin *
+pool_take(struct origin_pool *p, const struct worker_gen *g,
+    const struct origin_want *want)
+{
+	char host[256];
+	struct list *it, *save, *head;
+	struct origin *o;
+
+	snprintf(host, sizeof(host), "%.*s", STR_ARG(want->host));
+	head = &p->bucket[bucket_of(host, want->port)];
+	LIST_EACH(it, save, head) {
+		o = CONTAINER_OF(it, struct origin, link);
+		if (!is_for(o, g, want))
+			continue;
+		/* RFC 9112 9.2: what came unasked answers nobody's request. */
+		if (link_is_stale(o->transport)) {
+			o->in.poisoned = true;
+			pool_drop(p, o);
+			continue;
+		}
+		pool_remove(p, o);
+		return (o);
+	}
+	return (NULL);
+}
+
+static void
+pool_put(struct origin_pool *p, struct origin *o)
+{
+	uint64_t idle = o->gen->gen->conf->limits.origin_idle_ms;
+
+	if (p->idle >= IDLE_MAX)
+		pool_drop(p, CONTAINER_OF(p->age.next, struct origin, age));
+	o->owner = NULL;
+	link_set_owner(o->transport, &o->task);
+	list_insert(&p->bucket[bucket_of(o->tls.host, o->tls.port)], &o->link);
+	list_append(&p->age, &o->age);
+	p->idle++;
+	timer_set(&o->timer, idle);
+	task_wake(&o->task);	/* arms the watch for the peer's end */
+}
+
+/* Making one. */
+
+static bool
+origin_check(void *arg, const struct sockaddr *candidate)
+{
+	struct origin *o = arg;
+	struct fault f = { 0 };
+
+	if (conf_dest_check(o->gen->gen->conf, candidate, &f) == ERR_NONE)
+		return (true);
+	fault_copy(&o->verify.fault, &f);	/* kept in case all are refused */
+	return (false);
+}
+
+static void
+origin_dial(struct origin *o)
+{
+	struct dial_options opts = { .check = origin_check, .arg = o,
+	    .connect_timeout_ms =
+		(unsigned)o->gen->gen->conf->limits.connect_ms };
+
+	o->state = ORIGIN_DIALLING;
+	o->started_at = loop_now(o->worker->loop);
+	dial_start(o->worker->dialer, &o->dial, str_of(o->dial_host),
+	    o->tls.port, &opts, &o->task);
+}
+
+static struct origin *
+origin_new(struct worker *w, struct worker_gen *g,
+    const struct origin_want *want)
+{
+	struct origin *o = calloc(1, sizeof(*o));
+	struct str dial = want->dial_host.p != NULL ? want->dial_host :
+	    want->host;
+
+	if (o == NULL)
+		abort();
+	o->worker = w;
+	o->gen = worker_gen_ref(g);
+	o->is_tls = want->tls;
+	o->host_is_ip = want->host_is_ip;
+	o->allow_invalid = want->allow_invalid;
+	o->tls.port = want->port;
+	o->tls.resume = g->resume;
+	snprintf(o->tls.host, sizeof(o->tls.host), "%.*s",
+	    STR_ARG(want->host));
+	snprintf(o->dial_host, sizeof(o->dial_host), "%.*s", STR_ARG(dial));
+	o->dns_ms = o->connect_ms = o->tls_ms = -1;
+	list_init(&o->link);
+	list_init(&o->age);
+	task_init(&o->task, w->loop, origin_run);
+	timer_init(&o->timer, w->loop, origin_expire);
+	origin_dial(o);
+	return (o);
+}
+
+struct origin *
+origin_get(struct worker *w, struct worker_gen *g,
+    const struct origin_want *want, struct task *owner)
+{
+	struct origin *o = want->fresh ? NULL : pool_take(w->pool, g, want);
+
+	if (o != NULL) {
+		timer_stop(&o->timer);
+		o->reused = true;
+		o->dns_ms = o->connect_ms = o->tls_ms = -1;
+	} else
+		o = origin_new(w, g, want);
+	origin_set_owner(o, owner);
+	return (o);
+}
+
+void
+origin_set_owner(struct origin *o, struct task *owner)
+{
+	o->owner = owner;
+	o->in.wake = owner;
+	if (o->state == ORIGIN_READY)
+		link_set_owner(o->transport, owner);
+	else if (o->state == ORIGIN_FAILED)
+		task_wake(owner);
+}
+
+void
+origin_release(struct origin **op, bool reusable)
+{
+	struct origin *o = *op;
+
+	*op = NULL;
+	if (o == NULL)
+		return;
+	o->owner = NULL;
+	if (reusable && o->state == ORIGIN_READY && !o->in.poisoned &&
+	    !o->in.in_body && chq_len(&o->in.bytes) == 0 &&
+	    !link_broken(o->transport) && !o->worker->draining &&
+	    o->gen == o->worker->current)
+		pool_put(o->worker->pool, o);
+	else {
+		if (!reusable)
+			o->in.poisoned = true;
+		origin_destroy(o);
+	}
+}
+
+const struct sockaddr *
+origin_peer(const struct origin *o)
+{
+	return (o->state >= ORIGIN_HANDSHAKE && o->transport != NULL ?
+	    &o->dial.peer.sa : NULL);
+}
+
+/* While connecting. */
+
+static void
+origin_fail(struct origin *o, const struct fault *f)
+{
+	fault_copy(&o->fault, f);
+	o->state = ORIGIN_FAILED;
+	timer_stop(&o->timer);
+	task_wake(o->owner);
+}
+
+static void
+origin_ready(struct origin *o)
+{
+	o->state = ORIGIN_READY;
+	timer_stop(&o->timer);
+	h1_in_init(&o->in, o->transport, o->owner);
+	if (o->is_tls) {
+		o->tls_ms = (int64_t)(loop_now(o->worker->loop) -
+		    o->dialled_at);
+		if (!o->invalid)
+			tls_client_verified(&o->tls, link_tls(o->transport));
+	}
+	if (o->owner != NULL)
+		link_set_owner(o->transport, o->owner);
+	task_wake(o->owner);
+}
+
+static void
+origin_verified(struct origin *o)
+{
+	if (o->verify.ok)
+		origin_ready(o);
+	else if (o->allow_invalid) {
+		o->invalid = true;
+		origin_ready(o);
+	} else
+		origin_fail(o, &o->verify.fault);
+}
+
+static void
+origin_verify(struct origin *o)
+{
+	struct gnutls_session_int *s = link_tls(o->transport);
+	struct verify_chain chain;
+	struct fault f = { 0 };
+
+	if (!tls_client_acceptable(s, &f)) {
+		origin_fail(o, &f);
+		return;
+	}
+	/* A ticket is only kept after its origin was verified, and goes with its generation. */
+	if (!tls_client_chain(s, &chain)) {
+		o->tls.verified = true;
+		origin_ready(o);
+		return;
+	}
+	o->state = ORIGIN_VERIFYING;
+	memset(&o->verify, 0, sizeof(o->verify));
+	o->verify.wake = &o->task;
+	if (verify_start(o->gen->gen->verifier, o->worker->loop, o->tls.host,
+	    &chain, &o->verify))
+		origin_verified(o);
+}
+
+static void
+origin_handshake(struct origin *o)
+{
+	struct fault f = { 0 };
+	enum pull p = link_handshake(o->transport, ERR_ORIGIN_TLS, &f);
+
+	if (p == PULL_END)
+		origin_verify(o);
+	else if (p != PULL_WAIT)
+		origin_fail(o, &f);
+}
+
+static void
+origin_dialled(struct origin *o)
+{
+	struct gnutls_session_int *s;
+
+	if (!o->dial.done)
+		return;
+	o->dns_ms = o->dial.dns_ms;
+	o->connect_ms = o->dial.connect_ms;
+	if (o->dial.fault.code != ERR_NONE) {
+		if (o->dial.fault.code == ERR_DEST_DENIED &&
+		    o->verify.fault.code != ERR_NONE)
+			origin_fail(o, &o->verify.fault);
+		else
+			origin_fail(o, &o->dial.fault);
+		return;
+	}
+	o->dialled_at = loop_now(o->worker->loop);
+	o->transport = link_new(o->worker->loop, o->dial.fd, &o->task);
+	o->dial.fd = -1;
+	if (!o->is_tls) {
+		origin_ready(o);
+		return;
+	}
+	s = tls_client_new(o->gen->gen->tls, &o->tls, o->host_is_ip);
+	if (s == NULL) {
+		origin_fail(o, &(struct fault){ .code = ERR_ORIGIN_TLS });
+		return;
+	}
+	link_start_tls(o->transport, s);
+	o->state = ORIGIN_HANDSHAKE;
+	timer_set(&o->timer, o->gen->gen->conf->limits.connect_ms);
+	origin_handshake(o);
+}
+
+/* Idle in the pool: only a ticket may come. */
+static void
+origin_idle(struct origin *o)
+{
+	if (link_is_stale(o->transport)) {
+		o->in.poisoned = true;
+		pool_drop(o->worker->pool, o);
+	}
+}
+
+static void
+origin_run(struct task *t)
+{
+	struct origin *o = CONTAINER_OF(t, struct origin, task);
+
+	switch (o->state) {
+	case ORIGIN_DIALLING:
+		origin_dialled(o);
+		break;
+	case ORIGIN_HANDSHAKE:
+		origin_handshake(o);
+		break;
+	case ORIGIN_VERIFYING:
+		if (o->verify.done)
+			origin_verified(o);
+		break;
+	case ORIGIN_READY:
+		if (o->owner == NULL)
+			origin_idle(o);
+		break;
+	case ORIGIN_FAILED:
+		break;
+	}
+}
+
+static void
+origin_expire(struct timer *t)
+{
+	struct origin *o = CONTAINER_OF(t, struct origin, timer);
+
+	if (o->state == ORIGIN_READY && o->owner == NULL)
+		pool_drop(o->worker->pool, o);
+	else if (o->state == ORIGIN_HANDSHAKE || o->state == ORIGIN_VERIFYING)
+		origin_fail(o, &(struct fault){ .code = ERR_ORIGIN_TLS_TIMEOUT });
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Connections to origins: dialled, over TLS verified before a byte of a
+ * request leaves, and kept for the next request to the same origin.
+ *
+ * A connection belongs to one (scheme, host, port, address asked for,
+ * generation): never to an address alone (RFC 9110 7.4).
+ *
+ * Room: proxy.  Thread: its worker's.
+ */
+#ifndef PROXY_ORIGIN_H
+#define PROXY_ORIGIN_H
+
+#include "certs/verify.h"
+#include "proxy/h1io.h"
+#include "proxy/worker.h"
+
+enum origin_state {
+	ORIGIN_DIALLING,
+	ORIGIN_HANDSHAKE,
+	ORIGIN_VERIFYING,
+	ORIGIN_READY,
+	ORIGIN_FAILED		/* cause in fault */
+};
+
+struct origin {
+	struct list link;		/* of the pool: idle ones of its bucket */
+	struct list age;		/* of the pool: all idle, oldest first */
+	struct worker *worker;
+	struct worker_gen *gen;		/* counted */
+	struct task *owner;		/* borrowed; NULL: idle */
+	struct task task;		/* runs while connecting or idle */
+	struct timer timer;
+	enum origin_state state;
+	struct link *transport;		/* NULL before it is connected */
+	struct h1_in in;
+	struct dial dial;
+	struct verify_wait verify;
+	struct tls_client tls;		/* .host: whose certificate; .port */
+	char dial_host[256];		/* what is connected to: host, or the CONNECT address */
+	bool is_tls, host_is_ip;
+	bool reused;			/* has served a request before this one */
+	bool allow_invalid;		/* tls.origin.on_invalid: untrusted */
+	bool invalid;			/* its certificate is not acceptable */
+	struct fault fault;
+	uint64_t started_at, dialled_at;
+	int64_t dns_ms, connect_ms, tls_ms;	/* -1: not done for this request */
+};
+
+/* Where to: what is asked of the pool. */
+struct origin_want {
+	bool tls;
+	struct str host;	/* SNI and certificate name */
+	bool host_is_ip;
+	uint16_t port;
+	struct str dial_host;	/* STR_NONE: host */
+	bool fresh;		/* not a pooled one */
+	bool allow_invalid;
+};
+
+/*
+ * A connection for owner (woken when its state changes or its link has
+ * news): an idle one, ready at once, or one that is being made.  Never NULL.
+ */
+struct origin *origin_get(struct worker *, struct worker_gen *,
+    const struct origin_want *, struct task *owner);
+void origin_set_owner(struct origin *, struct task *owner);
+/*
+ * The owner has no more use for it.  reusable: it stands between two
+ * messages, whole; it goes to the pool.  Otherwise it is closed.
+ */
+void origin_release(struct origin **, bool reusable);
+/* The peer's address, NULL while unknown. */
+const struct sockaddr *origin_peer(const struct origin *);
+
+struct origin_pool *origin_pool_new(struct worker *);
+/* Close idle connections of generations other than keep. */
+void origin_pool_purge(struct origin_pool *, const struct worker_gen *keep);
+void origin_pool_free(struct origin_pool **);
+
+#endif

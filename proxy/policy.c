@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Rules applied to a flow, see policy.h.
+ * Room: proxy.  Any thread.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "proxy/conf.h"
+#include "proxy/policy_priv.h"
+
+/* The longest URL: limits.request_line and scheme and host (option.def). */
+#define URL_BYTES (64 * 1024 + 512)
+
+#define BIT(decision) (1u << (decision))
+
+static const unsigned stage_decides[] = {
+	[POLICY_TLS] = BIT(POLICY_BY_TLS) | BIT(POLICY_BY_ACCESS) |
+	    BIT(POLICY_BY_LOG),
+	[POLICY_REQUEST] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
+	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_LOG),
+	[POLICY_RESPONSE] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
+	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_LOG),
+};
+
+/* One call of policy_decide(): what several rules need is made once. */
+struct query {
+	enum policy_stage stage;
+	const struct policy_facts *facts;
+	bool wants_dest;
+	bool overrun;
+	bool has_key, has_url;
+	struct str url;
+	struct policy_host_key key;
+	char url_room[URL_BYTES];
+};
+
+static enum policy_answer
+yes_if(bool is)
+{
+	return (is ? POLICY_YES : POLICY_NO);
+}
+
+static bool
+has_string(const struct conf_strings *list, struct str s)
+{
+	unsigned i;
+
+	for (i = 0; i < list->n; i++)
+		if (str_eq(str_of(list->v[i]), s))
+			return (true);
+	return (false);
+}
+
+static bool
+in_ranges(const struct conf_ports *list, uint64_t v)
+{
+	unsigned i;
+
+	for (i = 0; i < list->n; i++)
+		if (v >= list->v[i].lo && v <= list->v[i].hi)
+			return (true);
+	return (false);
+}
+
+static bool
+asks_nets(const struct nets *s)
+{
+	return (s->n > 0 || s->self);
+}
+
+static enum policy_answer
+ask_client(const struct policy_match *m, struct query *q)
+{
+	struct nets_addr a;
+
+	if (q->facts->client == NULL)
+		return (POLICY_UNKNOWN);
+	return (yes_if(nets_addr_of(q->facts->client, &a) &&
+	    nets_find(&m->client, &a, NETS_PLAIN) != NULL));
+}
+
+static enum policy_answer
+ask_host(const struct policy_match *m, struct query *q)
+{
+	if (q->facts->host.n == 0)
+		return (POLICY_UNKNOWN);
+	if (!q->has_key) {
+		policy_host_key(&q->key, q->facts->host,
+		    q->facts->host_is_ip);
+		q->has_key = true;
+	}
+	return (yes_if(policy_hosts_match(&m->host, &q->key)));
+}
+
+static enum policy_answer
+ask_dest(const struct policy_match *m, struct query *q)
+{
+	if (q->facts->dest == NULL) {
+		q->wants_dest = true;
+		return (POLICY_UNKNOWN);
+	}
+	return (yes_if(nets_match(&m->dest, q->facts->dest)));
+}
+
+/* In a CONNECT the methods that will come inside are not known yet. */
+static enum policy_answer
+ask_method(const struct policy_match *m, struct query *q)
+{
+	bool is = has_string(&m->method, q->facts->method);
+
+	if (q->stage == POLICY_TLS)
+		return (is ? POLICY_YES : POLICY_UNKNOWN);
+	return (yes_if(is));
+}
+
+static bool
+type_matches(struct str want, struct str type)
+{
+	if (want.n == 0)
+		return (true);				/* any */
+	if (want.p[want.n - 1] == '/')
+		return (type.n > want.n && str_ieq(want,
+		    (struct str){ type.p, want.n }));
+	return (str_ieq(want, type));
+}
+
+static enum policy_answer
+ask_type(const struct policy_match *m, struct query *q)
+{
+	struct str type = q->facts->type;
+	unsigned i;
+
+	if (type.p == NULL)
+		return (q->stage == POLICY_RESPONSE ? POLICY_NO :
+		    POLICY_UNKNOWN);
+	type.n = str_index(type, ';');			/* RFC 9110 8.3.1 */
+	type = str_trim(type);
+	for (i = 0; i < m->type.n; i++)
+		if (type_matches(m->type.v[i], type))
+			return (POLICY_YES);
+	return (POLICY_NO);
+}
+
+static enum policy_answer
+ask_size(const struct policy_match *m, struct query *q)
+{
+	if (q->facts->size == POLICY_SIZE_UNKNOWN)
+		return (POLICY_UNKNOWN);
+	return (yes_if(in_ranges(&m->size, q->facts->size)));
+}
+
+static enum policy_answer
+ask_url(const struct policy_match *m, struct query *q)
+{
+	enum policy_answer a, best = POLICY_NO;
+	unsigned i;
+
+	if (q->facts->url.p == NULL)
+		return (POLICY_UNKNOWN);
+	if (!q->has_url) {
+		q->url = q->facts->url;
+		if (q->url.n <= sizeof(q->url_room))
+			q->url = policy_url_normal(q->url, q->url_room);
+		q->has_url = true;
+	}
+	for (i = 0; i < m->url.n && best != POLICY_YES; i++) {
+		a = policy_pattern_match(m->url.v[i], q->url);
+		if (a > best)
+			best = a;
+	}
+	if (best == POLICY_UNKNOWN)
+		q->overrun = true;
+	return (best);
+}
+
+/* Cheap conditions first; one no ends it. */
+static enum policy_answer
+ask_all(const struct policy_match *m, struct query *q)
+{
+	enum policy_answer a, all = POLICY_YES;
+
+#define ASK(asked, answer) \
+	if (asked) { \
+		a = (answer); \
+		if (a == POLICY_NO) \
+			return (POLICY_NO); \
+		if (a < all) \
+			all = a; \
+	}
+	ASK(m->port.n > 0, yes_if(in_ranges(&m->port, q->facts->port)))
+	ASK(m->host.n > 0, ask_host(m, q))
+	ASK(m->method.n > 0, ask_method(m, q))
+	ASK(m->listener.n > 0,
+	    yes_if(has_string(&m->listener, q->facts->listener)))
+	ASK(asks_nets(&m->client), ask_client(m, q))
+	ASK(m->type.n > 0, ask_type(m, q))
+	ASK(m->size.n > 0, ask_size(m, q))
+	ASK(m->url.n > 0, ask_url(m, q))
+	ASK(asks_nets(&m->dest), ask_dest(m, q))
+	/* NO becomes YES, YES becomes NO */
+	ASK(m->not != NULL, POLICY_YES - ask_all(m->not, q))
+#undef ASK
+	return (all);
+}
+
+/* The part of a plan that a stage decides, as without rules. */
+static void
+set_defaults(const struct conf *conf, enum policy_stage stage,
+    const struct policy_facts *facts, struct plan *plan)
+{
+	unsigned i;
+
+	for (i = 0; i < POLICY_DECISIONS; i++)
+		if ((stage_decides[stage] & BIT(i)) != 0)
+			plan->rule[i] = NULL;
+	plan->access = POLICY_ALLOW;
+	plan->log = POLICY_LOG_FULL;
+	plan->wants_dest = plan->overrun = false;
+	if (stage == POLICY_TLS) {
+		plan->tls = POLICY_INSPECT;
+		return;
+	}
+	if (stage == POLICY_REQUEST)
+		plan->scan_req = &conf->all_req;
+	plan->scan_resp = &conf->all_resp;
+	plan->download = facts->navigation ? conf->download.browser :
+	    conf->download.other;
+}
+
+static void
+apply(const struct conf_rule *rule, unsigned decisions,
+    enum policy_stage stage, struct plan *plan)
+{
+	unsigned i;
+
+	for (i = 0; i < POLICY_DECISIONS; i++)
+		if ((decisions & BIT(i)) != 0)
+			plan->rule[i] = rule->name;
+	if ((decisions & BIT(POLICY_BY_TLS)) != 0)
+		plan->tls = rule->tls;
+	if ((decisions & BIT(POLICY_BY_ACCESS)) != 0)
+		plan->access = rule->access;
+	if ((decisions & BIT(POLICY_BY_DOWNLOAD)) != 0)
+		plan->download = rule->download;
+	if ((decisions & BIT(POLICY_BY_LOG)) != 0)
+		plan->log = rule->log;
+	if ((decisions & BIT(POLICY_BY_SCAN)) != 0) {
+		if (stage == POLICY_REQUEST)
+			plan->scan_req = &rule->scan_req;
+		plan->scan_resp = &rule->scan_resp;
+	}
+}
+
+/* Block, because a pattern of this rule could not be answered. */
+static void
+block_overrun(const struct conf_rule *rule, struct plan *plan)
+{
+	plan->overrun = true;
+	plan->access = POLICY_BLOCK;
+	plan->rule[POLICY_BY_ACCESS] = rule->name;
+}
+
+/*
+ * The walk over the rules.  Returns the block that was put off, because a
+ * rule before it that allows is not known yet, or NULL.
+ */
+static const struct conf_rule *
+walk(const struct conf *conf, struct query *q, struct plan *plan)
+{
+	unsigned open = stage_decides[q->stage], may, i;
+	const struct conf_rule *rule, *put_off = NULL;
+	bool allow_pending = false;
+	enum policy_answer a;
+
+	for (i = 0; i < conf->rules.n && open != 0; i++) {
+		rule = &conf->rules.v[i];
+		if ((may = rule->decides & open) == 0)
+			continue;
+		a = rule->when == NULL ? POLICY_YES : ask_all(rule->when, q);
+		if (q->overrun) {
+			block_overrun(rule, plan);
+			return (NULL);
+		}
+		if (a == POLICY_UNKNOWN && rule->access == POLICY_ALLOW &&
+		    (may & BIT(POLICY_BY_ACCESS)) != 0)
+			allow_pending = true;
+		if (a != POLICY_YES)
+			continue;
+		open &= ~may;
+		if ((may & BIT(POLICY_BY_ACCESS)) != 0 && allow_pending &&
+		    rule->access == POLICY_BLOCK) {
+			put_off = rule;
+			may &= ~BIT(POLICY_BY_ACCESS);
+		}
+		apply(rule, may, q->stage, plan);
+	}
+	return (put_off);
+}
+
+void
+policy_plan_init(const struct conf *conf, struct plan *plan)
+{
+	memset(plan, 0, sizeof(*plan));
+	plan->scan_req = &conf->all_req;
+	plan->scan_resp = &conf->all_resp;
+	plan->download = conf->download.other;
+}
+
+void
+policy_decide(const struct conf *conf, enum policy_stage stage,
+    const struct policy_facts *facts, struct plan *plan)
+{
+	const struct conf_rule *put_off;
+	struct query q;
+
+	set_defaults(conf, stage, facts, plan);
+	q.stage = stage;
+	q.facts = facts;
+	q.wants_dest = q.overrun = q.has_key = q.has_url = false;
+	put_off = walk(conf, &q, plan);
+	plan->wants_dest = q.wants_dest;
+	/* no further stage will come: what is not known now stays so */
+	if (put_off != NULL && (stage == POLICY_RESPONSE ||
+	    (stage == POLICY_TLS && plan->tls == POLICY_SPLICE)))
+		apply(put_off, BIT(POLICY_BY_ACCESS), stage, plan);
+}
+
+const char *
+policy_log_name(enum policy_log log)
+{
+	static const char *const names[] = { "full", "minimal", "none" };
+
+	return (names[log]);
+}
+
+const char *
+policy_download_name(enum policy_download download)
+{
+	static const char *const names[] = { "hold", "trickle", "stream" };
+
+	return (names[download]);
+}

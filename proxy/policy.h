@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Policy: the rules of the configuration, applied to what is known of a flow.
+ *
+ * For each decision separately the first rule that matches and makes it wins.
+ * A condition has three answers: yes, no, and not known yet (the type of a
+ * response before its head is there); "not" of not known is not known.  A
+ * rule matches only when the answer is yes.  One exception keeps "allow these,
+ * block the rest" possible: a block is put off to the next stage while an
+ * earlier rule that allows is not known yet.  It is not put off when there
+ * will be no further stage because the tunnel is spliced.
+ *
+ * Room: proxy.  Any thread; no allocation but the first time in a thread.
+ */
+#ifndef PROXY_POLICY_H
+#define PROXY_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include "base/str.h"
+
+struct conf;
+struct conf_scan;
+
+enum policy_stage {
+	POLICY_TLS,		/* CONNECT or ClientHello: decides tls, access, log */
+	POLICY_REQUEST,		/* request head: access, scan, download, log */
+	POLICY_RESPONSE		/* response head: access, scan of the response, download, log */
+};
+
+enum policy_tls { POLICY_INSPECT, POLICY_SPLICE };
+enum policy_access { POLICY_ALLOW, POLICY_BLOCK };
+enum policy_download { POLICY_HOLD, POLICY_TRICKLE, POLICY_STREAM };
+enum policy_log { POLICY_LOG_FULL, POLICY_LOG_MINIMAL, POLICY_LOG_NONE };
+
+enum policy_decision {
+	POLICY_BY_TLS, POLICY_BY_ACCESS, POLICY_BY_SCAN, POLICY_BY_DOWNLOAD,
+	POLICY_BY_LOG, POLICY_DECISIONS
+};
+
+#define POLICY_SIZE_UNKNOWN UINT64_MAX
+
+/*
+ * What is known; everything borrowed for the time of the call.  Absent is
+ * STR_NONE, NULL or POLICY_SIZE_UNKNOWN.
+ */
+struct policy_facts {
+	const struct sockaddr *client;
+	struct str listener;		/* conf_listen.name */
+	struct str host;		/* normalised: lower case, no trailing dot, no brackets */
+	bool host_is_ip;
+	uint16_t port;
+	struct str scheme;		/* "http", "https" */
+	const struct sockaddr *dest;	/* NULL while not resolved */
+	struct str method;		/* at POLICY_TLS: "CONNECT" or absent */
+	struct str url;			/* absolute, with query; absent at POLICY_TLS */
+	/*
+	 * Of the message in question: Content-Type (parameters are ignored)
+	 * and size of the body.  A request without them says nothing about
+	 * the flow (not known yet); for a response absent type is a plain no.
+	 */
+	struct str type;
+	uint64_t size;
+	bool navigation;		/* a browser shows it to a person (download.browser) */
+};
+
+/* Filled stage by stage: what a stage does not decide stays as it was. */
+struct plan {
+	enum policy_tls tls;
+	enum policy_access access;
+	enum policy_download download;
+	enum policy_log log;
+	const struct conf_scan *scan_req;	/* in the conf; n = 0: no scan */
+	const struct conf_scan *scan_resp;
+	/* The rule that made each decision; NULL: no rule did.  In the conf. */
+	const char *rule[POLICY_DECISIONS];
+	/*
+	 * A rule looks at the destination's address and it was not known: decide
+	 * again before a byte of the request leaves.
+	 */
+	bool wants_dest;
+	/*
+	 * A pattern ran into its limits on this URL: access is POLICY_BLOCK,
+	 * the rule is the pattern's (nobody buys his way past with a nasty URL).
+	 */
+	bool overrun;
+};
+
+/* Everything as without rules. */
+void policy_plan_init(const struct conf *, struct plan *);
+
+/*
+ * Decide what the stage decides.  The plan was made by policy_plan_init(),
+ * and for later stages is the one of the stage before; it points into conf,
+ * of which the caller holds a reference.
+ */
+void policy_decide(const struct conf *, enum policy_stage,
+    const struct policy_facts *, struct plan *);
+
+const char *policy_log_name(enum policy_log);		/* "full" ... */
+const char *policy_download_name(enum policy_download);	/* "hold" ... */
+
+#endif

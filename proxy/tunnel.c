@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A CONNECT tunnel: its ClientHello decides, then it is opened, spliced or
+ * refused (architecture 4: nothing in GnuTLS 3.7 lets a handshake wait, so
+ * everything is decided before it begins).
+ *
+ * One authority per tunnel: the CONNECT name, or the SNI where CONNECT named
+ * an address.  When both are names and differ, the client gets a certificate
+ * for its SNI and 421 to every request (RFC 9110 15.5.20; this is also what
+ * makes a client with ECH come back without, RFC 9849).
+ */
+#include <string.h>
+#include <unistd.h>
+#include "proxy/client.h"
+#include "proxy/flow.h"
+#include "proxy/log.h"
+
+#define HELLO_READ 4096
+
+static struct worker_gen *
+gen_of(const struct client *c)
+{
+	return (c->tunnel->gen);
+}
+
+static const struct conf *
+conf_of(const struct client *c)
+{
+	return (c->tunnel->gen->gen->conf);
+}
+
+void
+tunnel_want(const struct tunnel *t, struct origin_want *want)
+{
+	*want = (struct origin_want){ .tls = true, .host = t->uri.host,
+	    .host_is_ip = t->uri.host_is_ip, .port = t->uri.port,
+	    .dial_host = t->dial_host, .allow_invalid =
+		t->gen->gen->conf->tls.origin.on_invalid ==
+		CONF_INVALID_UNTRUSTED };
+}
+
+static bool
+is_internal(const struct tunnel *t)
+{
+	return (str_eq(t->uri.host, str_of(t->gen->gen->conf->pages.host)));
+}
+
+static void
+connect_ahead(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct origin_want want;
+
+	if (t->fault.code != ERR_NONE || t->ahead != NULL || is_internal(t))
+		return;
+	tunnel_want(t, &want);
+	t->ahead = origin_get(c->worker, t->gen, &want, &c->task);
+}
+
+void
+tunnel_start(struct client *c, struct tunnel *t)
+{
+	static const char ok[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+
+	c->tunnel = t;
+	link_write(c->transport, ok, sizeof(ok) - 1);
+	client_set_state(c, CLIENT_HELLO, conf_of(c)->limits.request_ms);
+}
+
+static void
+tunnel_end(struct client *c, enum err code, const char *detail,
+    enum link_end how)
+{
+	fault_set(&c->tunnel->fault, code, "%s", detail != NULL ? detail : "");
+	client_close(c, how);
+}
+
+/* The SNI against what CONNECT named. */
+static void
+apply_sni(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct str sni = str_of(t->hello.sni);
+	struct plan claimed = t->plan;
+	struct policy_facts facts;
+
+	if (t->hello.sni_state != HELLO_SNI_NAME || str_eq(sni, t->uri.host))
+		return;
+	if (!t->uri.host_is_ip) {
+		origin_release(&t->ahead, true);
+		t->plan.tls = POLICY_INSPECT;
+		fault_set(&t->fault, ERR_REQ_MISDIRECTED,
+		    "CONNECT named %.*s, TLS names %s",
+		    STR_ARG(t->uri.host), t->hello.sni);
+		return;
+	}
+	t->uri.host = arena_str(t->arena, sni);
+	t->uri.host_is_ip = t->uri.host_is_v6 = false;
+	/* The name is the client's claim: it may close the tunnel, not exempt it. */
+	facts = (struct policy_facts){ .client = &c->peer.sa,
+	    .listener = str_of(c->listen->name), .host = t->uri.host,
+	    .port = t->uri.port, .scheme = STR("https"),
+	    .method = STR("CONNECT"), .size = POLICY_SIZE_UNKNOWN };
+	policy_decide(conf_of(c), POLICY_TLS, &facts, &claimed);
+	if (claimed.access == POLICY_BLOCK) {
+		t->plan = claimed;
+		t->plan.tls = POLICY_INSPECT;
+		fault_set(&t->fault, ERR_POLICY_BLOCK, NULL);
+	}
+}
+
+static bool
+splice_check(void *arg, const struct sockaddr *candidate)
+{
+	struct client *c = arg;
+
+	return (conf_dest_check(conf_of(c), candidate, NULL) == ERR_NONE);
+}
+
+static void
+dial_for_splice(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct dial_options o = { .check = splice_check, .arg = c,
+	    .connect_timeout_ms = (unsigned)conf_of(c)->limits.connect_ms };
+
+	origin_release(&t->ahead, true);
+	client_set_state(c, CLIENT_DIAL, 0);
+	dial_start(c->worker->dialer, &t->dial, t->dial_host, t->uri.port, &o,
+	    &c->task);
+}
+
+static void mint_next(struct client *c);
+
+static void
+not_tls(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+
+	if (t->plan.tls == POLICY_SPLICE && t->fault.code == ERR_NONE) {
+		dial_for_splice(c);
+		return;
+	}
+	log_line(LEVEL_WARNING, "tunnel",
+	    "%s: %s wanted a tunnel to %.*s:%u but does not speak TLS; "
+	    "refused (a rule with 'tls: splice' would let it through)",
+	    t->reference, c->ip, STR_ARG(t->dial_host), t->uri.port);
+	tunnel_end(c, ERR_CLIENT_NOT_TLS, NULL, LINK_CLOSE);
+}
+
+static void
+hello_done(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+
+	apply_sni(c);
+	if (t->plan.tls == POLICY_SPLICE && t->fault.code == ERR_NONE) {
+		dial_for_splice(c);
+		return;
+	}
+	connect_ahead(c);
+	client_set_state(c, CLIENT_MINT, conf_of(c)->limits.request_ms);
+	mint_next(c);
+}
+
+static void
+run_hello(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	enum hello_step step;
+	enum pull p;
+
+	for (;;) {
+		step = hello_parse(&t->hello, &c->in.bytes);
+		if (step != HELLO_MORE)
+			break;
+		p = link_read(c->transport, &c->in.bytes, HELLO_READ);
+		if (p == PULL_WAIT)
+			return;
+		if (p != PULL_MORE) {
+			tunnel_end(c, ERR_CLIENT_GONE, "before its TLS hello",
+			    LINK_CLOSE);
+			return;
+		}
+	}
+	if (step == HELLO_DONE)
+		hello_done(c);
+	else if (step == HELLO_NOT_TLS)
+		not_tls(c);
+	else
+		tunnel_end(c, ERR_CLIENT_TLS, t->hello.reason, LINK_CLOSE);
+}
+
+/* The leaf. */
+
+static const char *
+leaf_host(const struct tunnel *t)
+{
+	return (t->fault.code == ERR_REQ_MISDIRECTED &&
+	    t->hello.sni_state == HELLO_SNI_NAME ? t->hello.sni :
+	    t->uri.host.p);
+}
+
+static void run_handshake(struct client *c);
+
+static void
+mint_done(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct gnutls_session_int *s;
+
+	if (t->leaf.leaf == NULL) {
+		log_line(LEVEL_ERROR, "ca", "%s: no certificate for %s: %s",
+		    t->reference, leaf_host(t), t->leaf.fault.detail);
+		tunnel_end(c, ERR_MINT, t->leaf.fault.detail, LINK_CLOSE);
+		return;
+	}
+	s = tls_server_new(gen_of(c)->gen->tls, t->leaf.leaf, leaf_host(t));
+	if (s == NULL) {
+		tunnel_end(c, ERR_MEMORY, NULL, LINK_CLOSE);
+		return;
+	}
+	link_unread(c->transport, &c->in.bytes);
+	hello_fini(&t->hello);
+	link_start_tls(c->transport, s);
+	client_set_state(c, CLIENT_HANDSHAKE,
+	    conf_of(c)->limits.request_ms);
+	run_handshake(c);
+}
+
+/* on_invalid: untrusted shows the client what kind of origin it is. */
+static bool
+origin_undecided(const struct client *c)
+{
+	const struct tunnel *t = c->tunnel;
+
+	return (conf_of(c)->tls.origin.on_invalid ==
+	    CONF_INVALID_UNTRUSTED && t->ahead != NULL &&
+	    t->ahead->state != ORIGIN_READY &&
+	    t->ahead->state != ORIGIN_FAILED);
+}
+
+static void
+mint_next(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct leaf_cache *leaves = gen_of(c)->gen->leaves;
+	bool untrusted = t->ahead != NULL && t->ahead->invalid;
+
+	if (origin_undecided(c))
+		return;
+	if (t->leaf.wake == NULL) {
+		t->leaf.wake = &c->task;
+		if (!(untrusted ? leaf_start_untrusted : leaf_start)(leaves,
+		    c->worker->loop, leaf_host(t), &t->leaf))
+			return;
+	}
+	if (t->leaf.done)
+		mint_done(c);
+}
+
+static void
+run_handshake(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct fault f = { 0 };
+	enum pull p = link_handshake(c->transport, ERR_CLIENT_TLS, &f);
+
+	if (p == PULL_WAIT)
+		return;
+	if (p != PULL_END) {
+		tunnel_end(c, ERR_CLIENT_TLS, f.detail, LINK_CLOSE);
+		return;
+	}
+	t->opened = true;
+	client_set_state(c, CLIENT_IDLE, conf_of(c)->limits.request_ms);
+}
+
+/* Splicing. */
+
+static void
+spliced(struct client *c, int origin_fd)
+{
+	struct tunnel *t = c->tunnel;
+	struct splice_options o = { .idle_ms = conf_of(c)->limits.tunnel_ms };
+	struct chq left = { 0 };
+	int fd;
+
+	link_flush(c->transport);
+	if (!link_drained(c->transport)) {
+		close(origin_fd);
+		tunnel_end(c, ERR_CLIENT_GONE, NULL, LINK_ABORT);
+		return;
+	}
+	fd = link_take_fd(&c->transport, &left);
+	chq_move(&c->in.bytes, &left, chq_len(&left));
+	chq_fini(&left);
+	hello_fini(&t->hello);
+	client_set_state(c, CLIENT_SPLICE, 0);
+	t->splice = splice_start(c->worker->splicer, fd, origin_fd,
+	    &c->in.bytes, NULL, &o, &c->task);
+}
+
+static void
+run_dial(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	int fd = t->dial.fd;
+
+	if (!t->dial.done)
+		return;
+	if (t->dial.fault.code == ERR_NONE) {
+		t->dial.fd = -1;
+		spliced(c, fd);
+		return;
+	}
+	/* A page can be shown where it speaks TLS. */
+	fault_copy(&t->fault, &t->dial.fault);
+	if (t->hello.step != HELLO_DONE) {
+		client_close(c, LINK_CLOSE);
+		return;
+	}
+	client_set_state(c, CLIENT_MINT, conf_of(c)->limits.request_ms);
+	mint_next(c);
+}
+
+static void
+run_splice(struct client *c)
+{
+	if (splice_ended(c->tunnel->splice) != SPLICE_RUNNING)
+		client_close(c, LINK_CLOSE);
+}
+
+void
+tunnel_run(struct client *c)
+{
+	switch (c->state) {
+	case CLIENT_HELLO:
+		run_hello(c);
+		break;
+	case CLIENT_MINT:
+		mint_next(c);
+		break;
+	case CLIENT_HANDSHAKE:
+		run_handshake(c);
+		break;
+	case CLIENT_DIAL:
+		run_dial(c);
+		break;
+	case CLIENT_SPLICE:
+		run_splice(c);
+		break;
+	case CLIENT_IDLE:
+	case CLIENT_FLOW:
+	case CLIENT_ENDED:
+		break;
+	}
+}
+
+void
+tunnel_expired(struct client *c)
+{
+	tunnel_end(c, ERR_REQ_TIMEOUT, c->state == CLIENT_HELLO ?
+	    "no TLS hello in time" : "TLS handshake took too long",
+	    LINK_CLOSE);
+}
+
+void
+tunnel_free(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct arena *arena;
+
+	if (t == NULL)
+		return;
+	tunnel_record(c, t);
+	c->tunnel = NULL;
+	hello_fini(&t->hello);
+	leaf_cancel(&t->leaf);
+	origin_release(&t->ahead, true);
+	dial_cancel(&t->dial);
+	if (t->splice != NULL)
+		splice_free(&t->splice);
+	worker_gen_unref(&t->gen);
+	arena = t->arena;
+	arena_free(&arena);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A worker: one thread, one loop, its own listening sockets (SO_REUSEPORT),
+ * connections, resolver and origin pool.  A connection never leaves it.
+ *
+ * Room: proxy.  Thread: the worker's, but for worker_start() and the posts.
+ */
+#ifndef PROXY_WORKER_H
+#define PROXY_WORKER_H
+
+#include "base/list.h"
+#include "base/loop.h"
+#include "proxy/dial.h"
+#include "proxy/gen.h"
+#include "proxy/resolve.h"
+#include "proxy/splice.h"
+#include "scanners/chain.h"
+
+struct client;
+struct origin_pool;
+struct listener;
+
+/* What all workers share and count; lives as long as the process. */
+struct proxy_shared {
+	_Atomic unsigned clients;	/* connections of clients */
+	struct peers *peers;		/* connections per address */
+	_Atomic uint64_t flows;		/* answered since the start */
+};
+
+/* The steps of one chain of the configuration, with this worker's scanners. */
+struct worker_chain {
+	const struct conf_scan *of;
+	struct chain_step *steps;
+	unsigned n;
+};
+
+/* A generation as one worker uses it.  Counted by flows and connections. */
+struct worker_gen {
+	struct worker *worker;
+	struct gen *gen;		/* counted */
+	unsigned refs;
+	struct scanner **scanners;	/* by service; NULL: not used */
+	struct worker_chain *chains;	/* sorted by .of */
+	unsigned n_chains;
+	struct tls_resume *resume;	/* tickets of origins verified by this generation */
+};
+
+struct worker {
+	unsigned index;
+	struct loop *loop;
+	struct proxy_shared *shared;	/* borrowed */
+	struct worker_gen *current;	/* counted */
+	struct conf *first;		/* counted: its listeners stay */
+	struct resolver *resolver;
+	struct dialer *dialer;
+	struct splicer *splicer;
+	struct origin_pool *pool;
+	struct icap_dialer icap_dialer;
+	struct list clients;		/* of struct client */
+	struct listener *listeners;	/* owned */
+	unsigned n_listeners;
+	bool draining;
+	struct timer drain;
+	void *thread;			/* private */
+};
+
+struct worker_gen *worker_gen_ref(struct worker_gen *);
+void worker_gen_unref(struct worker_gen **);
+/* The steps for a chain of this generation's configuration. */
+const struct worker_chain *worker_gen_chain(const struct worker_gen *,
+    const struct conf_scan *);
+
+/*
+ * Start a worker on sockets already bound and listening (borrowed array,
+ * sockets are taken over).  NULL with the cause in f.
+ */
+struct worker *worker_start(unsigned index, struct gen *, struct
+    proxy_shared *, const int *fds, const struct conf_listen *const *of,
+    unsigned n_fds, struct fault *f);
+/* From the main thread: use this generation from now on. */
+void worker_post_gen(struct worker *, struct gen *);
+/* Stop accepting, finish flows, then end; within drain_ms, or at once for 0. */
+void worker_post_drain(struct worker *, uint64_t drain_ms);
+/* Wait for its end; it lets go of its generation. */
+void worker_join(struct worker *);
+/* After every generation is gone: nobody sends it mail any more. */
+void worker_free(struct worker **);
+
+/* A client connection has ended (for draining). */
+void worker_client_gone(struct worker *);
+
+#endif

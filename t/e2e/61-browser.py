@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A real browser behind assay, trusting its CA through an NSS database."""
+import re
+
+import lab as e2e
+from lab import alone, needs, seconds
+from wire import ok
+
+PAGE = b"""<!doctype html><html><head><title>t</title><script src="/s.js"></script></head>
+<body><p id=x>before</p><img src="/i.svg"></body></html>"""
+ANSWERS = {"/": (PAGE, "text/html"), "/s.js": (b"addEventListener('load',()=>{document.getElementById('x').textContent='script ran'})", "text/javascript"),
+           "/i.svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>', "image/svg+xml")}
+
+
+def browse(lab, p, url, *more):
+    """The DOM after the page was loaded."""
+    db = lab.dir / ".pki" / "nssdb"
+    if not db.exists():
+        db.mkdir(parents=True)
+        for args in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "assay", "-i", p.ca]):
+            r = lab.run("certutil", "-d", f"sql:{db}", *args)
+            assert r.returncode == 0, r.stderr
+    r = lab.run("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+                f"--user-data-dir={lab.dir}/profile", f"--proxy-server=http://127.0.0.1:{p.port}", "--proxy-bypass-list=<-loopback>",
+                "--virtual-time-budget=8000", *more, "--dump-dom", url, seconds=80 * e2e.lab_scale(),
+                env={"HOME": str(lab.dir), "XDG_CONFIG_HOME": str(lab.dir / "config")})
+    return r.stdout.decode(errors="replace") + ("" if r.stdout else r.stderr.decode(errors="replace")[-2000:])
+
+
+def answer(head, body):
+    data, kind = ANSWERS.get(head.start.split()[1], (b"", "text/plain"))
+    return ok(data, [("Content-Type", kind)])
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil")
+@seconds(180)
+def test_page(lab):
+    """HTML, script and image over intercepted HTTPS."""
+    o = lab.origin(answer)
+    p = lab.assay()
+    dom = browse(lab, p, f"https://www.test:{o.port}/")
+    assert "script ran" in dom, dom[:1500]
+    assert {"/", "/s.js", "/i.svg"} <= {h.start.split()[1] for h, _, _ in o.requests}
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil")
+@seconds(180)
+def test_block_page(lab):
+    """What is blocked shows assay's page, with its reference."""
+    o = lab.origin(answer)
+    p = lab.assay(rules=[{"name": "no", "if": {"url": "/forbidden"}, "access": "block"}, {"name": "default", "scan": "none"}])
+    dom = browse(lab, p, f"https://www.test:{o.port}/forbidden")
+    assert re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", dom), dom[:1500]
+    assert not o.requests
+    refs = [str(r) for r in p.access(1)]
+    ref = re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", dom)[0]
+    assert any(ref in r for r in refs), (ref, refs)
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil")
+@seconds(180)
+def test_origin_fault_page(lab):
+    """A bad origin is our 502 page, not a browser's error."""
+    import certs
+    o = lab.origin(tls=lab.server_context("bad.test", start=certs.past(100), days=30))
+    p = lab.assay()
+    dom = browse(lab, p, f"https://bad.test:{o.port}/")
+    assert re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", dom), dom[:1500]
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil", "clamav")
+@seconds(180)
+def test_eicar_page(lab):
+    """The self-test of the internal site ends in the block page."""
+    p = lab.assay(services={"clam": {"url": f"clamav:{e2e.TESTDB}", "mode": "both"}})
+    dom = browse(lab, p, "http://assay.internal/test/eicar")
+    assert re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", dom), dom[:1500]
+    assert e2e.EICAR.decode() not in dom
