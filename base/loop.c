@@ -14,6 +14,12 @@
 
 #define TURN_ROUNDS 8		/* then the kernel is asked again: no task starves a socket */
 
+/*
+ * With more than 1024 descriptors ready libuv polls up to 48 times before it
+ * lets anybody work, and is told of the same ones again.
+ */
+#define TURN_NOW 256
+
 struct task_queue {
 	struct task *first, **last;
 	unsigned n;
@@ -392,6 +398,7 @@ loop_new(void)
 	uv_check_init(&l->uv, &l->check);
 	uv_idle_init(&l->uv, &l->busy);
 	uv_timer_init(&l->uv, &l->alarm);
+	l->uv.data = l;
 	l->prepare.data = l->check.data = l->alarm.data = l->mailed.data = l;
 	uv_prepare_start(&l->prepare, on_prepare);
 	uv_check_start(&l->check, on_check);
@@ -490,12 +497,13 @@ static void
 on_poll(uv_poll_t *h, int status, int events)
 {
 	struct watch *w = h->data;
+	struct loop *l = h->loop->data;
 	unsigned got = 0;
 
 	/* libuv has stopped; whoever reads or writes next finds the error. */
-	if (status < 0) {
-		got = w->events;
+	if (status < 0 && (got = w->events) != 0) {
 		w->events = 0;
+		watch_set(w, got);
 	}
 	if ((events & UV_READABLE) != 0)
 		got |= WATCH_READ;
@@ -503,6 +511,8 @@ on_poll(uv_poll_t *h, int status, int events)
 		got |= WATCH_WRITE;
 	if (w->ready != NULL && got != 0)
 		w->ready(w->arg, got);
+	if (l->run.n >= TURN_NOW)
+		turn(l);
 }
 
 struct watch *

@@ -19,15 +19,16 @@ check_length(const struct http_msg *m, uint64_t *length, struct fault *f)
 }
 
 /*
- * No body came back for a message that had one.  Unless the head says so as
- * well, the service lost it: never an empty page.
+ * No body came back under a head that still announces the original's: the
+ * service lost it, and an empty page would hide that.  Another head may mean
+ * it (a redirect, a POST made a GET).
  */
 static enum err
 check_lost_body(const struct scan_message *msg, bool has_body,
     uint64_t said, struct fault *f)
 {
 	if (has_body || said == 0 || msg->body == NULL ||
-	    body_length(msg->body) == 0)
+	    said == HTTP_LENGTH_UNKNOWN || said != body_length(msg->body))
 		return (ERR_NONE);
 	return (fault_set(f, ERR_SCAN_MESSAGE,
 	    "adapted message lost its body"));

@@ -53,6 +53,8 @@ keep_original(struct icap_tx *tx)
 		return (false);
 	}
 	reader_open(&tx->original, tx->body, 0, &tx->task);
+	/* c-icap takes what it has not read by then for the next request. */
+	tx->stray = tx->send != SEND_HELD && tx->sent > (uint64_t)tx->preview;
 	return (true);
 }
 
@@ -109,8 +111,8 @@ answer_error(struct icap_tx *tx)
 		tx_again(tx);
 		return;
 	}
-	tx_fail(tx, ERR_SCAN_STATUS, "answered %u %.60s", m->status,
-	    m->reason.n > 0 ? m->reason.p : "");
+	tx_fail(tx, ERR_SCAN_STATUS, "answered %u %.*s", m->status,
+	    (int)(m->reason.n < 60 ? m->reason.n : 60), m->reason.p);
 }
 
 void

@@ -110,8 +110,12 @@ struct icap_shared {
 };
 
 /*
- * A service on one loop.  dialer and shared are borrowed and outlive it; d's
- * callbacks run on the loop's thread.  NULL with cause in f: a bad URL.
+ * A service on one loop.  dialer and shared are borrowed and outlive it; the
+ * dialer is called on the loop's thread.  NULL with cause in f: a bad URL or
+ * header.
+ * Whoever scans keeps the message's body from its first byte on until the
+ * scan is done (a chain does), so that it can be repeated.  The arena of the
+ * message outlives an adapted body.
  */
 struct scanner *icap_new(struct loop *, const struct icap_options *,
     struct icap_shared *, const struct icap_dialer *, struct fault *f);

@@ -89,6 +89,7 @@ conn_close(struct icap_conn *c, enum link_end how)
 static void
 unpool(struct icap_conn *c)
 {
+	task_fini(&c->task);
 	list_remove(&c->link);
 	c->ep->n_idle--;
 }

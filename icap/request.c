@@ -68,6 +68,11 @@ add_identity(struct buf *b, enum icap_identity how, const struct scan_who *who)
 		buf_str(b, who->client_ip);
 		ADD(b, "\r\n");
 	}
+	if (who->server_ip.n > 0) {	/* known once there is a response */
+		ADD(b, "X-Server-IP: ");
+		buf_str(b, who->server_ip);
+		ADD(b, "\r\n");
+	}
 	if (who->user.n == 0 || !http_is_value(who->user, false))
 		return;
 	if (how == ICAP_IDENTITY_RFC) {

@@ -51,7 +51,8 @@ tx_send_begin(struct icap_tx *tx)
 	};
 
 	tx->preview = r.preview = choose_preview(tx);
-	tx->offered_206 = r.allow_206 = tx->ep->caps.allow_206 && r.has_body;
+	tx->offered_206 = r.allow_206 = tx->ep->caps.allow_206 &&
+	    r.preview >= 0;
 	icap_request_build(&r, &svc->icap_head, &svc->http_head);
 	link_write(tx->conn->net, svc->icap_head.p, svc->icap_head.n);
 	link_write(tx->conn->net, svc->http_head.p, svc->http_head.n);

@@ -125,6 +125,13 @@ void tx_send_stop(struct icap_tx *);
 /* Nothing of the request is outstanding: the connection may serve another. */
 bool tx_send_complete(const struct icap_tx *);
 
+/* receive.c */
+
+/* Go on reading heads with what there is, until the state changes. */
+void tx_receive(struct icap_tx *);
+/* Drop the blank bytes between the heads and what follows. */
+void tx_skip_slack(struct icap_tx *);
+
 /* answer.c: an ICAP head has come, and all heads that it encapsulates. */
 
 void tx_take_answer(struct icap_tx *, struct http_msg *);
@@ -154,7 +161,5 @@ bool tx_can_repeat(const struct icap_tx *);
 void tx_release_conn(struct icap_tx *);
 /* The adapted body does not pull any more; whole: it has seen its end. */
 void tx_source_done(struct icap_tx *, bool whole);
-/* Drop the blank bytes between the heads and what follows. */
-void tx_skip_slack(struct icap_tx *);
 
 #endif

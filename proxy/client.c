@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Client connections, see client.h. */
 #include <arpa/inet.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "proxy/log.h"
 #include "proxy/peers.h"
 
+#define PER_CLIENT 200		/* connections of one address */
 #define TICK_MS 250		/* how often a long flow looks at its clocks */
 
 static void client_run(struct task *);
@@ -27,18 +29,6 @@ client_set_state(struct client *c, enum client_state s, uint64_t ms)
 		timer_set_at(&c->timer, c->deadline_at);
 	else
 		timer_stop(&c->timer);
-}
-
-/* This machine: a balancer or a tunnel in front of us, many users at once. */
-static bool
-is_loopback(const struct sockaddr *sa)
-{
-	const struct sockaddr_in6 *v6 = (const void *)sa;
-	const struct sockaddr_in *v4 = (const void *)sa;
-
-	return (sa->sa_family == AF_INET ?
-	    ntohl(v4->sin_addr.s_addr) >> 24 == 127 :
-	    IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr));
 }
 
 static void
@@ -63,8 +53,8 @@ client_close(struct client *c, enum link_end how)
 	timer_stop(&c->timer);
 	task_fini(&c->task);
 	list_remove(&c->link);
-	if (!is_loopback(&c->peer.sa))
-		peers_remove(w->shared->peers, &c->peer.sa);
+	w->n_clients--;
+	peers_remove(w->shared->peers, &c->peer.sa);
 	atomic_fetch_sub(&w->shared->clients, 1);
 	loop_defer_free(w->loop, c, client_free_now);
 	worker_client_gone(w);
@@ -198,18 +188,38 @@ client_run(struct task *t)
 
 /* Too many, or not allowed: a short answer, since nobody has asked yet. */
 static void
-client_refuse(int fd, const char *status, const char *why)
+client_refuse(struct worker *w, int fd, const char *status, const char *why)
 {
-	char text[300];
+	struct link *l = link_new(w->loop, fd, NULL);
+	char text[400];
 	int n = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\n"
 	    "Content-Type: text/plain\r\nContent-Length: %zu\r\n"
 	    "Retry-After: 10\r\nCache-Control: no-store\r\n"
 	    "Proxy-Status: assay; error=connection_limit_reached\r\n"
 	    "Connection: close\r\n\r\n%s", status, strlen(why), why);
 
-	(void)send(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	(void)shutdown(fd, SHUT_WR);
-	close(fd);
+	link_write(l, text, (size_t)n);
+	link_close(&l, LINK_CLOSE);
+}
+
+/* This machine: a balancer or a tunnel in front of us, many users at once. */
+static bool
+is_loopback(const struct sockaddr *sa)
+{
+	const struct sockaddr_in6 *v6 = (const void *)sa;
+	const struct sockaddr_in *v4 = (const void *)sa;
+
+	return (sa->sa_family == AF_INET ?
+	    ntohl(v4->sin_addr.s_addr) >> 24 == 127 :
+	    IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr));
+}
+
+static unsigned
+per_client(const struct conf *conf, const struct sockaddr *sa)
+{
+	if (conf->limits.per_client != CONF_AUTO)
+		return ((unsigned)conf->limits.per_client);
+	return (is_loopback(sa) ? UINT_MAX : PER_CLIENT);
 }
 
 /* May this connection be served?  Counts it if so. */
@@ -222,7 +232,7 @@ client_admit(struct worker *w, int fd, const union conf_addr *peer)
 	if (conf_client_check(conf, &peer->sa, NULL) != ERR_NONE) {
 		(void)log_limited(&denied, LEVEL_WARNING, "listen",
 		    "a client outside 'clients' was refused");
-		client_refuse(fd, "403 Forbidden",
+		client_refuse(w, fd, "403 Forbidden",
 		    "this address may not use the proxy\n");
 		return (false);
 	}
@@ -231,14 +241,14 @@ client_admit(struct worker *w, int fd, const union conf_addr *peer)
 		atomic_fetch_sub(&w->shared->clients, 1);
 		(void)log_limited(&full, LEVEL_ERROR, "listen",
 		    "limits.clients reached");
-		client_refuse(fd, "503 Service Unavailable",
+		client_refuse(w, fd, "503 Service Unavailable",
 		    "the proxy serves as many clients as it may\n");
 		return (false);
 	}
-	if (!is_loopback(&peer->sa) && !peers_add(w->shared->peers, &peer->sa,
-	    (unsigned)conf->limits.per_client)) {
+	if (!peers_add(w->shared->peers, &peer->sa,
+	    per_client(conf, &peer->sa))) {
 		atomic_fetch_sub(&w->shared->clients, 1);
-		client_refuse(fd, "429 Too Many Requests",
+		client_refuse(w, fd, "429 Too Many Requests",
 		    "too many connections from this address\n");
 		return (false);
 	}
@@ -279,6 +289,7 @@ client_new(struct worker *w, int fd, const union conf_addr *peer,
 	c->transport = link_new(w->loop, fd, &c->task);
 	h1_in_init(&c->in, c->transport, &c->task);
 	list_append(&w->clients, &c->link);
+	w->n_clients++;
 	/* A connection that says nothing is closed like an unfinished head. */
 	client_set_state(c, CLIENT_IDLE,
 	    w->current->gen->conf->limits.request_ms);

@@ -134,7 +134,7 @@ check_limits(struct conf_reader *r, const struct node *map, void *section)
 {
 	const struct conf_limits *l = section;
 
-	if (l->per_client > l->clients)
+	if (l->per_client != CONF_AUTO && l->per_client > l->clients)
 		conf_problem(r, place(map, given(map, "per_client") ?
 		    "per_client" : "clients"), "'per_client' (%" PRIu64 ") "
 		    "is more than 'clients' (%" PRIu64 "); one of them has no "

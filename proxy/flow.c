@@ -385,7 +385,7 @@ run_origin(struct flow *f)
 {
 	if (f->origin == NULL)
 		take_origin(f);
-	if (f->origin->state == ORIGIN_FAILED) {
+	if (origin_settle(&f->origin) == ORIGIN_FAILED) {
 		flow_fail(f, &f->origin->fault);
 		return (FLOW_NEXT);
 	}

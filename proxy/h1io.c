@@ -91,6 +91,19 @@ in_ended(struct h1_in *in, enum pull how, struct fault *f)
 	return (p);
 }
 
+/* The body may outlive what we are for it: another one may follow. */
+static void
+in_keep_trailer(const struct h1_in *in, struct body *b)
+{
+	struct http_fields *trailer;
+
+	if (in->deframer.trailer.n == 0)
+		return;
+	trailer = arena_alloc(in->deframer.arena, sizeof(*trailer));
+	*trailer = in->deframer.trailer;
+	body_set_trailer(b, trailer);
+}
+
 static enum pull
 in_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 {
@@ -104,8 +117,8 @@ in_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 			in->silent_since = 0;
 		if (p == PULL_FAIL)
 			in->poisoned = true;
-		if (p == PULL_END && in->deframer.trailer.n > 0)
-			body_set_trailer(b, &in->deframer.trailer);
+		if (p == PULL_END)
+			in_keep_trailer(in, b);
 		if (p != PULL_WAIT)
 			return (p);
 		r = link_read(in->link, &in->bytes, want > HEAD_READ ? want :
@@ -152,7 +165,6 @@ in_drop(struct source *s, enum pull last)
 void
 h1_in_wake(struct h1_in *in)
 {
-	in->silent_since = 0;
 	if (in->in_body)
 		source_wake(&in->src);
 }
@@ -160,8 +172,9 @@ h1_in_wake(struct h1_in *in)
 bool
 h1_in_stalled(const struct h1_in *in, uint64_t now, uint64_t ms)
 {
+	/* Bytes that are here and not fetched are nobody's silence. */
 	return (in->in_body && in->silent_since != 0 &&
-	    now - in->silent_since >= ms);
+	    link_is_waiting(in->link) && now - in->silent_since >= ms);
 }
 
 void

@@ -324,6 +324,8 @@ unwatch_signals(struct proxy *p)
 
 	for (i = 0; i < 4; i++)
 		uv_close((uv_handle_t *)&p->signals[i], NULL);
+	signal(SIGTERM, SIG_IGN);	/* it is ending already */
+	signal(SIGINT, SIG_IGN);
 }
 
 static int
@@ -334,12 +336,12 @@ run(struct proxy *p)
 	p->pools.crypto = job_pool_new("crypto",
 	    2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
 	p->shared.peers = peers_new();
+	p->loop = loop_new();
+	timer_init(&p->watch_end, p->loop, watch_end);
 	p->gen = load_gen(p, false);
 	if (p->gen == NULL)
 		return (EXIT_PROBLEM);
 	gen_report(p->gen);
-	p->loop = loop_new();
-	timer_init(&p->watch_end, p->loop, watch_end);
 	watch_signals(p);
 	p->admin = admin_new(p->loop, &p->gen, &p->shared, &f);
 	if (f.code != ERR_NONE || !start_workers(p, &f)) {

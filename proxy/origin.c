@@ -7,50 +7,42 @@
 #include "proxy/origin.h"
 
 #define BUCKETS 1024
-#define IDLE_MAX 1024		/* idle connections per worker */
+/*
+ * When many requests want one origin at once, so many connect; the others
+ * take what comes free first.  A burst does not become a burst of handshakes.
+ */
+#define CONNECTING_MAX 16
+#define IDLE_SPARE 256		/* idle connections beyond one a client */
+
+/* Origins whose names share a hash. */
+struct place {
+	struct list idle;	/* newest first */
+	struct list waiting;	/* ORIGIN_QUEUED, oldest first */
+	unsigned connecting;
+};
 
 struct origin_pool {
 	struct worker *worker;
-	struct list bucket[BUCKETS];	/* newest first */
+	struct place place[BUCKETS];
 	struct list age;		/* oldest first */
 	unsigned idle;
 };
 
 static void origin_run(struct task *);
 static void origin_expire(struct timer *);
-
-static void
-origin_free_now(void *p)
-{
-	free(p);
-}
-
-/* Everything but the pool's lists. */
-static void
-origin_destroy(struct origin *o)
-{
-	dial_cancel(&o->dial);
-	verify_cancel(&o->verify);
-	timer_stop(&o->timer);
-	task_fini(&o->task);
-	h1_in_fini(&o->in, NULL);
-	if (o->transport != NULL)
-		link_close(&o->transport, o->state == ORIGIN_READY &&
-		    !o->in.poisoned ? LINK_CLOSE : LINK_ABORT);
-	worker_gen_unref(&o->gen);
-	loop_defer_free(o->worker->loop, o, origin_free_now);
-}
+static void origin_dial(struct origin *o);
+static void pool_put(struct origin_pool *p, struct origin *o);
 
 /* The pool. */
 
-static unsigned
-bucket_of(const char *host, uint16_t port)
+static struct place *
+place_of(struct origin_pool *p, const char *host, uint16_t port)
 {
 	uint32_t h = 2166136261u ^ port;
 
 	for (; *host != '\0'; host++)
 		h = (h ^ (unsigned char)*host) * 16777619u;
-	return (h % BUCKETS);
+	return (&p->place[h % BUCKETS]);
 }
 
 struct origin_pool *
@@ -63,10 +55,63 @@ origin_pool_new(struct worker *w)
 		abort();
 	p->worker = w;
 	list_init(&p->age);
-	for (i = 0; i < BUCKETS; i++)
-		list_init(&p->bucket[i]);
+	for (i = 0; i < BUCKETS; i++) {
+		list_init(&p->place[i].idle);
+		list_init(&p->place[i].waiting);
+	}
 	return (p);
 }
+
+static struct place *
+own_place(const struct origin *o)
+{
+	return (place_of(o->worker->pool, o->tls.host, o->tls.port));
+}
+
+/* It connects no more, well or ill: the next one may. */
+static void
+connecting_ended(struct origin *o)
+{
+	struct place *place;
+	struct origin *next;
+
+	if (!o->connecting)
+		return;
+	o->connecting = false;
+	place = own_place(o);
+	place->connecting--;
+	if (list_empty(&place->waiting))
+		return;
+	next = CONTAINER_OF(place->waiting.next, struct origin, link);
+	list_remove(&next->link);
+	origin_dial(next);
+}
+
+static void
+origin_free_now(void *p)
+{
+	free(p);
+}
+
+static void
+origin_destroy(struct origin *o)
+{
+	connecting_ended(o);
+	list_remove(&o->link);
+	if (o->given != NULL)
+		pool_put(o->worker->pool, o->given);
+	dial_cancel(&o->dial);
+	verify_cancel(&o->verify);
+	timer_stop(&o->timer);
+	task_fini(&o->task);
+	h1_in_fini(&o->in, NULL);
+	if (o->transport != NULL)
+		link_close(&o->transport, o->state == ORIGIN_READY &&
+		    !o->in.poisoned ? LINK_CLOSE : LINK_ABORT);
+	worker_gen_unref(&o->gen);
+	loop_defer_free(o->worker->loop, o, origin_free_now);
+}
+
 
 static void
 pool_remove(struct origin_pool *p, struct origin *o)
@@ -127,7 +172,7 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
 	struct origin *o;
 
 	snprintf(host, sizeof(host), "%.*s", STR_ARG(want->host));
-	head = &p->bucket[bucket_of(host, want->port)];
+	head = &place_of(p, host, want->port)->idle;
 	LIST_EACH(it, save, head) {
 		o = CONTAINER_OF(it, struct origin, link);
 		if (!is_for(o, g, want))
@@ -144,16 +189,45 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
 	return (NULL);
 }
 
+/* Somebody who waits for his turn to connect to the same origin; NULL: nobody. */
+static struct origin *
+find_waiting(struct place *place, const struct origin *o)
+{
+	struct list *it;
+	struct origin *w;
+
+	for (it = place->waiting.next; it != &place->waiting; it = it->next) {
+		w = CONTAINER_OF(it, struct origin, link);
+		if (!w->fresh && w->gen == o->gen && w->is_tls == o->is_tls &&
+		    w->tls.port == o->tls.port &&
+		    w->allow_invalid == o->allow_invalid &&
+		    strcmp(w->tls.host, o->tls.host) == 0 &&
+		    strcmp(w->dial_host, o->dial_host) == 0)
+			return (w);
+	}
+	return (NULL);
+}
+
 static void
 pool_put(struct origin_pool *p, struct origin *o)
 {
 	uint64_t idle = o->gen->gen->conf->limits.origin_idle_ms;
+	struct place *place = own_place(o);
+	struct origin *w = find_waiting(place, o);
 
-	if (p->idle >= IDLE_MAX)
-		pool_drop(p, CONTAINER_OF(p->age.next, struct origin, age));
 	o->owner = NULL;
 	link_set_owner(o->transport, &o->task);
-	list_insert(&p->bucket[bucket_of(o->tls.host, o->tls.port)], &o->link);
+	if (w != NULL) {
+		list_remove(&w->link);
+		timer_stop(&w->timer);
+		w->given = o;
+		w->state = ORIGIN_GIVEN;
+		task_wake(w->owner);
+		return;
+	}
+	if (p->idle >= o->worker->n_clients + IDLE_SPARE)
+		pool_drop(p, CONTAINER_OF(p->age.next, struct origin, age));
+	list_insert(&place->idle, &o->link);
 	list_append(&p->age, &o->age);
 	p->idle++;
 	timer_set(&o->timer, idle);
@@ -182,6 +256,9 @@ origin_dial(struct origin *o)
 		(unsigned)o->gen->gen->conf->limits.connect_ms };
 
 	o->state = ORIGIN_DIALLING;
+	o->connecting = true;
+	own_place(o)->connecting++;
+	timer_stop(&o->timer);
 	o->started_at = loop_now(o->worker->loop);
 	dial_start(o->worker->dialer, &o->dial, str_of(o->dial_host),
 	    o->tls.port, &opts, &o->task);
@@ -192,6 +269,7 @@ origin_new(struct worker *w, struct worker_gen *g,
     const struct origin_want *want)
 {
 	struct origin *o = calloc(1, sizeof(*o));
+	struct place *place;
 	struct str dial = want->dial_host.p != NULL ? want->dial_host :
 	    want->host;
 
@@ -212,7 +290,15 @@ origin_new(struct worker *w, struct worker_gen *g,
 	list_init(&o->age);
 	task_init(&o->task, w->loop, origin_run);
 	timer_init(&o->timer, w->loop, origin_expire);
-	origin_dial(o);
+	o->fresh = want->fresh;
+	place = own_place(o);
+	if (place->connecting < CONNECTING_MAX)
+		origin_dial(o);
+	else {
+		o->state = ORIGIN_QUEUED;
+		list_append(&place->waiting, &o->link);
+		timer_set(&o->timer, g->gen->conf->limits.connect_ms);
+	}
 	return (o);
 }
 
@@ -239,8 +325,30 @@ origin_set_owner(struct origin *o, struct task *owner)
 	o->in.wake = owner;
 	if (o->state == ORIGIN_READY)
 		link_set_owner(o->transport, owner);
-	else if (o->state == ORIGIN_FAILED)
+	else if (o->state == ORIGIN_FAILED || o->state == ORIGIN_GIVEN)
 		task_wake(owner);
+}
+
+enum origin_state
+origin_settle(struct origin **op)
+{
+	struct origin *o = *op, *given = o->given;
+
+	if (given == NULL)
+		return (o->state);
+	o->given = NULL;
+	if (link_is_stale(given->transport)) {	/* its peer ended it just now */
+		given->in.poisoned = true;
+		origin_destroy(given);
+		origin_dial(o);
+		return (o->state);
+	}
+	given->reused = true;
+	given->dns_ms = given->connect_ms = given->tls_ms = -1;
+	origin_set_owner(given, o->owner);
+	origin_destroy(o);
+	*op = given;
+	return (given->state);
 }
 
 void
@@ -277,8 +385,10 @@ static void
 origin_fail(struct origin *o, const struct fault *f)
 {
 	fault_copy(&o->fault, f);
+	list_remove(&o->link);		/* it may have been waiting */
 	o->state = ORIGIN_FAILED;
 	timer_stop(&o->timer);
+	connecting_ended(o);
 	task_wake(o->owner);
 }
 
@@ -287,6 +397,7 @@ origin_ready(struct origin *o)
 {
 	o->state = ORIGIN_READY;
 	timer_stop(&o->timer);
+	connecting_ended(o);
 	h1_in_init(&o->in, o->transport, o->owner);
 	if (o->is_tls) {
 		o->tls_ms = (int64_t)(loop_now(o->worker->loop) -
@@ -413,6 +524,8 @@ origin_run(struct task *t)
 		if (o->owner == NULL)
 			origin_idle(o);
 		break;
+	case ORIGIN_QUEUED:
+	case ORIGIN_GIVEN:
 	case ORIGIN_FAILED:
 		break;
 	}
@@ -425,6 +538,8 @@ origin_expire(struct timer *t)
 
 	if (o->state == ORIGIN_READY && o->owner == NULL)
 		pool_drop(o->worker->pool, o);
+	else if (o->state == ORIGIN_QUEUED)
+		origin_fail(o, &(struct fault){ .code = ERR_CONNECT_TIMEOUT });
 	else if (o->state == ORIGIN_HANDSHAKE || o->state == ORIGIN_VERIFYING)
 		origin_fail(o, &(struct fault){ .code = ERR_ORIGIN_TLS_TIMEOUT });
 }

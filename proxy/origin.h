@@ -16,6 +16,8 @@
 #include "proxy/worker.h"
 
 enum origin_state {
+	ORIGIN_QUEUED,		/* others are connecting to it already */
+	ORIGIN_GIVEN,		/* an idle one came free instead: see origin_settle() */
 	ORIGIN_DIALLING,
 	ORIGIN_HANDSHAKE,
 	ORIGIN_VERIFYING,
@@ -24,7 +26,7 @@ enum origin_state {
 };
 
 struct origin {
-	struct list link;		/* of the pool: idle ones of its bucket */
+	struct list link;		/* of its place: idle, or waiting ones */
 	struct list age;		/* of the pool: all idle, oldest first */
 	struct worker *worker;
 	struct worker_gen *gen;		/* counted */
@@ -39,6 +41,9 @@ struct origin {
 	struct tls_client tls;		/* .host: whose certificate; .port */
 	char dial_host[256];		/* what is connected to: host, or the CONNECT address */
 	bool is_tls, host_is_ip;
+	bool fresh;			/* wants no connection that was used before */
+	bool connecting;		/* counted as such in its place */
+	struct origin *given;		/* owned; ORIGIN_GIVEN */
 	bool reused;			/* has served a request before this one */
 	bool allow_invalid;		/* tls.origin.on_invalid: untrusted */
 	bool invalid;			/* its certificate is not acceptable */
@@ -65,6 +70,11 @@ struct origin_want {
 struct origin *origin_get(struct worker *, struct worker_gen *,
     const struct origin_want *, struct task *owner);
 void origin_set_owner(struct origin *, struct task *owner);
+/*
+ * The owner was woken: *o becomes the connection that came free while *o
+ * waited for its turn to connect, if there is one.  Returns its state.
+ */
+enum origin_state origin_settle(struct origin **o);
 /*
  * The owner has no more use for it.  reusable: it stands between two
  * messages, whole; it goes to the pool.  Otherwise it is closed.

@@ -230,13 +230,13 @@ mint_done(struct client *c)
 
 /* on_invalid: untrusted shows the client what kind of origin it is. */
 static bool
-origin_undecided(const struct client *c)
+origin_undecided(struct client *c)
 {
-	const struct tunnel *t = c->tunnel;
+	struct tunnel *t = c->tunnel;
 
 	return (conf_of(c)->tls.origin.on_invalid ==
 	    CONF_INVALID_UNTRUSTED && t->ahead != NULL &&
-	    t->ahead->state != ORIGIN_READY &&
+	    origin_settle(&t->ahead) != ORIGIN_READY &&
 	    t->ahead->state != ORIGIN_FAILED);
 }
 

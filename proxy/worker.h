@@ -57,6 +57,7 @@ struct worker {
 	struct origin_pool *pool;
 	struct icap_dialer icap_dialer;
 	struct list clients;		/* of struct client */
+	unsigned n_clients;
 	struct listener *listeners;	/* owned */
 	unsigned n_listeners;
 	bool draining;

@@ -476,7 +476,9 @@ tls_outcome(struct link *l, int r, unsigned *warnings)
 	if (r == GNUTLS_E_WARNING_ALERT_RECEIVED && ++*warnings < WARNINGS_MAX)
 		return (PULL_MORE);
 	tls_note_alert(l, r);
-	if (r == GNUTLS_E_PREMATURE_TERMINATION && l->in_end == FIN)
+	if (l->in_end == FIN && chq_len(&l->pend) == 0 && raw_at == raw_n &&
+	    (r == GNUTLS_E_PREMATURE_TERMINATION ||
+	    r == GNUTLS_E_UNEXPECTED_PACKET_LENGTH))	/* inside a record */
 		return (PULL_CUT);
 	return (PULL_FAIL);
 }
@@ -572,6 +574,12 @@ link_unread(struct link *l, struct chq *q)
 {
 	chq_move(q, &l->pend, chq_len(&l->pend));
 	chq_move(&l->pend, q, chq_len(q));
+}
+
+bool
+link_is_waiting(const struct link *l)
+{
+	return (l->read_waits);
 }
 
 bool

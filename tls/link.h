@@ -51,6 +51,8 @@ enum pull link_handshake(struct link *, enum err cause, struct fault *f);
  * owner is woken when bytes or an end arrive.
  */
 enum pull link_read(struct link *, struct chq *out, size_t want);
+/* Does the owner wait for bytes that have not come? */
+bool link_is_waiting(const struct link *);
 /* Give bytes back in front of what is to be read next. */
 void link_unread(struct link *, struct chq *q);
 /*

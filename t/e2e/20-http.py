@@ -2,6 +2,7 @@
 """HTTP/1 on both legs: what passes, and how it is framed (RFC 9110, 9112)."""
 import time
 
+import lab as e2e
 import wire
 from lab import pattern, sha
 from wire import Response, ok
@@ -600,7 +601,8 @@ def test_slow_reader(lab):
     t.head()
     time.sleep(4)
     assert sent[0] < 64 << 20, f"{sent[0]} bytes were taken from the origin for a client that reads nothing"
-    assert p.rss() - before < 32 << 20, f"memory grew by {p.rss() - before}"
+    if not e2e.SANITIZER:
+        assert p.rss() - before < 32 << 20, f"memory grew by {p.rss() - before}"
 
 
 def test_date_is_added(lab):

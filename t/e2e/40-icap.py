@@ -634,13 +634,14 @@ def run_errors(lab, on_error):
     act = [None]
     s = lab.icap(lambda tx: act[0](tx))
     o = lab.origin(lambda h, b: ok(BODY, [("X-Origin", "1")]))
-    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": on_error, "timeout": "3s", "probe": "1s"}})
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": on_error, "timeout": "3s", "probe": "1s"}}, workers=1)
     for name, f in ERRORS.items():
         with lab.sub(name):
             act[0] = lambda tx: tx.no_change()
             t = lab.tunnel(p, o.port)
-            assert wire.wait_for(lambda: lab.tunnel(p, o.port).get().body == BODY and
-                                 s.txs, 8, 0.1), "the service does not come back after the row before"
+            n = len(s.txs)
+            assert wire.wait_for(lambda: lab.tunnel(p, o.port).get().body == BODY and len(s.txs) > n, 8, 0.1), \
+                "the service does not come back after the row before"
             act[0] = f
             n = len(s.txs)
             r = t.get()

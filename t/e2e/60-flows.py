@@ -91,7 +91,7 @@ def test_access_record(lab):
     t = lab.tunnel(p, o.port)
     t.get("/path?token=secret", fields="Cookie: c=secret\r\nAuthorization: Basic secret\r\nUser-Agent: lab/1\r\n")
     t.close()
-    rec = [r for r in p.access(2) if field(r, "http.request.method") == "GET"]
+    rec = [r for r in p.access(1) if field(r, "http.request.method") == "GET"]
     assert len(rec) == 1, p.access(1)
     rec = rec[0]
     assert "secret" not in json.dumps(rec), rec
@@ -102,8 +102,6 @@ def test_access_record(lab):
     for name in ("event.id", "tls.version", "assay.ms.total", "@timestamp"):
         with lab.sub(name):
             assert field(rec, name) is not None, rec
-    connects = [r for r in p.access(2) if field(r, "http.request.method") == "CONNECT"]
-    assert len(connects) == 1
 
 
 def test_squid_format(lab):

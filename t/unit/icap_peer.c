@@ -212,8 +212,8 @@ peer_main(void *arg)
 		pthread_mutex_lock(&p->lock);
 		c->nth = p->conns;
 		p->fds[c->nth] = fd;
-		pthread_create(&p->threads[c->nth], NULL, conn_main, c);
 		p->conns++;
+		pthread_create(&p->threads[c->nth], NULL, conn_main, c);
 		pthread_mutex_unlock(&p->lock);
 	}
 	return (NULL);

@@ -14,7 +14,7 @@
 #include "http/uri.h"
 #include "t/unit/icap_peer.h"
 
-#define GUARD_MS 20000
+#define GUARD_MS 60000
 
 /* A dialer for addresses of this machine. */
 
@@ -107,8 +107,8 @@ rig_init(struct rig *rig)
 		.name = "svc",
 		.req = true, .resp = true,
 		.preview = ICAP_PREVIEW_AUTO,
-		.connect_timeout_ms = 3000,
-		.timeout_ms = 5000,
+		.connect_timeout_ms = 10000,
+		.timeout_ms = 20000,
 		.probe_ms = 5000,
 		.identity = ICAP_IDENTITY_SQUID,
 		.notice = on_notice,

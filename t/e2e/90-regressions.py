@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One test for each bug that was found and mended, named after what a user
+saw; the first are those that other proxies are known for."""
+import time
+
+import wire
+from lab import pattern, sha
+from wire import Response, ok
+
+
+def test_service_that_wants_more_than_64_kb(lab):
+    """Squid 5.7 stops after 65535 octets when the origin is faster than a
+    service that asks for the whole body."""
+    body = pattern(2 << 20)
+
+    def script(tx):
+        tx.whole()
+        time.sleep(0.2)
+        tx.no_change()
+    s = lab.icap(script)
+    o = lab.origin(lambda h, b: ok(body))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}})
+    assert sha(lab.tunnel(p, o.port).get().body) == sha(body)
+
+
+def test_preview_of_65536(lab):
+    """Squid announces 65536, sends 65535 and waits for ever."""
+    s = lab.icap(drop=("Preview",), extra=[("Preview", "65536")])
+    body = pattern(200000)
+    o = lab.origin(lambda h, b: ok(body))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}})
+    assert sha(lab.tunnel(p, o.port).get().body) == sha(body)
+    assert len(s.txs[0].preview) == int(s.txs[0].head.get("Preview"))
+
+
+def test_fast_upload_in_a_tunnel(lab):
+    """Squid drops fast uploads in intercepted tunnels (a retryable TLS read
+    taken for the end)."""
+    body = pattern(30 << 20)
+    o = lab.origin(lambda h, b: ok(sha(b)))
+    p = lab.assay()
+    for _ in range(3):
+        t = lab.tunnel(p, o.port)
+        t.send(f"POST / HTTP/1.1\r\nHost: {t.host}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert Response(t).text() == sha(body)
+
+
+def test_tls_data_left_in_the_library(lab):
+    """Octets that the TLS library holds while the socket is silent: many small
+    records in one segment, then nothing."""
+    o = lab.origin(lambda h, b: lambda conn: [conn.send(x) for x in [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"] + [b"x"] * 1000] and None)
+    p = lab.assay()
+    t = lab.tunnel(p, o.port)
+    assert t.get().body == b"x" * 1000
+    for piece in (f"GET / HTTP/1.1\r\nHost: {t.host}\r\n\r\n" * 5,):
+        t.send(piece)
+    for _ in range(5):
+        assert Response(t).body == b"x" * 1000
+
+
+def test_request_in_the_last_handshake_flight(lab):
+    """The request that comes with the client's Finished is not forgotten."""
+    o = lab.origin()
+    p = lab.assay()
+    for _ in range(10):
+        r = lab.curl(p, f"https://www.test:{o.port}/")
+        assert r.status == 200, r.errors
+
+
+def test_empty_answer_and_close(lab):
+    """Content-Length: 0 with Connection: close is whole."""
+    o = lab.origin(lambda h, b: lambda conn: (conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"), "close")[1])
+    p = lab.assay()
+    r = lab.tunnel(p, o.port).get()
+    assert r.status == 200 and r.body == b"" and not r.cut
+
+
+def test_early_answers_and_the_pool(lab):
+    """An answer that arrives while the request is still on its way must not
+    end the pool's step."""
+    def script(conn):
+        while True:
+            if not conn.fill():
+                return
+            head = conn.head()
+            conn.send(ok(b"early"))
+            conn.body(head)
+    s = lab.server(script, lab.server_context())
+    p = lab.assay(workers=1)
+    for _ in range(5):
+        t = lab.tunnel(p, s.port)
+        t.send(f"POST / HTTP/1.1\r\nHost: {t.host}\r\nContent-Length: 300000\r\n\r\n")
+        try:
+            t.send(bytes(300000))
+        except wire.Ended:
+            pass
+        assert Response(t).body == b"early"
+    assert lab.tunnel(p, s.port).get().body == b"early"

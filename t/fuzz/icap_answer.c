@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Fuzz everything an ICAP server may say: the input is what it sends, as
+ * answer to OPTIONS or to a transaction.  The first byte chooses which, and
+ * how the rest is cut.  Every scan must end, an adapted body too.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+#include "base/list.h"
+#include "http/h1_frame.h"
+#include "http/h1_head.h"
+#include "http/uri.h"
+#include "icap/icap.h"
+
+#define RESP_MODE 1
+#define WITH_BODY 2
+#define TO_OPTIONS 4
+#define TURNS 200
+
+static const char options[] = "ICAP/1.0 200 OK\r\nISTag: \"a\"\r\n"
+    "Allow: 204, 206\r\nPreview: 4\r\nEncapsulated: null-body=0\r\n\r\n";
+
+static struct loop *loop;
+static struct body_store store = { .temp_dir = "/tmp", .window = 65536,
+    .max_memory = 1 << 24, .max_temp = 1 << 24 };
+static int peer_fd;
+
+static void
+dial_start(void *arg, const char *host, uint16_t port, struct icap_dial *d)
+{
+	int fds[2];
+
+	(void)arg;
+	(void)host;
+	(void)port;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) != 0)
+		abort();
+	if (peer_fd >= 0)
+		close(peer_fd);
+	peer_fd = fds[1];
+	d->fd = fds[0];
+	d->done = true;
+	task_wake(d->wake);
+}
+
+static void
+dial_cancel(void *arg, struct icap_dial *d)
+{
+	(void)arg;
+	(void)d;
+}
+
+static void
+turns(unsigned n)
+{
+	while (n-- > 0)
+		uv_run(loop_uv(loop), UV_RUN_NOWAIT);
+}
+
+static void
+say(const uint8_t *p, size_t n, size_t piece)
+{
+	size_t k;
+
+	for (; n > 0; p += k, n -= k) {
+		k = n < piece ? n : piece;
+		if (peer_fd < 0 || send(peer_fd, p, k, MSG_NOSIGNAL) < 0)
+			return;
+		turns(2);
+	}
+}
+
+static void
+hang_up(void)
+{
+	if (peer_fd >= 0)
+		close(peer_fd);
+	peer_fd = -1;
+}
+
+static struct http_msg *
+parse(struct arena *a, enum h1_kind kind, struct str text)
+{
+	struct fault f = { .code = ERR_NONE };
+	struct http_msg *m = NULL;
+
+	h1_head_parse(a, kind, text, &h1_limits_client, &m, &f);
+	assert(m != NULL);
+	return (m);
+}
+
+static void
+nothing(struct task *t)
+{
+	(void)t;
+}
+
+/* Read it to its end, hanging up when it waits. */
+static void
+read_all(struct body *b, struct task *t)
+{
+	struct chq q = { 0 };
+	struct reader r;
+	enum pull p;
+	unsigned waits = 0;
+
+	reader_open(&r, b, 0, t);
+	while (!pull_is_last(p = reader_pull(&r, &q, 4096))) {
+		chq_drop(&q, chq_len(&q));
+		if (p == PULL_WAIT) {
+			hang_up();
+			turns(2);
+			assert(++waits < TURNS);
+		}
+	}
+	reader_close(&r);
+	chq_fini(&q);
+}
+
+static void
+fuzz_one(unsigned how, const uint8_t *p, size_t n, struct scanner *s)
+{
+	struct arena *a = arena_new();
+	struct scan_message m = { .arena = a };
+	struct reader keeper = { .body = NULL };	/* as a chain does */
+	struct scan scan;
+	struct task t;
+	unsigned i;
+
+	task_init(&t, loop, nothing);
+	m.mode = (how & RESP_MODE) != 0 ? SCAN_RESP : SCAN_REQ;
+	m.req = parse(a, H1_REQUEST,
+	    STR("POST http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"));
+	assert(http_target_parse((struct http_msg *)(uintptr_t)m.req, NULL,
+	    false, NULL) == ERR_NONE);
+	m.resp = parse(a, H1_RESPONSE, STR("HTTP/1.1 200 OK\r\n\r\n"));
+	if ((how & WITH_BODY) != 0) {
+		m.body = body_of_bytes(loop, &store, "0123456789", 10);
+		reader_open(&keeper, m.body, 0, NULL);
+	}
+	scan_start(&scan, s, &m, &t);
+	turns(2);
+	if ((how & TO_OPTIONS) == 0) {
+		say((const uint8_t *)options, sizeof(options) - 1, 4096);
+		turns(4);
+	}
+	say(p, n, 1 + (how >> 3) * (how >> 3));
+	for (i = 0; i < TURNS && !scan.done; i++) {
+		hang_up();
+		turns(2);
+	}
+	assert(scan.done);
+	if (scan.result.body != NULL)
+		read_all(scan.result.body, &t);
+	scan_cancel(&scan);
+	reader_close(&keeper);
+	if (m.body != NULL)
+		body_unref(&m.body);
+	task_fini(&t);
+	arena_free(&a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	static const char *const urls[] = { "icap://a/b" };
+	struct icap_dialer dialer = { NULL, dial_start, dial_cancel };
+	struct icap_shared shared = { 0 };
+	struct icap_options o = { .name = "f", .urls = urls, .n_urls = 1,
+	    .req = true, .resp = true, .preview = ICAP_PREVIEW_AUTO,
+	    .on_busy = ICAP_BUSY_BLOCK, .connect_timeout_ms = 1000,
+	    .timeout_ms = 1000, .store = &store };
+	struct fault f = { .code = ERR_NONE };
+	struct scanner *s;
+
+	if (n == 0)
+		return (0);
+	if (loop == NULL)
+		loop = loop_new();
+	peer_fd = -1;
+	s = icap_new(loop, &o, &shared, &dialer, &f);
+	assert(s != NULL);
+	fuzz_one(p[0], p + 1, n - 1, s);
+	icap_free(&s);
+	hang_up();
+	turns(3);
+	return (0);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The pool of threads: every job runs once elsewhere and comes back once. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/job.h"
+#include "base/list.h"
+#include "t/unit/unit.h"
+
+#define JOBS 3000
+
+struct sum {
+	struct job job;
+	unsigned in, out, done;
+};
+
+static pthread_t loop_thread;
+static unsigned back, elsewhere_wrong, again;
+static struct job_pool *pool;
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic unsigned ran;
+
+static void
+run(struct job *j)
+{
+	struct sum *s = CONTAINER_OF(j, struct sum, job);
+	unsigned i;
+
+	for (i = 0; i <= s->in; i++)
+		s->out += i;
+	atomic_fetch_add(&ran, 1);
+}
+
+static void
+run_gated(struct job *j)
+{
+	pthread_mutex_lock(&gate);
+	run(j);
+	pthread_mutex_unlock(&gate);
+}
+
+static void
+done(struct job *j)
+{
+	struct sum *s = CONTAINER_OF(j, struct sum, job);
+
+	elsewhere_wrong += !pthread_equal(pthread_self(), loop_thread);
+	elsewhere_wrong += s->out != s->in * (s->in + 1) / 2;
+	s->done++;
+	back++;
+	if (again > 0) {		/* a job may start itself again */
+		again--;
+		s->out = 0;
+		s->done--;
+		job_start(pool, j, j->loop);
+	} else if (back % JOBS == 0)
+		loop_stop(j->loop);
+}
+
+static void
+start(struct sum *s, unsigned in, void (*how)(struct job *), struct loop *l)
+{
+	*s = (struct sum){ .job = { .run = how, .done = done }, .in = in };
+	job_start(pool, &s->job, l);
+}
+
+static void
+test_many(void)
+{
+	static struct sum sums[JOBS];
+	struct loop *l = loop_new();
+	unsigned i, wrong = 0;
+
+	loop_thread = pthread_self();
+	pool = job_pool_new("a rather long name", 4);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(pool);
+	back = elsewhere_wrong = 0;
+	again = JOBS;
+	for (i = 0; i < JOBS; i++)
+		start(&sums[i], unit_random(300), run, l);
+	while (back < 2 * JOBS)
+		loop_run(l);
+	for (i = 0; i < JOBS; i++)
+		wrong += sums[i].done != 1;
+	CU_ASSERT(wrong == 0 && elsewhere_wrong == 0);
+	CU_ASSERT_EQUAL(job_pool_waiting(pool), 0);
+	job_pool_free(&pool);
+	CU_ASSERT_PTR_NULL(pool);
+	job_pool_free(&pool);
+	loop_free(&l);
+}
+
+/* What is queued when the pool ends still runs, and comes back. */
+static void
+test_end(void)
+{
+	struct sum sums[20];
+	struct loop *l = loop_new();
+	unsigned i;
+
+	pool = job_pool_new("one", 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(pool);
+	back = again = ran = 0;
+	pthread_mutex_lock(&gate);
+	for (i = 0; i < 20; i++)
+		start(&sums[i], i, run_gated, l);
+	CU_ASSERT(job_pool_waiting(pool) >= 19);
+	pthread_mutex_unlock(&gate);
+	job_pool_free(&pool);
+	CU_ASSERT_EQUAL(ran, 20);
+	CU_ASSERT_EQUAL(back, 0);
+	loop_settle(l);
+	CU_ASSERT_EQUAL(back, 20);
+	loop_free(&l);
+	CU_ASSERT_PTR_NULL(job_pool_new("none", 0));
+}
+
+UNIT_TESTS(base_job,
+    { "many jobs", test_many },
+    { "the pool ends", test_end })
