@@ -15,6 +15,9 @@
 
 #define VERDICTS_MAX 8192	/* origin chains remembered */
 
+static void problem(struct conf_problems *, bool warning, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 static void
 problem(struct conf_problems *list, bool warning, const char *fmt, ...)
 {

@@ -124,11 +124,12 @@ url_of(struct arena *a, const struct http_msg *req)
 	    (u->port == 443 && str_eq(u->scheme, STR("https"))) ||
 	    u->port == 0;
 	return (arena_printf(a, "%.*s%s%s%.*s%s%s%.*s",
-	    STR_ARG(u->scheme), u->scheme.n > 0 ? "://" : "",
+	    (int)u->scheme.n, u->scheme.n > 0 ? u->scheme.p : "",
+	    u->scheme.n > 0 ? "://" : "",
 	    u->host_is_v6 ? "[" : "", STR_ARG(u->host),
 	    u->host_is_v6 ? "]" : "",
 	    plain ? "" : arena_printf(a, ":%u", (unsigned)u->port).p,
-	    STR_ARG(u->path)));
+	    (int)u->path.n, u->path.n > 0 ? u->path.p : ""));
 }
 
 /* The host of a shown URL; STR_NONE: it has none. */

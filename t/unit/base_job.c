@@ -101,7 +101,8 @@ test_end(void)
 
 	pool = job_pool_new("one", 1);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(pool);
-	back = again = ran = 0;
+	back = again = 0;
+	ran = 0;
 	pthread_mutex_lock(&gate);
 	for (i = 0; i < 20; i++)
 		start(&sums[i], i, run_gated, l);

@@ -127,8 +127,8 @@ fill_leaf(struct leaf *l, gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
 struct leaf *
 lab_leaf(void)
 {
-	gnutls_x509_crt_t crt;
-	gnutls_x509_privkey_t key;
+	gnutls_x509_crt_t crt = NULL;
+	gnutls_x509_privkey_t key = NULL;
 
 	if (leaf != NULL)
 		return (leaf);
@@ -331,7 +331,8 @@ lab_wire_until(struct lab_wire *w, struct loop *l, bool (*so)(void *),
 	while (!so(arg)) {
 		if (uv_hrtime() / 1000000 >= until)
 			return (false);
-		moved = w != NULL && (wire_pass(w, 0) | wire_pass(w, 1));
+		moved = w != NULL && wire_pass(w, 0);
+		moved = (w != NULL && wire_pass(w, 1)) || moved;
 		if (moved)
 			uv_run(loop_uv(l), UV_RUN_NOWAIT);
 		else
