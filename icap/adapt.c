@@ -18,17 +18,26 @@ check_length(const struct http_msg *m, uint64_t *length, struct fault *f)
 	return (ERR_NONE);
 }
 
+/* Is it the same kind of message as before, judged by its start line? */
+static bool
+same_kind(const struct scan_message *msg, const struct http_msg *m)
+{
+	if (m->is_request)
+		return (str_eq(m->method, msg->req->method));
+	return (msg->resp != NULL && m->status == msg->resp->status);
+}
+
 /*
- * No body came back under a head that still announces the original's: the
- * service lost it, and an empty page would hide that.  Another head may mean
- * it (a redirect, a POST made a GET).
+ * No body came back under a head of the same kind that does not say so: the
+ * service lost it, and an empty page would hide that.  A head of another kind
+ * means it (a redirect, a POST made a GET).
  */
 static enum err
-check_lost_body(const struct scan_message *msg, bool has_body,
-    uint64_t said, struct fault *f)
+check_lost_body(const struct scan_message *msg, const struct http_msg *m,
+    bool has_body, uint64_t said, struct fault *f)
 {
 	if (has_body || said == 0 || msg->body == NULL ||
-	    said == HTTP_LENGTH_UNKNOWN || said != body_length(msg->body))
+	    body_length(msg->body) == 0 || !same_kind(msg, m))
 		return (ERR_NONE);
 	return (fault_set(f, ERR_SCAN_MESSAGE,
 	    "adapted message lost its body"));
@@ -87,7 +96,7 @@ icap_adapt_request(const struct scan_message *msg, struct http_msg *m,
 	uint64_t said;
 
 	if (check_length(m, &said, f) != ERR_NONE ||
-	    check_lost_body(msg, has_body, said, f) != ERR_NONE ||
+	    check_lost_body(msg, m, has_body, said, f) != ERR_NONE ||
 	    adapt_target(msg, m, f) != ERR_NONE)
 		return (f->code);
 	h1_frame_set(m, NULL, has_body, length);
@@ -127,7 +136,7 @@ icap_adapt_response(const struct scan_message *msg, struct http_msg *m,
 	if (check_length(m, &said, f) != ERR_NONE)
 		return (f->code);
 	if (!icap_never_has_body(msg, m) && is_unchanged(msg, m) &&
-	    check_lost_body(msg, has_body, said, f) != ERR_NONE)
+	    check_lost_body(msg, m, has_body, said, f) != ERR_NONE)
 		return (f->code);
 	h1_frame_set(m, msg->req, has_body, length);
 	http_hop_strip(m);

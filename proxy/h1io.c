@@ -124,6 +124,7 @@ in_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 		r = link_read(in->link, &in->bytes, want > HEAD_READ ? want :
 		    HEAD_READ);
 		if (r == PULL_WAIT) {
+			in->starved = true;
 			if (in->silent_since == 0)
 				in->silent_since = loop_now(in->wake->loop);
 			return (PULL_WAIT);
@@ -165,8 +166,10 @@ in_drop(struct source *s, enum pull last)
 void
 h1_in_wake(struct h1_in *in)
 {
-	if (in->in_body)
-		source_wake(&in->src);
+	if (!in->in_body || !in->starved || link_is_waiting(in->link))
+		return;
+	in->starved = false;
+	source_wake(&in->src);
 }
 
 bool

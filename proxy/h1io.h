@@ -25,6 +25,7 @@ struct h1_in {
 	struct task *wake;	/* borrowed: woken when the body lets go */
 	enum err cut;		/* what a body that stops short is called */
 	bool in_body;		/* the body has not ended yet */
+	bool starved;		/* its source waits for the link */
 	bool poisoned;		/* nothing more can be read: cut, failed, or left over */
 	uint64_t silent_since;	/* ms; 0: nobody waits for bytes */
 };
@@ -50,7 +51,11 @@ bool h1_in_begun(const struct h1_in *);
  */
 struct body *h1_in_body(struct h1_in *, struct loop *, struct body_store *,
     const struct http_msg *msg, enum err bad, enum err cut);
-/* The link has news: lets the readers of the body go on. */
+/*
+ * Called whenever the link's owner runs: if the link has what the body waited
+ * for, its readers go on.  (They may share the owner's task: it is woken once
+ * for each news, never by itself.)
+ */
 void h1_in_wake(struct h1_in *);
 /* Silent for ms while bytes are waited for? */
 bool h1_in_stalled(const struct h1_in *, uint64_t now, uint64_t ms);

@@ -73,7 +73,9 @@ link_arm(struct link *l)
 {
 	unsigned want = 0;
 
-	if (l->in_end == OPEN && chq_len(&l->pend) < AHEAD_MAX)
+	/* A fast uploader is left to the timer: closing now would reset our answer away. */
+	if (l->in_end == OPEN && chq_len(&l->pend) < AHEAD_MAX &&
+	    l->linger_bytes < LINGER_BYTES)
 		want |= WATCH_READ;
 	if (l->out_blocked)
 		want |= WATCH_WRITE;
@@ -139,11 +141,11 @@ link_linger_read(struct link *l)
 
 	if (r == 0 && link_pending(l) > 0)
 		l->in_end = FIN;	/* it may still take what we have */
-	else if (r == 0 || (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK) ||
-	    (r > 0 && (l->linger_bytes += (size_t)r) >= LINGER_BYTES)) {
+	else if (r == 0 || (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) {
 		link_free(l);
 		return;
-	}
+	} else if (r > 0)
+		l->linger_bytes += (size_t)r;
 	link_arm(l);
 }
 

@@ -26,7 +26,7 @@ static const struct {
 	{ LIT("127.0.0.1"), "127.0.0.1", true, false },
 	{ LIT("255.255.255.255"), "255.255.255.255", true, false },
 	{ LIT("0.0.0.0"), "0.0.0.0", true, false },
-	{ LIT("127.0.0.1."), "127.0.0.1", true, false },
+	{ LIT("127.0.0.1."), NULL, false, false },
 	{ LIT("[::1]"), "::1", true, true },
 	{ LIT("[0:0::0001]"), "::1", true, true },
 	{ LIT("[2001:DB8::A]"), "2001:db8::a", true, true },
