@@ -468,6 +468,8 @@ gen_new(struct conf *conf, const struct gen_pools *pools, struct gen *old,
 	if (!dry)
 		gen_folders(g, list);
 	gen_limits(g);
+	if (pools != NULL)
+		g->store.io = pools->files;
 	if (list->errors == before)
 		gen_ca(g, pools, old, dry, list);
 	gen_trust(g, pools, list);

@@ -58,9 +58,10 @@ struct gen {
 	struct internal_facts internal;	/* for assay.internal */
 };
 
-/* Pools for short work on keys and certificates, shared by all generations. */
+/* Threads for keys and certificates, and for spill files; shared by all generations. */
 struct gen_pools {
 	struct job_pool *crypto;
+	struct job_pool *files;
 };
 
 /*

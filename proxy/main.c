@@ -19,6 +19,8 @@
 #include "proxy/peers.h"
 #include "proxy/worker.h"
 
+#define FILE_THREADS 4		/* a disk that blocks four of them blocks the fifth as well */
+
 enum { EXIT_OK = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
 
 struct options {
@@ -224,6 +226,7 @@ stop_workers(struct proxy *p)
 		worker_join(p->workers[i]);
 	gen_unref(&p->gen);		/* ends scan threads and key holder */
 	job_pool_free(&p->pools.crypto);
+	job_pool_free(&p->pools.files);
 	for (i = 0; i < p->n_workers; i++)
 		worker_free(&p->workers[i]);
 	free(p->workers);
@@ -335,6 +338,7 @@ run(struct proxy *p)
 
 	p->pools.crypto = job_pool_new("crypto",
 	    2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
+	p->pools.files = job_pool_new("files", FILE_THREADS);
 	p->shared.peers = peers_new();
 	p->loop = loop_new();
 	timer_init(&p->watch_end, p->loop, watch_end);

@@ -6,13 +6,22 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/job.h"
 #include "stream/body.h"
 #include "stream/spill.h"
 
 #define PULL_MAX 65536		/* bytes one pull asks of a source */
-#define SPILL_BATCH 262144	/* bytes written to the file at once */
+#define SPILL_BATCH 524288	/* bytes written to the file at once */
 #define READ_BACK 65536		/* bytes read from the file at once */
 #define WINDOW_TIGHT 65536	/* window while memory is short */
+
+/* Bytes being written; they stay in memory until they are in the file. */
+struct body_spilling {
+	struct job job;
+	struct body *body;	/* borrowed; NULL: gone meanwhile */
+	struct spill_write write;
+	size_t n;
+};
 
 struct body {
 	struct loop *loop;		/* borrowed */
@@ -21,6 +30,7 @@ struct body {
 	struct list readers;		/* of struct reader */
 	struct chq mem;			/* [mem_from, received) */
 	struct spill *spill;		/* [.., mem_from); NULL: nothing there */
+	struct body_spilling *spilling;	/* NULL: none under way */
 	uint64_t mem_from;
 	uint64_t kept;			/* first offset still held */
 	uint64_t received;
@@ -162,6 +172,8 @@ body_unref(struct body **bp)
 	if (b == NULL || --b->refs > 0)
 		return;
 	assert(list_empty(&b->readers));
+	if (b->spilling != NULL)
+		b->spilling->body = NULL;
 	if (b->src != NULL) {
 		b->src->body = NULL;
 		b->src->type->drop(b->src, PULL_MORE);
@@ -293,27 +305,83 @@ window(const struct body *b)
 	    b->store->window > WINDOW_TIGHT ? WINDOW_TIGHT : b->store->window);
 }
 
-/* Move the oldest bytes in memory to the file. */
+/* [mem_from, to) is in the file: memory lets it go. */
+static void
+body_spilled(struct body *b, uint64_t to)
+{
+	if (to > b->mem_from) {
+		chq_drop(&b->mem, (size_t)(to - b->mem_from));
+		b->mem_from = to;
+	}
+}
+
+static void
+spilling_run(struct job *j)
+{
+	spill_write_run(&CONTAINER_OF(j, struct body_spilling, job)->write);
+}
+
+static void
+spilling_done(struct job *j)
+{
+	struct body_spilling *s = CONTAINER_OF(j, struct body_spilling, job);
+	uint64_t to = s->write.offset + s->n;
+	struct body *b = s->body;
+	struct fault f = { 0 };
+	bool ok = spill_write_fini(&s->write, &f);
+
+	free(s);
+	if (b == NULL)
+		return;
+	b->spilling = NULL;
+	if (ok && b->spill != NULL)
+		body_spilled(b, to);
+	if (ok || b->end != PULL_MORE) {
+		wake_readers(b);	/* a complete body simply stays in memory */
+		return;
+	}
+	fault_copy(&b->fault, &f);
+	body_finish(b, PULL_FAIL);
+}
+
+/* Begin to move the oldest bytes in memory to the file. */
 static bool
 body_spill(struct body *b)
 {
 	size_t n = chq_len(&b->mem);
+	struct body_spilling *s;
+	struct spill_write w;
 
 	if (n > SPILL_BATCH)
 		n = SPILL_BATCH;
 	if (b->spill == NULL &&
 	    (b->spill = spill_new(b->store, &b->fault)) == NULL)
 		return (false);
-	if (!spill_write(b->spill, &b->mem, n, b->mem_from, &b->fault))
+	if (!spill_write_init(&w, b->spill, &b->mem, n, b->mem_from,
+	    &b->fault))
 		return (false);
-	chq_drop(&b->mem, n);
-	b->mem_from += n;
+	if (b->store->io == NULL) {
+		spill_write_run(&w);
+		if (!spill_write_fini(&w, &b->fault))
+			return (false);
+		body_spilled(b, b->mem_from + n);
+		return (true);
+	}
+	s = calloc(1, sizeof(*s));
+	if (s == NULL)
+		abort();
+	*s = (struct body_spilling){ .body = b, .write = w, .n = n };
+	s->job.run = spilling_run;
+	s->job.done = spilling_done;
+	b->spilling = s;
+	job_start(b->store->io, &s->job, b->loop);
 	return (true);
 }
 
 /*
  * Make room for another pull.  A reader that is on its way will make room
- * itself; one that is held, or only keeps, is what the file is for.
+ * itself; one that is held, or only keeps, is what the file is for.  While
+ * bytes are being written as many again may come.
  */
 static enum pull
 body_make_room(struct body *b)
@@ -325,10 +393,12 @@ body_make_room(struct body *b)
 	slow = slowest(b);
 	if (slow != NULL && !reader_stays(slow))
 		return (PULL_WAIT);
-	if (body_spill(b))
-		return (PULL_MORE);
-	body_finish(b, PULL_FAIL);
-	return (PULL_FAIL);
+	if (b->spilling == NULL && !body_spill(b)) {
+		body_finish(b, PULL_FAIL);
+		return (PULL_FAIL);
+	}
+	return (b->spilling != NULL && chq_len(&b->mem) >= window(b) +
+	    SPILL_BATCH ? PULL_WAIT : PULL_MORE);
 }
 
 static void

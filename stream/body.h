@@ -17,12 +17,14 @@
 #include "stream/source.h"
 
 struct body;
+struct job_pool;
 
 #define BODY_UNKNOWN UINT64_MAX		/* length not known yet */
 #define BODY_ALL UINT64_MAX		/* release mark: everything */
 
 /* Shared by all bodies of a process; counters are atomic. */
 struct body_store {
+	struct job_pool *io;	/* writes to the files; NULL: the loop does it itself */
 	const char *temp_dir;	/* folder for spill files (O_TMPFILE or unlinked) */
 	uint64_t window;	/* kept in memory per body */
 	uint64_t max_memory;	/* all bodies together; above it windows shrink */

@@ -11,7 +11,7 @@
 #include "stream/body.h"
 #include "stream/spill.h"
 
-#define IOV_BATCH 64
+#define IOV_BATCH 1024		/* IOV_MAX of Linux */
 
 struct spill {
 	struct body_store *store;
@@ -96,68 +96,68 @@ charge(struct spill *s, size_t n, struct fault *f)
 	return (false);
 }
 
-/* Drop what pwritev has taken from the front of the vector. */
-static unsigned
-iov_advance(struct iovec *iov, unsigned count, size_t n)
+bool
+spill_write_init(struct spill_write *w, struct spill *s, const struct chq *q,
+    size_t n, uint64_t offset, struct fault *f)
 {
-	unsigned i = 0, k;
-
-	while (i < count && n >= iov[i].iov_len)
-		n -= iov[i++].iov_len;
-	if (i < count) {
-		iov[i].iov_base = (char *)iov[i].iov_base + n;
-		iov[i].iov_len -= n;
-	}
-	for (k = 0; i + k < count; k++)
-		iov[k] = iov[i + k];
-	return (k);
-}
-
-static bool
-write_all(int fd, struct iovec *iov, unsigned count, uint64_t *offset)
-{
-	ssize_t w;
-
-	while (count > 0) {
-		w = pwritev(fd, iov, (int)count, (off_t)*offset);
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w == 0)
-			errno = ENOSPC;
-		if (w <= 0)
-			return (false);
-		*offset += (uint64_t)w;
-		count = iov_advance(iov, count, (size_t)w);
-	}
+	if (!charge(s, n, f))
+		return (false);
+	*w = (struct spill_write){ .spill = spill_ref(s), .offset = offset };
+	chq_share(&w->data, q, 0, n);
+	w->iov = calloc(w->data.count, sizeof(*w->iov));
+	if (w->iov == NULL)
+		abort();
+	w->count = chq_iov(&w->data, w->iov, w->data.count);
 	return (true);
 }
 
-bool
-spill_write(struct spill *s, const struct chq *q, size_t n, uint64_t offset,
-    struct fault *f)
+/* Pass over what pwritev has taken from the front of the vector. */
+static void
+write_advance(struct iovec **iov, unsigned *count, size_t n)
 {
-	struct iovec iov[IOV_BATCH];
-	struct chq part = { 0 };
-	unsigned count, i;
-	size_t bytes;
-
-	if (!charge(s, n, f))
-		return (false);
-	chq_share(&part, q, 0, n);
-	while (n > 0) {
-		count = chq_iov(&part, iov, IOV_BATCH);
-		for (bytes = 0, i = 0; i < count; i++)
-			bytes += iov[i].iov_len;
-		if (!write_all(s->fd, iov, count, &offset)) {
-			fault_set(f, ERR_TEMP_FULL, "%s: %s",
-			    s->store->temp_dir, strerror(errno));
-			break;
-		}
-		chq_drop(&part, bytes);
-		n -= bytes;
+	while (*count > 0 && n >= (*iov)->iov_len) {
+		n -= (*iov)->iov_len;
+		(*iov)++;
+		(*count)--;
 	}
-	chq_fini(&part);
-	return (n == 0);
+	if (*count > 0) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + n;
+		(*iov)->iov_len -= n;
+	}
+}
+
+void
+spill_write_run(struct spill_write *w)
+{
+	struct iovec *iov = w->iov;
+	unsigned count = w->count;
+	uint64_t offset = w->offset;
+	ssize_t n;
+
+	while (count > 0) {
+		n = pwritev(w->spill->fd, iov, (int)(count < IOV_BATCH ?
+		    count : IOV_BATCH), (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			w->error = n < 0 ? errno : ENOSPC;
+			return;
+		}
+		offset += (uint64_t)n;
+		write_advance(&iov, &count, (size_t)n);
+	}
+}
+
+bool
+spill_write_fini(struct spill_write *w, struct fault *f)
+{
+	if (w->error != 0)
+		fault_set(f, ERR_TEMP_FULL, "%s: %s",
+		    w->spill->store->temp_dir, strerror(w->error));
+	chq_fini(&w->data);
+	free(w->iov);
+	spill_unref(&w->spill);
+	return (w->error == 0);
 }
 
 ssize_t

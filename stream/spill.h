@@ -12,6 +12,7 @@
 #include "base/fault.h"
 
 struct body_store;
+struct iovec;
 struct spill;
 
 /* A new file in store->temp_dir, without a name; NULL with the cause in f. */
@@ -19,12 +20,29 @@ struct spill *spill_new(struct body_store *, struct fault *f);
 /* Counted on the loop's thread, because a body_view may outlive its body. */
 struct spill *spill_ref(struct spill *);
 void spill_unref(struct spill **);
+
 /*
- * Write the first n bytes of q (which keeps them) at offset.  false: disk
- * full, limit of store->max_temp, or an I/O error, with the cause in f.
+ * Bytes on their way to the file.  They may be written in another thread:
+ * only spill_write_run() is called there, and nothing else in the meantime.
  */
-bool spill_write(struct spill *, const struct chq *q, size_t n,
-    uint64_t offset, struct fault *f);
+struct spill_write {
+	struct spill *spill;	/* counted */
+	struct chq data;	/* references */
+	struct iovec *iov;	/* owned: the data's bytes */
+	unsigned count;
+	uint64_t offset;
+	int error;		/* errno, after the run; 0: written */
+};
+
+/*
+ * The first n bytes of q (which keeps them) for offset.  false: the limit of
+ * store->max_temp is reached, cause in f; nothing is owed then.
+ */
+bool spill_write_init(struct spill_write *, struct spill *,
+    const struct chq *q, size_t n, uint64_t offset, struct fault *f);
+void spill_write_run(struct spill_write *);
+/* Lets go of everything.  false: it was not written, cause in f. */
+bool spill_write_fini(struct spill_write *, struct fault *f);
 /* Like pread(2), but never short before the bytes written; any thread. */
 ssize_t spill_read(const struct spill *, void *p, size_t n, uint64_t offset);
 

@@ -48,7 +48,7 @@ mount -t tmpfs none /var/lib
 mount -t tmpfs none /var/log
 mkdir /var/lib/assay /var/log/assay
 nsenter -t $WEB_PID -n $NGINX -p $W/web -c $W/web/nginx.conf -e $W/nginx.log & web=$!
-nsenter -t $WEB_PID -n python3 $W/sink.py & sink=$!
+nsenter -t $WEB_PID -n /usr/bin/python3 $W/sink.py & sink=$!
 c-icap -N -f $W/c-icap.conf & icap=$!
 env -u STATE_DIRECTORY $ASSAYD -f $W/readme.conf > $W/assayd.log 2>&1 & assay=$!
 i=0

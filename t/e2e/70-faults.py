@@ -340,7 +340,7 @@ def test_one_gigabyte_flat(lab):
     import subprocess
     tools = e2e.BUILD / "t" / "bench"
     tools.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["make", "-s", "-f", str(e2e.SRC / "t/bench/perf/Makefile"), f"VPATH={e2e.SRC}/t/bench/perf", "icapnull"],
+    subprocess.run(["make", "-s", "-f", str(e2e.SRC / "t/bench/perf/tools.mk"), f"VPATH={e2e.SRC}/t/bench/perf", "icapnull"],
                    cwd=tools, check=True, capture_output=True)
     n = lab.nginx({"one": bytes(1 << 20)})
     with open(n.root / "gig", "wb") as f:

@@ -16,7 +16,7 @@ def tools(*names):
     """The load generator and its peers (t/bench/perf), built in the build tree."""
     d = e2e.BUILD / "t" / "bench"
     d.mkdir(parents=True, exist_ok=True)
-    r = subprocess.run(["make", "-s", "-f", str(e2e.SRC / "t/bench/perf/Makefile"), f"VPATH={e2e.SRC}/t/bench/perf", *names],
+    r = subprocess.run(["make", "-s", "-f", str(e2e.SRC / "t/bench/perf/tools.mk"), f"VPATH={e2e.SRC}/t/bench/perf", *names],
                        cwd=d, capture_output=True, text=True)
     if r.returncode:
         raise e2e.Skip(f"the load generator does not build: {r.stderr[:200]}")

@@ -4,6 +4,7 @@ saw; the first are those that other proxies are known for."""
 import time
 
 import wire
+import lab as e2e
 from lab import pattern, sha
 from wire import Response, ok
 
@@ -96,3 +97,22 @@ def test_early_answers_and_the_pool(lab):
             pass
         assert Response(t).body == b"early"
     assert lab.tunnel(p, s.port).get().body == b"early"
+
+
+def test_waiting_for_a_body_costs_nothing(lab):
+    """A flow that waits for body octets, on either leg, held for a scanner or
+    not, sleeps: it once woke itself for ever."""
+    def reply(head, body):
+        return lambda conn: (conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"), conn.silent(5), "close")[2]
+    o = lab.origin(reply)
+    s = lab.icap(lambda tx: (tx.whole(), tx.no_change()))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}},
+                  rules=[{"name": "scanned", "if": {"url": "/scanned"}, "scan": ["s"]}, {"name": "plain", "scan": "none"}])
+    waiting = [lab.tunnel(p, o.port) for _ in range(3)]
+    waiting[0].send(f"GET /plain HTTP/1.1\r\nHost: {waiting[0].host}\r\n\r\n")
+    waiting[1].send(f"GET /scanned HTTP/1.1\r\nHost: {waiting[1].host}\r\n\r\n")
+    waiting[2].send(f"POST /up HTTP/1.1\r\nHost: {waiting[2].host}\r\nContent-Length: 100\r\n\r\nabc")
+    time.sleep(1)
+    cpu = p.cpu()
+    time.sleep(2)
+    assert p.cpu() - cpu < 0.1 * e2e.lab_scale(), f"{p.cpu() - cpu} s in 2 s"

@@ -15,12 +15,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/job.h"
 #include "stream/body.h"
 #include "t/unit/unit.h"
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static struct body_store store;
+static struct job_pool *io;	/* NULL: files are written by the loop itself */
 static struct loop *loop;
 static size_t live_before;
 static unsigned fds_before;
@@ -41,7 +43,7 @@ static void
 begin(uint64_t window)
 {
 	store = (struct body_store){ .temp_dir = "/tmp", .window = window,
-	    .max_memory = UINT64_MAX, .max_temp = UINT64_MAX };
+	    .max_memory = UINT64_MAX, .max_temp = UINT64_MAX, .io = io };
 	loop = loop_new();	/* libuv keeps a descriptor of its first loop */
 	loop_free(&loop);
 	fds_before = count_fds();
@@ -591,6 +593,8 @@ fill_up(uint64_t len, enum err code)
 	struct body *b;
 	struct eater keeper = { .want = 9000 }, scan = { .want = 65536 };
 
+	if (io != NULL)		/* what is being written stays in memory */
+		len += 4 << 20;
 	b = feed_body(&f, len, PULL_END);
 	eater_open(&keeper, b, 0, 0);
 	eater_open(&scan, b, 0, BODY_ALL);
@@ -876,7 +880,25 @@ test_views(void)
 	end();
 }
 
-UNIT_TESTS(stream_body,
+/* The same with spill files written by other threads. */
+static void
+test_with_threads(void)
+{
+	io = job_pool_new("files", 2);
+	test_crowd();
+	test_tight();
+	test_held_beside_slow();
+	test_slow_closes();
+	test_fail_and_unref();
+	test_limit();
+	test_temp_limit();
+	test_file_size();
+	test_disk_full();
+	test_skip();
+	job_pool_free(&io);
+}
+
+UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "many readers at random speeds", test_crowd },
     { "memory is short", test_tight },
     { "a held reader beside a slow one", test_held_beside_slow },

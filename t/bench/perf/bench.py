@@ -536,7 +536,7 @@ def main():
     QUICK, CPUS = a.quick, [int(x) for x in a.cpus.split(",")]
     rounds = a.rounds or (1 if QUICK else 3)
     peers.BIN.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["make", "-s", "-f", str(HERE / "Makefile"), "VPATH=" + str(HERE), "CFLAGS=-O2 -g -Wall -Wextra -I" + str(HERE)], check=True, cwd=peers.BIN)
+    subprocess.run(["make", "-s", "-f", str(HERE / "tools.mk"), "VPATH=" + str(HERE), "CFLAGS=-O2 -g -Wall -Wextra -I" + str(HERE)], check=True, cwd=peers.BIN)
     b = Bench(a.quiet)
     result = {"machine": platform.processor() or platform.machine(), "quick": QUICK, "rounds": rounds, "started": time.strftime("%F %T"), "scenarios": {}}
     try:
