@@ -199,6 +199,12 @@ icap_conn_give(struct icap_conn **cp)
 	struct icap_conn *c = *cp;
 	struct icap_endpoint *ep = c->ep;
 
+	/* One of before the service told its limit. */
+	if (atomic_load(&ep->svc->shared->open[ep->index]) >
+	    icap_pool_limit(ep)) {
+		icap_conn_drop(cp, LINK_CLOSE);
+		return;
+	}
 	*cp = NULL;
 	count_busy(ep, false);
 	c->reused = true;

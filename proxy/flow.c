@@ -67,6 +67,9 @@ flow_stop(struct flow *f, bool origin_reusable)
 	chain_cancel(&f->chain);
 	pump_stop(&f->up);
 	pump_stop(&f->down);
+	reader_close(&f->was);
+	reader_close(&f->now);
+	body_unref(&f->resumed);
 	body_unref(&f->resp_body);
 	body_unref(&f->req_body);
 	origin_release(&f->origin, origin_reusable);
@@ -626,6 +629,9 @@ flow_run(struct flow *f)
 			flow_scan_response(f);
 			step = f->state == FLOW_STATE_SCAN_RESP ?
 			    FLOW_WAITS : FLOW_NEXT;
+			break;
+		case FLOW_STATE_RESUME:
+			step = flow_resume(f);
 			break;
 		case FLOW_STATE_REPLY:
 			step = flow_reply(f);

@@ -48,6 +48,8 @@ struct flow {
 	struct chain_run *chain;	/* owned; NULL: none runs */
 	struct origin *origin;		/* owned; NULL: none */
 	struct pump up, down;
+	struct body *resumed;		/* counted; RESUME: the adapted body */
+	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
 
 	unsigned interim;		/* 1xx passed on */
 	unsigned tries;			/* origin connections used */
@@ -99,6 +101,7 @@ void flow_facts(const struct flow *, struct policy_facts *);
 /* flow_reply.c */
 void flow_response(struct flow *);	/* the origin's head is there */
 void flow_scan_response(struct flow *);
+enum flow_step flow_resume(struct flow *);
 /* Join the result of the chain that is done. */
 void flow_chain_note(struct flow *, const struct chain_result *);
 enum flow_step flow_reply(struct flow *);

@@ -132,7 +132,8 @@ trickle(struct flow *f)
 {
 	uint64_t now = loop_now(f->worker->loop), there, mark = 0;
 
-	if (f->plan.download == POLICY_HOLD || f->resp_body == NULL)
+	if (f->plan.download == POLICY_HOLD || f->resp_body == NULL ||
+	    !chain_message_stands(f->chain))
 		return;
 	there = body_received(f->resp_body);
 	if (f->plan.download == POLICY_STREAM)
@@ -145,8 +146,12 @@ trickle(struct flow *f)
 	}
 	if (mark == 0)
 		return;
-	if (!f->head_out)
+	if (!f->head_out) {
+		/* To compare with, should a service send a message of its own. */
+		reader_open(&f->was, f->resp_body, 0, &f->client->task);
+		f->was.mark = 0;
 		write_head(f);
+	}
 	reader_release(&f->down.reader, mark);
 	(void)pump_run(&f->down, now);
 }
@@ -170,6 +175,99 @@ adopt_response(struct flow *f, struct chain_result *r)
 	    body_length(body) : 0);
 }
 
+/*
+ * A part of the original is out (trickled, streamed) and a service answers
+ * with a message of its own.  Many send back just what they were given: if
+ * it begins with what is out, the client gets the rest of it, else a cut.
+ */
+#define CHANGED "changed after its delivery had begun"
+
+static bool
+same_field(const struct http_msg *a, const struct http_msg *b,
+    enum http_field_id id)
+{
+	return (str_ieq(http_fields_value(&a->fields, id),
+	    http_fields_value(&b->fields, id)));
+}
+
+static bool
+may_resume(const struct flow *f, const struct chain_result *r)
+{
+	return (r->action == CHAIN_PASS && r->body != NULL &&
+	    f->resp_body != NULL && (r->resp == NULL ||
+	    (r->resp->status == f->resp->status &&
+	    same_field(r->resp, f->resp, FIELD_CONTENT_TYPE) &&
+	    same_field(r->resp, f->resp, FIELD_CONTENT_ENCODING))));
+}
+
+static void
+begin_resume(struct flow *f, struct chain_result *r)
+{
+	struct task *wake = &f->client->task;
+
+	f->resumed = r->body;
+	r->body = NULL;
+	reader_release(&f->was, BODY_ALL);
+	reader_open(&f->now, f->resumed, 0, wake);
+	chain_cancel(&f->chain);	/* it held the begin until here */
+	flow_go(f, FLOW_STATE_RESUME);
+}
+
+/* Is q what the original has next? */
+static bool
+as_before(struct reader *was, struct chq *q)
+{
+	unsigned char a[4096], b[4096];
+	struct chq o = { 0 };
+	bool same = true;
+	size_t n;
+
+	while (same && chq_len(q) > 0) {
+		n = chq_len(q) < sizeof(a) ? chq_len(q) : sizeof(a);
+		same = reader_pull(was, &o, n) == PULL_MORE;
+		n = chq_len(&o);
+		chq_read(&o, 0, a, n);
+		chq_read(q, 0, b, n);
+		same = same && memcmp(a, b, n) == 0;
+		chq_drop(&o, n);
+		chq_drop(q, n);
+	}
+	chq_drop(q, chq_len(q));
+	chq_fini(&o);
+	return (same);
+}
+
+enum flow_step
+flow_resume(struct flow *f)
+{
+	struct chq q = { 0 };
+	enum pull p = PULL_MORE;
+	bool same = true;
+
+	while (same && p == PULL_MORE && f->now.offset < f->down.sent) {
+		p = reader_pull(&f->now, &q,
+		    (size_t)(f->down.sent - f->now.offset));
+		same = as_before(&f->was, &q);
+	}
+	chq_fini(&q);
+	if (p == PULL_WAIT)
+		return (FLOW_WAITS);
+	if (!same || p != PULL_MORE) {
+		flow_fail_code(f, ERR_SCAN_MESSAGE, CHANGED);
+		return (FLOW_NEXT);
+	}
+	reader_close(&f->down.reader);
+	reader_open(&f->down.reader, f->resumed, f->down.sent,
+	    &f->client->task);
+	reader_close(&f->now);
+	reader_close(&f->was);
+	body_unref(&f->resp_body);
+	f->resp_body = f->resumed;
+	f->resumed = NULL;
+	flow_go(f, FLOW_STATE_REPLY);
+	return (FLOW_NEXT);
+}
+
 static void
 after_response_scan(struct flow *f, struct chain_result *r)
 {
@@ -179,16 +277,19 @@ after_response_scan(struct flow *f, struct chain_result *r)
 		return;
 	}
 	if (r->action == CHAIN_ANSWER || r->modified) {
-		if (f->head_out) {	/* bytes of the original are out */
-			fault_set(&f->fault, r->fault.code != ERR_NONE ?
-			    r->fault.code : ERR_SCAN_MESSAGE,
-			    "changed after its delivery had begun");
-			flow_fail(f, &f->fault);
+		if (f->head_out) {
+			if (may_resume(f, r))
+				begin_resume(f, r);
+			else
+				flow_fail_code(f, r->fault.code != ERR_NONE ?
+				    r->fault.code : ERR_SCAN_MESSAGE, CHANGED);
 			return;
 		}
 		adopt_response(f, r);
-	} else
+	} else {
+		reader_close(&f->was);
 		chain_cancel(&f->chain);
+	}
 	flow_go(f, FLOW_STATE_REPLY);
 }
 

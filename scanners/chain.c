@@ -386,6 +386,12 @@ step_begin(struct chain_run *run)
 	chain_end(run);
 }
 
+bool
+chain_message_stands(const struct chain_run *run)
+{
+	return (!run->result.modified);
+}
+
 static void
 step_end(struct chain_run *run)
 {

@@ -105,6 +105,9 @@ struct chain_run *chain_start(struct loop *, const struct chain_step *steps,
  */
 struct chain_result *chain_result(struct chain_run *);
 
+/* Is the message still what it was at the start (no step has replaced it)? */
+bool chain_message_stands(const struct chain_run *);
+
 /*
  * One for each scan that was started, in order.  Final when the chain is
  * done or cancelled; they stay valid as long as the arena, also after

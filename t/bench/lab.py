@@ -11,7 +11,7 @@ import contextlib, dataclasses, os, pathlib, shutil, signal, socket, subprocess,
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "e2e"))
-from certs import make_ca, make_leaf, new_key, pem      # one home for the lab's certificates
+from certs import make_ca, make_leaf, new_key, pem      # noqa: F401 (one home; peers.py takes them from here)
 
 
 def free_port():

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import stat
 import time
 
@@ -509,7 +510,6 @@ def test_ipv6_origin(lab):
 
 def test_notify(lab):
     """sd_notify READY=1 where systemd started it."""
-    import socket
     if "#define HAVE_SYSTEMD 1" not in (e2e.BUILD / "config.h").read_text():
         raise e2e.Skip("built without libsystemd")
     path = str(lab.dir / "notify")

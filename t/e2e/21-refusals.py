@@ -356,7 +356,6 @@ def test_unknown_name(lab):
 
 def test_slow_head_is_ended(lab):
     """A head gets its time as a whole, not by the octet."""
-    import time
     p = lab.assay(limits={"request": "2s"})
     c = lab.connect(p)
     started = time.monotonic()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The client's side of TLS: what is minted, spoken, spliced and refused."""
 import datetime
+import json
 import re
 import socket
 import ssl
@@ -95,7 +96,6 @@ def test_leaf_days(lab):
     port = lab.port()
     conf = lab.conf(port)
     conf["ca"]["leaf_days"] = 3
-    import json
     p = lab.assay(port=port, raw=json.dumps(conf))
     c = leaf_of(lab.tunnel(p, o.port))
     assert c.not_valid_after - datetime.datetime.utcnow() < datetime.timedelta(days=4)
@@ -629,7 +629,6 @@ def test_foreign_root(lab):
     key = serialization.load_pem_private_key((lab.dir / "ca.key").read_bytes(), None)
     o = lab.origin(tls=lab.server_context(leaf=certs.make_leaf("www.test", ca, key)))
     (lab.dir / "root.pem").write_bytes(lab.root.pem() + (lab.dir / "ca.pem").read_bytes())
-    import json
     p = lab.assay(port=port, raw=json.dumps(conf))
     r = lab.tunnel(p, o.port).get()
     assert r.status == 502 and not o.requests, r

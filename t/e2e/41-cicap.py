@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Real c-icap with its echo service: every size comes through unchanged."""
+import hashlib
+
 import wire
 from lab import needs, pattern, seconds, sha, slow
 from wire import Response, ok
@@ -106,7 +108,6 @@ def test_killed_and_restarted(lab):
 @seconds(180)
 def test_echo_300_mb(lab):
     """300 MB down through RESPMOD and up through REQMOD, by SHA-256."""
-    import hashlib
     size = 300 << 20
     block = pattern(1 << 20)
     whole = hashlib.sha256()

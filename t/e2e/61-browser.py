@@ -2,6 +2,7 @@
 """A real browser behind assay, trusting its CA through an NSS database."""
 import re
 
+import certs
 import lab as e2e
 from lab import alone, needs, seconds
 from wire import ok
@@ -68,7 +69,6 @@ def test_block_page(lab):
 @seconds(180)
 def test_origin_fault_page(lab):
     """A bad origin is our 502 page, not a browser's error."""
-    import certs
     o = lab.origin(tls=lab.server_context("bad.test", start=certs.past(100), days=30))
     p = lab.assay()
     dom = browse(lab, p, f"https://bad.test:{o.port}/")

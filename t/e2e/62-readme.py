@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """README's first configuration exactly as printed, in a world of its own: two
 network namespaces (clients, assayd, c-icap | the web), ClamAV's own paths."""
+import glob
 import hashlib
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
+import certs
 import lab as e2e
+import wire
 from lab import EICAR, field, needs, pattern, seconds, slow
 
 README = e2e.SRC / "README"
@@ -98,8 +103,6 @@ def test_readme_configuration(lab):
     """Done when (issue): EICAR blocked in an HTTPS download and upload, 300 MB
     unchanged, the exempt host with its own certificate, and the log says who
     decided what."""
-    import certs
-    import shutil
     w = lab.dir
     (w / "web" / "www").mkdir(parents=True)
     os.chmod(w, 0o755)
@@ -122,7 +125,6 @@ def test_readme_configuration(lab):
         f"http {{ {temp} access_log off; server {{ listen 198.51.100.2:443 ssl; ssl_certificate {w}/leaf.pem; ssl_certificate_key {w}/leaf.pem;"
         f" root {w}/web/www; }} }}\n")
     (w / "sink.py").write_text(SINK.replace("{w}", str(w)))
-    import glob
     mods = glob.glob("/usr/lib/*/c_icap")[0]
     (w / "c-icap.conf").write_text(
         f"PidFile {w}/ci.pid\nCommandsSocket {w}/ci.ctl\nPort 127.0.0.1:1344\nServerAdmin a\nServerName a\nTmpDir {w}\nDebugLevel 1\nStartServers 1\n"
@@ -132,7 +134,6 @@ def test_readme_configuration(lab):
     lab.on_close(lambda: (web.kill(), web.wait()))
     def other_ns():
         return os.readlink(f"/proc/{web.pid}/ns/net") != os.readlink("/proc/self/ns/net")
-    import wire
     assert wire.wait_for(other_ns, 5)
     r = lab.run("unshare", "-n", "-m", "--propagation", "private", "sh", "-c", SCRIPT, seconds=230,
                 env={"W": str(w), "WEB_PID": str(web.pid), "ASSAYD": str(e2e.ASSAYD), "NGINX": shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")})
@@ -145,7 +146,6 @@ def test_readme_configuration(lab):
         assert EICAR not in (w / "page").read_bytes() and EICAR not in (w / "uploads").read_bytes()
         assert (w / "uploads").read_bytes() == pattern(100000)
     with lab.sub("log"):
-        import json
         recs = [json.loads(x) for x in (w / "access.log").read_text().splitlines()]
         said = {field(x, "url.full"): x for x in recs}
         eicar = said["https://www.example/eicar.com"]

@@ -2,8 +2,12 @@
 """Cut, stall, reset, kill, full disk: a fault of one flow is that flow's, is
 visible, and frees what it held."""
 import hashlib
+import json
 import os
 import signal
+import socket
+import subprocess
+import threading
 import time
 
 import lab as e2e
@@ -270,14 +274,12 @@ def test_icap_killed_during_a_body(lab):
 
 def test_resolver_is_silent(lab):
     """Name servers that say nothing: 504 or 502 in time, others unharmed."""
-    import socket
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     u.bind(("127.0.0.1", 0))
     o = lab.origin()
     port = lab.port()
     conf = lab.conf(port)
     conf["resolver"]["servers"] = [f"127.0.0.1:{u.getsockname()[1]}"]
-    import json
     p = lab.assay(port=port, raw=json.dumps(conf))
     started = time.monotonic()
     r = lab.curl(p, "http://unknown.example/", "-m", "55")
@@ -337,7 +339,6 @@ def test_stop_with_everything_open(lab):
 def test_one_gigabyte_flat(lab):
     """1 GB through RESPMOD, read whole and answered 204, and echoed: memory
     grows by at most 16 MB over what 1 MB takes (issue)."""
-    import subprocess
     tools = e2e.BUILD / "t" / "bench"
     tools.mkdir(parents=True, exist_ok=True)
     subprocess.run(["make", "-s", "-f", str(e2e.SRC / "t/bench/perf/tools.mk"), f"VPATH={e2e.SRC}/t/bench/perf", "icapnull"],
@@ -362,7 +363,6 @@ def test_one_gigabyte_flat(lab):
                 while not stop:
                     peak[0] = max(peak[0], p.rss())
                     time.sleep(0.02)
-            import threading
             th = threading.Thread(target=watch)
             th.start()
             try:

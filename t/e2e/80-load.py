@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 
+import certs
 import lab as e2e
 import wire
 from lab import alone, needs, pattern, seconds, sha, slow
@@ -32,7 +33,6 @@ def load(lab, d, p, port, *args, seconds=120):
 
 def perf_origin(lab, d):
     """The load generator's origin: TLS for h0.perf.test ..."""
-    import certs
     port, plain = lab.port(), lab.port()
     (lab.dir / "root.key").write_bytes(certs.pem(lab.root.key))
     o = e2e.Process("origin", [str(d / "origin"), "--addr", "127.0.0.1", "--tls", str(port), "--http", str(plain), "--ca", lab.trust,

@@ -116,3 +116,26 @@ def test_waiting_for_a_body_costs_nothing(lab):
     cpu = p.cpu()
     time.sleep(2)
     assert p.cpu() - cpu < 0.1 * e2e.lab_scale(), f"{p.cpu() - cpu} s in 2 s"
+
+
+def test_trickled_and_then_sent_back_by_the_service(lab):
+    """A part of the original is out when a service answers 200 with a body of
+    its own: the same bytes go on, others are a visible cut."""
+    body = pattern(300000)
+    o = lab.origin(lambda h, b: ok(body, [("Content-Type", "application/x-test")]))
+    down = {"download": {"hold": "200ms", "other": "trickle", "browser": "trickle", "rate": 1000}}
+    for name, sent_back in (("echoed", body), ("changed", body[:10] + b"!" + body[11:]), ("shorter", body[:100])):
+        with lab.sub(name):
+            def script(tx, sent_back=sent_back):
+                tx.whole()
+                time.sleep(1.5)
+                tx.modified("HTTP/1.1 200 OK\r\nContent-Type: application/x-test\r\n\r\n", sent_back)
+            s = lab.icap(script)
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}}, **down)
+            t = lab.tunnel(p, o.port)
+            try:
+                r = t.get()
+                assert (r.body == body and not r.cut) if name == "echoed" else r.cut, r
+            except wire.Ended:
+                assert name != "echoed", "cut"
+            p.stop()

@@ -3,9 +3,8 @@
 shows that a test of plain proxy behaviour is itself sound. Only what both
 have is translated; anything else skips the test."""
 import importlib.util
-import os
 import pathlib
-import subprocess
+import sys
 
 import lab as e2e
 
@@ -15,7 +14,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 def bench_lab():
     spec = importlib.util.spec_from_file_location("bench_lab", HERE.parent / "bench" / "lab.py")
     m = importlib.util.module_from_spec(spec)
-    import sys
     sys.modules["bench_lab"] = m
     spec.loader.exec_module(m)
     return m
