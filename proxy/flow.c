@@ -88,6 +88,7 @@ flow_free(struct flow **fp)
 		/* The connection ended under it. */
 		fault_set(&f->fault, ERR_CLIENT_GONE, NULL);
 		flow_note_origin(f);
+		flow_chain_stop(f);
 		flow_record(f);
 	}
 	flow_stop(f, false);
@@ -126,6 +127,7 @@ flow_fail(struct flow *f, const struct fault *cause)
 
 	fault_copy(&f->fault, cause);
 	flow_note_origin(f);
+	flow_chain_stop(f);
 	flow_stop(f, false);
 	f->resp = NULL;
 	f->resp_from_origin = false;

@@ -104,6 +104,8 @@ void flow_scan_response(struct flow *);
 enum flow_step flow_resume(struct flow *);
 /* Join the result of the chain that is done. */
 void flow_chain_note(struct flow *, const struct chain_result *);
+/* Stop the chain that runs, if one does, and note what its services did. */
+void flow_chain_stop(struct flow *);
 enum flow_step flow_reply(struct flow *);
 /* flow_audit.c */
 void flow_record(struct flow *);

@@ -33,13 +33,11 @@ flow_note_origin(struct flow *f)
 
 /* What the chain said, for the record and the page. */
 static void
-note_scans(struct flow *f)
+note_scans(struct flow *f, const struct chain_record *r, unsigned n)
 {
-	const struct chain_record *r;
 	struct audit_scan *v;
-	unsigned n, i;
+	unsigned i;
 
-	r = chain_records(f->chain, &n);
 	v = arena_alloc(f->arena, (f->n_scans + n) * sizeof(*v));
 	if (f->n_scans > 0)
 		memcpy(v, f->scans, f->n_scans * sizeof(*v));
@@ -57,7 +55,11 @@ note_scans(struct flow *f)
 void
 flow_chain_note(struct flow *f, const struct chain_result *r)
 {
-	note_scans(f);
+	const struct chain_record *records;
+	unsigned n;
+
+	records = chain_records(f->chain, &n);
+	note_scans(f, records, n);
 	f->has_verdict = true;
 	if (r->verdict > f->verdict)
 		f->verdict = r->verdict;
@@ -71,6 +73,19 @@ flow_chain_note(struct flow *f, const struct chain_result *r)
 		f->reason = r->reason;
 		fault_copy(&f->fault, &r->fault);
 	}
+}
+
+void
+flow_chain_stop(struct flow *f)
+{
+	const struct chain_record *records;
+	unsigned n;
+
+	if (f->chain == NULL || chain_result(f->chain) != NULL)
+		return;
+	records = chain_records(f->chain, &n);
+	chain_cancel(&f->chain);	/* they are final now */
+	note_scans(f, records, n);
 }
 
 static enum audit_action

@@ -5,6 +5,7 @@ scripted peers on loopback, and everything ended and checked at the end.
 A test is a function test_x(lab); see t/e2e/README.
 """
 import contextlib
+import functools
 import glob
 import hashlib
 import json
@@ -66,8 +67,15 @@ def has_clamav():
     return False
 
 
+@functools.cache
+def may_unshare():
+    """Can this machine give a test a mount and a network namespace?"""
+    r = subprocess.run(["unshare", "-n", "-m", "--propagation", "private", "true"], capture_output=True)
+    return os.geteuid() == 0 and r.returncode == 0
+
+
 def needs(*what):
-    """Programs, "clamav" (the build has it), "root"."""
+    """Programs, "clamav" (the build has it), "root" (and namespaces)."""
     def deco(f):
         def missing():
             for w in what:
@@ -75,8 +83,8 @@ def needs(*what):
                     if not has_clamav():
                         return "built without libclamav"
                 elif w == "root":
-                    if os.geteuid() != 0:
-                        return "needs root for a mount namespace"
+                    if not may_unshare():
+                        return "needs root and namespaces of its own"
                 elif not shutil.which(w, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
                     return f"{w} is not installed"
             return None

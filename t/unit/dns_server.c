@@ -266,25 +266,44 @@ on_tcp(void *arg, unsigned events)
 	watch_set(s->peer_watch, WATCH_READ);
 }
 
+/*
+ * One port of the kernel's for both protocols: what is free for UDP can be
+ * taken for TCP, by an outgoing connection for example.
+ */
+static bool
+one_port(struct dns_server *s)
+{
+	socklen_t size = sizeof(s->at);
+	int on = 1;
+
+	s->at = (struct sockaddr_in){ .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	s->udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	setsockopt(s->tcp, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(s->udp, (struct sockaddr *)&s->at, size) == 0 &&
+	    getsockname(s->udp, (struct sockaddr *)&s->at, &size) == 0 &&
+	    bind(s->tcp, (struct sockaddr *)&s->at, size) == 0 &&
+	    listen(s->tcp, 10) == 0)
+		return (true);
+	close(s->udp);
+	close(s->tcp);
+	return (false);
+}
+
 struct dns_server *
 dns_server_new(struct loop *l, const struct dns_entry *entries, unsigned n)
 {
 	struct dns_server *s = calloc(1, sizeof(*s));
-	socklen_t size = sizeof(s->at);
+	unsigned tries;
 
 	s->loop = l;
 	s->entries = entries;
 	s->n = n;
 	list_init(&s->late);
-	s->at.sin_family = AF_INET;
-	s->at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	s->udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-	s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	if (bind(s->udp, (struct sockaddr *)&s->at, size) != 0 ||
-	    getsockname(s->udp, (struct sockaddr *)&s->at, &size) != 0 ||
-	    bind(s->tcp, (struct sockaddr *)&s->at, size) != 0 ||
-	    listen(s->tcp, 10) != 0)
-		abort();
+	for (tries = 0; !one_port(s); tries++)
+		if (tries == 1000)
+			abort();
 	snprintf(s->text, sizeof(s->text), "127.0.0.1:%u",
 	    ntohs(s->at.sin_port));
 	s->udp_watch = watch_new(l, s->udp, on_udp, s);
