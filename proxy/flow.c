@@ -427,6 +427,18 @@ run_upload(struct flow *f)
 	return (false);
 }
 
+/*
+ * The answer has begun; an origin may still want the rest of the request
+ * before it goes on.  How that ends only counts for the connection's reuse.
+ */
+static void
+finish_upload(struct flow *f)
+{
+	if (f->state > FLOW_STATE_ANSWER && f->up.started &&
+	    !pull_is_last(f->up.end))
+		(void)pump_run(&f->up, loop_now(f->worker->loop));
+}
+
 /* A kept connection that died under the request before any answer. */
 static bool
 may_repeat(const struct flow *f)
@@ -613,6 +625,7 @@ flow_run(struct flow *f)
 	}
 	if (f->state != FLOW_STATE_DONE && f->state != FLOW_STATE_HEAD)
 		check_clocks(f);
+	finish_upload(f);
 	while (step == FLOW_NEXT) {
 		switch (f->state) {
 		case FLOW_STATE_HEAD:

@@ -349,8 +349,6 @@ flow_reply(struct flow *f)
 			pump_hold(&f->down, f->resp_body, &f->client->task);
 		write_head(f);
 	}
-	if (f->up.started && !pull_is_last(f->up.end))
-		(void)pump_run(&f->up, loop_now(f->worker->loop));
 	if (f->resp_body != NULL) {
 		reader_release(&f->down.reader, BODY_ALL);
 		p = pump_run(&f->down, loop_now(f->worker->loop));

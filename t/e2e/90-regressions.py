@@ -139,3 +139,20 @@ def test_trickled_and_then_sent_back_by_the_service(lab):
             except wire.Ended:
                 assert name != "echoed", "cut"
             p.stop()
+
+
+def test_upload_goes_on_behind_an_early_head(lab):
+    """The origin answers at once and sends its body only when it has the whole
+    request; the answer is being scanned meanwhile."""
+    body = pattern(3 << 20)
+
+    def early(conn):
+        head = conn.head()
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n")
+        conn.send(sha(conn.exact(int(head.get("Content-Length")))).encode())
+    o = lab.server(early, tls=lab.server_context("www.test", sans=["www.test"]))
+    s = lab.icap(lambda tx: (tx.whole(), tx.no_change()))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}})
+    t = lab.tunnel(p, o.port)
+    t.send(f"POST / HTTP/1.1\r\nHost: {t.host}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    assert Response(t).text() == sha(body)
