@@ -160,7 +160,7 @@ run_head(struct flow *f)
 	struct client *c = f->client;
 	struct fault fault = { 0 };
 	struct http_msg *msg = NULL;
-	enum h1_got got = h1_in_head(&c->in, f->worker->loop, f->arena,
+	enum h1_got got = h1_in_head(&c->in, f->arena,
 	    H1_REQUEST, &f->gen->gen->client_limits, &msg, &fault);
 
 	switch (got) {
@@ -497,7 +497,7 @@ run_answer(struct flow *f)
 
 	if (!run_upload(f))
 		return (FLOW_NEXT);
-	got = h1_in_head(&f->origin->in, f->worker->loop, f->arena,
+	got = h1_in_head(&f->origin->in, f->arena,
 	    H1_RESPONSE, &f->gen->gen->origin_limits, &msg, &fault);
 	switch (got) {
 	case H1_GOT_HEAD:

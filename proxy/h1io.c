@@ -32,14 +32,13 @@ h1_in_begun(const struct h1_in *in)
 }
 
 enum h1_got
-h1_in_head(struct h1_in *in, struct loop *loop, struct arena *a,
+h1_in_head(struct h1_in *in, struct arena *a,
     enum h1_kind kind, const struct h1_limits *limits, struct http_msg **msg,
     struct fault *f)
 {
 	enum h1_step step;
 	enum pull p;
 
-	(void)loop;
 	assert(!in->in_body);
 	if (in->head == NULL)
 		in->head = h1_head_new(a, kind, limits);

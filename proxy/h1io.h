@@ -40,7 +40,7 @@ enum h1_got {
 
 void h1_in_init(struct h1_in *, struct link *, struct task *wake);
 /* Read a head into arena a. limits borrowed until it is done. */
-enum h1_got h1_in_head(struct h1_in *, struct loop *, struct arena *a,
+enum h1_got h1_in_head(struct h1_in *, struct arena *a,
     enum h1_kind, const struct h1_limits *, struct http_msg **,
     struct fault *);
 /* Has a byte of the head (other than empty lines) come? */

@@ -259,7 +259,6 @@ origin_dial(struct origin *o)
 	o->connecting = true;
 	own_place(o)->connecting++;
 	timer_stop(&o->timer);
-	o->started_at = loop_now(o->worker->loop);
 	dial_start(o->worker->dialer, &o->dial, str_of(o->dial_host),
 	    o->tls.port, &opts, &o->task);
 }

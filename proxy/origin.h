@@ -48,7 +48,7 @@ struct origin {
 	bool allow_invalid;		/* tls.origin.on_invalid: untrusted */
 	bool invalid;			/* its certificate is not acceptable */
 	struct fault fault;
-	uint64_t started_at, dialled_at;
+	uint64_t dialled_at;
 	int64_t dns_ms, connect_ms, tls_ms;	/* -1: not done for this request */
 };
 

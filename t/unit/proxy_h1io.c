@@ -89,7 +89,7 @@ hear_head(void)
 {
 	struct fault f = { 0 };
 	struct http_msg *m = NULL;
-	enum h1_got got = h1_in_head(&c.in, loop, c.arena, c.kind,
+	enum h1_got got = h1_in_head(&c.in, c.arena, c.kind,
 	    &h1_limits_client, &m, &f);
 
 	if (got == H1_GOT_WAIT)
