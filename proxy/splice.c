@@ -27,12 +27,13 @@
 
 /*
  * A wake-up a segment costs more than moving it.  While a source is fast
- * (BATCH_START within BATCH_MS) the kernel is told to wake us for no less
+ * (START_BYTES within START_MS) the kernel is told to wake us for no less
  * than BATCH_BYTES; BATCH_MS without a wake-up end this, and bring the tail.
  */
-#define BATCH_START (256 << 10)
-#define BATCH_BYTES (128 << 10)
-#define BATCH_MS 2
+#define START_BYTES (1 << 20)
+#define START_MS 16
+#define BATCH_BYTES (512 << 10)
+#define BATCH_MS 4
 
 struct pipe {
 	int in, out;		/* in < 0: none */
@@ -310,10 +311,10 @@ way_batch(struct way *w, uint64_t now)
 		timer_set(&w->batch, BATCH_MS);
 		return;
 	}
-	if (now - w->burst_at > BATCH_MS) {
+	if (now - w->burst_at > START_MS) {
 		w->burst_at = now;
 		w->burst_from = w->total;
-	} else if (w->total - w->burst_from >= BATCH_START) {
+	} else if (w->total - w->burst_from >= START_BYTES) {
 		set_low_water(w, BATCH_BYTES);
 		timer_set(&w->batch, BATCH_MS);
 	}
