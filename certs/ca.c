@@ -34,7 +34,7 @@ struct ca {
 	pthread_mutex_t lock;		/* of everything below; never held for long */
 	struct issuer *issuer;		/* counted */
 	time_t renew_at;		/* the intermediate's */
-	unsigned char own[OWN_KEYS][32];	/* key ids, the CA's first */
+	unsigned char own[OWN_KEYS][KEY_TAIL];	/* public keys, the CA's first */
 	unsigned own_n;
 };
 
@@ -108,7 +108,7 @@ issuer_take(struct ca *ca, struct issuer *i)
 	unsigned slot = ca->own_n < OWN_KEYS ? ca->own_n++ :
 	    1 + (i->epoch % (OWN_KEYS - 1));
 
-	memcpy(ca->own[slot], i->key_id, sizeof(i->key_id));
+	memcpy(ca->own[slot], i->key, KEY_TAIL);
 	ca->renew_at = i->not_after == ca->not_after ? i->not_after :
 	    i->not_before + (i->not_after - i->not_before) / 3 * 2;
 	issuer_unref(&ca->issuer);
@@ -371,7 +371,7 @@ first_issuer(struct ca *ca, struct fault *f)
 
 	if (i == NULL)
 		return (false);
-	memcpy(ca->own[ca->own_n++], i->key_id, sizeof(i->key_id));
+	memcpy(ca->own[ca->own_n++], i->key, KEY_TAIL);
 	if (ca->by_issuer) {
 		issuer_unref(&i);
 		if ((i = issuer_make(ca, f)) != NULL)
@@ -489,33 +489,26 @@ ca_keyholder(const struct ca *ca)
 }
 
 bool
-ca_owns_crt(struct ca *ca, gnutls_x509_crt_t crt)
+ca_owns(struct ca *ca, const gnutls_datum_t *der)
 {
-	unsigned char id[32];
-	size_t n = sizeof(id);
 	bool found = false;
 	unsigned i;
 
-	if (gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, id,
-	    &n) < 0)
-		return (false);
 	pthread_mutex_lock(&ca->lock);
 	for (i = 0; i < ca->own_n && !found; i++)
-		found = memcmp(ca->own[i], id, sizeof(id)) == 0;
+		found = memmem(der->data, der->size, ca->own[i],
+		    KEY_TAIL) != NULL;
 	pthread_mutex_unlock(&ca->lock);
 	return (found);
 }
 
 bool
-ca_owns(struct ca *ca, const gnutls_datum_t *der)
+ca_owns_crt(struct ca *ca, gnutls_x509_crt_t crt)
 {
-	gnutls_x509_crt_t crt;
-	bool found;
+	gnutls_datum_t der = { NULL, 0 };
+	bool found = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER,
+	    &der) >= 0 && ca_owns(ca, &der);
 
-	if (gnutls_x509_crt_init(&crt) < 0)
-		abort();
-	found = gnutls_x509_crt_import(crt, der, GNUTLS_X509_FMT_DER) >= 0 &&
-	    ca_owns_crt(ca, crt);
-	gnutls_x509_crt_deinit(crt);
+	gnutls_free(der.data);
 	return (found);
 }

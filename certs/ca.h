@@ -54,8 +54,9 @@ time_t ca_not_after(const struct ca *);
 unsigned ca_leaf_days(const struct ca *);
 /*
  * Does this certificate carry the CA's key or an issuer's?  Such a one is
- * never an anchor nor part of an origin's chain.  Compares public keys.
- * False for what cannot be parsed.
+ * never an anchor nor part of an origin's chain.  Looks for the bytes of the
+ * public keys, wherever they are: parsing would cost more than the chain's
+ * other checks.
  */
 bool ca_owns(struct ca *, const gnutls_datum_t *der);
 struct gnutls_x509_crt_int;

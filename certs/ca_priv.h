@@ -14,6 +14,8 @@
 #include "certs/keyholder.h"
 #include "certs/leaf.h"
 
+#define KEY_TAIL 64	/* P-256: the whole point; RSA: end of modulus, exponent */
+
 /* Counted, frozen. */
 struct issuer {
 	_Atomic unsigned refs;
@@ -24,7 +26,7 @@ struct issuer {
 	gnutls_datum_t name;		/* owned: subject, DER */
 	unsigned char id[64];		/* subject key identifier */
 	unsigned id_n;
-	unsigned char key_id[32];	/* SHA-256 of its SubjectPublicKeyInfo */
+	unsigned char key[KEY_TAIL];	/* of its public key, to know it again */
 	time_t not_before, not_after;
 	gnutls_pcert_st chain[LEAF_MAX_CHAIN - 1];	/* sent behind a leaf */
 	unsigned n;

@@ -90,7 +90,7 @@ not_ours(struct check *c)
 	unsigned i;
 
 	for (i = 0; c->o->own != NULL && i < c->sent_n; i++)
-		if (ca_owns_crt(c->o->own, c->sent[i]))
+		if (ca_owns(c->o->own, &c->chain->certs[i]))
 			return (refuse(c,
 			    "chain contains this proxy's own CA"));
 	return (true);

@@ -2,6 +2,7 @@
 /* Who signs leaves, as a counted object: see ca_priv.h. */
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include "certs/ca_priv.h"
 
 struct issuer *
@@ -44,11 +45,34 @@ subject_id(gnutls_x509_crt_t crt, struct issuer *i)
 	return (r);
 }
 
+/* The last bytes of its SubjectPublicKeyInfo: of the key itself. */
+static int
+key_tail(gnutls_x509_crt_t crt, unsigned char out[static KEY_TAIL])
+{
+	gnutls_datum_t spki = { NULL, 0 };
+	gnutls_pubkey_t key;
+	int r;
+
+	if ((r = gnutls_pubkey_init(&key)) < 0)
+		return (r);
+	if ((r = gnutls_pubkey_import_x509(key, crt, 0)) >= 0 &&
+	    (r = gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER,
+	    &spki)) >= 0) {
+		if (spki.size < KEY_TAIL)
+			r = GNUTLS_E_UNSUPPORTED_CERTIFICATE_TYPE;
+		else
+			memcpy(out, spki.data + spki.size - KEY_TAIL,
+			    KEY_TAIL);
+	}
+	gnutls_free(spki.data);
+	gnutls_pubkey_deinit(key);
+	return (r);
+}
+
 struct issuer *
 issuer_new(gnutls_x509_crt_t crt, struct fault *f)
 {
 	struct issuer *i = calloc(1, sizeof(*i));
-	size_t n = sizeof(i->key_id);
 	int r;
 
 	if (i == NULL)
@@ -59,8 +83,7 @@ issuer_new(gnutls_x509_crt_t crt, struct fault *f)
 	i->not_after = gnutls_x509_crt_get_expiration_time(crt);
 	if ((r = gnutls_x509_crt_get_raw_dn(crt, &i->name)) < 0 ||
 	    (r = subject_id(crt, i)) < 0 ||
-	    (r = gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256,
-	    i->key_id, &n)) < 0) {
+	    (r = key_tail(crt, i->key)) < 0) {
 		fault_set(f, ERR_CONFIG, "CA certificate: %s",
 		    gnutls_strerror(r));
 		issuer_unref(&i);

@@ -217,6 +217,19 @@ memo_get(struct memo *m, const void *key, size_t n)
 	return (v);
 }
 
+void
+memo_put(struct memo *m, const void *key, size_t n, struct memo_value *v)
+{
+	uint64_t hash = hash_of(m, key, n);
+
+	pthread_mutex_lock(&m->lock);
+	m->stats.misses++;
+	if (v->fresh_until > time(NULL) &&
+	    *entry_find(m, hash, key, n) == NULL)
+		entry_keep(m, entry_add(m, hash, key, n), v);
+	pthread_mutex_unlock(&m->lock);
+}
+
 /* On the wait's thread. */
 static void
 ticket_deliver(struct mail *mail, struct loop *loop)

@@ -64,6 +64,13 @@ struct memo_wait {
 };
 
 /*
+ * Keep v, which the caller made himself, if it is fresh and nobody else has
+ * made one or is about to.  v stays the caller's.
+ */
+void memo_put(struct memo *, const void *key, size_t n,
+    struct memo_value *v);
+
+/*
  * Wait for the value of key, starting to make it unless somebody has.
  * ready() runs once, later, on the loop's thread; the value is its to unref.
  * Call it after memo_get() gave NULL.  Takes arg.

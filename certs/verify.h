@@ -83,8 +83,8 @@ struct verify_wait {
  * Verify chain for host (lower-case DNS name in A-labels without the dot at
  * the end, or IP address text).  host must stay until done; chain is copied
  * where needed.  w->wake is set by the caller, the rest is cleared here.
- * True: done already (cached verdict, or a chain that is refused at sight),
- * wake is not woken.  False: done later, on the pool, and then woken.
+ * True: done already (cached verdict, a chain that is refused at sight, or a
+ * short one, verified at once), wake is not woken.  False: done later, on the pool, and then woken.
  */
 bool verify_start(struct verifier *, struct loop *, const char *host,
     const struct verify_chain *chain, struct verify_wait *w);

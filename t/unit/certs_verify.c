@@ -641,6 +641,9 @@ test_waits(void)
 	task_init(&t.task, l, on_wake);
 	for (i = 0; i < 3; i++)
 		t.w[i].wake = &t.task;
+	/* What is not short goes to the pool: here by its staple, which says nothing. */
+	p.sent.staple = (gnutls_datum_t){ gnutls_malloc(9000), 9000 };
+	memset(p.sent.staple.data, 0, 9000);
 	/* The first may be done before the others begin: then they are hits. */
 	CU_ASSERT_FALSE(verify_start(v, l, "x.a.example", &p.sent, &t.w[0]));
 	(void)verify_start(v, l, "b.example", &p.sent, &t.w[1]);
@@ -655,9 +658,17 @@ test_waits(void)
 	verifier_stats(v, &s);
 	CU_ASSERT_EQUAL(s.misses, 1);
 	CU_ASSERT_EQUAL(s.joined + s.hits, 3);
-	/* A staple makes it another chain. */
-	p.sent.staple = (gnutls_datum_t){ gnutls_malloc(4), 4 };
-	memset(p.sent.staple.data, 0, 4);
+	/* Another staple makes it another chain; this one is short: at once. */
+	p.sent.staple.size = 4;
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_TRUE(verify_start(v, l, "z.a.example", &p.sent,
+		    &t.w[2]));
+		CU_ASSERT(t.w[2].done && t.w[2].ok);
+		verifier_stats(v, &s);
+		CU_ASSERT_EQUAL(s.misses, 2);
+	}
+	/* One that nobody waits for any more. */
+	p.sent.staple.size = 8999;
 	CU_ASSERT_FALSE(verify_start(v, l, "z.a.example", &p.sent, &t.w[2]));
 	verify_cancel(&t.w[2]);
 	verifier_free(&v);
