@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 #include <uv.h>
 #include "base/list.h"
 #include "base/loop.h"
@@ -22,6 +24,17 @@
  */
 #define TURN_NOW 8
 
+/*
+ * So many of the descriptors behind the others are looked at in one poll.
+ * With thousands of clients who all want something the number of exchanges
+ * under way stays small, and what they use stays in the CPU's cache.
+ */
+#define BEHIND_MAX 32
+
+#define NEVER UINT64_MAX		/* when a paused timer fires */
+#define BUSY_WINDOW_MS 20
+#define BUSY_IDLE_PART 20	/* busy: asleep for less than 1/20 of a window */
+
 struct task_queue {
 	struct task *first, **last;
 	unsigned n;
@@ -31,6 +44,12 @@ struct dead {
 	struct dead *next;
 	void *p;
 	void (*free_fn)(void *);
+};
+
+/* A timer in the heap; its key may be earlier than its deadline. */
+struct place {
+	uint64_t key;
+	struct timer *timer;
 };
 
 struct slot {
@@ -49,19 +68,30 @@ struct loop {
 	struct task_queue run, end;
 	struct dead *dead;
 	unsigned jobs_out;	/* that will be mailed back */
-	struct timer **heap;	/* 1-based binary heap by key */
+	struct place *heap;	/* 1-based binary heap by key */
 	unsigned heap_n, heap_cap;
 	uint64_t alarm_at;	/* 0: not set */
 	struct slot *slots;
 	uint32_t slots_n, slots_free;
 	pthread_mutex_t mail_lock;
 	struct mail *mail_first, **mail_last;
+	uint64_t window_at;	/* ms: when this window began */
+	uint64_t idle_ns;	/* the idle time until then */
+	bool is_busy;		/* in the window before */
+	int behind;		/* epoll: the descriptors behind the others */
+	uv_poll_t behind_poll;
+	struct epoll_event ready[BEHIND_MAX];
+	int ready_at, ready_n;	/* those not looked at yet */
 };
 
 struct watch {
 	uv_poll_t poll;
+	struct loop *loop;
 	void (*ready)(void *arg, unsigned events);	/* NULL: freed */
 	void *arg;
+	int fd;
+	bool is_polled;		/* by libuv; else behind, or not looked at yet */
+	bool is_behind;
 	unsigned events;
 };
 
@@ -140,54 +170,54 @@ task_fini(struct task *t)
 		(void)queue_remove(&t->loop->end, t);
 }
 
-/* Timers: a heap in which a timer's key may be earlier than its deadline. */
+/* Timers. */
 
 static inline void
-heap_set(struct loop *l, unsigned i, struct timer *t)
+heap_set(struct loop *l, unsigned i, struct place p)
 {
-	l->heap[i] = t;
-	t->slot = i;
+	l->heap[i] = p;
+	p.timer->slot = i;
 }
 
 static void
 heap_up(struct loop *l, unsigned i)
 {
-	struct timer *t = l->heap[i];
+	struct place p = l->heap[i];
 
-	for (; i > 1 && l->heap[i / 2]->key > t->key; i /= 2)
+	for (; i > 1 && l->heap[i / 2].key > p.key; i /= 2)
 		heap_set(l, i, l->heap[i / 2]);
-	heap_set(l, i, t);
+	heap_set(l, i, p);
 }
 
 static void
 heap_down(struct loop *l, unsigned i)
 {
-	struct timer *t = l->heap[i];
+	struct place p = l->heap[i];
 	unsigned child;
 
 	for (; (child = 2 * i) <= l->heap_n; i = child) {
 		if (child < l->heap_n &&
-		    l->heap[child + 1]->key < l->heap[child]->key)
+		    l->heap[child + 1].key < l->heap[child].key)
 			child++;
-		if (l->heap[child]->key >= t->key)
+		if (l->heap[child].key >= p.key)
 			break;
 		heap_set(l, i, l->heap[child]);
 	}
-	heap_set(l, i, t);
+	heap_set(l, i, p);
 }
 
 static void
 heap_remove(struct loop *l, struct timer *t)
 {
 	unsigned i = t->slot;
-	struct timer *last = l->heap[l->heap_n--];
+	struct place last = l->heap[l->heap_n--];
 
 	t->slot = 0;
-	if (last == t)
+	if (last.timer == t)
 		return;
 	heap_set(l, i, last);
 	heap_up(l, i);
-	heap_down(l, last->slot);
+	heap_down(l, last.timer->slot);
 }
 
 static void
@@ -199,8 +229,7 @@ heap_insert(struct loop *l, struct timer *t)
 		if (l->heap == NULL)
 			abort();
 	}
-	t->key = t->at;
-	heap_set(l, ++l->heap_n, t);
+	heap_set(l, ++l->heap_n, (struct place){ t->at, t });
 	heap_up(l, l->heap_n);
 }
 
@@ -216,8 +245,8 @@ timer_set_at(struct timer *t, uint64_t at_ms)
 	t->at = at_ms > 0 ? at_ms : 1;
 	if (t->slot == 0)
 		heap_insert(t->loop, t);
-	else if (t->at < t->key) {
-		t->key = t->at;
+	else if (t->at < t->loop->heap[t->slot].key) {
+		t->loop->heap[t->slot].key = t->at;
 		heap_up(t->loop, t->slot);
 	}
 }
@@ -236,6 +265,25 @@ timer_stop(struct timer *t)
 		heap_remove(t->loop, t);
 }
 
+void
+timer_pause(struct timer *t)
+{
+	if (t->slot != 0)
+		t->at = NEVER;
+}
+
+/* Out of the heap, and fired unless it is paused. */
+static void
+heap_fire(struct loop *l, struct timer *t)
+{
+	bool paused = t->at == NEVER;
+
+	heap_remove(l, t);
+	t->at = 0;
+	if (!paused)
+		t->fire(t);
+}
+
 /*
  * Fire what is due; a timer moved to later is only put in its new place.  No
  * more than there are now: one that sets itself to "at once" comes next turn.
@@ -247,16 +295,15 @@ timers_run(struct loop *l)
 	unsigned left = l->heap_n;
 	struct timer *t;
 
-	while (l->heap_n > 0 && left > 0 && (t = l->heap[1])->key <= now) {
-		if (t->at > t->key) {
-			t->key = t->at;
+	while (l->heap_n > 0 && left > 0 && l->heap[1].key <= now) {
+		t = l->heap[1].timer;
+		if (t->at > l->heap[1].key && t->at != NEVER) {
+			l->heap[1].key = t->at;
 			heap_down(l, 1);
 			continue;
 		}
 		left--;
-		heap_remove(l, t);
-		t->at = 0;
-		t->fire(t);
+		heap_fire(l, t);
 	}
 }
 
@@ -272,7 +319,7 @@ on_alarm(uv_timer_t *h)
 static void
 alarm_set(struct loop *l)
 {
-	uint64_t at = l->heap_n > 0 ? l->heap[1]->key : 0;
+	uint64_t at = l->heap_n > 0 ? l->heap[1].key : 0;
 	uint64_t now = uv_now(&l->uv);
 
 	/* An alarm that comes too early only finds nothing due. */
@@ -314,10 +361,30 @@ on_busy(uv_idle_t *h)
 }
 
 static void
+note_idle(struct loop *l)
+{
+	uint64_t ms = uv_now(&l->uv) - l->window_at, idle;
+
+	if (ms < BUSY_WINDOW_MS)
+		return;
+	idle = uv_metrics_idle_time(&l->uv);
+	l->is_busy = idle - l->idle_ns < ms * 1000000 / BUSY_IDLE_PART;
+	l->idle_ns = idle;
+	l->window_at += ms;
+}
+
+bool
+loop_is_busy(const struct loop *l)
+{
+	return (l->is_busy);
+}
+
+static void
 turn(struct loop *l)
 {
 	unsigned round;
 
+	note_idle(l);
 	for (round = 0; round < TURN_ROUNDS && l->run.n > 0; round++)
 		queue_run(&l->run);
 	queue_run(&l->end);
@@ -382,6 +449,8 @@ loop_uv(struct loop *l)
 	return (&l->uv);
 }
 
+static void on_behind(uv_poll_t *h, int status, int events);
+
 struct loop *
 loop_new(void)
 {
@@ -394,17 +463,25 @@ loop_new(void)
 	l->mail_last = &l->mail_first;
 	pthread_mutex_init(&l->mail_lock, NULL);
 	if (uv_loop_init(&l->uv) != 0 ||
+	    uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME) != 0 ||
 	    uv_async_init(&l->uv, &l->mailed, on_mailed) != 0)
 		abort();
 	uv_prepare_init(&l->uv, &l->prepare);
 	uv_check_init(&l->uv, &l->check);
 	uv_idle_init(&l->uv, &l->busy);
 	uv_timer_init(&l->uv, &l->alarm);
+	l->behind = epoll_create1(EPOLL_CLOEXEC);
+	if (l->behind < 0 ||
+	    uv_poll_init(&l->uv, &l->behind_poll, l->behind) != 0)
+		abort();
 	l->uv.data = l;
-	l->prepare.data = l->check.data = l->alarm.data = l->mailed.data = l;
+	l->prepare.data = l->check.data = l->alarm.data = l->mailed.data =
+	    l->behind_poll.data = l;
 	uv_prepare_start(&l->prepare, on_prepare);
 	uv_check_start(&l->check, on_check);
+	uv_poll_start(&l->behind_poll, UV_READABLE, on_behind);
 	uv_update_time(&l->uv);
+	l->window_at = uv_now(&l->uv);
 	return (l);
 }
 
@@ -445,14 +522,9 @@ static void
 timers_end(struct loop *l)
 {
 	unsigned left = l->heap_n;
-	struct timer *t;
 
-	for (; left > 0 && l->heap_n > 0; left--) {
-		t = l->heap[1];
-		heap_remove(l, t);
-		t->at = 0;
-		t->fire(t);
-	}
+	for (; left > 0 && l->heap_n > 0; left--)
+		heap_fire(l, l->heap[1].timer);
 }
 
 void
@@ -472,9 +544,11 @@ loop_free(struct loop **lp)
 	uv_close((uv_handle_t *)&l->busy, NULL);
 	uv_close((uv_handle_t *)&l->alarm, NULL);
 	uv_close((uv_handle_t *)&l->mailed, NULL);
+	uv_close((uv_handle_t *)&l->behind_poll, NULL);
 	uv_run(&l->uv, UV_RUN_NOWAIT);
 	assert(l->heap_n == 0);
 	(void)uv_loop_close(&l->uv);
+	close(l->behind);
 	pthread_mutex_destroy(&l->mail_lock);
 	free(l->heap);
 	free(l->slots);
@@ -517,6 +591,35 @@ on_poll(uv_poll_t *h, int status, int events)
 		turn(l);
 }
 
+static void
+on_behind(uv_poll_t *h, int status, int events)
+{
+	struct loop *l = h->data;
+	struct epoll_event *e;
+	struct watch *w;
+	unsigned got;
+
+	(void)status;
+	(void)events;
+	l->ready_n = epoll_wait(l->behind, l->ready, BEHIND_MAX, 0);
+	for (l->ready_at = 0; l->ready_at < l->ready_n;) {
+		e = &l->ready[l->ready_at++];
+		if ((w = e->data.ptr) == NULL)
+			continue;	/* freed meanwhile */
+		got = 0;
+		/* Whoever reads or writes next finds the error. */
+		if ((e->events & ~(unsigned)EPOLLOUT) != 0)
+			got |= WATCH_READ;
+		if ((e->events & ~(unsigned)EPOLLIN) != 0)
+			got |= WATCH_WRITE;
+		got &= w->events;
+		if (got != 0)
+			w->ready(w->arg, got);
+		if (l->run.n >= TURN_NOW)
+			turn(l);
+	}
+}
+
 struct watch *
 watch_new(struct loop *l, int fd, void (*ready)(void *, unsigned), void *arg)
 {
@@ -524,26 +627,35 @@ watch_new(struct loop *l, int fd, void (*ready)(void *, unsigned), void *arg)
 
 	if (w == NULL)
 		abort();
+	w->loop = l;
+	w->fd = fd;
 	w->ready = ready;
 	w->arg = arg;
-	if (uv_poll_init(&l->uv, &w->poll, fd) != 0)
-		abort();	/* not a pollable descriptor: our bug */
-	w->poll.data = w;
 	return (w);
 }
 
 void
-watch_set(struct watch *w, unsigned events)
+watch_behind(struct watch *w)
+{
+	assert(!w->is_polled);
+	w->is_behind = true;
+}
+
+static void
+set_polled(struct watch *w, unsigned events)
 {
 	int want = 0;
 
-	if (w->events == events)
-		return;
-	w->events = events;
 	if ((events & WATCH_READ) != 0)
 		want |= UV_READABLE;
 	if ((events & WATCH_WRITE) != 0)
 		want |= UV_WRITABLE;
+	if (!w->is_polled) {
+		if (uv_poll_init(&w->loop->uv, &w->poll, w->fd) != 0)
+			abort();	/* not a pollable descriptor: our bug */
+		w->poll.data = w;
+		w->is_polled = true;
+	}
 	if (want == 0)
 		uv_poll_stop(&w->poll);
 	else
@@ -551,9 +663,45 @@ watch_set(struct watch *w, unsigned events)
 }
 
 static void
+set_behind(struct watch *w, unsigned events)
+{
+	struct epoll_event e = { .data.ptr = w };
+
+	if ((events & WATCH_READ) != 0)
+		e.events |= EPOLLIN;
+	if ((events & WATCH_WRITE) != 0)
+		e.events |= EPOLLOUT;
+	if (epoll_ctl(w->loop->behind, events == 0 ? EPOLL_CTL_DEL :
+	    w->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, w->fd, &e) != 0)
+		abort();
+}
+
+void
+watch_set(struct watch *w, unsigned events)
+{
+	if (w->events == events)
+		return;
+	if (w->is_behind)
+		set_behind(w, events);
+	else
+		set_polled(w, events);
+	w->events = events;
+}
+
+static void
 watch_closed(uv_handle_t *h)
 {
 	free(h->data);
+}
+
+static void
+forget_ready(struct loop *l, const struct watch *w)
+{
+	int i;
+
+	for (i = l->ready_at; i < l->ready_n; i++)
+		if (l->ready[i].data.ptr == w)
+			l->ready[i].data.ptr = NULL;
 }
 
 void
@@ -564,7 +712,15 @@ watch_free(struct watch **wp)
 	if (w == NULL)
 		return;
 	w->ready = NULL;
-	uv_close((uv_handle_t *)&w->poll, watch_closed);
+	if (w->is_polled)
+		uv_close((uv_handle_t *)&w->poll, watch_closed);
+	else {
+		if (w->is_behind) {
+			watch_set(w, 0);
+			forget_ready(w->loop, w);
+		}
+		free(w);
+	}
 	*wp = NULL;
 }
 

@@ -36,8 +36,7 @@ void task_fini(struct task *);	/* out of the queue; may be called from run */
 struct timer {
 	void (*fire)(struct timer *);	/* one shot; may set it again */
 	struct loop *loop;
-	uint64_t at;		/* monotonic ms; 0: not set */
-	uint64_t key;		/* its place in the heap (<= at) */
+	uint64_t at;		/* monotonic ms; 0: not set, UINT64_MAX: paused */
 	unsigned slot;		/* 1-based index in the heap; 0: not in it */
 };
 
@@ -45,9 +44,12 @@ void timer_init(struct timer *, struct loop *, void (*fire)(struct timer *));
 void timer_set(struct timer *, uint64_t after_ms);	/* from now */
 void timer_set_at(struct timer *, uint64_t at_ms);
 void timer_stop(struct timer *);	/* also before its owner is freed */
+void timer_pause(struct timer *);	/* the same, cheaper, if it will be set again soon */
 
 /* Monotonic ms at the start of this turn. */
 uint64_t loop_now(const struct loop *);
+/* Has it hardly slept of late: is its processor all that more work would wait for? */
+bool loop_is_busy(const struct loop *);
 
 struct loop *loop_new(void);
 struct uv_loop_s;
@@ -82,6 +84,11 @@ void loop_at_end(struct task *t);
  */
 struct watch *watch_new(struct loop *, int fd,
     void (*ready)(void *arg, unsigned events), void *arg);
+/*
+ * Look at it only after the others, a few such at a time: what is under way
+ * is finished before more is begun.  Before the first watch_set().
+ */
+void watch_behind(struct watch *);
 /* Which of WATCH_READ|WATCH_WRITE; 0 none.  Costs nothing when unchanged. */
 void watch_set(struct watch *, unsigned events);
 void watch_free(struct watch **);	/* before close(fd) */

@@ -287,6 +287,7 @@ client_new(struct worker *w, int fd, const union conf_addr *peer,
 	task_init(&c->task, w->loop, client_run);
 	timer_init(&c->timer, w->loop, client_tick);
 	c->transport = link_new(w->loop, fd, &c->task);
+	link_behind(c->transport);
 	h1_in_init(&c->in, c->transport, &c->task);
 	list_append(&w->clients, &c->link);
 	w->n_clients++;

@@ -10,15 +10,22 @@
 /*
  * When many requests want one origin at once, so many connect; the others
  * take what comes free first.  A burst does not become a burst of handshakes.
+ * While nothing comes free (long polls) the number doubles with each round
+ * trip; while the worker is busy and connections do come free, more of them
+ * would only cost it more.
  */
-#define CONNECTING_MAX 16
+#define CONNECTING_START 16
+#define CONNECTING_MAX 128
+#define CONNECTING_BUSY 1
+#define FREED_MS 100		/* a connection that came free is news so long */
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
 
 /* Origins whose names share a hash. */
 struct place {
 	struct list idle;	/* newest first */
 	struct list waiting;	/* ORIGIN_QUEUED, oldest first */
-	unsigned connecting;
+	unsigned connecting, connecting_max;
+	uint64_t freed_at;	/* ms: when one that waited was last given one */
 };
 
 struct origin_pool {
@@ -58,6 +65,7 @@ origin_pool_new(struct worker *w)
 	for (i = 0; i < BUCKETS; i++) {
 		list_init(&p->place[i].idle);
 		list_init(&p->place[i].waiting);
+		p->place[i].connecting_max = CONNECTING_START;
 	}
 	return (p);
 }
@@ -68,9 +76,23 @@ own_place(const struct origin *o)
 	return (place_of(o->worker->pool, o->tls.host, o->tls.port));
 }
 
-/* It connects no more, well or ill: the next one may. */
+/* One that waited was given a connection of late. */
+static bool
+comes_free(const struct worker *w, const struct place *place)
+{
+	return (loop_now(w->loop) < place->freed_at + FREED_MS);
+}
+
+static bool
+may_connect(const struct worker *w, const struct place *place)
+{
+	return (place->connecting < (comes_free(w, place) &&
+	    loop_is_busy(w->loop) ? CONNECTING_BUSY : place->connecting_max));
+}
+
+/* It connects no more: others may. */
 static void
-connecting_ended(struct origin *o)
+connecting_ended(struct origin *o, bool ok)
 {
 	struct place *place;
 	struct origin *next;
@@ -80,11 +102,16 @@ connecting_ended(struct origin *o)
 	o->connecting = false;
 	place = own_place(o);
 	place->connecting--;
-	if (list_empty(&place->waiting))
-		return;
-	next = CONTAINER_OF(place->waiting.next, struct origin, link);
-	list_remove(&next->link);
-	origin_dial(next);
+	if (!ok || list_empty(&place->waiting))
+		place->connecting_max = CONNECTING_START;
+	else if (!comes_free(o->worker, place) &&
+	    place->connecting_max < CONNECTING_MAX)
+		place->connecting_max++;
+	while (!list_empty(&place->waiting) && may_connect(o->worker, place)) {
+		next = CONTAINER_OF(place->waiting.next, struct origin, link);
+		list_remove(&next->link);
+		origin_dial(next);
+	}
 }
 
 static void
@@ -96,7 +123,7 @@ origin_free_now(void *p)
 static void
 origin_destroy(struct origin *o)
 {
-	connecting_ended(o);
+	connecting_ended(o, false);
 	list_remove(&o->link);
 	if (o->given != NULL)
 		pool_put(o->worker->pool, o->given);
@@ -107,7 +134,7 @@ origin_destroy(struct origin *o)
 	h1_in_fini(&o->in, NULL);
 	if (o->transport != NULL)
 		link_close(&o->transport, o->state == ORIGIN_READY &&
-		    !o->in.poisoned ? LINK_CLOSE : LINK_ABORT);
+		    !o->in.poisoned ? LINK_QUIT : LINK_ABORT);
 	worker_gen_unref(&o->gen);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
 }
@@ -222,6 +249,7 @@ pool_put(struct origin_pool *p, struct origin *o)
 		timer_stop(&w->timer);
 		w->given = o;
 		w->state = ORIGIN_GIVEN;
+		place->freed_at = loop_now(o->worker->loop);
 		task_wake(w->owner);
 		return;
 	}
@@ -291,7 +319,7 @@ origin_new(struct worker *w, struct worker_gen *g,
 	timer_init(&o->timer, w->loop, origin_expire);
 	o->fresh = want->fresh;
 	place = own_place(o);
-	if (place->connecting < CONNECTING_MAX)
+	if (may_connect(w, place))
 		origin_dial(o);
 	else {
 		o->state = ORIGIN_QUEUED;
@@ -308,7 +336,7 @@ origin_get(struct worker *w, struct worker_gen *g,
 	struct origin *o = want->fresh ? NULL : pool_take(w->pool, g, want);
 
 	if (o != NULL) {
-		timer_stop(&o->timer);
+		timer_pause(&o->timer);
 		o->reused = true;
 		o->dns_ms = o->connect_ms = o->tls_ms = -1;
 	} else
@@ -387,7 +415,7 @@ origin_fail(struct origin *o, const struct fault *f)
 	list_remove(&o->link);		/* it may have been waiting */
 	o->state = ORIGIN_FAILED;
 	timer_stop(&o->timer);
-	connecting_ended(o);
+	connecting_ended(o, false);
 	task_wake(o->owner);
 }
 
@@ -396,7 +424,7 @@ origin_ready(struct origin *o)
 {
 	o->state = ORIGIN_READY;
 	timer_stop(&o->timer);
-	connecting_ended(o);
+	connecting_ended(o, true);
 	h1_in_init(&o->in, o->transport, o->owner);
 	if (o->is_tls) {
 		o->tls_ms = (int64_t)(loop_now(o->worker->loop) -

@@ -508,6 +508,7 @@ worker_listen(struct worker *w, const int *fds,
 		l->of = of[i];
 		timer_init(&l->pause, w->loop, listener_resume);
 		l->watch = watch_new(w->loop, l->fd, listener_ready, l);
+		watch_behind(l->watch);
 		watch_set(l->watch, WATCH_READ);
 	}
 }

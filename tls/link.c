@@ -213,6 +213,12 @@ link_set_owner(struct link *l, struct task *owner)
 	l->owner = owner;
 }
 
+void
+link_behind(struct link *l)
+{
+	watch_behind(l->watch);
+}
+
 int
 link_fd(const struct link *l)
 {
@@ -888,7 +894,8 @@ link_close(struct link **lp, enum link_end how)
 		link_arm(l);
 	if (l->watch == NULL)
 		return;
-	if (l->out_failed || (link_drained(l) && l->in_end != OPEN)) {
+	if (l->out_failed || how == LINK_QUIT || (link_drained(l) &&
+	    (l->in_end != OPEN || l->tls_end == PULL_END))) {
 		link_free(l);
 		return;
 	}

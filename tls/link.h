@@ -28,6 +28,8 @@ struct gnutls_session_int;
  */
 struct link *link_new(struct loop *, int fd, struct task *owner);
 void link_set_owner(struct link *, struct task *owner);
+/* Look at it after the others (watch_behind): a client's, before it is used. */
+void link_behind(struct link *);
 int link_fd(const struct link *);
 
 /*
@@ -87,6 +89,7 @@ uint64_t link_bytes_out(const struct link *);
 void link_shutdown(struct link *);
 enum link_end {
 	LINK_CLOSE,	/* shutdown, then a short lingering read, then close */
+	LINK_QUIT,	/* shutdown and close at once: all that was said was answered */
 	LINK_ABORT	/* at once, without close_notify, reset: a visible cut */
 };
 /* Gives the link up; *l is NULL.  LINK_CLOSE finishes on its own in bounded time. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/list.h"
 #include "base/loop.h"
@@ -400,6 +401,79 @@ test_watch_inside(void)
 	loop_free(&loop);
 }
 
+/* Many behind and one before them: it is heard while they are served in parts. */
+
+#define MANY 100
+
+static struct {
+	struct end many[MANY][2], first[2];
+	unsigned served;	/* of the many, in all */
+	unsigned most;		/* of them between two calls of the first */
+	unsigned since;
+} crowd;
+
+static void
+crowd_served(struct end *e)
+{
+	char byte;
+
+	CU_ASSERT_EQUAL(read(e->fd, &byte, 1), 1);
+	crowd.served++;
+	if (++crowd.since > crowd.most)
+		crowd.most = crowd.since;
+	/* The next but one goes before it is served. */
+	if (e == crowd.many[10])
+		watch_free(&crowd.many[MANY - 1][0].watch);
+}
+
+static void
+first_heard(struct end *e)
+{
+	(void)e;
+	crowd.since = 0;
+}
+
+static void
+test_watch_behind(void)
+{
+	unsigned i;
+
+	loop = loop_new();
+	memset(&crowd, 0, sizeof(crowd));
+	pair(crowd.first);
+	CU_ASSERT_EQUAL(write(crowd.first[1].fd, "x", 1), 1);
+	crowd.first[0].then = first_heard;
+	watch_set(crowd.first[0].watch, WATCH_READ);
+	for (i = 0; i < MANY; i++) {
+		pair(crowd.many[i]);
+		CU_ASSERT_EQUAL(write(crowd.many[i][1].fd, "x", 1), 1);
+		crowd.many[i][0].then = crowd_served;
+		watch_behind(crowd.many[i][0].watch);
+		watch_set(crowd.many[i][0].watch, WATCH_READ);
+	}
+	for (i = 0; i < 20; i++)
+		loop_settle(loop);
+	CU_ASSERT_EQUAL(crowd.served, MANY - 1);
+	CU_ASSERT(crowd.most > 1 && crowd.most <= MANY / 2);
+	CU_ASSERT_EQUAL(crowd.many[0][0].calls, 1);
+	CU_ASSERT_EQUAL(crowd.many[MANY - 1][0].calls, 0);
+	/* Room to write, and a peer's end, are told as well. */
+	crowd.many[0][0].then = NULL;
+	watch_set(crowd.many[0][0].watch, WATCH_READ | WATCH_WRITE);
+	crowd.many[0][0].events = 0;
+	loop_settle(loop);
+	CU_ASSERT_EQUAL(crowd.many[0][0].events, WATCH_WRITE);
+	watch_set(crowd.many[0][0].watch, WATCH_READ);
+	watch_free(&crowd.many[0][1].watch);
+	shutdown(crowd.many[0][1].fd, SHUT_WR);
+	loop_settle(loop);
+	CU_ASSERT_EQUAL(crowd.many[0][0].events, WATCH_READ | WATCH_WRITE);
+	for (i = 0; i < MANY; i++)
+		unpair(crowd.many[i]);
+	unpair(crowd.first);
+	loop_free(&loop);
+}
+
 /* Tasks that always have more to do let sockets have their turns. */
 static void
 stop_loop(struct end *e)
@@ -530,6 +604,103 @@ test_handles(void)
 	loop_free(&loop);
 }
 
+/* --- paused timers, busy loops --- */
+
+static void
+count_fire(struct timer *t)
+{
+	(void)t;
+	runs++;
+}
+
+static void
+spin_ms(unsigned ms)
+{
+	struct timespec a, b;
+
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &b);
+	while ((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) /
+	    1000000 < ms);
+}
+
+static void
+pass_ms(unsigned ms)
+{
+	uint64_t until;
+
+	loop_settle(loop);
+	for (until = loop_now(loop) + ms; loop_now(loop) < until;) {
+		usleep(1000);
+		loop_settle(loop);
+	}
+}
+
+static void
+test_timer_pause(void)
+{
+	struct timer t, never;
+
+	loop = loop_new();
+	runs = 0;
+	timer_init(&t, loop, count_fire);
+	timer_init(&never, loop, count_fire);
+	timer_pause(&t);		/* not set: nothing */
+	timer_set(&t, 5);
+	timer_set(&never, 5);
+	timer_pause(&t);
+	timer_pause(&never);
+	pass_ms(20);
+	CU_ASSERT_EQUAL(runs, 0);
+	timer_set(&t, 5);
+	timer_pause(&t);
+	timer_set(&t, 8);		/* set again while it is paused */
+	pass_ms(20);
+	CU_ASSERT_EQUAL(runs, 1);
+	timer_set(&t, 1000);
+	timer_set(&never, 1000);
+	timer_pause(&never);
+	timer_stop(&t);
+	loop_free(&loop);		/* fires what only waits; not this */
+	CU_ASSERT_EQUAL(runs, 1);
+}
+
+static struct timer nap;
+static unsigned naps, busy_seen;
+static bool naps_spin;
+
+static void
+on_nap(struct timer *t)
+{
+	if (naps_spin)
+		spin_ms(10);
+	if (naps > 4 && loop_is_busy(loop))
+		busy_seen++;
+	if (++naps == 20)
+		loop_stop(loop);
+	else
+		timer_set(t, naps_spin ? 0 : 10);
+}
+
+static void
+test_busy(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		loop = loop_new();
+		naps = busy_seen = 0;
+		naps_spin = i > 0;
+		timer_init(&nap, loop, on_nap);
+		timer_set(&nap, 0);
+		loop_run(loop);
+		timer_stop(&nap);
+		CU_ASSERT(naps_spin ? busy_seen >= 10 : busy_seen == 0);
+		loop_free(&loop);
+	}
+}
+
 UNIT_TESTS(base_loop,
     { "tasks", test_tasks },
     { "at the end of a turn", test_at_end },
@@ -537,8 +708,11 @@ UNIT_TESTS(base_loop,
     { "timers in order and never early", test_timers },
     { "timers at once, earlier, later", test_timer_at_once },
     { "timers when the loop ends", test_timer_at_the_end },
+    { "paused timers", test_timer_pause },
+    { "busy or idle", test_busy },
     { "watches", test_watch },
     { "watches changed and freed inside", test_watch_inside },
+    { "watches behind the others", test_watch_behind },
     { "busy tasks starve nobody", test_no_starving },
     { "mail from threads", test_mail },
     { "handles", test_handles })
