@@ -273,6 +273,7 @@ run_handshake(struct client *c)
 		return;
 	}
 	t->opened = true;
+	link_ticket_due(c->transport);
 	client_set_state(c, CLIENT_IDLE, conf_of(c)->limits.request_ms);
 }
 

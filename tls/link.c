@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/str.h"
 #include "tls/link.h"
+#include "tls/session.h"
 
 #define RAW_BYTES 65536		/* one recv(2) */
 #define AHEAD_MAX 16384		/* read for a peer nobody reads from */
@@ -41,6 +42,7 @@ struct link {
 	bool out_failed;
 	bool shut;		/* our end is said */
 	bool fin_sent;
+	bool ticket_due;	/* before the next record */
 	enum ended in_end;	/* how the peer's bytes ended, in the kernel */
 	enum pull tls_end;	/* how they ended in TLS; PULL_MORE: not yet */
 	int alert;
@@ -518,6 +520,12 @@ link_handshake(struct link *l, enum err cause, struct fault *f)
 	return (p == PULL_WAIT ? link_wait(l) : p);
 }
 
+void
+link_ticket_due(struct link *l)
+{
+	l->ticket_due = true;
+}
+
 /* Fill chunks with decrypted bytes up to want. */
 static enum pull
 tls_fill(struct link *l, struct chq *out, size_t want)
@@ -644,6 +652,10 @@ tls_seal(struct link *l, const void *p, size_t n)
 	ssize_t r;
 	size_t part;
 
+	if (l->ticket_due) {
+		l->ticket_due = false;
+		tls_server_ticket(l->tls);
+	}
 	while (n > 0 && !l->out_failed) {
 		part = n < RECORD_MAX ? n : RECORD_MAX;
 		r = gnutls_record_send(l->tls, p, part);

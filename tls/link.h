@@ -45,6 +45,9 @@ struct gnutls_session_int *link_tls(const struct link *);	/* NULL: plain */
  */
 enum pull link_handshake(struct link *, enum err cause, struct fault *f);
 
+/* A server's: a ticket goes out with the next output (tls_server_ticket). */
+void link_ticket_due(struct link *);
+
 /*
  * Read decrypted bytes.  PULL_MORE: 1..want appended.  PULL_END: the peer
  * ended in order (close_notify, or FIN on a plain link).  PULL_CUT: FIN

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 #include "certs/leaf.h"
+#include "certs/rsa.h"
 #include "certs/verify.h"
 #include "tls/session.h"
 
@@ -26,7 +27,8 @@
 	":%PROFILE_MEDIUM:%SAFE_RENEGOTIATION"
 
 #define TICKET_KEY_BYTES 64	/* what GnuTLS wants, HMAC-SHA-512 gives */
-#define RESUME_LIFE_S 3600
+#define RESUME_LIFE_S 3600	/* after the verification that it spares */
+#define TICKETS_KEPT 2		/* for one host: what OpenSSL's servers send */
 
 struct tls_context {
 	atomic_uint refs;
@@ -158,7 +160,7 @@ tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name)
 	gnutls_session_t s;
 
 	if (gnutls_init(&s, GNUTLS_SERVER | GNUTLS_NONBLOCK |
-	    GNUTLS_NO_SIGNAL) < 0)
+	    GNUTLS_NO_SIGNAL | GNUTLS_NO_AUTO_SEND_TICKET) < 0)
 		return (NULL);
 	ticket_key(c, name, key);
 	gnutls_session_set_ptr(s, leaf);
@@ -175,13 +177,24 @@ tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name)
 	return (s);
 }
 
+void
+tls_server_ticket(gnutls_session_t s)
+{
+	if (gnutls_protocol_get_version(s) == GNUTLS_TLS1_3)
+		(void)gnutls_session_ticket_send(s, 1, 0);
+}
+
 /* Tickets of servers: one slot per host and port, found by hash. */
+
+struct ticket {
+	gnutls_datum_t data;	/* owned; size 0: none */
+	uint64_t until;		/* seconds, wall clock */
+};
 
 struct kept {
 	char host[256];
 	uint16_t port;
-	uint64_t until;		/* seconds, wall clock */
-	gnutls_datum_t data;	/* owned; size 0: empty */
+	struct ticket ticket[TICKETS_KEPT];	/* newest first */
 };
 
 struct tls_resume {
@@ -200,6 +213,17 @@ tls_resume_new(unsigned max)
 	return (t);
 }
 
+static void
+kept_clear(struct kept *k)
+{
+	unsigned i;
+
+	for (i = 0; i < TICKETS_KEPT; i++) {
+		gnutls_free(k->ticket[i].data.data);
+		k->ticket[i] = (struct ticket){ { NULL, 0 }, 0 };
+	}
+}
+
 void
 tls_resume_free(struct tls_resume **tp)
 {
@@ -208,65 +232,83 @@ tls_resume_free(struct tls_resume **tp)
 	if (*tp == NULL)
 		return;
 	for (i = 0; i < (*tp)->max; i++)
-		gnutls_free((*tp)->kept[i].data.data);
+		kept_clear(&(*tp)->kept[i]);
 	free((*tp)->kept);
 	free(*tp);
 	*tp = NULL;
 }
 
 static struct kept *
-resume_slot(struct tls_resume *t, const struct tls_client *c)
+resume_slot(const struct tls_client *c)
 {
 	uint32_t h = 2166136261u ^ c->port;
 	const char *p;
 
 	for (p = c->host; *p != '\0'; p++)
 		h = (h ^ (unsigned char)*p) * 16777619u;
-	return (&t->kept[h % t->max]);
+	return (&c->resume->kept[h % c->resume->max]);
 }
 
-/* Take what is kept for this host; the caller frees data. */
 static bool
-resume_take(const struct tls_client *c, gnutls_datum_t *data)
+kept_is_for(const struct kept *k, const struct tls_client *c)
 {
-	struct kept *k = resume_slot(c->resume, c);
+	return (k->port == c->port && strcmp(k->host, c->host) == 0);
+}
 
-	if (k->data.size == 0 || k->port != c->port ||
-	    strcmp(k->host, c->host) != 0)
+/* Take the newest that is kept for this host; the caller frees its data. */
+static bool
+resume_take(const struct tls_client *c, struct ticket *out)
+{
+	struct kept *k = resume_slot(c);
+
+	if (!kept_is_for(k, c) || k->ticket[0].data.size == 0)
 		return (false);
-	*data = k->data;
-	k->data = (gnutls_datum_t){ NULL, 0 };
-	if (k->until > (uint64_t)time(NULL))
-		return (true);
-	gnutls_free(data->data);
-	return (false);
+	if (k->ticket[0].until <= (uint64_t)time(NULL)) {
+		kept_clear(k);		/* the others are hardly younger */
+		return (false);
+	}
+	*out = k->ticket[0];
+	memmove(&k->ticket[0], &k->ticket[1],
+	    (TICKETS_KEPT - 1) * sizeof(k->ticket[0]));
+	k->ticket[TICKETS_KEPT - 1] = (struct ticket){ { NULL, 0 }, 0 };
+	return (true);
 }
 
 static void
 resume_keep(const struct tls_client *c, gnutls_session_t s)
 {
-	struct kept *k = resume_slot(c->resume, c);
+	struct kept *k = resume_slot(c);
 	gnutls_datum_t data;
 
 	if (gnutls_session_get_data2(s, &data) < 0)
 		return;
-	gnutls_free(k->data.data);
-	k->data = data;
-	k->port = c->port;
-	k->until = (uint64_t)time(NULL) + RESUME_LIFE_S;
-	memcpy(k->host, c->host, sizeof(k->host));
+	if (!kept_is_for(k, c)) {
+		kept_clear(k);
+		k->port = c->port;
+		memcpy(k->host, c->host, sizeof(k->host));
+	}
+	gnutls_free(k->ticket[TICKETS_KEPT - 1].data.data);
+	memmove(&k->ticket[1], &k->ticket[0],
+	    (TICKETS_KEPT - 1) * sizeof(k->ticket[0]));
+	k->ticket[0] = (struct ticket){ data, c->until };
 }
 
+/* A server's message was taken in. */
 static int
-on_ticket(gnutls_session_t s, unsigned type, unsigned when,
+on_message(gnutls_session_t s, unsigned type, unsigned when,
     unsigned incoming, const gnutls_datum_t *msg)
 {
 	struct tls_client *c = gnutls_session_get_ptr(s);
 
-	(void)type;
 	(void)when;
-	(void)msg;
-	if (incoming && c->verified)
+	if (!incoming)
+		return (0);
+	/* Before a signature by one of its keys is looked at. */
+	if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT &&
+	    !rsa_exponents_ok(msg->data, msg->size))
+		return (GNUTLS_E_PK_INVALID_PUBKEY);
+	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET &&
+	    c->resume != NULL && c->verified)
 		resume_keep(c, s);
 	return (0);
 }
@@ -274,7 +316,7 @@ on_ticket(gnutls_session_t s, unsigned type, unsigned when,
 gnutls_session_t
 tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 {
-	gnutls_datum_t data;
+	struct ticket ticket;
 	gnutls_session_t s;
 
 	if (gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK |
@@ -290,25 +332,29 @@ tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 		gnutls_deinit(s);
 		return (NULL);
 	}
-	if (c->resume == NULL)
-		return (s);
-	if (resume_take(c, &data)) {
-		(void)gnutls_session_set_data(s, data.data, data.size);
-		gnutls_free(data.data);
+	gnutls_handshake_set_hook_function(s, GNUTLS_HANDSHAKE_ANY,
+	    GNUTLS_HOOK_POST, on_message);
+	if (c->resume != NULL && resume_take(c, &ticket)) {
+		(void)gnutls_session_set_data(s, ticket.data.data,
+		    ticket.data.size);
+		gnutls_free(ticket.data.data);
+		c->until = ticket.until;
 	}
-	gnutls_handshake_set_hook_function(s,
-	    GNUTLS_HANDSHAKE_NEW_SESSION_TICKET, GNUTLS_HOOK_POST, on_ticket);
 	return (s);
 }
 
 void
 tls_client_verified(struct tls_client *c, gnutls_session_t s)
 {
+	bool resumed = gnutls_session_is_resumed(s);
+
 	c->verified = true;
-	/* TLS 1.2 gives its ticket inside the handshake. */
+	/* What a resumed session brings is as old as its verification. */
+	if (!resumed)
+		c->until = (uint64_t)time(NULL) + RESUME_LIFE_S;
+	/* TLS 1.2 gives its ticket inside the handshake; it may be used again (RFC 5077 3.3). */
 	if (c->resume != NULL &&
-	    gnutls_protocol_get_version(s) == GNUTLS_TLS1_2 &&
-	    !gnutls_session_is_resumed(s))
+	    gnutls_protocol_get_version(s) == GNUTLS_TLS1_2)
 		resume_keep(c, s);
 }
 

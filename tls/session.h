@@ -49,6 +49,13 @@ gnutls_session_t tls_server_new(struct tls_context *, struct leaf *leaf,
     const char *name);
 
 /*
+ * After the handshake: write the ticket of TLS 1.3 (each connection gives one,
+ * so a client has as many as it has connections).  Best just before the first
+ * answer, in whose packet it goes.
+ */
+void tls_server_ticket(gnutls_session_t);
+
+/*
  * A client session towards host (SNI unless it is an IP address).  With a
  * resume table it offers a ticket kept for host and port, and keeps new ones
  * once tls_client_verified() was called.  Both must live as long as it.
@@ -58,6 +65,7 @@ struct tls_client {
 	char host[256];
 	uint16_t port;
 	bool verified;
+	uint64_t until;			/* s, wall clock: its tickets are not used later */
 };
 gnutls_session_t tls_client_new(struct tls_context *, struct tls_client *,
     bool host_is_ip);
@@ -75,7 +83,10 @@ bool tls_client_acceptable(gnutls_session_t, struct fault *f);
  */
 bool tls_client_chain(gnutls_session_t, struct verify_chain *chain);
 
-/* Tickets of servers, used once each.  max: hosts kept. */
+/*
+ * Tickets of servers, those of TLS 1.3 used once each, and for an hour after
+ * the full handshake in which the server was verified.  max: hosts kept.
+ */
 struct tls_resume *tls_resume_new(unsigned max);
 void tls_resume_free(struct tls_resume **);
 
