@@ -753,12 +753,15 @@ send_some(struct link *l)
 {
 	struct iovec iov[IOV_MAX_SEND];
 	struct msghdr m = { .msg_iov = iov };
+	int flags = MSG_NOSIGNAL;
 
+	if (l->shut)
+		flags |= MSG_MORE;	/* FIN goes in the same packet */
 	if (l->tls != NULL)
 		return (send(l->fd, l->sealed.p + l->sealed_at,
-		    l->sealed.n - l->sealed_at, MSG_NOSIGNAL));
+		    l->sealed.n - l->sealed_at, flags));
 	m.msg_iovlen = chq_iov(&l->out, iov, IOV_MAX_SEND);
-	return (sendmsg(l->fd, &m, MSG_NOSIGNAL));
+	return (sendmsg(l->fd, &m, flags));
 }
 
 static void
@@ -877,6 +880,18 @@ link_shutdown(struct link *l)
 		link_fin(l);
 }
 
+/* It said close_notify; did it close as well? Then nobody hears ours. */
+static bool
+peer_closed(struct link *l)
+{
+	char byte;
+
+	if (l->tls_end == PULL_END && l->in_end == OPEN &&
+	    recv(l->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+		l->in_end = FIN;
+	return (l->tls_end == PULL_END && l->in_end == FIN);
+}
+
 static void
 link_reset(struct link *l)
 {
@@ -897,6 +912,10 @@ link_close(struct link **lp, enum link_end how)
 	l->owner = NULL;
 	if (how == LINK_ABORT) {
 		link_reset(l);
+		return;
+	}
+	if (link_drained(l) && peer_closed(l)) {
+		link_free(l);
 		return;
 	}
 	link_shutdown(l);
