@@ -20,8 +20,15 @@
 #define FREED_MS 100		/* a connection that came free is news so long */
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
 
-/* Origins whose names share a hash. */
+/*
+ * One host and port: what is pooled, and who waits.  Two hosts never share
+ * one, so that an origin which does not answer holds up nobody else.
+ */
 struct place {
+	struct place *next;	/* in its bucket */
+	char host[256];
+	uint16_t port;
+	unsigned users;		/* connections that point here, in any state */
 	struct list idle;	/* newest first */
 	struct list waiting;	/* ORIGIN_QUEUED, oldest first */
 	unsigned connecting, connecting_max;
@@ -30,7 +37,7 @@ struct place {
 
 struct origin_pool {
 	struct worker *worker;
-	struct place place[BUCKETS];
+	struct place *bucket[BUCKETS];
 	struct list age;		/* oldest first */
 	unsigned idle;
 };
@@ -42,38 +49,65 @@ static void pool_put(struct origin_pool *p, struct origin *o);
 
 /* The pool. */
 
-static struct place *
-place_of(struct origin_pool *p, const char *host, uint16_t port)
+static struct place **
+place_find(struct origin_pool *p, const char *host, uint16_t port)
 {
 	uint32_t h = 2166136261u ^ port;
+	struct place **at;
+	const char *c;
 
-	for (; *host != '\0'; host++)
-		h = (h ^ (unsigned char)*host) * 16777619u;
-	return (&p->place[h % BUCKETS]);
+	for (c = host; *c != '\0'; c++)
+		h = (h ^ (unsigned char)*c) * 16777619u;
+	at = &p->bucket[h % BUCKETS];
+	while (*at != NULL && ((*at)->port != port ||
+	    strcmp((*at)->host, host) != 0))
+		at = &(*at)->next;
+	return (at);
+}
+
+/* With one more user. */
+static struct place *
+place_get(struct origin_pool *p, const char *host, uint16_t port)
+{
+	struct place **at = place_find(p, host, port), *place = *at;
+
+	if (place == NULL) {
+		place = calloc(1, sizeof(*place));
+		if (place == NULL)
+			abort();
+		snprintf(place->host, sizeof(place->host), "%s", host);
+		place->port = port;
+		list_init(&place->idle);
+		list_init(&place->waiting);
+		place->connecting_max = CONNECTING_START;
+		*at = place;
+	}
+	place->users++;
+	return (place);
+}
+
+static void
+place_put(struct origin_pool *p, struct place *place)
+{
+	struct place **at;
+
+	if (--place->users > 0)
+		return;
+	at = place_find(p, place->host, place->port);
+	*at = place->next;
+	free(place);
 }
 
 struct origin_pool *
 origin_pool_new(struct worker *w)
 {
 	struct origin_pool *p = calloc(1, sizeof(*p));
-	unsigned i;
 
 	if (p == NULL)
 		abort();
 	p->worker = w;
 	list_init(&p->age);
-	for (i = 0; i < BUCKETS; i++) {
-		list_init(&p->place[i].idle);
-		list_init(&p->place[i].waiting);
-		p->place[i].connecting_max = CONNECTING_START;
-	}
 	return (p);
-}
-
-static struct place *
-own_place(const struct origin *o)
-{
-	return (place_of(o->worker->pool, o->tls.host, o->tls.port));
 }
 
 /* One that waited was given a connection of late. */
@@ -100,7 +134,7 @@ connecting_ended(struct origin *o, bool ok)
 	if (!o->connecting)
 		return;
 	o->connecting = false;
-	place = own_place(o);
+	place = o->place;
 	place->connecting--;
 	if (!ok || list_empty(&place->waiting))
 		place->connecting_max = CONNECTING_START;
@@ -135,10 +169,10 @@ origin_destroy(struct origin *o)
 	if (o->transport != NULL)
 		link_close(&o->transport, o->state == ORIGIN_READY &&
 		    !o->in.poisoned ? LINK_QUIT : LINK_ABORT);
+	place_put(o->worker->pool, o->place);
 	worker_gen_unref(&o->gen);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
 }
-
 
 static void
 pool_remove(struct origin_pool *p, struct origin *o)
@@ -195,12 +229,13 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
     const struct origin_want *want)
 {
 	char host[256];
-	struct list *it, *save, *head;
-	struct origin *o;
+	struct list *it, *save;
+	struct place *place;
+	struct origin *o, *found = NULL;
 
 	snprintf(host, sizeof(host), "%.*s", STR_ARG(want->host));
-	head = &place_of(p, host, want->port)->idle;
-	LIST_EACH(it, save, head) {
+	place = place_get(p, host, want->port);	/* a stale one may be its last user */
+	LIST_EACH(it, save, &place->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
 		if (!is_for(o, g, want))
 			continue;
@@ -211,9 +246,11 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
 			continue;
 		}
 		pool_remove(p, o);
-		return (o);
+		found = o;
+		break;
 	}
-	return (NULL);
+	place_put(p, place);
+	return (found);
 }
 
 /* Somebody who waits for his turn to connect to the same origin; NULL: nobody. */
@@ -239,7 +276,7 @@ static void
 pool_put(struct origin_pool *p, struct origin *o)
 {
 	uint64_t idle = o->gen->gen->conf->limits.origin_idle_ms;
-	struct place *place = own_place(o);
+	struct place *place = o->place;
 	struct origin *w = find_waiting(place, o);
 
 	o->owner = NULL;
@@ -285,7 +322,7 @@ origin_dial(struct origin *o)
 
 	o->state = ORIGIN_DIALLING;
 	o->connecting = true;
-	own_place(o)->connecting++;
+	o->place->connecting++;
 	timer_stop(&o->timer);
 	dial_start(o->worker->dialer, &o->dial, str_of(o->dial_host),
 	    o->tls.port, &opts, &o->task);
@@ -318,7 +355,7 @@ origin_new(struct worker *w, struct worker_gen *g,
 	task_init(&o->task, w->loop, origin_run);
 	timer_init(&o->timer, w->loop, origin_expire);
 	o->fresh = want->fresh;
-	place = own_place(o);
+	o->place = place = place_get(w->pool, o->tls.host, want->port);
 	if (may_connect(w, place))
 		origin_dial(o);
 	else {

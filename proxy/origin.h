@@ -28,6 +28,7 @@ enum origin_state {
 struct origin {
 	struct list link;		/* of its place: idle, or waiting ones */
 	struct list age;		/* of the pool: all idle, oldest first */
+	struct place *place;		/* of its host and port */
 	struct worker *worker;
 	struct worker_gen *gen;		/* counted */
 	struct task *owner;		/* borrowed; NULL: idle */

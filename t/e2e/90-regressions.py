@@ -156,3 +156,27 @@ def test_upload_goes_on_behind_an_early_head(lab):
     t = lab.tunnel(p, o.port)
     t.send(f"POST / HTTP/1.1\r\nHost: {t.host}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     assert Response(t).text() == sha(body)
+
+
+def test_stuck_origin_holds_up_no_other(lab):
+    """Hosts whose names had one hash shared the bound on connections that are
+    being made: sixteen to a silent origin kept the other one waiting."""
+    def bucket(name, port):
+        h = 2166136261 ^ port
+        for c in name.encode():
+            h = ((h ^ c) * 16777619) & 0xffffffff
+        return h % 1024
+
+    stuck = lab.server(lambda conn: time.sleep(20))
+    o = lab.origin(lambda h, b: ok(b"here"))
+    name = next(n for n in (f"s{i}.test" for i in range(100000)) if bucket(n, stuck.port) == bucket("www.test", o.port))
+    lab.hosts[name] = "127.0.0.1"
+    p = lab.assay(workers=1, limits={"connect": "15s"})
+    waiting = [lab.tunnel(p, stuck.port, host=name) for _ in range(20)]
+    for t in waiting:
+        t.send(f"GET / HTTP/1.1\r\nHost: {t.host}\r\n\r\n".encode())
+    time.sleep(0.5)
+    start = time.monotonic()
+    t = lab.tunnel(p, o.port)
+    assert t.get().body == b"here"
+    assert time.monotonic() - start < 5
