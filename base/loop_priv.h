@@ -31,7 +31,7 @@ struct dead {
 };
 
 /* A timer in the heap; its key may be earlier than its deadline. */
-struct place {
+struct due {
 	uint64_t key;
 	struct timer *timer;
 };
@@ -52,7 +52,7 @@ struct loop {
 	struct task_queue run, end;
 	struct dead *dead;
 	unsigned jobs_out;	/* that will be mailed back */
-	struct place *heap;	/* 1-based binary heap by key */
+	struct due *heap;	/* 1-based binary heap by key */
 	unsigned heap_n, heap_cap;
 	uint64_t alarm_at;	/* 0: not set */
 	struct slot *slots;

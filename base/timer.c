@@ -9,7 +9,7 @@
 #define NEVER UINT64_MAX		/* when a paused timer fires */
 
 static inline void
-heap_set(struct loop *l, unsigned i, struct place p)
+heap_set(struct loop *l, unsigned i, struct due p)
 {
 	l->heap[i] = p;
 	p.timer->slot = i;
@@ -18,7 +18,7 @@ heap_set(struct loop *l, unsigned i, struct place p)
 static void
 heap_up(struct loop *l, unsigned i)
 {
-	struct place p = l->heap[i];
+	struct due p = l->heap[i];
 
 	for (; i > 1 && l->heap[i / 2].key > p.key; i /= 2)
 		heap_set(l, i, l->heap[i / 2]);
@@ -28,7 +28,7 @@ heap_up(struct loop *l, unsigned i)
 static void
 heap_down(struct loop *l, unsigned i)
 {
-	struct place p = l->heap[i];
+	struct due p = l->heap[i];
 	unsigned child;
 
 	for (; (child = 2 * i) <= l->heap_n; i = child) {
@@ -46,7 +46,7 @@ static void
 heap_remove(struct loop *l, struct timer *t)
 {
 	unsigned i = t->slot;
-	struct place last = l->heap[l->heap_n--];
+	struct due last = l->heap[l->heap_n--];
 
 	t->slot = 0;
 	if (last.timer == t)
@@ -65,7 +65,7 @@ heap_insert(struct loop *l, struct timer *t)
 		if (l->heap == NULL)
 			abort();
 	}
-	heap_set(l, ++l->heap_n, (struct place){ t->at, t });
+	heap_set(l, ++l->heap_n, (struct due){ t->at, t });
 	heap_up(l, l->heap_n);
 }
 
