@@ -9,6 +9,7 @@
 #include "base/chunk.h"
 
 #define SPARE_MAX 32		/* 512 KiB kept per thread */
+#define PACK_BELOW 1024		/* slices shorter than this are copied together */
 
 static _Thread_local struct chunk *spare[SPARE_MAX];
 static _Thread_local unsigned spare_n;
@@ -187,6 +188,41 @@ chq_share(struct chq *dst, const struct chq *src, size_t off, size_t n)
 		chq_put(dst, chunk_ref(s->chunk), s->at + off, part);
 		n -= part;
 		off = 0;
+	}
+}
+
+/* The slice's bytes at the end of the tail; its reference is given up. */
+static void
+pack(struct chq *q, struct slice *s, struct chunk **tail)
+{
+	struct chunk *c = *tail;
+	unsigned char *to;
+
+	if (c == NULL || c->cap - c->used < s->len) {
+		chunk_unref(tail);
+		c = *tail = chunk_new();
+	}
+	to = c->data + c->used;
+	memcpy(to, s->at, s->len);
+	c->used += (uint32_t)s->len;
+	chq_put(q, chunk_ref(c), to, s->len);
+	chunk_unref(&s->chunk);
+}
+
+void
+chq_pack(struct chq *q, unsigned first, struct chunk **tail)
+{
+	unsigned i, n = q->count;
+	struct slice s;
+
+	/* What is put back takes no more room than was taken out. */
+	for (q->count = first, i = first; i < n; i++) {
+		s = *slice_at(q, i);
+		q->bytes -= s.len;
+		if (s.len < PACK_BELOW)
+			pack(q, &s, tail);
+		else
+			chq_put(q, s.chunk, s.at, s.len);
 	}
 }
 

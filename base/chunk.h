@@ -59,6 +59,12 @@ void chq_copy(struct chq *q, const void *p, size_t len);
 void chq_move(struct chq *dst, struct chq *src, size_t n);
 /* Append references to bytes off..off+n of src, which keeps them. */
 void chq_share(struct chq *dst, const struct chq *src, size_t off, size_t n);
+/*
+ * Copy the small slices from number `first` on together, so that bytes that
+ * came one by one cost no slice and no chunk each.  They go into *tail, which
+ * the caller unrefs in the end (NULL at first), and further ones.
+ */
+void chq_pack(struct chq *q, unsigned first, struct chunk **tail);
 /* Drop the first n bytes (n <= len). */
 void chq_drop(struct chq *q, size_t n);
 /* The first slice's bytes; n = 0 when empty.  Valid until q changes. */

@@ -29,6 +29,7 @@ struct body {
 	struct source *src;		/* borrowed; NULL: ended */
 	struct list readers;		/* of struct reader */
 	struct chq mem;			/* [mem_from, received) */
+	struct chunk *tail;		/* of mem, where small slices go; or NULL */
 	struct spill *spill;		/* [.., mem_from); NULL: nothing there */
 	struct body_spilling *spilling;	/* NULL: none under way */
 	uint64_t mem_from;
@@ -101,6 +102,7 @@ body_finish(struct body *b, enum pull end)
 	assert(b->end == PULL_MORE && pull_is_last(end));
 	b->end = end;
 	b->src = NULL;
+	chunk_unref(&b->tail);
 	if (s != NULL) {
 		s->body = NULL;
 		s->last = end;
@@ -178,6 +180,7 @@ body_unref(struct body **bp)
 		b->src->body = NULL;
 		b->src->type->drop(b->src, PULL_MORE);
 	}
+	chunk_unref(&b->tail);
 	chq_fini(&b->mem);
 	spill_unref(&b->spill);
 	free(b);
@@ -409,12 +412,32 @@ body_over_limit(struct body *b)
 	body_finish(b, PULL_FAIL);
 }
 
+/*
+ * One pull of the source into memory.  Bytes that come singly are packed: the
+ * window bounds slices and chunks too, and readers find their place quickly.
+ */
+static enum pull
+body_fill(struct body *b, size_t want)
+{
+	unsigned slices = b->mem.count;
+	size_t had = chq_len(&b->mem);
+	enum pull p;
+
+	assert(!b->pulling);
+	b->pulling = true;
+	p = source_pull(b->src, &b->mem, want, &b->fault);
+	b->pulling = false;
+	b->received += chq_len(&b->mem) - had;
+	if (b->mem.count > slices && b->mem.count > 1)
+		chq_pack(&b->mem, slices, &b->tail);
+	return (p);
+}
+
 /* Get further bytes from the source; PULL_MORE: there are some. */
 static enum pull
 body_pull(struct body *b, size_t want)
 {
 	enum pull p;
-	size_t had;
 
 	if (b->end != PULL_MORE)
 		return (b->end);
@@ -424,13 +447,7 @@ body_pull(struct body *b, size_t want)
 		b->pulled = true;
 		task_wake(b->first_pull);
 	}
-	had = chq_len(&b->mem);
-	assert(!b->pulling);
-	b->pulling = true;
-	p = source_pull(b->src, &b->mem, want < PULL_MAX ? want : PULL_MAX,
-	    &b->fault);
-	b->pulling = false;
-	b->received += chq_len(&b->mem) - had;
+	p = body_fill(b, want < PULL_MAX ? want : PULL_MAX);
 	if (pull_is_last(p))
 		body_finish(b, p);
 	else if (b->limit > 0 && b->received > b->limit)

@@ -113,6 +113,22 @@ recv_again(int fd, void *p, size_t n)
 	return (r);
 }
 
+/*
+ * Bytes received into a new chunk of CHUNK_BYTES, whose reference is taken.
+ * A few do not hold all of it: a peer that sends them one by one would have
+ * that much memory for each.
+ */
+static void
+add_received(struct chq *out, struct chunk *c, size_t n)
+{
+	c->used = (uint32_t)n;
+	if (n < CHUNK_BYTES / 4)
+		chq_copy(out, c->data, n);
+	else
+		chq_add(out, c, c->data, n);
+	chunk_unref(&c);
+}
+
 /* Bytes came while nobody reads: keep a little, notice the end. */
 static void
 link_read_ahead(struct link *l)
@@ -120,18 +136,13 @@ link_read_ahead(struct link *l)
 	struct chunk *c = chunk_new();
 	ssize_t r = recv_again(l->fd, c->data, c->cap);
 
-	if (r > 0) {
-		c->used = (uint32_t)r;
+	if (r > 0)
 		l->bytes_in += (uint64_t)r;
-		if (r < AHEAD_MAX / 4)
-			chq_copy(&l->pend, c->data, (size_t)r);
-		else
-			chq_add(&l->pend, c, c->data, (size_t)r);
-	} else if (r == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
+	else if (r == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
 		link_in_ended(l, r);
 		task_wake(l->owner);
 	}
-	chunk_unref(&c);
+	add_received(&l->pend, c, r > 0 ? (size_t)r : 0);
 	link_arm(l);
 }
 
@@ -292,10 +303,8 @@ plain_recv(struct link *l, struct chq *out, size_t want)
 	for (i = 0; i < n; i++) {
 		size_t k = part < iov[i].iov_len ? part : iov[i].iov_len;
 
-		c[i]->used = (uint32_t)k;
-		chq_add(out, c[i], c[i]->data, k);
+		add_received(out, c[i], k);
 		part -= k;
-		chunk_unref(&c[i]);
 	}
 	if (r > 0)
 		return (PULL_MORE);
@@ -530,30 +539,28 @@ link_ticket_due(struct link *l)
 static enum pull
 tls_fill(struct link *l, struct chq *out, size_t want)
 {
-	struct chunk *c = NULL;
+	struct chunk *c = chunk_new();
 	unsigned warnings = 0;
 	enum pull p = PULL_MORE;
-	size_t got = 0, room;
+	size_t got = 0, n = 0, room;
 	ssize_t r;
 
 	while (got < want && p == PULL_MORE) {
-		if (c == NULL)
-			c = chunk_new();
-		room = c->cap - c->used;
-		if (room > want - got)
-			room = want - got;
-		r = gnutls_record_recv(l->tls, c->data + c->used, room);
+		room = c->cap - n < want - got ? c->cap - n : want - got;
+		r = gnutls_record_recv(l->tls, c->data + n, room);
 		if (r > 0) {
-			chq_add(out, c, c->data + c->used, (size_t)r);
-			c->used += (uint32_t)r;
+			n += (size_t)r;
 			got += (size_t)r;
-			if (c->used == c->cap)
-				chunk_unref(&c);
 		} else
 			p = r == 0 ? PULL_END : tls_outcome(l, (int)r,
 			    &warnings);
+		if (n == c->cap) {
+			add_received(out, c, n);
+			c = chunk_new();
+			n = 0;
+		}
 	}
-	chunk_unref(&c);
+	add_received(out, c, n);
 	if (pull_is_last(p))
 		l->tls_end = p;
 	return (got > 0 ? PULL_MORE : p);

@@ -180,3 +180,30 @@ def test_stuck_origin_holds_up_no_other(lab):
     t = lab.tunnel(p, o.port)
     assert t.get().body == b"here"
     assert time.monotonic() - start < 5
+
+
+def test_bytes_one_by_one(lab):
+    """A body whose bytes came singly and were held had 16 KiB of memory for
+    each, and readers searched their place among them all."""
+    n = 8000
+
+    def reply(head, body):
+        def send(conn):
+            conn.send(f"HTTP/1.1 200 OK\r\nContent-Length: {n}\r\n\r\n")
+            for i in range(n):
+                conn.send(b"x")
+                time.sleep(0.0001)
+        return send
+    rss = []
+
+    def script(tx):
+        tx.whole()
+        rss.append(p.rss())
+        tx.no_change()
+    s = lab.icap(script)
+    o = lab.origin(reply)
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}})
+    t = lab.tunnel(p, o.port)
+    rss.append(p.rss())
+    assert t.get().body == b"x" * n
+    assert e2e.SANITIZER or rss[1] - rss[0] < 16 << 20, rss

@@ -13,6 +13,7 @@ struct both {
 	struct chq q;
 	unsigned char *m;
 	size_t n;
+	struct chunk *tail;
 };
 
 static unsigned char models[3][MODEL];
@@ -77,7 +78,7 @@ step(struct both *a, struct both *b)
 {
 	size_t n = a->n > 0 ? unit_random((unsigned)a->n + 1) : 0, off;
 
-	switch (unit_random(5)) {
+	switch (unit_random(6)) {
 	case 0:
 		put(a, unit_random(3) == 0 ? unit_random(40000) :
 		    unit_random(100));
@@ -104,6 +105,9 @@ step(struct both *a, struct both *b)
 		memcpy(b->m + b->n, a->m + off, n);
 		b->n += n;
 		break;
+	case 4:
+		chq_pack(&a->q, unit_random(a->q.count + 1), &a->tail);
+		break;
 	default:
 		if (unit_random(20) == 0) {
 			chq_fini(&a->q);
@@ -128,8 +132,10 @@ test_model(void)
 			break;
 		}
 	}
-	for (k = 0; k < 3; k++)
+	for (k = 0; k < 3; k++) {
 		chq_fini(&b[k].q);
+		chunk_unref(&b[k].tail);
+	}
 	CU_ASSERT_EQUAL(chunk_bytes_live(), live);
 }
 
@@ -167,6 +173,38 @@ test_counts(void)
 	chunk_unref(&c);
 }
 
+/* Small slices become few; large ones are not copied. */
+static void
+test_pack(void)
+{
+	size_t live = chunk_bytes_live();
+	struct chunk *c, *tail = NULL, *large = chunk_new();
+	struct chq q = { 0 };
+	unsigned i;
+
+	for (i = 0; i < 40000; i++) {
+		c = chunk_new();
+		c->data[0] = (unsigned char)i;
+		chq_add(&q, c, c->data, 1);
+		chunk_unref(&c);
+		chq_pack(&q, q.count - 1, &tail);
+		if (i == 20000) {
+			chq_add(&q, large, large->data, CHUNK_BYTES);
+			chq_pack(&q, q.count - 1, &tail);
+			CU_ASSERT_EQUAL(large->refs, 2);
+		}
+	}
+	CU_ASSERT(q.count <= 5 && q.bytes == 40000 + CHUNK_BYTES);
+	CU_ASSERT_EQUAL(chunk_bytes_live(), live + 4 * CHUNK_BYTES);
+	chq_drop(&q, 39999 + CHUNK_BYTES);
+	CU_ASSERT_EQUAL(*chq_peek(&q, &(size_t){ 0 }), 39999 & 255);
+	chq_fini(&q);
+	chunk_unref(&tail);
+	chunk_unref(&large);
+	CU_ASSERT_EQUAL(chunk_bytes_live(), live);
+}
+
 UNIT_TESTS(base_chunk,
+    { "packing", test_pack },
     { "queues against a model", test_model },
     { "counting", test_counts })

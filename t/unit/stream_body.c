@@ -136,6 +136,25 @@ feed_drop(struct source *s, enum pull last)
 	d->waiting = false;
 }
 
+/* One byte, and it holds a whole chunk. */
+static enum pull
+drip_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
+{
+	struct feed *d = (struct feed *)s;
+	struct chunk *c;
+
+	(void)want;
+	(void)f;
+	if (d->at == d->len)
+		return (PULL_END);
+	c = chunk_new();
+	c->data[0] = byte_at(d->at++);
+	chq_add(out, c, c->data, 1);
+	chunk_unref(&c);
+	return (PULL_MORE);
+}
+
+static const struct source_type drip_type = { "drip", drip_pull, feed_drop };
 static const struct source_type feed_type = { "feed", feed_pull, feed_drop };
 
 static struct body *
@@ -420,6 +439,37 @@ test_slow_closes(void)
 	CU_ASSERT_EQUAL(scan.end, PULL_END);
 	eater_close(&held);
 	eater_close(&scan);
+	body_unref(&b);
+	end();
+}
+
+/* Bytes that come singly are kept in little memory, and found quickly. */
+static void
+test_drip(void)
+{
+	struct feed f;
+	struct body *b;
+	struct eater held = { .want = 1 }, scan = { .want = 1 },
+	    late = { .want = 1 };
+
+	begin(1 << 20);
+	b = feed_body(&f, 300000, PULL_END);
+	f.src.type = &drip_type;
+	eater_open(&held, b, 0, 0);
+	eater_open(&scan, b, 0, 200000);
+	loop_settle(loop);
+	CU_ASSERT(chunk_bytes_live() - live_before < 200000 + 3 * CHUNK_BYTES);
+	eater_open(&late, b, 100000, BODY_ALL);
+	reader_release(&scan.r, BODY_ALL);
+	loop_settle(loop);
+	CU_ASSERT(chunk_bytes_live() - live_before < 300000 + 3 * CHUNK_BYTES);
+	reader_release(&held.r, BODY_ALL);
+	loop_settle(loop);
+	CU_ASSERT(held.end == PULL_END && scan.end == PULL_END &&
+	    late.end == PULL_END);
+	eater_close(&held);
+	eater_close(&scan);
+	eater_close(&late);
 	body_unref(&b);
 	end();
 }
@@ -903,6 +953,7 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "memory is short", test_tight },
     { "a held reader beside a slow one", test_held_beside_slow },
     { "the slow reader closes", test_slow_closes },
+    { "bytes one by one", test_drip },
     { "each end at each offset", test_ends },
     { "the source's owner dies", test_gone },
     { "failed, or let go unfinished", test_fail_and_unref },

@@ -512,6 +512,36 @@ test_back_pressure(void)
 	}
 }
 
+/* Bytes that come one by one, all kept, do not hold a chunk each. */
+static void
+test_drip(void)
+{
+	struct chq q = { 0 };
+	enum how how;
+	unsigned i, tries;
+
+	for (how = PLAIN; how <= TLS13; how++) {
+		begin(how);
+		CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
+		b.paused = true;
+		for (i = 0; i < 200; i++) {
+			CU_ASSERT_EQUAL(link_read(b.link, &q, 65536),
+			    PULL_WAIT);
+			link_write(a.link, "x", 1);
+			for (tries = 0; chq_len(&q) == i && tries < LONG_MS;
+			    tries++) {
+				lab_run(loop, 1);
+				(void)link_read(b.link, &q, 65536);
+			}
+		}
+		CU_ASSERT_EQUAL(chq_len(&q), 200);
+		CU_ASSERT(chunk_bytes_live() - live_before <=
+		    200 + 2 * CHUNK_BYTES);
+		chq_fini(&q);
+		end();
+	}
+}
+
 /* The peer dies while we wait for room. */
 static void
 test_broken(void)
@@ -741,6 +771,7 @@ UNIT_TESTS(tls_link,
     { "stale or not", test_stale },
     { "the peer ends while nobody reads", test_gone_while_idle },
     { "back-pressure", test_back_pressure },
+    { "bytes one by one", test_drip },
     { "the peer dies under back-pressure", test_broken },
     { "close delivers everything", test_close_delivers },
     { "lingering is bounded", test_linger_bound },
