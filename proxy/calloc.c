@@ -9,17 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define KEEP_THEIRS
-#elif !defined(__GLIBC__)
-#define KEEP_THEIRS
-#elif __GLIBC_PREREQ(2, 41)
-#define KEEP_THEIRS
-#endif
-
-#ifdef KEEP_THEIRS
-extern int calloc_is_theirs;
-#else
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#if !__GLIBC_PREREQ(2, 41)
 
 void *
 calloc(size_t n, size_t size)
@@ -39,4 +31,5 @@ calloc(size_t n, size_t size)
 	return (p);
 }
 
+#endif
 #endif

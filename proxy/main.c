@@ -378,6 +378,7 @@ run(struct proxy *p)
 static void
 tune_malloc(char **argv)
 {
+#ifdef __GLIBC__
 	char exe[PATH_MAX];
 	ssize_t n;
 
@@ -389,6 +390,9 @@ tune_malloc(char **argv)
 	exe[n] = '\0';
 	if (setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127", 1) == 0)
 		(void)execv(exe, argv);
+#else
+	(void)argv;
+#endif
 }
 
 int

@@ -234,7 +234,10 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
 	struct origin *o, *found = NULL;
 
 	snprintf(host, sizeof(host), "%.*s", STR_ARG(want->host));
-	place = place_get(p, host, want->port);	/* a stale one may be its last user */
+	place = *place_find(p, host, want->port);
+	if (place == NULL)
+		return (NULL);
+	place->users++;		/* a stale one may be its last user */
 	LIST_EACH(it, save, &place->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
 		if (!is_for(o, g, want))

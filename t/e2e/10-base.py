@@ -111,6 +111,19 @@ def test_start_lines(lab):
     assert str(p.port) in p.log(), "the address it listens on is said"
 
 
+def test_malloc_is_tuned(lab):
+    """assayd starts itself anew with its thread caches enlarged, as the same
+    process; what the administrator has set is his."""
+    def environ(p):
+        with open(f"/proc/{p.pid}/environ", "rb") as f:
+            return dict(v.split(b"=", 1) for v in f.read().split(b"\0") if b"=" in v)
+    p = lab.assay()
+    assert environ(p)[b"GLIBC_TUNABLES"] == b"glibc.malloc.tcache_count=127"
+    assert f"pid {p.pid}" in p.log()
+    p = lab.assay(env={"GLIBC_TUNABLES": "glibc.malloc.check=0"})
+    assert environ(p)[b"GLIBC_TUNABLES"] == b"glibc.malloc.check=0"
+
+
 def test_listen_option(lab):
     port = lab.port()
     p = lab.assay(args=["--listen", f"127.0.0.1:{port}"])
