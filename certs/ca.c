@@ -125,8 +125,8 @@ issuer_is_old(struct ca *ca)
 }
 
 /* Counted; NULL: it is old, or there is none. */
-static struct issuer *
-issuer_now(struct ca *ca)
+struct issuer *
+ca_issuer_now(struct ca *ca)
 {
 	struct issuer *i;
 
@@ -139,12 +139,12 @@ issuer_now(struct ca *ca)
 struct issuer *
 ca_issuer(struct ca *ca, struct fault *f)
 {
-	struct issuer *i = issuer_now(ca);
+	struct issuer *i = ca_issuer_now(ca);
 
 	if (i != NULL)
 		return (i);
 	pthread_mutex_lock(&ca->making);
-	i = issuer_now(ca);		/* another signer may have made it */
+	i = ca_issuer_now(ca);		/* another signer may have made it */
 	if (i == NULL && (i = issuer_make(ca, f)) != NULL) {
 		pthread_mutex_lock(&ca->lock);
 		issuer_take(ca, issuer_ref(i));

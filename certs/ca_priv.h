@@ -34,6 +34,8 @@ struct issuer {
 
 /* The issuer now, counted; made anew when its key was lost.  May block. */
 struct issuer *ca_issuer(struct ca *, struct fault *f);
+/* The same without waiting; NULL: it has to be made first. */
+struct issuer *ca_issuer_now(struct ca *);
 /* Name, identifiers and dates of crt; one reference. NULL: ERR_CONFIG in f. */
 struct issuer *issuer_new(gnutls_x509_crt_t crt, struct fault *f);
 struct issuer *issuer_ref(struct issuer *);
@@ -42,6 +44,9 @@ void issuer_unref(struct issuer **);
 /* A leaf by this issuer; k signs unless the issuer has a key itself. */
 struct leaf *mint_leaf(struct issuer *, struct keyholder *k,
     const char *host, unsigned days, struct fault *f);
+/* The same for a loop, by keyholder_try_sign(); NULL: not now. */
+struct leaf *mint_leaf_now(struct issuer *, struct keyholder *k,
+    const char *host, unsigned days);
 /* The issuer that nobody trusts, of this process; counted. */
 struct issuer *mint_untrusted(void);
 

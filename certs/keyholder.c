@@ -29,6 +29,8 @@ struct keyholder {
 	pthread_mutex_t lock;	/* of everything below; held during a call */
 	int fd;			/* -1: no process */
 	uint32_t id;		/* of the last request */
+	bool owed;		/* the last request's answer, which nobody wants */
+	int64_t late_ms;	/* when one was owed last; 0: never */
 	int64_t born_ms;
 	unsigned short_lives;	/* in a row */
 	char *key;		/* owned: what was loaded; NULL: nothing yet */
@@ -137,6 +139,7 @@ process_end(struct keyholder *k)
 		nanosleep(&nap, NULL);
 	k->fd = -1;
 	k->pid = 0;
+	k->owed = false;
 	k->epoch++;		/* its issuing key is lost */
 	k->short_lives = now_ms() - k->born_ms < RESTART_MS ?
 	    k->short_lives + 1 : 0;
@@ -184,14 +187,20 @@ receive(struct keyholder *k, struct holder_msg *a, int deadline_ms,
 	return (REFUSED);
 }
 
-static enum outcome
-exchange(struct keyholder *k, struct holder_msg *q, struct holder_msg *a,
-    int deadline_ms, struct fault *f)
+static bool
+send_request(struct keyholder *k, struct holder_msg *q)
 {
 	q->head.id = ++k->id;
 	q->head.n[0] = q->field[0].size;
 	q->head.n[1] = q->field[1].size;
-	if (!holder_send(k->fd, q)) {
+	return (holder_send(k->fd, q));
+}
+
+static enum outcome
+exchange(struct keyholder *k, struct holder_msg *q, struct holder_msg *a,
+    int deadline_ms, struct fault *f)
+{
+	if (!send_request(k, q)) {
 		process_end(k);
 		return (NOT_SENT);
 	}
@@ -203,6 +212,19 @@ request(enum holder_op op, const void *p, size_t n)
 {
 	return ((struct holder_msg){ .head = { .op = op },
 	    .field = { { (unsigned char *)(uintptr_t)p, (unsigned)n } } });
+}
+
+/* Wait for an answer that is owed; a holder that does not give it is ended. */
+static void
+settle(struct keyholder *k)
+{
+	struct fault f = { ERR_NONE, "" };
+	struct holder_msg a;
+
+	if (!k->owed)
+		return;
+	k->owed = false;
+	(void)receive(k, &a, KEYHOLDER_DEADLINE_MS, &f);
 }
 
 /* A process with the key loaded, if one was. */
@@ -238,6 +260,16 @@ revive(struct keyholder *k, struct fault *f)
 	return (false);
 }
 
+static void
+copy_out(gnutls_datum_t *out, const gnutls_datum_t *field)
+{
+	out->size = field->size;
+	out->data = gnutls_malloc(out->size + 1);
+	if (out->data == NULL)
+		abort();
+	memcpy(out->data, field->data, out->size);
+}
+
 /*
  * The whole call.  epoch: the one it must be, 0: any.  out: a copy of the
  * answer's field; NULL: none wanted.
@@ -250,6 +282,7 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 	struct holder_msg a;
 	unsigned tries;
 
+	settle(k);
 	for (tries = 0; o == NOT_SENT && tries < 2; tries++) {
 		if (!revive(k, f))
 			return (false);
@@ -264,13 +297,8 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 		return (false);
 	}
 	*epoch = k->epoch;
-	if (out == NULL)
-		return (true);
-	out->size = a.field[0].size;
-	out->data = gnutls_malloc(out->size + 1);
-	if (out->data == NULL)
-		abort();
-	memcpy(out->data, a.field[0].data, out->size);
+	if (out != NULL)
+		copy_out(out, &a.field[0]);
 	return (true);
 }
 
@@ -366,6 +394,45 @@ keyholder_sign(struct keyholder *k, enum keyholder_key which, unsigned epoch,
 
 	q.head.which = which;
 	return (call(k, &q, &epoch, KEYHOLDER_DEADLINE_MS, sig, f));
+}
+
+/* It answers at once, and with a signature; else the answer is owed. */
+static bool
+try_locked(struct keyholder *k, struct holder_msg *q, gnutls_datum_t *sig)
+{
+	const struct timespec patience = { 0, KEYHOLDER_TRY_US * 1000 };
+	struct pollfd p = { .fd = k->fd, .events = POLLIN };
+	struct holder_msg a;
+
+	if (!send_request(k, q))
+		return (false);		/* the next call finds out */
+	if (ppoll(&p, 1, &patience, NULL) != 1) {
+		k->owed = true;
+		k->late_ms = now_ms();
+		return (false);
+	}
+	if (holder_recv(k->fd, &a, k->buf) <= 0 || a.head.id != k->id ||
+	    a.head.op != 0)
+		return (false);
+	copy_out(sig, &a.field[0]);
+	return (true);
+}
+
+bool
+keyholder_try_sign(struct keyholder *k, enum keyholder_key which,
+    unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig)
+{
+	struct holder_msg q = request(HOLDER_SIGN, digest, 32);
+	bool ok;
+
+	q.head.which = which;
+	if (pthread_mutex_trylock(&k->lock) != 0)
+		return (false);
+	ok = k->pid != 0 && !k->owed && (epoch == 0 || epoch == k->epoch) &&
+	    (k->late_ms == 0 || now_ms() - k->late_ms >= KEYHOLDER_REST_MS) &&
+	    try_locked(k, &q, sig);
+	pthread_mutex_unlock(&k->lock);
+	return (ok);
 }
 
 bool

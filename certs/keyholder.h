@@ -8,9 +8,9 @@
  *
  * The client side below is thread-safe.  Calls block: some 60 us for a
  * signature, up to KEYHOLDER_DEADLINE_MS when the holder or its token is
- * stuck; they belong on a signer thread, not on an event loop.  A holder that
- * died or missed its deadline is replaced by the next call, which loads the
- * same key again; the call that saw it die fails.
+ * stuck; but for keyholder_try_sign() they belong on a signer thread, not on
+ * an event loop.  A holder that died or missed its deadline is replaced by the
+ * next call, which loads the same key again; the call that saw it die fails.
  *
  * Room: certs.
  */
@@ -27,6 +27,8 @@ struct keyholder;
 
 #define KEYHOLDER_ARGV0 "assay-keyholder"
 #define KEYHOLDER_DEADLINE_MS 5000	/* of one signature */
+#define KEYHOLDER_TRY_US 500		/* of one that a loop waits for ... */
+#define KEYHOLDER_REST_MS 1000		/* ... and asks again so long after it was later */
 #define KEYHOLDER_LOAD_MS 20000		/* of loading or creating (HSMs are slow) */
 
 enum keyholder_key {
@@ -72,6 +74,13 @@ bool keyholder_create(struct keyholder *k, const char *cert, const char *key,
 bool keyholder_sign(struct keyholder *k, enum keyholder_key which,
     unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig,
     struct fault *f);
+/*
+ * The same on an event loop: asked only if it is idle, and waited for
+ * KEYHOLDER_TRY_US at most.  False: not now; keyholder_sign() on a thread
+ * gets the signature, or says why there is none.
+ */
+bool keyholder_try_sign(struct keyholder *k, enum keyholder_key which,
+    unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig);
 /*
  * Make an EC P-256 key that only the holder has and an intermediate
  * certificate for it, "<name of the CA> issuing <short id>", CA:TRUE, path

@@ -113,6 +113,22 @@ leaf_mint(struct leaf_cache *c, const char *host, bool untrusted,
 	return (l);
 }
 
+/* On the loop, by a key holder that is idle and quick; NULL: not now. */
+static struct leaf *
+mint_now(struct leaf_cache *c, const char *host, bool untrusted)
+{
+	struct issuer *i = untrusted ? mint_untrusted() : ca_issuer_now(c->ca);
+	struct leaf *l = NULL;
+
+	if (i != NULL)
+		l = mint_leaf_now(i, ca_keyholder(c->ca), host,
+		    ca_leaf_days(c->ca));
+	issuer_unref(&i);
+	if (l != NULL)
+		atomic_fetch_add_explicit(&c->minted, 1, memory_order_relaxed);
+	return (l);
+}
+
 static struct memo_value *
 make(void *owner, const void *key, size_t n, void *arg)
 {
@@ -221,8 +237,12 @@ start(struct leaf_cache *c, struct loop *loop, const char *host, char which,
 	if (n == 0)
 		fault_set(&w->fault, ERR_MINT, "not a valid host name");
 	else if ((w->leaf = get(c, key, n)) == NULL) {
-		memo_start(c->memo, loop, &w->memo, key, n, NULL);
-		return (false);
+		w->leaf = mint_now(c, host, which == KEY_UNTRUSTED);
+		if (w->leaf == NULL) {
+			memo_start(c->memo, loop, &w->memo, key, n, NULL);
+			return (false);
+		}
+		memo_put(c->memo, key, n, &w->leaf->value);
 	}
 	w->done = true;
 	return (true);

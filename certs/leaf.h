@@ -86,9 +86,10 @@ struct leaf_wait {
 };
 
 /*
- * Get a leaf, minting it on the signers if need be; waits for one host are
- * joined into one mint.  w->wake is set by the caller, the rest is cleared
- * here.  True: done already (hit, or a host that is refused), wake is not
+ * Get a leaf: from the cache, minted at once if the key holder is idle and
+ * quick (KEYHOLDER_TRY_US), else minted on the signers; waits for one host are
+ * joined into one mint there.  w->wake is set by the caller, the rest is
+ * cleared here.  True: done already (or a host that is refused), wake is not
  * woken.  False: done later, and then woken.
  */
 bool leaf_start(struct leaf_cache *, struct loop *, const char *host,

@@ -398,6 +398,93 @@ test_subordinate(void)
 	made_free(&root);
 }
 
+/* sig is one of what, by the CA's key. */
+static bool
+verifies(const struct made *made, const unsigned char digest[32],
+    const gnutls_datum_t *sig)
+{
+	gnutls_datum_t hash = { (unsigned char *)(uintptr_t)digest, 32 };
+	gnutls_pubkey_t pub;
+	int r;
+
+	gnutls_pubkey_init(&pub);
+	gnutls_pubkey_import_x509(pub, made->crt, 0);
+	r = gnutls_pubkey_verify_hash2(pub, GNUTLS_SIGN_ECDSA_SHA256, 0, &hash,
+	    sig);
+	gnutls_pubkey_deinit(pub);
+	return (r >= 0);
+}
+
+static bool
+tries(struct keyholder *k, const struct made *made, unsigned char first)
+{
+	const unsigned char digest[32] = { first, 2 };
+	gnutls_datum_t sig = { NULL, 0 };
+	bool ok = keyholder_try_sign(k, KEYHOLDER_CA, 0, digest, &sig);
+
+	CU_ASSERT(!ok || verifies(made, digest, &sig));
+	gnutls_free(sig.data);
+	return (ok);
+}
+
+static void
+signs(struct keyholder *k, const struct made *made, unsigned char first)
+{
+	const unsigned char digest[32] = { first, 2 };
+	gnutls_datum_t sig = { NULL, 0 };
+	struct fault f = { ERR_NONE, "" };
+
+	CU_ASSERT_TRUE(keyholder_sign(k, KEYHOLDER_CA, 0, digest, &sig, &f));
+	CU_ASSERT_TRUE(verifies(made, digest, &sig));
+	gnutls_free(sig.data);
+}
+
+/* What a loop asks: idle and quick, or left alone; never another's answer. */
+static void
+test_try(void)
+{
+	const struct timespec rest = { KEYHOLDER_REST_MS / 1000, 1000000 };
+	struct made made = make_cert(CA_EC, NULL);
+	struct keyholder *k;
+	struct fault f;
+	struct ca *ca;
+	unsigned i;
+	pid_t pid;
+
+	ca = open_ca(make_cert_file("ca.pem", &made),
+	    make_key_file("ca.key", &made), false, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
+	k = ca_keyholder(ca);
+	for (i = 0; i < 20 && !tries(k, &made, 1); i++)
+		nanosleep(&rest, NULL);
+	CU_ASSERT(i < 20);
+	pid = keyholder_pid(k);
+	kill(pid, SIGSTOP);
+	CU_ASSERT_FALSE(tries(k, &made, 2));	/* its answer is owed */
+	CU_ASSERT_FALSE(tries(k, &made, 3));
+	kill(pid, SIGCONT);
+	CU_ASSERT_FALSE(tries(k, &made, 4));	/* still owed, whatever it did */
+	signs(k, &made, 5);
+	CU_ASSERT_EQUAL(keyholder_pid(k), pid);
+	CU_ASSERT_FALSE(tries(k, &made, 6));	/* it was late just now */
+	for (i = 0; i < 20 && !tries(k, &made, 7); i++)
+		nanosleep(&rest, NULL);
+	CU_ASSERT(i < 20);
+	CU_ASSERT_EQUAL(keyholder_pid(k), pid);
+	kill(pid, SIGKILL);
+	usleep(50000);
+	CU_ASSERT_FALSE(tries(k, &made, 8));
+	signs(k, &made, 9);
+	CU_ASSERT_NOT_EQUAL(keyholder_pid(k), pid);
+	pid = keyholder_pid(k);
+	kill(pid, SIGSTOP);			/* it never gives what it owes */
+	CU_ASSERT_FALSE(tries(k, &made, 10));
+	signs(k, &made, 11);
+	CU_ASSERT_NOT_EQUAL(keyholder_pid(k), pid);
+	ca_unref(&ca);
+	made_free(&made);
+}
+
 /* Several signers at once, and the holder dying under them. */
 static struct leaf_cache *shared;
 
@@ -448,4 +535,5 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "confinement", test_confined }, { "death", test_death },
     { "death under an RSA CA", test_death_rsa },
     { "key gone", test_cannot_restart }, { "RSA CA", test_rsa },
-    { "subordinate CA", test_subordinate }, { "threads", test_threads })
+    { "subordinate CA", test_subordinate }, { "tried", test_try },
+    { "threads", test_threads })

@@ -398,11 +398,13 @@ test_cache(void)
 	for (i = 0; i < 4; i++)
 		x.w[i].wake = &x.task;
 	CU_ASSERT_FALSE(leaf_get(c, "a.example", &leaf));
+	kill(keyholder_pid(ca_keyholder(ca)), SIGSTOP);
 	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", &x.w[0]));
-	CU_ASSERT_FALSE(leaf_start_untrusted(c, l, "a.example", &x.w[1]));
+	CU_ASSERT_TRUE(leaf_start_untrusted(c, l, "a.example", &x.w[1]));
 	CU_ASSERT_FALSE(leaf_start(c, l, "127.0.0.1", &x.w[2]));
-	(void)leaf_start(c, l, "b.example", &x.w[3]);
+	CU_ASSERT_FALSE(leaf_start(c, l, "b.example", &x.w[3]));
 	leaf_cancel(&x.w[3]);
+	kill(keyholder_pid(ca_keyholder(ca)), SIGCONT);
 	loop_run(l);
 	for (i = 0; i < 3; i++) {
 		CU_ASSERT(x.w[i].done && x.w[i].leaf != NULL);
@@ -427,6 +429,43 @@ test_cache(void)
 	ca_end();
 	CU_ASSERT_EQUAL(leaf->n, 1);
 	leaf_unref(&leaf);
+	job_pool_free(&pool);
+	loop_free(&l);
+}
+
+/* Made while the loop waits, and kept, unless the machine is too busy. */
+static void
+test_at_once(void)
+{
+	struct job_pool *pool = job_pool_new("sign", 1);
+	struct loop *l = loop_new();
+	struct waits x = { .until = 1 };
+	struct leaf_cache *c;
+	struct leaf *leaf;
+	char host[32];
+	unsigned i;
+	bool done = false;
+
+	ca_begin(CA_EC, 14);
+	c = leaf_cache_new(ca, 100, pool);
+	task_init(&x.task, l, on_wake);
+	x.w[0].wake = &x.task;
+	for (i = 0; i < 20 && !done; i++) {
+		(void)snprintf(host, sizeof(host), "%u.example", i);
+		done = leaf_start(c, l, host, &x.w[0]);
+		if (!done) {
+			loop_run(l);
+			usleep(KEYHOLDER_REST_MS * 1000);
+		}
+		CU_ASSERT_PTR_NOT_NULL(x.w[0].leaf);
+		CU_ASSERT_TRUE(leaf_get(c, host, &leaf));
+		CU_ASSERT_PTR_EQUAL(leaf, x.w[0].leaf);
+		leaf_unref(&leaf);
+		leaf_cancel(&x.w[0]);
+	}
+	CU_ASSERT_TRUE(done);
+	leaf_cache_free(&c);
+	ca_end();
 	job_pool_free(&pool);
 	loop_free(&l);
 }
@@ -466,4 +505,5 @@ test_failure(void)
 CERTS_MAIN(certs_leaf, { "contents", test_contents },
     { "hosts that are refused", test_bad_hosts }, { "dates", test_dates },
     { "serial numbers", test_serials }, { "handshakes", test_handshake },
-    { "cache", test_cache }, { "failure", test_failure })
+    { "cache", test_cache }, { "at once", test_at_once },
+    { "failure", test_failure })
