@@ -31,6 +31,7 @@ struct keyholder {
 	uint32_t id;		/* of the last request */
 	bool owed;		/* the last request's answer, which nobody wants */
 	int64_t late_ms;	/* when one was owed last; 0: never */
+	unsigned patience_us;
 	int64_t born_ms;
 	unsigned short_lives;	/* in a row */
 	char *key;		/* owned: what was loaded; NULL: nothing yet */
@@ -323,6 +324,7 @@ keyholder_start(struct fault *f)
 		abort();
 	k->fd = -1;
 	k->epoch = 1;
+	k->patience_us = KEYHOLDER_TRY_US;
 	pthread_mutex_init(&k->lock, NULL);
 	if (!process_start(k, f))
 		keyholder_stop(&k);
@@ -400,7 +402,8 @@ keyholder_sign(struct keyholder *k, enum keyholder_key which, unsigned epoch,
 static bool
 try_locked(struct keyholder *k, struct holder_msg *q, gnutls_datum_t *sig)
 {
-	const struct timespec patience = { 0, KEYHOLDER_TRY_US * 1000 };
+	const struct timespec patience = { k->patience_us / 1000000,
+	    k->patience_us % 1000000 * 1000 };
 	struct pollfd p = { .fd = k->fd, .events = POLLIN };
 	struct holder_msg a;
 
@@ -433,6 +436,14 @@ keyholder_try_sign(struct keyholder *k, enum keyholder_key which,
 	    try_locked(k, &q, sig);
 	pthread_mutex_unlock(&k->lock);
 	return (ok);
+}
+
+void
+keyholder_set_patience(struct keyholder *k, unsigned us)
+{
+	pthread_mutex_lock(&k->lock);
+	k->patience_us = us;
+	pthread_mutex_unlock(&k->lock);
 }
 
 bool

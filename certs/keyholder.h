@@ -81,6 +81,8 @@ bool keyholder_sign(struct keyholder *k, enum keyholder_key which,
  */
 bool keyholder_try_sign(struct keyholder *k, enum keyholder_key which,
     unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig);
+/* Wait us for it instead, from now on (tests, on machines that stall). */
+void keyholder_set_patience(struct keyholder *k, unsigned us);
 /*
  * Make an EC P-256 key that only the holder has and an intermediate
  * certificate for it, "<name of the CA> issuing <short id>", CA:TRUE, path

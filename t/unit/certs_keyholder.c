@@ -415,6 +415,8 @@ verifies(const struct made *made, const unsigned char digest[32],
 	return (r >= 0);
 }
 
+enum { PATIENT_US = 4000000 };	/* longer than a busy machine stalls */
+
 static bool
 tries(struct keyholder *k, const struct made *made, unsigned char first)
 {
@@ -439,46 +441,79 @@ signs(struct keyholder *k, const struct made *made, unsigned char first)
 	gnutls_free(sig.data);
 }
 
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return ((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+static void
+wait_state(pid_t pid, char want)
+{
+	char line[128];
+	unsigned i;
+
+	for (i = 0; i < 30000; i++) {
+		status_line(pid, "State:", line);
+		if (line[0] == '\0' || strchr(line, want) != NULL)
+			return;
+		usleep(1000);
+	}
+	CU_FAIL("the key holder does not stop");
+}
+
+/* Stopped, it is asked, and given up soon. */
+static void
+owes(struct keyholder *k, const struct made *made, unsigned char first)
+{
+	kill(keyholder_pid(k), SIGSTOP);
+	wait_state(keyholder_pid(k), 'T');
+	keyholder_set_patience(k, KEYHOLDER_TRY_US);
+	CU_ASSERT_FALSE(tries(k, made, first));
+	keyholder_set_patience(k, PATIENT_US);
+}
+
 /* What a loop asks: idle and quick, or left alone; never another's answer. */
 static void
 test_try(void)
 {
-	const struct timespec rest = { KEYHOLDER_REST_MS / 1000, 1000000 };
 	struct made made = make_cert(CA_EC, NULL);
 	struct keyholder *k;
 	struct fault f;
+	int64_t late;
 	struct ca *ca;
-	unsigned i;
 	pid_t pid;
+	bool ok;
 
 	ca = open_ca(make_cert_file("ca.pem", &made),
 	    make_key_file("ca.key", &made), false, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
 	k = ca_keyholder(ca);
-	for (i = 0; i < 20 && !tries(k, &made, 1); i++)
-		nanosleep(&rest, NULL);
-	CU_ASSERT(i < 20);
+	keyholder_set_patience(k, PATIENT_US);
+	CU_ASSERT_TRUE(tries(k, &made, 1));
 	pid = keyholder_pid(k);
-	kill(pid, SIGSTOP);
-	CU_ASSERT_FALSE(tries(k, &made, 2));	/* its answer is owed */
+	late = now_ms();
+	owes(k, &made, 2);
 	CU_ASSERT_FALSE(tries(k, &made, 3));
 	kill(pid, SIGCONT);
 	CU_ASSERT_FALSE(tries(k, &made, 4));	/* still owed, whatever it did */
 	signs(k, &made, 5);
 	CU_ASSERT_EQUAL(keyholder_pid(k), pid);
-	CU_ASSERT_FALSE(tries(k, &made, 6));	/* it was late just now */
-	for (i = 0; i < 20 && !tries(k, &made, 7); i++)
-		nanosleep(&rest, NULL);
-	CU_ASSERT(i < 20);
+	ok = tries(k, &made, 6);		/* it was late just now */
+	CU_ASSERT(!ok || now_ms() - late >= KEYHOLDER_REST_MS);
+	usleep((KEYHOLDER_REST_MS + 1) * 1000);
+	CU_ASSERT_TRUE(tries(k, &made, 7));
 	CU_ASSERT_EQUAL(keyholder_pid(k), pid);
 	kill(pid, SIGKILL);
-	usleep(50000);
+	wait_state(pid, 'Z');
 	CU_ASSERT_FALSE(tries(k, &made, 8));
 	signs(k, &made, 9);
 	CU_ASSERT_NOT_EQUAL(keyholder_pid(k), pid);
 	pid = keyholder_pid(k);
-	kill(pid, SIGSTOP);			/* it never gives what it owes */
-	CU_ASSERT_FALSE(tries(k, &made, 10));
+	owes(k, &made, 10);			/* it never gives what it owes */
 	signs(k, &made, 11);
 	CU_ASSERT_NOT_EQUAL(keyholder_pid(k), pid);
 	ca_unref(&ca);

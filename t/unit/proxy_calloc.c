@@ -32,6 +32,24 @@ test_zeroed(void)
 	free(p);
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+const char *__asan_default_options(void);
+
+const char *
+__asan_default_options(void)
+{
+	return ("allocator_may_return_null=1");
+}
+#elif defined(__SANITIZE_THREAD__)
+const char *__tsan_default_options(void);
+
+const char *
+__tsan_default_options(void)
+{
+	return ("allocator_may_return_null=1");
+}
+#endif
+
 static void
 test_too_much(void)
 {
