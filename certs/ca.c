@@ -209,7 +209,7 @@ usage_ok(struct ca *ca, const struct ca_options *o, struct fault *f)
 	    (usage & GNUTLS_KEY_KEY_CERT_SIGN) == 0)
 		return (refuse(o, f,
 		    "the CA may not sign certificates (no keyCertSign)"));
-	if (!crt_serves_tls(ca->crt))	/* EKU of a CA limits what is below */
+	if (!crt_serves_tls(ca->crt, true))	/* EKU of a CA limits what is below */
 		return (refuse(o, f, "the CA may not sign for TLS servers "
 		    "(extended key usage)"));
 	small = gnutls_x509_crt_get_raw_dn(ca->crt, &dn) >= 0 && dn.size > 2 &&

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The rules a chain must obey: GnuTLS's verification of the path, then what
- * it leaves out.  The path is what GnuTLS says it used, not what was sent: an
- * origin may send certificates in any order, and more than are needed.
+ * it leaves out.  The path is what GnuTLS used, not what was sent: an origin
+ * may send certificates in any order, and more than are needed.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -267,8 +267,37 @@ refuse_status(struct check *c, unsigned status)
 	    refuse(c, causes[i].text));
 }
 
+/*
+ * Nearly every chain: in order, and one anchor has the name that its last
+ * certificate says.  GnuTLS verifies just these; to have it look for the path
+ * costs it more than a signature does.  False: not so, or not good, and then
+ * the whole list may still know another path, or what is wrong.
+ */
 static bool
-verify_path(struct check *c)
+verify_in_order(struct check *c)
+{
+	gnutls_x509_crt_t anchor = NULL;
+	unsigned n, i, status = 0;
+
+	for (n = 0; anchor == NULL && n < c->sent_n; n++)
+		anchor = trust_issuer(c->o->trust, c->sent[n]);
+	if (anchor == NULL)
+		return (false);
+	for (i = 0; i < n; i++)
+		if (!crt_serves_tls(c->sent[i], i == 0))
+			return (false);
+	if (gnutls_x509_crt_list_verify(c->sent, n, &anchor, 1, NULL, 0,
+	    GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) |
+	    GNUTLS_VERIFY_DO_NOT_ALLOW_SAME, &status) < 0 || status != 0)
+		return (false);
+	for (i = 0; i < n; i++)
+		c->path[c->path_n++] = c->sent[i];
+	c->path[c->path_n++] = anchor;
+	return (true);
+}
+
+static bool
+verify_any_order(struct check *c)
 {
 	gnutls_typed_vdata_st purpose = { .type = GNUTLS_DT_KEY_PURPOSE_OID,
 	    .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER };
@@ -289,6 +318,12 @@ verify_path(struct check *c)
 	return (status == 0 || refuse_status(c, status));
 }
 
+static bool
+verify_path(struct check *c)
+{
+	return (verify_in_order(c) || verify_any_order(c));
+}
+
 /* What we add. */
 
 /* GnuTLS asks the leaf for its purpose; we its issuers as well. */
@@ -298,7 +333,7 @@ usage_ok(struct check *c)
 	unsigned i, usage = 0;
 
 	for (i = 1; i < c->path_n; i++)
-		if (!crt_serves_tls(c->path[i]))
+		if (!crt_serves_tls(c->path[i], true))
 			return (refuse_crt(c, c->path[i],
 			    "may not issue for TLS servers"));
 	/* Our suites all sign: RFC 8446 4.4.2.2, RFC 5246 7.4.2. */

@@ -7,7 +7,7 @@
 #define FEATURE_STATUS_REQUEST 5	/* RFC 6066 1.1 */
 
 bool
-crt_serves_tls(gnutls_x509_crt_t crt)
+crt_serves_tls(gnutls_x509_crt_t crt, bool any_counts)
 {
 	char oid[128];
 	unsigned i;
@@ -24,7 +24,7 @@ crt_serves_tls(gnutls_x509_crt_t crt)
 		if (r < 0)
 			return (false);
 		if (strcmp(oid, GNUTLS_KP_TLS_WWW_SERVER) == 0 ||
-		    strcmp(oid, GNUTLS_KP_ANY) == 0)
+		    (any_counts && strcmp(oid, GNUTLS_KP_ANY) == 0))
 			return (true);
 	}
 }

@@ -13,8 +13,11 @@
 
 #define CRT_TEXT 96
 
-/* No extended key usage, or one with serverAuth or any (RFC 5280 4.2.1.12). */
-bool crt_serves_tls(gnutls_x509_crt_t);
+/*
+ * No extended key usage, or one with serverAuth (RFC 5280 4.2.1.12), or with
+ * any where that counts.
+ */
+bool crt_serves_tls(gnutls_x509_crt_t, bool any_counts);
 /* Issuer and subject are the same name. */
 bool crt_is_self_issued(gnutls_x509_crt_t);
 /*

@@ -58,9 +58,10 @@ pid_t keyholder_pid(struct keyholder *k);
  */
 bool keyholder_load(struct keyholder *k, const char *key, struct fault *f);
 /*
- * Make a CA: EC P-256 key (file key, 0600; one that exists is kept) and a self-signed
- * certificate "assay CA <host> <short id>" valid ten years (file cert, 0644),
- * each complete on disk before it gets its name, never over an existing one.
+ * Make a CA: EC P-256 key (file key, 0600; one that exists is kept) and a
+ * self-signed certificate "assay CA <host> <short id>" valid ten years (file
+ * cert, 0644), each complete on disk before it gets its name, never over an
+ * existing one.
  * Missing folders are made with mode 0700.  Does not load the key.
  */
 bool keyholder_create(struct keyholder *k, const char *cert, const char *key,

@@ -8,10 +8,18 @@
 #include "certs/crl_priv.h"
 #include "certs/trust.h"
 
+/* Several of one name, or crt NULL: the list must be asked. */
+struct anchor {
+	gnutls_datum_t name;		/* raw subject */
+	gnutls_x509_crt_t crt;		/* the list's */
+};
+
 struct trust {
 	_Atomic unsigned refs;
 	gnutls_x509_trust_list_t list;
 	unsigned anchors;
+	struct anchor *index;		/* by name; NULL: none */
+	unsigned index_n;
 	struct crl **crls;
 	unsigned crls_n;
 };
@@ -78,6 +86,75 @@ remove_own(struct trust *t, struct ca *own)
 	} while (mine != NULL && t->anchors != before);
 }
 
+static int
+by_name(const void *left, const void *right)
+{
+	const gnutls_datum_t *a = left, *b = right;	/* first in an anchor */
+
+	if (a->size != b->size)
+		return (a->size < b->size ? -1 : 1);
+	return (a->size == 0 ? 0 : memcmp(a->data, b->data, a->size));
+}
+
+/*
+ * The list's own object of copy, NULL: not found by name.  False: the list
+ * makes a new one each time it is asked (PKCS #11; its token also knows what
+ * is distrusted), so that nothing may be kept beside it.
+ */
+static bool
+find_held(struct trust *t, gnutls_x509_crt_t copy, gnutls_x509_crt_t *held)
+{
+	gnutls_x509_crt_t again = NULL;
+
+	*held = NULL;
+	if (gnutls_x509_trust_list_get_issuer(t->list, copy, held, 0) < 0)
+		return (true);
+	if (gnutls_x509_trust_list_get_issuer(t->list, copy, &again, 0) < 0 ||
+	    again != *held)
+		return (false);
+	if (!gnutls_x509_crt_equals(*held, copy))
+		*held = NULL;
+	return (true);
+}
+
+static void
+index_free(struct trust *t)
+{
+	unsigned i;
+
+	for (i = 0; i < t->index_n; i++)
+		gnutls_free(t->index[i].name.data);
+	free(t->index);
+	t->index = NULL;
+	t->index_n = 0;
+}
+
+static void
+index_anchors(struct trust *t)
+{
+	gnutls_x509_trust_list_iter_t it = NULL;
+	gnutls_x509_crt_t copy;
+	struct anchor *a;
+	bool ok = true;
+
+	t->index = calloc(t->anchors + 1, sizeof(*t->index));
+	if (t->index == NULL)
+		abort();
+	while (gnutls_x509_trust_list_iter_get_ca(t->list, &it, &copy) >= 0) {
+		if (ok && t->index_n < t->anchors) {
+			a = &t->index[t->index_n++];
+			ok = gnutls_x509_crt_get_raw_dn(copy, &a->name) >= 0 &&
+			    find_held(t, copy, &a->crt);
+		}
+		gnutls_x509_crt_deinit(copy);
+	}
+	gnutls_x509_trust_list_iter_deinit(it);
+	if (!ok)
+		index_free(t);
+	else
+		qsort(t->index, t->index_n, sizeof(*t->index), by_name);
+}
+
 struct trust *
 trust_open(const char *const *files, const char *const *crl_files,
     struct ca *own, struct fault *f)
@@ -92,9 +169,10 @@ trust_open(const char *const *files, const char *const *crl_files,
 		ok = add_anchors(t, *files, f);
 	for (; ok && crl_files != NULL && *crl_files != NULL; crl_files++)
 		ok = crl_load(*crl_files, &t->crls, &t->crls_n, f);
-	if (ok)
+	if (ok) {
 		remove_own(t, own);
-	else
+		index_anchors(t);
+	} else
 		trust_unref(&t);
 	return (t);
 }
@@ -119,6 +197,7 @@ trust_unref(struct trust **tp)
 	for (i = 0; i < t->crls_n; i++)
 		crl_free(&t->crls[i]);
 	free(t->crls);
+	index_free(t);
 	gnutls_x509_trust_list_deinit(t->list, 1);
 	free(t);
 }
@@ -133,6 +212,24 @@ gnutls_x509_trust_list_t
 trust_list(const struct trust *t)
 {
 	return (t->list);
+}
+
+gnutls_x509_crt_t
+trust_issuer(const struct trust *t, gnutls_x509_crt_t cert)
+{
+	gnutls_datum_t name = { NULL, 0 };
+	const struct anchor *a, *end = t->index + t->index_n;
+	gnutls_x509_crt_t found = NULL;
+
+	if (t->index_n == 0 ||
+	    gnutls_x509_crt_get_raw_issuer_dn(cert, &name) < 0)
+		return (NULL);
+	a = bsearch(&name, t->index, t->index_n, sizeof(*a), by_name);
+	if (a != NULL && (a == t->index || by_name(a - 1, a) != 0) &&
+	    (a + 1 == end || by_name(a + 1, a) != 0))
+		found = a->crt;
+	gnutls_free(name.data);
+	return (found);
 }
 
 enum trust_crl

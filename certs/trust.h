@@ -23,7 +23,7 @@ struct trust;
  * files: "system" or PEM files, ended by NULL.  crl_files: PEM files, ended
  * by NULL; NULL for none.  own: its certificates are removed from the anchors
  * wherever they are; NULL for none.  A file that cannot be read or holds
- * nothing usable is an error.  Costs 6-9 ms for a system's bundle.
+ * nothing usable is an error.  Costs some 15 ms for a system's bundle.
  * NULL: ERR_CONFIG in f, with the file's name.
  */
 struct trust *trust_open(const char *const *files,
@@ -34,6 +34,12 @@ void trust_unref(struct trust **);
 unsigned trust_anchors(const struct trust *);
 /* The list; read only. */
 gnutls_x509_trust_list_t trust_list(const struct trust *);
+/*
+ * The anchor of the name that cert has as its issuer's; the list's, read only.
+ * NULL: none, or only the list can tell (several of that name, one that is not
+ * self-signed, a PKCS #11 token).  Nothing is verified.
+ */
+gnutls_x509_crt_t trust_issuer(const struct trust *, gnutls_x509_crt_t cert);
 
 enum trust_crl {
 	TRUST_CRL_UNKNOWN,	/* no CRL of this issuer that is current and complete */

@@ -84,7 +84,8 @@ struct verify_wait {
  * the end, or IP address text).  host must stay until done; chain is copied
  * where needed.  w->wake is set by the caller, the rest is cleared here.
  * True: done already (cached verdict, a chain that is refused at sight, or a
- * short one, verified at once), wake is not woken.  False: done later, on the pool, and then woken.
+ * short one, verified at once), wake is not woken.  False: done later, on the
+ * pool, and then woken.
  */
 bool verify_start(struct verifier *, struct loop *, const char *host,
     const struct verify_chain *chain, struct verify_wait *w);

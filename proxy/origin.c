@@ -256,7 +256,7 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
 	return (found);
 }
 
-/* Somebody who waits for his turn to connect to the same origin; NULL: nobody. */
+/* Who waits for his turn to connect to the same origin; NULL: nobody. */
 static struct origin *
 find_waiting(struct place *place, const struct origin *o)
 {
@@ -500,7 +500,7 @@ origin_verify(struct origin *o)
 		origin_fail(o, &f);
 		return;
 	}
-	/* A ticket is only kept after its origin was verified, and goes with its generation. */
+	/* Tickets are of verified origins, and go with the generation. */
 	if (!tls_client_chain(s, &chain)) {
 		o->tls.verified = true;
 		origin_ready(o);

@@ -101,6 +101,50 @@ test_own(void)
 	made_free(&other);
 }
 
+/* Anchors by name: the only one, or nobody's word for it. */
+static void
+test_issuer(void)
+{
+	struct made one = make_cert(CA_EC, NULL), two = make_cert(CA_EC, NULL);
+	struct made other = make_cert(M(.cn = "other", .ca = 1), NULL);
+	struct made sub = make_cert(M(.cn = "sub", .ca = 1), &other);
+	struct made by_one = make_cert(M(.cn = "x"), &one);
+	struct made by_other = make_cert(M(.cn = "x"), &other);
+	struct made by_sub = make_cert(M(.cn = "x"), &sub);
+	const char *files[] = { make_cert_file("1.pem", &one),
+	    make_cert_file("other.pem", &other),
+	    make_cert_file("sub.pem", &sub), NULL, NULL };
+	struct fault f = { ERR_NONE, "" };
+	struct trust *t = trust_open(files, NULL, NULL, &f);
+	gnutls_x509_crt_t crt;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+	crt = trust_issuer(t, by_one.crt);
+	CU_ASSERT(crt != NULL && gnutls_x509_crt_equals(crt, one.crt));
+	crt = trust_issuer(t, by_other.crt);
+	CU_ASSERT(crt != NULL && gnutls_x509_crt_equals(crt, other.crt));
+	CU_ASSERT_PTR_NULL(trust_issuer(t, by_sub.crt));
+	trust_unref(&t);
+	files[3] = make_cert_file("2.pem", &two);
+	t = trust_open(files, NULL, NULL, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+	CU_ASSERT_PTR_NULL(trust_issuer(t, by_one.crt));
+	CU_ASSERT_PTR_NOT_NULL(trust_issuer(t, by_other.crt));
+	trust_unref(&t);
+	files[0] = NULL;
+	t = trust_open(files + 1, NULL, NULL, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+	CU_ASSERT_PTR_NOT_NULL(trust_issuer(t, by_one.crt));	/* by name */
+	trust_unref(&t);
+	made_free(&one);
+	made_free(&two);
+	made_free(&other);
+	made_free(&sub);
+	made_free(&by_one);
+	made_free(&by_other);
+	made_free(&by_sub);
+}
+
 /* Serial numbers of all shapes, found among many. */
 static gnutls_x509_crt_t
 with_serial(const char *serial, size_t n)
@@ -246,5 +290,5 @@ test_scopes(void)
 }
 
 CERTS_MAIN(certs_trust, { "files", test_files }, { "system", test_system },
-    { "own CA", test_own }, { "serial numbers", test_serials },
-    { "scopes", test_scopes })
+    { "own CA", test_own }, { "issuer", test_issuer },
+    { "serial numbers", test_serials }, { "scopes", test_scopes })

@@ -148,6 +148,13 @@ static const struct row rows[] = {
 	{ .name = "name constraint obeyed", .root = GOOD_ROOT,
 	    .inter = INTER(.permitted = "example"), .leaf = GOOD_LEAF,
 	    .host = "a.example" },
+	{ .name = "intermediate for servers", .root = GOOD_ROOT,
+	    .inter = INTER(.eku = { GNUTLS_KP_EMAIL_PROTECTION,
+	    GNUTLS_KP_TLS_WWW_SERVER }), .leaf = GOOD_LEAF,
+	    .host = "a.example" },
+	{ .name = "intermediate for anything", .root = GOOD_ROOT,
+	    .inter = INTER(.eku = { GNUTLS_KP_ANY }),
+	    .leaf = GOOD_LEAF, .host = "a.example", .want = "TLS servers" },
 	{ .name = "intermediate for clients", .root = GOOD_ROOT,
 	    .inter = INTER(.eku = { GNUTLS_KP_TLS_WWW_CLIENT }),
 	    .leaf = GOOD_LEAF, .host = "a.example", .want = "TLS servers" },
@@ -249,16 +256,46 @@ fill(gnutls_datum_t d[3], const struct row *r, const struct made m[3])
 	return (n);
 }
 
+/* The verdict on what r sends, with these anchors. */
 static void
-check_row(const struct row *r)
+check_verdict(const struct row *r, const struct made m[3],
+    const char *const *anchors, const char *want, const char *how)
 {
-	struct made m[3] = { 0 }, other = make_cert(GOOD_ROOT, NULL);
 	struct fault f = { ERR_NONE, "" };
 	gnutls_datum_t d[3];
 	struct verify_chain c = { .certs = d };
+	struct trust *t = trust_open(anchors, NULL, NULL, &f);
 	struct verifier *v;
-	struct trust *t;
 	bool ok;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+	v = verifier(t, NULL, REVOCATION_SOFT, NULL);
+	trust_unref(&t);
+	c.n = fill(d, r, m);
+	ok = verify_now(v, r->host, &c, &f);
+	CU_ASSERT_EQUAL(ok, r->want == NULL);
+	CU_ASSERT_EQUAL(f.code, r->want == NULL ? ERR_NONE : ERR_ORIGIN_CERT);
+	CU_ASSERT(want == NULL || strstr(f.detail, want) != NULL);
+	if (ok != (r->want == NULL) ||
+	    (want != NULL && strstr(f.detail, want) == NULL) ||
+	    getenv("UNIT_VERBOSE") != NULL)
+		printf("# %s%s: %s\n", r->name, how,
+		    ok ? "accepted" : f.detail);
+	verifier_free(&v);
+}
+
+/*
+ * With the anchor alone, and with another of the same name beside it: then
+ * GnuTLS looks for the path, and must come to the same verdict.
+ */
+static void
+check_row(const struct row *r)
+{
+	const struct make *anchor = r->leaf_trusted ? r->leaf :
+	    r->root == NULL || r->untrusted ? GOOD_ROOT : r->root;
+	struct made m[3] = { 0 }, other = make_cert(GOOD_ROOT, NULL);
+	struct made twin = make_cert(anchor, NULL);
+	const char *files[3] = { NULL };
 
 	if (r->root != NULL)
 		m[0] = make_cert(r->root, NULL);
@@ -266,24 +303,18 @@ check_row(const struct row *r)
 		m[1] = make_cert(r->inter, &m[0]);
 	m[2] = make_cert(r->leaf, r->inter != NULL ? &m[1] :
 	    r->root != NULL ? &m[0] : NULL);
-	t = open_trust(make_cert_file("anchors.pem", r->leaf_trusted ? &m[2] :
-	    r->root == NULL || r->untrusted ? &other : &m[0]), NULL, NULL);
-	v = verifier(t, NULL, REVOCATION_SOFT, NULL);
-	trust_unref(&t);
-	c.n = fill(d, r, m);
-	ok = verify_now(v, r->host, &c, &f);
-	CU_ASSERT_EQUAL(ok, r->want == NULL);
-	CU_ASSERT_EQUAL(f.code, r->want == NULL ? ERR_NONE : ERR_ORIGIN_CERT);
-	CU_ASSERT(r->want == NULL || strstr(f.detail, r->want) != NULL);
-	if (ok != (r->want == NULL) ||
-	    (r->want != NULL && strstr(f.detail, r->want) == NULL) ||
-	    getenv("UNIT_VERBOSE") != NULL)
-		printf("# %s: %s\n", r->name, ok ? "accepted" : f.detail);
-	verifier_free(&v);
+	files[0] = make_cert_file("anchors.pem", r->leaf_trusted ? &m[2] :
+	    r->root == NULL || r->untrusted ? &other : &m[0]);
+	check_verdict(r, m, files, r->want, "");
+	files[1] = make_cert_file("twin.pem", &twin);
+	/* Version 1 does not say which of them issued it. */
+	check_verdict(r, m, files, r->leaf->v1 || (r->inter != NULL &&
+	    r->inter->v1) ? NULL : r->want, ", two anchors of a name");
 	made_free(&m[0]);
 	made_free(&m[1]);
 	made_free(&m[2]);
 	made_free(&other);
+	made_free(&twin);
 }
 
 static void
