@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Transports, see link.h. */
+/*
+ * Transports, see link.h: the socket, plain bytes, output, and how it ends.
+ * What TLS adds is in link_tls.c.
+ */
 #include <assert.h>
 #include <errno.h>
-#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,72 +13,26 @@
 #include <unistd.h>
 #include "base/list.h"
 #include "base/str.h"
-#include "tls/link.h"
-#include "tls/session.h"
+#include "tls/link_priv.h"
 
-#define RAW_BYTES 65536		/* one recv(2) */
 #define AHEAD_MAX 16384		/* read for a peer nobody reads from */
-#define OUT_LIMIT 131072	/* output kept for a peer that does not read */
-#define OUT_FLUSH 65536		/* one send(2) */
-#define RECORD_MAX 16384	/* RFC 8446 5.1 */
-#define STAGE_MAX 8192		/* small writes share a record up to here */
 #define IOV_MAX_SEND 64
 #define LINGER_MS 2000		/* so that an answer is not lost to a reset */
 #define DRAIN_MS 30000		/* for the last output of a slow peer */
 #define LINGER_BYTES (1 << 20)
-#define WARNINGS_MAX 8		/* warning alerts in one call: a flood is an error */
-
-enum ended { OPEN, FIN, RESET };
-
-struct link {
-	struct loop *loop;
-	struct task *owner;	/* borrowed; NULL: lingering */
-	struct watch *watch;
-	gnutls_session_t tls;	/* owned; NULL: plain */
-	int fd;
-	unsigned events;	/* what the watch is set to */
-	bool dry;		/* the kernel had nothing when last asked */
-	bool read_waits;	/* the owner waits for bytes */
-	bool room_waits;	/* the owner waits for room */
-	bool out_blocked;	/* the kernel takes no more for now */
-	bool out_failed;
-	bool shut;		/* our end is said */
-	bool fin_sent;
-	bool ticket_due;	/* before the next record */
-	enum ended in_end;	/* how the peer's bytes ended, in the kernel */
-	enum pull tls_end;	/* how they ended in TLS; PULL_MORE: not yet */
-	int alert;
-	struct chq pend;	/* read and not yet taken: bytes for TLS or owner */
-	struct chq out;		/* plain: to send */
-	struct buf stage;	/* TLS: plaintext of a record to be sealed */
-	struct buf sealed;	/* TLS: records to send from sealed_at */
-	size_t sealed_at;
-	uint64_t bytes_in, bytes_out;
-	struct task flush;
-	struct timer linger;
-	size_t linger_bytes;
-	char error[96];
-};
-
-/* Raw bytes of the link that is being read right now. */
-static _Thread_local unsigned char *raw;
-static _Thread_local size_t raw_at, raw_n;
 
 static void link_free(struct link *l);
 static size_t link_pending(const struct link *l);
 
-/* One output buffer of a busy moment is handed from link to link. */
-static _Thread_local struct buf spare_sealed, spare_stage;
-
 /* Watching. */
 
-static void
+void
 link_arm(struct link *l)
 {
 	unsigned want = 0;
 
-	/* A fast uploader is left to the timer: closing now would reset our answer away. */
-	if (l->in_end == OPEN && chq_len(&l->pend) < AHEAD_MAX &&
+	/* A fast uploader is left to the timer: a reset loses our answer. */
+	if (l->in_end == IN_OPEN && chq_len(&l->pend) < AHEAD_MAX &&
 	    l->linger_bytes < LINGER_BYTES)
 		want |= WATCH_READ;
 	if (l->out_blocked)
@@ -84,26 +40,26 @@ link_arm(struct link *l)
 	watch_set(l->watch, want);
 }
 
-static void
+void
 link_set_error(struct link *l, const char *what, const char *why)
 {
 	if (l->error[0] == '\0')
 		snprintf(l->error, sizeof(l->error), "%s: %s", what, why);
 }
 
-static void
+void
 link_in_ended(struct link *l, ssize_t r)
 {
 	if (r == 0)
-		l->in_end = FIN;
+		l->in_end = IN_FIN;
 	else {
-		l->in_end = RESET;
+		l->in_end = IN_RESET;
 		link_set_error(l, "receive", strerror(errno));
 	}
 }
 
-static ssize_t
-recv_again(int fd, void *p, size_t n)
+ssize_t
+link_recv(int fd, void *p, size_t n)
 {
 	ssize_t r;
 
@@ -113,13 +69,8 @@ recv_again(int fd, void *p, size_t n)
 	return (r);
 }
 
-/*
- * Bytes received into a new chunk of CHUNK_BYTES, whose reference is taken.
- * A few do not hold all of it: a peer that sends them one by one would have
- * that much memory for each.
- */
-static void
-add_received(struct chq *out, struct chunk *c, size_t n)
+void
+link_add_received(struct chq *out, struct chunk *c, size_t n)
 {
 	c->used = (uint32_t)n;
 	if (n < CHUNK_BYTES / 4)
@@ -134,7 +85,7 @@ static void
 link_read_ahead(struct link *l)
 {
 	struct chunk *c = chunk_new();
-	ssize_t r = recv_again(l->fd, c->data, c->cap);
+	ssize_t r = link_recv(l->fd, c->data, c->cap);
 
 	if (r > 0)
 		l->bytes_in += (uint64_t)r;
@@ -142,7 +93,7 @@ link_read_ahead(struct link *l)
 		link_in_ended(l, r);
 		task_wake(l->owner);
 	}
-	add_received(&l->pend, c, r > 0 ? (size_t)r : 0);
+	link_add_received(&l->pend, c, r > 0 ? (size_t)r : 0);
 	link_arm(l);
 }
 
@@ -150,10 +101,10 @@ static void
 link_linger_read(struct link *l)
 {
 	unsigned char dump[16384];
-	ssize_t r = recv_again(l->fd, dump, sizeof(dump));
+	ssize_t r = link_recv(l->fd, dump, sizeof(dump));
 
 	if (r == 0 && link_pending(l) > 0)
-		l->in_end = FIN;	/* it may still take what we have */
+		l->in_end = IN_FIN;	/* it may still take what we have */
 	else if (r == 0 || (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) {
 		link_free(l);
 		return;
@@ -268,10 +219,10 @@ link_free(struct link *l)
 static enum pull
 plain_end(const struct link *l)
 {
-	return (l->in_end == FIN ? PULL_END : PULL_FAIL);
+	return (l->in_end == IN_FIN ? PULL_END : PULL_FAIL);
 }
 
-static enum pull
+enum pull
 link_wait(struct link *l)
 {
 	l->read_waits = true;
@@ -303,7 +254,7 @@ plain_recv(struct link *l, struct chq *out, size_t want)
 	for (i = 0; i < n; i++) {
 		size_t k = part < iov[i].iov_len ? part : iov[i].iov_len;
 
-		add_received(out, c[i], k);
+		link_add_received(out, c[i], k);
 		part -= k;
 	}
 	if (r > 0)
@@ -323,272 +274,18 @@ plain_read(struct link *l, struct chq *out, size_t want)
 		    chq_len(&l->pend));
 		return (PULL_MORE);
 	}
-	if (l->in_end != OPEN)
+	if (l->in_end != IN_OPEN)
 		return (plain_end(l));
 	if (l->dry)
 		return (link_wait(l));
 	return (plain_recv(l, out, want));
 }
 
-/* TLS: the callbacks of GnuTLS. */
-
-static void
-buf_borrow(struct buf *b, struct buf *spare)
-{
-	if (b->p == NULL) {
-		*b = *spare;
-		*spare = (struct buf){ 0 };
-		if (b->p == NULL)
-			(void)buf_room(b, OUT_FLUSH + RECORD_MAX + STAGE_MAX);
-	}
-}
-
-static void
-buf_give_back(struct buf *b, struct buf *spare)
-{
-	if (spare->p == NULL && b->cap <= 2 * OUT_LIMIT) {
-		*spare = *b;
-		*b = (struct buf){ 0 };
-	} else
-		buf_fini(b);
-}
-
-static ssize_t
-tls_pull_pend(struct link *l, void *p, size_t n)
-{
-	if (n > chq_len(&l->pend))
-		n = chq_len(&l->pend);
-	chq_read(&l->pend, 0, p, n);
-	chq_drop(&l->pend, n);
-	return ((ssize_t)n);
-}
-
-static ssize_t
-tls_pull(gnutls_transport_ptr_t ptr, void *p, size_t n)
-{
-	struct link *l = ptr;
-	ssize_t r;
-
-	if (chq_len(&l->pend) > 0)
-		return (tls_pull_pend(l, p, n));
-	if (raw_at == raw_n) {
-		if (l->in_end == FIN)
-			return (0);
-		if (l->in_end == RESET || l->dry) {
-			gnutls_transport_set_errno(l->tls,
-			    l->in_end == RESET ? ECONNRESET : EAGAIN);
-			return (-1);
-		}
-		r = recv_again(l->fd, raw, RAW_BYTES);
-		if (r > 0)
-			l->dry = r < RAW_BYTES;
-		else if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			l->dry = true;
-		else
-			link_in_ended(l, r);
-		if (r <= 0) {
-			gnutls_transport_set_errno(l->tls, errno);
-			return (r);
-		}
-		l->bytes_in += (uint64_t)r;
-		raw_at = 0;
-		raw_n = (size_t)r;
-	}
-	if (n > raw_n - raw_at)
-		n = raw_n - raw_at;
-	memcpy(p, raw + raw_at, n);
-	raw_at += n;
-	return ((ssize_t)n);
-}
-
-/* It never refuses: the output is bounded by link_room, not here. */
-static ssize_t
-tls_push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int count)
-{
-	struct link *l = ptr;
-	ssize_t n = 0;
-	int i;
-
-	buf_borrow(&l->sealed, &spare_sealed);
-	for (i = 0; i < count; i++) {
-		buf_add(&l->sealed, iov[i].iov_base, iov[i].iov_len);
-		n += (ssize_t)iov[i].iov_len;
-	}
-	return (n);
-}
-
-static int
-tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
-{
-	(void)ptr;
-	(void)ms;
-	return (1);		/* tls_pull says EAGAIN itself */
-}
-
-void
-link_start_tls(struct link *l, gnutls_session_t session)
-{
-	assert(l->tls == NULL && chq_len(&l->out) == 0);
-	l->tls = session;
-	gnutls_transport_set_ptr(session, l);
-	gnutls_transport_set_pull_function(session, tls_pull);
-	gnutls_transport_set_pull_timeout_function(session, tls_pull_timeout);
-	gnutls_transport_set_vec_push_function(session, tls_push);
-	gnutls_handshake_set_timeout(session, GNUTLS_INDEFINITE_TIMEOUT);
-}
-
-gnutls_session_t
-link_tls(const struct link *l)
-{
-	return (l->tls);
-}
-
-/* The scratch buffer is ours while inside the library. */
-static void
-raw_enter(void)
-{
-	if (raw == NULL && (raw = malloc(RAW_BYTES)) == NULL)
-		abort();
-	raw_at = raw_n = 0;
-}
-
-static void
-raw_leave(struct link *l)
-{
-	if (raw_at < raw_n) {
-		assert(chq_len(&l->pend) == 0);
-		chq_copy(&l->pend, raw + raw_at, raw_n - raw_at);
-	}
-	raw_at = raw_n = 0;
-}
-
-static void
-tls_note_alert(struct link *l, int r)
-{
-	const char *name;
-
-	if (r != GNUTLS_E_FATAL_ALERT_RECEIVED) {
-		link_set_error(l, "TLS", gnutls_strerror(r));
-		return;
-	}
-	l->alert = (int)gnutls_alert_get(l->tls);
-	name = gnutls_alert_get_name((gnutls_alert_description_t)l->alert);
-	link_set_error(l, "TLS alert from the peer", name != NULL ? name : "?");
-}
-
-/* Could the library get further without waiting? */
-static bool
-tls_has_input(const struct link *l)
-{
-	return (chq_len(&l->pend) > 0 || raw_at < raw_n || !l->dry ||
-	    l->in_end != OPEN);	/* an end that it has not heard of yet */
-}
-
-/* What an error of the library means; PULL_MORE: try again. */
-static enum pull
-tls_outcome(struct link *l, int r, unsigned *warnings)
-{
-	if (r == GNUTLS_E_INTERRUPTED)
-		return (PULL_MORE);
-	if (r == GNUTLS_E_AGAIN)
-		return (tls_has_input(l) ? PULL_MORE : PULL_WAIT);
-	if (r == GNUTLS_E_WARNING_ALERT_RECEIVED && ++*warnings < WARNINGS_MAX)
-		return (PULL_MORE);
-	tls_note_alert(l, r);
-	if (l->in_end == FIN && chq_len(&l->pend) == 0 && raw_at == raw_n &&
-	    (r == GNUTLS_E_PREMATURE_TERMINATION ||
-	    r == GNUTLS_E_UNEXPECTED_PACKET_LENGTH))	/* inside a record */
-		return (PULL_CUT);
-	return (PULL_FAIL);
-}
-
-enum pull
-link_handshake(struct link *l, enum err cause, struct fault *f)
-{
-	unsigned warnings = 0;
-	enum pull p = PULL_MORE;
-	int r;
-
-	raw_enter();
-	do {
-		r = gnutls_handshake(l->tls);
-		if (r == GNUTLS_E_SUCCESS)
-			p = PULL_END;
-		else
-			p = tls_outcome(l, r, &warnings);
-	} while (p == PULL_MORE);
-	if (p == PULL_CUT || p == PULL_FAIL) {
-		if (r != GNUTLS_E_FATAL_ALERT_RECEIVED)
-			(void)gnutls_alert_send_appropriate(l->tls, r);
-		l->tls_end = p = PULL_FAIL;
-		fault_set(f, cause, "%s", l->error);
-	}
-	raw_leave(l);
-	if (l->sealed.n > 0)
-		loop_at_end(&l->flush);
-	return (p == PULL_WAIT ? link_wait(l) : p);
-}
-
-void
-link_ticket_due(struct link *l)
-{
-	l->ticket_due = true;
-}
-
-/* Fill chunks with decrypted bytes up to want. */
-static enum pull
-tls_fill(struct link *l, struct chq *out, size_t want)
-{
-	struct chunk *c = chunk_new();
-	unsigned warnings = 0;
-	enum pull p = PULL_MORE;
-	size_t got = 0, n = 0, room;
-	ssize_t r;
-
-	while (got < want && p == PULL_MORE) {
-		room = c->cap - n < want - got ? c->cap - n : want - got;
-		r = gnutls_record_recv(l->tls, c->data + n, room);
-		if (r > 0) {
-			n += (size_t)r;
-			got += (size_t)r;
-		} else
-			p = r == 0 ? PULL_END : tls_outcome(l, (int)r,
-			    &warnings);
-		if (n == c->cap) {
-			add_received(out, c, n);
-			c = chunk_new();
-			n = 0;
-		}
-	}
-	add_received(out, c, n);
-	if (pull_is_last(p))
-		l->tls_end = p;
-	return (got > 0 ? PULL_MORE : p);
-}
-
-static enum pull
-tls_read(struct link *l, struct chq *out, size_t want)
-{
-	enum pull p;
-
-	if (l->tls_end != PULL_MORE)
-		return (l->tls_end);
-	if (l->dry && chq_len(&l->pend) == 0 && l->in_end == OPEN &&
-	    gnutls_record_check_pending(l->tls) == 0)
-		return (link_wait(l));
-	raw_enter();
-	p = tls_fill(l, out, want);
-	raw_leave(l);
-	if (l->sealed.n > 0)
-		loop_at_end(&l->flush);	/* a key update was answered */
-	return (p == PULL_WAIT ? link_wait(l) : p);
-}
-
 enum pull
 link_read(struct link *l, struct chq *out, size_t want)
 {
 	l->read_waits = false;
-	return (l->tls != NULL ? tls_read(l, out, want) :
+	return (l->tls != NULL ? link_tls_read(l, out, want) :
 	    plain_read(l, out, want));
 }
 
@@ -608,7 +305,7 @@ link_is_waiting(const struct link *l)
 bool
 link_peer_gone(const struct link *l)
 {
-	return (l->in_end != OPEN || (l->tls_end != PULL_MORE));
+	return (l->in_end != IN_OPEN || (l->tls_end != PULL_MORE));
 }
 
 bool
@@ -636,14 +333,14 @@ link_room(struct link *l)
 {
 	size_t n = link_pending(l);
 
-	if (n < OUT_LIMIT)
-		return (OUT_LIMIT - n);
+	if (n < LINK_OUT_LIMIT)
+		return (LINK_OUT_LIMIT - n);
 	l->room_waits = true;
 	return (0);
 }
 
-static void
-out_fail(struct link *l, const char *what, const char *why)
+void
+link_out_fail(struct link *l, const char *what, const char *why)
 {
 	l->out_failed = true;
 	l->out_blocked = false;
@@ -654,58 +351,12 @@ out_fail(struct link *l, const char *what, const char *why)
 }
 
 static void
-tls_seal(struct link *l, const void *p, size_t n)
-{
-	ssize_t r;
-	size_t part;
-
-	if (l->ticket_due) {
-		l->ticket_due = false;
-		tls_server_ticket(l->tls);
-	}
-	while (n > 0 && !l->out_failed) {
-		part = n < RECORD_MAX ? n : RECORD_MAX;
-		r = gnutls_record_send(l->tls, p, part);
-		if (r < 0) {	/* our push never says "again" */
-			out_fail(l, "TLS", gnutls_strerror((int)r));
-			return;
-		}
-		p = (const char *)p + r;
-		n -= (size_t)r;
-	}
-}
-
-static void
-tls_seal_stage(struct link *l)
-{
-	size_t n = l->stage.n;
-
-	if (n > 0) {
-		l->stage.n = 0;
-		tls_seal(l, l->stage.p, n);
-	}
-}
-
-static void
 link_written(struct link *l)
 {
-	if (!l->out_blocked && link_pending(l) >= OUT_FLUSH)
+	if (!l->out_blocked && link_pending(l) >= LINK_OUT_FLUSH)
 		link_flush(l);
 	else if (!l->out_blocked)
 		loop_at_end(&l->flush);
-}
-
-static void
-tls_write(struct link *l, const void *p, size_t n)
-{
-	if (l->stage.n + n > STAGE_MAX)
-		tls_seal_stage(l);
-	if (n > STAGE_MAX)
-		tls_seal(l, p, n);
-	else {
-		buf_borrow(&l->stage, &spare_stage);
-		buf_add(&l->stage, p, n);
-	}
 }
 
 void
@@ -715,7 +366,7 @@ link_write(struct link *l, const void *p, size_t n)
 		return;
 	assert(!l->shut);
 	if (l->tls != NULL)
-		tls_write(l, p, n);
+		link_tls_write(l, p, n);
 	else
 		chq_copy(&l->out, p, n);
 	link_written(l);
@@ -738,21 +389,11 @@ link_write_chq(struct link *l, struct chq *q, size_t n)
 		p = chq_peek(q, &part);
 		if (part > n)
 			part = n;
-		tls_write(l, p, part);
+		link_tls_write(l, p, part);
 		chq_drop(q, part);
 		n -= part;
 	}
 	link_written(l);
-}
-
-/* Give an idle connection's buffers back. */
-static void
-out_shrink(struct link *l)
-{
-	if (l->sealed.p != NULL && l->sealed.n == 0)
-		buf_give_back(&l->sealed, &spare_sealed);
-	if (l->stage.p != NULL && l->stage.n == 0)
-		buf_give_back(&l->stage, &spare_stage);
 }
 
 static ssize_t
@@ -796,9 +437,9 @@ link_fin(struct link *l)
 static void
 link_drained_now(struct link *l)
 {
-	out_shrink(l);
+	link_tls_shrink(l);
 	link_fin(l);
-	if (l->owner == NULL && l->in_end != OPEN)
+	if (l->owner == NULL && l->in_end != IN_OPEN)
 		link_free(l);
 	else if (l->owner == NULL)
 		timer_set(&l->linger, LINGER_MS);
@@ -813,7 +454,7 @@ link_flush(struct link *l)
 	ssize_t r;
 
 	if (l->tls != NULL)
-		tls_seal_stage(l);
+		link_tls_seal_stage(l);
 	while (!l->out_failed && link_pending(l) > 0) {
 		r = send_some(l);
 		if (r > 0)
@@ -824,12 +465,12 @@ link_flush(struct link *l)
 			l->out_blocked = true;
 			break;
 		} else
-			out_fail(l, "send", strerror(errno));
+			link_out_fail(l, "send", strerror(errno));
 	}
 	link_arm(l);
 	if (link_pending(l) == 0)
 		link_drained_now(l);
-	else if (l->room_waits && link_pending(l) < OUT_LIMIT / 2) {
+	else if (l->room_waits && link_pending(l) < LINK_OUT_LIMIT / 2) {
 		l->room_waits = false;
 		task_wake(l->owner);
 	}
@@ -877,7 +518,7 @@ link_shutdown(struct link *l)
 	if (l->shut)
 		return;
 	if (l->tls != NULL && !l->out_failed) {
-		tls_seal_stage(l);
+		link_tls_seal_stage(l);
 		(void)gnutls_bye(l->tls, GNUTLS_SHUT_WR);
 	}
 	l->shut = true;
@@ -893,10 +534,10 @@ peer_closed(struct link *l)
 {
 	char byte;
 
-	if (l->tls_end == PULL_END && l->in_end == OPEN &&
+	if (l->tls_end == PULL_END && l->in_end == IN_OPEN &&
 	    recv(l->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
-		l->in_end = FIN;
-	return (l->tls_end == PULL_END && l->in_end == FIN);
+		l->in_end = IN_FIN;
+	return (l->tls_end == PULL_END && l->in_end == IN_FIN);
 }
 
 static void
@@ -933,7 +574,7 @@ link_close(struct link **lp, enum link_end how)
 	if (l->watch == NULL)
 		return;
 	if (l->out_failed || how == LINK_QUIT || (link_drained(l) &&
-	    (l->in_end != OPEN || l->tls_end == PULL_END))) {
+	    (l->in_end != IN_OPEN || l->tls_end == PULL_END))) {
 		link_free(l);
 		return;
 	}
@@ -961,8 +602,5 @@ link_take_fd(struct link **lp, struct chq *left)
 void
 link_thread_fini(void)
 {
-	free(raw);
-	raw = NULL;
-	buf_fini(&spare_sealed);
-	buf_fini(&spare_stage);
+	link_tls_thread_fini();
 }

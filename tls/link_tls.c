@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The TLS half of a transport, see link.h and link_priv.h. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tls/link_priv.h"
+#include "tls/session.h"
+
+#define RAW_BYTES 65536		/* one recv(2) */
+#define RECORD_MAX 16384	/* RFC 8446 5.1 */
+#define STAGE_MAX 8192		/* small writes share a record up to here */
+#define WARNINGS_MAX 8		/* warning alerts in one call: a flood is an error */
+
+/* Raw bytes of the link that is being read right now. */
+static _Thread_local unsigned char *raw;
+static _Thread_local size_t raw_at, raw_n;
+
+/* One output buffer of a busy moment is handed from link to link. */
+static _Thread_local struct buf spare_sealed, spare_stage;
+
+/* The callbacks of GnuTLS. */
+
+static void
+buf_borrow(struct buf *b, struct buf *spare)
+{
+	if (b->p == NULL) {
+		*b = *spare;
+		*spare = (struct buf){ 0 };
+		if (b->p == NULL)
+			(void)buf_room(b, LINK_OUT_FLUSH + RECORD_MAX +
+			    STAGE_MAX);
+	}
+}
+
+static void
+buf_give_back(struct buf *b, struct buf *spare)
+{
+	if (spare->p == NULL && b->cap <= 2 * LINK_OUT_LIMIT) {
+		*spare = *b;
+		*b = (struct buf){ 0 };
+	} else
+		buf_fini(b);
+}
+
+static ssize_t
+tls_pull_pend(struct link *l, void *p, size_t n)
+{
+	if (n > chq_len(&l->pend))
+		n = chq_len(&l->pend);
+	chq_read(&l->pend, 0, p, n);
+	chq_drop(&l->pend, n);
+	return ((ssize_t)n);
+}
+
+static ssize_t
+tls_pull(gnutls_transport_ptr_t ptr, void *p, size_t n)
+{
+	struct link *l = ptr;
+	ssize_t r;
+
+	if (chq_len(&l->pend) > 0)
+		return (tls_pull_pend(l, p, n));
+	if (raw_at == raw_n) {
+		if (l->in_end == IN_FIN)
+			return (0);
+		if (l->in_end == IN_RESET || l->dry) {
+			gnutls_transport_set_errno(l->tls,
+			    l->in_end == IN_RESET ? ECONNRESET : EAGAIN);
+			return (-1);
+		}
+		r = link_recv(l->fd, raw, RAW_BYTES);
+		if (r > 0)
+			l->dry = r < RAW_BYTES;
+		else if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			l->dry = true;
+		else
+			link_in_ended(l, r);
+		if (r <= 0) {
+			gnutls_transport_set_errno(l->tls, errno);
+			return (r);
+		}
+		l->bytes_in += (uint64_t)r;
+		raw_at = 0;
+		raw_n = (size_t)r;
+	}
+	if (n > raw_n - raw_at)
+		n = raw_n - raw_at;
+	memcpy(p, raw + raw_at, n);
+	raw_at += n;
+	return ((ssize_t)n);
+}
+
+/* It never refuses: the output is bounded by link_room, not here. */
+static ssize_t
+tls_push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int count)
+{
+	struct link *l = ptr;
+	ssize_t n = 0;
+	int i;
+
+	buf_borrow(&l->sealed, &spare_sealed);
+	for (i = 0; i < count; i++) {
+		buf_add(&l->sealed, iov[i].iov_base, iov[i].iov_len);
+		n += (ssize_t)iov[i].iov_len;
+	}
+	return (n);
+}
+
+static int
+tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
+{
+	(void)ptr;
+	(void)ms;
+	return (1);		/* tls_pull says EAGAIN itself */
+}
+
+void
+link_start_tls(struct link *l, gnutls_session_t session)
+{
+	assert(l->tls == NULL && chq_len(&l->out) == 0);
+	l->tls = session;
+	gnutls_transport_set_ptr(session, l);
+	gnutls_transport_set_pull_function(session, tls_pull);
+	gnutls_transport_set_pull_timeout_function(session, tls_pull_timeout);
+	gnutls_transport_set_vec_push_function(session, tls_push);
+	gnutls_handshake_set_timeout(session, GNUTLS_INDEFINITE_TIMEOUT);
+}
+
+gnutls_session_t
+link_tls(const struct link *l)
+{
+	return (l->tls);
+}
+
+/* The scratch buffer is ours while inside the library. */
+static void
+raw_enter(void)
+{
+	if (raw == NULL && (raw = malloc(RAW_BYTES)) == NULL)
+		abort();
+	raw_at = raw_n = 0;
+}
+
+static void
+raw_leave(struct link *l)
+{
+	if (raw_at < raw_n) {
+		assert(chq_len(&l->pend) == 0);
+		chq_copy(&l->pend, raw + raw_at, raw_n - raw_at);
+	}
+	raw_at = raw_n = 0;
+}
+
+static void
+tls_note_alert(struct link *l, int r)
+{
+	const char *name;
+
+	if (r != GNUTLS_E_FATAL_ALERT_RECEIVED) {
+		link_set_error(l, "TLS", gnutls_strerror(r));
+		return;
+	}
+	l->alert = (int)gnutls_alert_get(l->tls);
+	name = gnutls_alert_get_name((gnutls_alert_description_t)l->alert);
+	link_set_error(l, "TLS alert from the peer", name != NULL ? name : "?");
+}
+
+/* Could the library get further without waiting? */
+static bool
+tls_has_input(const struct link *l)
+{
+	return (chq_len(&l->pend) > 0 || raw_at < raw_n || !l->dry ||
+	    l->in_end != IN_OPEN);	/* an end that it has not heard of yet */
+}
+
+/* What an error of the library means; PULL_MORE: try again. */
+static enum pull
+tls_outcome(struct link *l, int r, unsigned *warnings)
+{
+	if (r == GNUTLS_E_INTERRUPTED)
+		return (PULL_MORE);
+	if (r == GNUTLS_E_AGAIN)
+		return (tls_has_input(l) ? PULL_MORE : PULL_WAIT);
+	if (r == GNUTLS_E_WARNING_ALERT_RECEIVED && ++*warnings < WARNINGS_MAX)
+		return (PULL_MORE);
+	tls_note_alert(l, r);
+	if (l->in_end == IN_FIN && chq_len(&l->pend) == 0 && raw_at == raw_n &&
+	    (r == GNUTLS_E_PREMATURE_TERMINATION ||
+	    r == GNUTLS_E_UNEXPECTED_PACKET_LENGTH))	/* inside a record */
+		return (PULL_CUT);
+	return (PULL_FAIL);
+}
+
+enum pull
+link_handshake(struct link *l, enum err cause, struct fault *f)
+{
+	unsigned warnings = 0;
+	enum pull p = PULL_MORE;
+	int r;
+
+	raw_enter();
+	do {
+		r = gnutls_handshake(l->tls);
+		if (r == GNUTLS_E_SUCCESS)
+			p = PULL_END;
+		else
+			p = tls_outcome(l, r, &warnings);
+	} while (p == PULL_MORE);
+	if (p == PULL_CUT || p == PULL_FAIL) {
+		if (r != GNUTLS_E_FATAL_ALERT_RECEIVED)
+			(void)gnutls_alert_send_appropriate(l->tls, r);
+		l->tls_end = p = PULL_FAIL;
+		fault_set(f, cause, "%s", l->error);
+	}
+	raw_leave(l);
+	if (l->sealed.n > 0)
+		loop_at_end(&l->flush);
+	return (p == PULL_WAIT ? link_wait(l) : p);
+}
+
+void
+link_ticket_due(struct link *l)
+{
+	l->ticket_due = true;
+}
+
+/* Fill chunks with decrypted bytes up to want. */
+static enum pull
+tls_fill(struct link *l, struct chq *out, size_t want)
+{
+	struct chunk *c = chunk_new();
+	unsigned warnings = 0;
+	enum pull p = PULL_MORE;
+	size_t got = 0, n = 0, room;
+	ssize_t r;
+
+	while (got < want && p == PULL_MORE) {
+		room = c->cap - n < want - got ? c->cap - n : want - got;
+		r = gnutls_record_recv(l->tls, c->data + n, room);
+		if (r > 0) {
+			n += (size_t)r;
+			got += (size_t)r;
+		} else
+			p = r == 0 ? PULL_END : tls_outcome(l, (int)r,
+			    &warnings);
+		if (n == c->cap) {
+			link_add_received(out, c, n);
+			c = chunk_new();
+			n = 0;
+		}
+	}
+	link_add_received(out, c, n);
+	if (pull_is_last(p))
+		l->tls_end = p;
+	return (got > 0 ? PULL_MORE : p);
+}
+
+enum pull
+link_tls_read(struct link *l, struct chq *out, size_t want)
+{
+	enum pull p;
+
+	if (l->tls_end != PULL_MORE)
+		return (l->tls_end);
+	if (l->dry && chq_len(&l->pend) == 0 && l->in_end == IN_OPEN &&
+	    gnutls_record_check_pending(l->tls) == 0)
+		return (link_wait(l));
+	raw_enter();
+	p = tls_fill(l, out, want);
+	raw_leave(l);
+	if (l->sealed.n > 0)
+		loop_at_end(&l->flush);	/* a key update was answered */
+	return (p == PULL_WAIT ? link_wait(l) : p);
+}
+
+/* Writing. */
+
+static void
+tls_seal(struct link *l, const void *p, size_t n)
+{
+	ssize_t r;
+	size_t part;
+
+	if (l->ticket_due) {
+		l->ticket_due = false;
+		tls_server_ticket(l->tls);
+	}
+	while (n > 0 && !l->out_failed) {
+		part = n < RECORD_MAX ? n : RECORD_MAX;
+		r = gnutls_record_send(l->tls, p, part);
+		if (r < 0) {	/* our push never says "again" */
+			link_out_fail(l, "TLS", gnutls_strerror((int)r));
+			return;
+		}
+		p = (const char *)p + r;
+		n -= (size_t)r;
+	}
+}
+
+void
+link_tls_seal_stage(struct link *l)
+{
+	size_t n = l->stage.n;
+
+	if (n > 0) {
+		l->stage.n = 0;
+		tls_seal(l, l->stage.p, n);
+	}
+}
+
+void
+link_tls_write(struct link *l, const void *p, size_t n)
+{
+	if (l->stage.n + n > STAGE_MAX)
+		link_tls_seal_stage(l);
+	if (n > STAGE_MAX)
+		tls_seal(l, p, n);
+	else {
+		buf_borrow(&l->stage, &spare_stage);
+		buf_add(&l->stage, p, n);
+	}
+}
+
+void
+link_tls_shrink(struct link *l)
+{
+	if (l->sealed.p != NULL && l->sealed.n == 0)
+		buf_give_back(&l->sealed, &spare_sealed);
+	if (l->stage.p != NULL && l->stage.n == 0)
+		buf_give_back(&l->stage, &spare_stage);
+}
+
+void
+link_tls_thread_fini(void)
+{
+	free(raw);
+	raw = NULL;
+	buf_fini(&spare_sealed);
+	buf_fini(&spare_stage);
+}
