@@ -69,6 +69,7 @@ flow_stop(struct flow *f, bool origin_reusable)
 	pump_stop(&f->down);
 	reader_close(&f->was);
 	reader_close(&f->now);
+	chq_fini(&f->again);
 	body_unref(&f->resumed);
 	body_unref(&f->resp_body);
 	body_unref(&f->req_body);

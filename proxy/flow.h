@@ -50,6 +50,7 @@ struct flow {
 	struct pump up, down;
 	struct body *resumed;		/* counted; RESUME: the adapted body */
 	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
+	struct chq again;		/* RESUME: read from now, not yet compared */
 
 	unsigned interim;		/* 1xx passed on */
 	unsigned tries;			/* origin connections used */

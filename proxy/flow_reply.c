@@ -213,46 +213,46 @@ begin_resume(struct flow *f, struct chain_result *r)
 	flow_go(f, FLOW_STATE_RESUME);
 }
 
-/* Is q what the original has next? */
-static bool
+/* Is q what the original has next?  PULL_MORE: yes, all of it; PULL_FAIL: no. */
+static enum pull
 as_before(struct reader *was, struct chq *q)
 {
 	unsigned char a[4096], b[4096];
 	struct chq o = { 0 };
-	bool same = true;
+	enum pull p = PULL_MORE;
 	size_t n;
 
-	while (same && chq_len(q) > 0) {
+	while (p == PULL_MORE && chq_len(q) > 0) {
 		n = chq_len(q) < sizeof(a) ? chq_len(q) : sizeof(a);
-		same = reader_pull(was, &o, n) == PULL_MORE;
+		p = reader_pull(was, &o, n);
 		n = chq_len(&o);
 		chq_read(&o, 0, a, n);
 		chq_read(q, 0, b, n);
-		same = same && memcmp(a, b, n) == 0;
+		if (memcmp(a, b, n) != 0)
+			p = PULL_FAIL;
 		chq_drop(&o, n);
 		chq_drop(q, n);
 	}
-	chq_drop(q, chq_len(q));
 	chq_fini(&o);
-	return (same);
+	return (p);
 }
 
 enum flow_step
 flow_resume(struct flow *f)
 {
-	struct chq q = { 0 };
 	enum pull p = PULL_MORE;
-	bool same = true;
 
-	while (same && p == PULL_MORE && f->now.offset < f->down.sent) {
-		p = reader_pull(&f->now, &q,
-		    (size_t)(f->down.sent - f->now.offset));
-		same = as_before(&f->was, &q);
+	while (p == PULL_MORE && (chq_len(&f->again) > 0 ||
+	    f->now.offset < f->down.sent)) {
+		if (chq_len(&f->again) == 0)
+			p = reader_pull(&f->now, &f->again,
+			    (size_t)(f->down.sent - f->now.offset));
+		if (p == PULL_MORE)
+			p = as_before(&f->was, &f->again);
 	}
-	chq_fini(&q);
 	if (p == PULL_WAIT)
 		return (FLOW_WAITS);
-	if (!same || p != PULL_MORE) {
+	if (p != PULL_MORE) {
 		flow_fail_code(f, ERR_SCAN_MESSAGE, CHANGED);
 		return (FLOW_NEXT);
 	}

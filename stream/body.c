@@ -7,12 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/job.h"
-#include "stream/body.h"
-#include "stream/spill.h"
+#include "stream/body_priv.h"
 
 #define PULL_MAX 65536		/* bytes one pull asks of a source */
 #define SPILL_BATCH 524288	/* bytes written to the file at once */
-#define READ_BACK 65536		/* bytes read from the file at once */
 #define WINDOW_TIGHT 65536	/* window while memory is short */
 
 /* Bytes being written; they stay in memory until they are in the file. */
@@ -21,30 +19,6 @@ struct body_spilling {
 	struct body *body;	/* borrowed; NULL: gone meanwhile */
 	struct spill_write write;
 	size_t n;
-};
-
-struct body {
-	struct loop *loop;		/* borrowed */
-	struct body_store *store;	/* borrowed */
-	struct source *src;		/* borrowed; NULL: ended */
-	struct list readers;		/* of struct reader */
-	struct chq mem;			/* [mem_from, received) */
-	struct chunk *tail;		/* of mem, where small slices go; or NULL */
-	struct spill *spill;		/* [.., mem_from); NULL: nothing there */
-	struct body_spilling *spilling;	/* NULL: none under way */
-	uint64_t mem_from;
-	uint64_t kept;			/* first offset still held */
-	uint64_t received;
-	uint64_t expected;
-	uint64_t limit;			/* 0: none */
-	enum err limit_code;
-	enum pull end;			/* PULL_MORE: unfinished */
-	struct fault fault;
-	const void *trailer;		/* borrowed */
-	struct task *first_pull;	/* borrowed */
-	bool pulled;
-	bool pulling;			/* inside source_pull */
-	unsigned refs;
 };
 
 /* Sources. */
@@ -93,8 +67,7 @@ source_wake(struct source *s)
 		wake_readers(s->body);
 }
 
-/* The body has its end: nobody pulls any more. */
-static void
+void
 body_finish(struct body *b, enum pull end)
 {
 	struct source *s = b->src;
@@ -470,35 +443,6 @@ reader_open(struct reader *r, struct body *b, uint64_t offset,
 	wake_readers(b);	/* this one may make others spill */
 }
 
-/* Bytes that lie in the file. */
-static enum pull
-read_back(struct reader *r, struct chq *out, size_t want)
-{
-	struct body *b = r->body;
-	struct chunk *c;
-	ssize_t n;
-
-	if (want > b->mem_from - r->offset)
-		want = (size_t)(b->mem_from - r->offset);
-	if (want > READ_BACK)
-		want = READ_BACK;
-	c = chunk_new_size(want);
-	n = spill_read(b->spill, c->data, want, r->offset);
-	if (n != (ssize_t)want) {
-		chunk_unref(&c);
-		fault_set(&b->fault, ERR_TEMP_FULL, "reading back failed");
-		if (b->end == PULL_MORE)
-			body_finish(b, PULL_FAIL);
-		b->end = PULL_FAIL;	/* what was complete is so no longer */
-		return (PULL_FAIL);
-	}
-	c->used = (uint32_t)want;
-	chq_add(out, c, c->data, want);
-	chunk_unref(&c);
-	r->offset += want;
-	return (PULL_MORE);
-}
-
 static enum pull
 reader_take(struct reader *r, struct chq *out, size_t want)
 {
@@ -506,7 +450,7 @@ reader_take(struct reader *r, struct chq *out, size_t want)
 	size_t at, there;
 
 	if (r->offset < b->mem_from)
-		return (read_back(r, out, want));
+		return (readback_pull(r, out, want));
 	at = (size_t)(r->offset - b->mem_from);
 	there = chq_len(&b->mem) - at;
 	if (want > there)
@@ -547,6 +491,8 @@ reader_pull(struct reader *r, struct chq *out, size_t want)
 	if (want > r->mark - r->offset)
 		want = (size_t)(r->mark - r->offset);
 	p = reader_take(r, out, want);
+	if (p == PULL_WAIT)
+		r->waiting = true;
 	body_trim(b);
 	return (p);
 }
@@ -601,122 +547,10 @@ reader_close(struct reader *r)
 	if (b == NULL)
 		return;
 	list_remove(&r->link);
+	readback_close(r);
 	r->body = NULL;
 	r->waiting = false;
 	body_trim(b);
 	wake_readers(b);	/* they may have waited for it to go on */
 	body_unref(&b);
-}
-
-/* Views. */
-
-struct piece {
-	uint64_t at;
-	const unsigned char *p;
-	size_t n;
-};
-
-struct body_view {
-	struct spill *spill;		/* counted; [0, mem_from) */
-	struct chq mem;			/* references */
-	uint64_t mem_from, length;
-	unsigned pieces_n;
-	struct piece pieces[];
-};
-
-struct body_view *
-body_view_new(struct body *b)
-{
-	struct body_view *v;
-	uint64_t at = b->mem_from;
-	unsigned i;
-
-	if (b->end != PULL_END || b->kept > 0)
-		return (NULL);
-	v = calloc(1, sizeof(*v) + b->mem.count * sizeof(v->pieces[0]));
-	if (v == NULL)
-		abort();
-	chq_share(&v->mem, &b->mem, 0, chq_len(&b->mem));
-	v->mem_from = at;
-	v->length = b->received;
-	if (b->spill != NULL)
-		v->spill = spill_ref(b->spill);
-	v->pieces_n = v->mem.count;
-	for (i = 0; i < v->pieces_n; i++) {
-		struct slice *s = &v->mem.ring[(v->mem.first + i) &
-		    (v->mem.cap - 1)];
-
-		v->pieces[i] = (struct piece){ at, s->at, s->len };
-		at += s->len;
-	}
-	return (v);
-}
-
-uint64_t
-body_view_length(const struct body_view *v)
-{
-	return (v->length);
-}
-
-const void *
-body_view_memory(const struct body_view *v)
-{
-	return (v->mem_from == 0 && v->pieces_n == 1 ? v->pieces[0].p : NULL);
-}
-
-/* The piece that holds offset (>= mem_from, < length). */
-static const struct piece *
-view_piece(const struct body_view *v, uint64_t offset)
-{
-	unsigned lo = 0, hi = v->pieces_n, mid;
-
-	while (hi - lo > 1) {
-		mid = (lo + hi) / 2;
-		if (v->pieces[mid].at <= offset)
-			lo = mid;
-		else
-			hi = mid;
-	}
-	return (&v->pieces[lo]);
-}
-
-ssize_t
-body_view_read(struct body_view *v, void *p, size_t n, uint64_t offset)
-{
-	const struct piece *piece;
-	size_t got = 0, part, skip;
-	ssize_t r;
-
-	if (offset >= v->length)
-		return (0);
-	if (n > v->length - offset)
-		n = (size_t)(v->length - offset);
-	if (offset < v->mem_from) {
-		part = n < v->mem_from - offset ? n :
-		    (size_t)(v->mem_from - offset);
-		r = spill_read(v->spill, p, part, offset);
-		if (r != (ssize_t)part)
-			return (-1);
-		got = part;
-	}
-	for (; got < n; got += part) {
-		piece = view_piece(v, offset + got);
-		skip = (size_t)(offset + got - piece->at);
-		part = piece->n - skip < n - got ? piece->n - skip : n - got;
-		memcpy((char *)p + got, piece->p + skip, part);
-	}
-	return ((ssize_t)got);
-}
-
-void
-body_view_free(struct body_view **vp)
-{
-	struct body_view *v = *vp;
-
-	*vp = NULL;
-	if (v == NULL)
-		return;
-	chq_fini(&v->mem);
-	spill_unref(&v->spill);
-	free(v);
 }

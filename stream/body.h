@@ -18,13 +18,14 @@
 
 struct body;
 struct job_pool;
+struct readback;
 
 #define BODY_UNKNOWN UINT64_MAX		/* length not known yet */
 #define BODY_ALL UINT64_MAX		/* release mark: everything */
 
 /* Shared by all bodies of a process; counters are atomic. */
 struct body_store {
-	struct job_pool *io;	/* writes to the files; NULL: the loop does it itself */
+	struct job_pool *io;	/* waits for the disk; NULL: the loop does it itself */
 	const char *temp_dir;	/* folder for spill files (O_TMPFILE or unlinked) */
 	uint64_t window;	/* kept in memory per body */
 	uint64_t max_memory;	/* all bodies together; above it windows shrink */
@@ -86,6 +87,7 @@ struct reader {
 	uint64_t offset;	/* next byte it gets */
 	uint64_t mark;		/* release mark: it gets no byte at or behind it */
 	bool waiting;
+	struct readback *readback;	/* owned; NULL: nothing fetched */
 };
 
 /* Open at offset (>= body_kept_from()). The mark is BODY_ALL. */

@@ -179,3 +179,17 @@ spill_read(const struct spill *s, void *p, size_t n, uint64_t offset)
 	}
 	return ((ssize_t)got);
 }
+
+ssize_t
+spill_read_now(const struct spill *s, void *p, size_t n, uint64_t offset)
+{
+	struct iovec iov = { p, n };
+	ssize_t r;
+
+	do
+		r = preadv2(s->fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+	while (r < 0 && errno == EINTR);
+	if (r < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		return (spill_read(s, p, n, offset));
+	return (r);
+}

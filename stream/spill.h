@@ -45,5 +45,11 @@ void spill_write_run(struct spill_write *);
 bool spill_write_fini(struct spill_write *, struct fault *f);
 /* Like pread(2), but never short before the bytes written; any thread. */
 ssize_t spill_read(const struct spill *, void *p, size_t n, uint64_t offset);
+/*
+ * What of it can be had without waiting for the disk: may be short, -1 with
+ * EAGAIN for nothing.  File systems that cannot tell (a tmpfs) are read.
+ */
+ssize_t spill_read_now(const struct spill *, void *p, size_t n,
+    uint64_t offset);
 
 #endif

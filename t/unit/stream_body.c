@@ -14,6 +14,8 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include "base/job.h"
 #include "stream/body.h"
@@ -26,6 +28,24 @@ static struct job_pool *io;	/* NULL: files are written by the loop itself */
 static struct loop *loop;
 static size_t live_before;
 static unsigned fds_before;
+
+/*
+ * A system that has little of its files in memory: one of so many reads that
+ * must not wait finds nothing; 0: as it is.  In place of the C library's.
+ */
+static unsigned cold, colds;
+
+ssize_t
+preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	if (flags == RWF_NOWAIT && cold > 0 && unit_random(cold) == 0) {
+		colds++;
+		errno = EAGAIN;
+		return (-1);
+	}
+	return (syscall(SYS_preadv2, fd, iov, n, (long)offset,
+	    (long)((uint64_t)offset >> 32), flags));
+}
 
 static unsigned
 count_fds(void)
@@ -930,6 +950,115 @@ test_views(void)
 	end();
 }
 
+/* A body of 300000 whose first bytes are in the file, and nobody has read. */
+static struct body *
+cold_body(struct feed *f, struct eater *e)
+{
+	struct body *b;
+	struct reader all;
+	uint64_t to;
+
+	begin(5000);
+	b = feed_body(f, 300000, PULL_END);
+	*e = (struct eater){ .want = 70000 };
+	eater_open(e, b, 0, 0);
+	reader_open(&all, b, 0, NULL);
+	for (to = 10000; reader_skip(&all, to) != PULL_END; to += 10000)
+		loop_settle(loop);	/* until it is written */
+	reader_close(&all);
+	CU_ASSERT_EQUAL(e->r.offset, 0);
+	return (b);
+}
+
+/* A reader that goes away, or elsewhere, while its bytes are fetched. */
+static void
+test_fetch(void)
+{
+	struct chq q = { 0 };
+	struct eater e;
+	struct feed f;
+	struct body *b = cold_body(&f, &e);
+
+	reader_release(&e.r, BODY_ALL);
+	CU_ASSERT_EQUAL(reader_pull(&e.r, &q, 100), PULL_WAIT);
+	CU_ASSERT_EQUAL(reader_pull(&e.r, &q, 100), PULL_WAIT);
+	CU_ASSERT_EQUAL(reader_skip(&e.r, 200000), PULL_MORE);
+	CU_ASSERT_EQUAL(reader_pull(&e.r, &q, 100), PULL_WAIT);
+	loop_settle(loop);
+	CU_ASSERT_EQUAL(e.end, PULL_END);
+	eater_close(&e);
+	body_unref(&b);
+	end();
+	b = cold_body(&f, &e);
+	reader_release(&e.r, BODY_ALL);
+	CU_ASSERT_EQUAL(reader_pull(&e.r, &q, 100), PULL_WAIT);
+	eater_close(&e);
+	body_unref(&b);
+	loop_settle(loop);
+	end();
+	chq_fini(&q);
+}
+
+/* The one file here without a name. */
+static int
+find_spill(void)
+{
+	char path[64], to[256];
+	ssize_t n;
+	int fd;
+
+	for (fd = 3; fd < 100; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, to, sizeof(to) - 1);
+		if (n > 0 && strncmp(to, "/tmp/", 5) == 0 &&
+		    memmem(to, (size_t)n, "(deleted)", 9) != NULL)
+			return (fd);
+	}
+	return (-1);
+}
+
+/* The disk loses them: the body is no longer complete, for nobody. */
+static void
+test_fetch_fails(void)
+{
+	struct eater e;
+	struct feed f;
+	struct body *b = cold_body(&f, &e);
+
+	CU_ASSERT_EQUAL(body_end(b), PULL_END);
+	CU_ASSERT_EQUAL(ftruncate(find_spill(), 100000), 0);
+	reader_release(&e.r, BODY_ALL);
+	loop_settle(loop);
+	CU_ASSERT_EQUAL(e.end, PULL_FAIL);
+	CU_ASSERT(e.r.offset <= 100000);
+	CU_ASSERT_EQUAL(body_end(b), PULL_FAIL);
+	CU_ASSERT_EQUAL(body_fault(b)->code, ERR_TEMP_FULL);
+	eater_close(&e);
+	body_unref(&b);
+	end();
+}
+
+/* Files read by other threads where the system would have to wait. */
+static void
+test_cold(void)
+{
+	io = job_pool_new("files", 2);
+	for (cold = 1; cold < 4; cold++) {
+		colds = 0;
+		test_crowd();
+		test_tight();
+		test_held_beside_slow();
+		test_slow_closes();
+		test_late();
+		CU_ASSERT(colds > 100);
+	}
+	cold = 1;
+	test_fetch();
+	test_fetch_fails();
+	cold = 0;
+	job_pool_free(&io);
+}
+
 /* The same with spill files written by other threads. */
 static void
 test_with_threads(void)
@@ -949,6 +1078,7 @@ test_with_threads(void)
 }
 
 UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
+    { "files not in memory", test_cold },
     { "many readers at random speeds", test_crowd },
     { "memory is short", test_tight },
     { "a held reader beside a slow one", test_held_beside_slow },
