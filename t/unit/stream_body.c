@@ -965,6 +965,7 @@ cold_body(struct feed *f, struct eater *e)
 	reader_open(&all, b, 0, NULL);
 	for (to = 10000; reader_skip(&all, to) != PULL_END; to += 10000)
 		loop_settle(loop);	/* until it is written */
+	loop_settle(loop);
 	reader_close(&all);
 	CU_ASSERT_EQUAL(e->r.offset, 0);
 	return (b);
