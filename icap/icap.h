@@ -83,6 +83,7 @@ struct icap_options {
 	uint64_t probe_ms;		/* longest pause between probes while down */
 	uint64_t max_body;		/* 0: none */
 	enum scan_policy over_max;
+	enum scan_policy on_unscanned[GAP_COUNT];
 	enum icap_identity identity;
 	const struct icap_header *headers;
 	unsigned n_headers;

@@ -341,9 +341,11 @@ fill_scanner(struct icap_service *svc)
 		.on_busy = o->on_busy == ICAP_BUSY_WAIT ? o->on_error :
 		    o->on_busy == ICAP_BUSY_BLOCK ? SCAN_POLICY_BLOCK :
 		    SCAN_POLICY_BYPASS,
-		.on_unscanned = o->over_max,
+		.over_max = o->over_max,
 		.replace_page = o->replace_page,
 	};
+	memcpy(svc->scanner.on_unscanned, o->on_unscanned,
+	    sizeof(o->on_unscanned));
 }
 
 static void

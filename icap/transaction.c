@@ -220,9 +220,10 @@ tx_body_cut(struct icap_tx *tx)
 }
 
 static void
-tx_unscanned(struct icap_tx *tx, const char *why)
+tx_unscanned(struct icap_tx *tx, enum scan_gap gap, const char *why)
 {
 	tx->scan->result.verdict = VERDICT_UNSCANNED;
+	tx->scan->result.gap = gap;
 	tx->scan->result.reason = str_of(why);
 	tx_finish(tx);
 }
@@ -238,7 +239,8 @@ tx_too_large(struct icap_tx *tx)
 		stream_ends(tx, &f);
 		return;
 	}
-	tx_unscanned(tx, "larger than max_body");
+	tx->scan->result.too_large = true;
+	tx_unscanned(tx, GAP_LIMIT, "larger than max_body");
 }
 
 /* Beginning. */
@@ -306,7 +308,8 @@ tx_is_ignored(struct icap_tx *tx)
 		icap_conn_give(&tx->conn);
 	else
 		icap_pool_unreserve(tx->ep);
-	tx_unscanned(tx, "the service does not want this kind of file");
+	tx->scan->result.too_large = true;	/* the same setting */
+	tx_unscanned(tx, GAP_LIMIT, "the service does not want this kind of file");
 	return (true);
 }
 
@@ -478,7 +481,7 @@ start_run(struct task *t)
 
 	t->run = tx_run;
 	if (o->max_body > 0 && n != BODY_UNKNOWN && n > o->max_body) {
-		tx_unscanned(tx, "larger than max_body");
+		tx_too_large(tx);
 		return;
 	}
 	tx->queue_until = loop_now(t->loop) + o->timeout_ms;

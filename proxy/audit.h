@@ -55,6 +55,7 @@ struct audit_scan {
 	struct str reason;	/* why it was not scanned, or failed */
 	int64_t ms;
 	uint64_t bytes;
+	struct str gap;		/* the reason's word, as in on_unscanned; may be empty */
 };
 
 /* Milliseconds; negative: did not happen. */

@@ -204,6 +204,7 @@ put_scan(struct buf *b, const struct audit_scan *s)
 	put_ms(b, KEY("ms"), s->ms);
 	put_ms(b, KEY("bytes"), (int64_t)(s->bytes & INT64_MAX));
 	put_str(b, KEY("threat"), s->threat);
+	put_str(b, KEY("gap"), s->gap);
 	put_str(b, KEY("reason"), s->reason);
 	buf_add(b, "}", 1);
 }

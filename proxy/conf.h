@@ -26,6 +26,7 @@
 #include "base/fault.h"
 #include "proxy/nets.h"
 #include "proxy/policy.h"
+#include "scanners/scanner.h"
 
 struct arena;
 struct policy_match;
@@ -124,6 +125,10 @@ enum conf_service_type { CONF_ICAP, CONF_CLAMAV };
 enum conf_mode { CONF_REQ, CONF_RESP, CONF_BOTH };
 enum conf_balance { CONF_FAILOVER, CONF_ROUND_ROBIN, CONF_LEAST_BUSY };
 enum conf_fail { CONF_BLOCK, CONF_BYPASS };
+/* What each enum scan_gap of a service gets. */
+struct conf_gaps {
+	enum conf_fail of[GAP_COUNT];
+};
 enum conf_busy { CONF_BUSY_WAIT, CONF_BUSY_BLOCK, CONF_BUSY_BYPASS };
 enum conf_identity { CONF_IDENTITY_SQUID, CONF_IDENTITY_RFC,
 	CONF_IDENTITY_NONE };
@@ -162,6 +167,7 @@ struct conf_service {
 	enum conf_fail on_error;	/* no verdict: down, timeout, protocol error */
 	uint64_t max_body;	/* CONF_NONE: no limit */
 	enum conf_fail over_max;	/* what a larger body gets */
+	struct conf_gaps on_unscanned;
 	/* CONF_ICAP */
 	struct conf_urls url;
 	enum conf_balance balance;
@@ -183,7 +189,6 @@ struct conf_service {
 	/* CONF_CLAMAV */
 	const char *database;	/* folder; NULL: the default one, see the manual */
 	uint64_t threads;	/* CONF_AUTO: one per core */
-	enum conf_fail on_unscanned;	/* limit exceeded, encrypted, read error, time */
 	struct {
 		uint64_t scan_size;	/* bytes */
 		uint64_t files;

@@ -73,6 +73,8 @@ bool conf_node_is_void(const struct node *);
 void conf_node_print(const struct node *, struct buf *out);
 /* "a list", "a map", "'text'" (cut to 40 bytes), in the nodes arena. */
 const char *conf_node_name(struct conf_reader *, const struct node *);
+/* A key that stands twice in a map is a problem. */
+void conf_check_duplicates(struct conf_reader *, const struct node *map);
 /* Items of a list, or the node itself: a single value may stand for a list of one. */
 unsigned conf_node_items(struct conf_reader *, const struct node *,
     const struct node ***items);
@@ -118,7 +120,7 @@ enum conf_type {
 	TYPE_MEMORY,	/* bytes or percent of the machine's memory */
 	TYPE_TIME,	/* ms */
 	TYPE_NETS, TYPE_PORTS, TYPE_TRUST, TYPE_FILES, TYPE_ADDRS,
-	TYPE_HEADERS, TYPE_ON, TYPE_URL, TYPE_LOG_TO,
+	TYPE_HEADERS, TYPE_GAPS, TYPE_ON, TYPE_URL, TYPE_LOG_TO,
 	TYPE_HOSTS, TYPE_METHODS, TYPE_TYPES, TYPE_SIZES, TYPE_URLS,
 	TYPE_LISTENERS,	/* names of listeners */
 	TYPE_MATCH,	/* a section IF of its own */
@@ -200,6 +202,8 @@ void conf_read_on(struct conf_reader *, const struct conf_option *,
 void conf_read_url(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_headers(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
+void conf_read_gaps(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_log_to(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);

@@ -167,8 +167,8 @@ unknown_key(struct conf_reader *r, enum conf_section s,
 		    conf_node_name(r, key), known_keys(r, s, excluded));
 }
 
-static void
-check_duplicates(struct conf_reader *r, const struct node *map)
+void
+conf_check_duplicates(struct conf_reader *r, const struct node *map)
 {
 	const struct node *it, *before;
 
@@ -240,7 +240,7 @@ read_sections(struct conf_reader *r, const struct conf_option *o,
 		return;
 	}
 	if (named)
-		check_duplicates(r, n);
+		conf_check_duplicates(r, n);
 	v = item = arena_zalloc(r->keep, (n->n + 1) * size);
 	at = arena_zalloc(r->nodes, (n->n + 1) * sizeof(struct node *));
 	*places_of(r, o->inside) = at;
@@ -280,7 +280,8 @@ read_value(struct conf_reader *r, const struct conf_option *o,
 	conf_read_type(r, o, n, member);
 	if (r->problems->errors > before && o->dflt != NULL &&
 	    (o->type == TYPE_ENUM || o->type == TYPE_COUNT || o->type ==
-	    TYPE_SIZE || o->type == TYPE_MEMORY || o->type == TYPE_TIME))
+	    TYPE_SIZE || o->type == TYPE_MEMORY || o->type == TYPE_TIME ||
+	    o->type == TYPE_GAPS))
 		conf_read_type(r, o, default_node(r, o), member);
 }
 
@@ -332,7 +333,7 @@ conf_read_section(struct conf_reader *r, enum conf_section s,
 		map = NULL;		/* the defaults, for what follows */
 	}
 	if (map != NULL)
-		check_duplicates(r, map);
+		conf_check_duplicates(r, map);
 	for (i = 0; i < conf_noptions; i++)
 		if (row_is_here(&conf_options[i], s, into))
 			read_option(r, &conf_options[i], map, into);

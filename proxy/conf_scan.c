@@ -66,6 +66,84 @@ scan_has(const struct conf_scan *scan, unsigned service)
 	return (false);
 }
 
+/* ---- what the reasons of unscanned get ---- */
+
+static bool
+fail_read(struct conf_reader *r, const struct node *n, enum conf_fail *out)
+{
+	int word;
+
+	if (!conf_scalar(r, n, "block or bypass"))
+		return (false);
+	if ((word = conf_value_word("block bypass", n->text.p)) < 0) {
+		conf_problem(r, n, "%s is none of block, bypass",
+		    conf_node_name(r, n));
+		return (false);
+	}
+	*out = (enum conf_fail)word;
+	return (true);
+}
+
+static void
+gaps_set_all(struct conf_gaps *gaps, enum conf_fail fail)
+{
+	unsigned g;
+
+	for (g = 0; g < GAP_COUNT; g++)
+		gaps->of[g] = fail;
+}
+
+/* One reason and what it gets. */
+static void
+gap_read(struct conf_reader *r, const struct node *n, struct conf_gaps *gaps)
+{
+	struct conf_guess guess = { .text = n->key->text.p };
+	enum conf_fail fail;
+	unsigned g;
+
+	if (!fail_read(r, n, &fail))
+		return;
+	for (g = GAP_NONE + 1; g < GAP_COUNT; g++) {
+		if (strcmp(scan_gap_name(g), n->key->text.p) == 0) {
+			gaps->of[g] = fail;
+			return;
+		}
+		conf_guess_offer(&guess, scan_gap_name(g));
+	}
+	conf_guess_offer(&guess, "default");
+	if (guess.best != NULL)
+		conf_problem(r, n->key, "unknown reason '%s'; did you mean "
+		    "'%s'?", n->key->text.p, guess.best);
+	else
+		conf_problem(r, n->key, "unknown reason '%s'; reasons are "
+		    "encrypted, coding, limit, part, stream, time, damaged, "
+		    "error and default", n->key->text.p);
+}
+
+void
+conf_read_gaps(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	struct conf_gaps *gaps = member;
+	const struct node *it, *rest;
+	enum conf_fail fail = CONF_BLOCK;
+
+	if (n->kind != NODE_MAP) {
+		if (fail_read(r, n, &fail))
+			gaps_set_all(gaps, fail);
+		return;
+	}
+	conf_check_duplicates(r, n);
+	rest = conf_node_get(n, "default");
+	if (rest != NULL && !conf_node_is_void(rest))
+		(void)fail_read(r, rest, &fail);
+	gaps_set_all(gaps, fail);
+	NODE_EACH(it, n)
+		if (it != rest && !conf_node_is_void(it))
+			gap_read(r, it, gaps);
+	(void)o;
+}
+
 /* ---- chains ---- */
 
 /* One name in a step. */

@@ -46,6 +46,7 @@ note_scans(struct flow *f, const struct chain_record *r, unsigned n)
 		    .service = r[i].service, .endpoint = r[i].endpoint,
 		    .mode = r[i].mode, .threat = r[i].threat,
 		    .outcome = str_of(chain_outcome_name(r[i].outcome)),
+		    .gap = str_of(scan_gap_name(r[i].gap)),
 		    .reason = r[i].reason, .ms = (int64_t)r[i].ms,
 		    .bytes = r[i].bytes };
 	f->scans = v;

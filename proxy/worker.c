@@ -47,6 +47,15 @@ policy_of(enum conf_fail f)
 	return (f == CONF_BLOCK ? SCAN_POLICY_BLOCK : SCAN_POLICY_BYPASS);
 }
 
+static void
+gaps_of(const struct conf_service *s, enum scan_policy to[GAP_COUNT])
+{
+	unsigned g;
+
+	for (g = 0; g < GAP_COUNT; g++)
+		to[g] = policy_of(s->on_unscanned.of[g]);
+}
+
 static struct scanner *
 make_clam(struct worker *w, struct gen *g, unsigned i)
 {
@@ -55,10 +64,10 @@ make_clam(struct worker *w, struct gen *g, unsigned i)
 	    .scans_req = conf_service_scans(s, false),
 	    .scans_resp = conf_service_scans(s, true),
 	    .on_error = policy_of(s->on_error),
-	    .on_unscanned = policy_of(s->on_unscanned),
 	    .over_max = policy_of(s->over_max),
 	    .max_body = s->max_body == CONF_NONE ? 0 : s->max_body };
 
+	gaps_of(s, o.on_unscanned);
 	return (clam_new(w->loop, g->services[i].clam, &o));
 }
 
@@ -108,6 +117,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i)
 	    .tls_arg = g->services[i].icaps, .notice = icap_notice,
 	    .store = &g->store };
 
+	gaps_of(s, o.on_unscanned);
 	for (k = 0; k < s->url.n && k < ICAP_MAX_URLS; k++)
 		urls[k] = s->url.v[k].text;
 	o.n_urls = k;

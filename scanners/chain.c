@@ -230,26 +230,40 @@ settle_fault(struct chain_run *run, unsigned i)
 		settle_failed(run, i, &f);
 }
 
-static void
-settle_unscanned(struct chain_run *run, unsigned i)
+/* Something was not looked at; true: policy goes on nevertheless. */
+static bool
+settle_unscanned(struct chain_run *run, unsigned i, enum scan_gap gap,
+    struct str reason)
 {
 	const struct scanner *scanner = run->scans[i].scanner;
-	struct str reason = run->scans[i].result.reason;
 	enum scan_policy policy = run->scans[i].result.too_large ?
-	    scanner->over_max : scanner->on_unscanned;
+	    scanner->over_max : scanner->on_unscanned[gap];
 
+	run->records[i].gap = gap;
 	verdict_join(&run->result, VERDICT_UNSCANNED, str_of(scanner->name),
 	    STR_NONE, reason);
 	if (policy == SCAN_POLICY_BYPASS) {
 		record_end(run, i, CHAIN_BYPASSED, ERR_UNSCANNED, reason);
-		return;
+		return (true);
 	}
 	record_end(run, i, CHAIN_UNSCANNED, ERR_UNSCANNED, reason);
 	if (run->unscanned || run->result.verdict == VERDICT_BLOCKED)
-		return;
+		return (false);
 	run->unscanned = true;		/* the others may find a threat yet */
 	run->result.by = str_of(scanner->name);
 	run->result.reason = reason;
+	return (false);
+}
+
+/* Nothing was found, in what there was to see. */
+static void
+settle_clean(struct chain_run *run, unsigned i)
+{
+	if (run->msg->gap != GAP_NONE)
+		(void)settle_unscanned(run, i, run->msg->gap,
+		    run->msg->gap_text);
+	else
+		record_end(run, i, CHAIN_CLEAN, ERR_NONE, STR_NONE);
 }
 
 static void
@@ -307,6 +321,9 @@ settle_modified(struct chain_run *run, unsigned i)
 		settle_failed(run, i, &f);
 		return;
 	}
+	if (run->msg->gap != GAP_NONE && !settle_unscanned(run, i,
+	    run->msg->gap, run->msg->gap_text))
+		return;
 	record_end(run, i, CHAIN_MODIFIED, ERR_NONE, STR_NONE);
 	verdict_join(&run->result, VERDICT_MODIFIED,
 	    str_of(scan->scanner->name), STR_NONE, STR_NONE);
@@ -333,13 +350,13 @@ settle_one(struct chain_run *run, unsigned i)
 	}
 	switch (r->verdict) {
 	case VERDICT_CLEAN:
-		record_end(run, i, CHAIN_CLEAN, ERR_NONE, STR_NONE);
+		settle_clean(run, i);
 		break;
 	case VERDICT_MODIFIED:
 		settle_modified(run, i);
 		break;
 	case VERDICT_UNSCANNED:
-		settle_unscanned(run, i);
+		(void)settle_unscanned(run, i, r->gap, r->reason);
 		break;
 	case VERDICT_BLOCKED:
 		settle_blocked(run, i);

@@ -56,6 +56,7 @@ struct chain_record {
 	uint64_t ms;
 	uint64_t bytes;		/* of the body that the service was given */
 	struct str threat;
+	enum scan_gap gap;	/* code is ERR_UNSCANNED: what was not seen */
 	struct str reason;	/* unscanned, error, bypassed: why */
 	struct str note;	/* further facts from the scanner */
 };

@@ -174,18 +174,19 @@ clam_lib_unref(struct cl_engine **cl)
 
 /* Looks. */
 
-static void unscanned(struct clam_look *, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+static void unscanned(struct clam_look *, enum scan_gap, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The first reason stays; a block is stronger. */
 static void
-unscanned(struct clam_look *look, const char *fmt, ...)
+unscanned(struct clam_look *look, enum scan_gap gap, const char *fmt, ...)
 {
 	va_list ap;
 
 	if (look->verdict >= VERDICT_UNSCANNED)
 		return;
 	look->verdict = VERDICT_UNSCANNED;
+	look->gap = gap;
 	va_start(ap, fmt);
 	vsnprintf(look->reason, sizeof(look->reason), fmt, ap);
 	va_end(ap);
@@ -238,11 +239,12 @@ on_read(void *arg, void *buf, size_t n, off_t at)
 /* Names that are no threats but gaps: prefix, what to say. */
 static const struct gap {
 	struct str name;
+	enum scan_gap gap;
 	const char *reason;
 } gaps[] = {
-	{ STR("Heuristics.Limits.Exceeded"), "limit exceeded" },
-	{ STR("Heuristics.Encrypted"), "encrypted content" },
-	{ STR("Detected.By.Callback"), "stopped" },	/* on_pre_scan() */
+	{ STR("Heuristics.Limits.Exceeded"), GAP_LIMIT, "limit exceeded" },
+	{ STR("Heuristics.Encrypted"), GAP_ENCRYPTED, "encrypted content" },
+	{ STR("Detected.By.Callback"), GAP_TIME, "stopped" },	/* on_pre_scan() */
 };
 
 static const struct gap *
@@ -268,15 +270,24 @@ look_found(struct clam_look *look, const struct probe *p, const char *name)
 		return;
 	}
 	if (p->stopped)
-		unscanned(look, "time limit exceeded");
+		unscanned(look, GAP_TIME, "time limit exceeded");
 	if (p->unread)
-		unscanned(look, "read error");
+		unscanned(look, GAP_ERROR, "read error");
 	if (name == NULL)		/* ClamAV issue 720: MaxFileSize */
-		unscanned(look, "limit exceeded");
+		unscanned(look, GAP_LIMIT, "limit exceeded");
 	else {
 		n = gap->name.n + (name[gap->name.n] == '.');
-		unscanned(look, "%s (%s)", gap->reason, name + n);
+		unscanned(look, gap->gap, "%s (%s)", gap->reason,
+		    name + n);
 	}
+}
+
+/* A file that libclamav finds broken, or work that it could not do? */
+static enum scan_gap
+gap_of_error(cl_error_t r)
+{
+	return (r == CL_EFORMAT || r == CL_EPARSE || r == CL_EUNPACK ?
+	    GAP_DAMAGED : GAP_ERROR);
 }
 
 static void
@@ -288,13 +299,14 @@ look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
 		return;
 	}
 	if (p->stopped || r == CL_ETIMEOUT || clam_now_ms() > look->deadline)
-		unscanned(look, "time limit exceeded");
+		unscanned(look, GAP_TIME, "time limit exceeded");
 	if (p->unread)
-		unscanned(look, "read error");
+		unscanned(look, GAP_ERROR, "read error");
 	if (r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES)
-		unscanned(look, "limit exceeded");
+		unscanned(look, GAP_LIMIT, "limit exceeded");
 	if (r != CL_CLEAN && r != CL_VERIFIED)
-		unscanned(look, "scan error (%s)", cl_strerror(r));
+		unscanned(look, gap_of_error(r), "scan error (%s)",
+		    cl_strerror(r));
 }
 
 static void
@@ -320,7 +332,7 @@ look_at(struct clam_look *look, struct cl_engine *cl,
 	    cl_fmap_open_memory(memory, (size_t)in->length) :
 	    cl_fmap_open_handle(&p, 0, (size_t)in->length, on_read, 1);
 	if (map == NULL) {
-		unscanned(look, "scan error (no memory)");
+		unscanned(look, GAP_ERROR, "scan error (no memory)");
 		return;
 	}
 	r = cl_scanmap_callback(map, NULL, &name, &scanned, cl, &options, &p);
@@ -346,17 +358,18 @@ look_coded_end(struct clam_look *look, enum decode_end end,
 	case DECODE_DONE:
 		break;
 	case DECODE_BAD:
-		unscanned(look, "content coding %s cannot be opened",
+		unscanned(look, GAP_CODING,
+		    "content coding %s cannot be opened",
 		    decode_name(coding));
 		break;
 	case DECODE_LARGE:
-		unscanned(look, "decoded size limit");
+		unscanned(look, GAP_LIMIT, "decoded size limit");
 		break;
 	case DECODE_STOPPED:
-		unscanned(look, "time limit exceeded");
+		unscanned(look, GAP_TIME, "time limit exceeded");
 		break;
 	case DECODE_IO:
-		unscanned(look, "temporary file or read error");
+		unscanned(look, GAP_ERROR, "temporary file or read error");
 		break;
 	}
 }
@@ -411,13 +424,15 @@ clam_look_run(struct clam_look *look)
 	struct cl_engine *cl;
 
 	if (look_stops(look)) {
-		unscanned(look, "no scanning thread was free in time");
+		unscanned(look, GAP_TIME,
+		    "no scanning thread was free in time");
 		return;
 	}
 	cl = clam_engine_take(look->engine);
 	look_at(look, cl, &look->in, look->memory);
 	if (look->codings.unknown[0] != '\0')
-		unscanned(look, "content coding %s cannot be opened",
+		unscanned(look, GAP_CODING,
+		    "content coding %s cannot be opened",
 		    look->codings.unknown);
 	else if (look->verdict != VERDICT_BLOCKED && is_coded(look))
 		look_coded(look, cl);

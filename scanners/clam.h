@@ -70,7 +70,7 @@ struct clam_service {
 	const char *name;
 	bool scans_req, scans_resp;
 	enum scan_policy on_error;
-	enum scan_policy on_unscanned;
+	enum scan_policy on_unscanned[GAP_COUNT];
 	enum scan_policy over_max;	/* for bodies longer than max_body */
 	uint64_t max_body;	/* longer ones are unscanned; 0: no limit but scan_size */
 };

@@ -45,6 +45,7 @@ struct clam_look {
 	atomic_bool stop;		/* set by the loop: nobody wants to know */
 	/* What it found. */
 	enum verdict verdict;
+	enum scan_gap gap;
 	char threat[CLAM_TEXT];
 	char reason[CLAM_TEXT];
 	char note[CLAM_TEXT];

@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include "http/msg.h"
 #include "scanners/clam_priv.h"
 
@@ -76,8 +77,9 @@ scan_end(struct clam_scan *s, enum verdict v)
 }
 
 static void
-end_unscanned(struct clam_scan *s, struct str reason)
+end_unscanned(struct clam_scan *s, enum scan_gap gap, struct str reason)
 {
+	s->scan->result.gap = gap;
 	s->scan->result.reason = reason;
 	scan_end(s, VERDICT_UNSCANNED);
 }
@@ -94,7 +96,7 @@ on_late(struct timer *t)
 {
 	struct clam_scan *s = CONTAINER_OF(t, struct clam_scan, late);
 
-	end_unscanned(s, STR("time limit exceeded"));
+	end_unscanned(s, GAP_TIME, STR("time limit exceeded"));
 }
 
 /* The job. */
@@ -127,6 +129,7 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 	struct scan_result *r = &s->scan->result;
 
 	r->threat = arena_str(a, str_of(look->threat));
+	r->gap = look->gap;
 	r->reason = arena_str(a, str_of(look->reason));
 	r->note = arena_str(a, str_of(look->note));
 	scan_end(s, look->verdict);
@@ -230,7 +233,7 @@ static void
 end_too_large(struct clam_scan *s)
 {
 	s->scan->result.too_large = s->clam->max_body_set;
-	end_unscanned(s, STR("limit exceeded (size)"));
+	end_unscanned(s, GAP_LIMIT, STR("limit exceeded (size)"));
 }
 
 static void
@@ -310,9 +313,10 @@ clam_new(struct loop *loop, struct clam_engine *e,
 		.scans_resp = service->scans_resp,
 		.on_error = service->on_error,
 		.on_busy = service->on_error,
-		.on_unscanned = service->on_unscanned,
 		.over_max = service->over_max,
 	};
+	memcpy(c->scanner.on_unscanned, service->on_unscanned,
+	    sizeof(c->scanner.on_unscanned));
 	c->engine = clam_engine_ref(e);
 	c->max_body_set = service->max_body > 0 && service->max_body < most;
 	c->max_body = service->max_body > 0 && service->max_body < most ?

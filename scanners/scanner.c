@@ -17,6 +17,25 @@ verdict_name(enum verdict v)
 	return (name[v]);
 }
 
+const char *
+scan_gap_name(enum scan_gap gap)
+{
+	static const char *const name[GAP_COUNT] = {
+		[GAP_NONE] = "",
+		[GAP_ENCRYPTED] = "encrypted",
+		[GAP_CODING] = "coding",
+		[GAP_LIMIT] = "limit",
+		[GAP_PART] = "part",
+		[GAP_STREAM] = "stream",
+		[GAP_TIME] = "time",
+		[GAP_DAMAGED] = "damaged",
+		[GAP_ERROR] = "error",
+	};
+
+	assert(gap < GAP_COUNT);
+	return (name[gap]);
+}
+
 void
 scan_start(struct scan *scan, struct scanner *scanner,
     const struct scan_message *msg, struct task *wake)
@@ -41,6 +60,8 @@ scan_done(struct scan *scan)
 	if (r->fault.code != ERR_NONE)
 		r->verdict = VERDICT_UNSCANNED;
 	assert(r->verdict != VERDICT_MODIFIED || r->has_message);
+	assert(r->verdict != VERDICT_UNSCANNED || r->fault.code != ERR_NONE ||
+	    r->gap != GAP_NONE);
 	assert(r->body == NULL || r->has_message);
 	task_wake(scan->wake);
 }

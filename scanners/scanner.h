@@ -24,6 +24,25 @@ enum verdict {
 };
 const char *verdict_name(enum verdict);	/* "clean" ... */
 
+/*
+ * Why a body counts as unscanned.  on_unscanned has a policy for each, so
+ * that unlike things can be told apart.
+ */
+enum scan_gap {
+	GAP_NONE,
+	GAP_ENCRYPTED,		/* the key is missing: archive, document */
+	GAP_CODING,		/* a content coding that cannot be taken off */
+	GAP_LIMIT,		/* larger, deeper or more than the limits allow */
+	GAP_PART,		/* a part of something that was not seen whole */
+	GAP_STREAM,		/* it has no end to wait for */
+	GAP_TIME,		/* the scan took too long */
+	GAP_DAMAGED,		/* the file is broken */
+	GAP_ERROR,		/* the scanner could not do its work */
+	GAP_COUNT
+};
+/* The word in the configuration and the record: "encrypted" ...; "" for none. */
+const char *scan_gap_name(enum scan_gap);
+
 enum scan_mode { SCAN_REQ, SCAN_RESP };	/* what is scanned: REQMOD, RESPMOD */
 
 /* What a failure (no verdict) or a partial answer does. */
@@ -44,6 +63,13 @@ struct scan_message {
 	const struct http_msg *resp;	/* SCAN_RESP */
 	struct body *body;		/* NULL: the message has none */
 	const struct scan_who *who;
+	/*
+	 * What is known beforehand: no scanner can see the whole of what the
+	 * receiver gets (GAP_PART, GAP_STREAM).  Its clean is unscanned then;
+	 * a finding counts as ever.
+	 */
+	enum scan_gap gap;
+	struct str gap_text;		/* for the record: "a part of a file" */
 	struct arena *arena;		/* of the flow: adapted heads go there */
 };
 
@@ -57,6 +83,7 @@ struct scan_result {
 	 */
 	struct fault fault;
 	bool too_large;		/* VERDICT_UNSCANNED because of the service's max_body */
+	enum scan_gap gap;	/* VERDICT_UNSCANNED without a fault: never GAP_NONE */
 	struct str reason;	/* VERDICT_UNSCANNED: "limit exceeded", "encrypted archive" ... */
 	struct str threat;	/* VERDICT_BLOCKED: name given by the scanner, may be empty */
 	struct str endpoint;	/* "host:port" or "inside" */
@@ -96,7 +123,7 @@ struct scanner {
 	enum scan_policy on_error;
 	enum scan_policy on_busy;	/* what ERR_SCAN_BUSY does, instead of on_error */
 	enum scan_policy over_max;	/* what result.too_large does, instead of on_unscanned */
-	enum scan_policy on_unscanned;	/* clamav */
+	enum scan_policy on_unscanned[GAP_COUNT];
 	bool replace_page;	/* page: replace */
 };
 

@@ -124,9 +124,9 @@ test_json_whole(void)
 {
 	const struct audit_scan scans[] = {
 		{ STR("clam"), STR("inside"), SCAN_RESP, STR("blocked"),
-		    STR("Eicar-Test"), STR_NONE, 3, 68 },
+		    STR("Eicar-Test"), STR_NONE, 3, 68, STR_NONE },
 		{ STR("dlp"), STR("dlp1:1344"), SCAN_REQ, STR("error"),
-		    STR_NONE, STR("timeout"), 60000, 0 },
+		    STR_NONE, STR("timeout"), 60000, 0, STR("time") },
 	};
 	struct fault fault = { ERR_ORIGIN_CERT, "expired \"yesterday\"" };
 	struct audit_record r = usual_record();
@@ -179,6 +179,7 @@ test_json_whole(void)
 	    is_number(s, "ms", 3) && is_number(s, "bytes", 68));
 	s = json_array_get(json_object_get(o, "assay.scan"), 1);
 	CU_ASSERT(is(s, "mode", "req") && is(s, "reason", "timeout") &&
+	    is(s, "gap", "time") &&
 	    is_number(s, "bytes", 0));
 	json_decref(o);
 }
@@ -838,7 +839,7 @@ test_cost(void)
 {
 	const struct audit_target t = { "/dev/null", AUDIT_JSON };
 	struct audit_scan scan = { STR("clam"), STR("inside"), SCAN_RESP,
-		STR("clean"), STR_NONE, STR_NONE, 3, 1024 };
+		STR("clean"), STR_NONE, STR_NONE, 3, 1024, STR_NONE };
 	struct audit_record r = usual_record();
 	struct timespec from, to;
 	struct fault f = { 0 };

@@ -667,8 +667,9 @@ static const char everything[] =
 "    tls: { trust: [/etc/hosts] }\n"
 "    balance: least_busy\n"
 "  av: { url: 'icap://h:99?x', mode: resp, preview: off, max_connections: 7,\n"
-"    max_body: 5M, over_max: block, page: replace, identity: none }\n"
-"  av2: { url: 'icap://h', mode: resp }\n"
+"    max_body: 5M, over_max: block, on_unscanned: bypass, page: replace, identity: none }\n"
+"  av2: { url: 'icap://h', mode: resp,\n"
+"    on_unscanned: {default: bypass, part: block} }\n"
 "scan: { up: [dlp], down: [[av, av2]] }\n"
 "rules:\n"
 "- { if: { host: a.test }, scan: [down, up, av] }\n"
@@ -703,6 +704,21 @@ check_dlp(const struct conf_service *s)
 	CU_ASSERT_STRING_EQUAL(s->headers.v[0].value, "berlin");
 	CU_ASSERT(!s->tls.trust.system && s->tls.trust.files.n == 1);
 	CU_ASSERT(s->tls.cert == NULL && s->tls.name == NULL);
+}
+
+/* on_unscanned: not given, a word, a map. */
+static void
+check_gaps(const struct conf_service *s)
+{
+	unsigned g;
+
+	for (g = GAP_NONE + 1; g < GAP_COUNT; g++) {
+		CU_ASSERT_EQUAL(s[0].on_unscanned.of[g], g == GAP_STREAM ?
+		    CONF_BYPASS : CONF_BLOCK);
+		CU_ASSERT_EQUAL(s[1].on_unscanned.of[g], CONF_BYPASS);
+		CU_ASSERT_EQUAL(s[2].on_unscanned.of[g], g == GAP_PART ?
+		    CONF_BLOCK : CONF_BYPASS);
+	}
 }
 
 static void
@@ -750,6 +766,7 @@ test_values_read(void)
 	CU_ASSERT(av->identity == CONF_IDENTITY_NONE && av->used);
 	CU_ASSERT(!conf_service_scans(av, false) &&
 	    conf_service_scans(av, true));
+	check_gaps(c->services.v);
 	check_scans(c);
 	CU_ASSERT(c->download.browser == POLICY_HOLD);
 	CU_ASSERT_STRING_EQUAL(c->pages.org, "no");

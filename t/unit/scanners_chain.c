@@ -131,6 +131,7 @@ fake_say(struct fake *f, enum say say)
 		break;
 	case SAY_UNSCANNED:
 		r->verdict = VERDICT_UNSCANNED;
+		r->gap = GAP_ENCRYPTED;
 		r->reason = STR("encrypted");
 		break;
 	case SAY_BLOCKED:
@@ -299,6 +300,96 @@ test_clean(void)
 	tear_down();
 }
 
+/* on_error, and on_unscanned for every reason. */
+static void
+fake_policy(struct fake *f, enum scan_policy policy)
+{
+	unsigned g;
+
+	f->scanner.on_error = policy;
+	for (g = 0; g < GAP_COUNT; g++)
+		f->scanner.on_unscanned[g] = policy;
+}
+
+/* Each reason has a policy of its own. */
+static void
+test_gaps(void)
+{
+	struct chain_step step = { group, 1 };
+	struct chain_run *run;
+	struct scan_result *s;
+	unsigned g, open;
+
+	for (g = (GAP_NONE + 1) * 2; g < GAP_COUNT * 2; g++) {
+		open = g % 2;
+		set_up(SCAN_RESP, NULL);
+		fake_policy(&fakes[0], open ? SCAN_POLICY_BLOCK :
+		    SCAN_POLICY_BYPASS);
+		fakes[0].scanner.on_unscanned[g / 2] = open ?
+		    SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK;
+		run = start(&step, 1);
+		s = &fakes[0].scan->result;
+		s->verdict = VERDICT_UNSCANNED;
+		s->gap = (enum scan_gap)(g / 2);
+		s->reason = STR("why");
+		fake_done(&fakes[0]);
+		spin();
+		CU_ASSERT_EQUAL(chain_result(run)->action, open ?
+		    CHAIN_PASS : CHAIN_BLOCK);
+		CU_ASSERT_EQUAL(record(run, 0)->gap, g / 2);
+		CU_ASSERT_EQUAL(record(run, 0)->outcome, open ?
+		    CHAIN_BYPASSED : CHAIN_UNSCANNED);
+		chain_cancel(&run);
+		tear_down();
+	}
+}
+
+/* A message that nobody can see the whole of: its clean is unscanned. */
+static void
+test_message_gap(void)
+{
+	static const struct {
+		enum say say;
+		enum scan_policy policy;
+		enum chain_action action;
+		enum verdict verdict;
+		bool modified;
+	} row[] = {
+		{ SAY_CLEAN, SCAN_POLICY_BLOCK, CHAIN_BLOCK,
+		    VERDICT_UNSCANNED, false },
+		{ SAY_CLEAN, SCAN_POLICY_BYPASS, CHAIN_PASS,
+		    VERDICT_UNSCANNED, false },
+		{ SAY_MODIFIED, SCAN_POLICY_BLOCK, CHAIN_BLOCK,
+		    VERDICT_UNSCANNED, false },
+		{ SAY_MODIFIED, SCAN_POLICY_BYPASS, CHAIN_PASS,
+		    VERDICT_UNSCANNED, true },
+		{ SAY_BLOCKED, SCAN_POLICY_BYPASS, CHAIN_BLOCK,
+		    VERDICT_BLOCKED, false },
+	};
+	struct chain_step step = { group, 1 };
+	struct chain_run *run;
+	struct chain_result *r;
+	size_t i;
+
+	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		set_up(SCAN_RESP, NULL);
+		msg.gap = GAP_PART;
+		msg.gap_text = STR("a part");
+		fakes[0].scanner.on_unscanned[GAP_PART] = row[i].policy;
+		run = start(&step, 1);
+		fake_say(&fakes[0], row[i].say);
+		spin();
+		r = chain_result(run);
+		CU_ASSERT_EQUAL(r->action, row[i].action);
+		CU_ASSERT_EQUAL(r->verdict, row[i].verdict);
+		CU_ASSERT_EQUAL(r->modified, row[i].modified);
+		if (row[i].verdict == VERDICT_UNSCANNED)
+			CU_ASSERT(str_eq(r->reason, STR("a part")));
+		chain_cancel(&run);
+		tear_down();
+	}
+}
+
 /* What a group must come to, by the words of chain.h. */
 struct expect {
 	enum chain_action action;
@@ -350,8 +441,7 @@ run_group(const struct member *m, const unsigned *order)
 
 	set_up(SCAN_RESP, NULL);
 	for (i = 0; i < 3; i++)
-		fakes[i].scanner.on_error = fakes[i].scanner.on_unscanned =
-		    m[i].policy;
+		fake_policy(&fakes[i], m[i].policy);
 	run = start(&step, 1);
 	for (i = 0; i < 3 && chain_result(run) == NULL; i++) {
 		fake_say(&fakes[order[i]], m[order[i]].say);
@@ -803,6 +893,8 @@ test_no_body(void)
 
 UNIT_TESTS(scanners_chain,
     { "names", test_names },
+    { "a policy for each reason", test_gaps },
+    { "a gap that is known beforehand", test_message_gap },
     { "nothing to do passes at once", test_nothing_to_do },
     { "clean through two steps", test_clean },
     { "every mix of a group in every order", test_group_orders },
