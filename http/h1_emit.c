@@ -114,6 +114,8 @@ emit_connection(struct buf *b, const struct http_msg *m, bool close,
 		{ http_fields_get(&m->fields, FIELD_TE) != NULL, STR("TE") },
 		{ http_fields_get(&m->fields, FIELD_UPGRADE) != NULL,
 		    STR("Upgrade") },
+		{ http_fields_get(&m->fields, FIELD_PROXY_SUPPORT) != NULL,
+		    STR("Proxy-Support") },
 	};
 	struct str before = STR("Connection: ");
 	unsigned i;

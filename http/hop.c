@@ -13,6 +13,7 @@ static const bool is_hop[FIELD_COUNT] = {	/* RFC 9110 7.6.1 */
 	[FIELD_KEEP_ALIVE] = true, [FIELD_TE] = true,
 	[FIELD_TRAILER] = true, [FIELD_UPGRADE] = true,
 	[FIELD_HTTP2_SETTINGS] = true, [FIELD_TRANSFER_ENCODING] = true,
+	[FIELD_PROXY_SUPPORT] = true,			/* RFC 4559 6 */
 };
 
 /* Framing, routing and scanning need them: no peer can have them removed. */

@@ -14,9 +14,9 @@
 #include "http/msg.h"
 
 /*
- * Remove Connection, what it names, Keep-Alive, Proxy-Connection, TE (kept as
- * "trailers" where it says so), Upgrade, HTTP2-Settings, Trailer, and the
- * framing fields, which the model has by now (but for the Content-Length of a
+ * Remove Connection, what it names, Keep-Alive, Proxy-Connection,
+ * Proxy-Support, TE (kept as "trailers" where it says so), Upgrade,
+ * HTTP2-Settings, Trailer, and the framing fields, which the model has by now (but for the Content-Length of a
  * response with FRAMING_NONE).  What framing, routing or scanning need stays
  * even if Connection names it: Host, Via, Max-Forwards, Expect, Content-Type,
  * -Encoding, -Range, -Disposition, Cache-Control.

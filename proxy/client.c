@@ -50,6 +50,7 @@ client_close(struct client *c, enum link_end how)
 	if (c->transport != NULL)
 		link_close(&c->transport, how);
 	tunnel_free(c);
+	origin_holder_fini(&c->own);
 	timer_stop(&c->timer);
 	task_fini(&c->task);
 	list_remove(&c->link);
@@ -113,6 +114,10 @@ client_idle(struct client *c)
 	const struct conf_limits *l;
 	enum pull p = PULL_MORE;
 
+	if (c->own.broken) {		/* it has to sign in from the start */
+		client_close(c, LINK_CLOSE);
+		return (false);
+	}
 	if (chq_len(&c->in.bytes) == 0)
 		p = link_read(c->transport, &c->in.bytes, 16384);
 	if (p == PULL_WAIT)
@@ -289,6 +294,7 @@ client_new(struct worker *w, int fd, const union conf_addr *peer,
 	c->transport = link_new(w->loop, fd, &c->task);
 	link_behind(c->transport);
 	h1_in_init(&c->in, c->transport, &c->task);
+	origin_holder_init(&c->own, &c->task);
 	list_append(&w->clients, &c->link);
 	w->n_clients++;
 	/* A connection that says nothing is closed like an unfinished head. */

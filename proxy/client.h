@@ -62,6 +62,7 @@ struct client {
 	uint64_t gone_since;	/* when its FIN was seen during a flow; 0: not */
 	struct link *transport;
 	struct h1_in in;
+	struct origin_holder own;	/* origin connections it has signed in */
 	struct tunnel *tunnel;	/* NULL: plain */
 	struct flow *flow;	/* NULL: none */
 	unsigned served;

@@ -329,6 +329,7 @@ take_origin(struct flow *f)
 		    .host_is_ip = f->req->uri.host_is_ip,
 		    .port = f->req->uri.port };
 	want.fresh = f->tries > 0;
+	want.holder = &f->client->own;
 	f->tries++;
 	o = t != NULL && f->tries == 1 ? t->ahead : NULL;
 	if (o != NULL) {
@@ -374,6 +375,7 @@ send_request(struct flow *f)
 	bool keep = f->req->keep_alive;
 
 	f->req->keep_alive = true;
+	origin_note_head(f->origin, f->req);
 	h1_emit_request(&head, f->req, H1_TARGET_ORIGIN);
 	f->req->keep_alive = keep;
 	link_write(l, head.p, head.n);
@@ -445,6 +447,7 @@ static bool
 may_repeat(const struct flow *f)
 {
 	return (f->origin->reused && f->tries < TRIES_MAX &&
+	    origin_may_repeat(f->origin) &&
 	    f->up.reader.body == NULL && f->interim == 0 &&
 	    http_method_is_idempotent(f->req->method_id));
 }
@@ -503,6 +506,7 @@ run_answer(struct flow *f)
 	switch (got) {
 	case H1_GOT_HEAD:
 		f->asked_at = loop_now(f->worker->loop);
+		origin_note_head(f->origin, msg);
 		if (msg->status < 200)
 			interim(f, msg);
 		else {

@@ -41,6 +41,17 @@ add_date(const struct flow *f, struct http_msg *r)
 	    arena_str(f->arena, str_of(date)));
 }
 
+/* RFC 4559 6: the client may sign in over its connection to a proxy. */
+static void
+add_proxy_support(const struct flow *f, struct http_msg *r)
+{
+	if (f->client->tunnel != NULL || r->status != 401 ||
+	    http_sign_in_of(r) == HTTP_SIGN_NONE)
+		return;
+	http_fields_set(f->arena, &r->fields, FIELD_PROXY_SUPPORT,
+	    STR("Session-Based-Authentication"));
+}
+
 static void
 write_head(struct flow *f)
 {
@@ -56,10 +67,11 @@ write_head(struct flow *f)
 	    r->framing != FRAMING_CLOSE;
 	r->keep_alive = f->keep;
 	r->version_minor = http10 ? 0 : 1;
-	if (f->resp_from_origin)
+	if (f->resp_from_origin) {
 		http_forward_response(r, str_of(f->gen->gen->pseudonym),
 		    time(NULL));
-	else
+		add_proxy_support(f, r);
+	} else
 		add_date(f, r);
 	h1_emit_response(&head, r, http10);
 	link_write(l, head.p, head.n);
@@ -106,8 +118,10 @@ take_origin_body(struct flow *f)
 	http_hop_strip(f->resp);
 	f->resp_body = h1_in_body(&f->origin->in, f->worker->loop,
 	    &f->gen->gen->store, f->resp, ERR_ORIGIN_CHUNK, ERR_ORIGIN_CUT);
-	f->keep = f->req->keep_alive;
 	f->origin_keep = f->resp->keep_alive;
+	/* A sign-in whose connection ends here has to begin anew. */
+	f->keep = f->req->keep_alive && (f->origin_keep ||
+	    f->origin->sign_in != HTTP_SIGN_HALF);
 	return (true);
 }
 

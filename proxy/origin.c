@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proxy/origin.h"
+#include "proxy/origin_priv.h"
 
-#define BUCKETS 1024
 /*
  * When many requests want one origin at once, so many connect; the others
  * take what comes free first.  A burst does not become a burst of handshakes.
@@ -19,28 +18,6 @@
 #define CONNECTING_BUSY 1
 #define FREED_MS 100		/* a connection that came free is news so long */
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
-
-/*
- * One host and port: what is pooled, and who waits.  Two hosts never share
- * one, so that an origin which does not answer holds up nobody else.
- */
-struct place {
-	struct place *next;	/* in its bucket */
-	char host[256];
-	uint16_t port;
-	unsigned users;		/* connections that point here, in any state */
-	struct list idle;	/* newest first */
-	struct list waiting;	/* ORIGIN_QUEUED, oldest first */
-	unsigned connecting, connecting_max;
-	uint64_t freed_at;	/* ms: when one that waited was last given one */
-};
-
-struct origin_pool {
-	struct worker *worker;
-	struct place *bucket[BUCKETS];
-	struct list age;		/* oldest first */
-	unsigned idle;
-};
 
 static void origin_run(struct task *);
 static void origin_expire(struct timer *);
@@ -58,7 +35,7 @@ place_find(struct origin_pool *p, const char *host, uint16_t port)
 
 	for (c = host; *c != '\0'; c++)
 		h = (h ^ (unsigned char)*c) * 16777619u;
-	at = &p->bucket[h % BUCKETS];
+	at = &p->bucket[h % ORIGIN_BUCKETS];
 	while (*at != NULL && ((*at)->port != port ||
 	    strcmp((*at)->host, host) != 0))
 		at = &(*at)->next;
@@ -107,6 +84,7 @@ origin_pool_new(struct worker *w)
 		abort();
 	p->worker = w;
 	list_init(&p->age);
+	list_init(&p->signed_in);
 	return (p);
 }
 
@@ -154,7 +132,7 @@ origin_free_now(void *p)
 	free(p);
 }
 
-static void
+void
 origin_destroy(struct origin *o)
 {
 	connecting_ended(o, false);
@@ -200,6 +178,7 @@ origin_pool_purge(struct origin_pool *p, const struct worker_gen *keep)
 		if (o->gen != keep)
 			pool_drop(p, o);
 	}
+	origin_own_purge(p, keep);
 }
 
 void
@@ -210,8 +189,8 @@ origin_pool_free(struct origin_pool **pp)
 	*pp = NULL;
 }
 
-static bool
-is_for(const struct origin *o, const struct worker_gen *g,
+bool
+origin_is_for(const struct origin *o, const struct worker_gen *g,
     const struct origin_want *want)
 {
 	struct str dial = want->dial_host.p != NULL ? want->dial_host :
@@ -240,7 +219,7 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
 	place->users++;		/* a stale one may be its last user */
 	LIST_EACH(it, save, &place->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
-		if (!is_for(o, g, want))
+		if (!origin_is_for(o, g, want))
 			continue;
 		/* RFC 9112 9.2: what came unasked answers nobody's request. */
 		if (link_is_stale(o->transport)) {
@@ -280,8 +259,14 @@ pool_put(struct origin_pool *p, struct origin *o)
 {
 	uint64_t idle = o->gen->gen->conf->limits.origin_idle_ms;
 	struct place *place = o->place;
-	struct origin *w = find_waiting(place, o);
+	struct origin *w;
 
+	if (o->sign_in != HTTP_SIGN_NONE) {
+		origin_own_put(o);
+		return;
+	}
+	w = find_waiting(place, o);
+	o->holder = NULL;
 	o->owner = NULL;
 	link_set_owner(o->transport, &o->task);
 	if (w != NULL) {
@@ -373,14 +358,19 @@ struct origin *
 origin_get(struct worker *w, struct worker_gen *g,
     const struct origin_want *want, struct task *owner)
 {
-	struct origin *o = want->fresh ? NULL : pool_take(w->pool, g, want);
+	struct origin *o = NULL;
 
+	if (!want->fresh && want->holder != NULL)
+		o = origin_own_take(want->holder, g, want);
+	if (o == NULL && !want->fresh)
+		o = pool_take(w->pool, g, want);
 	if (o != NULL) {
 		timer_pause(&o->timer);
 		o->reused = true;
 		o->dns_ms = o->connect_ms = o->tls_ms = -1;
 	} else
 		o = origin_new(w, g, want);
+	o->holder = want->holder;
 	origin_set_owner(o, owner);
 	return (o);
 }
@@ -411,6 +401,7 @@ origin_settle(struct origin **op)
 		return (o->state);
 	}
 	given->reused = true;
+	given->holder = o->holder;
 	given->dns_ms = given->connect_ms = given->tls_ms = -1;
 	origin_set_owner(given, o->owner);
 	origin_destroy(o);
@@ -435,6 +426,8 @@ origin_release(struct origin **op, bool reusable)
 	else {
 		if (!reusable)
 			o->in.poisoned = true;
+		if (o->sign_in == HTTP_SIGN_HALF)
+			o->holder->broken = true;
 		origin_destroy(o);
 	}
 }
@@ -561,14 +554,23 @@ origin_dialled(struct origin *o)
 	origin_handshake(o);
 }
 
-/* Idle in the pool: only a ticket may come. */
+static void
+idle_drop(struct origin *o)
+{
+	if (o->sign_in != HTTP_SIGN_NONE)
+		origin_own_drop(o);
+	else
+		pool_drop(o->worker->pool, o);
+}
+
+/* Idle: only a ticket may come. */
 static void
 origin_idle(struct origin *o)
 {
-	if (link_is_stale(o->transport)) {
-		o->in.poisoned = true;
-		pool_drop(o->worker->pool, o);
-	}
+	if (!link_is_stale(o->transport))
+		return;
+	o->in.poisoned = true;
+	idle_drop(o);
 }
 
 static void
@@ -604,7 +606,7 @@ origin_expire(struct timer *t)
 	struct origin *o = CONTAINER_OF(t, struct origin, timer);
 
 	if (o->state == ORIGIN_READY && o->owner == NULL)
-		pool_drop(o->worker->pool, o);
+		idle_drop(o);
 	else if (o->state == ORIGIN_QUEUED)
 		origin_fail(o, &(struct fault){ .code = ERR_CONNECT_TIMEOUT });
 	else if (o->state == ORIGIN_HANDSHAKE || o->state == ORIGIN_VERIFYING)

@@ -4,7 +4,9 @@
  * request leaves, and kept for the next request to the same origin.
  *
  * A connection belongs to one (scheme, host, port, address asked for,
- * generation): never to an address alone (RFC 9110 7.4).
+ * generation): never to an address alone (RFC 9110 7.4).  One that is signed
+ * in (NTLM, Negotiate) belongs to one client's connection beside: it is never
+ * pooled, serves all that client's requests to its place, and ends with it.
  *
  * Room: proxy.  Thread: its worker's.
  */
@@ -12,6 +14,7 @@
 #define PROXY_ORIGIN_H
 
 #include "certs/verify.h"
+#include "http/auth.h"
 #include "proxy/h1io.h"
 #include "proxy/worker.h"
 
@@ -23,6 +26,14 @@ enum origin_state {
 	ORIGIN_VERIFYING,
 	ORIGIN_READY,
 	ORIGIN_FAILED		/* cause in fault */
+};
+
+/* What a client's connection keeps: origin connections it has signed in. */
+struct origin_holder {
+	struct list idle;	/* newest first */
+	unsigned n;
+	struct task *wake;	/* borrowed: the client's */
+	bool broken;		/* one ended while it was being signed in */
 };
 
 struct origin {
@@ -45,6 +56,9 @@ struct origin {
 	bool fresh;			/* wants no connection that was used before */
 	bool connecting;		/* counted as such in its place */
 	struct origin *given;		/* owned; ORIGIN_GIVEN */
+	struct origin_holder *holder;	/* borrowed: of the client it serves */
+	enum http_sign_in sign_in;	/* not NONE: the holder's for ever */
+	bool leg;			/* the request on it has credentials of it */
 	bool reused;			/* has served a request before this one */
 	bool allow_invalid;		/* tls.origin.on_invalid: untrusted */
 	bool invalid;			/* its certificate is not acceptable */
@@ -60,6 +74,7 @@ struct origin_want {
 	bool host_is_ip;
 	uint16_t port;
 	struct str dial_host;	/* STR_NONE: host */
+	struct origin_holder *holder;	/* of whom; NULL: one of our own */
 	bool fresh;		/* not a pooled one */
 	bool allow_invalid;
 };
@@ -83,6 +98,21 @@ enum origin_state origin_settle(struct origin **o);
 void origin_release(struct origin **, bool reusable);
 /* The peer's address, NULL while unknown. */
 const struct sockaddr *origin_peer(const struct origin *);
+
+/*
+ * A head goes out over it, or has come (as it was received).  From the first
+ * one that signs the connection in it is the holder's.
+ */
+void origin_note_head(struct origin *, const struct http_msg *);
+/*
+ * It died under a request: may another one be sent that?  Not where the
+ * request carries a leg of a sign-in, which means this connection alone.
+ */
+bool origin_may_repeat(const struct origin *);
+
+void origin_holder_init(struct origin_holder *, struct task *wake);
+/* The client's connection ends: so do all that it keeps. */
+void origin_holder_fini(struct origin_holder *);
 
 struct origin_pool *origin_pool_new(struct worker *);
 /* Close idle connections of generations other than keep. */

@@ -54,6 +54,7 @@ connect_ahead(struct client *c)
 	if (t->fault.code != ERR_NONE || t->ahead != NULL || is_internal(t))
 		return;
 	tunnel_want(t, &want);
+	want.holder = &c->own;
 	t->ahead = origin_get(c->worker, t->gen, &want, &c->task);
 }
 

@@ -33,6 +33,8 @@ static const struct {
 	{ "TE: gzip;q=1, Trailers\r\nA: b\r\n",
 	    "A: b\r\nTE: trailers\r\n" },
 	{ "TE: gzip\r\nA: b\r\n", "A: b\r\n" },
+	{ "Proxy-Support: Session-Based-Authentication\r\nA: b\r\n",
+	    "A: b\r\n" },
 	{ "Connection: host, via, max-forwards, expect, content-type,"
 	    " content-encoding, content-range, content-disposition,"
 	    " cache-control, content-length, transfer-encoding\r\n"
