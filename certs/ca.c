@@ -13,7 +13,6 @@
 
 #define DAY 86400
 #define MAX_FILE (1 << 20)
-#define MAX_NAME 2048		/* DER of the subject: it is in every leaf */
 #define MAX_ABOVE 3		/* certificates behind the CA's in its file */
 #define OWN_KEYS 32		/* issuers remembered for ca_owns() */
 
@@ -91,9 +90,8 @@ issuer_make(struct ca *ca, struct fault *f)
 	struct issuer *i = NULL;
 	unsigned epoch;
 
-	if (keyholder_issue(ca->holder, &ca->der, &der, &epoch, f) &&
+	if (keyholder_issuer(ca->holder, &der, &epoch, f) &&
 	    (i = issuer_of_der(&der, f)) != NULL) {
-		i->which = KEYHOLDER_ISSUER;
 		i->epoch = epoch;
 		if (!chain_add(i, &der, f) || !chain_above(ca, i, f))
 			issuer_unref(&i);
@@ -109,8 +107,8 @@ issuer_take(struct ca *ca, struct issuer *i)
 	    1 + (i->epoch % (OWN_KEYS - 1));
 
 	memcpy(ca->own[slot], i->key, KEY_TAIL);
-	ca->renew_at = i->not_after == ca->not_after ? i->not_after :
-	    i->not_before + (i->not_after - i->not_before) / 3 * 2;
+	ca->renew_at = i->is.not_after == ca->not_after ? i->is.not_after :
+	    i->is.not_before + (i->is.not_after - i->is.not_before) / 3 * 2;
 	issuer_unref(&ca->issuer);
 	ca->issuer = i;
 }
@@ -213,40 +211,13 @@ usage_ok(struct ca *ca, const struct ca_options *o, struct fault *f)
 		return (refuse(o, f, "the CA may not sign for TLS servers "
 		    "(extended key usage)"));
 	small = gnutls_x509_crt_get_raw_dn(ca->crt, &dn) >= 0 && dn.size > 2 &&
-	    dn.size <= MAX_NAME;
+	    dn.size <= TBS_MAX_NAME;
 	gnutls_free(dn.data);
 	if (!small)
 		return (refuse(o, f, "empty or very long subject"));
 	ca->by_issuer = path_len != 0 && gnutls_x509_crt_get_pk_algorithm(
 	    ca->crt, NULL) == GNUTLS_PK_RSA;
 	return (true);
-}
-
-/* Have the holder sign something random, and check it with the certificate. */
-static bool
-key_fits(struct ca *ca, const struct ca_options *o, struct fault *f)
-{
-	unsigned char digest[32];
-	gnutls_datum_t hash = { digest, sizeof(digest) }, sig = { NULL, 0 };
-	gnutls_pubkey_t pub = NULL;
-	bool ok = false;
-
-	if (gnutls_rnd(GNUTLS_RND_NONCE, digest, sizeof(digest)) < 0 ||
-	    gnutls_pubkey_init(&pub) < 0)
-		abort();
-	if (keyholder_sign(ca->holder, KEYHOLDER_CA, 0, digest, &sig, f)) {
-		ok = gnutls_pubkey_import_x509(pub, ca->crt, 0) >= 0 &&
-		    gnutls_pubkey_verify_hash2(pub,
-		    gnutls_pubkey_get_pk_algorithm(pub, NULL) ==
-		    GNUTLS_PK_RSA ? GNUTLS_SIGN_RSA_SHA256 :
-		    GNUTLS_SIGN_ECDSA_SHA256, 0, &hash, &sig) >= 0;
-		if (!ok)
-			(void)refuse(o, f,
-			    "the private key does not belong to this CA");
-	}
-	gnutls_free(sig.data);
-	gnutls_pubkey_deinit(pub);
-	return (ok);
 }
 
 /* Loading. */
@@ -378,7 +349,6 @@ first_issuer(struct ca *ca, struct fault *f)
 			issuer_take(ca, i);
 		return (i != NULL);
 	}
-	i->which = KEYHOLDER_CA;
 	ca->issuer = i;
 	return (chain_above(ca, i, f));
 }
@@ -399,8 +369,9 @@ ca_open(const struct ca_options *o, struct fault *f)
 	if (ca->holder == NULL || !create_if_absent(ca, o, &cause) ||
 	    !load_certificate(ca, o, &cause) || !usage_ok(ca, o, &cause) ||
 	    !strength_ok(ca, o, &cause) || !dates_ok(ca, o, &cause) ||
-	    !keyholder_load(ca->holder, o->key, &cause) ||
-	    !key_fits(ca, o, &cause) || !first_issuer(ca, &cause)) {
+	    !keyholder_load(ca->holder, o->key, &ca->der, ca->by_issuer ?
+	    KEYHOLDER_ISSUER : KEYHOLDER_CA, &cause) ||
+	    !first_issuer(ca, &cause)) {
 		fault_set(f, cause.code == ERR_SYSTEM ? ERR_SYSTEM :
 		    ERR_CONFIG, "%s", cause.detail);
 		ca_unref(&ca);

@@ -13,21 +13,17 @@
 #include "certs/ca.h"
 #include "certs/keyholder.h"
 #include "certs/leaf.h"
+#include "certs/tbs_priv.h"
 
 #define KEY_TAIL 64	/* P-256: the whole point; RSA: end of modulus, exponent */
 
 /* Counted, frozen. */
 struct issuer {
 	_Atomic unsigned refs;
-	enum keyholder_key which;
-	unsigned epoch;			/* of that key; 0: the CA's own */
+	unsigned epoch;			/* of the holder's key; 0: the CA's own */
 	gnutls_privkey_t local;		/* signs instead of the key holder; NULL: not so */
-	bool rsa;			/* the algorithm of its signatures */
-	gnutls_datum_t name;		/* owned: subject, DER */
-	unsigned char id[64];		/* subject key identifier */
-	unsigned id_n;
+	struct tbs_issuer is;		/* what its leaves say of it */
 	unsigned char key[KEY_TAIL];	/* of its public key, to know it again */
-	time_t not_before, not_after;
 	gnutls_pcert_st chain[LEAF_MAX_CHAIN - 1];	/* sent behind a leaf */
 	unsigned n;
 };

@@ -6,11 +6,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <gnutls/crypto.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -159,7 +161,7 @@ holder_read_key(struct holder *h, const char *path,
 }
 
 static bool
-load_file(struct holder *h, const char *path)
+load_file(struct holder *h, const char *path, gnutls_privkey_t key)
 {
 	gnutls_x509_privkey_t x;
 	bool absent;
@@ -167,7 +169,7 @@ load_file(struct holder *h, const char *path)
 
 	if (!holder_read_key(h, path, &x, &absent))
 		return (false);
-	r = gnutls_privkey_import_x509(h->key, x,
+	r = gnutls_privkey_import_x509(key, x,
 	    GNUTLS_PRIVKEY_IMPORT_AUTO_RELEASE);
 	if (r < 0)
 		return (holder_fail(h, "%s: %s", path, gnutls_strerror(r)));
@@ -176,15 +178,44 @@ load_file(struct holder *h, const char *path)
 
 /* The URL may carry a PIN: no message repeats it. */
 static bool
-load_token(struct holder *h, const char *url)
+load_token(struct holder *h, const char *url, gnutls_privkey_t key)
 {
-	int r = gnutls_privkey_import_url(h->key, url, 0);
+	int r = gnutls_privkey_import_url(key, url, 0);
 
 	h->in_token = true;
 	if (r < 0)
 		return (holder_fail(h, "key in a PKCS #11 token: %s",
 		    gnutls_strerror(r)));
 	return (true);
+}
+
+static gnutls_sign_algorithm_t
+algorithm_of(gnutls_privkey_t key)
+{
+	return (gnutls_privkey_get_pk_algorithm(key, NULL) == GNUTLS_PK_RSA ?
+	    GNUTLS_SIGN_RSA_SHA256 : GNUTLS_SIGN_ECDSA_SHA256);
+}
+
+/* Sign something random, and check it with the certificate. */
+static bool
+key_fits(struct holder *h, gnutls_privkey_t key, gnutls_x509_crt_t ca)
+{
+	unsigned char some[32];
+	gnutls_datum_t data = { some, sizeof(some) }, sig = { NULL, 0 };
+	gnutls_pubkey_t pub = NULL;
+	int r;
+
+	if ((r = gnutls_rnd(GNUTLS_RND_NONCE, some, sizeof(some))) >= 0 &&
+	    (r = gnutls_privkey_sign_data2(key, algorithm_of(key), 0, &data,
+	    &sig)) >= 0 && (r = gnutls_pubkey_init(&pub)) >= 0 &&
+	    (r = gnutls_pubkey_import_x509(pub, ca, 0)) >= 0)
+		r = gnutls_pubkey_verify_data2(pub, algorithm_of(key), 0,
+		    &data, &sig);
+	if (pub != NULL)
+		gnutls_pubkey_deinit(pub);
+	gnutls_free(sig.data);
+	return (r >= 0 || holder_fail(h, "the private key does not belong to "
+	    "this CA (%s)", gnutls_strerror(r)));
 }
 
 /*
@@ -212,28 +243,57 @@ become_nobody(void)
 }
 
 static bool
-load(struct holder *h, const struct holder_msg *m)
+read_key(struct holder *h, const char *path, gnutls_privkey_t key)
 {
+	return (strncmp(path, "pkcs11:", 7) == 0 ? load_token(h, path, key) :
+	    load_file(h, path, key));
+}
+
+/* What signs from now on; its certificate in *out when it was made here. */
+static bool
+become_issuer(struct holder *h, const struct holder_msg *m,
+    gnutls_x509_crt_t ca, gnutls_privkey_t *key, gnutls_datum_t *out)
+{
+	if (m->head.which > KEYHOLDER_ISSUER)
+		return (holder_fail(h, "unknown kind of issuer"));
+	if (!key_fits(h, *key, ca))
+		return (false);
+	if (m->head.which == KEYHOLDER_ISSUER &&
+	    (!holder_issue(h, ca, key, out) || gnutls_x509_crt_import(ca, out,
+	    GNUTLS_X509_FMT_DER) < 0))
+		return (false);
+	if (tbs_issuer_init(&h->issuer, ca) < 0)
+		return (holder_fail(h, "issuing certificate is malformed"));
+	return (true);
+}
+
+static bool
+load(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
+{
+	gnutls_privkey_t key = NULL;
+	gnutls_x509_crt_t ca = NULL;
 	char path[4096];
 	bool ok;
 
-	if (h->key != NULL)
-		return (holder_fail(h, "a key is loaded already"));
 	if (!field_path(h, &m->field[0], path))
 		return (false);
-	if (gnutls_privkey_init(&h->key) < 0)
-		return (holder_fail(h, "out of memory"));
-	ok = strncmp(path, "pkcs11:", 7) == 0 ? load_token(h, path) :
-	    load_file(h, path);
+	if (gnutls_privkey_init(&key) < 0 || gnutls_x509_crt_init(&ca) < 0)
+		abort();
+	ok = read_key(h, path, key);
 	gnutls_memset(path, 0, sizeof(path));
-	if (ok) {
-		if (!h->in_token)
-			become_nobody();
-		return (true);
+	if (ok && gnutls_x509_crt_import(ca, &m->field[1],
+	    GNUTLS_X509_FMT_DER) < 0)
+		ok = holder_fail(h, "CA certificate is malformed");
+	ok = ok && become_issuer(h, m, ca, &key, out);
+	gnutls_x509_crt_deinit(ca);
+	if (!ok) {
+		gnutls_privkey_deinit(key);
+		return (false);
 	}
-	gnutls_privkey_deinit(h->key);
-	h->key = NULL;
-	return (false);
+	h->key = key;
+	if (!h->in_token)
+		become_nobody();
+	return (true);
 }
 
 static bool
@@ -245,37 +305,23 @@ create(struct holder *h, const struct holder_msg *m)
 	    field_path(h, &m->field[1], key) && holder_create(h, cert, key));
 }
 
-static bool
-sign(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
-{
-	gnutls_privkey_t key = m->head.which == KEYHOLDER_ISSUER ? h->issuer :
-	    h->key;
-	int r;
-
-	if (key == NULL)
-		return (holder_fail(h, "no such key is loaded"));
-	if (m->field[0].size != 32)
-		return (holder_fail(h, "not a SHA-256 digest"));
-	r = gnutls_privkey_sign_hash2(key, gnutls_privkey_get_pk_algorithm(key,
-	    NULL) == GNUTLS_PK_RSA ? GNUTLS_SIGN_RSA_SHA256 :
-	    GNUTLS_SIGN_ECDSA_SHA256, 0, &m->field[0], out);
-	return (r >= 0 || holder_fail(h, "signing: %s", gnutls_strerror(r)));
-}
-
+/*
+ * A key is loaded once, and then nothing but leaves is signed: neither a
+ * digest, of which nobody can say what it is of, nor a CA certificate.
+ */
 static bool
 serve(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
 {
+	if (h->key != NULL)
+		return (m->head.op == HOLDER_LEAF ? holder_leaf(h, m, out) :
+		    holder_fail(h, "only leaves are signed"));
 	switch (m->head.op) {
-	case HOLDER_LOAD:
-		return (load(h, m));
 	case HOLDER_CREATE:
 		return (create(h, m));
-	case HOLDER_SIGN:
-		return (sign(h, m, out));
-	case HOLDER_ISSUE:
-		return (holder_issue(h, &m->field[0], out));
+	case HOLDER_LOAD:
+		return (load(h, m, out));
 	default:
-		return (holder_fail(h, "unknown request"));
+		return (holder_fail(h, "no key is loaded"));
 	}
 }
 
@@ -336,7 +382,5 @@ keyholder_main(int argc, char **argv)
 		    strerror(errno));
 	if (h.key != NULL)
 		gnutls_privkey_deinit(h.key);
-	if (h.issuer != NULL)
-		gnutls_privkey_deinit(h.issuer);
 	_exit(r < 0);		/* nothing that runs at exit looks at this memory */
 }

@@ -261,19 +261,18 @@ name_of(gnutls_x509_crt_t ca, char *out, size_t size)
 static int
 set_issuer_id(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca)
 {
-	unsigned char id[128];
-	size_t n = sizeof(id);
-	int r = gnutls_x509_crt_get_subject_key_id(ca, id, &n, NULL);
+	struct tbs_issuer i;
+	int r = tbs_issuer_init(&i, ca);
 
-	if (r < 0) {
-		n = sizeof(id);
-		r = gnutls_x509_crt_get_key_id(ca, 0, id, &n);
-	}
-	return (r < 0 ? r : gnutls_x509_crt_set_authority_key_id(crt, id, n));
+	if (r < 0)
+		return (r);
+	r = gnutls_x509_crt_set_authority_key_id(crt, i.id, i.id_n);
+	tbs_issuer_fini(&i);
+	return (r);
 }
 
 static int
-issue(struct holder *h, struct making *k, gnutls_x509_crt_t ca,
+issue(gnutls_privkey_t by, struct making *k, gnutls_x509_crt_t ca,
     gnutls_datum_t *out)
 {
 	time_t now = time(NULL), end = gnutls_x509_crt_get_expiration_time(ca);
@@ -288,15 +287,15 @@ issue(struct holder *h, struct making *k, gnutls_x509_crt_t ca,
 	    (r = set_issuer_id(k->crt, ca)) < 0 ||
 	    (r = set_dates(k->crt, later(now - 3600,
 	    gnutls_x509_crt_get_activation_time(ca)), end)) < 0 ||
-	    (r = gnutls_x509_crt_privkey_sign(k->crt, ca, h->key,
+	    (r = gnutls_x509_crt_privkey_sign(k->crt, ca, by,
 	    GNUTLS_DIG_SHA256, 0)) < 0)
 		return (r);
 	return (gnutls_x509_crt_export2(k->crt, GNUTLS_X509_FMT_DER, out));
 }
 
-/* The new key becomes the issuer's; an older one is forgotten. */
+/* The new key instead of the one that signed for it. */
 static int
-keep_issuer(struct holder *h, struct making *k)
+take_key(struct making *k, gnutls_privkey_t *key)
 {
 	gnutls_privkey_t p;
 	int r = gnutls_privkey_init(&p);
@@ -310,27 +309,20 @@ keep_issuer(struct holder *h, struct making *k)
 		return (r);
 	}
 	k->key = NULL;
-	if (h->issuer != NULL)
-		gnutls_privkey_deinit(h->issuer);
-	h->issuer = p;
+	gnutls_privkey_deinit(*key);
+	*key = p;
 	return (0);
 }
 
 bool
-holder_issue(struct holder *h, const gnutls_datum_t *ca, gnutls_datum_t *out)
+holder_issue(struct holder *h, gnutls_x509_crt_t ca, gnutls_privkey_t *key,
+    gnutls_datum_t *out)
 {
 	struct making k = { NULL, NULL, "" };
-	gnutls_x509_crt_t x = NULL;
-	int r;
+	int r = issue(*key, &k, ca, out);
 
-	if (h->key == NULL)
-		return (holder_fail(h, "no key is loaded"));
-	if ((r = gnutls_x509_crt_init(&x)) >= 0 &&
-	    (r = gnutls_x509_crt_import(x, ca, GNUTLS_X509_FMT_DER)) >= 0 &&
-	    (r = issue(h, &k, x, out)) >= 0)
-		r = keep_issuer(h, &k);
-	if (x != NULL)
-		gnutls_x509_crt_deinit(x);
+	if (r >= 0)
+		r = take_key(&k, key);
 	making_fini(&k);
 	return (r >= 0 || holder_fail(h, "making the issuing certificate: %s",
 	    gnutls_strerror(r)));

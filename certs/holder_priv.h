@@ -13,15 +13,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "certs/tbs_priv.h"
 
 #define HOLDER_FD 3
 #define HOLDER_MAX 65536	/* bytes of one message */
 
 enum holder_op {
-	HOLDER_LOAD,	/* fields: path or URL; answer: empty */
+	/* Before a key is loaded: */
 	HOLDER_CREATE,	/* fields: certificate path, key path; answer: empty */
-	HOLDER_SIGN,	/* which, fields: SHA-256 digest; answer: signature */
-	HOLDER_ISSUE	/* fields: CA certificate (DER); answer: certificate (DER) */
+	HOLDER_LOAD,	/* which; fields: path or URL, CA certificate (DER);
+			 * answer: the intermediate (DER), or empty */
+	/* And from then on: */
+	HOLDER_LEAF	/* fields: struct tbs_leaf, the bytes of tbs_write();
+			 * answer: signature */
 };
 
 struct holder_head {
@@ -44,9 +48,12 @@ int holder_recv(int fd, struct holder_msg *m,
 
 /* What the process knows. */
 struct holder {
-	gnutls_privkey_t key;		/* the CA's; NULL: nothing loaded */
-	gnutls_privkey_t issuer;	/* EC P-256; NULL: none made */
+	gnutls_privkey_t key;		/* what signs leaves; NULL: nothing loaded */
+	struct tbs_issuer issuer;	/* whose key that is */
 	bool in_token;
+	/* The last key of a leaf that was looked at, and found good. */
+	unsigned char spki[TBS_MAX_SPKI], key_id[20];
+	uint32_t spki_n;		/* 0: none */
 	char text[512];			/* why the request failed */
 };
 
@@ -59,7 +66,11 @@ bool holder_fail(struct holder *, const char *fmt, ...)
 bool holder_read_key(struct holder *, const char *path,
     gnutls_x509_privkey_t *out, bool *absent);
 bool holder_create(struct holder *, const char *cert, const char *key);
-bool holder_issue(struct holder *, const gnutls_datum_t *ca,
-    gnutls_datum_t *out);
+/* An intermediate of ca, signed by *key, which becomes its key. */
+bool holder_issue(struct holder *, gnutls_x509_crt_t ca,
+    gnutls_privkey_t *key, gnutls_datum_t *out);
+/* Sign a leaf, if it is one. */
+bool holder_leaf(struct holder *, const struct holder_msg *,
+    gnutls_datum_t *sig);
 
 #endif

@@ -26,23 +26,8 @@ issuer_unref(struct issuer **ip)
 		gnutls_pcert_deinit(&i->chain[n]);
 	if (i->local != NULL)
 		gnutls_privkey_deinit(i->local);
-	gnutls_free(i->name.data);
+	tbs_issuer_fini(&i->is);
 	free(i);
-}
-
-/* The identifier that AKI must repeat; without SKI the usual SHA-1. */
-static int
-subject_id(gnutls_x509_crt_t crt, struct issuer *i)
-{
-	size_t n = sizeof(i->id);
-	int r = gnutls_x509_crt_get_subject_key_id(crt, i->id, &n, NULL);
-
-	if (r < 0) {
-		n = sizeof(i->id);
-		r = gnutls_x509_crt_get_key_id(crt, 0, i->id, &n);
-	}
-	i->id_n = (unsigned)n;
-	return (r);
 }
 
 /* The last bytes of its SubjectPublicKeyInfo: of the key itself. */
@@ -78,11 +63,7 @@ issuer_new(gnutls_x509_crt_t crt, struct fault *f)
 	if (i == NULL)
 		abort();
 	atomic_init(&i->refs, 1);
-	i->rsa = gnutls_x509_crt_get_pk_algorithm(crt, NULL) == GNUTLS_PK_RSA;
-	i->not_before = gnutls_x509_crt_get_activation_time(crt);
-	i->not_after = gnutls_x509_crt_get_expiration_time(crt);
-	if ((r = gnutls_x509_crt_get_raw_dn(crt, &i->name)) < 0 ||
-	    (r = subject_id(crt, i)) < 0 ||
+	if ((r = tbs_issuer_init(&i->is, crt)) < 0 ||
 	    (r = key_tail(crt, i->key)) < 0) {
 		fault_set(f, ERR_CONFIG, "CA certificate: %s",
 		    gnutls_strerror(r));

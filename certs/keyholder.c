@@ -35,6 +35,9 @@ struct keyholder {
 	int64_t born_ms;
 	unsigned short_lives;	/* in a row */
 	char *key;		/* owned: what was loaded; NULL: nothing yet */
+	gnutls_datum_t ca;	/* owned: its certificate */
+	enum keyholder_key which;
+	gnutls_datum_t issuer;	/* owned: of this process, not given out yet */
 	unsigned char buf[HOLDER_MAX];
 };
 
@@ -125,6 +128,13 @@ process_start(struct keyholder *k, struct fault *f)
 	return (true);
 }
 
+static void
+issuer_forget(struct keyholder *k)
+{
+	gnutls_free(k->issuer.data);
+	k->issuer = (gnutls_datum_t){ NULL, 0 };
+}
+
 /* It holds nothing worth an orderly end. */
 static void
 process_end(struct keyholder *k)
@@ -142,6 +152,7 @@ process_end(struct keyholder *k)
 	k->pid = 0;
 	k->owed = false;
 	k->epoch++;		/* its issuing key is lost */
+	issuer_forget(k);
 	k->short_lives = now_ms() - k->born_ms < RESTART_MS ?
 	    k->short_lives + 1 : 0;
 }
@@ -228,6 +239,27 @@ settle(struct keyholder *k)
 	(void)receive(k, &a, KEYHOLDER_DEADLINE_MS, &f);
 }
 
+static void
+copy_out(gnutls_datum_t *out, const gnutls_datum_t *field)
+{
+	out->size = field->size;
+	out->data = gnutls_malloc(out->size + 1);
+	if (out->data == NULL)
+		abort();
+	memcpy(out->data, field->data, out->size);
+}
+
+static struct holder_msg
+load_request(const char *key, const gnutls_datum_t *ca,
+    enum keyholder_key which)
+{
+	struct holder_msg q = request(HOLDER_LOAD, key, strlen(key));
+
+	q.head.which = which;
+	q.field[1] = *ca;
+	return (q);
+}
+
 /* A process with the key loaded, if one was. */
 static bool
 revive(struct keyholder *k, struct fault *f)
@@ -245,9 +277,10 @@ revive(struct keyholder *k, struct fault *f)
 		return (false);
 	if (k->key == NULL)
 		return (true);
-	q = request(HOLDER_LOAD, k->key, strlen(k->key));
+	q = load_request(k->key, &k->ca, k->which);
 	switch (exchange(k, &q, &a, KEYHOLDER_LOAD_MS, f)) {
 	case DONE:
+		copy_out(&k->issuer, &a.field[0]);
 		return (true);
 	case REFUSED:
 		process_end(k);
@@ -259,16 +292,6 @@ revive(struct keyholder *k, struct fault *f)
 		break;
 	}
 	return (false);
-}
-
-static void
-copy_out(gnutls_datum_t *out, const gnutls_datum_t *field)
-{
-	out->size = field->size;
-	out->data = gnutls_malloc(out->size + 1);
-	if (out->data == NULL)
-		abort();
-	memcpy(out->data, field->data, out->size);
 }
 
 /*
@@ -344,6 +367,7 @@ keyholder_stop(struct keyholder **kp)
 	if (k->key != NULL)
 		gnutls_memset(k->key, 0, strlen(k->key));
 	free(k->key);
+	gnutls_free(k->ca.data);
 	free(k);
 }
 
@@ -355,6 +379,12 @@ keyholder_pid(struct keyholder *k)
 	return (k->pid);
 }
 
+int
+keyholder_fd(struct keyholder *k)
+{
+	return (k->fd);
+}
+
 unsigned
 keyholder_epoch(struct keyholder *k)
 {
@@ -362,16 +392,22 @@ keyholder_epoch(struct keyholder *k)
 }
 
 bool
-keyholder_load(struct keyholder *k, const char *key, struct fault *f)
+keyholder_load(struct keyholder *k, const char *key,
+    const gnutls_datum_t *ca, enum keyholder_key which, struct fault *f)
 {
-	struct holder_msg q = request(HOLDER_LOAD, key, strlen(key));
+	struct holder_msg q = load_request(key, ca, which);
 	unsigned epoch = 0;
 	bool ok;
 
 	pthread_mutex_lock(&k->lock);
-	ok = call_locked(k, &q, &epoch, KEYHOLDER_LOAD_MS, NULL, f);
-	if (ok && (k->key = strdup(key)) == NULL)
-		abort();
+	ok = call_locked(k, &q, &epoch, KEYHOLDER_LOAD_MS,
+	    &k->issuer, f);
+	if (ok) {
+		if ((k->key = strdup(key)) == NULL)
+			abort();
+		copy_out(&k->ca, ca);
+		k->which = which;
+	}
 	pthread_mutex_unlock(&k->lock);
 	return (ok);
 }
@@ -388,13 +424,22 @@ keyholder_create(struct keyholder *k, const char *cert, const char *key,
 	return (call(k, &q, &epoch, KEYHOLDER_LOAD_MS, NULL, f));
 }
 
-bool
-keyholder_sign(struct keyholder *k, enum keyholder_key which, unsigned epoch,
-    const unsigned char digest[32], gnutls_datum_t *sig, struct fault *f)
+static struct holder_msg
+leaf_request(const struct tbs_leaf *leaf, const gnutls_datum_t *tbs)
 {
-	struct holder_msg q = request(HOLDER_SIGN, digest, 32);
+	struct holder_msg q = request(HOLDER_LEAF, leaf, sizeof(*leaf));
 
-	q.head.which = which;
+	q.field[1] = *tbs;
+	return (q);
+}
+
+bool
+keyholder_sign(struct keyholder *k, unsigned epoch,
+    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
+    gnutls_datum_t *sig, struct fault *f)
+{
+	struct holder_msg q = leaf_request(leaf, tbs);
+
 	return (call(k, &q, &epoch, KEYHOLDER_DEADLINE_MS, sig, f));
 }
 
@@ -422,13 +467,13 @@ try_locked(struct keyholder *k, struct holder_msg *q, gnutls_datum_t *sig)
 }
 
 bool
-keyholder_try_sign(struct keyholder *k, enum keyholder_key which,
-    unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig)
+keyholder_try_sign(struct keyholder *k, unsigned epoch,
+    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
+    gnutls_datum_t *sig)
 {
-	struct holder_msg q = request(HOLDER_SIGN, digest, 32);
+	struct holder_msg q = leaf_request(leaf, tbs);
 	bool ok;
 
-	q.head.which = which;
 	if (pthread_mutex_trylock(&k->lock) != 0)
 		return (false);
 	ok = k->pid != 0 && !k->owed && (epoch == 0 || epoch == k->epoch) &&
@@ -447,17 +492,21 @@ keyholder_set_patience(struct keyholder *k, unsigned us)
 }
 
 bool
-keyholder_issue(struct keyholder *k, const gnutls_datum_t *ca,
-    gnutls_datum_t *issuer, unsigned *epoch, struct fault *f)
+keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer, unsigned *epoch,
+    struct fault *f)
 {
-	struct holder_msg q = request(HOLDER_ISSUE, ca->data, ca->size);
 	bool ok;
 
-	*epoch = 0;
 	pthread_mutex_lock(&k->lock);
-	ok = call_locked(k, &q, epoch, KEYHOLDER_LOAD_MS, issuer, f);
-	if (ok)
-		*epoch = ++k->epoch;	/* an older issuer's signatures end here */
+	settle(k);
+	if (k->issuer.data == NULL)
+		process_end(k);		/* only a new one makes another */
+	ok = revive(k, f);
+	if (ok) {
+		*issuer = k->issuer;
+		k->issuer = (gnutls_datum_t){ NULL, 0 };
+		*epoch = k->epoch;
+	}
 	pthread_mutex_unlock(&k->lock);
 	return (ok);
 }

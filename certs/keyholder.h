@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The key holder: a process of its own that alone reads the CA's private key
- * and signs with it.  A memory disclosure in the proxy cannot leak that key.
+ * and signs with it.  A memory disclosure in the proxy cannot leak that key;
+ * who takes the proxy over gets leaves signed, and nothing else.
  * It is this program started anew (/proc/self/exe) with KEYHOLDER_ARGV0 as
  * its name and one end of a SOCK_SEQPACKET pair as descriptor 3; it ends when
  * that socket closes.  Nothing secret is ever in arguments or environment.
@@ -24,6 +25,7 @@
 #include "base/fault.h"
 
 struct keyholder;
+struct tbs_leaf;
 
 #define KEYHOLDER_ARGV0 "assay-keyholder"
 #define KEYHOLDER_DEADLINE_MS 5000	/* of one signature */
@@ -31,9 +33,9 @@ struct keyholder;
 #define KEYHOLDER_REST_MS 1000		/* ... and asks again so long after it was later */
 #define KEYHOLDER_LOAD_MS 20000		/* of loading or creating (HSMs are slow) */
 
-enum keyholder_key {
-	KEYHOLDER_CA,		/* what was loaded or created */
-	KEYHOLDER_ISSUER	/* what keyholder_issue() made */
+enum keyholder_key {		/* what signs leaves */
+	KEYHOLDER_CA,		/* the CA's key */
+	KEYHOLDER_ISSUER	/* that of an intermediate, made while loading */
 };
 
 /*
@@ -48,15 +50,23 @@ struct keyholder *keyholder_start(struct fault *f);
 void keyholder_stop(struct keyholder **k);
 /* The process now; 0 when it is dead and not yet replaced. */
 pid_t keyholder_pid(struct keyholder *k);
+/* Its socket (tests, which ask for what the calls below never do). */
+int keyholder_fd(struct keyholder *k);
 
 /*
  * Load the private key: a PEM file (EC or RSA, not encrypted, regular, owned
- * by root or us, not readable by group or others) or a "pkcs11:" URL.  Once
- * per holder.  Afterwards a holder run by root has become nobody, unless the
- * key is in a token (whose files and sockets are reached at each signature).
+ * by root or us, not readable by group or others) or a "pkcs11:" URL, and
+ * prove that it is the one of ca, the CA's certificate (DER).  KEYHOLDER_ISSUER:
+ * make an EC P-256 key and an intermediate certificate for it, "<name of the
+ * CA> issuing <short id>", CA:TRUE, path length 0, at most a year and within
+ * ca's dates; the CA's key is then forgotten.  Once per holder: from now on it
+ * signs leaves and nothing else.  A holder run by root has become nobody,
+ * unless the key is in a token (whose files and sockets are reached at each
+ * signature).
  * False: ERR_MINT in f, with the file's name.
  */
-bool keyholder_load(struct keyholder *k, const char *key, struct fault *f);
+bool keyholder_load(struct keyholder *k, const char *key,
+    const gnutls_datum_t *ca, enum keyholder_key which, struct fault *f);
 /*
  * Make a CA: EC P-256 key (file key, 0600; one that exists is kept) and a
  * self-signed certificate "assay CA <host> <short id>" valid ten years (file
@@ -67,32 +77,34 @@ bool keyholder_load(struct keyholder *k, const char *key, struct fault *f);
 bool keyholder_create(struct keyholder *k, const char *cert, const char *key,
     struct fault *f);
 /*
- * Sign a SHA-256 digest (32 bytes): ECDSA, or RSA PKCS #1 v1.5, by the key.
+ * Sign a leaf: ECDSA, or RSA PKCS #1 v1.5, with SHA-256.  tbs: what
+ * tbs_write() makes of leaf and the issuer, byte by byte; the holder writes it
+ * too, and refuses leaves that are none (dates, name, key: holder_leaf.c).
  * epoch: that of the issuer, so that a signature never comes from a key newer
  * than the certificate; 0: any.  sig:
  * gnutls_free() its data.  False: ERR_MINT in f.
  */
-bool keyholder_sign(struct keyholder *k, enum keyholder_key which,
-    unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig,
-    struct fault *f);
+bool keyholder_sign(struct keyholder *k, unsigned epoch,
+    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
+    gnutls_datum_t *sig, struct fault *f);
 /*
  * The same on an event loop: asked only if it is idle, and waited for
  * KEYHOLDER_TRY_US at most.  False: not now; keyholder_sign() on a thread
  * gets the signature, or says why there is none.
  */
-bool keyholder_try_sign(struct keyholder *k, enum keyholder_key which,
-    unsigned epoch, const unsigned char digest[32], gnutls_datum_t *sig);
+bool keyholder_try_sign(struct keyholder *k, unsigned epoch,
+    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
+    gnutls_datum_t *sig);
 /* Wait us for it instead, from now on (tests, on machines that stall). */
 void keyholder_set_patience(struct keyholder *k, unsigned us);
 /*
- * Make an EC P-256 key that only the holder has and an intermediate
- * certificate for it, "<name of the CA> issuing <short id>", CA:TRUE, path
- * length 0, at most a year and within ca's dates, signed by the loaded key.
- * ca: the CA's certificate (DER).  issuer: DER, gnutls_free() its data.
- * epoch: of this key, for keyholder_sign().
+ * The intermediate of a holder loaded with KEYHOLDER_ISSUER, one that was not
+ * given out before: the second time a new holder makes another.
+ * issuer: DER, gnutls_free() its data.  epoch: of its key, for
+ * keyholder_sign().
  */
-bool keyholder_issue(struct keyholder *k, const gnutls_datum_t *ca,
-    gnutls_datum_t *issuer, unsigned *epoch, struct fault *f);
+bool keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer,
+    unsigned *epoch, struct fault *f);
 /* Changes whenever the holder's issuer key was lost or replaced; never 0. */
 unsigned keyholder_epoch(struct keyholder *k);
 

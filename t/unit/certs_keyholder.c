@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "certs/ca.h"
+#include "certs/holder_priv.h"
 #include "certs/leaf.h"
 #include "t/unit/certs_make.h"
 
@@ -400,45 +401,104 @@ test_subordinate(void)
 
 /* sig is one of what, by the CA's key. */
 static bool
-verifies(const struct made *made, const unsigned char digest[32],
+verifies(const struct made *made, const gnutls_datum_t *what,
     const gnutls_datum_t *sig)
 {
-	gnutls_datum_t hash = { (unsigned char *)(uintptr_t)digest, 32 };
 	gnutls_pubkey_t pub;
 	int r;
 
 	gnutls_pubkey_init(&pub);
 	gnutls_pubkey_import_x509(pub, made->crt, 0);
-	r = gnutls_pubkey_verify_hash2(pub, GNUTLS_SIGN_ECDSA_SHA256, 0, &hash,
+	r = gnutls_pubkey_verify_data2(pub, GNUTLS_SIGN_ECDSA_SHA256, 0, what,
 	    sig);
 	gnutls_pubkey_deinit(pub);
 	return (r >= 0);
 }
 
+/* A leaf to ask for, and what has to be signed for it. */
+struct asked {
+	struct tbs_leaf leaf;
+	struct tbs_issuer issuer;
+	unsigned char buf[TBS_MAX + 16];
+	gnutls_datum_t tbs;
+};
+
+static void
+take_key(struct tbs_leaf *l, gnutls_pk_algorithm_t kind, unsigned bits)
+{
+	size_t n = sizeof(l->key_id);
+	gnutls_privkey_t key;
+	gnutls_pubkey_t pub;
+	gnutls_datum_t spki;
+
+	gnutls_privkey_init(&key);
+	gnutls_pubkey_init(&pub);
+	CU_ASSERT(gnutls_privkey_generate(key, kind, bits, 0) >= 0);
+	gnutls_pubkey_import_privkey(pub, key, 0, 0);
+	gnutls_pubkey_export2(pub, GNUTLS_X509_FMT_DER, &spki);
+	gnutls_pubkey_get_key_id(pub, 0, l->key_id, &n);
+	memset(l->spki, 0, sizeof(l->spki));
+	CU_ASSERT_FATAL(spki.size <= sizeof(l->spki));
+	memcpy(l->spki, spki.data, spki.size);
+	l->spki_n = spki.size;
+	gnutls_free(spki.data);
+	gnutls_pubkey_deinit(pub);
+	gnutls_privkey_deinit(key);
+}
+
+static void
+write_asked(struct asked *a)
+{
+	struct der d = der_begin(a->buf, TBS_MAX);
+
+	tbs_write(&d, &a->issuer, &a->leaf);
+	a->tbs = (gnutls_datum_t){ d.at, (unsigned)(a->buf + TBS_MAX - d.at) };
+}
+
+static void
+ask_for(struct asked *a, const struct made *made, unsigned char serial)
+{
+	memset(a, 0, sizeof(*a));
+	CU_ASSERT_FATAL(tbs_issuer_init(&a->issuer, made->crt) >= 0);
+	a->leaf.from = time(NULL) - 3600;
+	a->leaf.to = a->leaf.from + 14 * TBS_DAY;
+	a->leaf.serial[0] = 0x40;
+	a->leaf.serial[15] = serial;
+	strcpy(a->leaf.host, "a.example");
+	take_key(&a->leaf, GNUTLS_PK_EC,
+	    GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1));
+	write_asked(a);
+}
+
 enum { PATIENT_US = 4000000 };	/* longer than a busy machine stalls */
 
 static bool
-tries(struct keyholder *k, const struct made *made, unsigned char first)
+tries(struct keyholder *k, const struct made *made, unsigned char serial)
 {
-	const unsigned char digest[32] = { first, 2 };
 	gnutls_datum_t sig = { NULL, 0 };
-	bool ok = keyholder_try_sign(k, KEYHOLDER_CA, 0, digest, &sig);
+	struct asked a;
+	bool ok;
 
-	CU_ASSERT(!ok || verifies(made, digest, &sig));
+	ask_for(&a, made, serial);
+	ok = keyholder_try_sign(k, 0, &a.leaf, &a.tbs, &sig);
+	CU_ASSERT(!ok || verifies(made, &a.tbs, &sig));
 	gnutls_free(sig.data);
+	tbs_issuer_fini(&a.issuer);
 	return (ok);
 }
 
 static void
-signs(struct keyholder *k, const struct made *made, unsigned char first)
+signs(struct keyholder *k, const struct made *made, unsigned char serial)
 {
-	const unsigned char digest[32] = { first, 2 };
 	gnutls_datum_t sig = { NULL, 0 };
 	struct fault f = { ERR_NONE, "" };
+	struct asked a;
 
-	CU_ASSERT_TRUE(keyholder_sign(k, KEYHOLDER_CA, 0, digest, &sig, &f));
-	CU_ASSERT_TRUE(verifies(made, digest, &sig));
+	ask_for(&a, made, serial);
+	CU_ASSERT_TRUE(keyholder_sign(k, 0, &a.leaf, &a.tbs, &sig, &f));
+	CU_ASSERT_TRUE(verifies(made, &a.tbs, &sig));
 	gnutls_free(sig.data);
+	tbs_issuer_fini(&a.issuer);
 }
 
 static int64_t
@@ -520,6 +580,293 @@ test_try(void)
 	made_free(&made);
 }
 
+/* What a proxy that was taken over might ask for. */
+
+static void
+old_leaf(struct tbs_leaf *l)
+{
+	l->from -= 2 * TBS_DAY;
+}
+
+static void
+long_leaf(struct tbs_leaf *l)
+{
+	l->to = l->from + TBS_MAX_DAYS * (int64_t)TBS_DAY + 1;
+}
+
+static void
+longest_leaf(struct tbs_leaf *l)
+{
+	l->to = l->from + TBS_MAX_DAYS * (int64_t)TBS_DAY;
+}
+
+static void
+leaf_after_ca(struct tbs_leaf *l)
+{
+	l->to = l->from + 380 * (int64_t)TBS_DAY;
+}
+
+static void
+backward_leaf(struct tbs_leaf *l)
+{
+	l->to = l->from;
+}
+
+static void
+far_leaf(struct tbs_leaf *l)
+{
+	l->from = INT64_MIN;
+	l->to = INT64_MAX;
+}
+
+static void
+no_host(struct tbs_leaf *l)
+{
+	memset(l->host, 0, sizeof(l->host));
+}
+
+static void
+wildcard(struct tbs_leaf *l)
+{
+	strcpy(l->host, "*.example");
+}
+
+static void
+nul_in_host(struct tbs_leaf *l)
+{
+	memcpy(l->host, "a.example\0.evil", 15);
+}
+
+static void
+endless_host(struct tbs_leaf *l)
+{
+	memset(l->host, 'a', sizeof(l->host));
+}
+
+static void
+other_host(struct tbs_leaf *l)
+{
+	strcpy(l->host, "xn--bcher-kva_1.example");
+}
+
+static void
+address_host(struct tbs_leaf *l)
+{
+	memset(l->host, 0, sizeof(l->host));
+	strcpy(l->host, "2001:db8::1");
+}
+
+static void
+negative_serial(struct tbs_leaf *l)
+{
+	l->serial[0] = 0x80;
+}
+
+static void
+short_serial(struct tbs_leaf *l)
+{
+	l->serial[0] = 0;
+}
+
+static void
+key_p384(struct tbs_leaf *l)
+{
+	take_key(l, GNUTLS_PK_EC,
+	    GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP384R1));
+}
+
+static void
+key_rsa(struct tbs_leaf *l)
+{
+	take_key(l, GNUTLS_PK_RSA, 2048);
+}
+
+static void
+key_rsa_1024(struct tbs_leaf *l)
+{
+	take_key(l, GNUTLS_PK_RSA, 1024);
+}
+
+static void
+key_junk(struct tbs_leaf *l)
+{
+	memset(l->spki, 0x30, sizeof(l->spki));
+}
+
+static void
+key_longer(struct tbs_leaf *l)
+{
+	l->spki_n++;
+}
+
+static void
+key_too_long(struct tbs_leaf *l)
+{
+	l->spki_n = TBS_MAX_SPKI;
+	memset(l->spki + 91, 1, TBS_MAX_SPKI - 91);
+}
+
+static void
+other_key_id(struct tbs_leaf *l)
+{
+	l->key_id[0] ^= 1;
+}
+
+static const struct {
+	void (*change)(struct tbs_leaf *);
+	const char *want;	/* NULL: signed */
+} odd_leaves[] = {
+	{ old_leaf, "dates" }, { long_leaf, "dates" },
+	{ leaf_after_ca, "dates" }, { backward_leaf, "dates" },
+	{ far_leaf, "dates" }, { no_host, "host" }, { wildcard, "host" },
+	{ nul_in_host, "host" }, { endless_host, "host" },
+	{ other_host, NULL }, { address_host, NULL },
+	{ negative_serial, "serial" }, { short_serial, "serial" },
+	{ key_p384, "key" }, { key_rsa, NULL }, { key_rsa_1024, "key" },
+	{ key_junk, "key" }, { key_longer, "key" }, { key_too_long, "key" },
+	{ other_key_id, "key" }
+};
+
+static void
+answers(struct keyholder *k, struct asked *a, const char *want)
+{
+	gnutls_datum_t sig = { NULL, 0 };
+	struct fault f = { ERR_NONE, "" };
+	bool ok = keyholder_sign(k, 0, &a->leaf, &a->tbs, &sig, &f);
+
+	CU_ASSERT_EQUAL(ok, want == NULL);
+	CU_ASSERT(want == NULL || said(&f, "not a leaf of ours"));
+	CU_ASSERT(want == NULL || said(&f, want));
+	gnutls_free(sig.data);
+}
+
+/* Each byte of the certificate in turn, one less, one more: all are ours. */
+static void
+every_byte(struct keyholder *k, struct asked *a)
+{
+	unsigned i, n = a->tbs.size;
+
+	for (i = 0; i < n; i++) {
+		a->tbs.data[i] ^= 1;
+		answers(k, a, "certificate");
+		a->tbs.data[i] ^= 1;
+	}
+	a->tbs.size--;
+	answers(k, a, "certificate");
+	a->tbs.size += 2;
+	answers(k, a, "certificate");
+	a->tbs.size = 0;
+	answers(k, a, "certificate");
+	a->tbs.size = n;
+}
+
+static void
+test_only_leaves(void)
+{
+	struct made made = make_cert(M(.cn = "test CA", .ca = 1, .usage =
+	    SIGN_CERTS, .from = -1, .to = 370), NULL);
+	struct made longer = make_cert(M(.cn = "test CA", .ca = 1, .usage =
+	    SIGN_CERTS, .from = -1, .to = 800), NULL);
+	struct fault f;
+	struct asked a;
+	unsigned i;
+	struct ca *ca;
+
+	ca = open_ca(make_cert_file("ca.pem", &made),
+	    make_key_file("ca.key", &made), false, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
+	for (i = 0; i < sizeof(odd_leaves) / sizeof(odd_leaves[0]); i++) {
+		ask_for(&a, &made, 1);
+		odd_leaves[i].change(&a.leaf);
+		if (a.leaf.spki_n <= TBS_MAX_SPKI && memchr(a.leaf.host, 0,
+		    sizeof(a.leaf.host)) != NULL && a.leaf.to < INT32_MAX * 9LL)
+			write_asked(&a);
+		answers(ca_keyholder(ca), &a, odd_leaves[i].want);
+		tbs_issuer_fini(&a.issuer);
+	}
+	ask_for(&a, &made, 1);
+	answers(ca_keyholder(ca), &a, NULL);
+	every_byte(ca_keyholder(ca), &a);
+	answers(ca_keyholder(ca), &a, NULL);
+	tbs_issuer_fini(&a.issuer);
+	ca_unref(&ca);
+	ca = open_ca(make_cert_file("ca.pem", &longer),
+	    make_key_file("ca.key", &longer), false, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
+	ask_for(&a, &longer, 1);
+	longest_leaf(&a.leaf);
+	write_asked(&a);
+	answers(ca_keyholder(ca), &a, NULL);
+	tbs_issuer_fini(&a.issuer);
+	ask_for(&a, &made, 1);		/* of another issuer, as it says */
+	a.issuer.name.data[a.issuer.name.size - 1] ^= 1;
+	write_asked(&a);
+	answers(ca_keyholder(ca), &a, "certificate");
+	tbs_issuer_fini(&a.issuer);
+	ca_unref(&ca);
+	made_free(&longer);
+	made_free(&made);
+}
+
+/* The holder's messages, one by one, without the client that asks properly. */
+
+static bool
+says(int fd, enum holder_op op, unsigned which, const gnutls_datum_t *a,
+    const gnutls_datum_t *b, char text[static 512])
+{
+	static unsigned char buf[HOLDER_MAX];
+	struct holder_msg q = { .head = { op, 7, which, { a->size,
+	    b->size } }, .field = { *a, *b } }, r;
+
+	CU_ASSERT_TRUE(holder_send(fd, &q));
+	CU_ASSERT_EQUAL_FATAL(holder_recv(fd, &r, buf), 1);
+	CU_ASSERT_EQUAL(r.head.id, 7);
+	(void)snprintf(text, 512, "%.*s", (int)r.field[0].size,
+	    (char *)r.field[0].data);
+	return (r.head.op == 0);
+}
+
+/* After the key is loaded neither files nor CA certificates nor digests. */
+static void
+test_sealed(void)
+{
+	struct made made = make_cert(CA_RSA, NULL);
+	const char *key = make_key_file("ca.key", &made);
+	gnutls_datum_t path = { (unsigned char *)(uintptr_t)key,
+	    (unsigned)strlen(key) }, none = { NULL, 0 };
+	gnutls_datum_t digest = { (unsigned char *)(uintptr_t)
+	    "0123456789abcdef0123456789abcdef", 32 };
+	struct keyholder *k;
+	struct fault f = { ERR_NONE, "" };
+	char text[512];
+	unsigned op, which;
+	int fd;
+
+	k = keyholder_start(&f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	fd = keyholder_fd(k);
+	for (op = HOLDER_LEAF; op < 9; op++) {
+		CU_ASSERT_FALSE(says(fd, op, 0, &digest, &none, text));
+		CU_ASSERT_STRING_EQUAL(text, "no key is loaded");
+	}
+	CU_ASSERT_FALSE(says(fd, HOLDER_LOAD, 2, &path, &made.der, text));
+	CU_ASSERT_STRING_EQUAL(text, "unknown kind of issuer");
+	CU_ASSERT_FALSE(says(fd, HOLDER_LOAD, 0, &path, &digest, text));
+	CU_ASSERT_STRING_EQUAL(text, "CA certificate is malformed");
+	CU_ASSERT_TRUE(says(fd, HOLDER_LOAD, KEYHOLDER_ISSUER, &path,
+	    &made.der, text));
+	for (op = 0; op < 9; op++)
+		for (which = 0; which < 3; which++) {
+			CU_ASSERT_FALSE(says(fd, op, which, op < HOLDER_LEAF ?
+			    &path : &digest, &made.der, text));
+			CU_ASSERT_STRING_EQUAL(text, op == HOLDER_LEAF ?
+			    "not a leaf of ours: size" :
+			    "only leaves are signed");
+		}
+	keyholder_stop(&k);
+	made_free(&made);
+}
+
 /* Several signers at once, and the holder dying under them. */
 static struct leaf_cache *shared;
 
@@ -571,4 +918,6 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "death under an RSA CA", test_death_rsa },
     { "key gone", test_cannot_restart }, { "RSA CA", test_rsa },
     { "subordinate CA", test_subordinate }, { "tried", test_try },
+    { "only leaves are signed", test_only_leaves },
+    { "a loaded holder is sealed", test_sealed },
     { "threads", test_threads })
