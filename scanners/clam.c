@@ -356,6 +356,7 @@ look_coded_end(struct clam_look *look, enum decode_end end,
 {
 	switch (end) {
 	case DECODE_DONE:
+	case DECODE_CUT:	/* clients get no more of it either */
 		break;
 	case DECODE_BAD:
 		unscanned(look, GAP_CODING,
@@ -401,7 +402,7 @@ look_coded(struct clam_look *look, struct cl_engine *cl)
 	}
 	look_coded_end(look, end, coding);
 	/* Of a broken coding clients use what comes before the break. */
-	if (end == DECODE_DONE || end == DECODE_BAD)
+	if (end == DECODE_DONE || end == DECODE_CUT || end == DECODE_BAD)
 		look_at(look, cl, &in, store[to ^ 1].p);
 	decode_store_fini(&store[0]);
 	decode_store_fini(&store[1]);

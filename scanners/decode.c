@@ -187,6 +187,93 @@ zstd_close(void *state)
 	ZSTD_freeDCtx(state);
 }
 
+/*
+ * aws-chunked: "SIZE[;chunk-signature=...]CRLF data CRLF" again and again, a
+ * size of zero, trailers.  The signatures are the store's business.
+ */
+
+struct aws {
+	enum { AWS_SIZE, AWS_EXT, AWS_DATA, AWS_AFTER } at;
+	unsigned digits;	/* of the size */
+	uint64_t left;		/* AWS_SIZE: the size so far; AWS_DATA: to come */
+};
+
+static void *
+aws_open(const unsigned char *head, size_t n)
+{
+	(void)head;
+	(void)n;
+	return (calloc(1, sizeof(struct aws)));
+}
+
+static int
+hex_value(unsigned char c)
+{
+	if (c >= '0' && c <= '9')
+		return (c - '0');
+	c |= 0x20;
+	return (c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1);
+}
+
+/* One byte that is no data. */
+static enum step
+aws_byte(struct aws *a, unsigned char c)
+{
+	int v = hex_value(c);
+
+	if (a->at == AWS_AFTER) {
+		if (c == '\n')
+			a->at = AWS_SIZE;
+		return (c == '\n' || c == '\r' ? STEP_GO : STEP_BAD);
+	}
+	if (a->at == AWS_SIZE && v >= 0 && ++a->digits <= 15) {
+		a->left = a->left << 4 | (unsigned)v;
+		return (STEP_GO);
+	}
+	if (a->at == AWS_SIZE && (a->digits == 0 || (c != ';' && c != '\r')))
+		return (STEP_BAD);
+	a->at = AWS_EXT;
+	if (c != '\n')
+		return (STEP_GO);
+	a->at = AWS_DATA;
+	a->digits = 0;
+	return (a->left == 0 ? STEP_END : STEP_GO);
+}
+
+static void
+aws_data(struct aws *a, struct io *io)
+{
+	size_t n = io->in_n < io->out_n ? io->in_n : io->out_n;
+
+	if (n > a->left)
+		n = (size_t)a->left;
+	memcpy(io->out, io->in, n);
+	io->in += n;
+	io->in_n -= n;
+	io->out += n;
+	io->out_n -= n;
+	a->left -= n;
+	if (a->left == 0)
+		a->at = AWS_AFTER;
+}
+
+static enum step
+aws_step(void *state, struct io *io)
+{
+	struct aws *a = state;
+	enum step s = STEP_GO;
+
+	while (s == STEP_GO && io->in_n > 0 && io->out_n > 0) {
+		if (a->at == AWS_DATA) {
+			aws_data(a, io);
+			continue;
+		}
+		s = aws_byte(a, *io->in++);
+		io->in_n--;
+	}
+	return (s);
+}
+
 static const struct codec codecs[DECODE_CODINGS] = {
 	[DECODE_GZIP] = { STR("gzip"), STR("x-gzip"), gzip_open, zlib_step,
 	    gzip_again, zlib_close },
@@ -196,12 +283,52 @@ static const struct codec codecs[DECODE_CODINGS] = {
 	    br_close },
 	[DECODE_ZSTD] = { STR("zstd"), STR_NONE, zstd_open, zstd_step,
 	    zstd_again, zstd_close },
+	[DECODE_AWS] = { STR("aws-chunked"), STR_NONE, aws_open, aws_step,
+	    NULL, free },
+};
+
+/* Registered content codings that nobody opens here (IANA, RFC 9110 16.6.1). */
+static const struct str closed[] = {
+	STR("aes128gcm"), STR("compress"), STR("x-compress"), STR("dcb"),
+	STR("dcz"), STR("exi"), STR("pack200-gzip"),
 };
 
 const char *
 decode_name(enum decode_coding c)
 {
 	return (codecs[c].name.p);
+}
+
+static bool
+is_closed(struct str name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(closed) / sizeof(closed[0]); i++)
+		if (str_ieq(name, closed[i]))
+			return (true);
+	return (false);
+}
+
+static void
+keep_name(char to[32], struct str name)
+{
+	if (to[0] == '\0')
+		snprintf(to, 32, "%.*s", (int)(name.n < 31 ? name.n : 31),
+		    name.p);
+}
+
+/* The object store takes its chunks off first. */
+static void
+list_append(struct decode_list *list, enum decode_coding c)
+{
+	unsigned n = list->n++;
+
+	if (n > 0 && list->coding[n - 1] == DECODE_AWS) {
+		list->coding[n] = DECODE_AWS;
+		n--;
+	}
+	list->coding[n] = c;
 }
 
 static void
@@ -216,10 +343,11 @@ list_add_one(struct decode_list *list, struct str name)
 		    str_ieq(name, codecs[c].alias))
 			break;
 	if (c < DECODE_CODINGS && list->n < DECODE_MAX)
-		list->coding[list->n++] = (enum decode_coding)c;
-	else if (list->unknown[0] == '\0')
-		snprintf(list->unknown, sizeof(list->unknown), "%.*s",
-		    (int)(name.n < 31 ? name.n : 31), name.p);
+		list_append(list, (enum decode_coding)c);
+	else if (c < DECODE_CODINGS || is_closed(name))
+		keep_name(list->unknown, name);
+	else
+		keep_name(list->ignored, name);
 }
 
 void
@@ -420,9 +548,10 @@ run_loop(struct run *r, struct decode_store *out,
 			return (DECODE_IO);
 		if (s == STEP_END && !run_again(r))
 			return (DECODE_DONE);
-		if (s == STEP_BAD || (s == STEP_GO && made == 0 &&
-		    r->io.in_n == had))
-			return (DECODE_BAD);	/* or it stops in the middle */
+		if (s == STEP_BAD)
+			return (DECODE_BAD);
+		if (s == STEP_GO && made == 0 && r->io.in_n == had)
+			return (had == 0 ? DECODE_CUT : DECODE_BAD);
 	}
 }
 

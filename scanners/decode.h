@@ -23,21 +23,29 @@ enum decode_coding {
 	DECODE_DEFLATE,		/* RFC 1950; without its wrapper too, as browsers do */
 	DECODE_BR,		/* RFC 7932 */
 	DECODE_ZSTD,		/* RFC 8878, window of RFC 9659 */
+	DECODE_AWS,		/* aws-chunked: chunks of object stores, signed or not */
 	DECODE_CODINGS
 };
 
 #define DECODE_MAX 4		/* codings upon each other; more is an attack */
 
-/* Content-Encoding: the codings in the order in which they were applied. */
+/*
+ * Content-Encoding: the codings in the order in which they were applied,
+ * aws-chunked always last, wherever it is named.
+ */
 struct decode_list {
 	enum decode_coding coding[DECODE_MAX];
 	unsigned n;
 	char unknown[32];	/* name of one that cannot be opened, "" if all can */
+	char ignored[32];	/* name of one that is none, "" without */
 };
 
 /*
  * Add the elements of one field value; identity and empty ones are nothing.
- * What cannot be opened (or is one too many) goes to list->unknown.
+ * A registered coding that cannot be opened (or one too many) goes to
+ * list->unknown.  A name that is no registered coding ("none", "utf-8",
+ * "snappy") says nothing to receivers, who use the bytes as they are: it goes
+ * to list->ignored.
  */
 void decode_list_add(struct decode_list *, struct str value);
 const char *decode_name(enum decode_coding);
@@ -75,7 +83,8 @@ struct decode_limits {
 
 enum decode_end {
 	DECODE_DONE,
-	DECODE_BAD,		/* corrupt or incomplete; out has what came before */
+	DECODE_CUT,		/* it ends early; out has all that a client would get */
+	DECODE_BAD,		/* corrupt; out has what came before */
 	DECODE_LARGE,		/* over a limit */
 	DECODE_STOPPED,
 	DECODE_IO		/* reading, memory or the temporary file failed */
