@@ -230,15 +230,26 @@ settle_fault(struct chain_run *run, unsigned i)
 		settle_failed(run, i, &f);
 }
 
-/* Something was not looked at; true: policy goes on nevertheless. */
+/*
+ * Something was not looked at; true: policy goes on nevertheless.  gap
+ * GAP_NONE: only what is known of the message beforehand.
+ */
 static bool
 settle_unscanned(struct chain_run *run, unsigned i, enum scan_gap gap,
     struct str reason)
 {
 	const struct scanner *scanner = run->scans[i].scanner;
+	enum scan_gap known = run->msg->gap;
 	enum scan_policy policy = run->scans[i].result.too_large ?
 	    scanner->over_max : scanner->on_unscanned[gap];
 
+	if (known != GAP_NONE && (gap == GAP_NONE ||
+	    (policy == SCAN_POLICY_BYPASS &&
+	    scanner->on_unscanned[known] == SCAN_POLICY_BLOCK))) {
+		gap = known;
+		reason = run->msg->gap_text;
+		policy = scanner->on_unscanned[known];
+	}
 	run->records[i].gap = gap;
 	verdict_join(&run->result, VERDICT_UNSCANNED, str_of(scanner->name),
 	    STR_NONE, reason);
@@ -260,8 +271,7 @@ static void
 settle_clean(struct chain_run *run, unsigned i)
 {
 	if (run->msg->gap != GAP_NONE)
-		(void)settle_unscanned(run, i, run->msg->gap,
-		    run->msg->gap_text);
+		(void)settle_unscanned(run, i, GAP_NONE, STR_NONE);
 	else
 		record_end(run, i, CHAIN_CLEAN, ERR_NONE, STR_NONE);
 }
@@ -321,8 +331,8 @@ settle_modified(struct chain_run *run, unsigned i)
 		settle_failed(run, i, &f);
 		return;
 	}
-	if (run->msg->gap != GAP_NONE && !settle_unscanned(run, i,
-	    run->msg->gap, run->msg->gap_text))
+	if (run->msg->gap != GAP_NONE && !settle_unscanned(run, i, GAP_NONE,
+	    STR_NONE))
 		return;
 	record_end(run, i, CHAIN_MODIFIED, ERR_NONE, STR_NONE);
 	verdict_join(&run->result, VERDICT_MODIFIED,

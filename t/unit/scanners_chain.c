@@ -365,6 +365,9 @@ test_message_gap(void)
 		    VERDICT_UNSCANNED, true },
 		{ SAY_BLOCKED, SCAN_POLICY_BYPASS, CHAIN_BLOCK,
 		    VERDICT_BLOCKED, false },
+		/* a reason that is let pass hides no other */
+		{ SAY_UNSCANNED, SCAN_POLICY_BLOCK, CHAIN_BLOCK,
+		    VERDICT_UNSCANNED, false },
 	};
 	struct chain_step step = { group, 1 };
 	struct chain_run *run;
@@ -373,6 +376,7 @@ test_message_gap(void)
 
 	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		set_up(SCAN_RESP, NULL);
+		fake_policy(&fakes[0], SCAN_POLICY_BYPASS);
 		msg.gap = GAP_PART;
 		msg.gap_text = STR("a part");
 		fakes[0].scanner.on_unscanned[GAP_PART] = row[i].policy;
