@@ -34,7 +34,7 @@ struct chain_run {
 static const enum err message_faults[] = {
 	ERR_REQ_CHUNK, ERR_REQ_BODY_CUT, ERR_CLIENT_GONE, ERR_ORIGIN_CHUNK,
 	ERR_ORIGIN_CUT, ERR_ORIGIN_STALL, ERR_MEMORY, ERR_TEMP_LIMIT,
-	ERR_TEMP_FULL, ERR_BODY_LIMIT, ERR_SHUTDOWN,
+	ERR_TEMP_FULL, ERR_BODY_LIMIT, ERR_SHUTDOWN, ERR_THREAT,
 };
 
 const char *
@@ -123,6 +123,14 @@ record_end(struct chain_run *run, unsigned i, enum chain_outcome outcome,
 	rec->note = r->note;
 }
 
+/* It has an answer nobody looked at yet: a finding is recorded all the same. */
+static bool
+has_found(const struct scan *scan)
+{
+	return (scan->done && scan->result.fault.code == ERR_NONE &&
+	    scan->result.verdict == VERDICT_BLOCKED);
+}
+
 /* Stop what still runs in this step. */
 static void
 step_cancel(struct chain_run *run)
@@ -134,7 +142,8 @@ step_cancel(struct chain_run *run)
 			continue;
 		run->settled[i] = true;
 		run->running--;
-		record_end(run, i, CHAIN_CANCELLED, ERR_NONE, STR_NONE);
+		record_end(run, i, has_found(&run->scans[i]) ?
+		    CHAIN_BLOCKED : CHAIN_CANCELLED, ERR_NONE, STR_NONE);
 		scan_cancel(&run->scans[i]);
 	}
 }
@@ -211,11 +220,14 @@ static void
 settle_cut(struct chain_run *run, unsigned i, const struct fault *f)
 {
 	struct str text = fault_text(run->msg->arena, f);
+	bool found = f->code == ERR_THREAT;	/* by who adapted the message */
 
-	verdict_join(&run->result, VERDICT_UNSCANNED, STR_NONE, STR_NONE, text);
+	verdict_join(&run->result, found ? VERDICT_BLOCKED :
+	    VERDICT_UNSCANNED, STR_NONE, found ? arena_str(run->msg->arena,
+	    str_of(f->detail)) : STR_NONE, text);
 	record_end(run, i, CHAIN_CANCELLED, f->code, text);
-	if (!run->ending)
-		fault_copy(end_as(run, CHAIN_FAIL), f);
+	if (!run->ending || (found && run->result.action == CHAIN_FAIL))
+		fault_copy(end_as(run, found ? CHAIN_BLOCK : CHAIN_FAIL), f);
 	scan_cancel(&run->scans[i]);
 }
 
@@ -317,18 +329,44 @@ message_replace(struct chain_run *run, struct scan_result *r)
 	run->msg = m;
 }
 
+/*
+ * In a group the others have not seen what this one made of the message, and
+ * the message as it was is one that it does not let through: no policy for
+ * failures may give that to anybody.
+ */
+static void
+settle_replaced(struct chain_run *run, unsigned i)
+{
+	struct scan *scan = &run->scans[i];
+	const char *name = scan->scanner->name;
+	struct str threat = scan->result.threat;
+	struct fault f = { .code = ERR_NONE };
+
+	fault_set(&f, ERR_SCAN_MISUSE, "%s adapted a message", name);
+	run->records[i].misconfigured = true;
+	record_end(run, i, CHAIN_BLOCKED, ERR_SCAN_MISUSE,
+	    fault_text(run->msg->arena, &f));
+	if (run->result.verdict != VERDICT_BLOCKED) {
+		verdict_join(&run->result, VERDICT_BLOCKED, str_of(name),
+		    threat, STR_NONE);
+		if (threat.n > 0)
+			fault_set(end_as(run, CHAIN_BLOCK), ERR_THREAT,
+			    "%.*s", STR_ARG(threat));
+		else
+			fault_set(end_as(run, CHAIN_BLOCK),
+			    ERR_SERVICE_BLOCK, "%s, in a group", f.detail);
+	}
+	scan_cancel(&run->scans[i]);
+}
+
 static void
 settle_modified(struct chain_run *run, unsigned i)
 {
 	struct scan *scan = &run->scans[i];
 	struct scan_result *r = &scan->result;
-	struct fault f = { .code = ERR_NONE };
 
 	if (run->steps[run->step].n > 1) {
-		fault_set(&f, ERR_SCAN_MISUSE, "%s adapted a message",
-		    scan->scanner->name);
-		run->records[i].misconfigured = true;
-		settle_failed(run, i, &f);
+		settle_replaced(run, i);
 		return;
 	}
 	if (run->msg->gap != GAP_NONE && !settle_unscanned(run, i, GAP_NONE,

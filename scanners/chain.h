@@ -19,7 +19,10 @@
 #include <stdint.h>
 #include "scanners/scanner.h"
 
-/* Scanners that work at the same time.  n > 1: a group, no modifiers. */
+/*
+ * Scanners that work at the same time.  n > 1: a group, no modifiers: a message
+ * that one of them replaced is blocked, whatever the policies say.
+ */
 struct chain_step {
 	struct scanner *const *scanners;
 	unsigned n;
@@ -51,7 +54,7 @@ struct chain_record {
 	struct str endpoint;	/* "host:port", "inside"; STR_NONE if it got nowhere */
 	enum scan_mode mode;
 	enum chain_outcome outcome;
-	bool misconfigured;	/* a modifying service in a group */
+	bool misconfigured;	/* CHAIN_BLOCKED: a modifying service in a group */
 	enum err code;		/* ERR_UNSCANNED, or the fault, also when bypassed */
 	uint64_t ms;
 	uint64_t bytes;		/* of the body that the service was given */

@@ -85,7 +85,7 @@ struct scan_result {
 	bool too_large;		/* VERDICT_UNSCANNED because of the service's max_body */
 	enum scan_gap gap;	/* VERDICT_UNSCANNED without a fault: never GAP_NONE */
 	struct str reason;	/* VERDICT_UNSCANNED: "limit exceeded", "encrypted archive" ... */
-	struct str threat;	/* VERDICT_BLOCKED: name given by the scanner, may be empty */
+	struct str threat;	/* VERDICT_BLOCKED, VERDICT_MODIFIED (repaired): name given by the scanner, may be empty */
 	struct str endpoint;	/* "host:port" or "inside" */
 	struct str note;	/* further facts for the log: ICAP status, headers; may be empty */
 	/*

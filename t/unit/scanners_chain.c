@@ -424,9 +424,9 @@ expect_group(const struct member *m, const unsigned *order, unsigned n)
 		if (k->say == SAY_DOWN && hard && !unscanned)
 			return ((struct expect){ CHAIN_FAIL, ERR_SCAN_DOWN,
 			    i + 1 });
-		if (k->say == SAY_MODIFIED && hard && !unscanned)
-			return ((struct expect){ CHAIN_FAIL, ERR_SCAN_MISUSE,
-			    i + 1 });
+		if (k->say == SAY_MODIFIED)
+			return ((struct expect){ CHAIN_BLOCK,
+			    ERR_SERVICE_BLOCK, i + 1 });
 	}
 	if (unscanned)
 		return ((struct expect){ CHAIN_BLOCK, ERR_UNSCANNED, n });
@@ -506,8 +506,10 @@ test_group_at_once(void)
 		    ERR_THREAT },
 		{ { SAY_DOWN, SAY_UNSCANNED, SAY_CLEAN }, CHAIN_BLOCK,
 		    ERR_UNSCANNED },
-		{ { SAY_MODIFIED, SAY_CLEAN, SAY_DOWN }, CHAIN_FAIL,
-		    ERR_SCAN_MISUSE },
+		{ { SAY_MODIFIED, SAY_CLEAN, SAY_DOWN }, CHAIN_BLOCK,
+		    ERR_SERVICE_BLOCK },
+		{ { SAY_DOWN, SAY_MODIFIED, SAY_UNSCANNED }, CHAIN_BLOCK,
+		    ERR_SERVICE_BLOCK },
 	};
 	struct chain_step step = { group, 3 };
 	struct chain_run *run;
@@ -542,14 +544,81 @@ test_misuse_is_recorded(void)
 	fake_say(&fakes[0], SAY_MODIFIED);
 	fake_say(&fakes[1], SAY_CLEAN);
 	spin();
-	CU_ASSERT_EQUAL(chain_result(run)->action, CHAIN_PASS);
-	CU_ASSERT_EQUAL(chain_result(run)->verdict, VERDICT_UNSCANNED);
-	CU_ASSERT(body_is(chain_result(run)->body, "original"));
+	CU_ASSERT_EQUAL(chain_result(run)->action, CHAIN_BLOCK);
+	CU_ASSERT_EQUAL(chain_result(run)->verdict, VERDICT_BLOCKED);
+	CU_ASSERT_PTR_NULL(chain_result(run)->body);
 	CU_ASSERT_TRUE(record(run, 0)->misconfigured);
-	CU_ASSERT_EQUAL(record(run, 0)->outcome, CHAIN_BYPASSED);
+	CU_ASSERT_EQUAL(record(run, 0)->outcome, CHAIN_BLOCKED);
 	CU_ASSERT_EQUAL(record(run, 0)->code, ERR_SCAN_MISUSE);
 	CU_ASSERT(record(run, 0)->reason.n > 0);
 	CU_ASSERT_EQUAL(record(run, 1)->outcome, CHAIN_CLEAN);
+	chain_cancel(&run);
+	tear_down();
+}
+
+/* Repaired in a group: the threat's name blocks, whatever on_error says. */
+static void
+test_repaired_in_a_group(void)
+{
+	struct chain_step step = { group, 2 };
+	struct chain_run *run;
+
+	set_up(SCAN_RESP, NULL);
+	fake_policy(&fakes[0], SCAN_POLICY_BYPASS);
+	fakes[0].scanner.on_error = SCAN_POLICY_BYPASS;
+	run = start(&step, 1);
+	fakes[0].scan->result.threat = STR("Worm");
+	fake_say(&fakes[0], SAY_MODIFIED);
+	spin();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(chain_result(run));
+	CU_ASSERT_EQUAL(chain_result(run)->action, CHAIN_BLOCK);
+	CU_ASSERT_EQUAL(chain_result(run)->fault.code, ERR_THREAT);
+	CU_ASSERT(str_eq(chain_result(run)->threat, STR("Worm")));
+	chain_cancel(&run);
+	tear_down();
+}
+
+/* The flow ends just when a scanner has found something: it is recorded. */
+static void
+test_found_then_cancelled(void)
+{
+	struct chain_step step = { group, 2 };
+	const struct chain_record *r;
+	struct chain_run *run;
+	unsigned n;
+
+	set_up(SCAN_RESP, NULL);
+	run = start(&step, 1);
+	fake_say(&fakes[0], SAY_BLOCKED);
+	r = chain_records(run, &n);
+	chain_cancel(&run);
+	CU_ASSERT_EQUAL(r[0].outcome, CHAIN_BLOCKED);
+	CU_ASSERT(str_eq(r[0].threat, STR("Worm")));
+	CU_ASSERT_EQUAL(r[1].outcome, CHAIN_CANCELLED);
+	tear_down();
+}
+
+/*
+ * A modifier names a threat behind its body: the next step sees a cut, and
+ * its bypass changes nothing.
+ */
+static void
+test_found_behind_the_body(void)
+{
+	struct chain_step step = { group, 1 };
+	struct chain_run *run;
+
+	set_up(SCAN_RESP, NULL);
+	fake_policy(&fakes[0], SCAN_POLICY_BYPASS);
+	fakes[0].scanner.on_error = SCAN_POLICY_BYPASS;
+	run = start(&step, 1);
+	fault_set(&fakes[0].scan->result.fault, ERR_THREAT, "Worm");
+	fake_done(&fakes[0]);
+	spin();
+	CU_ASSERT_EQUAL(chain_result(run)->action, CHAIN_BLOCK);
+	CU_ASSERT_EQUAL(chain_result(run)->verdict, VERDICT_BLOCKED);
+	CU_ASSERT_EQUAL(chain_result(run)->fault.code, ERR_THREAT);
+	CU_ASSERT(str_eq(chain_result(run)->threat, STR("Worm")));
 	chain_cancel(&run);
 	tear_down();
 }
@@ -904,6 +973,9 @@ UNIT_TESTS(scanners_chain,
     { "every mix of a group in every order", test_group_orders },
     { "answers in one turn", test_group_at_once },
     { "a modifier in a group is misuse", test_misuse_is_recorded },
+    { "repaired in a group is a block", test_repaired_in_a_group },
+    { "a finding nobody looked at is recorded", test_found_then_cancelled },
+    { "a finding behind the body is a block", test_found_behind_the_body },
     { "an adapted message flows on", test_modified_flows_on },
     { "an adapted message without body", test_modified_without_body },
     { "a satisfied request ends the chain", test_request_satisfied },
