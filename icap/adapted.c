@@ -11,8 +11,6 @@
 #define READ_BYTES 65536
 #define READY_MAX 65536		/* decoded at once, to learn the length of small bodies */
 
-#define NO_OFFSET UINT64_MAX
-
 static struct icap_tx *
 tx_of(struct source *s)
 {
@@ -71,11 +69,37 @@ set_trailer(struct icap_tx *tx)
 	body_set_trailer(tx->source.body, trailer);
 }
 
+/* Do the fields behind the body name a threat? */
+static void
+hear_trailer(struct icap_tx *tx)
+{
+	struct str threat;
+
+	if (icap_find_threat(&tx->coding.trailer, NULL, &threat) !=
+	    ICAP_FOUND_THREAT)
+		return;
+	if (tx->finding == ICAP_FOUND_NOTHING || tx->threat.n == 0)
+		tx->threat = threat;
+	tx->finding = ICAP_FOUND_THREAT;
+}
+
+/* Too late for a verdict: the message never becomes whole. */
+static enum pull
+cut_threat(struct icap_tx *tx, struct fault *f)
+{
+	f->code = ERR_NONE;
+	fault_set(f, ERR_THREAT, "%.*s", STR_ARG(tx->threat));
+	return (PULL_CUT);
+}
+
 /* The last chunk has come. */
 static enum pull
 coding_ended(struct icap_tx *tx, struct chq *out, size_t want,
     struct fault *f)
 {
+	hear_trailer(tx);
+	if (tx->finding == ICAP_FOUND_THREAT && !tx->blocked)
+		return (cut_threat(tx, f));
 	if (!original_offset(tx, &tx->tail_from))
 		return (cut(tx, f, ERR_SCAN_PROTOCOL,
 		    "bad use-original-body"));
@@ -149,25 +173,27 @@ static const struct source_type adapted_type = {
 	.drop = adapted_drop,
 };
 
-bool
+enum pull
 tx_source_begin(struct icap_tx *tx, uint64_t *length, struct fault *f)
 {
 	enum pull r = PULL_MORE;
-	uint64_t offset;
 
-	source_init(&tx->source, &adapted_type);
-	h1_body_init(&tx->coding, tx->arena, FRAMING_CHUNKED, 0,
-	    ERR_SCAN_PROTOCOL);
+	if (!tx->collecting) {
+		source_init(&tx->source, &adapted_type);
+		h1_body_init(&tx->coding, tx->arena, FRAMING_CHUNKED, 0,
+		    ERR_SCAN_PROTOCOL);
+	}
 	tx_skip_slack(tx);
 	while (r == PULL_MORE && chq_len(&tx->ready) < READY_MAX)
 		r = h1_body_pull(&tx->coding, &tx->in, &tx->ready, READY_MAX,
 		    f);
-	if (r == PULL_CUT || r == PULL_FAIL)
-		return (false);
-	if (r != PULL_END || !original_offset(tx, &offset) ||
-	    offset != NO_OFFSET)
-		return (true);
+	if (r != PULL_END)
+		return (r);
+	hear_trailer(tx);
+	if (!original_offset(tx, &tx->tail_from) ||
+	    tx->tail_from != NO_OFFSET)
+		return (r);
 	*length = chq_len(&tx->ready);
 	tx_release_conn(tx);
-	return (true);
+	return (r);
 }

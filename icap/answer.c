@@ -7,7 +7,6 @@
 #include "http/h1_frame.h"
 #include "icap/adapt.h"
 #include "icap/tx.h"
-#include "icap/verdict.h"
 
 #define CONTINUES_MAX 8		/* endless 100s are a failure */
 
@@ -31,17 +30,35 @@ answer_continue(struct icap_tx *tx)
 	tx_send_rest(tx);	/* after ieof there is none (erratum 5893) */
 }
 
-static void
-answer_no_content(struct icap_tx *tx)
+/* Is nothing to come behind the head?  Else the connection is not usable. */
+static bool
+ends_here(struct icap_tx *tx)
 {
 	const struct http_field *f = http_fields_find(&tx->answer->fields,
 	    STR("Encapsulated"));
 	bool resp_mode = tx->scan->msg->mode == SCAN_RESP;
 
-	if (f != NULL && (!icap_encap_parse(f->value, resp_mode, &tx->encap) ||
-	    tx->encap.n > 1 || icap_encap_body(&tx->encap) != ICAP_NULL_BODY))
-		tx->stray = true;	/* usable; the connection is not */
+	return (f == NULL ||
+	    (icap_encap_parse(f->value, resp_mode, &tx->encap) &&
+	    tx->encap.n <= 1 &&
+	    icap_encap_body(&tx->encap) == ICAP_NULL_BODY));
+}
+
+static void
+answer_no_content(struct icap_tx *tx)
+{
+	tx->stray = !ends_here(tx);
 	answer_clean(tx);
+}
+
+/* A threat, and no message that could be a page or repaired. */
+static void
+answer_found(struct icap_tx *tx)
+{
+	tx->stray = !ends_here(tx);
+	icap_endpoint_worked(tx->ep);
+	tx_release_conn(tx);
+	tx_block(tx);
 }
 
 /* Its tail may be wanted at the end of the adapted body. */
@@ -115,6 +132,12 @@ answer_error(struct icap_tx *tx)
 	    (int)(m->reason.n < 60 ? m->reason.n : 60), m->reason.p);
 }
 
+static bool
+has_message(const struct http_msg *m)
+{
+	return (m->status == 200 || m->status == 201 || m->status == 206);
+}
+
 void
 tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 {
@@ -128,6 +151,11 @@ tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 	tx->answer = m;
 	if (tag != NULL)
 		icap_endpoint_istag(tx->ep, tag->value);
+	tx->finding = icap_find_threat(&m->fields, NULL, &tx->threat);
+	if (tx->finding != ICAP_FOUND_NOTHING && !has_message(m)) {
+		answer_found(tx);
+		return;
+	}
 	switch (m->status) {
 	case 204:
 		icap_endpoint_worked(tx->ep);
@@ -150,7 +178,7 @@ tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 
 /* The heads of the message. */
 
-enum shape { SHAPE_ORIGINAL, SHAPE_REQUEST, SHAPE_RESPONSE, SHAPE_BAD };
+enum shape { SHAPE_NOTHING, SHAPE_REQUEST, SHAPE_RESPONSE, SHAPE_BAD };
 
 /* RFC 3507 4.4.1: which lists are legal in which mode. */
 static enum shape
@@ -161,7 +189,7 @@ shape_of(const struct icap_tx *tx)
 	enum shape shape;
 
 	if (tx->encap.n == 1 && body == ICAP_NULL_BODY)
-		return (SHAPE_ORIGINAL);	/* a 204 in disguise */
+		return (SHAPE_NOTHING);	/* not a word that it is unchanged */
 	shape = resp_mode || tx->resp != NULL ? SHAPE_RESPONSE : SHAPE_REQUEST;
 	if (body == ICAP_OPT_BODY ||
 	    (shape == SHAPE_RESPONSE && body == ICAP_REQ_BODY) ||
@@ -184,19 +212,55 @@ head_or_old(struct icap_tx *tx, enum shape shape)
 	    http_msg_copy(tx->arena, msg->req));
 }
 
-static enum verdict
-judge(const struct icap_tx *tx, const struct http_msg *m, enum shape shape,
-    struct str *threat)
+/* What the service wrote into the heads of the message itself. */
+static void
+hear_heads(struct icap_tx *tx)
 {
 	const struct scan_message *msg = tx->scan->msg;
-	bool named = icap_names_threat(&tx->answer->fields, threat);
+	const struct http_msg *m = tx->resp != NULL ? tx->resp : tx->req;
+	const struct http_msg *was = m == tx->req ? msg->req : msg->resp;
+	enum icap_finding found;
+	struct str threat;
 
+	if (m == NULL)
+		return;
+	found = icap_find_threat(&m->fields, was != NULL ? &was->fields :
+	    NULL, &threat);
+	if (found <= tx->finding)
+		return;
+	tx->finding = found;
+	if (threat.n > 0)
+		tx->threat = threat;
+}
+
+static enum verdict
+judge(const struct icap_tx *tx, const struct http_msg *m, enum shape shape)
+{
+	const struct scan_message *msg = tx->scan->msg;
+
+	if (tx->finding == ICAP_FOUND_THREAT)
+		return (VERDICT_BLOCKED);
 	if (shape == SHAPE_REQUEST)
 		return (VERDICT_MODIFIED);
-	if (msg->mode == SCAN_REQ || named ||
+	if (msg->mode == SCAN_REQ ||
 	    (m->status >= 300 && msg->resp->status < 300))
 		return (VERDICT_BLOCKED);
 	return (VERDICT_MODIFIED);
+}
+
+/*
+ * Is there a finding, and what came along neither a page about it nor repaired?
+ * Nobody gets a message that may be the infected one.
+ */
+static bool
+is_overruled(const struct icap_tx *tx, const struct http_msg *m,
+    enum shape shape, bool whole)
+{
+	if (judge(tx, m, shape) == VERDICT_BLOCKED)
+		return (!tx_is_page(tx, m) && !(tx_may_be_page(tx, m) &&
+		    whole && tx_is_foreign(tx)));
+	return (tx->finding == ICAP_FOUND_REPAIRED && whole &&
+	    tx_is_handed_back(tx));
 }
 
 static void
@@ -205,8 +269,10 @@ give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
 {
 	struct scan_result *r = &tx->scan->result;
 
-	r->verdict = judge(tx, m, shape, &r->threat);
+	r->verdict = judge(tx, m, shape);
+	r->threat = arena_str(tx->arena, tx->threat);
 	r->has_message = true;
+	tx->blocked = r->verdict == VERDICT_BLOCKED;
 	if (shape == SHAPE_REQUEST)
 		r->req = m;
 	else
@@ -232,14 +298,30 @@ take_message(struct icap_tx *tx, enum shape shape)
 	struct http_msg *m = head_or_old(tx, shape);
 	uint64_t length = HTTP_LENGTH_UNKNOWN;
 	struct fault f = { .code = ERR_NONE };
+	enum pull r = PULL_END;
 
 	if (shape == SHAPE_RESPONSE && icap_never_has_body(msg, m)) {
 		tx->stray = has_body;
 		has_body = false;
 	}
-	if (has_body && !tx_source_begin(tx, &length, &f)) {
-		tx_fail(tx, ERR_SCAN_PROTOCOL, "invalid chunked coding");
+	hear_heads(tx);
+	if (judge(tx, m, shape) == VERDICT_BLOCKED &&
+	    !tx_may_be_page(tx, m)) {
+		tx_block(tx);
 		return;
+	}
+	if (has_body) {
+		r = tx_source_begin(tx, &length, &f);
+		if (r == PULL_WAIT && tx->finding != ICAP_FOUND_NOTHING &&
+		    !tx_is_page(tx, m)) {
+			tx->collecting = true;
+			return;
+		}
+		if (r == PULL_CUT || r == PULL_FAIL) {
+			tx_fail(tx, ERR_SCAN_PROTOCOL,
+			    "invalid chunked coding");
+			return;
+		}
 	}
 	if (shape == SHAPE_RESPONSE)
 		icap_adapt_response(msg, m, has_body, length, &f);
@@ -247,6 +329,8 @@ take_message(struct icap_tx *tx, enum shape shape)
 		icap_adapt_request(msg, m, has_body, length, &f);
 	if (f.code != ERR_NONE)
 		tx_fail(tx, f.code, "%s", f.detail);
+	else if (is_overruled(tx, m, shape, r == PULL_END))
+		tx_block(tx);
 	else
 		give_result(tx, m, shape, has_body, length);
 }
@@ -259,8 +343,9 @@ tx_take_heads(struct icap_tx *tx)
 	if (shape == SHAPE_BAD)
 		tx_fail(tx, ERR_SCAN_PROTOCOL,
 		    "encapsulated parts do not fit the request");
-	else if (shape == SHAPE_ORIGINAL)
-		answer_clean(tx);
+	else if (shape == SHAPE_NOTHING)
+		tx_fail(tx, ERR_SCAN_PROTOCOL, "%u without a message",
+		    tx->answer->status);
 	else
 		take_message(tx, shape);
 }

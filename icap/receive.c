@@ -130,8 +130,8 @@ tx_skip_slack(struct icap_tx *tx)
 static bool
 has_work(const struct icap_tx *tx)
 {
-	return (chq_len(&tx->in) > 0 ||
-	    (tx->state == TX_HEADS && tx->part + 1 >= tx->encap.n));
+	return (chq_len(&tx->in) > 0 || (tx->state == TX_HEADS &&
+	    tx->part + 1 >= tx->encap.n && !tx->collecting));
 }
 
 void

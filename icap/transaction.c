@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "icap/tx.h"
-#include "icap/verdict.h"
 
 #define QUEUE_MAX 1024		/* scans of one worker that wait for a service */
 
@@ -178,11 +177,25 @@ stream_ends(struct icap_tx *tx, const struct fault *f)
 	tx_put(tx);
 }
 
+void
+tx_block(struct icap_tx *tx)
+{
+	struct scan_result *r = &tx->scan->result;
+
+	r->verdict = VERDICT_BLOCKED;
+	r->threat = arena_str(tx->arena, tx->threat);
+	tx_finish(tx);
+}
+
 static void
 tx_fail_as(struct icap_tx *tx, const struct fault *f)
 {
 	if (tx->state == TX_STREAM) {
 		stream_ends(tx, f);
+		return;
+	}
+	if (tx->finding != ICAP_FOUND_NOTHING) {
+		tx_block(tx);	/* no failure overrules it */
 		return;
 	}
 	tx->scan->result.fault = *f;
@@ -222,6 +235,10 @@ tx_body_cut(struct icap_tx *tx)
 static void
 tx_unscanned(struct icap_tx *tx, enum scan_gap gap, const char *why)
 {
+	if (tx->finding != ICAP_FOUND_NOTHING) {
+		tx_block(tx);
+		return;
+	}
 	tx->scan->result.verdict = VERDICT_UNSCANNED;
 	tx->scan->result.gap = gap;
 	tx->scan->result.reason = str_of(why);
@@ -259,6 +276,8 @@ tx_again(struct icap_tx *tx)
 		tx_send_enter(tx, SEND_NOTHING);
 	tx->head = NULL;
 	tx->answer = NULL;
+	tx->finding = ICAP_FOUND_NOTHING;
+	tx->collecting = false;
 	tx->received = 0;
 	tx->continues = 0;
 	tx->slack = 0;

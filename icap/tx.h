@@ -12,6 +12,7 @@
 #define ICAP_TX_H
 
 #include "icap/icap_priv.h"
+#include "icap/verdict.h"
 #include "stream/source.h"
 
 #define TX_ON(state) (1u << TX_##state)
@@ -95,6 +96,10 @@ struct icap_tx {
 	size_t slack;		/* blank bytes the offsets leave behind the heads */
 	bool stray;		/* more comes than anybody wants */
 	struct http_msg *req, *resp;	/* adapted heads */
+	enum icap_finding finding;	/* what its fields name */
+	struct str threat;
+	bool blocked;		/* that was the verdict: the body is a page */
+	bool collecting;	/* the body, to see whether it is one */
 
 	/* the adapted body */
 	struct source source;
@@ -104,6 +109,7 @@ struct icap_tx {
 	struct chq ready;	/* decoded before anybody asked */
 	bool tail;		/* 206: what follows is the original's */
 	uint64_t tail_from;	/* from this offset on */
+#define NO_OFFSET UINT64_MAX
 	struct reader original;	/* 206: keeps it all, later reads the tail */
 };
 
@@ -140,17 +146,36 @@ void tx_take_heads(struct icap_tx *);
 /* adapted.c */
 
 /*
- * Begin the source of an adapted body with what has come already.  *length is
- * set if all of it is here.  False: the coding is broken, cause in f.
+ * Begin the source of an adapted body with what has come already; once more
+ * while tx->collecting.  PULL_END: all of it is here, *length is set if no
+ * original follows, a threat named behind it is in tx->finding.  PULL_WAIT:
+ * some may come.  PULL_MORE: it is long.  Else the coding is broken, cause in f.
  */
-bool tx_source_begin(struct icap_tx *, uint64_t *length, struct fault *f);
+enum pull tx_source_begin(struct icap_tx *, uint64_t *length,
+    struct fault *f);
+
+/* page.c: a message m that came along with a finding. */
+
+/* It cannot be the scanned message: another status, or an answer to a request. */
+bool tx_is_page(const struct icap_tx *, const struct http_msg *m);
+/* It can be told once its whole body is here. */
+bool tx_may_be_page(const struct icap_tx *, const struct http_msg *m);
+/* It is here: neither begins nor ends as what the service was sent. */
+bool tx_is_foreign(const struct icap_tx *);
+/* It is here: nothing but what the service was sent, or its begin (200, 206). */
+bool tx_is_handed_back(const struct icap_tx *);
 
 /* transaction.c */
 
 void tx_enter(struct icap_tx *, enum tx_state);
 /* The scan is over without a fault: result is filled by the caller. */
 void tx_finish(struct icap_tx *);
-/* It failed; the first cause counts. The service is blamed. */
+/* It names a threat, and nothing came with it that may go on. */
+void tx_block(struct icap_tx *);
+/*
+ * It failed; the first cause counts. The service is blamed.  If it has named a
+ * threat before, that is the result.
+ */
 void tx_fail(struct icap_tx *, enum err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Begin again: another server, or a fresh connection. */

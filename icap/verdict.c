@@ -8,12 +8,17 @@
 #define NOTE_MAX 240
 #define NOTE_VALUE_MAX 80
 
-/* Fields that say "found something" unless their value is one of nothing[]. */
-static const struct str findings[] = {
-	{ "X-Violations-Found", 18 },
-	{ "X-Virus-ID", 10 },
-	{ "X-Blocked-Reason", 16 },
+/* Fields that say "found something". */
+enum finding_field { INFECTION, VIOLATIONS, VIRUS_ID, REASON, FINDINGS };
+
+static const struct str findings[FINDINGS] = {
+	[INFECTION] = { "X-Infection-Found", 17 },
+	[VIOLATIONS] = { "X-Violations-Found", 18 },
+	[VIRUS_ID] = { "X-Virus-ID", 10 },
+	[REASON] = { "X-Blocked-Reason", 16 },
 };
+
+/* Values by which all of them but the first say "nothing". */
 
 static const struct str nothing[] = {
 	{ "", 0 }, { "0", 1 }, { "none", 4 }, { "no threats", 10 },
@@ -65,32 +70,115 @@ says_nothing(struct str v)
 	return (false);
 }
 
-bool
-icap_names_threat(const struct http_fields *fs, struct str *threat)
+/* FINDINGS: it is none of them, or says nothing. */
+static enum finding_field
+finding_of(const struct http_field *f)
+{
+	unsigned i;
+
+	if ((f->name.p[0] | 0x20) != 'x')
+		return (FINDINGS);
+	for (i = 0; i < FINDINGS; i++)
+		if (str_ieq(f->name, findings[i]))
+			return (i != INFECTION && says_nothing(f->value) ?
+			    FINDINGS : (enum finding_field)i);
+	return (FINDINGS);
+}
+
+static bool
+is_known(const struct http_fields *known, const struct http_field *f)
+{
+	unsigned i;
+
+	for (i = 0; known != NULL && i < known->n; i++)
+		if (str_ieq(known->v[i].name, f->name) &&
+		    str_eq(known->v[i].value, f->value))
+			return (true);
+	return (false);
+}
+
+/* What all fields together said so far. */
+struct said {
+	unsigned n;		/* fields that found something */
+	unsigned infections, repaired;
+	bool other;		/* found what is not known to be repaired */
+	struct str threat, virus;
+};
+
+/*
+ * X-Infection-Found: Type=0; Resolution=2; Threat=Eicar;
+ * Resolution 0: not repaired, 1: repaired, 2: blocked.
+ */
+static void
+hear_infection(struct said *said, struct str v)
+{
+	struct str threat = parameter(v, STR("Threat"));
+	bool repaired = str_eq(parameter(v, STR("Resolution")), STR("1"));
+
+	said->infections++;
+	said->repaired += repaired;
+	if (said->threat.n == 0 || (!repaired && threat.n > 0 &&
+	    said->repaired == said->infections - 1))
+		said->threat = threat;	/* the first that is not repaired */
+}
+
+/*
+ * X-Violations-Found: a number, and for each violation file, threat, id and
+ * resolution, the last of which is its end (lines are joined by blanks).
+ */
+static bool
+violations_are_repaired(struct str v, unsigned infections)
+{
+	size_t i = 0;
+	uint64_t n;
+
+	while (i < v.n && v.p[i] >= '0' && v.p[i] <= '9')
+		i++;
+	if (!str_to_u64((struct str){ v.p, i }, infections, &n))
+		return (false);
+	return (i == v.n || (v.n - i >= 2 && v.p[v.n - 1] == '1' &&
+	    (v.p[v.n - 2] == ' ' || v.p[v.n - 2] == '\t')));
+}
+
+static enum icap_finding
+conclude(const struct said *said, const struct http_fields *fs)
 {
 	const struct http_field *f;
-	bool found = false;
-	size_t i;
 
-	*threat = STR_NONE;
-	f = http_fields_find(fs, STR("X-Infection-Found"));
-	if (f != NULL) {
-		*threat = parameter(f->value, STR("Threat"));
-		if (str_eq(parameter(f->value, STR("Resolution")), STR("1"))) {
-			*threat = STR_NONE;	/* repaired */
-			return (false);
-		}
-		found = true;
-	}
-	for (i = 0; i < COUNT(findings); i++) {
-		f = http_fields_find(fs, findings[i]);
-		if (f == NULL || says_nothing(f->value))
+	if (said->n == 0)
+		return (ICAP_FOUND_NOTHING);
+	if (said->infections == 0 || said->other ||
+	    said->repaired < said->infections)
+		return (ICAP_FOUND_THREAT);
+	f = http_fields_find(fs, findings[VIOLATIONS]);
+	return (f == NULL || says_nothing(f->value) ||
+	    violations_are_repaired(f->value, said->infections) ?
+	    ICAP_FOUND_REPAIRED : ICAP_FOUND_THREAT);
+}
+
+enum icap_finding
+icap_find_threat(const struct http_fields *fs,
+    const struct http_fields *known, struct str *threat)
+{
+	struct said said = { 0 };
+	unsigned i, violations = 0;
+
+	for (i = 0; i < fs->n; i++) {
+		const struct http_field *f = &fs->v[i];
+		enum finding_field k = finding_of(f);
+
+		if (k == FINDINGS || is_known(known, f))
 			continue;
-		found = true;
-		if (threat->n == 0 && str_eq(findings[i], STR("X-Virus-ID")))
-			*threat = f->value;
+		said.n++;
+		if (k == INFECTION)
+			hear_infection(&said, f->value);
+		else if (k == VIRUS_ID && said.virus.n == 0)
+			said.virus = f->value;
+		violations += k == VIOLATIONS;
+		said.other = said.other || k == REASON || violations > 1;
 	}
-	return (found);
+	*threat = said.threat.n > 0 ? said.threat : said.virus;
+	return (conclude(&said, fs));
 }
 
 static void

@@ -10,11 +10,19 @@
 #include "base/arena.h"
 #include "http/msg.h"
 
+enum icap_finding {
+	ICAP_FOUND_NOTHING,
+	ICAP_FOUND_REPAIRED,	/* good only along with the repaired message */
+	ICAP_FOUND_THREAT
+};
+
 /*
- * Does the answer name an infection or violation that was not repaired?
+ * Do these fields name an infection or a violation?  Fields that stand in
+ * known as well (of the message as it was; NULL: none) are not the service's.
  * *threat is its name, STR_NONE if it has none; borrowed from the fields.
  */
-bool icap_names_threat(const struct http_fields *, struct str *threat);
+enum icap_finding icap_find_threat(const struct http_fields *,
+    const struct http_fields *known, struct str *threat);
 /* For the log: the status and the fields that matter, shortened. */
 struct str icap_note(struct arena *, const struct http_msg *answer);
 
