@@ -232,6 +232,7 @@ struct conf_rule {
 	enum policy_tls tls;
 	enum policy_access access;
 	enum policy_download download;
+	enum policy_range range;
 	enum policy_log log;
 	/* Its chains one after another, by the mode of their services, each service once. */
 	struct conf_scan scan_req;

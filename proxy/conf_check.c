@@ -159,6 +159,7 @@ static const struct {
 	{ "access", POLICY_BY_ACCESS },
 	{ "scan", POLICY_BY_SCAN },
 	{ "download", POLICY_BY_DOWNLOAD },
+	{ "range", POLICY_BY_RANGE },
 	{ "log", POLICY_BY_LOG },
 };
 
@@ -185,6 +186,23 @@ check_late(struct conf_reader *r, const struct node *when)
 		check_late(r, not);
 }
 
+/* What the origin is asked for is decided before there is a response. */
+static void
+check_range(struct conf_reader *r, const struct node *when)
+{
+	static const char *const type[] = { "type", "size" };
+	const struct node *n, *not;
+	unsigned i;
+
+	for (i = 0; i < 2; i++)
+		if ((n = conf_node_get(when, type[i])) != NULL)
+			conf_problem(r, n->key, "'range' cannot be decided by "
+			    "'%s', which is known only when the response is "
+			    "there; decide by url, host or client", type[i]);
+	if ((not = conf_node_get(when, "not")) != NULL)
+		check_range(r, not);
+}
+
 static void
 check_rule(struct conf_reader *r, const struct node *map, void *section)
 {
@@ -198,12 +216,14 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 			rule->decides |= 1u << decision_keys[i].decision;
 	if (rule->decides == 0)
 		conf_problem(r, map, "this rule decides nothing; add tls, "
-		    "access, scan, download or log");
+		    "access, scan, download, range or log");
 	if (given(map, "page") && rule->access != POLICY_BLOCK)
 		conf_problem(r, place(map, "page"), "'page' without 'access: "
 		    "block'; no page would be shown");
 	if ((rule->decides & 1u << POLICY_BY_TLS) != 0 && given(map, "if"))
 		check_late(r, conf_node_get(map, "if"));
+	if ((rule->decides & 1u << POLICY_BY_RANGE) != 0 && given(map, "if"))
+		check_range(r, conf_node_get(map, "if"));
 }
 
 /* ---- the whole file ---- */

@@ -299,6 +299,7 @@ run_scan_req(struct flow *f)
 		f->scanned = (struct scan_message){ .mode = SCAN_REQ,
 		    .req = f->req, .body = f->req_body, .who = &f->who,
 		    .arena = f->arena };
+		flow_gap(f, &f->scanned);
 		f->scan_began_at = loop_now(f->worker->loop);
 		f->chain = chain_start(f->worker->loop, chain->steps,
 		    chain->n, &f->scanned, &f->client->task);
@@ -366,10 +367,13 @@ send_request(struct flow *f)
 	struct fault fault = { 0 };
 	struct buf head = { 0 };
 
-	if (f->tries == 1 && http_forward_request(f->req,
-	    str_of(f->gen->gen->pseudonym), &fault) != ERR_NONE) {
-		flow_fail(f, &fault);
-		return;
+	if (f->tries == 1) {
+		flow_ask(f);
+		if (http_forward_request(f->req,
+		    str_of(f->gen->gen->pseudonym), &fault) != ERR_NONE) {
+			flow_fail(f, &fault);
+			return;
+		}
 	}
 	/* Whether the client's connection goes on is not the origin's business. */
 	bool keep = f->req->keep_alive;

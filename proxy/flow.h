@@ -61,6 +61,9 @@ struct flow {
 	bool origin_keep;		/* its connection serves further requests */
 	bool blocked;			/* by policy or a verdict */
 	bool internal;			/* assay.internal */
+	bool wanted_part;		/* the client asked for a part */
+	bool asked_part;		/* the origin was asked for one */
+	bool is_part;			/* the response is one, of more */
 	uint64_t hold_until;		/* trickling begins */
 	uint64_t asked_at;		/* the request has been sent: ms */
 
@@ -99,6 +102,12 @@ void flow_fail_code(struct flow *, enum err, const char *detail);
 bool flow_request(struct flow *);
 /* What policy may know of the request. */
 void flow_facts(const struct flow *, struct policy_facts *);
+/* flow_part.c */
+void flow_ask(struct flow *);	/* the request is about to leave: for the whole? */
+/* The response head is there; false: a part that nobody wants, and the flow has failed. */
+bool flow_part(struct flow *);
+/* What is known to be missing of a message that is going to be scanned. */
+void flow_gap(const struct flow *, struct scan_message *);
 /* flow_reply.c */
 void flow_response(struct flow *);	/* the origin's head is there */
 void flow_scan_response(struct flow *);

@@ -130,7 +130,7 @@ flow_response(struct flow *f)
 {
 	if (!f->internal && !take_origin_body(f))
 		return;
-	if (blocked_by_policy(f))
+	if (blocked_by_policy(f) || !flow_part(f))
 		return;
 	reframe(f);
 	if (f->resp_body != NULL)
@@ -286,6 +286,8 @@ static void
 after_response_scan(struct flow *f, struct chain_result *r)
 {
 	flow_chain_note(f, r);
+	if (f->blocked || (r->modified && f->head_out))
+		remember_add(&f->worker->shared->blocked, f->url);
 	if (r->action == CHAIN_BLOCK || r->action == CHAIN_FAIL) {
 		flow_fail(f, &r->fault);
 		return;
@@ -322,6 +324,7 @@ flow_scan_response(struct flow *f)
 		f->scanned = (struct scan_message){ .mode = SCAN_RESP,
 		    .req = f->req, .resp = f->resp, .body = f->resp_body,
 		    .who = &f->who, .arena = f->arena };
+		flow_gap(f, &f->scanned);
 		if (f->scan_began_at == 0)
 			f->scan_began_at = loop_now(f->worker->loop);
 		f->chain = chain_start(f->worker->loop, chain->steps,

@@ -18,7 +18,8 @@ static const unsigned stage_decides[] = {
 	[POLICY_TLS] = BIT(POLICY_BY_TLS) | BIT(POLICY_BY_ACCESS) |
 	    BIT(POLICY_BY_LOG),
 	[POLICY_REQUEST] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
-	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_LOG),
+	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_RANGE) |
+	    BIT(POLICY_BY_LOG),
 	[POLICY_RESPONSE] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_LOG),
 };
@@ -28,6 +29,7 @@ struct query {
 	enum policy_stage stage;
 	const struct policy_facts *facts;
 	bool wants_dest;
+	bool may_scan_resp;
 	bool overrun;
 	bool has_key, has_url;
 	struct str url;
@@ -221,8 +223,10 @@ set_defaults(const struct conf *conf, enum policy_stage stage,
 		plan->tls = POLICY_INSPECT;
 		return;
 	}
-	if (stage == POLICY_REQUEST)
+	if (stage == POLICY_REQUEST) {
 		plan->scan_req = &conf->all_req;
+		plan->range = POLICY_RANGE_STRIP;
+	}
 	plan->scan_resp = &conf->all_resp;
 	plan->download = facts->navigation ? conf->download.browser :
 	    conf->download.other;
@@ -243,6 +247,8 @@ apply(const struct conf_rule *rule, unsigned decisions,
 		plan->access = rule->access;
 	if ((decisions & BIT(POLICY_BY_DOWNLOAD)) != 0)
 		plan->download = rule->download;
+	if ((decisions & BIT(POLICY_BY_RANGE)) != 0)
+		plan->range = rule->range;
 	if ((decisions & BIT(POLICY_BY_LOG)) != 0)
 		plan->log = rule->log;
 	if ((decisions & BIT(POLICY_BY_SCAN)) != 0) {
@@ -285,6 +291,9 @@ walk(const struct conf *conf, struct query *q, struct plan *plan)
 		if (a == POLICY_UNKNOWN && rule->access == POLICY_ALLOW &&
 		    (may & BIT(POLICY_BY_ACCESS)) != 0)
 			allow_pending = true;
+		if (a == POLICY_UNKNOWN && rule->scan_resp.n > 0 &&
+		    (may & BIT(POLICY_BY_SCAN)) != 0)
+			q->may_scan_resp = true;
 		if (a != POLICY_YES)
 			continue;
 		open &= ~may;
@@ -317,9 +326,11 @@ policy_decide(const struct conf *conf, enum policy_stage stage,
 	set_defaults(conf, stage, facts, plan);
 	q.stage = stage;
 	q.facts = facts;
-	q.wants_dest = q.overrun = q.has_key = q.has_url = false;
+	q.wants_dest = q.may_scan_resp = q.overrun = false;
+	q.has_key = q.has_url = false;
 	put_off = walk(conf, &q, plan);
 	plan->wants_dest = q.wants_dest;
+	plan->may_scan_resp = q.may_scan_resp;
 	/* no further stage will come: what is not known now stays so */
 	if (put_off != NULL && (stage == POLICY_RESPONSE ||
 	    (stage == POLICY_TLS && plan->tls == POLICY_SPLICE)))

@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "proxy/dial.h"
 #include "proxy/gen.h"
+#include "proxy/remember.h"
 #include "proxy/resolve.h"
 #include "proxy/splice.h"
 #include "scanners/chain.h"
@@ -25,6 +26,7 @@ struct proxy_shared {
 	_Atomic unsigned clients;	/* connections of clients */
 	struct peers *peers;		/* connections per address */
 	_Atomic uint64_t flows;		/* answered since the start */
+	struct remember blocked;	/* responses, of late */
 };
 
 /* The steps of one chain of the configuration, with this worker's scanners. */

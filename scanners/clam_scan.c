@@ -150,7 +150,7 @@ job_done(struct job *j)
 		clam_destroy(c);
 }
 
-/* Content-Encoding of what is scanned; a part cannot be decoded (RFC 9110 14). */
+/* Content-Encoding of what is scanned; a part of a coded body cannot be decoded. */
 static void
 codings_of(const struct scan_message *msg, struct decode_list *list)
 {
@@ -158,7 +158,7 @@ codings_of(const struct scan_message *msg, struct decode_list *list)
 	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
 	const struct http_field *f;
 
-	if (msg->mode == SCAN_RESP && head->status == 206)
+	if (msg->gap == GAP_PART)
 		return;
 	for (f = http_fields_get(&head->fields, FIELD_CONTENT_ENCODING);
 	    f != NULL; f = http_fields_next(&head->fields, f))

@@ -587,6 +587,30 @@ test_threads(void)
 	conf_unref(&c);
 }
 
+/* Decided with the request, by what is known then. */
+static void
+test_range(void)
+{
+	struct conf *c = load("rules:\n"
+	    "- {name: zip, if: {type: application/zip}, scan: both}\n"
+	    "- {name: big, if: {host: a.test}, range: allow}\n"
+	    "- {name: none, scan: none}\n");
+	struct plan plan;
+
+	policy_plan_init(c, &plan);
+	decide(c, POLICY_REQUEST, &(struct given){ .host = "b.test" }, &plan);
+	CU_ASSERT(plan.range == POLICY_RANGE_STRIP);
+	CU_ASSERT(plan.scan_resp->n == 0 && plan.may_scan_resp);
+	decide(c, POLICY_REQUEST, &(struct given){ .host = "a.test" }, &plan);
+	CU_ASSERT(plan.range == POLICY_RANGE_ALLOW);
+	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_RANGE), "big");
+	decide(c, POLICY_RESPONSE, &(struct given){ .host = "b.test",
+	    .type = "text/x" }, &plan);
+	CU_ASSERT(plan.range == POLICY_RANGE_ALLOW);	/* it stays */
+	CU_ASSERT(plan.scan_resp->n == 0 && !plan.may_scan_resp);
+	conf_unref(&c);
+}
+
 static void
 test_names(void)
 {
@@ -603,6 +627,7 @@ UNIT_TESTS(proxy_policy,
     { "without rules", test_no_rules },
     { "the first rule wins, for each decision", test_first_wins },
     { "scan is decided again at the response", test_scan_again },
+    { "ranges are decided at the request", test_range },
     { "a block waits while an allow is not known", test_put_off },
     { "the destination's address is asked for", test_wants_dest },
     { "patterns have limits", test_overrun },

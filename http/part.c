@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Parts of a representation, see part.h. */
+#include "http/chars.h"
+#include "http/part.h"
+
+/* Names without an id that ask for less than the whole. */
+static const struct str asking[] = {
+	STR("Request-Range"),	/* Range, before it had that name */
+	STR("A-IM"),		/* RFC 3229: a difference will do */
+};
+
+#define N_ASKING (sizeof(asking) / sizeof(asking[0]))
+
+/* A number of digits at the front of *s, and the octet behind it. */
+static bool
+take_number(struct str *s, char end, uint64_t *v)
+{
+	size_t n = http_span(*s, CHAR_DIGIT);
+
+	if (n == s->n ? end != '\0' : s->p[n] != end)
+		return (false);
+	if (!str_to_u64((struct str){ s->p, n }, INT64_MAX, v))
+		return (false);
+	n += n < s->n;
+	s->p += n;
+	s->n -= n;
+	return (true);
+}
+
+/* "bytes 0-9/10" (RFC 9110 14.4): all octets of a known length? */
+static bool
+range_is_whole(struct str v, uint64_t *length)
+{
+	static const struct str unit = STR("bytes ");
+	uint64_t first, last;
+
+	if (v.n <= unit.n || !str_ieq((struct str){ v.p, unit.n }, unit))
+		return (false);
+	v = str_trim((struct str){ v.p + unit.n, v.n - unit.n });
+	return (take_number(&v, '-', &first) && take_number(&v, '/', &last) &&
+	    take_number(&v, '\0', length) && first == 0 &&
+	    last + 1 == *length);
+}
+
+enum http_part
+http_part_of(const struct http_msg *m)
+{
+	const struct http_field *f = http_fields_get(&m->fields,
+	    FIELD_CONTENT_RANGE);
+	uint64_t length;
+
+	if (m->is_request ? f == NULL : m->status != 206 && m->status != 226)
+		return (HTTP_PART_NONE);
+	if (m->status == 226 || f == NULL ||
+	    http_fields_next(&m->fields, f) != NULL ||
+	    !range_is_whole(f->value, &length))
+		return (HTTP_PART_SOME);
+	return (m->framing == FRAMING_LENGTH && m->length != length ?
+	    HTTP_PART_SOME : HTTP_PART_WHOLE);
+}
+
+bool
+http_asks_part(const struct http_msg *req)
+{
+	unsigned i;
+
+	for (i = 0; i < N_ASKING; i++)
+		if (http_fields_find(&req->fields, asking[i]) != NULL)
+			return (true);
+	return (http_fields_get(&req->fields, FIELD_RANGE) != NULL);
+}
+
+void
+http_ask_whole(struct http_msg *req)
+{
+	unsigned i;
+
+	http_fields_remove(&req->fields, FIELD_RANGE);
+	http_fields_remove(&req->fields, FIELD_IF_RANGE);
+	for (i = 0; i < N_ASKING; i++)
+		http_fields_remove_named(&req->fields, asking[i]);
+}
