@@ -178,7 +178,8 @@ make_ca(struct making *k, gnutls_datum_t *pem)
 
 	(void)gethostname(host, sizeof(host) - 1);
 	/* Path length 0: an EC CA signs its leaves itself. */
-	if ((r = set_body(k, 0)) < 0 ||
+	/* Room for one authority below it: a roll-over cross-signs its successor. */
+	if ((r = set_body(k, 1)) < 0 ||
 	    (r = set_name(k, "assay CA ", host, " ")) < 0 ||
 	    (r = set_dates(k->crt, now - DAY, now + CA_DAYS * (time_t)DAY)) < 0 ||
 	    (r = gnutls_x509_crt_sign2(k->crt, k->crt, k->key,

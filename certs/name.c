@@ -26,8 +26,8 @@ label_ok(struct str l)
 {
 	size_t i;
 
-	if (l.n == 0 || l.n > LABEL_MAX_BYTES || l.p[0] == '-' ||
-	    l.p[l.n - 1] == '-')
+	/* '_' and '-' at any place, as in tls/hostname.c. */
+	if (l.n == 0 || l.n > LABEL_MAX_BYTES)
 		return (false);
 	for (i = 0; i < l.n; i++)
 		if (!(l.p[i] >= 'a' && l.p[i] <= 'z') && !is_digit(l.p[i]) &&

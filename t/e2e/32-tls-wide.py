@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What strict verifiers and odd, harmless peers need: identifiers, names,
+suites, renegotiation, long chains."""
+import concurrent.futures
+import datetime
+import os
+import re
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+import certs
+import lab as e2e
+import wire
+
+HOST = "www.test"
+
+
+def leaf_of(t):
+    return x509.load_der_x509_certificate(t.sock.getpeercert(True))
+
+
+def s_client(lab, p, host, port, *args):
+    r = lab.run("openssl", "s_client", "-proxy", f"127.0.0.1:{p.port}", "-connect", f"{host}:{port}", "-servername", host,
+                "-showcerts", "-verify_return_error", "-CAfile", p.ca, *args, data=b"")
+    text = r.stdout.decode(errors="replace")
+    return text, re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.S)
+
+
+def verify_strictly(lab, p, pems, host):
+    """openssl -x509_strict and, where they are installed, certtool and NSS."""
+    leaf, rest, whole = lab.dir / "leaf.pem", lab.dir / "rest.pem", lab.dir / "whole.pem"
+    leaf.write_text(pems[0] + "\n")
+    rest.write_text("\n".join(pems[1:]) + "\n")
+    whole.write_text("\n".join(pems) + "\n")
+    r = lab.run("openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", host, "-CAfile", p.ca,
+                *(["-untrusted", rest] if pems[1:] else []), leaf)
+    assert r.returncode == 0, r.stdout + r.stderr
+    if e2e.shutil.which("certtool"):
+        r = lab.run("certtool", "--verify", "--load-ca-certificate", p.ca, "--infile", whole)
+        assert r.returncode == 0 and b"Verified. The certificate is trusted" in r.stdout, r.stdout + r.stderr
+    if e2e.shutil.which("certutil"):
+        db = lab.dir / f"nss-{os.urandom(4).hex()}"
+        db.mkdir()
+        r = lab.run("certutil", "-d", f"sql:{db}", "-N", "--empty-password")
+        adds = [("ca", "C,,", p.ca), ("leaf", ",,", leaf)]
+        for i, text in enumerate(pems[1:]):
+            (lab.dir / f"mid{i}.pem").write_text(text + "\n")
+            adds.append((f"mid{i}", ",,", lab.dir / f"mid{i}.pem"))
+        for name, trust, path in adds:
+            r = lab.run("certutil", "-d", f"sql:{db}", "-A", "-n", name, "-t", trust, "-i", path)
+            assert r.returncode == 0, r.stderr
+        r = lab.run("certutil", "-d", f"sql:{db}", "-V", "-n", "leaf", "-u", "V", "-e")
+        assert r.returncode == 0, r.stdout + r.stderr
+
+
+def make_authority(lab, key, ski):
+    """An authority whose subject key identifier is any bytes."""
+    now = datetime.datetime.utcnow()
+    cn = certs.name("Odd Identifier CA")
+    b = (x509.CertificateBuilder().subject_name(cn).issuer_name(cn).public_key(key.public_key())
+         .serial_number(x509.random_serial_number())
+         .not_valid_before(now - certs.DAY).not_valid_after(now + 3000 * certs.DAY)
+         .add_extension(x509.BasicConstraints(True, 1), True)
+         .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), True)
+         .add_extension(x509.SubjectKeyIdentifier(ski), False))
+    cert, path = b.sign(key, hashes.SHA256()), lab.dir / "ca.key"
+    (lab.dir / "ca.pem").write_bytes(certs.pem(cert))
+    path.touch(0o600)
+    path.write_bytes(certs.pem(key))
+    return cert
+
+
+def test_authority_key_identifier_is_the_subject_key_identifier(lab):
+    """RFC 5280 4.2.1.1, also where it is no hash of the key."""
+    o = lab.origin()
+    for kind in ("ec", "rsa2048"):
+        for n in (1, 8, 20, 32, 65, 200):
+            with lab.sub(f"{kind}, {n} bytes"):
+                ca = make_authority(lab, certs.new_key(kind), os.urandom(n))
+                p = lab.assay()
+                _, pems = s_client(lab, p, HOST, o.port)
+                assert pems, "no certificate"
+                found = [x509.load_pem_x509_certificate(t.encode()) for t in pems]
+                above = found[1:] + [ca]
+                for below, issuer in zip(found, above):
+                    want = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+                    got = below.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+                    assert got.key_identifier == want and got.authority_cert_issuer is None, below
+                verify_strictly(lab, p, pems, HOST)
+                p.stop()
+
+
+def test_own_root_may_be_cross_signed(lab):
+    """A root made at the first start has path length 1: 0 would forbid one
+    authority between it and leaves, as a roll-over needs."""
+    o = lab.origin()
+    p = lab.assay(ca=None)
+    p.ca = next(lab.state().rglob("*.pem"))
+    root = x509.load_pem_x509_certificate(p.ca.read_bytes())
+    assert root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 1
+    _, pems = s_client(lab, p, HOST, o.port)
+    verify_strictly(lab, p, pems, HOST)
