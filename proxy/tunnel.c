@@ -14,6 +14,7 @@
 #include "proxy/client.h"
 #include "proxy/flow.h"
 #include "proxy/log.h"
+#include "tls/oddname.h"
 
 #define HELLO_READ 4096
 
@@ -222,8 +223,10 @@ mint_done(struct client *c)
 		return;
 	}
 	link_unread(c->transport, &c->in.bytes);
-	hello_fini(&t->hello);
 	link_start_tls(c->transport, s);
+	if (oddname_is(t->hello.sni))
+		link_odd_name(c->transport);
+	hello_fini(&t->hello);
 	client_set_state(c, CLIENT_HANDSHAKE,
 	    conf_of(c)->limits.request_ms);
 	run_handshake(c);

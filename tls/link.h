@@ -45,6 +45,8 @@ struct gnutls_session_int *link_tls(const struct link *);	/* NULL: plain */
  */
 enum pull link_handshake(struct link *, enum err cause, struct fault *f);
 
+/* Its client names a host with an underscore; before the handshake. */
+void link_odd_name(struct link *);
 /* A server's: a ticket goes out with the next output (tls_server_ticket). */
 void link_ticket_due(struct link *);
 

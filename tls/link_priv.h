@@ -32,6 +32,7 @@ struct link {
 	bool shut;		/* our end is said */
 	bool fin_sent;
 	bool ticket_due;	/* before the next record */
+	bool odd_name;		/* see tls/oddname.h */
 	enum ended in_end;	/* how the peer's bytes ended, in the kernel */
 	enum pull tls_end;	/* how they ended in TLS; PULL_MORE: not yet */
 	int alert;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tls/link_priv.h"
+#include "tls/oddname.h"
 #include "tls/session.h"
 
 #define RAW_BYTES 65536		/* one recv(2) */
@@ -200,6 +201,8 @@ link_handshake(struct link *l, enum err cause, struct fault *f)
 	int r;
 
 	raw_enter();
+	if (l->odd_name)
+		oddname_enter();
 	do {
 		r = gnutls_handshake(l->tls);
 		if (r == GNUTLS_E_SUCCESS)
@@ -207,6 +210,8 @@ link_handshake(struct link *l, enum err cause, struct fault *f)
 		else
 			p = tls_outcome(l, r, &warnings);
 	} while (p == PULL_MORE);
+	if (l->odd_name)
+		oddname_leave();
 	if (p == PULL_CUT || p == PULL_FAIL) {
 		if (r != GNUTLS_E_FATAL_ALERT_RECEIVED)
 			(void)gnutls_alert_send_appropriate(l->tls, r);
@@ -217,6 +222,13 @@ link_handshake(struct link *l, enum err cause, struct fault *f)
 	if (l->sealed.n > 0)
 		loop_at_end(&l->flush);
 	return (p == PULL_WAIT ? link_wait(l) : p);
+}
+
+void
+link_odd_name(struct link *l)
+{
+	oddname_expect(l->tls);
+	l->odd_name = true;
 }
 
 void

@@ -101,3 +101,46 @@ def test_own_root_may_be_cross_signed(lab):
     assert root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 1
     _, pems = s_client(lab, p, HOST, o.port)
     verify_strictly(lab, p, pems, HOST)
+
+
+def test_odd_host_names(lab):
+    """Underscores and hyphens at any place: such hosts exist and browsers open them."""
+    names = ["a_b.test", "_x._y.test", "a_.test", "-a.test", "a-.test", "a--b.test"]
+    for n in names:
+        lab.hosts[n] = "127.0.0.1"
+    lab.hosts["some_thing.wild.test"] = "127.0.0.1"
+    o = lab.origin(tls=lab.server_context(HOST, sans=[HOST, *names, "*.wild.test"]))
+    p = lab.assay()
+    for n in [*names, "some_thing.wild.test"]:
+        with lab.sub(n):
+            text, pems = s_client(lab, p, n, o.port)
+            assert pems and "Verify return code: 0" in text, text[-600:]
+            san = x509.load_pem_x509_certificate(pems[0].encode()).extensions.get_extension_for_class(
+                x509.SubjectAlternativeName).value
+            assert san.get_values_for_type(x509.DNSName) == [n]
+            r = lab.curl(p, f"https://{n}:{o.port}/")
+            assert r.status == 200, (r.status, r.errors, r.body[:300])
+            assert o.conns[-1].sni == n, o.conns[-1].sni
+    assert lab.curl(p, f"https://c_d.test:{o.port}/").status != 200
+    kept = lab.dir / "session"
+    for label, args in {"TLS 1.2": ["-tls1_2"], "a second hello": ["-groups", "P-521:P-256"],
+                        "a ticket": ["-sess_out", kept, "-ign_eof"], "resumed": ["-sess_in", kept]}.items():
+        with lab.sub(label):
+            get = f"GET / HTTP/1.1\r\nHost: a_b.test:{o.port}\r\nConnection: close\r\n\r\n".encode()
+            r = lab.run("openssl", "s_client", "-proxy", f"127.0.0.1:{p.port}", "-connect", f"a_b.test:{o.port}",
+                        "-servername", "a_b.test", "-CAfile", p.ca, *args, data=get)
+            text = r.stdout.decode(errors="replace")
+            assert "Verify return code: 0" in text, text[-600:]
+            assert ("Reused, TLSv1.3" in text) == (label == "resumed"), text[-900:]
+
+
+def test_odd_host_names_at_once(lab):
+    """Among many others, from many threads at a time."""
+    names = [f"a_{i}.test" for i in range(8)] + [f"b{i}.test" for i in range(8)]
+    for n in names:
+        lab.hosts[n] = "127.0.0.1"
+    o = lab.origin(tls=lab.server_context(HOST, sans=names))
+    p = lab.assay()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda i: lab.tunnel(p, o.port, names[i % len(names)]).get().status, range(96)))
+    assert got == [200] * 96, got
