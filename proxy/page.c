@@ -174,6 +174,31 @@ take_texts(struct page *p, enum page_case c)
 	p->advice = sentence(p, t->advice);
 }
 
+/*
+ * RFC 3986 2: what no URL has as it is.  A target that is refused may have
+ * it, and forms without an escape of their own show it too.
+ */
+static struct str
+encoded(struct arena *a, struct str url)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	char *out = arena_alloc(a, url.n * 3 + 1);
+	size_t i, n = 0;
+	unsigned char c;
+
+	for (i = 0; i < url.n; i++) {
+		c = (unsigned char)url.p[i];
+		if (strchr("<>\"\\^`{|} ", c) == NULL || c == '\0') {
+			out[n++] = (char)c;
+			continue;
+		}
+		out[n++] = '%';
+		out[n++] = hex[c >> 4];
+		out[n++] = hex[c & 15];
+	}
+	return (url.n > 0 ? (struct str){ out, n } : url);
+}
+
 static void
 take_facts(struct page *p, struct arena *a, const struct page_facts *f)
 {
@@ -183,7 +208,7 @@ take_facts(struct page *p, struct arena *a, const struct page_facts *f)
 		.language = &page_english };
 	p->retry_after_s = f->retry_after_s > 0 ? f->retry_after_s :
 	    RETRY_AFTER_S;
-	p->url = text_clean_url(a, url, URL_MAX);
+	p->url = encoded(a, text_clean_url(a, url, URL_MAX));
 	p->host = host_of(p->url);
 	p->threat = text_clean(a, f->threat, VALUE_MAX);
 	p->service = text_clean(a, f->service, VALUE_MAX);
@@ -277,10 +302,17 @@ set(json_t *o, const char *key, struct str v)
 		(void)json_object_set_new(o, key, json_stringn(v.p, v.n));
 }
 
+/* Inside strings only, and there the same: no reader takes it for markup. */
 static int
 add_json(const char *p, size_t n, void *arg)
 {
-	buf_add(arg, p, n);
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (p[i] == '<' || p[i] == '>' || p[i] == '&')
+			buf_printf(arg, "\\u%04x", (unsigned)p[i]);
+		else
+			buf_add(arg, p + i, 1);
 	return (0);
 }
 
@@ -323,18 +355,35 @@ write_json(const struct page *p, struct buf *b)
 
 /* --- text: what, why, reference --- */
 
+/* Text has no escape: brackets that make no markup. */
+static void
+add_plain(struct buf *b, struct str v)
+{
+	size_t i;
+
+	for (i = 0; i < v.n; i++)
+		if (v.p[i] == '<')
+			buf_cstr(b, "\xE2\x80\xB9");	/* U+2039 */
+		else if (v.p[i] == '>')
+			buf_cstr(b, "\xE2\x80\xBA");	/* U+203A */
+		else
+			buf_add(b, v.p + i, 1);
+}
+
 static void
 add_fact(struct buf *b, const char *name, struct str v)
 {
-	if (v.n > 0)
-		buf_printf(b, "; %s: %.*s", name, STR_ARG(v));
+	if (v.n == 0)
+		return;
+	buf_printf(b, "; %s: ", name);
+	add_plain(b, v);
 }
 
 static void
 write_text(const struct page *p, struct buf *b)
 {
 	buf_printf(b, "assay: %.*s\n", STR_ARG(p->title));
-	buf_str(b, p->cause);
+	add_plain(b, p->cause);
 	add_fact(b, "threat", p->threat);
 	add_fact(b, "reason", p->reason);
 	add_fact(b, "service", p->service);

@@ -144,3 +144,35 @@ def test_odd_host_names_at_once(lab):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda i: lab.tunnel(p, o.port, names[i % len(names)]).get().status, range(96)))
     assert got == [200] * 96, got
+
+
+def test_no_markup_of_a_request_in_pages(lab):
+    """Whatever a request carries, no page in any form repeats its markup."""
+    p = lab.assay()
+    mark = "<script>alert(1)</script>"
+    heads = {"target": f"GET http://www.test/{mark} HTTP/1.1\r\nHost: www.test\r\n",
+             "raw target": f"GET {mark} HTTP/1.1\r\nHost: www.test\r\n",
+             "host": f"GET http://{mark}/ HTTP/1.1\r\nHost: {mark}\r\n",
+             "host field": f"GET / HTTP/1.1\r\nHost: {mark}\r\n",
+             "port": f"GET http://www.test:{mark}/ HTTP/1.1\r\nHost: www.test\r\n",
+             "userinfo": f"GET http://{mark}@www.test:1/ HTTP/1.1\r\nHost: www.test\r\n",
+             "scheme": f"GET {mark}://www.test/ HTTP/1.1\r\nHost: www.test\r\n",
+             "method": f"{mark} http://www.test/ HTTP/1.1\r\nHost: www.test\r\n",
+             "version": f"GET http://www.test/ {mark}\r\nHost: www.test\r\n",
+             "connect": f"CONNECT {mark}:443 HTTP/1.1\r\nHost: www.test\r\n",
+             "field name": f"GET http://www.test:1/ HTTP/1.1\r\nHost: www.test:1\r\n{mark}: x\r\n",
+             "length": f"POST http://www.test:1/ HTTP/1.1\r\nHost: www.test:1\r\nContent-Length: {mark}\r\n",
+             "coding": f"POST http://www.test:1/ HTTP/1.1\r\nHost: www.test:1\r\nTransfer-Encoding: {mark}\r\n",
+             "expect": f"POST http://www.test:1/ HTTP/1.1\r\nHost: www.test:1\r\nExpect: {mark}\r\nContent-Length: 1\r\n",
+             "refused": f"GET http://www.test:1/{mark}?{mark} HTTP/1.1\r\nHost: www.test:1\r\n",
+             "internal": f"GET http://assay.internal/{mark} HTTP/1.1\r\nHost: assay.internal\r\n"}
+    forms = {"html": "Sec-Fetch-Mode: navigate\r\nAccept: text/html\r\n", "json": "Accept: application/json\r\n", "text": ""}
+    for name, head in heads.items():
+        for form, fields in forms.items():
+            with lab.sub(f"{name}, {form}"):
+                c = lab.connect(p)
+                c.send(head + fields + "Connection: close\r\n\r\n")
+                r = wire.Response(c)
+                assert r.status >= 400, r
+                for bad in (b"<script>", b"alert(1)</"):
+                    assert bad not in r.body, r.body
