@@ -10,19 +10,18 @@
  * Room: scanners.  Thread: any.
  */
 #include <clamav.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "scanners/clam_calls.h"
 #include "scanners/clam_priv.h"
 
 /* Set by our callbacks during one scan. */
 struct probe {
 	struct clam_look *look;
-	const struct decode_input *in;
+	struct clam_calls calls;
 	bool stopped;		/* by clam_look.stop or the deadline */
-	bool unread;		/* a read failed */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -207,33 +206,13 @@ blocked(struct clam_look *look, const char *name)
 	snprintf(look->threat, sizeof(look->threat), "%.*s", STR_ARG(s));
 }
 
-/* Is it time to give up?  Asked before every read. */
+/* Is it time to give up?  Asked at every read and every 128 KB. */
 static bool
 look_stops(void *arg)
 {
 	struct clam_look *look = arg;
 
 	return (atomic_load(&look->stop) || clam_now_ms() > look->deadline);
-}
-
-static off_t
-on_read(void *arg, void *buf, size_t n, off_t at)
-{
-	struct probe *p = arg;
-	ssize_t got;
-
-	if (p->stopped || look_stops(p->look)) {
-		p->stopped = true;
-		errno = EIO;
-		return (-1);
-	}
-	got = p->in->read(p->in->arg, buf, n, (uint64_t)at);
-	if (got < 0 || (got == 0 && n > 0 && (uint64_t)at < p->in->length)) {
-		p->unread = true;
-		errno = EIO;
-		return (-1);
-	}
-	return (got);
 }
 
 /* Names that are no threats but gaps: prefix, what to say. */
@@ -271,8 +250,6 @@ look_found(struct clam_look *look, const struct probe *p, const char *name)
 	}
 	if (p->stopped)
 		unscanned(look, GAP_TIME, "time limit exceeded");
-	if (p->unread)
-		unscanned(look, GAP_ERROR, "read error");
 	if (name == NULL)		/* ClamAV issue 720: MaxFileSize */
 		unscanned(look, GAP_LIMIT, "limit exceeded");
 	else {
@@ -300,8 +277,6 @@ look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
 	}
 	if (p->stopped || r == CL_ETIMEOUT || clam_now_ms() > look->deadline)
 		unscanned(look, GAP_TIME, "time limit exceeded");
-	if (p->unread)
-		unscanned(look, GAP_ERROR, "read error");
 	if (r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES)
 		unscanned(look, GAP_LIMIT, "limit exceeded");
 	if (r != CL_CLEAN && r != CL_VERIFIED)
@@ -310,8 +285,7 @@ look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
 }
 
 static void
-look_at(struct clam_look *look, struct cl_engine *cl,
-    const struct decode_input *in, const void *memory)
+look_in(struct clam_look *look, struct cl_engine *cl, const struct clam_map *m)
 {
 	struct cl_scan_options options = {
 		.general = CL_SCAN_GENERAL_HEURISTICS,
@@ -320,24 +294,48 @@ look_at(struct clam_look *look, struct cl_engine *cl,
 		    CL_SCAN_HEURISTIC_ENCRYPTED_ARCHIVE |
 		    CL_SCAN_HEURISTIC_ENCRYPTED_DOC,
 	};
-	struct probe p = { .look = look, .in = in };
+	struct probe p = { .look = look,
+		.calls = { .stop = look_stops, .stop_arg = look } };
 	const char *name = NULL;
 	unsigned long scanned = 0;
-	cl_fmap_t *map;
+	cl_fmap_t *map = cl_fmap_open_memory(m->p, m->n);
 	cl_error_t r;
 
-	if (in->length == 0)
-		return;
-	map = memory != NULL ?
-	    cl_fmap_open_memory(memory, (size_t)in->length) :
-	    cl_fmap_open_handle(&p, 0, (size_t)in->length, on_read, 1);
 	if (map == NULL) {
 		unscanned(look, GAP_ERROR, "scan error (no memory)");
 		return;
 	}
+	clam_calls_begin(&p.calls);
 	r = cl_scanmap_callback(map, NULL, &name, &scanned, cl, &options, &p);
+	clam_calls_end();
+	p.stopped |= p.calls.stopped;
 	look_judge(look, &p, r, name);	/* name is the engine's */
 	cl_fmap_close(map);
+}
+
+static void
+look_at(struct clam_look *look, struct cl_engine *cl,
+    const struct clam_source *source)
+{
+	struct clam_map map;
+
+	if (source->in.length == 0)
+		return;
+	switch (clam_map_open(&map, source, look_stops, look)) {
+	case CLAM_MAPPED:
+		look_in(look, cl, &map);
+		clam_map_close(&map);
+		break;
+	case CLAM_MAP_STOPPED:
+		unscanned(look, GAP_TIME, "time limit exceeded");
+		break;
+	case CLAM_MAP_UNREAD:
+		unscanned(look, GAP_ERROR, "read error");
+		break;
+	case CLAM_MAP_MEMORY:
+		unscanned(look, GAP_ERROR, "scan error (no memory)");
+		break;
+	}
 }
 
 /* libclamav opens what begins like gzip itself, however long. */
@@ -375,18 +373,28 @@ look_coded_end(struct clam_look *look, enum decode_end end,
 	}
 }
 
+static struct clam_source
+source_of(struct decode_store *store)
+{
+	return ((struct clam_source){
+		.in = { decode_store_read, store, store->length },
+		.memory = store->p,
+		.fd = store->fd,
+		.fd_bytes = store->fd >= 0 ? store->length : 0 });
+}
+
 /* Take the codings off, the last one applied first, and look at what is in. */
 static void
 look_coded(struct clam_look *look, struct cl_engine *cl)
 {
 	const struct decode_limits limits = {
 		.max_bytes = clam_engine_limits(look->engine)->scan_size,
-		.coded_bytes = look->in.length,
+		.coded_bytes = look->source.in.length,
 		.stop = look_stops,
 		.stop_arg = look,
 	};
 	struct decode_store store[2];
-	struct decode_input in = look->in;
+	struct clam_source source = look->source;
 	enum decode_end end = DECODE_DONE;
 	enum decode_coding coding = DECODE_GZIP;
 	unsigned i, to = 0;
@@ -396,14 +404,13 @@ look_coded(struct clam_look *look, struct cl_engine *cl)
 	for (i = look->codings.n; i-- > 0 && end == DECODE_DONE; to ^= 1) {
 		coding = look->codings.coding[i];
 		decode_store_fini(&store[to]);
-		end = decode_run(coding, &in, &store[to], &limits);
-		in = (struct decode_input){ decode_store_read, &store[to],
-		    store[to].length };
+		end = decode_run(coding, &source.in, &store[to], &limits);
+		source = source_of(&store[to]);
 	}
 	look_coded_end(look, end, coding);
 	/* Of a broken coding clients use what comes before the break. */
 	if (end == DECODE_DONE || end == DECODE_CUT || end == DECODE_BAD)
-		look_at(look, cl, &in, store[to ^ 1].p);
+		look_at(look, cl, &source);
 	decode_store_fini(&store[0]);
 	decode_store_fini(&store[1]);
 }
@@ -415,7 +422,7 @@ is_coded(const struct clam_look *look)
 	const struct decode_list *list = &look->codings;
 
 	if (list->n == 1 && list->coding[0] == DECODE_GZIP)
-		return (!is_gzip(&look->in));
+		return (!is_gzip(&look->source.in));
 	return (list->n > 0);
 }
 
@@ -430,7 +437,7 @@ clam_look_run(struct clam_look *look)
 		return;
 	}
 	cl = clam_engine_take(look->engine);
-	look_at(look, cl, &look->in, look->memory);
+	look_at(look, cl, &look->source);
 	if (look->codings.unknown[0] != '\0')
 		unscanned(look, GAP_CODING,
 		    "content coding %s cannot be opened",

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include "base/job.h"
 #include "scanners/clam.h"
+#include "scanners/clam_map.h"
 #include "scanners/decode.h"
 
 struct cl_engine;
@@ -38,8 +39,7 @@ void clam_lib_unref(struct cl_engine **);
 /* One look at one body, in a thread of the engine. */
 struct clam_look {
 	struct clam_engine *engine;	/* borrowed */
-	struct decode_input in;
-	const void *memory;		/* all of it, if it lies in one piece */
+	struct clam_source source;
 	struct decode_list codings;
 	uint64_t deadline;		/* clam_now_ms() */
 	atomic_bool stop;		/* set by the loop: nobody wants to know */

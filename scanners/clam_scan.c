@@ -178,10 +178,11 @@ job_new(struct clam_scan *s, struct body_view *view)
 	job->view = view;
 	job->clam = c;
 	job->look.engine = c->engine;
-	job->look.in.read = view_read;
-	job->look.in.arg = view;
-	job->look.in.length = body_view_length(view);
-	job->look.memory = body_view_memory(view);
+	job->look.source = (struct clam_source){
+		.in = { view_read, view, body_view_length(view) },
+		.memory = body_view_memory(view) };
+	job->look.source.fd = body_view_file(view,
+	    &job->look.source.fd_bytes);
 	job->look.deadline = clam_now_ms() +
 	    clam_engine_limits(c->engine)->time_ms;
 	atomic_init(&job->look.stop, false);
@@ -202,7 +203,7 @@ job_begin(struct clam_scan *s)
 	s->handle = job->scan = handle_new(c->scanner.loop, s);
 	s->job = job;
 	if (!clam_engine_start(c->engine, &job->job, c->scanner.loop,
-	    job->look.in.length)) {
+	    job->look.source.in.length)) {
 		job_leave(s);
 		body_view_free(&job->view);
 		free(job);

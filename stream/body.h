@@ -122,6 +122,11 @@ struct body_view *body_view_new(struct body *);
 uint64_t body_view_length(const struct body_view *);
 /* If it lies in memory in one piece: a pointer to all of it, else NULL. */
 const void *body_view_memory(const struct body_view *);
+/*
+ * The file that holds its first *n bytes at the same offsets, for reading; it
+ * is the view's.  -1 and 0: there is none.
+ */
+int body_view_file(const struct body_view *, uint64_t *n);
 /* Like pread(2): bytes read, 0 at the end, -1 with errno. */
 ssize_t body_view_read(struct body_view *, void *p, size_t n, uint64_t offset);
 void body_view_free(struct body_view **);

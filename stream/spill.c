@@ -160,6 +160,12 @@ spill_write_fini(struct spill_write *w, struct fault *f)
 	return (w->error == 0);
 }
 
+int
+spill_fd(const struct spill *s)
+{
+	return (s->fd);
+}
+
 ssize_t
 spill_read(const struct spill *s, void *p, size_t n, uint64_t offset)
 {

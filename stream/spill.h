@@ -43,6 +43,8 @@ bool spill_write_init(struct spill_write *, struct spill *,
 void spill_write_run(struct spill_write *);
 /* Lets go of everything.  false: it was not written, cause in f. */
 bool spill_write_fini(struct spill_write *, struct fault *f);
+/* Its file, for mapping what was written; it stays the spill's. */
+int spill_fd(const struct spill *);
 /* Like pread(2), but never short before the bytes written; any thread. */
 ssize_t spill_read(const struct spill *, void *p, size_t n, uint64_t offset);
 /*

@@ -58,6 +58,13 @@ body_view_memory(const struct body_view *v)
 	return (v->mem_from == 0 && v->pieces_n == 1 ? v->pieces[0].p : NULL);
 }
 
+int
+body_view_file(const struct body_view *v, uint64_t *n)
+{
+	*n = v->spill != NULL ? v->mem_from : 0;
+	return (*n > 0 ? spill_fd(v->spill) : -1);
+}
+
 /* The piece that holds offset (>= mem_from, < length). */
 static const struct piece *
 view_piece(const struct body_view *v, uint64_t offset)

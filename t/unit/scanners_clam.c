@@ -121,7 +121,7 @@ look_init(struct clam_look *look, struct clam_engine *e, struct feed *f,
 	memset(look, 0, sizeof(*look));
 	*f = (struct feed){ .s = s, .fail_from = SIZE_MAX };
 	look->engine = e;
-	look->in = (struct decode_input){ feed_read, f, s->n };
+	look->source = (struct clam_source){ .in = { feed_read, f, s->n } };
 	look->deadline = clam_now_ms() + 60000;
 }
 
@@ -155,7 +155,7 @@ test_looks(void)
 		s = c->make();
 		for (memory = 0; memory < 2; memory++) {
 			look_init(&look, e, &f, &s);
-			look.memory = memory ? s.p : NULL;
+			look.source.memory = memory ? s.p : NULL;
 			decode_list_add(&look.codings, str_of(c->codings));
 			clam_look_run(&look);
 			if (!case_holds(c, &look))
