@@ -313,3 +313,66 @@ http_forward_response(struct http_msg *m, struct str pseudonym, time_t now)
 	add_date(m, now);
 	add_via(m, pseudonym);
 }
+
+/* --- what no scanner sees --- */
+
+bool
+http_interim_strip(struct http_msg *m, size_t *room)
+{
+	struct http_fields *l = &m->fields;
+	size_t size = 0;
+	unsigned i, to = 0;
+
+	if (m->status != 100 && m->status != 102 && m->status != 103)
+		return (false);
+	for (i = 0; i < l->n && m->status == 103; i++) {
+		if (!str_ieq(l->v[i].name, STR("Link")))
+			continue;
+		size += l->v[i].value.n;
+		l->v[to++] = l->v[i];
+	}
+	l->n = to;
+	if ((m->status == 103 && to == 0) || size > *room)
+		return (false);
+	*room -= size;
+	m->reason = str_of(http_reason(m->status));
+	m->framing = FRAMING_NONE;
+	m->keep_alive = true;
+	return (true);
+}
+
+/* One to three digits: a code of gRPC. */
+static bool
+is_code(struct str v)
+{
+	return (v.n > 0 && v.n <= 3 && http_span(v, CHAR_DIGIT) == v.n);
+}
+
+static bool
+is_small(struct str v)
+{
+	return (v.n <= HTTP_TRAILER_SMALL);
+}
+
+static const struct {
+	struct str name;
+	bool (*allows)(struct str value);
+} small[] = {
+	{ STR("Grpc-Status"), is_code },
+	{ STR("Grpc-Message"), is_small },
+	{ STR("Server-Timing"), is_small },
+};
+
+void
+http_trailer_small(struct arena *a, const struct http_fields *from,
+    struct http_fields *to)
+{
+	const struct http_field *f;
+	unsigned i;
+
+	for (i = 0; i < sizeof(small) / sizeof(small[0]); i++) {
+		f = http_fields_find(from, small[i].name);
+		if (f != NULL && small[i].allows(f->value))
+			http_fields_add_named(a, to, f->name, f->value);
+	}
+}

@@ -47,6 +47,24 @@ enum err http_forward_request(struct http_msg *, struct str pseudonym,
 void http_forward_response(struct http_msg *, struct str pseudonym,
     time_t now);
 
+/*
+ * What of a 1xx goes on to the client: 100 and 102 without fields, 103 with its
+ * Link fields alone, with our own phrase.  False: nothing of it.  *room is
+ * what Link fields may still come to; those of this one are taken off.
+ */
+bool http_interim_strip(struct http_msg *, size_t *room);
+
+#define HTTP_TRAILER_SMALL 256	/* octets of one value */
+
+/*
+ * Trailers behind a body that was scanned: no scanner has seen them, so that
+ * only a few names pass, each once and with a small value: Grpc-Status,
+ * Grpc-Message (the outcome of a call, without which it has failed) and
+ * Server-Timing (which browsers show to developers).
+ */
+void http_trailer_small(struct arena *, const struct http_fields *from,
+    struct http_fields *to);
+
 /* "Sun, 06 Nov 1994 08:49:37 GMT" and a NUL (RFC 9110 5.6.7). */
 void http_date_print(char out[static 30], time_t);
 

@@ -13,6 +13,7 @@
 
 #define GONE_MS 500		/* a client that only ended its side may still read */
 #define TRIES_MAX 2
+#define HINTS_MAX 16384		/* octets of Link in all 1xx of one answer */
 
 static const unsigned follows[FLOW_STATES] = {
 #define ON(name) (1u << FLOW_STATE_##name)
@@ -56,6 +57,7 @@ flow_new(struct client *c)
 	reference_make(f->reference);
 	f->who = (struct scan_who){ .client_ip = str_of(c->ip),
 	    .reference = str_of(f->reference) };
+	f->hints = HINTS_MAX;
 	policy_plan_init(f->gen->gen->conf, &f->plan);
 	return (f);
 }
@@ -266,8 +268,10 @@ after_request_scan(struct flow *f, struct chain_result *r)
 		body_unref(&body);
 		return;
 	}
-	if (body != NULL)	/* held from its first octet on */
+	if (body != NULL) {	/* held from its first octet on */
 		pump_hold(&f->up, body, &f->client->task);
+		f->up.small = f->arena;
+	}
 	chain_cancel(&f->chain);
 	if (r->modified) {
 		h1_frame_set(f->req, NULL, body != NULL, body != NULL ?
@@ -471,7 +475,10 @@ origin_ended(struct flow *f, enum err code)
 	flow_fail_code(f, code, detail);
 }
 
-/* 1xx: passed on to clients that know them (RFC 9110 15.2). */
+/*
+ * 1xx: passed on to clients that know them (RFC 9110 15.2), those that browsers
+ * do something with, and of them no field that could carry content.
+ */
 static void
 interim(struct flow *f, struct http_msg *msg)
 {
@@ -486,11 +493,8 @@ interim(struct flow *f, struct http_msg *msg)
 		return;
 	}
 	if (f->req->version_minor == 0 || (msg->status == 100 &&
-	    !f->req->expect_continue))
+	    !f->req->expect_continue) || !http_interim_strip(msg, &f->hints))
 		return;
-	http_hop_strip(msg);
-	msg->framing = FRAMING_NONE;
-	msg->keep_alive = true;
 	h1_emit_response(&head, msg, false);
 	link_write(f->client->transport, head.p, head.n);
 	buf_fini(&head);

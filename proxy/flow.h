@@ -52,7 +52,8 @@ struct flow {
 	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
 	struct chq again;		/* RESUME: read from now, not yet compared */
 
-	unsigned interim;		/* 1xx passed on */
+	unsigned interim;		/* 1xx received */
+	size_t hints;			/* what Link fields of 1xx may still come to */
 	unsigned tries;			/* origin connections used */
 	bool owes_100;			/* the client waits for "100 Continue" from us */
 	bool head_out;			/* the response head has been written */

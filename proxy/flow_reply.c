@@ -135,6 +135,7 @@ flow_response(struct flow *f)
 	reframe(f);
 	if (f->resp_body != NULL)
 		pump_hold(&f->down, f->resp_body, &f->client->task);
+	f->down.small = f->plan.scan_resp->n > 0 ? f->arena : NULL;
 	f->hold_until = loop_now(f->worker->loop) +
 	    conf_of(f)->download.hold_ms;
 	flow_go(f, FLOW_STATE_SCAN_RESP);
@@ -182,6 +183,7 @@ adopt_response(struct flow *f, struct chain_result *r)
 	pump_stop(&f->down);
 	if (body != NULL)
 		pump_hold(&f->down, body, &f->client->task);
+	f->down.small = f->arena;
 	chain_cancel(&f->chain);	/* it held the body's begin until here */
 	body_unref(&f->resp_body);
 	f->resp_body = body;
@@ -362,8 +364,10 @@ flow_reply(struct flow *f)
 	enum pull p = PULL_END;
 
 	if (!f->head_out) {
-		if (f->resp_body != NULL && f->down.reader.body == NULL)
+		if (f->resp_body != NULL && f->down.reader.body == NULL) {
 			pump_hold(&f->down, f->resp_body, &f->client->task);
+			f->down.small = f->arena;
+		}
 		write_head(f);
 	}
 	if (f->resp_body != NULL) {

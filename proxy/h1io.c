@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/list.h"
 #include "http/h1_emit.h"
+#include "http/hop.h"
 #include "proxy/h1io.h"
 
 #define HEAD_READ 16384
@@ -243,12 +244,19 @@ pump_write(struct pump *p, struct chq *q)
 static enum pull
 pump_end(struct pump *p)
 {
+	struct http_fields few = { 0 };
+	const struct http_fields *trailer;
 	struct buf tail = { 0 };
 
 	if (p->framing == FRAMING_LENGTH && p->left > 0)
 		return (PULL_CUT);	/* shorter than announced */
 	if (p->framing == FRAMING_CHUNKED) {
-		h1_emit_trailer(&tail, body_trailer(p->reader.body));
+		trailer = body_trailer(p->reader.body);
+		if (p->small != NULL && trailer != NULL) {
+			http_trailer_small(p->small, trailer, &few);
+			trailer = &few;
+		}
+		h1_emit_trailer(&tail, trailer);
 		link_write(p->link, tail.p, tail.n);
 		buf_fini(&tail);
 	}

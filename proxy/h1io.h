@@ -72,6 +72,7 @@ struct pump {
 	uint64_t blocked_since;	/* ms; 0: the peer takes what we have */
 	enum pull end;		/* PULL_MORE: running */
 	bool started;
+	struct arena *small;	/* borrowed; not NULL: only small trailers, made here */
 };
 
 /*

@@ -193,9 +193,80 @@ date(void)
 	}
 }
 
+#define X16 "xxxxxxxxxxxxxxxx"
+#define X256 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16
+
+static const struct {
+	const char *in, *out;	/* fields */
+} trailers[] = {
+	{ "", "" },
+	{ "X-Sum: 1\r\nDigest: a\r\nGrpc-Status-Details-Bin: AAAA\r\n", "" },
+	{ "X: y\r\ngrpc-message: no such%20thing\r\ngrpc-status: 5\r\n"
+	    "Server-Timing: db;dur=53\r\n", "grpc-status: 5\r\n"
+	    "grpc-message: no such%20thing\r\nServer-Timing: db;dur=53\r\n" },
+	{ "grpc-status: 1234\r\nGrpc-Message: " X256 "\r\n",
+	    "Grpc-Message: " X256 "\r\n" },
+	{ "grpc-status: 1x\r\nGrpc-Message: x" X256 "\r\n", "" },
+	{ "grpc-status:\r\nServer-Timing: a\r\nServer-Timing: b\r\n",
+	    "Server-Timing: a\r\n" },
+};
+
+static void
+small_trailers(void)
+{
+	struct arena *a = arena_new();
+	struct http_msg *m, *to;
+	unsigned i;
+
+	for (i = 0; i < COUNT(trailers); i++) {
+		m = http_help_head(a, H1_FIELDS, arena_printf(a, "%s\r\n",
+		    trailers[i].in).p);
+		to = http_msg_new(a, true);
+		http_trailer_small(a, &m->fields, &to->fields);
+		CHECK_ROW(i, trailers[i].in, fields_are(to, trailers[i].out));
+	}
+	arena_free(&a);
+}
+
+static const struct {
+	const char *head, *out;	/* NULL: dropped */
+} interims[] = {
+	{ "HTTP/1.1 100 anything\r\nX: y\r\nLink: <a>\r\n\r\n", "" },
+	{ "HTTP/1.1 102 anything\r\nX: y\r\n\r\n", "" },
+	{ "HTTP/1.1 103 anything\r\nX: y\r\nlink: <a>\r\nSet-Cookie: z\r\n"
+	    "Link: <b>\r\n\r\n", "link: <a>\r\nLink: <b>\r\n" },
+	{ "HTTP/1.1 103 anything\r\nX: y\r\n\r\n", NULL },
+	{ "HTTP/1.1 104 anything\r\n\r\n", NULL },
+	{ "HTTP/1.1 199 anything\r\nLink: <a>\r\n\r\n", NULL },
+	{ "HTTP/1.1 103 x\r\nLink: <0123456789>\r\n\r\n", NULL },
+};
+
+static void
+interim(void)
+{
+	struct arena *a = arena_new();
+	struct http_msg *m;
+	size_t room = 10;
+	unsigned i;
+	bool goes;
+
+	for (i = 0; i < COUNT(interims); i++) {
+		m = http_help_head(a, H1_RESPONSE, interims[i].head);
+		goes = http_interim_strip(m, &room);
+		CHECK_ROW(i, interims[i].head, goes ==
+		    (interims[i].out != NULL) && (!goes ||
+		    (fields_are(m, interims[i].out) &&
+		    str_eq(m->reason, str_of(http_reason(m->status))))));
+	}
+	CU_ASSERT(room == 4);
+	arena_free(&a);
+}
+
 UNIT_TESTS(http_hop,
     { "strips", strip },
     { "strips long lists", strip_much },
     { "forwards requests", forward_request },
     { "forwards responses", forward_response },
+    { "trailers behind a scanned body", small_trailers },
+    { "interim responses", interim },
     { "dates", date })
