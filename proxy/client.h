@@ -46,6 +46,7 @@ struct tunnel {
 	uint64_t started_at, started_wall;
 	unsigned flows;		/* requests that came through */
 	bool opened;		/* TLS with the client is up */
+	bool untrusted;		/* its leaf warns: the origin may be invalid */
 };
 
 struct client {

@@ -198,7 +198,7 @@ origin_is_for(const struct origin *o, const struct worker_gen *g,
 
 	return (o->gen == g && o->is_tls == want->tls &&
 	    o->tls.port == want->port &&
-	    o->allow_invalid == want->allow_invalid &&
+	    (!o->invalid || want->allow_invalid) &&
 	    str_eq(str_of(o->tls.host), want->host) &&
 	    str_eq(str_of(o->dial_host), dial));
 }
@@ -246,7 +246,7 @@ find_waiting(struct place *place, const struct origin *o)
 		w = CONTAINER_OF(it, struct origin, link);
 		if (!w->fresh && w->gen == o->gen && w->is_tls == o->is_tls &&
 		    w->tls.port == o->tls.port &&
-		    w->allow_invalid == o->allow_invalid &&
+		    (!o->invalid || w->allow_invalid) &&
 		    strcmp(w->tls.host, o->tls.host) == 0 &&
 		    strcmp(w->dial_host, o->dial_host) == 0)
 			return (w);

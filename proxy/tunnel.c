@@ -30,14 +30,23 @@ conf_of(const struct client *c)
 	return (c->tunnel->gen->gen->conf);
 }
 
+/*
+ * May its origin be invalid?  While no leaf was shown, which then depends on
+ * what comes; afterwards only if the leaf warned.
+ */
+static bool
+may_be_invalid(const struct tunnel *t)
+{
+	return (t->gen->gen->conf->tls.origin.on_invalid ==
+	    CONF_INVALID_UNTRUSTED && (t->leaf.wake == NULL || t->untrusted));
+}
+
 void
 tunnel_want(const struct tunnel *t, struct origin_want *want)
 {
 	*want = (struct origin_want){ .tls = true, .host = t->uri.host,
 	    .host_is_ip = t->uri.host_is_ip, .port = t->uri.port,
-	    .dial_host = t->dial_host, .allow_invalid =
-		t->gen->gen->conf->tls.origin.on_invalid ==
-		CONF_INVALID_UNTRUSTED };
+	    .dial_host = t->dial_host, .allow_invalid = may_be_invalid(t) };
 }
 
 static bool
@@ -203,6 +212,17 @@ leaf_host(const struct tunnel *t)
 	    t->uri.host.p);
 }
 
+/*
+ * What its TLS tickets are bound to.  Who resumes a session sees no leaf, so
+ * one that was trusted does not open a tunnel that must warn.
+ */
+static const char *
+ticket_name(const struct tunnel *t)
+{
+	return (t->untrusted ? arena_printf(t->arena, "untrusted %s",
+	    leaf_host(t)).p : leaf_host(t));
+}
+
 static void run_handshake(struct client *c);
 
 static void
@@ -217,7 +237,7 @@ mint_done(struct client *c)
 		tunnel_end(c, ERR_MINT, t->leaf.fault.detail, LINK_CLOSE);
 		return;
 	}
-	s = tls_server_new(gen_of(c)->gen->tls, t->leaf.leaf, leaf_host(t));
+	s = tls_server_new(gen_of(c)->gen->tls, t->leaf.leaf, ticket_name(t));
 	if (s == NULL) {
 		tunnel_end(c, ERR_MEMORY, NULL, LINK_CLOSE);
 		return;
@@ -249,13 +269,13 @@ mint_next(struct client *c)
 {
 	struct tunnel *t = c->tunnel;
 	struct leaf_cache *leaves = gen_of(c)->gen->leaves;
-	bool untrusted = t->ahead != NULL && t->ahead->invalid;
 
 	if (origin_undecided(c))
 		return;
 	if (t->leaf.wake == NULL) {
+		t->untrusted = t->ahead != NULL && t->ahead->invalid;
 		t->leaf.wake = &c->task;
-		if (!(untrusted ? leaf_start_untrusted : leaf_start)(leaves,
+		if (!(t->untrusted ? leaf_start_untrusted : leaf_start)(leaves,
 		    c->worker->loop, leaf_host(t), &t->leaf))
 			return;
 	}

@@ -5,6 +5,7 @@ import concurrent.futures
 import datetime
 import os
 import re
+import ssl
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 import certs
 import lab as e2e
 import wire
+from wire import ok
 
 HOST = "www.test"
 
@@ -176,3 +178,91 @@ def test_no_markup_of_a_request_in_pages(lab):
                 assert r.status >= 400, r
                 for bad in (b"<script>", b"alert(1)</"):
                     assert bad not in r.body, r.body
+
+
+class Changing:
+    """A server context that shows a bad certificate while .bad is set."""
+
+    def __init__(self, lab):
+        self.good = lab.server_context(HOST)
+        self.worse = lab.server_context(HOST, start=certs.past(100), days=30)
+        self.bad = False
+
+    def wrap_socket(self, sock, **kw):
+        return (self.worse if self.bad else self.good).wrap_socket(sock, **kw)
+
+
+def untrusting(lab, p, o, session=None, ctx=None):
+    """A tunnel whose client takes any certificate, as a user who clicked the
+    warning away."""
+    if ctx is None:
+        ctx = wire.context(p.ca)
+        ctx.check_hostname, ctx.verify_mode = False, ssl.CERT_NONE
+    raw = wire.connect(p.addr)
+    lab.on_close(raw.cut)
+    raw.send(f"CONNECT {HOST}:{o.port} HTTP/1.1\r\nHost: {HOST}:{o.port}\r\n\r\n")
+    assert wire.Response(raw, "CONNECT").status == 200
+    return wire.Conn(ctx.wrap_socket(raw.sock, server_hostname=HOST, session=session))
+
+
+def ask(t, o, path="/", fields=""):
+    t.send(f"GET {path} HTTP/1.1\r\nHost: {HOST}:{o.port}\r\n{fields}\r\n")
+    return wire.Response(t)
+
+
+def test_trusted_tunnel_never_uses_an_invalid_origin(lab):
+    """on_invalid: untrusted. Whoever was shown a trusted leaf talks to no
+    origin that is none: neither to a new connection of its own, nor to one
+    that another's tunnel made and left in the pool."""
+    tls = Changing(lab)
+    o = lab.origin(lambda h, b: ok(b"x", [("Connection", "close")] if "/last" in h.start else []), tls=tls)
+    p = lab.assay(tls={"origin": {"trust": [lab.trust], "on_invalid": "untrusted"}}, workers=1)
+    a, b = lab.tunnel(p, o.port, HOST), lab.tunnel(p, o.port, HOST)
+    assert a.get("/last").status == 200 and b.get("/last").status == 200
+    tls.bad = True
+    seen = len(o.requests)
+    r = a.get("/secret")
+    assert r.status == 502 and len(o.requests) == seen, (r, o.requests[-1][0].start)
+    warned = untrusting(lab, p, o)      # its connection goes to the pool
+    assert ask(warned, o).status == 200
+    again = untrusting(lab, p, o)
+    assert ask(again, o).status == 200 and len(o.conns) <= 8
+    seen = len(o.requests)
+    for _ in range(3):
+        r = b.get("/secret")
+        assert r.status == 502 and len(o.requests) == seen, (r, o.requests[-1][0].start)
+    try:
+        lab.tunnel(p, o.port, HOST)
+        assert False, "a trusted leaf for an invalid origin"
+    except ssl.SSLCertVerificationError:
+        pass
+    tls.bad = False
+    assert b.get("/again").status == 200, "the control: a valid one is used again"
+
+
+def test_trusted_session_does_not_hide_the_warning(lab):
+    """A resumed session shows no certificate: a ticket of a trusted tunnel
+    opens none that must warn."""
+    tls = Changing(lab)
+    o = lab.origin(lambda h, b: ok(b"x", [("Connection", "close")]), tls=tls)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        with lab.sub(version.name):
+            p = lab.assay(tls={"origin": {"trust": [lab.trust], "on_invalid": "untrusted"}}, workers=1)
+            tls.bad = False
+            ctx = wire.context(p.ca, maximum=version)
+            t = untrusting(lab, p, o, ctx=ctx)
+            assert ask(t, o).status == 200
+            session = t.sock.session
+            t.close()
+            t = untrusting(lab, p, o, session, ctx)
+            assert ask(t, o).status == 200 and t.sock.session_reused, "the control: it resumes"
+            session = t.sock.session
+            t.close()
+            tls.bad = True
+            seen = len(o.requests)
+            try:
+                t = untrusting(lab, p, o, session, ctx)
+                assert False, f"no warning, resumed: {t.sock.session_reused}"
+            except ssl.SSLCertVerificationError:
+                pass
+            assert len(o.requests) == seen
