@@ -18,54 +18,38 @@
 void
 task_init(struct task *t, struct loop *l, void (*run)(struct task *))
 {
-	t->run = run;
-	t->loop = l;
-	t->next = NULL;
-	t->queued = false;
+	*t = (struct task){ .run = run, .loop = l };
 }
 
 static void
 queue_put(struct task_queue *q, struct task *t)
 {
-	if (t->queued)
+	if (t->queue != NULL)
 		return;
-	t->queued = true;
+	t->queue = q;
 	t->next = NULL;
+	t->at = q->last;
 	*q->last = t;
 	q->last = &t->next;
 	q->n++;
 }
 
-static struct task *
-queue_take(struct task_queue *q)
+/*
+ * Only its neighbours are looked at: thousands of connections that end in one
+ * turn are in the queue all at once.
+ */
+static void
+queue_remove(struct task *t)
 {
-	struct task *t = q->first;
+	struct task_queue *q = t->queue;
 
-	if (t != NULL) {
-		q->first = t->next;
-		if (q->first == NULL)
-			q->last = &q->first;
-		t->queued = false;
-		q->n--;
-	}
-	return (t);
-}
-
-static bool
-queue_remove(struct task_queue *q, struct task *t)
-{
-	struct task **at;
-
-	for (at = &q->first; *at != NULL; at = &(*at)->next)
-		if (*at == t) {
-			*at = t->next;
-			if (q->last == &t->next)
-				q->last = at;
-			t->queued = false;
-			q->n--;
-			return (true);
-		}
-	return (false);
+	*t->at = t->next;
+	if (t->next != NULL)
+		t->next->at = t->at;
+	else
+		q->last = t->at;
+	t->queue = NULL;
+	q->n--;
 }
 
 void
@@ -84,8 +68,8 @@ loop_at_end(struct task *t)
 void
 task_fini(struct task *t)
 {
-	if (t->queued && !queue_remove(&t->loop->run, t))
-		(void)queue_remove(&t->loop->end, t);
+	if (t->queue != NULL)
+		queue_remove(t);
 }
 
 /* The turn. */
@@ -109,8 +93,10 @@ queue_run(struct task_queue *q)
 	unsigned n;
 	struct task *t;
 
-	for (n = q->n; n > 0 && (t = queue_take(q)) != NULL; n--)
+	for (n = q->n; n > 0 && (t = q->first) != NULL; n--) {
+		queue_remove(t);
 		t->run(t);
+	}
 }
 
 static void

@@ -18,14 +18,15 @@
 #include <stdint.h>
 
 struct loop;
+struct task_queue;
 struct watch;
 
 /* Something that runs when woken.  Embedded in its owner. */
 struct task {
 	void (*run)(struct task *);
 	struct loop *loop;
-	struct task *next;
-	bool queued;
+	struct task_queue *queue;	/* it is in; NULL: in none */
+	struct task *next, **at;	/* there; at: what points to it */
 };
 
 void task_init(struct task *, struct loop *, void (*run)(struct task *));

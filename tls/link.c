@@ -133,7 +133,7 @@ on_ready(void *arg, unsigned events)
 	if (l->read_waits) {
 		l->read_waits = false;
 		task_wake(l->owner);
-	} else if (!l->owner->queued)
+	} else if (l->owner->queue == NULL)
 		link_read_ahead(l);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,6 +82,53 @@ test_tasks(void)
 	loop_settle(loop);
 	CU_ASSERT_EQUAL(b.runs, 3);
 	loop_free(&loop);
+	loop_free(&loop);
+}
+
+/* Thousands that leave the queue at once: none looks at all the others. */
+#define PAGE_TASKS 64
+#define PAGES 3
+
+static void
+no_work(struct task *t)
+{
+	(void)t;
+	runs++;
+}
+
+static void
+test_leaving(void)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	struct task *at[PAGES];
+	unsigned i, k;
+	char *p;
+
+	loop = loop_new();
+	p = mmap(NULL, (size_t)page * PAGES, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CU_ASSERT_FATAL(p != MAP_FAILED);
+	for (i = 0; i < PAGES; i++) {
+		at[i] = (struct task *)(void *)(p + i * (unsigned long)page);
+		for (k = 0; k < PAGE_TASKS; k++) {
+			task_init(&at[i][k], loop, no_work);
+			if (k % 2 == 0)
+				task_wake(&at[i][k]);
+			else
+				loop_at_end(&at[i][k]);
+		}
+	}
+	/* What is neither the task nor beside it must not be touched. */
+	CU_ASSERT_EQUAL(mprotect(at[0], (size_t)page, PROT_NONE), 0);
+	CU_ASSERT_EQUAL(mprotect(at[2], (size_t)page, PROT_NONE), 0);
+	for (k = 2; k < PAGE_TASKS - 2; k++)
+		task_fini(&at[1][k]);
+	CU_ASSERT_EQUAL(mprotect(p, (size_t)page * PAGES,
+	    PROT_READ | PROT_WRITE), 0);
+	runs = 0;
+	loop_settle(loop);
+	CU_ASSERT_EQUAL(runs, 2 * PAGE_TASKS + 4);
+	munmap(p, (size_t)page * PAGES);
 	loop_free(&loop);
 }
 
@@ -703,6 +751,7 @@ test_busy(void)
 
 UNIT_TESTS(base_loop,
     { "tasks", test_tasks },
+    { "leaving a queue touches only the neighbours", test_leaving },
     { "at the end of a turn", test_at_end },
     { "deferred freeing", test_defer },
     { "timers in order and never early", test_timers },
