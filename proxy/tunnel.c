@@ -308,22 +308,19 @@ spliced(struct client *c, int origin_fd)
 {
 	struct tunnel *t = c->tunnel;
 	struct splice_options o = { .idle_ms = conf_of(c)->limits.tunnel_ms };
+	struct chq unsent = { 0 };
 	struct chq left = { 0 };
 	int fd;
 
-	link_flush(c->transport);
-	if (!link_drained(c->transport)) {
-		close(origin_fd);
-		tunnel_end(c, ERR_CLIENT_GONE, NULL, LINK_ABORT);
-		return;
-	}
-	fd = link_take_fd(&c->transport, &left);
+	/* An answer to an earlier request may be on its way out yet. */
+	fd = link_take_fd(&c->transport, &left, &unsent);
 	chq_move(&c->in.bytes, &left, chq_len(&left));
 	chq_fini(&left);
 	hello_fini(&t->hello);
 	client_set_state(c, CLIENT_SPLICE, 0);
 	t->splice = splice_start(c->worker->splicer, fd, origin_fd,
-	    &c->in.bytes, NULL, &o, &c->task);
+	    &c->in.bytes, &unsent, &o, &c->task);
+	chq_fini(&unsent);
 }
 
 static void

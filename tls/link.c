@@ -585,13 +585,14 @@ link_close(struct link **lp, enum link_end how)
 }
 
 int
-link_take_fd(struct link **lp, struct chq *left)
+link_take_fd(struct link **lp, struct chq *left, struct chq *unsent)
 {
 	struct link *l = *lp;
 	int fd = l->fd;
 
-	assert(l->tls == NULL && chq_len(&l->out) == 0);
+	assert(l->tls == NULL);
 	chq_move(left, &l->pend, chq_len(&l->pend));
+	chq_move(unsent, &l->out, chq_len(&l->out));
 	l->fd = -1;
 	watch_free(&l->watch);
 	link_free(l);

@@ -35,7 +35,8 @@ int link_fd(const struct link *);
 /*
  * Put TLS on it: the session (owned from now on) has credentials and
  * priorities set and has not been used.  Bytes already in the input queue
- * (a ClientHello that was peeked at) are the session's first.
+ * (a ClientHello that was peeked at) are the session's first.  What was
+ * written before goes out before it, plain.
  */
 void link_start_tls(struct link *, struct gnutls_session_int *session);
 struct gnutls_session_int *link_tls(const struct link *);	/* NULL: plain */
@@ -99,8 +100,11 @@ enum link_end {
 };
 /* Gives the link up; *l is NULL.  LINK_CLOSE finishes on its own in bounded time. */
 void link_close(struct link **l, enum link_end how);
-/* Take the socket out (for splice): input not yet read is in *left; plain links only. */
-int link_take_fd(struct link **l, struct chq *left);
+/*
+ * Take the socket out (for splice): input not yet read is in *left, output
+ * not yet sent in *unsent; plain links only.
+ */
+int link_take_fd(struct link **l, struct chq *left, struct chq *unsent);
 
 /* The thread ends: free the buffers that its links shared. */
 void link_thread_fini(void);

@@ -116,10 +116,28 @@ tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
 	return (1);		/* tls_pull says EAGAIN itself */
 }
 
+/* Plain output that the kernel has not taken yet goes before all records. */
+static void
+keep_plain_output(struct link *l)
+{
+	const unsigned char *p;
+	size_t n;
+
+	if (chq_len(&l->out) == 0)
+		return;
+	buf_borrow(&l->sealed, &spare_sealed);
+	while (chq_len(&l->out) > 0) {
+		p = chq_peek(&l->out, &n);
+		buf_add(&l->sealed, p, n);
+		chq_drop(&l->out, n);
+	}
+}
+
 void
 link_start_tls(struct link *l, gnutls_session_t session)
 {
-	assert(l->tls == NULL && chq_len(&l->out) == 0);
+	assert(l->tls == NULL);
+	keep_plain_output(l);
 	l->tls = session;
 	gnutls_transport_set_ptr(session, l);
 	gnutls_transport_set_pull_function(session, tls_pull);

@@ -673,10 +673,44 @@ test_unread(void)
 	}
 }
 
+/* What was written plain and not sent goes out before the first record. */
+static void
+test_plain_first(void)
+{
+	static char text[40000] = "HTTP/1.1 200 Connection established";
+	struct chq q = { 0 };
+	size_t n;
+
+	for (n = 39; n <= sizeof(text); n += sizeof(text) - 39) {
+		begin(PLAIN);
+		task_fini(&a.task);
+		task_fini(&b.task);
+		link_write(b.link, text, n);
+		link_start_tls(b.link, tls_server_new(context, lab_leaf(),
+		    "lab.test"));
+		b.tls = true;
+		lab_end_wake(&b);
+		while (chq_len(&q) < n) {
+			lab_run(loop, 2);
+			(void)link_read(a.link, &q, n - chq_len(&q));
+		}
+		chq_fini(&q);
+		client = (struct tls_client){ .host = "lab.test" };
+		link_start_tls(a.link, tls_client_new(context, &client,
+		    false));
+		a.tls = true;
+		both_ways(20000, 10000);
+		lab_end_wake(&a);
+		lab_end_wake(&b);
+		check_both_ways(lab_until(loop, both_ended, NULL, LONG_MS));
+		end();
+	}
+}
+
 static void
 test_take_fd(void)
 {
-	struct chq left = { 0 };
+	struct chq left = { 0 }, unsent = { 0 };
 	char text[64];
 	int fd;
 
@@ -691,8 +725,11 @@ test_take_fd(void)
 	link_write(a.link, "second", 6);
 	lab_run(loop, 5);
 	task_fini(&b.task);
-	fd = link_take_fd(&b.link, &left);
+	link_write(b.link, "last", 4);
+	fd = link_take_fd(&b.link, &left, &unsent);
 	CU_ASSERT(b.link == NULL && fd >= 0);
+	CU_ASSERT_EQUAL(chq_len(&unsent), 4);
+	chq_fini(&unsent);
 	lab_run(loop, 2);
 	chq_read(&left, 0, text, chq_len(&left));
 	fd = fd >= 0 ? fd : 0;
@@ -777,6 +814,7 @@ UNIT_TESTS(tls_link,
     { "lingering is bounded", test_linger_bound },
     { "lingering when the loop ends", test_linger_at_the_end },
     { "a peeked ClientHello", test_unread },
+    { "plain output before TLS", test_plain_first },
     { "taking the socket out", test_take_fd },
     { "renegotiation", test_renegotiation },
     { "key updates", test_key_update })
