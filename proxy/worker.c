@@ -483,6 +483,7 @@ worker_fini(struct worker *w)
 	timer_stop(&w->drain);
 	origin_pool_free(&w->pool);
 	worker_gen_unref(&w->current);
+	loop_settle(w->loop);	/* its services let go of the dialer */
 	splicer_free(&w->splicer);
 	dialer_free(&w->dialer);
 	resolver_free(&w->resolver);

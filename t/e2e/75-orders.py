@@ -76,6 +76,21 @@ def test_connect_behind_a_large_answer(lab):
             assert b"hello\n" in finish(raw, t, host, o.port)
 
 
+def test_stop_while_a_service_is_looked_up(lab):
+    """SIGTERM while the name of a service is being asked for: exit 0."""
+    dns = orders.Dns()
+    lab.on_close(dns.stop)
+    o = lab.origin(tls=None)
+    p = lab.assay(services={"s": {"url": "icap://silent.example/x", "mode": "resp", "timeout": "20s"}},
+                  resolver={"hosts": str(lab.dir / "hosts"), "servers": [f"127.0.0.1:{dns.port}"]}, limits={"drain": "100ms"})
+    c = lab.connect(p)
+    c.send(f"GET http://www.test:{o.port}/ HTTP/1.1\r\nHost: www.test:{o.port}\r\n\r\n")
+    assert wire.wait_for(lambda: o.requests)
+    time.sleep(0.2)
+    p.signal(signal.SIGTERM)
+    assert p.wait(10 * e2e.lab_scale()) == 0
+
+
 # --------------------------------------------------------------- at random
 class Proxy:
     """assayd, all its peers, and what disturbs them."""
