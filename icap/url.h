@@ -26,4 +26,7 @@ struct icap_url {
 /* False: not an ICAP address; the cause (ERR_CONFIG) is in f. */
 bool icap_url_parse(const char *text, struct icap_url *, struct fault *f);
 
+/* Does it begin as one does?  For a better complaint about the others. */
+bool icap_url_is_one(const char *text);
+
 #endif

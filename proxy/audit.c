@@ -98,10 +98,13 @@ file_open(struct file *f)
 	if (f->path == NULL)
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	else
+		/* A pipe that nobody reads is a fault, not a place to wait. */
 		fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC |
-		    O_NOCTTY, 0640);
+		    O_NOCTTY | O_NONBLOCK, 0640);
 	if (fd < 0)
 		return (false);
+	if (f->path != NULL)
+		(void)fcntl(fd, F_SETFL, O_APPEND);
 	if (f->fd >= 0)
 		(void)close(f->fd);
 	f->fd = fd;

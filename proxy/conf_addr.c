@@ -10,6 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/list.h"
+#include "http/chars.h"
+#include "icap/icap.h"
+#include "icap/url.h"
 #include "proxy/conf_priv.h"
 
 /* Names that our own transactions set (RFC 3507 4.3.1). */
@@ -18,34 +21,19 @@ static const char *const icap_own[] = { "host", "encapsulated", "preview",
 	"x-client-ip", "x-client-username", "x-authenticated-user",
 	"x-authenticated-groups", "x-server-ip", "upgrade", "te", "trailer" };
 
-static bool
-is_token(struct str s)
-{
-	static const char extra[] = "!#$%&'*+-.^_`|~";	/* RFC 9110 5.6.2 */
-	size_t i;
-
-	for (i = 0; i < s.n; i++)
-		if (!((s.p[i] >= '0' && s.p[i] <= '9') ||
-		    ((s.p[i] | 0x20) >= 'a' && (s.p[i] | 0x20) <= 'z') ||
-		    (s.p[i] != '\0' && strchr(extra, s.p[i]) != NULL)))
-			return (false);
-	return (s.n > 0);
-}
-
 static const char *
 header_fault(const struct node *n)
 {
 	unsigned i;
-	size_t j;
 
-	if (!is_token(n->key->text))
+	if (!http_is_token(n->key->text))
 		return ("the name is no token");
 	for (i = 0; i < sizeof(icap_own) / sizeof(icap_own[0]); i++)
 		if (str_ieq(n->key->text, str_of(icap_own[i])))
 			return ("assay sets this one itself");
-	for (j = 0; j < n->text.n; j++)
-		if ((unsigned char)n->text.p[j] < ' ' || n->text.p[j] == 127)
-			return ("the value contains a control character");
+	if (!http_is_value(n->text, false) ||
+	    str_index(n->text, '\t') < n->text.n)
+		return ("the value contains a control character");
 	return (n->text.n > 1000 ? "the value is longer than 1000 bytes" :
 	    NULL);
 }
@@ -124,80 +112,33 @@ conf_read_on(struct conf_reader *r, const struct conf_option *o,
 		conf_problem(r, n, "%s is %s", conf_node_name(r, n), why);
 }
 
-static bool
-is_url_text(const char *p)
-{
-	for (; *p != '\0'; p++)
-		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 127 ||
-		    strchr("\"<>\\^`{|}#", *p) != NULL)
-			return (false);		/* RFC 3986 2 */
-	return (true);
-}
-
-/* The authority of an ICAP URL: host, "[v6]", ":port". */
-static bool
-parse_authority(struct arena *a, struct str auth, struct conf_url *out)
-{
-	struct conf_range port;
-	const char *text = arena_str(a, auth).p;
-	char *colon;
-	unsigned char raw[16];
-
-	if (text[0] == '[') {
-		if ((colon = strchr(text, ']')) == NULL)
-			return (false);
-		*colon++ = '\0';
-		out->host = text + 1;
-		if (inet_pton(AF_INET6, out->host, raw) != 1)
-			return (false);
-	} else {
-		out->host = text;
-		colon = strchr(text, ':');
-		if (colon == NULL)
-			colon = strchr(text, '\0');
-	}
-	if (*colon == ':') {
-		if (!conf_value_range(colon + 1, 65535, &port) ||
-		    strchr(colon + 1, '-') != NULL || port.lo == 0)
-			return (false);
-		out->port = (uint16_t)port.lo;
-		*colon = '\0';
-	} else if (*colon != '\0') {
-		return (false);
-	}
-	return (out->host[0] != '\0' && strchr(out->host, '@') == NULL &&
-	    strlen(out->host) <= 253);
-}
-
+/* By the ICAP client's own reader, so that it takes what is taken here. */
 static bool
 url_parse(struct arena *a, const char *text, struct conf_url *out,
     char why[NETS_WHY])
 {
-	struct str rest = str_of(text), auth;
-	size_t n;
+	struct icap_url u;
+	const char *path;
 
-	memset(out, 0, sizeof(*out));
-	out->tls = str_starts(rest, STR("icaps://"));
-	if (!out->tls && !str_starts(rest, STR("icap://"))) {
+	if (!icap_url_is_one(text)) {
 		snprintf(why, NETS_WHY, "no address of a service; write "
 		    "'icap://host/path', 'icaps://host/path' or "
 		    "'clamav:FOLDER'");
 		return (false);
 	}
-	rest.p += out->tls ? 8 : 7;
-	rest.n -= out->tls ? 8 : 7;
-	n = strcspn(rest.p, "/?");
-	auth = (struct str){ rest.p, n };
+	if (!icap_url_parse(text, &u, NULL)) {
+		snprintf(why, NETS_WHY, "no valid ICAP address; write "
+		    "'icap://host:1344/path', IPv6 in brackets");
+		return (false);
+	}
+	path = u.authority.p + u.authority.n;
 	out->text = arena_cstr(a, text);
-	out->port = out->tls ? 11344 : 1344;
-	out->path = rest.p[n] == '/' ? arena_cstr(a, rest.p + n) :
-	    arena_printf(a, "/%s", rest.p + n).p;
-	if (rest.n <= 4000 && is_url_text(text) &&
-	    parse_authority(a, auth, out))
-		return (true);
-	snprintf(why, NETS_WHY, "no valid ICAP address; write "
-	    "'icap://host:1344/path', IPv6 in brackets");
-	return (false);
+	out->tls = u.tls;
+	out->host = arena_str(a, u.host).p;
+	out->port = u.port;
+	out->path = path[0] == '/' ? arena_cstr(a, path) :
+	    arena_printf(a, "/%s", path).p;
+	return (true);
 }
 
 /* Is it clamav:?  The folder is checked, and NULL stands for the default. */
@@ -233,6 +174,9 @@ conf_read_url(struct conf_reader *r, const struct conf_option *o,
 	if (count == 0)
 		conf_problem(r, n, "'%s' is empty; write at least one address",
 		    o->key);
+	if (count > ICAP_MAX_URLS)
+		conf_problem(r, n, "'%s' has %u addresses; at most %u are "
+		    "possible", o->key, count, ICAP_MAX_URLS);
 	s->url.v = arena_zalloc(r->keep, (count + 1) * sizeof(*s->url.v));
 	for (i = 0; i < count; i++) {
 		if (!conf_scalar(r, item[i], "the address of a service"))
@@ -258,7 +202,7 @@ void
 conf_read_log_to(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	if (!conf_scalar(r, n, "stdout or a file"))
+	if (!conf_is_path(r, o, n, "stdout or a file"))
 		return;
 	if (strcmp(n->text.p, "journal") == 0 ||
 	    str_starts(n->text, STR("syslog:")))

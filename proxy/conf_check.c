@@ -7,7 +7,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
+#include "http/uri.h"
 #include "proxy/conf_priv.h"
+
+#define STATE_PATH 900		/* bytes, so that files in it have room */
+#define SOCKET_PATH sizeof(((struct sockaddr_un *)0)->sun_path)
 
 /* Where a setting of a section stands, or the section itself. */
 static const struct node *
@@ -71,12 +76,39 @@ check_origin(struct conf_reader *r, const struct node *map, void *section)
 		    "'revocation: off'; take one of them out");
 }
 
+/* A host by the reader of hosts (http/uri.h), in its one spelling. */
+static void
+check_host(struct conf_reader *r, const struct node *map, const char *key,
+    const char **host)
+{
+	struct http_uri u = { 0 };
+
+	if (*host == NULL)
+		return;
+	if (http_host_parse(r->keep, str_of(*host), &u))
+		*host = u.host.p;
+	else
+		conf_problem(r, conf_node_get(map, key), "'%s' is no host "
+		    "name; write letters, digits, '-' and dots, IPv6 in "
+		    "brackets", key);
+}
+
 static void
 check_service_tls(struct conf_reader *r, const struct node *map,
     void *section)
 {
-	(void)section;
+	__typeof__(((struct conf_service *)0)->tls) *t = section;
+
 	check_pair(r, map);
+	check_host(r, map, "name", &t->name);
+}
+
+static void
+check_pages(struct conf_reader *r, const struct node *map, void *section)
+{
+	struct conf_pages *p = section;
+
+	check_host(r, map, "host", &p->host);
 }
 
 static bool
@@ -127,6 +159,10 @@ check_admin(struct conf_reader *r, const struct node *map, void *section)
 	if (!given(map, "socket") && r->conf->state != NULL)
 		a->socket = arena_printf(r->keep, "%s/admin.sock",
 		    r->conf->state).p;
+	if (a->socket != NULL && strlen(a->socket) >= SOCKET_PATH)
+		conf_problem(r, place(map, "socket"), "the socket's path "
+		    "'%s' is too long; write a shorter one under 'admin: "
+		    "socket:', or none", a->socket);
 }
 
 static void
@@ -352,11 +388,24 @@ warn_unused(struct conf_reader *r)
 		conf_warn(r, NULL, "'clients' is empty; nobody may connect");
 }
 
+/* Everything that is built lies in it. */
+static void
+check_state(struct conf_reader *r, const struct node *map)
+{
+	if (r->conf->state == NULL)
+		conf_problem(r, place(map, "state"), "there is no state "
+		    "folder; write 'state: /var/lib/assay' or the like");
+	else if (strlen(r->conf->state) > STATE_PATH)
+		conf_problem(r, place(map, "state"), "the path of the state "
+		    "folder has %zu bytes; at most %d are possible",
+		    strlen(r->conf->state), STATE_PATH);
+}
+
 static void
 check_root(struct conf_reader *r, const struct node *map, void *section)
 {
-	(void)map;
 	(void)section;
+	check_state(r, map);
 	name_rules(r);
 	check_listeners(r);
 	check_rule_names(r);
@@ -379,6 +428,7 @@ static check_fn *const checks[SECTION_COUNT] = {
 	[SECTION_SERVICE_TLS] = check_service_tls,
 	[SECTION_RULE] = check_rule,
 	[SECTION_DOWNLOAD] = check_download,
+	[SECTION_PAGES] = check_pages,
 	[SECTION_ADMIN] = check_admin,
 	[SECTION_LIMITS] = check_limits,
 };

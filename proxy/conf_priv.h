@@ -195,6 +195,13 @@ const char *conf_show_time(uint64_t ms, char room[32]);
 /* "FILE" relative to the configuration's folder, in the keep arena. */
 const char *conf_path(struct conf_reader *, const char *text);
 
+/* A path that fits into the option's limit, the folder before it included. */
+bool conf_is_path(struct conf_reader *, const struct conf_option *,
+    const struct node *, const char *wanted);
+/* An ordinary file that can be read; else a problem. */
+void conf_file_check(struct conf_reader *, const struct node *at,
+    const char *path);
+
 /* ---- readers of types, by conf_read_type() ---- */
 
 void conf_read_on(struct conf_reader *, const struct conf_option *,

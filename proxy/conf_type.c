@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/list.h"
+#include "proxy/address.h"
 #include "proxy/conf_priv.h"
 
 bool
@@ -65,8 +66,8 @@ conf_path(struct conf_reader *r, const char *text)
 	return (arena_printf(r->keep, "%.*s/%s", STR_ARG(r->dir), text).p);
 }
 
-static void
-file_check(struct conf_reader *r, const struct node *at, const char *path)
+void
+conf_file_check(struct conf_reader *r, const struct node *at, const char *path)
 {
 	struct stat st;
 
@@ -75,21 +76,25 @@ file_check(struct conf_reader *r, const struct node *at, const char *path)
 	else if (S_ISDIR(st.st_mode))
 		conf_problem(r, at, "'%s' is a folder; a file is wanted here",
 		    path);
+	else if (!S_ISREG(st.st_mode))	/* might never end, or never begin */
+		conf_problem(r, at, "'%s' is no ordinary file", path);
 	else if (access(path, R_OK) != 0)
 		conf_problem(r, at, "cannot read '%s': %m; let the user that "
 		    "assayd runs as read it", path);
 }
 
-static bool
-is_path_text(struct conf_reader *r, const struct conf_option *o,
-    const struct node *n)
+bool
+conf_is_path(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, const char *wanted)
 {
-	if (!conf_scalar(r, n, "a path"))
+	size_t whole = n->text.n + r->dir.n + 1;
+
+	if (!conf_scalar(r, n, wanted))
 		return (false);
-	if (n->text.n <= o->max)
+	if (n->text.n <= o->max && (n->text.p[0] == '/' || whole <= o->max))
 		return (true);
 	conf_problem(r, n, "the path has %zu bytes; at most %" PRIu64
-	    " are possible", n->text.n, o->max);
+	    " are possible", n->text.p[0] == '/' ? n->text.n : whole, o->max);
 	return (false);
 }
 
@@ -99,10 +104,10 @@ read_file(struct conf_reader *r, const struct conf_option *o,
 {
 	const char *path;
 
-	if (!is_path_text(r, o, n))
+	if (!conf_is_path(r, o, n, "a path"))
 		return;
 	path = conf_path(r, n->text.p);
-	file_check(r, n, path);
+	conf_file_check(r, n, path);
 	*(const char **)member = path;
 }
 
@@ -110,7 +115,7 @@ static void
 read_path(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	if (!is_path_text(r, o, n))
+	if (!conf_is_path(r, o, n, "a path"))
 		return;
 	*(const char **)member = strcmp(n->text.p, "none") == 0 ? NULL :
 	    conf_path(r, n->text.p);
@@ -140,7 +145,7 @@ read_secret(struct conf_reader *r, const struct conf_option *o,
 {
 	const char *path;
 
-	if (!is_path_text(r, o, n))
+	if (!conf_is_path(r, o, n, "a path"))
 		return;
 	if (str_starts(n->text, STR("pkcs11:"))) {
 		*(const char **)member = keep(r, n->text);
@@ -154,7 +159,7 @@ read_secret(struct conf_reader *r, const struct conf_option *o,
 		path = conf_path(r, n->text.p);
 	if (path == NULL)
 		return;
-	file_check(r, n, path);
+	conf_file_check(r, n, path);
 	*(const char **)member = path;
 }
 
@@ -420,7 +425,7 @@ add_file(struct conf_reader *r, const struct node *n, struct conf_strings *to)
 {
 	const char *path = conf_path(r, n->text.p);
 
-	file_check(r, n, path);
+	conf_file_check(r, n, path);
 	to->v[to->n++] = path;
 }
 
@@ -475,7 +480,8 @@ read_addrs(struct conf_reader *r, const struct conf_option *o,
 	for (i = 0; i < count; i++) {
 		if (!conf_scalar(r, item[i], "an address"))
 			continue;
-		if (conf_value_addr(item[i]->text.p, 53, &out->v[out->n]))
+		if (conf_value_addr(item[i]->text.p, 53, &out->v[out->n]) &&
+		    address_port(&out->v[out->n].sa) != 0)
 			out->n++;
 		else
 			conf_problem(r, item[i], "%s is no address; write "

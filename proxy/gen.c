@@ -2,7 +2,9 @@
 /* Generations, see gen.h. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,36 +129,37 @@ gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old,
 		    (unsigned)c->limits.leaf_cache, pools->crypto);
 }
 
-static void
-trust_files(const struct conf_trust *t, const char **out, unsigned max)
+/* "system" first if it is wanted; the caller frees the list. */
+static const char **
+file_list(bool system, const struct conf_strings *files)
 {
+	const char **out = calloc(files->n + 2, sizeof(*out));
 	unsigned i, n = 0;
 
-	if (t->system)
+	if (out == NULL)
+		abort();
+	if (system)
 		out[n++] = "system";
-	for (i = 0; i < t->files.n && n + 1 < max; i++)
-		out[n++] = t->files.v[i];
-	out[n] = NULL;
+	for (i = 0; i < files->n; i++)
+		out[n++] = files->v[i];
+	return (out);
 }
-
-#define FILES_MAX 64
 
 static void
 gen_trust(struct gen *g, const struct gen_pools *pools,
     struct conf_problems *list)
 {
 	const struct conf_tls *t = &g->conf->tls;
-	const char *files[FILES_MAX], *crls[FILES_MAX];
+	const char **files = file_list(t->origin.trust.system,
+	    &t->origin.trust.files);
+	const char **crls = file_list(false, &t->origin.crl);
 	struct fault f = { 0 };
 	struct verify_options v = { .own = g->ca, .max_entries = VERDICTS_MAX,
 	    .pool = pools != NULL ? pools->crypto : NULL };
-	unsigned i;
 
-	trust_files(&t->origin.trust, files, FILES_MAX);
-	for (i = 0; i < t->origin.crl.n && i + 1 < FILES_MAX; i++)
-		crls[i] = t->origin.crl.v[i];
-	crls[i] = NULL;
 	g->trust = trust_open(files, crls, g->ca, &f);
+	free(files);
+	free(crls);
 	if (g->trust == NULL) {
 		problem_fault(list, "tls.origin", &f);
 		return;
@@ -189,7 +192,7 @@ gen_names(struct gen *g, struct conf_problems *list)
 {
 	const struct conf_resolver *r = &g->conf->resolver;
 	struct fault f = { 0 };
-	struct buf text = { 0 };
+	struct buf text = { 0 };	/* the generation's */
 	char one[ADDRESS_TEXT];
 	unsigned i;
 
@@ -197,11 +200,9 @@ gen_names(struct gen *g, struct conf_problems *list)
 		address_text(&r->servers.v[i].sa, one);
 		buf_printf(&text, "%s%s", i > 0 ? "," : "", one);
 	}
-	snprintf(g->servers, sizeof(g->servers), "%s",
-	    text.p != NULL ? text.p : "");
-	buf_fini(&text);
-	g->hosts = hosts_load(access(r->hosts, F_OK) == 0 ? r->hosts : NULL,
-	    &f);
+	g->servers = text.p;
+	g->hosts = hosts_load(r->hosts != NULL && access(r->hosts, F_OK) ==
+	    0 ? r->hosts : NULL, &f);
 	if (g->hosts == NULL)
 		problem_fault(list, "resolver.hosts", &f);
 }
@@ -372,11 +373,24 @@ gen_audit(struct gen *g, struct conf_problems *list)
 static void
 check_log(const char *file, struct conf_problems *list)
 {
-	char folder[1024];
+	char folder[PATH_MAX];
+	struct stat st;
+	bool is_there = stat(file, &st) == 0, ok;
+	int fd;
 
 	snprintf(folder, sizeof(folder), "%s", file);
-	if (access(file, F_OK) == 0 ? access(file, W_OK) != 0 :
-	    access(dirname(folder), W_OK | X_OK) != 0)
+	if (!is_there)
+		ok = errno == ENOENT && access(dirname(folder), W_OK |
+		    X_OK) == 0;
+	else if (S_ISREG(st.st_mode))
+		ok = access(file, W_OK) == 0;
+	else {			/* a device, a pipe that somebody must read */
+		fd = open(file, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		ok = fd >= 0;
+		if (ok)
+			close(fd);
+	}
+	if (!ok)
 		problem(list, false, "log.access: %s: %s", file,
 		    strerror(errno));
 }
@@ -476,9 +490,8 @@ gen_new(struct conf *conf, const struct gen_pools *pools, struct gen *old,
 	gen_tls(g, list);
 	gen_names(g, list);
 	gen_services(g, old, list);
-	if (dry)
-		gen_check_logs(g, list);
-	else
+	gen_check_logs(g, list);
+	if (!dry && list->errors == before)	/* it makes files */
 		gen_audit(g, list);
 	gen_texts(g);
 	if (list->errors > before)
@@ -523,6 +536,7 @@ gen_unref(struct gen **gp)
 	ca_unref(&g->ca);
 	tls_context_unref(&g->tls);
 	hosts_unref(&g->hosts);
+	free(g->servers);
 	conf_unref(&g->conf);
 	free(g);
 }

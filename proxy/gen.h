@@ -50,7 +50,7 @@ struct gen {
 	struct audit *audit;		/* owned */
 	struct body_store store;
 	struct h1_limits client_limits, origin_limits;
-	char servers[512];		/* of the resolver, as text */
+	char *servers;			/* owned; of the resolver, as text */
 	char temp_dir[1024];
 	char pseudonym[48];		/* in Via */
 	char proxy_name[300];		/* host:port of the first listener */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The hosts table, see hosts.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/arena.h"
 #include "proxy/hosts.h"
 #include "tls/hostname.h"
@@ -119,18 +122,36 @@ read_line(struct hosts *h, char *line)
 			add(h, str_of(name), &a);
 }
 
+/* An ordinary one: of a device or a pipe there may be no end. */
+static FILE *
+open_file(const char *path, struct fault *f)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	FILE *in = NULL;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+		fault_set(f, ERR_CONFIG, "%s: no ordinary file", path);
+		close(fd);
+		return (NULL);
+	}
+	if (fd < 0 || (in = fdopen(fd, "r")) == NULL)
+		fault_set(f, ERR_CONFIG, "%s: %s", path, strerror(errno));
+	if (fd >= 0 && in == NULL)
+		close(fd);
+	return (in);
+}
+
 static bool
 read_file(struct hosts *h, const char *path, struct fault *f)
 {
-	FILE *in = fopen(path, "re");
+	FILE *in = open_file(path, f);
 	char *line = NULL;
 	size_t cap = 0;
 	bool ok;
 
-	if (in == NULL) {
-		fault_set(f, ERR_CONFIG, "%s: %s", path, strerror(errno));
+	if (in == NULL)
 		return (false);
-	}
 	while (getline(&line, &cap, in) >= 0)
 		read_line(h, line);
 	ok = ferror(in) == 0;

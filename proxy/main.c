@@ -18,6 +18,7 @@
 #include "proxy/listen.h"
 #include "proxy/log.h"
 #include "proxy/peers.h"
+#include "proxy/reload.h"
 #include "proxy/worker.h"
 
 #define FILE_THREADS 4		/* a disk that blocks four of them blocks the fifth as well */
@@ -38,6 +39,8 @@ struct proxy {
 	struct proxy_shared shared;
 	struct worker **workers;
 	unsigned n_workers;
+	struct reload reload;
+	bool reload_again;	/* asked for while one is under way */
 	struct loop *loop;	/* of the main thread: signals, admin socket */
 	uv_signal_t signals[5];
 	struct admin *admin;
@@ -118,14 +121,17 @@ load_conf(struct proxy *p, struct conf_problems *problems)
 	return (c);
 }
 
+/* fixed (may be NULL): the setting that cannot change while it runs. */
 static struct gen *
-load_gen(struct proxy *p, bool dry)
+load_gen(struct proxy *p, bool dry, const char **fixed)
 {
 	struct conf_problems problems = { 0 };
 	struct conf *c = load_conf(p, &problems);
 	struct gen *g = NULL;
 
-	if (c != NULL)
+	if (c != NULL && fixed != NULL && problems.errors == 0)
+		*fixed = conf_needs_restart(p->gen->conf, c);
+	if (c != NULL && (fixed == NULL || *fixed == NULL))
 		g = gen_new(c, dry ? NULL : &p->pools, p->gen, dry,
 		    &problems);
 	conf_problems_print(&problems, shown_name(p), stderr);
@@ -137,7 +143,7 @@ load_gen(struct proxy *p, bool dry)
 static int
 check(struct proxy *p)
 {
-	struct gen *g = load_gen(p, true);
+	struct gen *g = load_gen(p, true, NULL);
 
 	if (g == NULL)
 		return (EXIT_PROBLEM);
@@ -225,6 +231,7 @@ stop_workers(struct proxy *p)
 
 	for (i = 0; i < p->n_workers; i++)
 		worker_join(p->workers[i]);
+	loop_settle(p->loop);		/* what a reload still waits for */
 	gen_unref(&p->gen);		/* ends scan threads and key holder */
 	job_pool_free(&p->pools.crypto);
 	job_pool_free(&p->pools.files);
@@ -238,31 +245,54 @@ stop_workers(struct proxy *p)
 static void
 reload(struct proxy *p)
 {
-	const char *fixed;
-	struct gen *g, *old = p->gen;
-	unsigned i;
+	const char *fixed = NULL;
+	struct gen *g;
 
+	if (p->reload.gen != NULL) {	/* one is under way */
+		p->reload_again = true;
+		return;
+	}
 	notify("RELOADING=1");
-	g = load_gen(p, false);
-	fixed = g != NULL ? conf_needs_restart(old->conf, g->conf) : NULL;
-	if (g == NULL)
-		log_line(LEVEL_ERROR, "reload",
-		    "%s has errors; nothing was changed", shown_name(p));
-	else if (fixed != NULL) {
+	g = load_gen(p, false, &fixed);
+	if (g != NULL) {
+		reload_start(&p->reload, g);
+		return;
+	}
+	if (fixed != NULL)
 		log_line(LEVEL_ERROR, "reload",
 		    "'%s' cannot change while running; nothing was changed, "
 		    "restart to apply", fixed);
+	else
+		log_line(LEVEL_ERROR, "reload",
+		    "%s has errors; nothing was changed", shown_name(p));
+	notify("READY=1");
+}
+
+/* Every worker uses it, or none does. */
+static void
+reload_done(struct reload *r, struct gen *g, const struct fault *f)
+{
+	struct proxy *p = CONTAINER_OF(r, struct proxy, reload);
+
+	if (f->code != ERR_NONE) {
 		gen_unref(&g);
+		log_line(LEVEL_ERROR, "reload", "%s%s%s; nothing was changed",
+		    err_info(f->code)->text, f->detail[0] != '\0' ? ": " : "",
+		    f->detail);
 	} else {
+		gen_unref(&p->gen);
 		p->gen = g;
-		for (i = 0; i < p->n_workers; i++)
-			worker_post_gen(p->workers[i], g);
-		gen_unref(&old);
 		gen_report(g);
 		log_line(LEVEL_NOTICE, "reload", "generation %u is in force",
 		    g->number);
 	}
+	if (p->draining)
+		return;
 	notify("READY=1");
+	if (p->reload_again) {
+		p->reload_again = false;
+		reload(p);
+	}
 }
 
 /* All workers have ended when their connections have. */
@@ -289,6 +319,7 @@ drain(struct proxy *p)
 	    (unsigned long long)(ms / 1000));
 	notify("STOPPING=1");
 	p->draining = true;
+	reload_cancel(&p->reload);
 	p->ended_by = loop_now(p->loop) + ms;
 	for (i = 0; i < p->n_workers; i++)
 		worker_post_drain(p->workers[i], ms);
@@ -343,7 +374,7 @@ run(struct proxy *p)
 	p->shared.peers = peers_new();
 	p->loop = loop_new();
 	timer_init(&p->watch_end, p->loop, watch_end);
-	p->gen = load_gen(p, false);
+	p->gen = load_gen(p, false, NULL);
 	if (p->gen == NULL)
 		return (EXIT_PROBLEM);
 	gen_report(p->gen);
@@ -355,6 +386,8 @@ run(struct proxy *p)
 	}
 	log_line(LEVEL_NOTICE, "admin", "%s",
 	    p->admin != NULL ? p->gen->conf->admin.socket : "none");
+	p->reload = (struct reload){ .home = p->loop, .workers = p->workers,
+	    .n = p->n_workers, .done = reload_done };
 	log_line(LEVEL_NOTICE, "ready", "assay " PACKAGE_VERSION
 	    ", %u workers, pid %ld", p->n_workers, (long)getpid());
 	notify("READY=1");

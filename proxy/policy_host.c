@@ -6,10 +6,10 @@
  */
 #include <arpa/inet.h>
 #include <assert.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/arena.h"
+#include "http/uri.h"
 #include "proxy/policy_priv.h"
 
 static char
@@ -118,25 +118,13 @@ fault_of(const char *text, struct str name, unsigned how)
 	return (NULL);
 }
 
-/* An address in its one spelling; false if it is none. */
+/* By the reader of every host (http/uri.h): what it refuses never comes. */
 static bool
-address_of(const char *text, char *out, socklen_t room)
+host_of(struct arena *a, struct str text, struct http_uri *out)
 {
-	unsigned char raw[16];
-	char bare[INET6_ADDRSTRLEN];
-	size_t n = strlen(text);
-
-	if (n > 2 && text[0] == '[' && text[n - 1] == ']' &&
-	    n - 2 < sizeof(bare)) {
-		memcpy(bare, text + 1, n - 2);
-		bare[n - 2] = '\0';
-		text = bare;
-	}
-	if (inet_pton(AF_INET, text, raw) == 1)
-		return (inet_ntop(AF_INET, raw, out, room) != NULL);
-	if (inet_pton(AF_INET6, text, raw) == 1)
-		return (inet_ntop(AF_INET6, raw, out, room) != NULL);
-	return (false);
+	if (text.n > 0 && text.p[0] != '[' && str_index(text, ':') < text.n)
+		text = arena_printf(a, "[%.*s]", STR_ARG(text));
+	return (http_host_parse(a, text, out));
 }
 
 static void
@@ -169,9 +157,9 @@ bool
 policy_hosts_add(struct policy_hosts *s, struct arena *a, const char *text,
     char why[POLICY_WHY])
 {
-	char address[INET6_ADDRSTRLEN];
 	struct str name = str_of(text);
 	unsigned how = POLICY_HOST_EXACT | POLICY_HOST_BELOW;
+	struct http_uri host = { 0 };
 	const char *fault;
 
 	if (text[0] == '=') {
@@ -181,19 +169,28 @@ policy_hosts_add(struct policy_hosts *s, struct arena *a, const char *text,
 		how = POLICY_HOST_BELOW;
 		name = str_of(text + 2);
 	}
-	if ((how & POLICY_HOST_EXACT) != 0 &&
-	    address_of(name.p, address, sizeof(address))) {
-		insert(s, a, str_of(address), POLICY_HOST_EXACT);
+	if (host_of(a, name, &host) && (!host.host_is_ip ||
+	    (how & POLICY_HOST_EXACT) != 0)) {
+		insert(s, a, host.host, host.host_is_ip ? POLICY_HOST_EXACT :
+		    how);
 		return (true);
 	}
 	if (name.n > 1 && name.p[name.n - 1] == '.')
 		name.n--;			/* the root's dot */
-	if ((fault = fault_of(text, name, how)) != NULL) {
-		snprintf(why, POLICY_WHY, "%s", fault);
-		return (false);
-	}
-	insert(s, a, name, how);
-	return (true);
+	fault = fault_of(text, name, how);
+	snprintf(why, POLICY_WHY, "%s", fault != NULL ? fault : "no host "
+	    "name; some resolvers would take it for an address");
+	return (false);
+}
+
+/* An IPv6 address as http/uri.h writes it; else as it is. */
+static void
+one_spelling(char text[256])
+{
+	struct in6_addr a;
+
+	if (inet_pton(AF_INET6, text, &a) == 1)
+		(void)inet_ntop(AF_INET6, &a, text, INET6_ADDRSTRLEN);
 }
 
 void
@@ -208,9 +205,10 @@ policy_host_key(struct policy_host_key *k, struct str host, bool is_ip)
 		return;
 	memcpy(k->text, host.p, host.n);
 	k->text[host.n] = '\0';
-	if (!is_ip || !address_of(k->text, k->text, sizeof(k->text)))
-		for (i = 0; i < host.n; i++)
-			k->text[i] = lower(k->text[i]);
+	for (i = 0; i < host.n; i++)
+		k->text[i] = lower(k->text[i]);
+	if (is_ip)
+		one_spelling(k->text);
 	i = is_ip ? strlen(k->text) : host.n;
 	if (!is_ip && i > 1 && k->text[i - 1] == '.')
 		i--;

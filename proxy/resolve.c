@@ -488,22 +488,40 @@ forget_all(struct resolver *r)
 			name_forget(r, r->buckets[i]);
 }
 
+static unsigned
+deadline_of(const struct resolver_options *o)
+{
+	return (o->deadline_ms > 0 ? o->deadline_ms : DEADLINE_MS);
+}
+
+struct dns *
+resolver_prepare(struct resolver *r, const struct resolver_options *o,
+    struct fault *f)
+{
+	return (dns_new(r->loop, o->servers, deadline_of(o), f));
+}
+
+void
+resolver_switch(struct resolver *r, const struct resolver_options *o,
+    struct dns *d)
+{
+	dns_retire(&r->dns, d);
+	r->dns = d;
+	r->deadline_ms = deadline_of(o);
+	r->max_names = o->max_names > 0 ? o->max_names : MAX_NAMES;
+	set_hosts(r, o->hosts);
+	forget_all(r);
+}
+
 bool
 resolver_reload(struct resolver *r, const struct resolver_options *o,
     struct fault *f)
 {
-	unsigned deadline = o->deadline_ms > 0 ? o->deadline_ms : DEADLINE_MS;
-	struct dns *d = dns_new(r->loop, o->servers, deadline, f);
+	struct dns *d = resolver_prepare(r, o, f);
 
-	if (d == NULL)
-		return (false);
-	dns_retire(&r->dns, d);
-	r->dns = d;
-	r->deadline_ms = deadline;
-	r->max_names = o->max_names > 0 ? o->max_names : MAX_NAMES;
-	set_hosts(r, o->hosts);
-	forget_all(r);
-	return (true);
+	if (d != NULL)
+		resolver_switch(r, o, d);
+	return (d != NULL);
 }
 
 struct resolver *

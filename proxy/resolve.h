@@ -29,6 +29,7 @@ struct resolver_options {
 	unsigned max_names;	/* in the cache; 0: 8192 */
 };
 
+struct dns;
 struct resolver;
 
 /*
@@ -43,6 +44,15 @@ struct resolver *resolver_new(struct loop *, const struct resolver_options *,
  */
 bool resolver_reload(struct resolver *, const struct resolver_options *,
     struct fault *f);
+/*
+ * The same in two halves.  The first can fail and changes nothing: NULL,
+ * cause in f.  The second cannot, and takes what the first has made; else
+ * dns_free() it (dns.h).
+ */
+struct dns *resolver_prepare(struct resolver *,
+    const struct resolver_options *, struct fault *f);
+void resolver_switch(struct resolver *, const struct resolver_options *,
+    struct dns *);
 /* Queries under way end with ERR_SHUTDOWN. */
 void resolver_free(struct resolver **);
 

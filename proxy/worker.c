@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "proxy/client.h"
+#include "proxy/dns.h"
 #include "proxy/log.h"
 #include "proxy/origin.h"
 #include "proxy/peers.h"
@@ -80,7 +81,7 @@ preview_of(uint64_t preview)
 }
 
 static struct scanner *
-make_icap(struct worker *w, struct gen *g, unsigned i)
+make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 {
 	static const enum icap_balance balance[] = {
 	    [CONF_FAILOVER] = ICAP_FAILOVER,
@@ -98,7 +99,6 @@ make_icap(struct worker *w, struct gen *g, unsigned i)
 	const char *urls[ICAP_MAX_URLS];
 	struct icap_header *headers;
 	struct scanner *made;
-	struct fault f = { 0 };
 	unsigned k;
 	struct icap_options o = { .name = s->name, .urls = urls,
 	    .req = conf_service_scans(s, false),
@@ -127,9 +127,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i)
 		    s->headers.v[k].value };
 	o.headers = headers;
 	made = icap_new(w->loop, &o, g->services[i].shared,
-	    &w->icap_dialer, &f);
-	if (made == NULL)
-		log_line(LEVEL_ERROR, "scan", "%s: %s", s->name, f.detail);
+	    &w->icap_dialer, f);
 	free(headers);
 	return (made);
 }
@@ -160,36 +158,6 @@ chain_make(struct worker_gen *wg, const struct conf_scan *of)
 	}
 }
 
-static struct worker_gen *
-worker_gen_new(struct worker *w, struct gen *g)
-{
-	struct worker_gen *wg = calloc(1, sizeof(*wg));
-	const struct conf *c = g->conf;
-	unsigned i;
-
-	wg->worker = w;
-	wg->gen = gen_ref(g);
-	wg->refs = 1;
-	wg->resume = tls_resume_new(RESUME_MAX);
-	wg->scanners = calloc(c->services.n + 1, sizeof(struct scanner *));
-	for (i = 0; i < c->services.n; i++)
-		if (!c->services.v[i].used)
-			continue;
-		else if (c->services.v[i].type == CONF_CLAMAV)
-			wg->scanners[i] = make_clam(w, g, i);
-		else
-			wg->scanners[i] = make_icap(w, g, i);
-	wg->chains = calloc(2 * c->rules.n + 2, sizeof(*wg->chains));
-	chain_make(wg, &c->all_req);
-	chain_make(wg, &c->all_resp);
-	for (i = 0; i < c->rules.n; i++) {
-		chain_make(wg, &c->rules.v[i].scan_req);
-		chain_make(wg, &c->rules.v[i].scan_resp);
-	}
-	qsort(wg->chains, wg->n_chains, sizeof(*wg->chains), chain_order);
-	return (wg);
-}
-
 static void
 worker_gen_free(void *p)
 {
@@ -213,6 +181,41 @@ worker_gen_free(void *p)
 	tls_resume_free(&wg->resume);
 	gen_unref(&wg->gen);
 	free(wg);
+}
+
+struct worker_gen *
+worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
+{
+	struct worker_gen *wg = calloc(1, sizeof(*wg));
+	const struct conf *c = g->conf;
+	unsigned i;
+
+	wg->worker = w;
+	wg->gen = gen_ref(g);
+	wg->refs = 1;
+	wg->resume = tls_resume_new(RESUME_MAX);
+	wg->scanners = calloc(c->services.n + 1, sizeof(struct scanner *));
+	for (i = 0; i < c->services.n; i++) {
+		if (!c->services.v[i].used)
+			continue;
+		wg->scanners[i] = c->services.v[i].type == CONF_CLAMAV ?
+		    make_clam(w, g, i) : make_icap(w, g, i, f);
+		if (wg->scanners[i] == NULL) {
+			fault_set(f, ERR_CONFIG, "service %s",
+			    c->services.v[i].name);
+			worker_gen_unref(&wg);
+			return (NULL);
+		}
+	}
+	wg->chains = calloc(2 * c->rules.n + 2, sizeof(*wg->chains));
+	chain_make(wg, &c->all_req);
+	chain_make(wg, &c->all_resp);
+	for (i = 0; i < c->rules.n; i++) {
+		chain_make(wg, &c->rules.v[i].scan_req);
+		chain_make(wg, &c->rules.v[i].scan_resp);
+	}
+	qsort(wg->chains, wg->n_chains, sizeof(*wg->chains), chain_order);
+	return (wg);
 }
 
 struct worker_gen *
@@ -241,29 +244,12 @@ worker_gen_chain(const struct worker_gen *wg, const struct conf_scan *of)
 	    chain_order));
 }
 
-static void
-resolver_fill(const struct gen *g, struct resolver_options *o)
+void
+worker_resolver(const struct gen *g, struct resolver_options *o)
 {
 	*o = (struct resolver_options){ .hosts = g->hosts,
 	    .servers = g->servers,
 	    .deadline_ms = (unsigned)g->conf->limits.resolve_ms };
-}
-
-static void
-worker_use(struct worker *w, struct gen *g)
-{
-	struct worker_gen *old = w->current;
-	struct resolver_options o;
-	struct fault f = { 0 };
-
-	w->current = worker_gen_new(w, g);
-	if (old == NULL)
-		return;
-	resolver_fill(g, &o);
-	if (!resolver_reload(w->resolver, &o, &f))
-		log_line(LEVEL_ERROR, "resolver", "%s", f.detail);
-	origin_pool_purge(w->pool, w->current);
-	worker_gen_unref(&old);
 }
 
 /* Connections to scanning services, over the worker's dialer. */
@@ -428,46 +414,30 @@ worker_drain(struct worker *w, uint64_t drain_ms)
 struct post {
 	struct mail mail;
 	struct worker *worker;
-	struct gen *gen;	/* counted; NULL: drain */
 	uint64_t drain_ms;
 };
 
 static void
-post_deliver(struct mail *m, struct loop *loop)
+drain_deliver(struct mail *m, struct loop *loop)
 {
 	struct post *p = CONTAINER_OF(m, struct post, mail);
 
 	(void)loop;
-	if (p->gen != NULL)
-		worker_use(p->worker, p->gen);
-	else
-		worker_drain(p->worker, p->drain_ms);
-	gen_unref(&p->gen);
+	worker_drain(p->worker, p->drain_ms);
 	free(p);
-}
-
-static void
-worker_post(struct worker *w, struct gen *g, uint64_t drain_ms)
-{
-	struct post *p = calloc(1, sizeof(*p));
-
-	p->mail.deliver = post_deliver;
-	p->worker = w;
-	p->gen = g != NULL ? gen_ref(g) : NULL;
-	p->drain_ms = drain_ms;
-	mail_post(w->loop, &p->mail);
-}
-
-void
-worker_post_gen(struct worker *w, struct gen *g)
-{
-	worker_post(w, g, 0);
 }
 
 void
 worker_post_drain(struct worker *w, uint64_t drain_ms)
 {
-	worker_post(w, NULL, drain_ms);
+	struct post *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		abort();
+	p->mail.deliver = drain_deliver;
+	p->worker = w;
+	p->drain_ms = drain_ms;
+	mail_post(w->loop, &p->mail);
 }
 
 /* The thread. */
@@ -482,6 +452,8 @@ worker_fini(struct worker *w)
 	listeners_close(w);
 	timer_stop(&w->drain);
 	origin_pool_free(&w->pool);
+	worker_gen_unref(&w->next);
+	dns_free(&w->next_dns);
 	worker_gen_unref(&w->current);
 	loop_settle(w->loop);	/* its services let go of the dialer */
 	splicer_free(&w->splicer);
@@ -541,7 +513,7 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->loop = loop_new();
 	list_init(&w->clients);
 	timer_init(&w->drain, w->loop, drain_now);
-	resolver_fill(g, &o);
+	worker_resolver(g, &o);
 	w->resolver = resolver_new(w->loop, &o, f);
 	if (w->resolver == NULL)
 		return (NULL);
@@ -550,7 +522,9 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->pool = origin_pool_new(w);
 	w->icap_dialer = (struct icap_dialer){ w, icap_dial_start,
 	    icap_dial_cancel };
-	worker_use(w, g);
+	w->current = worker_gen_new(w, g, f);
+	if (w->current == NULL)
+		return (NULL);
 	worker_listen(w, fds, of, n_fds);
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);

@@ -18,6 +18,7 @@
 #include "scanners/chain.h"
 
 struct client;
+struct dns;
 struct origin_pool;
 struct listener;
 
@@ -52,6 +53,8 @@ struct worker {
 	struct loop *loop;
 	struct proxy_shared *shared;	/* borrowed */
 	struct worker_gen *current;	/* counted */
+	struct worker_gen *next;	/* counted; prepared, not used yet */
+	struct dns *next_dns;		/* owned; with next */
 	struct conf *first;		/* counted: its listeners stay */
 	struct resolver *resolver;
 	struct dialer *dialer;
@@ -67,6 +70,14 @@ struct worker {
 	void *thread;			/* private */
 };
 
+/*
+ * On the worker's thread, or before it runs.  NULL with cause in f: a service
+ * cannot be used.
+ */
+struct worker_gen *worker_gen_new(struct worker *, struct gen *,
+    struct fault *f);
+/* What a generation says about names; the strings are the generation's. */
+void worker_resolver(const struct gen *, struct resolver_options *);
 struct worker_gen *worker_gen_ref(struct worker_gen *);
 void worker_gen_unref(struct worker_gen **);
 /* The steps for a chain of this generation's configuration. */
@@ -80,8 +91,6 @@ const struct worker_chain *worker_gen_chain(const struct worker_gen *,
 struct worker *worker_start(unsigned index, struct gen *, struct
     proxy_shared *, const int *fds, const struct conf_listen *const *of,
     unsigned n_fds, struct fault *f);
-/* From the main thread: use this generation from now on. */
-void worker_post_gen(struct worker *, struct gen *);
 /* Stop accepting, finish flows, then end; within drain_ms, or at once for 0. */
 void worker_post_drain(struct worker *, uint64_t drain_ms);
 /* Wait for its end; it lets go of its generation. */

@@ -42,6 +42,14 @@ static const struct {
 	{ "icap://[::g]/", NULL, NULL, 0, false },
 	{ "icap://[::1]x/", NULL, NULL, 0, false },
 	{ "icap://[fe80::1%25eth0]/", NULL, NULL, 0, false },
+	{ "icap://a_b.example./x", "a_b.example.", "a_b.example.", 1344,
+	    false },
+	{ "icap://av$1.example/x", NULL, NULL, 0, false },
+	{ "icap://a..b/x", NULL, NULL, 0, false },
+	{ "icap://0x7f.1/x", NULL, NULL, 0, false },
+	{ "icap://2130706433/x", NULL, NULL, 0, false },
+	{ "icap://a/`", NULL, NULL, 0, false },
+	{ "icap://a/{|}^", NULL, NULL, 0, false },
 	{ "icap://::1/", NULL, NULL, 0, false },
 };
 

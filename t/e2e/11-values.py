@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Odd values of every type of setting, made from the table of settings
+(proxy/option.def): what --check accepts is taken by a reload, what it refuses
+changes nothing, and assayd lives and answers after each.
+
+E2E_VALUES=all gives every value to every setting; else the values of a type
+are dealt out to its settings."""
+import functools
+import json
+import os
+import re
+
+import certs
+import wire
+import lab as e2e
+from wire import ok
+
+SCALE = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "MS": 1, "SEC": 1000, "MINUTE": 60000, "HOUR": 3600000}
+# Types without numbers whose members are settings again: shapes alone.
+SHAPES = ["MAP", "LIST", "NAMED", "MATCH", "CHAINS", "SCAN"]
+
+ANY = ["", "none", "~", "true", "off", "0", "-1", "1", "1.5", "1e3", "0x10", " 5 ", "18446744073709551615",
+       "18446744073709551616", "9" * 40, "%s%n", "$1", "ä", "\u202e", "\x01", "a\nb", "x" * 5000, "/", "/dev/zero",
+       [], {}, [[]], ["1", "1"], [None], {"a": "b"}, [{"a": "b"}], {"": ""}, None, True, 7, -7, 1.5, 1 << 64]
+NUMBERS = ["00", "01", "1 ", "+1", "1_000", "١"]
+OF_TYPE = {
+    "TEXT": ["a", "<script>", "a\r\nb", "\x7f", "\t", "\ud7ff", "''", "a: b", "example.com", "Example.COM.", "[::1]", "1.2.3"],
+    "ENUM": ["block bypass", "!page", "BLOCK", "block ", "Block", ["block"], {"block": "bypass"}, {"default": "block"}],
+    "GAPS": ["block", "bypass", "Block", ["block"], {"default": "block"}, {"stream": "bypass", "limit": "block"}, {"default": "x"},
+             {"nothing": "block"}, {"part": {}}, {"part": None}],
+    "COUNT": NUMBERS + ["auto", "1-2", "4294967296"],
+    "SIZE": NUMBERS + ["1K", "1k", "64KB", "1 K", "K", "16777215T", "17179869184G", "1.5M", "-1K", "auto"],
+    "MEMORY": NUMBERS + ["1%", "0%", "90%", "91%", "%", "1.5%", "50%%", "16M", "15M"],
+    "TIME": NUMBERS + ["1ms", "1s", "1 s", "5", "1w", "1h30m", "213503982334601d", "106751991167d", "s", "-5s"],
+    "NETS": ["0.0.0.0/0", "::/0", "10.0.0.0/33", "10.0.0.1/8", "::/129", "::ffff:1.2.3.4/96", "::ffff:0:0/95", "self", "any",
+             "private", "Private", "fe80::1%lo", "1.2.3", "0x7f.1", "300.1.1.1", "1.2.3.4/", "/8", "127.0.0.1", "1.2.3.4/08",
+             [f"10.{i}.0.0/16" for i in range(250)]],
+    "PORTS": ["65535", "65536", "1-65535", "9-1", "1-2-3", "-", "443-", "-443", ["1", "2-3"], "0-1"],
+    "TRUST": ["system", ["system", "@pem"], "@dir", "@fifo", "@empty", "@garbage", "@pem", ["@pem"] * 100, "@none"],
+    "FILES": ["@dir", "@fifo", "@empty", "@garbage", "@pem", "@none", ["@empty"] * 70],
+    "FILE": ["@dir", "@fifo", "@empty", "@garbage", "@pem", "@none"],
+    "PATH": ["@dir", "@fifo", "@empty", "@garbage", "@none", "relative/path"],
+    "SECRET": ["@dir", "@fifo", "@empty", "@garbage", "@pem", "file:", "file:@pem", "cred:x", "cred:", "cred:../x", "pkcs11:",
+               "pkcs11:object=nothing", "@none"],
+    "ADDRS": ["1.2.3.4", "1.2.3.4:0", "[::1]:53", "::1", "[::1]", "[::1", "localhost", "1.2.3.4:53:53", "1.2.3.4:65536",
+              "::ffff:1.2.3.4", "fe80::1%lo", "0.0.0.0", "::", [f"10.0.{i}.1:5353" for i in range(120)],
+              [f"[2001:db8::{i:x}]:5353" for i in range(120)]],
+    "HEADERS": [{"X-A": "b"}, {"Host": "x"}, {"A b": "c"}, {"X": "a\tb"}, {"X": "a\r\nY: z"}, {"X": "\x7f"}, {"Xä": "y"},
+                {"X": "ä"}, {"X": ""}, {"X": "%{client.ip}"}, {"X": "%{"}, {"X": "y" * 2000}, {"X": []}, {"x": "1", "X": "2"}],
+    "ON": [":0", "1.2.3.4", "[::1]", "127.0.0.1:65536", "localhost:3128", ":1-2", "[::1]:-1"],
+    "URL": ["icap://av$1.example/x", "icap://a..b/x", "icap://-/", "icap://0x7f.1/x", "icap://1.2.3/x", "icap://2130706433/",
+            "icap://a:0/", "icap://a:00001/", "icap://a/`", "icap://a/^{|}", "icap://a/" + "x" * 2000, "icap://[::1]",
+            "icap://[::ffff:1.2.3.4]/x", "icap://[fe80::1%25lo]/", "icap://a_b/x", "ICAP://a/x", "icap://a@b/x", "icap://a?b",
+            "icap://a:1344?b", "icap://a./x", "icap://.a/x", "icap://" + "a" * 64 + "/x", "icap://" + "a." * 130 + "a/x", "icap://",
+            "icap:///x", "icap:a", "icap://a/%00", "icap://a/\u00e4", "icap://ä/x", "icap://a/#b", "icap://a/x y", "icaps://a/x",
+            "icaps://[::1]:1/x", "http://a/", ["icap://a/1", "icaps://b/2"], ["icap://a/"] * 16, ["icap://a/"] * 17,
+            ["icap://a/", "clamav:"], "clamav:/nonexistent", "clamav:@dir", "clamav:@pem", "clamav:relative"],
+    "LOG_TO": ["stdout", "@dir", "@fifo", "@empty", "/dev/null", "/dev/full", "/nonexistent/x", "@file/x", "journal", "syslog:x",
+               "/" + "x" * 300, "/" + "x/" * 600],
+    "HOSTS": ["example.com", "=1.2.3.4", "*.1.2.3.4", "::1", "[::1]", "[::1", "0x7f.1", "017.0.0.1", "1.2", "a..b", "*", "*.", "=",
+              "=*.a", ".a", "a.", "a_b", "xn--a", "münchen.de", "a" * 64, "a." * 130, "a:443", "a/b", "ExAmple.com",
+              [f"h{i}.example" for i in range(500)]],
+    "METHODS": ["GET", "get", "*", "GE T", "M-SEARCH", "X" * 33, ["GET", "POST"]],
+    "TYPES": ["text/html", "*/*", "video/*", "a", "/", "a/", "*", "a/b/c", "a/b;c=d", "*/a", "TEXT/HTML", "a/*b"],
+    "SIZES": [">1", "<0", "<=0", ">=18446744073709551615", ">18446744073709551613", ">18446744073709551615", "1-2", "2-1", "1K-1M",
+              "> 5", ">", "-", "1-", "<1T", ">=0", "<18446744073709551616"],
+    "URLS": ["(", "[", "a{99999}", "(a+)+$", "(?R)", "\\C", "(*LIMIT_MATCH=1)a", "(*NOTEMPTY)", "(?{1})", "\\p{L}", "(*UTF)\\x{e4}",
+             "(?C1)a", "^", ".*", "(((((((((((a)*)*)*)*)*)*)*)*)*)*)*", "\\", "(?<=a+)b", "x" * 3000, "(" * 300 + ")" * 300],
+    "LISTENERS": ["office", "127.0.0.1:3128", ["office", "nobody"]],
+    "SCAN": ["s", ["s", "s"], ["down"], ["down", "s"], "clam", [["s"]]],
+    "CHAINS": [{"a": []}, {"a": "s"}, {"a": [["s"], "s"]}, {"a": [["s", "nobody"]]}, {"a": [[["s"]]]}, {"none": ["s"]}, {"s": ["s"]},
+               {"a": ["a"]}, {"a": {"s": "s"}}],
+    "MATCH": [{"host": "a.test", "not": {"host": "b.test"}}, {"not": {}}, {"not": {"not": {"not": {"port": 1}}}},
+              functools.reduce(lambda x, _: {"not": x}, range(40), {"port": 1})],
+    "NAMED": [{"x": {"url": "icap://127.0.0.1:1/", "mode": "resp"}}, {"x": {}}, {"x": None}, {"none": {"url": "icap://a", "mode": "req"}}],
+    "LIST": [[{}], [None], [[]], [{"name": "x"}], {"0": {}}],
+    "RESERVED": ["x", ["x"], {"x": "y"}, "no", "off", "direct", "thread", "keep", "drop"],
+}
+
+
+def number(text):
+    text = text.strip()
+    m = re.fullmatch(r"(\d+)(?:\s+(\w+))?", text)
+    return int(m[1]) * SCALE[m[2]] if m and m[2] else int(m[1]) if m else 0
+
+
+@functools.cache
+def table():
+    """Every setting: (section, key, type, words, min, max, flags)."""
+    text = (e2e.SRC / "proxy" / "option.def").read_text()
+    text = text[text.index("/* ---- the file ---- */"):]
+    string = r'(?:"(?:[^"\\]|\\.)*"\s*)+'
+    part = rf"\s*({string}|[^,()]*(?:\([^)]*\))?[^,()]*)\s*"
+    out = []
+    for m in re.finditer(r"^(OPTION|INSIDE|RESERVED)\(", text, re.M):
+        args, at = [], m.end()
+        while len(args) < 20:
+            a = re.compile(part, re.S).match(text, at)
+            args.append(a[1].strip())
+            at = a.end()
+            if text[at] == ")":
+                break
+            at += 1
+        if m[1] == "OPTION":
+            words = re.findall(r"[!\w.]+", args[4]) if args[4].startswith('"') else []
+            out.append((args[0], args[1], args[2], words, number(args[6]), number(args[7]), args[8]))
+        elif m[1] == "INSIDE":
+            out.append((args[0], args[1], args[2], [], 0, 0, args[6]))
+        else:
+            out.append((args[0], args[1], "RESERVED", [], 0, 0, args[3]))
+    return out
+
+
+def values_of(kind, words, low, high):
+    own = list(OF_TYPE.get(kind, []))
+    if words:
+        own += [w.lstrip("!") for w in words] + words
+    return own, [str(x) for x in (low - 1, low, high, high + 1) if kind in ("COUNT", "SIZE", "MEMORY")] + \
+        [f"{x}ms" for x in (low - 1, low, high, high + 1) if kind == "TIME"]
+
+
+def deal(types):
+    """(section, key, flags, value): all values of a type over its settings."""
+    every = os.environ.get("E2E_VALUES") == "all"
+    for kind in sorted({t[2] for t in table()}):
+        if kind not in types:
+            continue
+        settings = [t for t in table() if t[2] == kind]
+        shared = [v for v in ANY if kind not in ("RESERVED",)] + OF_TYPE.get(kind, [])
+        each = max(3, -(-len(shared) // len(settings)))
+        at = 0
+        for section, key, _, words, low, high, flags in settings:
+            own, edges = values_of(kind, words, low, high)
+            mine = shared + own + edges if every else [shared[(at + i) % len(shared)] for i in range(min(each, len(shared)))] + edges + \
+                own[len(OF_TYPE.get(kind, [])):]
+            at += each
+            seen = set()
+            for v in mine:
+                if repr(v) not in seen:
+                    seen.add(repr(v))
+                    yield section, key, flags, v
+
+
+class Place:
+    """Where a setting of a section stands in a whole configuration."""
+
+    def __init__(self, lab, port, services, files):
+        self.lab, self.port, self.services, self.files = lab, port, services, files
+
+    def base(self):
+        c = self.lab.conf(self.port, services=json.loads(json.dumps(self.services)), rules=[{"name": "default", "scan": ["s"]}])
+        c["listen"][0]["name"] = "office"
+        return c
+
+    def fill(self, v):
+        """@name stands for a file of the test."""
+        if isinstance(v, str):
+            return re.sub(r"@(dir|fifo|empty|garbage|pem|none|file)", lambda m: self.files[m[1]], v)
+        if isinstance(v, list):
+            return [self.fill(x) for x in v]
+        return {k: self.fill(x) for k, x in v.items()} if isinstance(v, dict) else v
+
+    def conf(self, section, key, flags, value):
+        c, v = self.base(), self.fill(value)
+        rule = {"name": "odd", "if": {"host": "www.test"}, "log": "minimal"}
+        if "OPTION_CLAM" in flags or section == "SERVICE_LIMITS":
+            c["services"]["c"] = {"url": f"clamav:{e2e.TESTDB}"}
+            c["rules"][0]["scan"] = ["s", "c"]
+        inner = {"ROOT": lambda: c, "LISTEN": lambda: c["listen"][0], "RULE": lambda: rule, "IF": lambda: rule["if"],
+                 "SERVICE": lambda: c["services"]["c" if "OPTION_CLAM" in flags else "s"],
+                 "SERVICE_TLS": lambda: c["services"]["s"].setdefault("tls", {}),
+                 "SERVICE_LIMITS": lambda: c["services"]["c"].setdefault("limits", {}),
+                 "LOG_ACCESS": lambda: c["log"]["access"][0]}.get(section)
+        if inner:
+            here = inner()
+        else:
+            here = c
+            for name in section.lower().split("_"):
+                here = here.setdefault({"dest": "destinations"}.get(name, name), {})
+        if section == "SERVICE_TLS":
+            c["services"]["s"]["url"] = "icaps://127.0.0.1:1/x"
+            if key in ("cert", "key"):
+                here.update(cert=self.files["pem"], key=self.files["pem"])
+        if section in ("RULE", "IF"):
+            if section == "IF" and key != "host":
+                del rule["if"]["host"]
+            c["rules"].insert(0, rule)
+        here[key] = v
+        return c
+
+
+def answered(p, url_host, port):
+    """The status of one request through assayd; 0: closed without one."""
+    try:
+        conn = wire.connect(p.addr, 20 * e2e.lab_scale())
+        try:
+            conn.send(f"GET http://{url_host}:{port}/ HTTP/1.1\r\nHost: {url_host}:{port}\r\nConnection: close\r\n\r\n".encode())
+            return wire.Response(conn).status
+        finally:
+            conn.cut()
+    except (wire.Ended, OSError):
+        return 0
+
+
+def shown(v):
+    text = json.dumps(v)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def try_values(lab, types):
+    s = lab.icap()
+    o = lab.origin(lambda h, b: ok(b"x"), tls=None)
+    key = certs.make_ca("Odd values")
+    files = {n: str(lab.dir / f"odd.{n}") for n in ("dir", "fifo", "empty", "garbage", "pem", "none", "file")}
+    os.mkdir(files["dir"])
+    os.mkfifo(files["fifo"])
+    for name, data in (("empty", b""), ("garbage", bytes(range(256))), ("file", b"x"), ("pem", certs.pem(key[1]) + certs.pem(key[0]))):
+        with open(files[name], "wb") as f:
+            f.write(data)
+    os.chmod(files["pem"], 0o600)
+    services = {"s": {"url": s.url(), "mode": "resp"}, "down": {"url": "icap://127.0.0.1:1/x", "mode": "resp", "on_error": "bypass"}}
+    port = lab.port()
+    place = Place(lab, port, services, files)
+    p = lab.assay(raw=json.dumps(place.base()), port=port)
+    count = {True: 0, False: 0}
+
+    def swap(conf):
+        p.write_conf(conf)
+        said = p.reload("reload", 60)
+        wire.wait_for(lambda: re.search("in force|nothing was changed", p.log()), 20 * e2e.lab_scale())
+        assert p.alive(), f"assayd has ended: {p.log()[-1500:]}"
+        return said + p.log()[-2000:]
+
+    base = json.dumps(place.base())
+    assert answered(p, "www.test", o.port) == 200
+    for section, key, flags, value in deal(types):
+        if section == "SERVICE_LIMITS" or "OPTION_CLAM" in flags:
+            if not e2e.has_clamav():
+                continue
+        label = f"{section}.{key}: {shown(value)}"
+        with lab.sub(label):
+            conf = place.conf(section, key, flags, value)
+            text = json.dumps(conf)
+            code, out, _ = lab.check(text)
+            assert code in (0, 1), f"--check ended with {code}: {out[-500:]}"
+            had = len(p.log())
+            swap(text)
+            said = p.log()[had:]
+            fixed = "cannot change while running" in said
+            if code == 0 and not fixed:
+                assert "in force" in said, f"--check takes it, the reload does not: {said[-600:]}"
+            else:
+                assert "nothing was changed" in said and "in force" not in said, f"--check says {out[-300:]}, the reload {said[-600:]}"
+            assert not fixed or "OPTION_START" in flags or section in ("LISTEN", "CA", "ROOT"), said
+            count[code == 0] += 1
+            status = answered(p, "www.test", o.port)
+            assert p.alive(), f"assayd has ended: {p.log()[-1500:]}"
+            if "nothing was changed" in said:
+                assert status == 200, f"a refused file changed something: {status}"
+            else:
+                swap(base)
+                assert answered(p, "www.test", o.port) == 200, "not as before"
+        if not p.alive():
+            break
+    assert min(count.values()) > 0, count
+    print(f"# {count[True]} values accepted, {count[False]} refused")
+
+
+@e2e.slow
+@e2e.seconds(900)
+def test_odd_numbers_words_and_texts(lab):
+    try_values(lab, ["TEXT", "ENUM", "GAPS", "COUNT", "SIZE", "MEMORY", "TIME", "RESERVED"])
+
+
+@e2e.slow
+@e2e.seconds(900)
+def test_odd_addresses_and_files(lab):
+    try_values(lab, ["URL", "ADDRS", "ON", "NETS", "PORTS", "HEADERS", "TRUST", "FILES", "FILE", "PATH", "SECRET", "LOG_TO"])
+
+
+@e2e.slow
+@e2e.seconds(900)
+def test_odd_conditions_and_shapes(lab):
+    try_values(lab, [*SHAPES, "HOSTS", "METHODS", "TYPES", "SIZES", "URLS", "LISTENERS"])
+
+
+def test_every_type_has_odd_values(lab):
+    """A new type of setting brings its own."""
+    types = {t[2] for t in table()}
+    assert len(table()) > 100 and not types - set(OF_TYPE) - {"MAP"}, types - set(OF_TYPE)
