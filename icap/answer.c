@@ -10,15 +10,6 @@
 
 #define CONTINUES_MAX 8		/* endless 100s are a failure */
 
-/* The message may go on as it was. */
-static void
-answer_clean(struct icap_tx *tx)
-{
-	tx->scan->result.verdict = VERDICT_CLEAN;
-	tx_release_conn(tx);
-	tx_finish(tx);
-}
-
 static void
 answer_continue(struct icap_tx *tx)
 {
@@ -48,7 +39,8 @@ static void
 answer_no_content(struct icap_tx *tx)
 {
 	tx->stray = !ends_here(tx);
-	answer_clean(tx);
+	tx_release_conn(tx);
+	tx_clean(tx);
 }
 
 /* A threat, and no message that could be a page or repaired. */
@@ -250,6 +242,7 @@ judge(const struct icap_tx *tx, const struct http_msg *m, enum shape shape)
 
 /*
  * Is there a finding, and what came along neither a page about it nor repaired?
+ * Or was the service not given the whole of what it replaces?
  * Nobody gets a message that may be the infected one.
  */
 static bool
@@ -259,6 +252,8 @@ is_overruled(const struct icap_tx *tx, const struct http_msg *m,
 	if (judge(tx, m, shape) == VERDICT_BLOCKED)
 		return (!tx_is_page(tx, m) && !(tx_may_be_page(tx, m) &&
 		    whole && tx_is_foreign(tx)));
+	if (tx->cut_short)
+		return (true);	/* made of a part that passed for the whole */
 	return (tx->finding == ICAP_FOUND_REPAIRED && whole &&
 	    tx_is_handed_back(tx));
 }

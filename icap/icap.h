@@ -82,6 +82,7 @@ struct icap_options {
 	uint64_t timeout_ms;		/* silence inside one transaction */
 	uint64_t probe_ms;		/* longest pause between probes while down */
 	uint64_t max_body;		/* 0: none */
+	/* SCAN_POLICY_BYPASS: the first max_body bytes are scanned, as a whole */
 	enum scan_policy over_max;
 	enum scan_policy on_unscanned[GAP_COUNT];
 	enum icap_identity identity;

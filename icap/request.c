@@ -121,6 +121,21 @@ add_encapsulated(struct buf *b, const struct icap_request *r, size_t first,
 	ADD(b, "\r\n\r\n");
 }
 
+/* The head of a message of which only a part is given says so. */
+static void
+add_head(struct buf *http, const struct http_msg *m, uint64_t length)
+{
+	struct http_msg part;
+
+	if (length == 0 || m->framing != FRAMING_LENGTH) {
+		h1_emit_encapsulated(http, m);
+		return;
+	}
+	part = *m;
+	part.length = length;
+	h1_emit_encapsulated(http, &part);
+}
+
 void
 icap_request_build(const struct icap_request *r, struct buf *icap,
     struct buf *http)
@@ -129,10 +144,10 @@ icap_request_build(const struct icap_request *r, struct buf *icap,
 	size_t first;
 
 	icap->n = http->n = 0;
-	h1_emit_encapsulated(http, m->req);
+	add_head(http, m->req, m->mode == SCAN_REQ ? r->length : 0);
 	first = http->n;
 	if (m->mode == SCAN_RESP)
-		h1_emit_encapsulated(http, m->resp);
+		add_head(http, m->resp, r->length);
 	buf_str(icap, r->prefix);
 	if (r->allow_206)
 		ADD(icap, "Allow: 204, 206\r\n");

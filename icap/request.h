@@ -18,6 +18,7 @@ struct icap_request {
 	bool has_body;		/* else null-body */
 	bool allow_206;		/* offered; 204 always is */
 	int32_t preview;	/* bytes announced; -1: no preview */
+	uint64_t length;	/* only so much of the body; 0: all */
 };
 
 /*

@@ -53,11 +53,16 @@ tx_send_begin(struct icap_tx *tx)
 	tx->preview = r.preview = choose_preview(tx);
 	tx->offered_206 = r.allow_206 = tx->ep->caps.allow_206 &&
 	    r.preview >= 0;
+	tx->limit = svc->o.max_body > 0 &&
+	    svc->o.over_max == SCAN_POLICY_BYPASS ? svc->o.max_body : BODY_ALL;
+	if (tx->body != NULL && body_length(tx->body) != BODY_UNKNOWN &&
+	    body_length(tx->body) > tx->limit)
+		r.length = tx->limit;
 	icap_request_build(&r, &svc->icap_head, &svc->http_head);
 	link_write(tx->conn->net, svc->icap_head.p, svc->icap_head.n);
 	link_write(tx->conn->net, svc->http_head.p, svc->http_head.n);
 	tx->sent = 0;
-	tx->body_waits = tx->early_100 = false;
+	tx->body_waits = tx->early_100 = tx->cut_short = false;
 	if (tx->body == NULL) {
 		tx_send_enter(tx, SEND_DONE);
 		return;
@@ -81,25 +86,45 @@ write_chunk(struct icap_tx *tx)
 	tx->progress_at = loop_now(tx->svc->loop);
 }
 
+/* All that it may have is there: does the body end, or only for the service? */
+static enum pull
+at_limit(struct icap_tx *tx)
+{
+	enum pull r = reader_skip(&tx->reader, tx->limit + 1);
+
+	if (r != PULL_MORE)
+		return (r);
+	tx->cut_short = true;
+	return (PULL_END);
+}
+
 /* Read up to max bytes; PULL_MORE: more may be had. */
 static enum pull
 gather(struct icap_tx *tx, uint64_t max)
 {
+	uint64_t left = tx->limit - tx->sent;
 	enum pull r = PULL_MORE;
 
+	if (max > left)
+		max = left;
 	while (r == PULL_MORE && chq_len(&tx->out) < max)
 		r = reader_pull(&tx->reader, &tx->out,
 		    (size_t)(max - chq_len(&tx->out)));
+	if (r == PULL_MORE && chq_len(&tx->out) == left)
+		r = at_limit(tx);
 	tx->body_waits = r == PULL_WAIT;
 	return (r);
 }
 
+/* It may not have that much, or echoes a message whose rest it never sees. */
 static bool
 is_too_large(const struct icap_tx *tx)
 {
-	uint64_t max = tx->svc->o.max_body;
+	const struct icap_options *o = &tx->svc->o;
 
-	return (max > 0 && tx->sent + chq_len(&tx->out) > max);
+	return ((o->max_body > 0 && o->over_max == SCAN_POLICY_BLOCK &&
+	    tx->sent + chq_len(&tx->out) > o->max_body) ||
+	    (tx->cut_short && tx->state == TX_STREAM));
 }
 
 static void

@@ -260,6 +260,20 @@ tx_too_large(struct icap_tx *tx)
 	tx_unscanned(tx, GAP_LIMIT, "larger than max_body");
 }
 
+void
+tx_clean(struct icap_tx *tx)
+{
+	if (tx->cut_short) {
+		tx->scan->result.too_large = true;
+		tx_unscanned(tx, GAP_LIMIT, arena_printf(tx->arena,
+		    "larger than max_body: the first %llu bytes were scanned",
+		    (unsigned long long)tx->sent).p);
+		return;
+	}
+	tx->scan->result.verdict = VERDICT_CLEAN;
+	tx_finish(tx);
+}
+
 /* Beginning. */
 
 bool
@@ -499,7 +513,8 @@ start_run(struct task *t)
 	uint64_t n = tx->body != NULL ? body_length(tx->body) : 0;
 
 	t->run = tx_run;
-	if (o->max_body > 0 && n != BODY_UNKNOWN && n > o->max_body) {
+	if (o->max_body > 0 && o->over_max == SCAN_POLICY_BLOCK &&
+	    n != BODY_UNKNOWN && n > o->max_body) {
 		tx_too_large(tx);
 		return;
 	}

@@ -79,6 +79,8 @@ struct icap_tx {
 	struct reader reader;
 	struct chq out;		/* read, not yet written */
 	uint64_t sent;		/* bytes of the body */
+	uint64_t limit;		/* not more than these; BODY_ALL: no limit */
+	bool cut_short;		/* there were more: it was told that this is all */
 	int32_t preview;	/* announced; -1: none */
 	bool offered_206;
 	bool body_waits;	/* the sender of the message is slow */
@@ -168,6 +170,8 @@ bool tx_is_handed_back(const struct icap_tx *);
 /* transaction.c */
 
 void tx_enter(struct icap_tx *, enum tx_state);
+/* Nothing was found in all that there was, or in all that it was given. */
+void tx_clean(struct icap_tx *);
 /* The scan is over without a fault: result is filled by the caller. */
 void tx_finish(struct icap_tx *);
 /* It names a threat, and nothing came with it that may go on. */

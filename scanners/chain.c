@@ -252,8 +252,11 @@ settle_unscanned(struct chain_run *run, unsigned i, enum scan_gap gap,
 {
 	const struct scanner *scanner = run->scans[i].scanner;
 	enum scan_gap known = run->msg->gap;
-	enum scan_policy policy = run->scans[i].result.too_large ?
-	    scanner->over_max : scanner->on_unscanned[gap];
+	enum scan_policy policy = scanner->on_unscanned[gap];
+
+	if (run->scans[i].result.too_large && (gap == GAP_LIMIT ||
+	    scanner->over_max == SCAN_POLICY_BLOCK))
+		policy = scanner->over_max;
 
 	if (known != GAP_NONE && (gap == GAP_NONE ||
 	    (policy == SCAN_POLICY_BYPASS &&

@@ -82,7 +82,11 @@ struct scan_result {
 	 * itself ended early (ERR_REQ_BODY_CUT, ERR_ORIGIN_CUT ...).
 	 */
 	struct fault fault;
-	bool too_large;		/* VERDICT_UNSCANNED because of the service's max_body */
+	/*
+	 * VERDICT_UNSCANNED because of the service's max_body; with a gap other
+	 * than GAP_LIMIT that was in what was scanned, and both policies count.
+	 */
+	bool too_large;
 	enum scan_gap gap;	/* VERDICT_UNSCANNED without a fault: never GAP_NONE */
 	struct str reason;	/* VERDICT_UNSCANNED: "limit exceeded", "encrypted archive" ... */
 	struct str threat;	/* VERDICT_BLOCKED, VERDICT_MODIFIED (repaired): name given by the scanner, may be empty */
@@ -122,7 +126,7 @@ struct scanner {
 	bool scans_req, scans_resp;
 	enum scan_policy on_error;
 	enum scan_policy on_busy;	/* what ERR_SCAN_BUSY does, instead of on_error */
-	enum scan_policy over_max;	/* what result.too_large does, instead of on_unscanned */
+	enum scan_policy over_max;	/* what result.too_large does, instead of on_unscanned[GAP_LIMIT] */
 	enum scan_policy on_unscanned[GAP_COUNT];
 	bool replace_page;	/* page: replace */
 };

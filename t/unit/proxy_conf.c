@@ -699,7 +699,7 @@ check_dlp(const struct conf_service *s)
 	CU_ASSERT(s->preview == 0 && s->timeout_ms == 60000);
 	CU_ASSERT(s->connect_timeout_ms == 3000 && s->probe_ms == 5000);
 	CU_ASSERT(s->balance == CONF_LEAST_BUSY);
-	CU_ASSERT(s->max_body == CONF_NONE && s->over_max == CONF_BYPASS);
+	CU_ASSERT(s->max_body == CONF_NONE && s->over_max == CONF_BLOCK);
 	CU_ASSERT_FATAL(s->headers.n == 1);
 	CU_ASSERT_STRING_EQUAL(s->headers.v[0].name, "X-Site");
 	CU_ASSERT_STRING_EQUAL(s->headers.v[0].value, "berlin");
