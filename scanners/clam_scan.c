@@ -39,6 +39,7 @@ struct clam_scan {
 	struct reader reader;		/* makes the bytes come */
 	struct reader keeper;		/* keeps them for the view */
 	struct timer late;
+	bool cut_short;			/* there was more than max_body */
 	struct clam_job *job;		/* borrowed while handle is set */
 	struct handle handle;
 };
@@ -72,7 +73,8 @@ scan_end(struct clam_scan *s, enum verdict v)
 	scan_stop(s);
 	scan->result.verdict = v;
 	if (scan->msg->body != NULL)
-		scan->result.bytes = body_received(scan->msg->body);
+		scan->result.bytes = s->cut_short ? s->clam->max_body :
+		    body_received(scan->msg->body);
 	scan_done(scan);
 }
 
@@ -122,6 +124,21 @@ clam_destroy(struct clam *c)
 	free(c);
 }
 
+/* Nothing was found in the first max_body bytes; a reason of its own stays. */
+static void
+end_cut_short(struct clam_scan *s, enum verdict v)
+{
+	struct scan_result *r = &s->scan->result;
+
+	r->too_large = true;
+	if (v == VERDICT_UNSCANNED && r->gap != GAP_DAMAGED)
+		scan_end(s, v);
+	else
+		end_unscanned(s, GAP_LIMIT, arena_printf(s->scan->msg->arena,
+		    "larger than max_body: the first %llu bytes were scanned",
+		    (unsigned long long)s->clam->max_body));
+}
+
 static void
 scan_answer(struct clam_scan *s, const struct clam_look *look)
 {
@@ -132,7 +149,10 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 	r->gap = look->gap;
 	r->reason = arena_str(a, str_of(look->reason));
 	r->note = arena_str(a, str_of(look->note));
-	scan_end(s, look->verdict);
+	if (s->cut_short && look->verdict != VERDICT_BLOCKED)
+		end_cut_short(s, look->verdict);
+	else
+		scan_end(s, look->verdict);
 }
 
 static void
@@ -194,7 +214,9 @@ static void
 job_begin(struct clam_scan *s)
 {
 	struct clam *c = s->clam;
-	struct body_view *view = body_view_new(s->scan->msg->body);
+	struct body *body = s->scan->msg->body;
+	struct body_view *view = s->cut_short ?
+	    body_view_part(body, c->max_body) : body_view_new(body);
 	struct fault busy = { .code = ERR_NONE };
 	struct clam_job *job;
 
@@ -220,19 +242,31 @@ job_begin(struct clam_scan *s)
 
 /* Reading. */
 
+/* over_max: bypass is given for a body whose begin was looked at. */
+static bool
+scans_part(const struct clam *c)
+{
+	return (c->max_body_set && c->scanner.over_max == SCAN_POLICY_BYPASS);
+}
+
 static bool
 is_too_long(const struct clam *c, const struct body *body)
 {
 	uint64_t n = body_length(body);
 
-	if (n == BODY_UNKNOWN || n < body_received(body))
-		n = body_received(body);
+	if (n == BODY_UNKNOWN || n < body_received(body) || scans_part(c))
+		n = body_received(body);	/* what is only declared is nothing */
 	return (n > c->max_body);
 }
 
 static void
 end_too_large(struct clam_scan *s)
 {
+	if (scans_part(s->clam)) {
+		s->cut_short = true;
+		job_begin(s);
+		return;
+	}
 	s->scan->result.too_large = s->clam->max_body_set;
 	end_unscanned(s, GAP_LIMIT, STR("limit exceeded (size)"));
 }

@@ -119,6 +119,8 @@ void reader_close(struct reader *);
  */
 struct body_view;
 struct body_view *body_view_new(struct body *);
+/* The same of its first n bytes, which have been received; it may go on. */
+struct body_view *body_view_part(struct body *, uint64_t n);
 uint64_t body_view_length(const struct body_view *);
 /* If it lies in memory in one piece: a pointer to all of it, else NULL. */
 const void *body_view_memory(const struct body_view *);

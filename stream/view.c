@@ -21,18 +21,24 @@ struct body_view {
 struct body_view *
 body_view_new(struct body *b)
 {
+	return (b->end == PULL_END ? body_view_part(b, b->received) : NULL);
+}
+
+struct body_view *
+body_view_part(struct body *b, uint64_t n)
+{
 	struct body_view *v;
 	uint64_t at = b->mem_from;
 	unsigned i;
 
-	if (b->end != PULL_END || b->kept > 0)
+	if (n > b->received || b->kept > 0)
 		return (NULL);
 	v = calloc(1, sizeof(*v) + b->mem.count * sizeof(v->pieces[0]));
 	if (v == NULL)
 		abort();
 	chq_share(&v->mem, &b->mem, 0, chq_len(&b->mem));
 	v->mem_from = at;
-	v->length = b->received;
+	v->length = n;
 	if (b->spill != NULL)
 		v->spill = spill_ref(b->spill);
 	v->pieces_n = v->mem.count;
@@ -61,7 +67,8 @@ body_view_memory(const struct body_view *v)
 int
 body_view_file(const struct body_view *v, uint64_t *n)
 {
-	*n = v->spill != NULL ? v->mem_from : 0;
+	*n = v->spill == NULL ? 0 :
+	    v->mem_from < v->length ? v->mem_from : v->length;
 	return (*n > 0 ? spill_fd(v->spill) : -1);
 }
 

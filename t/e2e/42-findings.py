@@ -2,7 +2,7 @@
 """What a service has found is overruled by nothing: no status, no failure, no
 policy, no group."""
 import wire
-from lab import field, pattern, sha
+from lab import EICAR, TESTDB, field, needs, pattern, sha
 from wire import Response, ok
 
 BODY = pattern(5000)
@@ -141,3 +141,70 @@ def test_group_member_that_replaces_blocks(lab):
             r = lab.tunnel(p, o.port).get()
             assert r.status == status and (BODY[:50] in r.body) == (status == 200) and b"repaired" not in r.body, r
             p.stop()
+
+
+# ---------------------------------------------------- larger than max_body
+def outcome(p, port):
+    def mine():
+        return [r for r in p.access(0) if field(r, "assay.scan") and field(r, "url.port") == port]
+    assert wire.wait_for(mine, 10)
+    return field(mine()[-1], "assay.scan")[-1], field(mine()[-1], "assay.verdict")
+
+
+def larger(lab, service, body, declared, over):
+    """A body of which declared bytes are announced: (response, assayd, port)."""
+    def reply(h, b):
+        return lambda c: (c.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % declared + body), "close")[1]
+    o = lab.origin(reply)
+    p = lab.assay(services={"s": dict(service, mode="resp", max_body="10K", over_max=over, timeout="5s") if "icap" in service["url"]
+                            else dict(service, max_body="10K", over_max=over)})
+    return lab.tunnel(p, o.port).get(), p, o.port
+
+
+def size_rows(lab, service, infected):
+    big = pattern(20000)
+    for name, body, declared, over, good in (("whole", big, 20000, "bypass", True), ("whole", big, 20000, "block", False),
+                                             ("only declared", big[:100], 20000, "bypass", False),
+                                             ("only declared", big[:10240], 20000, "bypass", False),
+                                             ("infected", infected + big, 20000 + len(infected), "bypass", False),
+                                             ("infected, only declared", infected, 20000, "bypass", False),
+                                             ("small", big[:5000], 5000, "bypass", True)):
+        with lab.sub(f"{name}, {over}"):
+            try:
+                r, p, port = larger(lab, service, body, declared, over)
+            except wire.Ended:
+                assert not good
+                continue
+            if good:
+                assert r.status == 200 and r.body == body and not r.cut, r
+                s, verdict = outcome(p, port)
+                if declared > 10240:
+                    assert s["outcome"] == "bypassed" and s["bytes"] == 10240 and "first 10240 bytes" in s["reason"] and verdict == "unscanned", s
+                else:
+                    assert s["outcome"] == "clean", s
+            else:
+                assert body[:50] not in r.body and (r.status in (403, 413, 502)), r
+            p.stop()
+
+
+def test_declared_length_is_no_bypass_icap(lab):
+    def script(tx):
+        body = tx.whole()
+        if tx.response.get("Content-Length"):
+            assert int(tx.response.get("Content-Length")) == len(body), tx.response
+        tx.answer("204 No", fields=[FOUND] if b"bad" in body else [])
+    s = lab.icap(script)
+    size_rows(lab, {"url": s.url(), "on_error": "block"}, b"bad")
+
+
+@needs("clamav")
+def test_declared_length_is_no_bypass_clamav(lab):
+    size_rows(lab, {"url": f"clamav:{TESTDB}"}, EICAR)
+
+
+def test_over_max_blocks_by_default(lab):
+    s = lab.icap()
+    o = lab.origin(lambda h, b: ok(pattern(20000)))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "max_body": "10K"}})
+    assert lab.tunnel(p, o.port).get().status == 403
+    assert not s.txs

@@ -216,7 +216,7 @@ def test_bomb(lab):
 @needs("clamav")
 def test_max_body(lab):
     """A larger body: over_max says block or bypass, and the log that it was
-    not scanned."""
+    not scanned whole."""
     for over, want in (("block", (403, 413)), ("bypass", (200,))):
         with lab.sub(over):
             o, p, t = start(lab, {"big": pattern(200000)}, max_body="100K", over_max=over)

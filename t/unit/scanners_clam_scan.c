@@ -25,11 +25,13 @@ on_wake(struct task *t)
 	wakes++;
 }
 
+static enum scan_policy over_max;	/* of the next service */
+
 static void
 set_up(struct clam_engine *e, const struct sample *s, uint64_t max_body)
 {
 	struct clam_service service = { .name = "clam", .scans_req = true,
-	    .scans_resp = true, .max_body = max_body };
+	    .scans_resp = true, .max_body = max_body, .over_max = over_max };
 
 	loop = loop_new();
 	store = (struct body_store){ .temp_dir = "/tmp", .window = 65536,
@@ -90,7 +92,7 @@ test_scanner(void)
 		{ sample_eicar_deflate, "deflate", 200, VERDICT_BLOCKED, FOUND, 0 },
 		{ sample_text, NULL, 200, VERDICT_CLEAN, "", 0 },
 		{ sample_text, "br", 200, VERDICT_UNSCANNED, SHUT("br"), 0 },
-		{ sample_text, "br", 206, VERDICT_CLEAN, "", 0 },
+		{ sample_text, "br", 206, VERDICT_UNSCANNED, SHUT("br"), 0 },
 		{ sample_empty, "br", 200, VERDICT_CLEAN, "", 0 },
 		{ sample_text, NULL, 200, VERDICT_UNSCANNED,
 		    "limit exceeded (size)", 100 },
@@ -126,6 +128,43 @@ test_scanner(void)
 	spin_until_done();
 	CU_ASSERT_EQUAL(scan.result.verdict, VERDICT_CLEAN);
 	tear_down();
+	clam_engine_unref(&e);
+}
+
+/* over_max: bypass: the first max_body bytes are looked at all the same. */
+static void
+test_over_max(void)
+{
+	static const struct {
+		uint64_t max_body;
+		enum verdict verdict;
+		const char *text;
+	} t[] = {
+		{ 350000, VERDICT_BLOCKED, FOUND },	/* it stands at 300000 */
+		{ 100000, VERDICT_UNSCANNED,
+		    "larger than max_body: the first 100000 bytes were scanned" },
+		{ 500000, VERDICT_BLOCKED, FOUND },
+	};
+	struct clam_options o = { .threads = 1 };
+	struct clam_engine *e = kit_engine(&o);
+	struct sample s = sample_middle();
+	size_t i;
+
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		over_max = SCAN_POLICY_BYPASS;
+		set_up(e, &s, t[i].max_body);
+		scan_start(&scan, scanner, &msg, &wake);
+		spin_until_done();
+		CU_ASSERT_EQUAL(scan.result.verdict, t[i].verdict);
+		CU_ASSERT(str_eq(t[i].verdict == VERDICT_BLOCKED ?
+		    scan.result.threat : scan.result.reason,
+		    str_of(t[i].text)));
+		CU_ASSERT_EQUAL(scan.result.too_large, i == 1);
+		CU_ASSERT(i != 1 || scan.result.bytes == 100000);
+		tear_down();
+	}
+	over_max = SCAN_POLICY_BLOCK;
+	free(s.p);
 	clam_engine_unref(&e);
 }
 
@@ -335,6 +374,7 @@ main(void)
 {
 	static const struct unit_test tests[] = {
 		{ "answers", test_scanner },
+		{ "over_max: bypass scans the first bytes", test_over_max },
 		{ "a cut body", test_scanner_cut },
 		{ "cancel", test_scanner_cancel },
 		{ "an abandoned scan ends", test_abandoned },
