@@ -199,6 +199,12 @@ check_row(void)
 {
 	const struct scan_result *r = &t.scan.result;
 
+	/* it came in pieces, and the last one too late for the verdict */
+	if ((row->shape == BACK_TRAILER || row->shape == PAGE_BROKEN) &&
+	    r->has_message) {
+		CU_ASSERT_EQUAL(t.end, PULL_CUT);
+		return;
+	}
 	CU_ASSERT_EQUAL(r->fault.code, ERR_NONE);
 	CU_ASSERT_EQUAL(r->verdict, row->verdict);
 	CU_ASSERT_EQUAL(r->has_message, row->page ||
