@@ -41,7 +41,10 @@ struct tunnel {
 	struct hello hello;
 	struct leaf_wait leaf;	/* .leaf is held as long as the session */
 	struct origin *ahead;	/* connection made while the client shakes hands */
-	struct dial dial;	/* of a splice */
+	struct dial dial;	/* of a splice, or to learn the address */
+	union address dest;	/* CONNECT named an address: that one */
+	bool dest_known;
+	const char *refused_by;	/* the rule that refused an address of it */
 	struct splice *splice;
 	uint64_t started_at, started_wall;
 	unsigned flows;		/* requests that came through */
@@ -87,6 +90,20 @@ void tunnel_start(struct client *, struct tunnel *);
 void tunnel_run(struct client *);
 void tunnel_expired(struct client *);
 void tunnel_free(struct client *);	/* NULL tunnel: nothing */
+/*
+ * May the client be led to this address?  Asks the rules for the request under
+ * way, else for the tunnel.  Fits struct origin_want.
+ */
+bool client_may_reach(void *client, const struct sockaddr *);
+/*
+ * The rules of the tunnel, with the destination's address (NULL while it is
+ * not known) into its plan.  False: they block it, the plan and fault say so.
+ */
+bool tunnel_decide(struct client *, const struct sockaddr *dest);
+/* Every request inside gets the page of a block by that rule. */
+void tunnel_block(struct tunnel *, const char *rule);
+/* A new configuration: does a spliced tunnel still stand? */
+void tunnel_reload(struct client *, const struct conf *);
 /* The want of a request in the tunnel (or of the connection made ahead). */
 void tunnel_want(const struct tunnel *, struct origin_want *);
 

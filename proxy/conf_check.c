@@ -318,6 +318,52 @@ check_shadows(struct conf_reader *r)
 		}
 }
 
+/* Does one of the blocks contain all of n, or with part set any of it? */
+static bool
+is_in(const struct nets *s, const struct net *n, bool part)
+{
+	const struct net *b;
+	uint64_t m[2];
+	unsigned i;
+
+	for (i = 0; i < s->n; i++) {
+		b = &s->v[i];
+		m[0] = part ? b->mask[0] & n->mask[0] : b->mask[0];
+		m[1] = part ? b->mask[1] & n->mask[1] : b->mask[1];
+		if ((part || ((b->mask[0] & ~n->mask[0]) == 0 &&
+		    (b->mask[1] & ~n->mask[1]) == 0)) &&
+		    ((b->addr[0] ^ n->addr[0]) & m[0]) == 0 &&
+		    ((b->addr[1] ^ n->addr[1]) & m[1]) == 0)
+			return (true);
+	}
+	return (false);
+}
+
+/* Addresses that no connection is made to, whatever the rule says. */
+static void
+check_dests(struct conf_reader *r)
+{
+	const struct conf_dest *d = &r->conf->destinations;
+	const struct policy_match *m;
+	unsigned i, k;
+
+	for (i = 0; i < r->conf->rules.n; i++) {
+		m = r->conf->rules.v[i].when;
+		if (m == NULL || m->dest.n == 0 || m->dest.self)
+			continue;
+		for (k = 0; k < m->dest.n; k++)
+			if (!is_in(&d->deny, &m->dest.v[k], false) ||
+			    is_in(&d->allow, &m->dest.v[k], true))
+				break;
+		if (k == m->dest.n)
+			conf_problem(r, place(conf_node_get(r->rule_at[i],
+			    "if"), "dest"), "'dest' never applies: "
+			    "'destinations.deny' has these addresses already; "
+			    "put them under 'destinations.allow' or take this "
+			    "rule out");
+	}
+}
+
 static bool
 same_addr(const union conf_addr *a, const union conf_addr *b)
 {
@@ -410,6 +456,7 @@ check_root(struct conf_reader *r, const struct node *map, void *section)
 	check_listeners(r);
 	check_rule_names(r);
 	check_shadows(r);
+	check_dests(r);
 	conf_scan_finish(r);
 	if (r->problems->errors == 0)	/* else it may be used once corrected */
 		warn_unused(r);

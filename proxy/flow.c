@@ -219,16 +219,24 @@ adopt_request(struct flow *f, struct http_msg *req)
 			req->uri.scheme = was.scheme;
 	} else
 		(void)http_target_parse(req, NULL, false, &fault);
-	if (fault.code == ERR_NONE && req->method_id != METHOD_CONNECT &&
-	    (http_same_authority(&req->uri, &was) || (t == NULL &&
+	if (fault.code != ERR_NONE || req->method_id == METHOD_CONNECT ||
+	    (!http_same_authority(&req->uri, &was) && (t != NULL ||
 	    conf_port_check(f->gen->gen->conf, false, req->uri.port,
-	    &fault) == ERR_NONE))) {
-		f->req = req;
-		return (true);
+	    &fault) != ERR_NONE))) {
+		/* spec icap 7: in an opened tunnel a new host has no verified connection. */
+		flow_fail_code(f, ERR_SCAN_MESSAGE,
+		    "the adapted request names another host");
+		return (false);
 	}
-	/* spec icap 7: in an opened tunnel a new host has no verified connection. */
-	flow_fail_code(f, ERR_SCAN_MESSAGE,
-	    "the adapted request names another host");
+	if (!http_same_authority(&req->uri, &was)) {
+		origin_release(&f->origin, true);
+		f->tries = 0;
+	}
+	f->req = req;
+	f->scanned_by = NULL;
+	if (flow_still_allowed(f))
+		return (true);
+	flow_block(f, f->plan.rule[POLICY_BY_ACCESS], NULL);
 	return (false);
 }
 
@@ -289,6 +297,7 @@ run_scan_req(struct flow *f)
 	struct chain_result *r;
 
 	if (f->chain == NULL) {
+		f->scanned_by = f->plan.scan_req;
 		chain = worker_gen_chain(f->gen, f->plan.scan_req);
 		if (chain == NULL || chain->n == 0) {
 			if (f->req_body != NULL)
@@ -319,8 +328,8 @@ run_scan_req(struct flow *f)
 
 /* ORIGIN */
 
-static void
-take_origin(struct flow *f)
+void
+flow_take_origin(struct flow *f)
 {
 	struct tunnel *t = f->client->tunnel;
 	struct origin_want want;
@@ -335,6 +344,8 @@ take_origin(struct flow *f)
 		    .port = f->req->uri.port };
 	want.fresh = f->tries > 0;
 	want.holder = &f->client->own;
+	want.may_reach = f->plan.asks_dest ? client_may_reach : NULL;
+	want.arg = f->client;
 	f->tries++;
 	o = t != NULL && f->tries == 1 ? t->ahead : NULL;
 	if (o != NULL) {
@@ -348,20 +359,6 @@ take_origin(struct flow *f)
 	if (o == NULL)
 		o = origin_get(f->worker, f->gen, &want, &f->client->task);
 	f->origin = o;
-}
-
-/* Rules that look at the destination's address are asked again. */
-static bool
-dest_allowed(struct flow *f)
-{
-	struct policy_facts facts;
-
-	if (!f->plan.wants_dest)
-		return (true);
-	flow_facts(f, &facts);
-	facts.dest = origin_peer(f->origin);
-	policy_decide(f->gen->gen->conf, POLICY_REQUEST, &facts, &f->plan);
-	return (f->plan.access != POLICY_BLOCK);
 }
 
 static void
@@ -399,20 +396,20 @@ send_request(struct flow *f)
 static enum flow_step
 run_origin(struct flow *f)
 {
-	if (f->origin == NULL)
-		take_origin(f);
-	if (origin_settle(&f->origin) == ORIGIN_FAILED) {
-		flow_fail(f, &f->origin->fault);
-		return (FLOW_NEXT);
+	enum flow_step step;
+
+	/* It was made before the request was scanned. */
+	if (f->origin != NULL && f->origin->state == ORIGIN_READY &&
+	    link_is_stale(f->origin->transport)) {
+		origin_release(&f->origin, false);
+		f->tries = 0;
 	}
-	if (f->origin->state != ORIGIN_READY)
-		return (FLOW_WAITS);
-	flow_note_origin(f);
-	if (!dest_allowed(f)) {
-		f->rule = f->plan.rule[POLICY_BY_ACCESS];
-		f->blocked = true;
-		flow_fail_code(f, ERR_POLICY_BLOCK, NULL);
-	} else
+	if (!flow_reach_origin(f, &step))
+		return (step);
+	if (f->scanned_by != NULL && f->plan.scan_req != f->scanned_by)
+		flow_fail_code(f, ERR_CONNECT_FAIL,
+		    "its address has changed while the request was scanned");
+	else
 		send_request(f);
 	return (FLOW_NEXT);
 }
@@ -643,6 +640,9 @@ flow_run(struct flow *f)
 		switch (f->state) {
 		case FLOW_STATE_HEAD:
 			step = run_head(f);
+			break;
+		case FLOW_STATE_WHERE:
+			step = flow_where(f);
 			break;
 		case FLOW_STATE_SCAN_REQ:
 			step = run_scan_req(f);

@@ -52,6 +52,8 @@ struct flow {
 	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
 	struct chq again;		/* RESUME: read from now, not yet compared */
 
+	union address dest;		/* where the client named an address */
+	const struct conf_scan *scanned_by;	/* the chain of the request that ran */
 	unsigned interim;		/* 1xx received */
 	size_t hints;			/* what Link fields of 1xx may still come to */
 	unsigned tries;			/* origin connections used */
@@ -85,6 +87,7 @@ struct flow {
 	enum verdict verdict;
 	struct str service, threat, reason;	/* for the page */
 	const char *rule;
+	const char *refused_by;		/* the rule that refused an address */
 };
 
 struct flow *flow_new(struct client *);
@@ -99,10 +102,23 @@ void flow_go(struct flow *, enum flow_state);
 /* Answer with a page for f->fault (set from fault unless set); or, if an answer is on its way, cut it. */
 void flow_fail(struct flow *, const struct fault *);
 void flow_fail_code(struct flow *, enum err, const char *detail);
+/* Ask the pool for the request's connection (f->origin), or another one. */
+void flow_take_origin(struct flow *);
+/*
+ * reach.c: true: f->origin is connected, and the rules allow it.  False: the
+ * flow waits or has failed, as *step says.
+ */
+bool flow_reach_origin(struct flow *, enum flow_step *step);
+/* WHERE: the origin's address, if the choice of the chain needs it. */
+enum flow_step flow_where(struct flow *);
 /* flow_request.c: the request head is there. True: go on; false: it became a tunnel. */
 bool flow_request(struct flow *);
 /* What policy may know of the request. */
-void flow_facts(const struct flow *, struct policy_facts *);
+void flow_facts(struct flow *, struct policy_facts *);
+/* Blocked by the rule that plan.rule names for access, or by another one. */
+void flow_block(struct flow *, const char *rule, const char *detail);
+/* A scanner has changed the request: do the rules still allow it? */
+bool flow_still_allowed(struct flow *);
 /* flow_part.c */
 void flow_ask(struct flow *);	/* the request is about to leave: for the whole? */
 /* The response head is there; false: a part that nobody wants, and the flow has failed. */

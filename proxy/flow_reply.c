@@ -98,9 +98,7 @@ blocked_by_policy(struct flow *f)
 	policy_decide(conf_of(f), POLICY_RESPONSE, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		return (false);
-	f->blocked = true;
-	f->rule = f->plan.rule[POLICY_BY_ACCESS];
-	flow_fail_code(f, ERR_POLICY_BLOCK, NULL);
+	flow_block(f, f->plan.rule[POLICY_BY_ACCESS], NULL);
 	return (true);
 }
 

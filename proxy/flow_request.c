@@ -20,8 +20,22 @@ is_navigation(const struct http_msg *req)
 	return (page_form_of(req) == PAGE_HTML);
 }
 
+/* The destination's address: of the connection, or where one was named. */
+static const struct sockaddr *
+known_dest(struct flow *f)
+{
+	const struct tunnel *t = f->client->tunnel;
+
+	if (f->origin != NULL && origin_peer(f->origin) != NULL)
+		return (origin_peer(f->origin));
+	if (t != NULL)
+		return (t->dest_known ? &t->dest.sa : NULL);
+	return (f->req->uri.host_is_ip && address_parse(f->req->uri.host,
+	    &f->dest) ? &f->dest.sa : NULL);
+}
+
 void
-flow_facts(const struct flow *f, struct policy_facts *facts)
+flow_facts(struct flow *f, struct policy_facts *facts)
 {
 	const struct http_msg *req = f->req;
 
@@ -29,7 +43,7 @@ flow_facts(const struct flow *f, struct policy_facts *facts)
 	    .listener = str_of(f->client->listen->name),
 	    .host = req->uri.host, .host_is_ip = req->uri.host_is_ip,
 	    .port = req->uri.port, .scheme = req->uri.scheme,
-	    .method = req->method, .url = f->url,
+	    .dest = known_dest(f), .method = req->method, .url = f->url,
 	    .type = http_fields_value(&req->fields, FIELD_CONTENT_TYPE),
 	    .size = req->framing == FRAMING_LENGTH ? req->length :
 		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
@@ -62,7 +76,8 @@ request_connect(struct flow *f)
 		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
 		return (true);
 	}
-	if (conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
+	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
+	    conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
 	    ERR_NONE) {
 		flow_fail(f, &fault);
 		return (true);
@@ -75,14 +90,13 @@ request_connect(struct flow *f)
 	t->uri = f->req->uri;
 	t->uri.scheme = STR("https");
 	t->dial_host = t->uri.host;
+	t->dest_known = address_parse(t->dial_host, &t->dest);
 	t->plan = f->plan;
 	t->started_at = f->started_at;
 	t->started_wall = f->started_wall;
 	memcpy(t->reference, f->reference, sizeof(t->reference));
-	if (f->plan.access == POLICY_BLOCK) {
-		fault_set(&t->fault, ERR_POLICY_BLOCK, NULL);
-		t->plan.tls = POLICY_INSPECT;
-	}
+	if (f->plan.access == POLICY_BLOCK)
+		tunnel_block(t, f->plan.rule[POLICY_BY_ACCESS]);
 	c->flow = NULL;
 	tunnel_start(c, t);
 	return (false);
@@ -142,6 +156,16 @@ answer_spent(struct flow *f)
 
 /* Policy. */
 
+void
+flow_block(struct flow *f, const char *rule, const char *detail)
+{
+	f->blocked = true;
+	f->rule = rule;
+	f->plan.access = POLICY_BLOCK;
+	f->plan.rule[POLICY_BY_ACCESS] = rule;
+	flow_fail_code(f, ERR_POLICY_BLOCK, detail);
+}
+
 static bool
 refused_by_tunnel(struct flow *f)
 {
@@ -149,22 +173,24 @@ refused_by_tunnel(struct flow *f)
 
 	if (t == NULL || t->fault.code == ERR_NONE)
 		return (false);
-	if (t->fault.code == ERR_POLICY_BLOCK) {
-		f->blocked = true;
-		f->rule = t->plan.rule[POLICY_BY_ACCESS];
-	}
-	flow_fail(f, &t->fault);
+	if (t->fault.code == ERR_POLICY_BLOCK)
+		flow_block(f, t->plan.rule[POLICY_BY_ACCESS], NULL);
+	else
+		flow_fail(f, &t->fault);
 	return (true);
 }
 
+/* Asked for each request: a reload may have come since the connection did. */
 static bool
 refused_by_policy(struct flow *f)
 {
+	struct client *c = f->client;
 	struct fault fault = { 0 };
 	struct policy_facts facts;
 
-	if (f->client->tunnel == NULL && conf_port_check(conf_of(f), false,
-	    f->req->uri.port, &fault) != ERR_NONE) {
+	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
+	    conf_port_check(conf_of(f), c->tunnel != NULL, f->req->uri.port,
+	    &fault) != ERR_NONE) {
 		flow_fail(f, &fault);
 		return (true);
 	}
@@ -174,9 +200,7 @@ refused_by_policy(struct flow *f)
 	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		return (false);
-	f->blocked = true;
-	f->rule = f->plan.rule[POLICY_BY_ACCESS];
-	flow_fail_code(f, ERR_POLICY_BLOCK, f->plan.overrun ?
+	flow_block(f, f->plan.rule[POLICY_BY_ACCESS], f->plan.overrun ?
 	    "the address is too complex to be checked" : NULL);
 	return (true);
 }
@@ -189,6 +213,25 @@ note_url(struct flow *f)
 	http_uri_print(&url, &f->req->uri, true);
 	f->url = arena_str(f->arena, buf_as_str(&url));
 	buf_fini(&url);
+}
+
+bool
+flow_still_allowed(struct flow *f)
+{
+	struct policy_facts facts;
+	struct plan plan = f->plan;
+	struct str asked = f->url;
+
+	note_url(f);
+	flow_facts(f, &facts);
+	f->url = asked;		/* of the record */
+	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &plan);
+	f->plan.asks_dest |= plan.asks_dest;
+	if (plan.access != POLICY_BLOCK)
+		return (true);
+	f->plan.access = POLICY_BLOCK;
+	f->plan.rule[POLICY_BY_ACCESS] = plan.rule[POLICY_BY_ACCESS];
+	return (false);
 }
 
 bool
@@ -222,6 +265,6 @@ flow_request(struct flow *f)
 		body_on_first_pull(f->req_body, &c->task);
 	if (answer_internal(f) || answer_spent(f) || refused_by_policy(f))
 		return (true);
-	flow_go(f, FLOW_STATE_SCAN_REQ);
+	flow_go(f, FLOW_STATE_WHERE);
 	return (true);
 }

@@ -295,8 +295,11 @@ origin_check(void *arg, const struct sockaddr *candidate)
 	struct origin *o = arg;
 	struct fault f = { 0 };
 
-	if (conf_dest_check(o->gen->gen->conf, candidate, &f) == ERR_NONE)
-		return (true);
+	if (conf_dest_check(o->gen->gen->conf, candidate, &f) == ERR_NONE) {
+		if (o->may_reach == NULL || o->may_reach(o->may_arg, candidate))
+			return (true);
+		fault_set(&f, ERR_POLICY_BLOCK, NULL);
+	}
 	fault_copy(&o->verify.fault, &f);	/* kept in case all are refused */
 	return (false);
 }
@@ -343,8 +346,15 @@ origin_new(struct worker *w, struct worker_gen *g,
 	task_init(&o->task, w->loop, origin_run);
 	timer_init(&o->timer, w->loop, origin_expire);
 	o->fresh = want->fresh;
+	o->may_reach = want->may_reach;
+	o->may_arg = want->arg;
 	o->place = place = place_get(w->pool, o->tls.host, want->port);
-	if (may_connect(w, place))
+	if (want->dialled != NULL) {
+		o->state = ORIGIN_DIALLING;
+		o->dial = *want->dialled;
+		*want->dialled = (struct dial){ .fd = -1 };
+		task_wake(&o->task);
+	} else if (may_connect(w, place))
 		origin_dial(o);
 	else {
 		o->state = ORIGIN_QUEUED;
@@ -360,9 +370,11 @@ origin_get(struct worker *w, struct worker_gen *g,
 {
 	struct origin *o = NULL;
 
-	if (!want->fresh && want->holder != NULL)
+	bool fresh = want->fresh || want->dialled != NULL;
+
+	if (!fresh && want->holder != NULL)
 		o = origin_own_take(want->holder, g, want);
-	if (o == NULL && !want->fresh)
+	if (o == NULL && !fresh)
 		o = pool_take(w->pool, g, want);
 	if (o != NULL) {
 		timer_pause(&o->timer);

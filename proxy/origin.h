@@ -58,6 +58,8 @@ struct origin {
 	struct origin *given;		/* owned; ORIGIN_GIVEN */
 	struct origin_holder *holder;	/* borrowed: of the client it serves */
 	enum http_sign_in sign_in;	/* not NONE: the holder's for ever */
+	bool (*may_reach)(void *arg, const struct sockaddr *);
+	void *may_arg;			/* borrowed, while it is dialling */
 	bool leg;			/* the request on it has credentials of it */
 	bool reused;			/* has served a request before this one */
 	bool allow_invalid;		/* tls.origin.on_invalid: untrusted */
@@ -75,6 +77,13 @@ struct origin_want {
 	uint16_t port;
 	struct str dial_host;	/* STR_NONE: host */
 	struct origin_holder *holder;	/* of whom; NULL: one of our own */
+	/*
+	 * Asked for each address before a packet is sent there, while owned;
+	 * false: the rules forbid it, ERR_POLICY_BLOCK if all are.  May be NULL.
+	 */
+	bool (*may_reach)(void *arg, const struct sockaddr *);
+	void *arg;
+	struct dial *dialled;	/* connected already; taken over.  May be NULL */
 	bool fresh;		/* not a pooled one */
 	bool allow_invalid;
 };

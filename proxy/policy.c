@@ -28,8 +28,9 @@ static const unsigned stage_decides[] = {
 struct query {
 	enum policy_stage stage;
 	const struct policy_facts *facts;
-	bool wants_dest;
 	bool may_scan_resp;
+	bool asks_dest;
+	bool lacks_dest;	/* ... of this rule, and it was not known */
 	bool overrun;
 	bool has_key, has_url;
 	struct str url;
@@ -98,8 +99,9 @@ ask_host(const struct policy_match *m, struct query *q)
 static enum policy_answer
 ask_dest(const struct policy_match *m, struct query *q)
 {
+	q->asks_dest = true;
 	if (q->facts->dest == NULL) {
-		q->wants_dest = true;
+		q->lacks_dest = true;
 		return (POLICY_UNKNOWN);
 	}
 	return (yes_if(nets_match(&m->dest, q->facts->dest)));
@@ -218,7 +220,8 @@ set_defaults(const struct conf *conf, enum policy_stage stage,
 			plan->rule[i] = NULL;
 	plan->access = POLICY_ALLOW;
 	plan->log = POLICY_LOG_FULL;
-	plan->wants_dest = plan->overrun = false;
+	plan->asks_dest = plan->overrun = false;
+	plan->dest_open = 0;
 	if (stage == POLICY_TLS) {
 		plan->tls = POLICY_INSPECT;
 		return;
@@ -283,6 +286,7 @@ walk(const struct conf *conf, struct query *q, struct plan *plan)
 		rule = &conf->rules.v[i];
 		if ((may = rule->decides & open) == 0)
 			continue;
+		q->lacks_dest = false;
 		a = rule->when == NULL ? POLICY_YES : ask_all(rule->when, q);
 		if (q->overrun) {
 			block_overrun(rule, plan);
@@ -294,6 +298,8 @@ walk(const struct conf *conf, struct query *q, struct plan *plan)
 		if (a == POLICY_UNKNOWN && rule->scan_resp.n > 0 &&
 		    (may & BIT(POLICY_BY_SCAN)) != 0)
 			q->may_scan_resp = true;
+		if (a == POLICY_UNKNOWN && q->lacks_dest)
+			plan->dest_open |= may;
 		if (a != POLICY_YES)
 			continue;
 		open &= ~may;
@@ -326,14 +332,15 @@ policy_decide(const struct conf *conf, enum policy_stage stage,
 	set_defaults(conf, stage, facts, plan);
 	q.stage = stage;
 	q.facts = facts;
-	q.wants_dest = q.may_scan_resp = q.overrun = false;
+	q.asks_dest = q.may_scan_resp = q.overrun = false;
 	q.has_key = q.has_url = false;
 	put_off = walk(conf, &q, plan);
-	plan->wants_dest = q.wants_dest;
+	plan->asks_dest = q.asks_dest;
 	plan->may_scan_resp = q.may_scan_resp;
 	/* no further stage will come: what is not known now stays so */
 	if (put_off != NULL && (stage == POLICY_RESPONSE ||
-	    (stage == POLICY_TLS && plan->tls == POLICY_SPLICE)))
+	    (stage == POLICY_TLS && plan->tls == POLICY_SPLICE &&
+	    (plan->dest_open & BIT(POLICY_BY_ACCESS)) == 0)))
 		apply(put_off, BIT(POLICY_BY_ACCESS), stage, plan);
 }
 

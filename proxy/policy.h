@@ -8,7 +8,8 @@
  * rule matches only when the answer is yes.  One exception keeps "allow these,
  * block the rest" possible: a block is put off to the next stage while an
  * earlier rule that allows is not known yet.  It is not put off when there
- * will be no further stage because the tunnel is spliced.
+ * will be no further stage: the tunnel is spliced, and the destination's
+ * address, if a rule asks for it, is known.
  *
  * Room: proxy.  Any thread; no allocation but the first time in a thread.
  */
@@ -84,10 +85,13 @@ struct plan {
 	 */
 	bool may_scan_resp;
 	/*
-	 * A rule looks at the destination's address and it was not known: decide
-	 * again before a byte of the request leaves.
+	 * A rule looks at the destination's address: decide again for each
+	 * address that is about to be connected to, and for each connection that
+	 * is about to be used.
 	 */
-	bool wants_dest;
+	bool asks_dest;
+	/* The address was not known, and could yet decide these (bits 1 << decision). */
+	unsigned dest_open;
 	/*
 	 * A pattern ran into its limits on this URL: access is POLICY_BLOCK,
 	 * the rule is the pattern's (nobody buys his way past with a nasty URL).

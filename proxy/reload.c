@@ -2,6 +2,7 @@
 /* How a new generation comes into force, see reload.h. */
 #include <assert.h>
 #include <stdlib.h>
+#include "proxy/client.h"
 #include "proxy/dns.h"
 #include "proxy/origin.h"
 #include "proxy/reload.h"
@@ -35,6 +36,7 @@ static void
 switch_over(struct worker *w)
 {
 	struct worker_gen *old = w->current;
+	struct list *it, *save;
 	struct resolver_options o;
 
 	assert(w->next != NULL);
@@ -44,6 +46,9 @@ switch_over(struct worker *w)
 	w->next = NULL;
 	w->next_dns = NULL;
 	origin_pool_purge(w->pool, w->current);
+	LIST_EACH(it, save, &w->clients)
+		tunnel_reload(CONTAINER_OF(it, struct client, link),
+		    w->current->gen->conf);
 	worker_gen_unref(&old);
 }
 

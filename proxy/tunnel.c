@@ -55,8 +55,9 @@ is_internal(const struct tunnel *t)
 	return (str_eq(t->uri.host, str_of(t->gen->gen->conf->pages.host)));
 }
 
+/* dialled: connected already, taken over; or NULL. */
 static void
-connect_ahead(struct client *c)
+connect_ahead(struct client *c, struct dial *dialled)
 {
 	struct tunnel *t = c->tunnel;
 	struct origin_want want;
@@ -65,6 +66,9 @@ connect_ahead(struct client *c)
 		return;
 	tunnel_want(t, &want);
 	want.holder = &c->own;
+	want.may_reach = t->plan.asks_dest ? client_may_reach : NULL;
+	want.arg = c;
+	want.dialled = dialled;
 	t->ahead = origin_get(c->worker, t->gen, &want, &c->task);
 }
 
@@ -92,8 +96,6 @@ apply_sni(struct client *c)
 {
 	struct tunnel *t = c->tunnel;
 	struct str sni = str_of(t->hello.sni);
-	struct plan claimed = t->plan;
-	struct policy_facts facts;
 
 	if (t->hello.sni_state != HELLO_SNI_NAME || str_eq(sni, t->uri.host))
 		return;
@@ -107,17 +109,7 @@ apply_sni(struct client *c)
 	}
 	t->uri.host = arena_str(t->arena, sni);
 	t->uri.host_is_ip = t->uri.host_is_v6 = false;
-	/* The name is the client's claim: it may close the tunnel, not exempt it. */
-	facts = (struct policy_facts){ .client = &c->peer.sa,
-	    .listener = str_of(c->listen->name), .host = t->uri.host,
-	    .port = t->uri.port, .scheme = STR("https"),
-	    .method = STR("CONNECT"), .size = POLICY_SIZE_UNKNOWN };
-	policy_decide(conf_of(c), POLICY_TLS, &facts, &claimed);
-	if (claimed.access == POLICY_BLOCK) {
-		t->plan = claimed;
-		t->plan.tls = POLICY_INSPECT;
-		fault_set(&t->fault, ERR_POLICY_BLOCK, NULL);
-	}
+	(void)tunnel_decide(c, t->dest_known ? &t->dest.sa : NULL);
 }
 
 static bool
@@ -125,7 +117,19 @@ splice_check(void *arg, const struct sockaddr *candidate)
 {
 	struct client *c = arg;
 
-	return (conf_dest_check(conf_of(c), candidate, NULL) == ERR_NONE);
+	return (conf_dest_check(conf_of(c), candidate, NULL) == ERR_NONE &&
+	    client_may_reach(c, candidate));
+}
+
+/*
+ * To splice, or because a rule splices by the address and that comes late.
+ * The rules are asked again when it is connected.
+ */
+static bool
+dials_itself(const struct tunnel *t)
+{
+	return (t->fault.code == ERR_NONE && (t->plan.tls == POLICY_SPLICE ||
+	    (t->plan.dest_open & 1u << POLICY_BY_TLS) != 0));
 }
 
 static void
@@ -148,7 +152,7 @@ not_tls(struct client *c)
 {
 	struct tunnel *t = c->tunnel;
 
-	if (t->plan.tls == POLICY_SPLICE && t->fault.code == ERR_NONE) {
+	if (dials_itself(t) && !t->dial.done) {
 		dial_for_splice(c);
 		return;
 	}
@@ -165,11 +169,11 @@ hello_done(struct client *c)
 	struct tunnel *t = c->tunnel;
 
 	apply_sni(c);
-	if (t->plan.tls == POLICY_SPLICE && t->fault.code == ERR_NONE) {
+	if (dials_itself(t) && !is_internal(t)) {
 		dial_for_splice(c);
 		return;
 	}
-	connect_ahead(c);
+	connect_ahead(c, NULL);
 	client_set_state(c, CLIENT_MINT, conf_of(c)->limits.request_ms);
 	mint_next(c);
 }
@@ -324,6 +328,17 @@ spliced(struct client *c, int origin_fd)
 }
 
 static void
+dial_failed(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+
+	if (t->dial.fault.code == ERR_DEST_DENIED && t->refused_by != NULL)
+		tunnel_block(t, t->refused_by);
+	fault_copy(&t->fault, &t->dial.fault);
+}
+
+/* The address is known: the rules have their last word. */
+static void
 run_dial(struct client *c)
 {
 	struct tunnel *t = c->tunnel;
@@ -331,17 +346,26 @@ run_dial(struct client *c)
 
 	if (!t->dial.done)
 		return;
-	if (t->dial.fault.code == ERR_NONE) {
+	if (t->dial.fault.code != ERR_NONE)
+		dial_failed(c);
+	else if (tunnel_decide(c, &t->dial.peer.sa) &&
+	    t->plan.tls == POLICY_SPLICE) {
 		t->dial.fd = -1;
 		spliced(c, fd);
 		return;
 	}
+	if (t->fault.code != ERR_NONE)
+		dial_cancel(&t->dial);
 	/* A page can be shown where it speaks TLS. */
-	fault_copy(&t->fault, &t->dial.fault);
+	if (t->hello.step != HELLO_DONE && t->fault.code == ERR_NONE) {
+		not_tls(c);
+		return;
+	}
 	if (t->hello.step != HELLO_DONE) {
 		client_close(c, LINK_CLOSE);
 		return;
 	}
+	connect_ahead(c, &t->dial);
 	client_set_state(c, CLIENT_MINT, conf_of(c)->limits.request_ms);
 	mint_next(c);
 }

@@ -571,6 +571,10 @@ test_chains_and_rules(void)
 		    "line 3\n"
 		    "c:4:15: 'log' never applies: the rule 'all' before it has "
 		    "no condition and decides it; move this rule up\n" },
+		{ "rules: [{name: a, if: {dest: [127.1.0.0/16, '::1']}, "
+		    "access: block}]\n", "c:1:24: 'dest' never applies: "
+		    "'destinations.deny' has these addresses already; put "
+		    "them under 'destinations.allow' or take this rule out\n" },
 		{ "download: {browser: page}\n", "c:1:21: 'browser: page' is "
 		    "not supported in this version; write hold, trickle or "
 		    "stream\n" },

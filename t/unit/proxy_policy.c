@@ -406,24 +406,69 @@ test_put_off(void)
 	conf_unref(&c);
 }
 
+/* The address comes late: what could it still decide? */
 static void
-test_wants_dest(void)
+test_late_dest(void)
 {
 	struct conf *c = load("rules:\n"
 	    "- {name: in, if: {host: a.test, dest: 10.0.0.0/8}, "
-	    "access: block}\n");
+	    "access: block}\n"
+	    "- {name: sp, if: {host: s.test, dest: 10.0.0.0/8}, "
+	    "tls: splice}\n"
+	    "- {name: sc, if: {host: c.test, not: {dest: 10.0.0.0/8}}, "
+	    "scan: [dlp]}\n");
 	struct given a = { .host = "a.test" };
 	struct plan plan;
 
 	policy_plan_init(c, &plan);
 	decide(c, POLICY_REQUEST, &a, &plan);
-	CU_ASSERT(plan.access == POLICY_ALLOW && plan.wants_dest);
+	CU_ASSERT(plan.access == POLICY_ALLOW && plan.asks_dest);
+	CU_ASSERT(plan.dest_open == 1u << POLICY_BY_ACCESS);
 	a.dest = "10.1.1.1";
 	decide(c, POLICY_REQUEST, &a, &plan);
-	CU_ASSERT(plan.access == POLICY_BLOCK && !plan.wants_dest);
+	/* known, and to be asked again for the next connection */
+	CU_ASSERT(plan.access == POLICY_BLOCK && plan.asks_dest);
+	CU_ASSERT(plan.dest_open == 0);
+	a.dest = "11.1.1.1";
+	decide(c, POLICY_REQUEST, &a, &plan);
+	CU_ASSERT(plan.access == POLICY_ALLOW && plan.asks_dest);
 	a = (struct given){ .host = "b.test" };
 	decide(c, POLICY_REQUEST, &a, &plan);
-	CU_ASSERT(plan.access == POLICY_ALLOW && !plan.wants_dest);
+	CU_ASSERT(plan.access == POLICY_ALLOW && !plan.asks_dest);
+	a = (struct given){ .host = "s.test" };
+	decide(c, POLICY_TLS, &a, &plan);
+	CU_ASSERT(plan.tls == POLICY_INSPECT &&
+	    plan.dest_open == 1u << POLICY_BY_TLS);
+	a.dest = "10.1.1.1";
+	decide(c, POLICY_TLS, &a, &plan);
+	CU_ASSERT(plan.tls == POLICY_SPLICE && plan.dest_open == 0);
+	a = (struct given){ .host = "c.test" };
+	decide(c, POLICY_REQUEST, &a, &plan);
+	CU_ASSERT(plan.dest_open == 1u << POLICY_BY_SCAN);
+	conf_unref(&c);
+}
+
+/* For a spliced tunnel the address is the last fact that comes. */
+static void
+test_late_dest_of_splice(void)
+{
+	struct conf *c = load("rules:\n"
+	    "- {name: in, if: {dest: 10.0.0.0/8}, access: allow}\n"
+	    "- {name: rest, access: block}\n"
+	    "- {name: sp, tls: splice}\n");
+	struct given a = { .host = "s.test" };
+	struct plan plan;
+
+	policy_plan_init(c, &plan);
+	decide(c, POLICY_TLS, &a, &plan);
+	CU_ASSERT(plan.tls == POLICY_SPLICE && plan.access == POLICY_ALLOW);
+	CU_ASSERT(plan.dest_open == 1u << POLICY_BY_ACCESS);
+	a.dest = "11.1.1.1";
+	decide(c, POLICY_TLS, &a, &plan);
+	CU_ASSERT(plan.access == POLICY_BLOCK);
+	a.dest = "10.1.1.1";
+	decide(c, POLICY_TLS, &a, &plan);
+	CU_ASSERT(plan.access == POLICY_ALLOW);
 	conf_unref(&c);
 }
 
@@ -629,7 +674,8 @@ UNIT_TESTS(proxy_policy,
     { "scan is decided again at the response", test_scan_again },
     { "ranges are decided at the request", test_range },
     { "a block waits while an allow is not known", test_put_off },
-    { "the destination's address is asked for", test_wants_dest },
+    { "the destination's address comes late", test_late_dest },
+    { "the address is a splice's last fact", test_late_dest_of_splice },
     { "patterns have limits", test_overrun },
     { "random hosts", test_random_hosts },
     { "long hosts", test_long_hosts },
