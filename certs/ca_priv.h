@@ -37,12 +37,15 @@ struct issuer *issuer_new(gnutls_x509_crt_t crt, struct fault *f);
 struct issuer *issuer_ref(struct issuer *);
 void issuer_unref(struct issuer **);
 
-/* A leaf by this issuer; k signs unless the issuer has a key itself. */
+/*
+ * A leaf by this issuer; k signs unless the issuer has a key itself.  rsa: with
+ * the RSA key, which the first one makes (50 ms).
+ */
 struct leaf *mint_leaf(struct issuer *, struct keyholder *k,
-    const char *host, unsigned days, struct fault *f);
+    const char *host, bool rsa, unsigned days, struct fault *f);
 /* The same for a loop, by keyholder_try_sign(); NULL: not now. */
 struct leaf *mint_leaf_now(struct issuer *, struct keyholder *k,
-    const char *host, unsigned days);
+    const char *host, bool rsa, unsigned days);
 /* The issuer that nobody trusts, of this process; counted. */
 struct issuer *mint_untrusted(void);
 

@@ -40,7 +40,7 @@ host_ok(const char host[static 256])
 
 /* EC on P-256 or RSA, in the one encoding that GnuTLS writes. */
 static bool
-key_kind_ok(gnutls_pubkey_t key)
+key_kind_ok(gnutls_pubkey_t key, uint32_t spki_n)
 {
 	gnutls_ecc_curve_t curve = GNUTLS_ECC_CURVE_INVALID;
 	unsigned bits = 0;
@@ -48,7 +48,7 @@ key_kind_ok(gnutls_pubkey_t key)
 
 	if (kind == GNUTLS_PK_RSA)
 		return (bits >= RSA_LEAST && bits <= RSA_MOST);
-	return (kind == GNUTLS_PK_ECDSA &&
+	return (kind == GNUTLS_PK_ECDSA && spki_n == TBS_P256_SPKI &&
 	    gnutls_pubkey_export_ecc_raw2(key, &curve, NULL, NULL,
 	    GNUTLS_EXPORT_FLAG_NO_LZ) >= 0 &&
 	    curve == GNUTLS_ECC_CURVE_SECP256R1);
@@ -79,7 +79,7 @@ key_is_new_and_ok(struct holder *h, const struct tbs_leaf *l)
 		return (false);
 	h->spki_n = 0;
 	ok = gnutls_pubkey_import(key, &der, GNUTLS_X509_FMT_DER) >= 0 &&
-	    key_kind_ok(key) && key_same(key, l) &&
+	    key_kind_ok(key, l->spki_n) && key_same(key, l) &&
 	    gnutls_pubkey_get_key_id(key, 0, h->key_id, &n) >= 0;
 	gnutls_pubkey_deinit(key);
 	if (ok) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The cache of leaves, see leaf.h: a memo whose keys are a letter (which
- * issuer) and the host.
+ * The cache of leaves, see leaf.h: a memo whose keys are a byte (which leaf)
+ * and the host.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -10,8 +10,6 @@
 #include "certs/ca_priv.h"
 #include "certs/name.h"
 
-#define KEY_TRUSTED 't'
-#define KEY_UNTRUSTED 'u'
 #define KEY_MAX 256
 #define LEAF_BYTES_MAX 4096	/* of one, on average, as a bound of the table */
 
@@ -47,13 +45,13 @@ leaf_host_ok(const char *host)
 
 /* The key of host in out; its length, 0 when there can be no leaf. */
 static size_t
-key_of(const char *host, char which, char out[static KEY_MAX])
+key_of(const char *host, unsigned which, char out[static KEY_MAX])
 {
 	size_t n = strlen(host);
 
 	if (n + 1 > KEY_MAX || !leaf_host_ok(host))
 		return (0);
-	out[0] = which;
+	out[0] = (char)which;
 	memcpy(out + 1, host, n);
 	return (n + 1);
 }
@@ -81,21 +79,22 @@ failure_new(const struct fault *f)
 }
 
 static struct leaf *
-mint_once(struct leaf_cache *c, const char *host, bool untrusted,
+mint_once(struct leaf_cache *c, const char *host, unsigned which,
     struct fault *f)
 {
-	struct issuer *i = untrusted ? mint_untrusted() : ca_issuer(c->ca, f);
+	struct issuer *i = (which & LEAF_UNTRUSTED) != 0 ? mint_untrusted() :
+	    ca_issuer(c->ca, f);
 	struct leaf *l = NULL;
 
 	if (i != NULL)
 		l = mint_leaf(i, ca_keyholder(c->ca), host,
-		    ca_leaf_days(c->ca), f);
+		    (which & LEAF_RSA) != 0, ca_leaf_days(c->ca), f);
 	issuer_unref(&i);
 	return (l);
 }
 
 struct leaf *
-leaf_mint(struct leaf_cache *c, const char *host, bool untrusted,
+leaf_mint(struct leaf_cache *c, const char *host, unsigned which,
     struct fault *f)
 {
 	struct fault first = { ERR_NONE, "" };
@@ -105,9 +104,9 @@ leaf_mint(struct leaf_cache *c, const char *host, bool untrusted,
 		fault_set(f, ERR_MINT, "not a valid host name");
 		return (NULL);
 	}
-	l = mint_once(c, host, untrusted, &first);
+	l = mint_once(c, host, which, &first);
 	if (l == NULL)		/* a key holder that died costs nobody his page */
-		l = mint_once(c, host, untrusted, f);
+		l = mint_once(c, host, which, f);
 	atomic_fetch_add_explicit(l != NULL ? &c->minted : &c->failed, 1,
 	    memory_order_relaxed);
 	return (l);
@@ -115,14 +114,15 @@ leaf_mint(struct leaf_cache *c, const char *host, bool untrusted,
 
 /* On the loop, by a key holder that is idle and quick; NULL: not now. */
 static struct leaf *
-mint_now(struct leaf_cache *c, const char *host, bool untrusted)
+mint_now(struct leaf_cache *c, const char *host, unsigned which)
 {
-	struct issuer *i = untrusted ? mint_untrusted() : ca_issuer_now(c->ca);
+	struct issuer *i = (which & LEAF_UNTRUSTED) != 0 ? mint_untrusted() :
+	    ca_issuer_now(c->ca);
 	struct leaf *l = NULL;
 
 	if (i != NULL)
 		l = mint_leaf_now(i, ca_keyholder(c->ca), host,
-		    ca_leaf_days(c->ca));
+		    (which & LEAF_RSA) != 0, ca_leaf_days(c->ca));
 	issuer_unref(&i);
 	if (l != NULL)
 		atomic_fetch_add_explicit(&c->minted, 1, memory_order_relaxed);
@@ -140,7 +140,7 @@ make(void *owner, const void *key, size_t n, void *arg)
 	(void)arg;
 	memcpy(host, k + 1, n - 1);
 	host[n - 1] = '\0';
-	l = leaf_mint(owner, host, k[0] == KEY_UNTRUSTED, &f);
+	l = leaf_mint(owner, host, (unsigned char)k[0], &f);
 	return (l != NULL ? &l->value : &failure_new(&f)->value);
 }
 
@@ -204,7 +204,7 @@ bool
 leaf_get(struct leaf_cache *c, const char *host, struct leaf **out)
 {
 	char key[KEY_MAX];
-	size_t n = key_of(host, KEY_TRUSTED, key);
+	size_t n = key_of(host, 0, key);
 
 	*out = n > 0 ? get(c, key, n) : NULL;
 	return (*out != NULL);
@@ -226,9 +226,9 @@ on_ready(struct memo_wait *m, struct memo_value *v)
 	task_wake(w->wake);
 }
 
-static bool
-start(struct leaf_cache *c, struct loop *loop, const char *host, char which,
-    struct leaf_wait *w)
+bool
+leaf_start(struct leaf_cache *c, struct loop *loop, const char *host,
+    unsigned which, struct leaf_wait *w)
 {
 	char key[KEY_MAX];
 	size_t n = key_of(host, which, key);
@@ -237,7 +237,7 @@ start(struct leaf_cache *c, struct loop *loop, const char *host, char which,
 	if (n == 0)
 		fault_set(&w->fault, ERR_MINT, "not a valid host name");
 	else if ((w->leaf = get(c, key, n)) == NULL) {
-		w->leaf = mint_now(c, host, which == KEY_UNTRUSTED);
+		w->leaf = mint_now(c, host, which);
 		if (w->leaf == NULL) {
 			memo_start(c->memo, loop, &w->memo, key, n, NULL);
 			return (false);
@@ -246,20 +246,6 @@ start(struct leaf_cache *c, struct loop *loop, const char *host, char which,
 	}
 	w->done = true;
 	return (true);
-}
-
-bool
-leaf_start(struct leaf_cache *c, struct loop *loop, const char *host,
-    struct leaf_wait *w)
-{
-	return (start(c, loop, host, KEY_TRUSTED, w));
-}
-
-bool
-leaf_start_untrusted(struct leaf_cache *c, struct loop *loop,
-    const char *host, struct leaf_wait *w)
-{
-	return (start(c, loop, host, KEY_UNTRUSTED, w));
 }
 
 void

@@ -2,13 +2,14 @@
 /*
  * Leaves: certificates minted in memory for the hosts that clients ask for,
  * and their cache.  All leaves share one EC P-256 key, made fresh when the
- * process starts.  Nothing is copied from the origin's certificate.  Clients
- * that know RSA server certificates only are not served in this version.
+ * process starts.  Nothing is copied from the origin's certificate.  For
+ * clients that know RSA server certificates only there are leaves with an RSA
+ * key, of this process too, made when the first is wanted.
  *
  * What a leaf is (RFC 5280, CA/B baseline): SAN dNSName or iPAddress, CN only
  * up to 64 bytes, random 126-bit serial, from an hour ago to the least of
- * leaf_days, 398 days and the issuer's end, CA:FALSE, digitalSignature,
- * serverAuth, SKI, AKI, SHA-256.
+ * leaf_days, 398 days and the issuer's end, CA:FALSE, digitalSignature (and
+ * keyEncipherment for RSA), serverAuth, SKI, AKI, SHA-256.
  *
  * Room: certs.  The cache is shared by all workers; its lock is held only for
  * the look-up.  Waits belong to one loop's thread.
@@ -73,7 +74,11 @@ void leaf_cache_stats(struct leaf_cache *, struct leaf_stats *);
  */
 bool leaf_host_ok(const char *host);
 
-/* A fresh one from the cache into *out, counted; false: not there. */
+/* Which leaf; 0: one that is trusted, with the EC key. */
+#define LEAF_UNTRUSTED 1u	/* signed by a throwaway key of this process */
+#define LEAF_RSA 2u
+
+/* A fresh one (which: 0) from the cache into *out, counted; false: not there. */
 bool leaf_get(struct leaf_cache *, const char *host, struct leaf **out);
 
 /* Embedded; {0} and not started is a valid state for leaf_cancel(). */
@@ -87,24 +92,20 @@ struct leaf_wait {
 
 /*
  * Get a leaf: from the cache, minted at once if the key holder is idle and
- * quick (KEYHOLDER_TRY_US), else minted on the signers; waits for one host are
- * joined into one mint there.  w->wake is set by the caller, the rest is
+ * quick (KEYHOLDER_TRY_US), else minted on the signers, as the first with the
+ * RSA key always is; waits for one host are joined into one mint there.
+ * which: bits as above; LEAF_UNTRUSTED (on_invalid: untrusted) makes the
+ * client's own warning show.  w->wake is set by the caller, the rest is
  * cleared here.  True: done already (or a host that is refused), wake is not
  * woken.  False: done later, and then woken.
  */
 bool leaf_start(struct leaf_cache *, struct loop *, const char *host,
-    struct leaf_wait *w);
-/*
- * The same with a leaf that no client trusts (on_invalid: untrusted): signed
- * by a throwaway key of this process, so that the client's own warning shows.
- */
-bool leaf_start_untrusted(struct leaf_cache *, struct loop *,
-    const char *host, struct leaf_wait *w);
+    unsigned which, struct leaf_wait *w);
 /* Forget it, or its result: afterwards w may be freed.  Idempotent. */
 void leaf_cancel(struct leaf_wait *w);
 
 /* Make one now, outside the cache; blocks.  NULL: ERR_MINT in f. */
-struct leaf *leaf_mint(struct leaf_cache *, const char *host, bool untrusted,
+struct leaf *leaf_mint(struct leaf_cache *, const char *host, unsigned which,
     struct fault *f);
 
 #endif

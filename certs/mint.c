@@ -12,6 +12,7 @@
 #include "certs/ca_priv.h"
 
 #define HOUR 3600
+#define RSA_BITS 2048
 #define SIGNATURE_MAX 2112	/* RSA-16384, and what is around it */
 
 /* A key of leaves. */
@@ -22,12 +23,13 @@ struct own_key {
 	unsigned char id[20];
 };
 
-/* The key of all leaves of this process, and the one nobody trusts. */
+/* The keys of all leaves of this process, and the one nobody trusts. */
 static struct {
-	pthread_once_t once;
-	struct own_key ec;
+	pthread_once_t once, rsa_once;
+	struct own_key ec, rsa;
+	atomic_bool has_rsa;
 	struct issuer *untrusted;
-} own = { .once = PTHREAD_ONCE_INIT };
+} own = { .once = PTHREAD_ONCE_INIT, .rsa_once = PTHREAD_ONCE_INIT };
 
 static void
 ok_or_abort(int r)
@@ -85,6 +87,13 @@ own_make(void)
 	own_key_make(&own.ec, GNUTLS_PK_EC,
 	    GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1));
 	own_untrusted();
+}
+
+static void
+own_rsa_make(void)
+{
+	own_key_make(&own.rsa, GNUTLS_PK_RSA, RSA_BITS);
+	atomic_store_explicit(&own.has_rsa, true, memory_order_release);
 }
 
 static void
@@ -200,8 +209,8 @@ put_certificate(struct der *d, bool rsa, const gnutls_datum_t *tbs,
 
 /* As sign() takes f. */
 static struct leaf *
-mint(struct issuer *i, struct keyholder *k, const char *host, unsigned days,
-    struct fault *f)
+mint(struct issuer *i, struct keyholder *k, const char *host,
+    const struct own_key *key, unsigned days, struct fault *f)
 {
 	unsigned char buf[TBS_MAX], whole[TBS_MAX + SIGNATURE_MAX];
 	struct der at = der_begin(buf, sizeof(buf));
@@ -209,8 +218,7 @@ mint(struct issuer *i, struct keyholder *k, const char *host, unsigned days,
 	gnutls_datum_t tbs, sig = { NULL, 0 };
 	struct tbs_leaf l;
 
-	own_need();
-	describe(&l, &own.ec, host);
+	describe(&l, key, host);
 	if (!life_set(&i->is, days, &l, f))
 		return (NULL);
 	tbs_write(&at, &i->is, &l);
@@ -219,20 +227,26 @@ mint(struct issuer *i, struct keyholder *k, const char *host, unsigned days,
 		return (NULL);
 	put_certificate(&d, i->is.rsa, &tbs, &sig);
 	gnutls_free(sig.data);
-	return (leaf_new(i, &own.ec, d.at, (size_t)(whole + sizeof(whole) -
-	    d.at), &l));
+	return (leaf_new(i, key, d.at, (size_t)(whole + sizeof(whole) - d.at),
+	    &l));
 }
 
 struct leaf *
 mint_leaf(struct issuer *i, struct keyholder *k, const char *host,
-    unsigned days, struct fault *f)
+    bool rsa, unsigned days, struct fault *f)
 {
-	return (mint(i, k, host, days, f));
+	own_need();
+	if (rsa)
+		pthread_once(&own.rsa_once, own_rsa_make);
+	return (mint(i, k, host, rsa ? &own.rsa : &own.ec, days, f));
 }
 
 struct leaf *
 mint_leaf_now(struct issuer *i, struct keyholder *k, const char *host,
-    unsigned days)
+    bool rsa, unsigned days)
 {
-	return (mint(i, k, host, days, NULL));
+	own_need();
+	if (rsa && !atomic_load_explicit(&own.has_rsa, memory_order_acquire))
+		return (NULL);
+	return (mint(i, k, host, rsa ? &own.rsa : &own.ec, days, NULL));
 }

@@ -20,10 +20,18 @@ static const unsigned char oid_o[] = { 6, 3, 0x55, 4, 10 };
 static const unsigned char oid_san[] = { 6, 3, 0x55, 0x1d, 17 };
 static const unsigned char oid_ski[] = { 6, 3, 0x55, 0x1d, 14 };
 static const unsigned char oid_aki[] = { 6, 3, 0x55, 0x1d, 35 };
-/* CA:FALSE critical; digitalSignature critical; serverAuth. */
-static const unsigned char fixed_extensions[] = {
-	0x30, 12, 6, 3, 0x55, 0x1d, 19, 1, 1, 0xff, 4, 2, 0x30, 0,
-	0x30, 14, 6, 3, 0x55, 0x1d, 15, 1, 1, 0xff, 4, 4, 3, 2, 7, 0x80,
+/* CA:FALSE critical. */
+static const unsigned char no_ca[] = {
+	0x30, 12, 6, 3, 0x55, 0x1d, 19, 1, 1, 0xff, 4, 2, 0x30, 0
+};
+/* digitalSignature critical; for RSA NSS demands keyEncipherment as well. */
+static const unsigned char usage_ec[] = {
+	0x30, 14, 6, 3, 0x55, 0x1d, 15, 1, 1, 0xff, 4, 4, 3, 2, 7, 0x80
+};
+static const unsigned char usage_rsa[] = {
+	0x30, 14, 6, 3, 0x55, 0x1d, 15, 1, 1, 0xff, 4, 4, 3, 2, 5, 0xa0
+};
+static const unsigned char server_auth[] = {
 	0x30, 19, 6, 3, 0x55, 0x1d, 37, 4, 12, 0x30, 10,
 	6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1
 };
@@ -124,7 +132,12 @@ put_extensions(struct der *d, const struct tbs_issuer *i,
 	der_put(d, DER_OCTET_STRING, l->key_id, sizeof(l->key_id));
 	end_extension(d, oid_ski, end);
 	put_san(d, l->host);
-	der_raw(d, fixed_extensions, sizeof(fixed_extensions));
+	der_raw(d, server_auth, sizeof(server_auth));
+	if (l->spki_n == TBS_P256_SPKI)
+		der_raw(d, usage_ec, sizeof(usage_ec));
+	else
+		der_raw(d, usage_rsa, sizeof(usage_rsa));
+	der_raw(d, no_ca, sizeof(no_ca));
 	der_wrap(d, DER_SEQUENCE, all);
 	der_wrap(d, 0xa3, all);
 }

@@ -20,6 +20,7 @@
 #define TBS_MAX_DAYS 398	/* browsers' bound of a leaf's life */
 #define TBS_MAX_NAME 2048	/* DER of the issuer's name: it is in every leaf */
 #define TBS_MAX_ID 256		/* an issuer's key identifier */
+#define TBS_P256_SPKI 91	/* bytes of an EC key, which none of RSA has */
 #define TBS_MAX_SPKI 600	/* RSA-4096: 550 */
 #define TBS_MAX 8192		/* name, id, host twice, key, and what is fixed */
 

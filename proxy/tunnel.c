@@ -268,6 +268,15 @@ origin_undecided(struct client *c)
 	    t->ahead->state != ORIGIN_FAILED);
 }
 
+static unsigned
+which_leaf(const struct client *c)
+{
+	const struct tunnel *t = c->tunnel;
+
+	return ((t->untrusted ? LEAF_UNTRUSTED : 0) |
+	    (hello_wants_rsa(&t->hello, true) ? LEAF_RSA : 0));
+}
+
 static void
 mint_next(struct client *c)
 {
@@ -279,8 +288,8 @@ mint_next(struct client *c)
 	if (t->leaf.wake == NULL) {
 		t->untrusted = t->ahead != NULL && t->ahead->invalid;
 		t->leaf.wake = &c->task;
-		if (!(t->untrusted ? leaf_start_untrusted : leaf_start)(leaves,
-		    c->worker->loop, leaf_host(t), &t->leaf))
+		if (!leaf_start(leaves, c->worker->loop, leaf_host(t),
+		    which_leaf(c), &t->leaf))
 			return;
 	}
 	if (t->leaf.done)

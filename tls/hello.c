@@ -136,6 +136,22 @@ ext_groups(struct hello *h, struct span s)
 }
 
 static bool
+list_has_any(struct span list, const uint16_t *v, unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		if (list_has(list, v[i]))
+			return (true);
+	return (false);
+}
+
+#define HAS_ANY(list, ...) list_has_any(list, \
+    (const uint16_t[]){ __VA_ARGS__ }, \
+    sizeof((const uint16_t[]){ __VA_ARGS__ }) / sizeof(uint16_t))
+
+/* RFC 8446 4.2.3: SHA-256, -384, -512. */
+static bool
 ext_signatures(struct hello *h, struct span s)
 {
 	struct span list;
@@ -143,7 +159,17 @@ ext_signatures(struct hello *h, struct span s)
 	if (!take_list16(&s, &list))
 		return (false);
 	h->has_ecdsa_p256 = list_has(list, ECDSA_SECP256R1_SHA256);
+	h->has_rsa_pss = HAS_ANY(list, 0x0804, 0x0805, 0x0806);
+	h->has_rsa_pkcs1 = HAS_ANY(list, 0x0401, 0x0501, 0x0601);
 	return (true);
+}
+
+/* RFC 5289, 7905: AES-128-GCM, AES-256-GCM, ChaCha20. */
+static void
+read_suites(struct hello *h, struct span list)
+{
+	h->has_ecdhe_ecdsa = HAS_ANY(list, 0xc02b, 0xc02c, 0xcca9);
+	h->has_ecdhe_rsa = HAS_ANY(list, 0xc02f, 0xc030, 0xcca8);
 }
 
 /* RFC 7301 3.1 */
@@ -278,6 +304,7 @@ read_message(struct hello *h, struct span s)
 		return (bad(h, "wrong length of the session id"));
 	if (!take_vec16(&s, &ciphers) || ciphers.n < 2 || ciphers.n % 2 != 0)
 		return (bad(h, "wrong length of the cipher suites"));
+	read_suites(h, ciphers);
 	if (!take_vec8(&s, &compressions) || compressions.n == 0 ||
 	    memchr(compressions.p, 0, compressions.n) == NULL)
 		return (bad(h, "no null compression"));
@@ -394,6 +421,16 @@ hello_next_alpn(struct str *rest, struct str *name)
 	*rest = (struct str){ (const char *)s.p, s.n };
 	*name = (struct str){ (const char *)v.p, v.n };
 	return (true);
+}
+
+bool
+hello_wants_rsa(const struct hello *h, bool tls13)
+{
+	if (tls13 && h->has_tls13)
+		return (!h->has_ecdsa_p256 && h->has_rsa_pss);
+	return ((!h->has_ecdhe_ecdsa || !h->has_ecdsa_p256 ||
+	    !h->has_group_p256) && h->has_ecdhe_rsa &&
+	    (h->has_rsa_pss || h->has_rsa_pkcs1));
 }
 
 void

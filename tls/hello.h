@@ -46,6 +46,9 @@ struct hello {
 	bool has_ech;		/* encrypted_client_hello, real or GREASE */
 	bool has_ecdsa_p256;	/* accepts ecdsa_secp256r1_sha256 signatures */
 	bool has_group_p256;	/* accepts points on secp256r1 */
+	bool has_rsa_pss;	/* accepts RSA signatures, of TLS 1.3 ... */
+	bool has_rsa_pkcs1;	/* ... and of TLS 1.2 only, by SHA-256 and up */
+	bool has_ecdhe_ecdsa, has_ecdhe_rsa;	/* suites of TLS 1.2 with AEAD */
 	struct str alpn;	/* the ProtocolNameList, for hello_next_alpn() */
 	/* valid after HELLO_BAD: a clause for the log */
 	const char *reason;
@@ -75,6 +78,12 @@ enum hello_step hello_parse(struct hello *, const struct chq *q);
  * in *name.  *rest starts as a copy of h->alpn.  False: no further one.
  */
 bool hello_next_alpn(struct str *rest, struct str *name);
+
+/*
+ * Of the two kinds of leaves, is RSA the only one that this client can be
+ * served with?  tls13: we speak it too.
+ */
+bool hello_wants_rsa(const struct hello *, bool tls13);
 
 /* Free the message; alpn is gone, the other fields stay. {0} is fine. */
 void hello_fini(struct hello *);

@@ -9,6 +9,7 @@ import ssl
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import certs
 import lab as e2e
@@ -266,3 +267,41 @@ def test_trusted_session_does_not_hide_the_warning(lab):
             except ssl.SSLCertVerificationError:
                 pass
             assert len(o.requests) == seen
+
+
+def test_clients_that_know_rsa_certificates_only(lab):
+    """They get a leaf with an RSA key, made when the first asks and kept;
+    all others the EC leaf as before."""
+    o = lab.origin()
+    rows = {"TLS 1.2, AES-128": ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"],
+            "TLS 1.2, AES-256": ["-tls1_2", "-cipher", "ECDHE-RSA-AES256-GCM-SHA384"],
+            "TLS 1.2, ChaCha20": ["-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"],
+            "TLS 1.2, RSA signatures": ["-tls1_2", "-sigalgs", "RSA+SHA256"],
+            "TLS 1.2, no P-256": ["-tls1_2", "-groups", "X25519", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"],
+            "TLS 1.3, RSA signatures": ["-tls1_3", "-sigalgs", "RSA-PSS+SHA256"]}
+    for kind in ("ec", "rsa2048"):
+        ca, key = certs.make_ca("Lab Proxy CA", certs.new_key(kind))
+        (lab.dir / "ca.pem").write_bytes(certs.pem(ca))
+        (lab.dir / "ca.key").touch(0o600)
+        (lab.dir / "ca.key").write_bytes(certs.pem(key))
+        p = lab.assay()
+        seen = set()
+        for label, args in rows.items():
+            with lab.sub(f"{label}, {kind} CA"):
+                text, pems = s_client(lab, p, HOST, o.port, *args)
+                assert pems and "Verify return code: 0" in text, text[-600:]
+                leaf = x509.load_pem_x509_certificate(pems[0].encode())
+                assert isinstance(leaf.public_key(), rsa.RSAPublicKey) and leaf.public_key().key_size >= 2048
+                seen.add(leaf.serial_number)
+                verify_strictly(lab, p, pems, HOST)
+        with lab.sub(f"one leaf for all, {kind} CA"):
+            assert len(seen) == 1, seen
+        for args in ([], ["-tls1_2"]):
+            with lab.sub(f"the control {args}, {kind} CA"):
+                _, pems = s_client(lab, p, HOST, o.port, *args)
+                assert isinstance(x509.load_pem_x509_certificate(pems[0].encode()).public_key(), ec.EllipticCurvePublicKey)
+        with lab.sub(f"nothing weak, {kind} CA"):
+            for weak in ("ECDHE-RSA-AES128-SHA", "AES128-GCM-SHA256", "DHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA256"):
+                _, pems = s_client(lab, p, HOST, o.port, "-tls1_2", "-cipher", weak)
+                assert not pems, weak
+        p.stop()

@@ -49,7 +49,7 @@ ca_end(void)
 #define LABEL "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"
 
 static const char *const hosts[] = { "a.example", "127.0.0.1", "2001:db8::1",
-	"xn--n1aae7f7o.example", "_x.a_b.example", "localhost",
+	"xn--n1aae7f7o.example", "_x.a_b.example", "-a.b-.example", "localhost",
 	LABEL "." LABEL ".example", LABEL "." LABEL "." LABEL "." LABEL
 	".0123456789012345678901234567890.example" };
 
@@ -176,7 +176,7 @@ test_bad_hosts(void)
 {
 	static const char *const bad[] = { "", ".", "a..b", "*.a.example",
 		"A.example", "a.example.", "1.2.3", "[::1]", "a b", "a\001b",
-		"<script>", "a/b", "-a.example" };
+		"<script>", "a/b", "a?b", "a;b" };
 	struct leaf_cache *c;
 	struct leaf_wait w = { 0 };
 	struct leaf *l;
@@ -196,7 +196,7 @@ test_bad_hosts(void)
 		CU_ASSERT_PTR_NULL(leaf_mint(c, host, false, &f));
 		CU_ASSERT_EQUAL(f.code, ERR_MINT);
 		CU_ASSERT_FALSE(leaf_get(c, host, &l));
-		CU_ASSERT_TRUE(leaf_start(c, NULL, host, &w));
+		CU_ASSERT_TRUE(leaf_start(c, NULL, host, 0, &w));
 		CU_ASSERT_EQUAL(w.fault.code, ERR_MINT);
 	}
 	leaf_cache_free(&c);
@@ -328,16 +328,23 @@ test_handshake(void)
 {
 	struct fault f = { ERR_NONE, "" };
 	struct leaf_cache *c;
-	unsigned kind, untrusted;
+	unsigned kind, which;
+	bool trusted;
 
 	for (kind = 0; kind < 2; kind++) {
 		ca_begin(kind == 0 ? CA_EC : CA_RSA, 14);
 		c = leaf_cache_new(ca, 10, NULL);
-		for (untrusted = 0; untrusted < 2; untrusted++) {
-			serving = leaf_mint(c, "a.example", untrusted, &f);
+		for (which = 0; which <= (LEAF_UNTRUSTED | LEAF_RSA);
+		    which++) {
+			serving = leaf_mint(c, "a.example", which, &f);
 			CU_ASSERT_PTR_NOT_NULL_FATAL(serving);
-			handshake("NORMAL:-VERS-ALL:+VERS-TLS1.3", !untrusted);
-			handshake("NORMAL:-VERS-ALL:+VERS-TLS1.2", !untrusted);
+			trusted = (which & LEAF_UNTRUSTED) == 0;
+			handshake("NORMAL:-VERS-ALL:+VERS-TLS1.3", trusted);
+			handshake("NORMAL:-VERS-ALL:+VERS-TLS1.2", trusted);
+			handshake((which & LEAF_RSA) != 0 ?
+			    "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA"
+			    : "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:"
+			    "+ECDHE-ECDSA", trusted);
 			leaf_unref(&serving);
 		}
 		leaf_cache_free(&c);
@@ -399,10 +406,10 @@ test_cache(void)
 		x.w[i].wake = &x.task;
 	CU_ASSERT_FALSE(leaf_get(c, "a.example", &leaf));
 	kill(keyholder_pid(ca_keyholder(ca)), SIGSTOP);
-	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", &x.w[0]));
-	CU_ASSERT_TRUE(leaf_start_untrusted(c, l, "a.example", &x.w[1]));
-	CU_ASSERT_FALSE(leaf_start(c, l, "127.0.0.1", &x.w[2]));
-	CU_ASSERT_FALSE(leaf_start(c, l, "b.example", &x.w[3]));
+	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", 0, &x.w[0]));
+	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", LEAF_UNTRUSTED, &x.w[1]));
+	CU_ASSERT_FALSE(leaf_start(c, l, "127.0.0.1", 0, &x.w[2]));
+	CU_ASSERT_FALSE(leaf_start(c, l, "b.example", 0, &x.w[3]));
 	leaf_cancel(&x.w[3]);
 	kill(keyholder_pid(ca_keyholder(ca)), SIGCONT);
 	loop_run(l);
@@ -419,7 +426,7 @@ test_cache(void)
 	CU_ASSERT_EQUAL(s.entries, 2);		/* bound */
 	CU_ASSERT_EQUAL(s.minted, 4);
 	x.until = 1;
-	if (!leaf_start(c, l, "z.example", &x.w[0]))
+	if (!leaf_start(c, l, "z.example", 0, &x.w[0]))
 		loop_run(l);
 	CU_ASSERT_TRUE(leaf_get(c, "z.example", &leaf));
 	CU_ASSERT_PTR_EQUAL(leaf, x.w[0].leaf);
@@ -446,12 +453,55 @@ test_at_once(void)
 	ca_begin(CA_EC, 14);
 	keyholder_set_patience(ca_keyholder(ca), 4000000);
 	c = leaf_cache_new(ca, 100, pool);
-	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", &w));
+	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", 0, &w));
 	CU_ASSERT_PTR_NOT_NULL(w.leaf);
 	CU_ASSERT_TRUE(leaf_get(c, "a.example", &leaf));
 	CU_ASSERT_PTR_EQUAL(leaf, w.leaf);
 	leaf_unref(&leaf);
 	leaf_cancel(&w);
+	leaf_cache_free(&c);
+	ca_end();
+	job_pool_free(&pool);
+	loop_free(&l);
+}
+
+/* RSA leaves have places of their own, beside those with the EC key. */
+static void
+test_rsa_leaf(void)
+{
+	struct job_pool *pool = job_pool_new("sign", 1);
+	struct loop *l = loop_new();
+	struct waits x = { .until = 1 };
+	struct leaf *ec, *rsa;
+	struct leaf_cache *c;
+	struct leaf_stats st;
+
+	ca_begin(CA_EC, 14);
+	keyholder_set_patience(ca_keyholder(ca), 4000000);
+	c = leaf_cache_new(ca, 10, pool);
+	task_init(&x.task, l, on_wake);
+	x.w[0].wake = &x.task;
+	if (!leaf_start(c, l, "a.example", LEAF_RSA, &x.w[0]))
+		loop_run(l);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(rsa = x.w[0].leaf);
+	CU_ASSERT_EQUAL(gnutls_privkey_get_pk_algorithm(rsa->key, NULL),
+	    GNUTLS_PK_RSA);
+	CU_ASSERT_FALSE(leaf_get(c, "a.example", &ec));
+	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", 0, &x.w[1]));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ec = x.w[1].leaf);
+	CU_ASSERT_EQUAL(gnutls_privkey_get_pk_algorithm(ec->key, NULL),
+	    GNUTLS_PK_EC);
+	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", LEAF_RSA, &x.w[2]));
+	CU_ASSERT_PTR_EQUAL(x.w[2].leaf, rsa);
+	CU_ASSERT_TRUE(leaf_start(c, l, "b.example", LEAF_RSA, &x.w[3]));
+	CU_ASSERT_PTR_EQUAL(x.w[3].leaf->key, rsa->key);
+	leaf_cache_stats(c, &st);
+	CU_ASSERT_EQUAL(st.minted, 3);
+	leaf_cancel(&x.w[0]);
+	leaf_cancel(&x.w[1]);
+	leaf_cancel(&x.w[2]);
+	leaf_cancel(&x.w[3]);
+	task_fini(&x.task);
 	leaf_cache_free(&c);
 	ca_end();
 	job_pool_free(&pool);
@@ -473,13 +523,13 @@ test_failure(void)
 	x.w[0].wake = &x.task;
 	unlink(make_path("ca.key"));
 	kill(keyholder_pid(ca_keyholder(ca)), SIGKILL);
-	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", &x.w[0]));
+	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", 0, &x.w[0]));
 	loop_run(l);
 	CU_ASSERT_PTR_NULL(x.w[0].leaf);
 	CU_ASSERT_EQUAL(x.w[0].fault.code, ERR_MINT);
 	make_key_file("ca.key", &made);
 	usleep(1100000);	/* restarts are paced */
-	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", &x.w[0]));
+	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", 0, &x.w[0]));
 	loop_run(l);
 	CU_ASSERT_PTR_NOT_NULL(x.w[0].leaf);
 	leaf_cancel(&x.w[0]);
@@ -494,4 +544,5 @@ CERTS_MAIN(certs_leaf, { "contents", test_contents },
     { "hosts that are refused", test_bad_hosts }, { "dates", test_dates },
     { "serial numbers", test_serials }, { "handshakes", test_handshake },
     { "cache", test_cache }, { "at once", test_at_once },
+    { "RSA leaves", test_rsa_leaf },
     { "failure", test_failure })

@@ -159,6 +159,7 @@ check_usual(const struct hello *h)
 	CU_ASSERT(h->has_tls12 && h->has_tls13);
 	CU_ASSERT(h->has_alpn && h->has_h2 && h->has_http11);
 	CU_ASSERT(h->has_ech && h->has_ecdsa_p256 && h->has_group_p256);
+	CU_ASSERT(!hello_wants_rsa(h, true));
 	CU_ASSERT(h->wire_bytes == wire.n);
 }
 
@@ -502,6 +503,45 @@ test_gnutls(void)
 	gnutls_certificate_free_credentials(cred);
 }
 
+/* A client is served with RSA only where EC does not do. */
+static void
+test_wants_rsa(void)
+{
+	enum { EC = 1, RSA = 2, SIG_EC = 4, PSS = 8, PKCS1 = 16, V13 = 32,
+	    P256 = 64 };
+	static const struct {
+		unsigned has;
+		bool rsa_13, rsa_12;	/* we speak TLS 1.3, or not */
+	} rows[] = {
+		{ EC | RSA | SIG_EC | PSS | PKCS1 | V13 | P256, false, false },
+		{ EC | RSA | SIG_EC | PSS | PKCS1 | P256, false, false },
+		{ RSA | SIG_EC | PSS | PKCS1 | P256, true, true },
+		{ RSA | SIG_EC | PKCS1 | P256, true, true },
+		{ RSA | SIG_EC | PKCS1 | P256 | V13, false, true },
+		{ EC | RSA | PKCS1 | P256, true, true },
+		{ EC | RSA | SIG_EC | PKCS1, true, true },
+		{ PSS | V13 | P256, true, false },
+		{ RSA | PSS | PKCS1 | V13 | P256, true, true },
+		{ RSA | SIG_EC | P256, false, false },	/* neither does */
+		{ EC | SIG_EC | P256, false, false }, { 0, false, false }
+	};
+	struct hello h;
+	unsigned i, b;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		b = rows[i].has;
+		h = (struct hello){ .has_ecdhe_ecdsa = (b & EC) != 0,
+		    .has_ecdhe_rsa = (b & RSA) != 0,
+		    .has_ecdsa_p256 = (b & SIG_EC) != 0,
+		    .has_rsa_pss = (b & PSS) != 0,
+		    .has_rsa_pkcs1 = (b & PKCS1) != 0,
+		    .has_tls13 = (b & V13) != 0,
+		    .has_group_p256 = (b & P256) != 0 };
+		CU_ASSERT_EQUAL(hello_wants_rsa(&h, true), rows[i].rsa_13);
+		CU_ASSERT_EQUAL(hello_wants_rsa(&h, false), rows[i].rsa_12);
+	}
+}
+
 UNIT_TESTS(tls_hello,
     { "fields, in any records and splits", test_fields },
     { "ALPN list in order", test_alpn_list },
@@ -514,4 +554,5 @@ UNIT_TESTS(tls_hello,
     { "repeated, trailing, wrong lengths", test_bad_structure },
     { "records, and what is not TLS", test_records },
     { "random damage", test_damage },
-    { "a hello made by GnuTLS", test_gnutls })
+    { "a hello made by GnuTLS", test_gnutls },
+    { "wants RSA", test_wants_rsa })
