@@ -26,6 +26,7 @@
 #define SMALL (1 << 20)		/* bytes; larger bodies have threads of their own */
 #define QUEUE_PER_THREAD 64
 #define TEMP_NAME "clam-"
+#define TEMP_TRIES 100
 
 struct clam_engine {
 	atomic_uint refs;
@@ -107,6 +108,16 @@ temp_clean(const char *dir)
 	closedir(d);
 }
 
+/* Is what fd holds still the folder of this name? */
+static bool
+temp_stands(const char *path, int fd)
+{
+	struct stat there, held;
+
+	return (lstat(path, &there) == 0 && fstat(fd, &held) == 0 &&
+	    there.st_ino == held.st_ino && there.st_dev == held.st_dev);
+}
+
 static bool
 temp_make(struct clam_engine *e, const char *dir)
 {
@@ -118,25 +129,36 @@ temp_make(struct clam_engine *e, const char *dir)
 		return (false);
 	}
 	e->temp_lock = open(e->temp_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return (e->temp_lock >= 0 && flock(e->temp_lock, LOCK_EX) == 0);
+	return (e->temp_lock >= 0 && flock(e->temp_lock, LOCK_EX) == 0 &&
+	    temp_stands(e->temp_dir, e->temp_lock));
 }
 
+static void
+temp_drop(struct clam_engine *e)
+{
+	if (e->temp_lock >= 0)
+		close(e->temp_lock);
+	e->temp_lock = -1;
+	free(e->temp_dir);
+	e->temp_dir = NULL;
+}
+
+/*
+ * Another assayd that cleans may take the new folder for one that was left,
+ * until it is held: then there is another try.  Only folders of our own are
+ * locked: the one around them is everybody's, and who holds it holds us up.
+ */
 static bool
 temp_open(struct clam_engine *e, const char *dir, struct fault *f)
 {
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool ok = false;
+	unsigned tries;
 
-	/* Another process may be between making its folder and holding it. */
-	if (fd >= 0 && flock(fd, LOCK_EX) == 0) {
-		temp_clean(dir);
-		ok = temp_make(e, dir);
-	}
-	if (!ok)
+	temp_clean(dir);
+	for (tries = 0; tries < TEMP_TRIES && !temp_make(e, dir); tries++)
+		temp_drop(e);
+	if (e->temp_dir == NULL)
 		fault_set(f, ERR_CONFIG, "%.100s: %s", dir, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return (ok);
+	return (e->temp_dir != NULL);
 }
 
 /* The database's files. */

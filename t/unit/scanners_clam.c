@@ -4,11 +4,13 @@
  * and reload under load.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "scanners/clam_priv.h"
@@ -212,6 +214,57 @@ test_temp(void)
 	free(s.p);
 }
 
+/* Any user may hold a lock on a folder like /tmp: it stops nobody. */
+static void
+test_locked_around(void)
+{
+	struct clam_options o = { .files = 0 };
+	struct clam_engine *e;
+	int fd = open(kit_dir, O_RDONLY | O_DIRECTORY);
+
+	CU_ASSERT_FATAL(fd >= 0 && flock(fd, LOCK_EX) == 0);
+	alarm(60);
+	e = kit_engine(&o);
+	alarm(0);
+	CU_ASSERT_PTR_NOT_NULL(e);
+	/* Its own folder is held: nobody takes it for one that was left. */
+	CU_ASSERT_NOT_EQUAL(flock(open(clam_engine_temp_dir(e), O_RDONLY),
+	    LOCK_EX | LOCK_NB), 0);
+	clam_engine_unref(&e);
+	close(fd);
+}
+
+/* Many that start at once, and clean up: each has a folder in the end. */
+static void *
+open_many(void *arg)
+{
+	struct clam_options o = { .files = 0 };
+	struct clam_engine *e;
+	unsigned i;
+
+	for (i = 0; i < 10; i++) {
+		e = kit_engine(&o);
+		if (access(clam_engine_temp_dir(e), W_OK) != 0)
+			atomic_fetch_add((atomic_uint *)arg, 1);
+		clam_engine_unref(&e);
+	}
+	return (NULL);
+}
+
+static void
+test_many_folders(void)
+{
+	atomic_uint bad = 0;
+	pthread_t t[4];
+	unsigned i;
+
+	for (i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, open_many, &bad);
+	for (i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	CU_ASSERT_EQUAL(atomic_load(&bad), 0);
+}
+
 /* A read that fails anywhere is never clean. */
 static void
 test_read_errors(void)
@@ -408,6 +461,8 @@ main(void)
 	static const struct unit_test tests[] = {
 		{ "what is found and what is unscanned", test_looks },
 		{ "temporary files", test_temp },
+		{ "a lock on the folder around", test_locked_around },
+		{ "folders of many at once", test_many_folders },
 		{ "read errors", test_read_errors },
 		{ "deadline and stop", test_deadline },
 		{ "no database", test_open_fails },
