@@ -350,10 +350,13 @@ answer(struct holder *h, const struct holder_msg *m)
 static void
 confine(void)
 {
-	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM, SIGPIPE,
-	    SIGUSR1, SIGUSR2 };
+	static const int ignored[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM,
+	    SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU,
+	    SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
 	struct rlimit none = { 0, 0 };
+	sigset_t set;
 	unsigned i;
+	int s;
 
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -362,6 +365,10 @@ confine(void)
 	umask(077);
 	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
+	for (s = SIGRTMIN; s <= SIGRTMAX; s++)
+		signal(s, SIG_IGN);
+	sigemptyset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
 int

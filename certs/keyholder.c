@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "certs/holder_priv.h"
 #include "certs/keyholder.h"
+#include "certs/reap.h"
 
 #define RESTARTS_AT_ONCE 3	/* of holders that lived less than ... */
 #define RESTART_MS 1000		/* ... this; then one each such time */
@@ -71,13 +72,12 @@ spawn_actions(posix_spawn_file_actions_t *a, int fd)
 static int
 spawn_attributes(posix_spawnattr_t *at)
 {
-	sigset_t none, all;
+	sigset_t all;
 
-	sigemptyset(&none);		/* a signer thread has all blocked */
-	sigfillset(&all);
+	sigfillset(&all);		/* it takes none before it has said which */
+	posix_spawnattr_setsigmask(at, &all);
 	sigdelset(&all, SIGKILL);
 	sigdelset(&all, SIGSTOP);
-	posix_spawnattr_setsigmask(at, &none);
 	posix_spawnattr_setsigdefault(at, &all);
 	return (posix_spawnattr_setflags(at, POSIX_SPAWN_SETSIGMASK |
 	    POSIX_SPAWN_SETSIGDEF));
@@ -111,6 +111,7 @@ process_start(struct keyholder *k, struct fault *f)
 	int pair[2], r;
 	pid_t pid;
 
+	reap_dead();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
 		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(errno));
 		return (false);
@@ -135,19 +136,11 @@ issuer_forget(struct keyholder *k)
 	k->issuer = (gnutls_datum_t){ NULL, 0 };
 }
 
-/* It holds nothing worth an orderly end. */
+/* It has no process any more. */
 static void
-process_end(struct keyholder *k)
+process_gone(struct keyholder *k)
 {
-	struct timespec nap = { 0, 1000000 };
-	int64_t end = now_ms() + REAP_MS;
-
-	if (k->pid == 0)
-		return;
 	close(k->fd);
-	(void)kill(k->pid, SIGKILL);	/* may be denied; then it sees the socket's end */
-	while (waitpid(k->pid, NULL, WNOHANG) == 0 && now_ms() < end)
-		nanosleep(&nap, NULL);
 	k->fd = -1;
 	k->pid = 0;
 	k->owed = false;
@@ -155,6 +148,26 @@ process_end(struct keyholder *k)
 	issuer_forget(k);
 	k->short_lives = now_ms() - k->born_ms < RESTART_MS ?
 	    k->short_lives + 1 : 0;
+}
+
+/* It holds nothing worth an orderly end. */
+static void
+process_end(struct keyholder *k)
+{
+	struct timespec nap = { 0, 1000000 };
+	int64_t end = now_ms() + REAP_MS;
+	pid_t pid = k->pid;
+
+	if (pid == 0)
+		return;
+	(void)kill(pid, SIGKILL);	/* may be denied; then it sees the socket's end */
+	process_gone(k);
+	while (waitpid(pid, NULL, WNOHANG) == 0)
+		if (now_ms() >= end) {
+			reap_later(pid);
+			break;
+		} else
+			nanosleep(&nap, NULL);
 }
 
 /* One request, one answer, under the lock. */
@@ -369,6 +382,17 @@ keyholder_stop(struct keyholder **kp)
 	free(k->key);
 	gnutls_free(k->ca.data);
 	free(k);
+}
+
+void
+keyholder_notice(struct keyholder *k)
+{
+	reap_dead();
+	if (pthread_mutex_trylock(&k->lock) != 0)
+		return;		/* the call under way finds out itself */
+	if (k->pid != 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
+		process_gone(k);
+	pthread_mutex_unlock(&k->lock);
 }
 
 /* These two never wait for a call under way. */

@@ -21,6 +21,7 @@
 #include "proxy/reload.h"
 #include "proxy/worker.h"
 
+#define SIGNALS_MAX 8
 #define FILE_THREADS 4		/* a disk that blocks four of them blocks the fifth as well */
 
 enum { EXIT_OK = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
@@ -42,7 +43,7 @@ struct proxy {
 	struct reload reload;
 	bool reload_again;	/* asked for while one is under way */
 	struct loop *loop;	/* of the main thread: signals, admin socket */
-	uv_signal_t signals[5];
+	uv_signal_t signals[SIGNALS_MAX];
 	struct admin *admin;
 	bool draining;
 	uint64_t ended_by;	/* monotonic ms at which draining is over */
@@ -335,21 +336,42 @@ on_signal(uv_signal_t *h, int number)
 		reload(p);
 	else if (number == SIGUSR1)
 		audit_reopen(p->gen->audit);
-	else if (number == SIGTERM || number == SIGINT)
+	else if (number == SIGCHLD)
+		keyholder_notice(ca_keyholder(p->gen->ca));
+	else if (number == SIGTERM || number == SIGINT || number == SIGQUIT)
 		drain(p);
+}
+
+/* What is acted on. */
+static const int watched[] = { SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1,
+    SIGCHLD };
+
+_Static_assert(sizeof(watched) / sizeof(watched[0]) <= SIGNALS_MAX,
+    "room for all");
+
+/* SIGHUP and SIGUSR1 wait for the end of the start. */
+static void
+hold_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(how, &set, NULL);
 }
 
 static void
 watch_signals(struct proxy *p)
 {
-	static const int numbers[] = { SIGHUP, SIGTERM, SIGINT, SIGUSR1 };
 	unsigned i;
 
-	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
 		uv_signal_init(loop_uv(p->loop), &p->signals[i]);
 		p->signals[i].data = p;
-		uv_signal_start(&p->signals[i], on_signal, numbers[i]);
+		uv_signal_start(&p->signals[i], on_signal, watched[i]);
 	}
+	hold_signals(SIG_UNBLOCK);
 }
 
 static void
@@ -357,10 +379,33 @@ unwatch_signals(struct proxy *p)
 {
 	unsigned i;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
 		uv_close((uv_handle_t *)&p->signals[i], NULL);
 	signal(SIGTERM, SIG_IGN);	/* it is ending already */
 	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+}
+
+/*
+ * What would end a process that knows nothing of it: a timer or limit of
+ * whoever started us (SIGXFSZ: a file that may grow no more), a signal meant
+ * for another version.  Those of faults in the program, SIGKILL and job
+ * control keep their meaning.
+ */
+static void
+ignore_signals(void)
+{
+	static const int ignored[] = { SIGPIPE, SIGUSR2, SIGALRM, SIGVTALRM,
+	    SIGPROF, SIGXCPU, SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
+	unsigned i;
+	int s;
+
+	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	for (s = SIGRTMIN; s <= SIGRTMAX; s++)
+		signal(s, SIG_IGN);
 }
 
 static int
@@ -440,7 +485,8 @@ main(int argc, char **argv)
 		return (code);
 	if (!p.options.check)
 		tune_malloc(argv);
-	signal(SIGPIPE, SIG_IGN);
+	ignore_signals();
+	hold_signals(SIG_BLOCK);
 	raise_descriptors();
 	p.file = p.options.file;
 	if (p.file == NULL && access(conf_default_file(), F_OK) == 0)

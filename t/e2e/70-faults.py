@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Cut, stall, reset, kill, full disk: a fault of one flow is that flow's, is
 visible, and frees what it held."""
+import contextlib
 import hashlib
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -330,6 +332,49 @@ def test_stop_with_everything_open(lab):
     p.signal(signal.SIGTERM)
     assert p.wait(8 * e2e.lab_scale()) == 0
     assert time.monotonic() - started < 5 * e2e.lab_scale()
+
+
+def test_signals(lab):
+    """No signal that is not meant for it ends the proxy or its key holder."""
+    leave = {"SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT",
+             "SIGILL", "SIGTRAP", "SIGABRT", "SIGIOT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS"}
+    o = lab.origin()
+    p = lab.assay(wait=False)
+    p.signal(signal.SIGHUP) if wire.wait_for(lambda: len(p.pids()) > 1, 5, 0.001) else None     # in the middle of the start
+    p.wait_ready()
+    wire.wait_for(lambda: "reload" in p.log(), 5)
+    assert "errors" not in p.log()
+    assert wire.wait_for(lambda: len(p.pids()) == 2)
+    holders = p.pids()
+    for s in [*(s for s in signal.Signals if s.name not in leave), *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]:
+        for pid in holders[s == signal.SIGHUP:]:
+            os.kill(pid, s)
+        time.sleep(0.01)
+        assert p.alive(), s
+    survives(lab, p, o)
+    assert p.pids() == holders
+    p.signal(signal.SIGQUIT)
+    assert p.wait(8 * e2e.lab_scale()) == 0
+
+
+def test_key_holder_dies(lab):
+    """It leaves no zombie, asked for anything or not, and nobody notices."""
+    o = lab.origin(tls=lab.server_context("www.test", sans=[*e2e.NAMES]))
+    p = lab.assay()
+
+    def zombies():
+        out = []
+        for x in p.pids():
+            with contextlib.suppress(OSError):
+                if pathlib.Path(f"/proc/{x}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                    out.append(x)
+        return out
+    for name in e2e.NAMES[:2]:
+        for pid in p.pids()[1:]:
+            os.kill(pid, signal.SIGKILL)
+        assert wire.wait_for(lambda: not zombies(), 10 * e2e.lab_scale()), zombies()
+        assert lab.tunnel(p, o.port, name).get().status == 200
+        assert wire.wait_for(lambda: len(p.pids()) == 2)
 
 
 @alone

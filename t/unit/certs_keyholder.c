@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "certs/ca.h"
 #include "certs/holder_priv.h"
@@ -285,6 +287,91 @@ static void
 test_death_rsa(void)
 {
 	death(CA_RSA);
+}
+
+static bool
+is_zombie(pid_t pid)
+{
+	char line[200];
+
+	if (kill(pid, 0) != 0)
+		return (false);
+	status_line(pid, "State:", line);
+	return (strchr(line, 'Z') != NULL);
+}
+
+/* A process that holds another one back from ending, as a debugger does. */
+static pid_t
+tracer_of(pid_t pid, int hold)
+{
+	int ready[2];
+	char ok = 0;
+	pid_t child;
+
+	if (pipe(ready) != 0)
+		return (-1);
+	child = fork();
+	if (child == 0) {
+		ok = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
+		(void)!write(ready[1], &ok, 1);
+		(void)!read(hold, &ok, 1);
+		_exit(0);
+	}
+	(void)!read(ready[0], &ok, 1);
+	close(ready[0]);
+	close(ready[1]);
+	if (ok)
+		return (child);
+	(void)waitpid(child, NULL, 0);
+	return (-1);
+}
+
+/* One that ends long after it was replaced is no zombie then. */
+static void
+test_no_zombie(void)
+{
+	struct made made = make_cert(CA_EC, NULL);
+	struct leaf_cache *c;
+	struct fault f;
+	struct ca *ca;
+	pid_t old, tracer;
+	int hold[2];
+
+	ca = open_ca(make_cert_file("ca.pem", &made),
+	    make_key_file("ca.key", &made), false, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
+	c = leaf_cache_new(ca, 10, NULL);
+	old = keyholder_pid(ca_keyholder(ca));
+	CU_ASSERT_EQUAL_FATAL(pipe(hold), 0);
+	tracer = tracer_of(old, hold[0]);
+	if (tracer > 0) {		/* not every sandbox lets us */
+		kill(old, SIGKILL);
+		usleep(20000);
+		CU_ASSERT_TRUE(mints(c, &f));	/* by another one */
+		CU_ASSERT_EQUAL(kill(old, 0), 0);
+		(void)!write(hold[1], "x", 1);
+		(void)waitpid(tracer, NULL, 0);
+		while (!is_zombie(old) && kill(old, 0) == 0)
+			usleep(1000);
+		keyholder_notice(ca_keyholder(ca));
+		CU_ASSERT_NOT_EQUAL(kill(old, 0), 0);
+	}
+	/* One that nobody asks: its end is noticed, and costs no call. */
+	old = keyholder_pid(ca_keyholder(ca));
+	kill(old, SIGKILL);
+	while (!is_zombie(old))
+		usleep(1000);
+	keyholder_notice(ca_keyholder(ca));
+	CU_ASSERT_EQUAL(keyholder_pid(ca_keyholder(ca)), 0);
+	CU_ASSERT_NOT_EQUAL(kill(old, 0), 0);
+	keyholder_notice(ca_keyholder(ca));
+	CU_ASSERT_TRUE(mints(c, &f));
+	CU_ASSERT(keyholder_pid(ca_keyholder(ca)) > 0);
+	close(hold[0]);
+	close(hold[1]);
+	leaf_cache_free(&c);
+	ca_unref(&ca);
+	made_free(&made);
 }
 
 /* The key is gone from disk: a clear refusal, and an end to trying. */
@@ -916,6 +1003,7 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "certificates that are refused", test_certificates },
     { "confinement", test_confined }, { "death", test_death },
     { "death under an RSA CA", test_death_rsa },
+    { "no zombies", test_no_zombie },
     { "key gone", test_cannot_restart }, { "RSA CA", test_rsa },
     { "subordinate CA", test_subordinate }, { "tried", test_try },
     { "only leaves are signed", test_only_leaves },

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Children that are given up and have not ended yet: a process that cannot be
+ * ended at once (a token that hangs) must not stay a zombie when it does.
+ *
+ * Room: certs.  Any thread.
+ */
+#ifndef CERTS_REAP_H
+#define CERTS_REAP_H
+
+#include <sys/types.h>
+
+/* Nobody waits for it any more. */
+void reap_later(pid_t pid);
+/* Take note of those that have ended.  When SIGCHLD says so, and before a new one is started. */
+void reap_dead(void);
+
+#endif
