@@ -89,7 +89,7 @@ struct icap_options {
 	const struct icap_header *headers;
 	unsigned n_headers;
 	bool replace_page;
-	bool ignore_transfer;		/* do not obey Transfer-Ignore */
+	bool obey_transfer;	/* Transfer-Ignore, where all names agree */
 	/*
 	 * icaps: a fresh client session for host with credentials, priorities,
 	 * name and chain verification set; NULL with cause in f.  NULL hook:

@@ -4,6 +4,7 @@
  * Room: icap.  Obeys RFC 3507 4.10.2.
  */
 #include "icap/icap.h"
+#include "icap/kind.h"
 #include "icap/options.h"
 
 #define MAX_EXTENSIONS 1024	/* of one list: a peer may not make it grow */
@@ -159,26 +160,10 @@ icap_options_parse(struct arena *a, const struct http_fields *fs,
 	parse_transfer(a, fs, "Transfer-Ignore", c, ICAP_IGNORE);
 }
 
-/* Behind the last dot of the last segment; empty if there is none. */
-static struct str
-extension(struct str path)
-{
-	size_t i, dot;
-
-	path.n = str_index(path, '?');
-	for (i = path.n; i > 0 && path.p[i - 1] != '/'; i--)
-		;
-	for (dot = path.n; dot > i && path.p[dot - 1] != '.'; dot--)
-		;
-	if (dot == i)
-		return (STR(""));
-	return ((struct str){ path.p + dot, path.n - dot });
-}
-
 enum icap_transfer
 icap_options_transfer(const struct icap_caps *c, struct str path)
 {
-	struct str ext = extension(path);
+	struct str ext = icap_extension(path);
 	unsigned t, i;
 
 	for (t = 0; t < ICAP_TRANSFERS && ext.n > 0; t++)

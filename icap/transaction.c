@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "icap/kind.h"
 #include "icap/tx.h"
 
 #define QUEUE_MAX 1024		/* scans of one worker that wait for a service */
@@ -333,16 +334,18 @@ tx_all_busy(struct icap_tx *tx)
 static bool
 tx_is_ignored(struct icap_tx *tx)
 {
-	if (tx->svc->o.ignore_transfer ||
+	if (!tx->svc->o.obey_transfer ||
 	    icap_options_transfer(&tx->ep->caps,
-	    tx->scan->msg->req->uri.path) != ICAP_IGNORE)
+	    tx->scan->msg->req->uri.path) != ICAP_IGNORE ||
+	    !icap_kind_agrees(tx->scan->msg))
 		return (false);
 	if (tx->conn != NULL)
 		icap_conn_give(&tx->conn);
 	else
 		icap_pool_unreserve(tx->ep);
-	tx->scan->result.too_large = true;	/* the same setting */
-	tx_unscanned(tx, GAP_LIMIT, "the service does not want this kind of file");
+	tx->scan->result.unwanted = true;
+	tx_unscanned(tx, GAP_LIMIT,
+	    "the service does not want this kind of file");
 	return (true);
 }
 

@@ -130,6 +130,7 @@ struct conf_gaps {
 	enum conf_fail of[GAP_COUNT];
 };
 enum conf_busy { CONF_BUSY_WAIT, CONF_BUSY_BLOCK, CONF_BUSY_BYPASS };
+enum conf_transfer { CONF_TRANSFER_SCAN, CONF_TRANSFER_OBEY };
 enum conf_identity { CONF_IDENTITY_SQUID, CONF_IDENTITY_RFC,
 	CONF_IDENTITY_NONE };
 enum conf_page { CONF_PAGE_KEEP, CONF_PAGE_REPLACE };
@@ -177,6 +178,7 @@ struct conf_service {
 	uint64_t connect_timeout_ms;
 	uint64_t timeout_ms;	/* silence of the service */
 	uint64_t probe_ms;	/* between OPTIONS while it is down */
+	enum conf_transfer transfer_ignore;
 	enum conf_identity identity;
 	struct conf_headers headers;
 	struct {

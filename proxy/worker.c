@@ -111,6 +111,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	    .timeout_ms = s->timeout_ms, .probe_ms = s->probe_ms,
 	    .max_body = s->max_body == CONF_NONE ? 0 : s->max_body,
 	    .over_max = policy_of(s->over_max),
+	    .obey_transfer = s->transfer_ignore == CONF_TRANSFER_OBEY,
 	    .identity = identity[s->identity], .n_headers = s->headers.n,
 	    .replace_page = s->page == CONF_PAGE_REPLACE,
 	    .tls_new = g->services[i].icaps != NULL ? tls_peer_session : NULL,

@@ -257,6 +257,8 @@ settle_unscanned(struct chain_run *run, unsigned i, enum scan_gap gap,
 	if (run->scans[i].result.too_large && (gap == GAP_LIMIT ||
 	    scanner->over_max == SCAN_POLICY_BLOCK))
 		policy = scanner->over_max;
+	if (run->scans[i].result.unwanted)
+		policy = SCAN_POLICY_BYPASS;
 
 	if (known != GAP_NONE && (gap == GAP_NONE ||
 	    (policy == SCAN_POLICY_BYPASS &&

@@ -87,6 +87,7 @@ struct scan_result {
 	 * than GAP_LIMIT that was in what was scanned, and both policies count.
 	 */
 	bool too_large;
+	bool unwanted;		/* VERDICT_UNSCANNED: the service's wish, which its settings obey */
 	enum scan_gap gap;	/* VERDICT_UNSCANNED without a fault: never GAP_NONE */
 	struct str reason;	/* VERDICT_UNSCANNED: "limit exceeded", "encrypted archive" ... */
 	struct str threat;	/* VERDICT_BLOCKED, VERDICT_MODIFIED (repaired): name given by the scanner, may be empty */

@@ -208,3 +208,27 @@ def test_over_max_blocks_by_default(lab):
     p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "max_body": "10K"}})
     assert lab.tunnel(p, o.port).get().status == 403
     assert not s.txs
+
+
+# --------------------------------------------------------- Transfer-Ignore
+def test_transfer_ignore(lab):
+    """scan is the default; obey only where URL, Content-Disposition and
+    Content-Type agree, and then the record says unscanned, bypassed. Not what
+    over_max or on_unscanned says about other gaps."""
+    def reply(h, b):
+        path = h.start.split()[1]
+        return ok(BODY, [("Content-Type", "image/gif")] if path.startswith("/typed") else
+                  [("Content-Type", "image/gif"), ("Content-Disposition", "attachment; filename=x.exe")] if path.startswith("/named") else [])
+    rows = (("scan", "/typed/x.gif", True), ("obey", "/typed/x.gif", False), ("obey", "/typed/x.exe?.gif", True), ("obey", "/named/x.gif", True), ("obey", "/x.gif", True))
+    for how, path, scanned in rows:
+        with lab.sub(f"{how} {path}"):
+            s = lab.icap(lambda tx: tx.block(), on_options=lambda tx: tx.answer("200 OK", fields=[*wire.OPTIONS, ("Transfer-Ignore", "gif")]))
+            o = lab.origin(reply)
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", **({} if how == "scan" else {"transfer_ignore": how})}})
+            r = lab.tunnel(p, o.port).get(path)
+            assert (r.status == 403) == scanned and bool(s.txs) == scanned, r
+            if not scanned:
+                assert r.body == BODY
+                got, verdict = outcome(p, o.port)
+                assert got["outcome"] == "bypassed" and "want" in got["reason"] and verdict == "unscanned", got
+            p.stop()

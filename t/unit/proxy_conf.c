@@ -1020,6 +1020,7 @@ test_contract(void)
 		"services.NAME.max_connections",
 		"services.NAME.connect_timeout", "services.NAME.timeout",
 		"services.NAME.max_body", "services.NAME.over_max",
+		"services.NAME.transfer_ignore",
 		"services.NAME.probe", "services.NAME.identity",
 		"services.NAME.headers", "services.NAME.decode",
 		"services.NAME.tls", "services.NAME.tls.trust",
