@@ -235,6 +235,7 @@ struct conf_rule {
 	enum policy_access access;
 	enum policy_download download;
 	enum policy_range range;
+	enum policy_stream stream;
 	enum policy_log log;
 	/* Its chains one after another, by the mode of their services, each service once. */
 	struct conf_scan scan_req;
@@ -251,6 +252,10 @@ struct conf_download {
 	enum policy_download browser;	/* for navigations; default: as other */
 	enum policy_download other;
 	uint64_t rate;		/* bytes a second while trickling */
+	/* endless answers, see option.def */
+	uint64_t stream_wait_ms;
+	uint64_t stream_rate;	/* bytes a second */
+	uint64_t stream_size;	/* CONF_NONE: no limit */
 };
 
 struct conf_pages {

@@ -196,6 +196,7 @@ static const struct {
 	{ "scan", POLICY_BY_SCAN },
 	{ "download", POLICY_BY_DOWNLOAD },
 	{ "range", POLICY_BY_RANGE },
+	{ "stream", POLICY_BY_STREAM },
 	{ "log", POLICY_BY_LOG },
 };
 
@@ -252,7 +253,7 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 			rule->decides |= 1u << decision_keys[i].decision;
 	if (rule->decides == 0)
 		conf_problem(r, map, "this rule decides nothing; add tls, "
-		    "access, scan, download, range or log");
+		    "access, scan, download or log");
 	if (given(map, "page") && rule->access != POLICY_BLOCK)
 		conf_problem(r, place(map, "page"), "'page' without 'access: "
 		    "block'; no page would be shown");

@@ -69,6 +69,7 @@ flow_stop(struct flow *f, bool origin_reusable)
 	chain_cancel(&f->chain);
 	pump_stop(&f->up);
 	pump_stop(&f->down);
+	flow_stream_stop(f);
 	reader_close(&f->was);
 	reader_close(&f->now);
 	chq_fini(&f->again);

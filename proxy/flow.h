@@ -27,6 +27,8 @@ enum flow_step {
 	FLOW_TUNNEL	/* it was a CONNECT; the client is a tunnel now */
 };
 
+struct flow_stream;
+
 struct flow {
 	struct client *client;		/* borrowed */
 	struct worker *worker;		/* borrowed */
@@ -66,6 +68,7 @@ struct flow {
 	bool internal;			/* assay.internal */
 	bool wanted_part;		/* the client asked for a part */
 	bool asked_part;		/* the origin was asked for one */
+	struct flow_stream *stream;	/* the response may be endless; NULL: no */
 	bool is_part;			/* the response is one, of more */
 	uint64_t hold_until;		/* trickling begins */
 	uint64_t asked_at;		/* the request has been sent: ms */
@@ -125,7 +128,22 @@ void flow_ask(struct flow *);	/* the request is about to leave: for the whole? *
 bool flow_part(struct flow *);
 /* What is known to be missing of a message that is going to be scanned. */
 void flow_gap(const struct flow *, struct scan_message *);
+/* flow_stream.c */
+/*
+ * The response is going to be scanned.  True: go on with what m->body is now,
+ * the whole or the begin of an endless one.  False: woken later, or it has failed.
+ */
+bool flow_stream_begin(struct flow *, struct scan_message *m);
+/* The chain lets the begin pass; false: woken later, or the flow has failed. */
+bool flow_stream_pass(struct flow *, struct chain_result *);
+/* Is only the begin of the response in the chain, or is the rest passing? */
+bool flow_stream_is_on(const struct flow *);
+/* How much of it may have left by now. */
+uint64_t flow_stream_mark(struct flow *);
+void flow_stream_stop(struct flow *);
 /* flow_reply.c */
+/* Send the response head while the chain still looks at the body. */
+void flow_head_early(struct flow *);
 void flow_response(struct flow *);	/* the origin's head is there */
 void flow_scan_response(struct flow *);
 enum flow_step flow_resume(struct flow *);

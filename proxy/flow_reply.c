@@ -139,6 +139,15 @@ flow_response(struct flow *f)
 	flow_go(f, FLOW_STATE_SCAN_RESP);
 }
 
+void
+flow_head_early(struct flow *f)
+{
+	/* To compare with, should a service send a message of its own. */
+	reader_open(&f->was, f->resp_body, 0, &f->client->task);
+	f->was.mark = 0;
+	write_head(f);
+}
+
 /* While the chain looks at it: how much of the original may go out already. */
 static void
 trickle(struct flow *f)
@@ -159,12 +168,8 @@ trickle(struct flow *f)
 	}
 	if (mark == 0)
 		return;
-	if (!f->head_out) {
-		/* To compare with, should a service send a message of its own. */
-		reader_open(&f->was, f->resp_body, 0, &f->client->task);
-		f->was.mark = 0;
-		write_head(f);
-	}
+	if (!f->head_out)
+		flow_head_early(f);
 	reader_release(&f->down.reader, mark);
 	(void)pump_run(&f->down, now);
 }
@@ -309,6 +314,22 @@ after_response_scan(struct flow *f, struct chain_result *r)
 	flow_go(f, FLOW_STATE_REPLY);
 }
 
+/* The chain has looked at the begin of an endless answer. */
+static void
+after_stream_scan(struct flow *f, struct chain_result *r)
+{
+	if (r->action == CHAIN_PASS && !flow_stream_pass(f, r))
+		return;
+	if (r->action != CHAIN_PASS) {
+		after_response_scan(f, r);
+		return;
+	}
+	flow_chain_note(f, r);
+	reader_close(&f->was);
+	chain_cancel(&f->chain);
+	flow_go(f, FLOW_STATE_REPLY);
+}
+
 void
 flow_scan_response(struct flow *f)
 {
@@ -325,15 +346,19 @@ flow_scan_response(struct flow *f)
 		    .req = f->req, .resp = f->resp, .body = f->resp_body,
 		    .who = &f->who, .arena = f->arena };
 		flow_gap(f, &f->scanned);
+		if (!flow_stream_begin(f, &f->scanned))
+			return;
 		if (f->scan_began_at == 0)
 			f->scan_began_at = loop_now(f->worker->loop);
 		f->chain = chain_start(f->worker->loop, chain->steps,
 		    chain->n, &f->scanned, &f->client->task);
 	}
 	r = chain_result(f->chain);
-	if (r != NULL)
+	if (r != NULL && flow_stream_is_on(f))
+		after_stream_scan(f, r);
+	else if (r != NULL)
 		after_response_scan(f, r);
-	else
+	else if (!flow_stream_is_on(f))
 		trickle(f);
 }
 
@@ -369,7 +394,8 @@ flow_reply(struct flow *f)
 		write_head(f);
 	}
 	if (f->resp_body != NULL) {
-		reader_release(&f->down.reader, BODY_ALL);
+		reader_release(&f->down.reader, flow_stream_is_on(f) ?
+		    flow_stream_mark(f) : BODY_ALL);
 		p = pump_run(&f->down, loop_now(f->worker->loop));
 	}
 	if (p == PULL_WAIT || p == PULL_MORE)

@@ -274,6 +274,8 @@ pump_step(struct pump *p, struct chq *q, size_t room)
 		return (pump_end(p));
 	if (r != PULL_MORE)
 		return (r);
+	if (p->check != NULL && !p->check(p->check_arg, q))
+		return (PULL_FAIL);
 	if (p->framing == FRAMING_LENGTH) {
 		if (chq_len(q) > p->left)
 			return (PULL_CUT);	/* longer than announced */

@@ -72,6 +72,9 @@ struct pump {
 	uint64_t blocked_since;	/* ms; 0: the peer takes what we have */
 	enum pull end;		/* PULL_MORE: running */
 	bool started;
+	/* Is what goes out now all right?  NULL: always.  False ends it as PULL_FAIL. */
+	bool (*check)(void *arg, const struct chq *);
+	void *check_arg;
 	struct arena *small;	/* borrowed; not NULL: only small trailers, made here */
 };
 

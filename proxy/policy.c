@@ -21,7 +21,8 @@ static const unsigned stage_decides[] = {
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_RANGE) |
 	    BIT(POLICY_BY_LOG),
 	[POLICY_RESPONSE] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
-	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_LOG),
+	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_STREAM) |
+	    BIT(POLICY_BY_LOG),
 };
 
 /* One call of policy_decide(): what several rules need is made once. */
@@ -231,6 +232,7 @@ set_defaults(const struct conf *conf, enum policy_stage stage,
 		plan->range = POLICY_RANGE_STRIP;
 	}
 	plan->scan_resp = &conf->all_resp;
+	plan->stream = POLICY_STREAM_DEFER;
 	plan->download = facts->navigation ? conf->download.browser :
 	    conf->download.other;
 }
@@ -252,6 +254,8 @@ apply(const struct conf_rule *rule, unsigned decisions,
 		plan->download = rule->download;
 	if ((decisions & BIT(POLICY_BY_RANGE)) != 0)
 		plan->range = rule->range;
+	if ((decisions & BIT(POLICY_BY_STREAM)) != 0)
+		plan->stream = rule->stream;
 	if ((decisions & BIT(POLICY_BY_LOG)) != 0)
 		plan->log = rule->log;
 	if ((decisions & BIT(POLICY_BY_SCAN)) != 0) {

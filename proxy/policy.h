@@ -27,7 +27,7 @@ struct conf_scan;
 enum policy_stage {
 	POLICY_TLS,		/* CONNECT or ClientHello: decides tls, access, log */
 	POLICY_REQUEST,		/* request head: access, scan, download, range, log */
-	POLICY_RESPONSE		/* response head: access, scan of the response, download, log */
+	POLICY_RESPONSE		/* response head: access, scan of the response, download, stream, log */
 };
 
 enum policy_tls { POLICY_INSPECT, POLICY_SPLICE };
@@ -35,11 +35,15 @@ enum policy_access { POLICY_ALLOW, POLICY_BLOCK };
 enum policy_download { POLICY_HOLD, POLICY_TRICKLE, POLICY_STREAM };
 /* Ranges of a representation that a chain looks at. */
 enum policy_range { POLICY_RANGE_STRIP, POLICY_RANGE_ALLOW };
+/* Endless answers that a chain would look at. */
+enum policy_stream { POLICY_STREAM_DEFER, POLICY_STREAM_SCAN,
+	POLICY_STREAM_BLOCK };
 enum policy_log { POLICY_LOG_FULL, POLICY_LOG_MINIMAL, POLICY_LOG_NONE };
 
 enum policy_decision {
 	POLICY_BY_TLS, POLICY_BY_ACCESS, POLICY_BY_SCAN, POLICY_BY_DOWNLOAD,
-	POLICY_BY_LOG, POLICY_BY_RANGE, POLICY_DECISIONS
+	POLICY_BY_LOG, POLICY_BY_RANGE, POLICY_BY_STREAM,
+	POLICY_DECISIONS
 };
 
 #define POLICY_SIZE_UNKNOWN UINT64_MAX
@@ -74,6 +78,7 @@ struct plan {
 	enum policy_access access;
 	enum policy_download download;
 	enum policy_range range;
+	enum policy_stream stream;
 	enum policy_log log;
 	const struct conf_scan *scan_req;	/* in the conf; n = 0: no scan */
 	const struct conf_scan *scan_resp;

@@ -454,8 +454,7 @@ test_chains_and_rules(void)
 		    "none to scan nothing\n" },
 		{ "rules: [{scan: none}]\n", "" },
 		{ "rules: [{name: x}, y]\n", "c:1:9: this rule decides "
-		    "nothing; add tls, access, scan, download, range or "
-		    "log\n"
+		    "nothing; add tls, access, scan, download or log\n"
 		    "c:1:20: settings are wanted here ('key: value'), not "
 		    "'y'\n" },
 		{ "rules: [{access: coach}, {tls: splcie}]\n", "c:1:18: "

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Endless answers in front of scanners: they pass as they come, as unscanned
+(stream); a file that calls itself one gains nothing."""
+import threading
+
+import wire
+from lab import EICAR, TESTDB, field, needs, pattern
+from wire import Response, ok
+
+CLAM = {"url": f"clamav:{TESTDB}", "mode": "resp"}
+QUICK = {"stream_wait": "100ms"}
+
+
+class Endless:
+    """An origin whose answer goes on until the test ends: first at once, then
+    more after each word()."""
+
+    def __init__(self, lab, kind, first, fields=()):
+        self.go, self.more, self.end = threading.Semaphore(0), [], threading.Event()
+        head = "HTTP/1.1 200 OK\r\n" + "".join(f"{n}: {v}\r\n" for n, v in [("Content-Type", kind), *fields])
+
+        def reply(h, b):
+            def send(conn):
+                conn.send(head + "Transfer-Encoding: chunked\r\n\r\n")
+                self.chunk(conn, first)
+                while self.go.acquire(timeout=30) and not self.end.is_set():
+                    self.chunk(conn, self.more.pop(0))
+                conn.send(b"0\r\n\r\n")
+            return send
+        self.o = lab.origin(reply)
+        lab.on_close(self.stop)
+        self.port = self.o.port
+
+    @staticmethod
+    def chunk(conn, data):
+        if data:
+            conn.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def word(self, data):
+        self.more.append(data)
+        self.go.release()
+
+    def stop(self):
+        self.end.set()
+        self.go.release()
+
+
+def ask(lab, p, port, fields=""):
+    t = lab.tunnel(p, port)
+    t.send(f"GET / HTTP/1.1\r\nHost: {t.host}\r\n{fields}\r\n")
+    return t
+
+
+def octets(t, n):
+    """n octets of a chunked body that does not end."""
+    out = b""
+    while len(out) < n:
+        size = int(t.until(b"\r\n"), 16)
+        out += t.exact(size)
+        t.exact(2)
+    return out
+
+
+KINDS = {"text/event-stream": (b"data: 1\n\n", b"data: 2\n\n"),
+         "application/x-ndjson": (b'{"n":1}\n', b'{"n":2}\n'),
+         "application/grpc-web+proto": (b"\0\0\0\0\3abc", b"\x80\0\0\0\1x"),
+         "multipart/x-mixed-replace; boundary=b": (b"--b\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8", b"\r\n--b\r\n"),
+         "audio/mpeg": (b"\xff\xfb\x90\x00" + pattern(500), pattern(300, 2)),
+         "video/x-flv": (b"FLV\1" + pattern(500), pattern(300, 2))}
+
+
+@needs("clamav")
+def test_streams_arrive(lab):
+    """By clamav and by ICAP, in every download mode; the record says what."""
+    s = lab.icap()
+    for kind, (first, second) in KINDS.items():
+        for service, mode in ((CLAM, "hold"), ({"url": s.url(), "mode": "resp"}, "trickle")):
+            with lab.sub(f"{kind} {service['url'].split(':')[0]}"):
+                (lab.dir / "access.log").unlink(missing_ok=True)
+                e = Endless(lab, kind, first)
+                p = lab.assay(services={"s": service}, rules=[{"download": mode}], download=QUICK)
+                t = ask(lab, p, e.port)
+                head = t.head()
+                assert " 200 " in head.start and head.get("X-Content-Type-Options") == "nosniff", head
+                assert octets(t, len(first)) == first
+                e.word(second)
+                assert octets(t, len(second)) == second
+                e.stop()
+                assert t.exact(5) == b"0\r\n\r\n"
+                rec = p.access(1)[0]
+                scan = field(rec, "assay.scan")[0]
+                assert field(rec, "assay.verdict") == "unscanned" and scan["gap"] == "stream", rec
+                p.stop()
+
+
+@needs("clamav")
+def test_short_streams_are_scanned_whole(lab):
+    """What ends in the moment of collecting is an answer like any other."""
+    bodies = {"/clean": b"data: 1\n\n" * 50, "/eicar": EICAR}
+
+    def reply(h, b):
+        body = bodies[h.start.split()[1]]
+        return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    o = lab.origin(reply)
+    p = lab.assay(services={"s": CLAM})
+    r = lab.tunnel(p, o.port).get("/clean")
+    assert r.body == bodies["/clean"] and not r.head.has("X-Content-Type-Options"), r
+    assert field(p.access(1)[0], "assay.verdict") == "clean"
+    r = lab.tunnel(p, o.port).get("/eicar")
+    assert r.status == 403 and EICAR not in r.body, r
+
+
+@needs("clamav")
+def test_begin_is_scanned(lab):
+    """A finding in what was looked at blocks."""
+    e = Endless(lab, "audio/mpeg", b"ID3" + pattern(100))
+    s = lab.icap(lambda tx: tx.block("no") if b"ID3" in tx.whole() else tx.no_change())
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}}, download=QUICK)
+    t = ask(lab, p, e.port)
+    r = Response(t)
+    assert r.status == 403 and b"ID3" not in r.body, r
+    assert len(s.txs) == 1 and s.txs[0].preview + s.txs[0].rest == b"ID3" + pattern(100)
+
+
+def test_service_that_sends_back(lab):
+    """The begin comes back as a message of the service's own: the same octets
+    pass, others do not."""
+    for name, script, status in (("same", lambda tx: tx.echo(), 200), ("other", lambda tx: (tx.whole(), tx.modified("HTTP/1.1 200 OK\r\n\r\n", b"data: x\n")), 502)):
+        with lab.sub(name):
+            e = Endless(lab, "text/event-stream", b"data: 1\n\n")
+            s = lab.icap(script)
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}}, download=QUICK)
+            t = ask(lab, p, e.port)
+            head = t.head()
+            assert f" {status} " in head.start, head
+            if status == 200:
+                e.word(b"data: 2\n\n")
+                assert octets(t, 18) == b"data: 1\n\ndata: 2\n\n"
+            t.cut()
+            p.stop()
+
+
+@needs("clamav")
+def test_policies(lab):
+    """stream: block, on_unscanned: block, and what is no stream at all."""
+    first = b"data: 1\n\n"
+    rows = (("rule", {"rules": [{"name": "no-streams", "stream": "block"}]}, CLAM), ("service", {}, dict(CLAM, on_unscanned="block")),
+            ("reason", {}, dict(CLAM, on_unscanned={"stream": "block", "default": "bypass"})))
+    for name, conf, service in rows:
+        with lab.sub(name):
+            e = Endless(lab, "text/event-stream", first)
+            p = lab.assay(services={"s": service}, download=QUICK, **conf)
+            r = Response(ask(lab, p, e.port))
+            assert r.status == 403 and first not in r.body, r
+            p.stop()
+
+
+@needs("clamav")
+def test_files_that_call_themselves_streams(lab):
+    """Nothing of them leaves before the verdict: another begin, an attachment,
+    a page of its own, a coding; a break of the rules later is a cut."""
+    rows = (("exe", "text/event-stream", b"MZ\x90\0" + pattern(100), (), ""),
+            ("exe as sound", "audio/mpeg", b"MZ\x90\0" + pattern(100), (), ""),
+            ("saved", "text/event-stream", b"data: 1\n", (("Content-Disposition", "attachment; filename=a.exe"),), ""),
+            ("coded", "text/event-stream", b"data: 1\n", (("Content-Encoding", "gzip"),), ""),
+            ("navigated to", "text/event-stream", b"data: 1\n", (), "Sec-Fetch-Mode: navigate\r\n"),
+            ("type without streams", "application/octet-stream", b"data: 1\n", (), ""))
+    p = lab.assay(services={"s": CLAM}, rules=[{"download": "hold"}], download=QUICK)
+    open_ = []
+    for name, kind, first, fields, asked in rows:
+        e = Endless(lab, kind, first, fields)
+        open_.append((name, ask(lab, p, e.port, asked), e))
+    for name, t, e in open_:
+        with lab.sub(name):
+            assert t.silent(1.0 if name == "exe" else 0.1), "something left before the verdict"
+            e.word(EICAR)
+            e.stop()
+            t.cut()
+    with lab.sub("later"):
+        e = Endless(lab, "text/event-stream", b"data: 1\n\n")
+        t = ask(lab, p, e.port)
+        t.head()
+        assert octets(t, 9) == b"data: 1\n\n"
+        e.word(b"MZ\x90\0\3")
+        assert b"MZ" not in t.rest()
+        rec = [r for r in p.access(1) if field(r, "error.code") == "UNSCANNED"]
+        assert rec and field(rec[0], "event.action") == "block", p.access(1)
+
+
+@needs("clamav")
+def test_limits_of_streams(lab):
+    """A size ends it; a rate slows it; as fast as a file it is one."""
+    with lab.sub("size"):
+        e = Endless(lab, "text/event-stream", b"data: 1\n\n")
+        p = lab.assay(services={"s": CLAM}, download={"stream_wait": "50ms", "stream_size": "2K"})
+        t = ask(lab, p, e.port)
+        t.head()
+        assert octets(t, 9)
+        e.word(b": " + b"x" * 4000 + b"\n")
+        assert len(t.rest()) < 3000
+        assert wire.wait_for(lambda: any(field(r, "error.code") == "BODY_LIMIT" for r in p.access(1)), 5)
+        p.stop()
+    with lab.sub("fast"):
+        e = Endless(lab, "text/event-stream", b": " + b"x" * 3000000 + b"\n")
+        p = lab.assay(services={"s": CLAM}, rules=[{"download": "hold"}], download={"stream_wait": "200ms", "stream_rate": "10K"})
+        t = ask(lab, p, e.port)
+        assert t.silent(2), "a fast file passed as a stream"
+        e.stop()
+        assert len(Response(t).body) == 3000003
+        assert field(p.access(2)[1], "assay.verdict") == "clean"
+
+
+@needs("clamav")
+def test_stream_scan(lab):
+    """stream: scan waits for the end, as any body does."""
+    e = Endless(lab, "text/event-stream", b"data: 1\n\n")
+    p = lab.assay(services={"s": CLAM}, rules=[{"stream": "scan", "download": "hold"}], download=QUICK)
+    t = ask(lab, p, e.port)
+    assert t.silent(1.0)
+    e.stop()
+    assert Response(t).body == b"data: 1\n\n"
+    assert field(p.access(1)[0], "assay.verdict") == "clean"
+
+
+def test_stream_without_a_chain(lab):
+    e = Endless(lab, "text/event-stream", b"MZ anything\n")
+    p = lab.assay()
+    t = ask(lab, p, e.port)
+    t.head()
+    assert octets(t, 12) == b"MZ anything\n"
