@@ -319,6 +319,8 @@ struct conf {
 	struct conf_rules rules;
 	struct conf_scan all_req;	/* all services by mode, in file order, */
 	struct conf_scan all_resp;	/* for when no rule decides scan */
+	struct conf_scan used_req;	/* every service that some rule, or the */
+	struct conf_scan used_resp;	/* lack of one, scans with */
 	struct conf_download download;
 	struct conf_pages pages;
 	struct conf_log log;
@@ -396,6 +398,8 @@ enum err conf_port_check(const struct conf *, bool connect, uint16_t port,
 enum err conf_client_check(const struct conf *, const struct sockaddr *,
     struct fault *f);
 
+/* Is the service in one of its steps? */
+bool conf_scan_has(const struct conf_scan *, unsigned service);
 /* Does the service look at requests (responses)? */
 bool conf_service_scans(const struct conf_service *, bool response);
 

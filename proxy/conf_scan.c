@@ -54,8 +54,8 @@ unknown_name(struct conf_reader *r, const struct node *n, const char *what,
 		    conf_node_name(r, n));
 }
 
-static bool
-scan_has(const struct conf_scan *scan, unsigned service)
+bool
+conf_scan_has(const struct conf_scan *scan, unsigned service)
 {
 	unsigned i, j;
 
@@ -160,7 +160,7 @@ chain_add(struct conf_reader *r, const struct node *n, struct conf_scan *scan,
 		unknown_name(r, n, "service", &guess);
 		return;
 	}
-	if (scan_has(scan, (unsigned)service)) {
+	if (conf_scan_has(scan, (unsigned)service)) {
 		conf_problem(r, n, "%s is in this chain already; name a "
 		    "service once", conf_node_name(r, n));
 		return;
@@ -234,7 +234,7 @@ scan_add(struct conf_reader *r, struct conf_scan *scan, unsigned room,
 	step.service = arena_alloc(r->keep, from->n * sizeof(*step.service));
 	for (i = 0; i < from->n; i++)
 		if (conf_service_scans(&r->conf->services.v[from->service[i]],
-		    response) && !scan_has(scan, from->service[i]))
+		    response) && !conf_scan_has(scan, from->service[i]))
 			step.service[step.n++] = from->service[i];
 	if (step.n == 0)
 		return;
@@ -335,7 +335,7 @@ void
 conf_scan_finish(struct conf_reader *r)
 {
 	struct conf *conf = r->conf;
-	struct conf_rule all = { 0 };
+	struct conf_rule all = { 0 }, used = { 0 };
 	unsigned i, room = conf->services.n;
 	struct conf_step step = { &i, 1 };
 	struct conf_scan single = { &step, 1 };
@@ -354,4 +354,11 @@ conf_scan_finish(struct conf_reader *r)
 		mark_used(conf, &conf->rules.v[i].scan_req);
 		mark_used(conf, &conf->rules.v[i].scan_resp);
 	}
+	scan_reserve(r, &used.scan_req, room);
+	scan_reserve(r, &used.scan_resp, room);
+	for (i = 0; i < room; i++)
+		if (conf->services.v[i].used)
+			scan_add_all(r, &used, room, &single);
+	conf->used_req = used.scan_req;
+	conf->used_resp = used.scan_resp;
 }

@@ -33,10 +33,8 @@ struct query {
 	bool asks_dest;
 	bool lacks_dest;	/* ... of this rule, and it was not known */
 	bool overrun;
-	bool has_key, has_url;
-	struct str url;
+	bool has_key;
 	struct policy_host_key key;
-	char url_room[URL_BYTES];
 };
 
 static enum policy_answer
@@ -163,14 +161,10 @@ ask_url(const struct policy_match *m, struct query *q)
 
 	if (q->facts->url.p == NULL)
 		return (POLICY_UNKNOWN);
-	if (!q->has_url) {
-		q->url = q->facts->url;
-		if (q->url.n <= sizeof(q->url_room))
-			q->url = policy_url_normal(q->url, q->url_room);
-		q->has_url = true;
-	}
+	if (q->facts->url.n > URL_BYTES)
+		best = POLICY_UNKNOWN;		/* its spellings are not known */
 	for (i = 0; i < m->url.n && best != POLICY_YES; i++) {
-		a = policy_pattern_match(m->url.v[i], q->url);
+		a = policy_pattern_match(m->url.v[i], q->facts->url);
 		if (a > best)
 			best = a;
 	}
@@ -326,8 +320,9 @@ policy_plan_init(const struct conf *conf, struct plan *plan)
 	plan->download = conf->download.other;
 }
 
-void
-policy_decide(const struct conf *conf, enum policy_stage stage,
+/* By one spelling of the URL. */
+static void
+decide(const struct conf *conf, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
 	const struct conf_rule *put_off;
@@ -337,7 +332,7 @@ policy_decide(const struct conf *conf, enum policy_stage stage,
 	q.stage = stage;
 	q.facts = facts;
 	q.asks_dest = q.may_scan_resp = q.overrun = false;
-	q.has_key = q.has_url = false;
+	q.has_key = false;
 	put_off = walk(conf, &q, plan);
 	plan->asks_dest = q.asks_dest;
 	plan->may_scan_resp = q.may_scan_resp;
@@ -346,6 +341,79 @@ policy_decide(const struct conf *conf, enum policy_stage stage,
 	    (stage == POLICY_TLS && plan->tls == POLICY_SPLICE &&
 	    (plan->dest_open & BIT(POLICY_BY_ACCESS)) == 0)))
 		apply(put_off, BIT(POLICY_BY_ACCESS), stage, plan);
+}
+
+/* Does scan look with everything that other looks with? */
+static bool
+scans_all_of(const struct conf_scan *scan, const struct conf_scan *other)
+{
+	unsigned i, k;
+
+	for (i = 0; i < other->n; i++)
+		for (k = 0; k < other->v[i].n; k++)
+			if (!conf_scan_has(scan, other->v[i].service[k]))
+				return (false);
+	return (true);
+}
+
+/* What looks with the services of both; everything, if neither does. */
+static const struct conf_scan *
+join_scan(const struct conf_scan *a, const struct conf_scan *b,
+    const struct conf_scan *everything)
+{
+	if (scans_all_of(a, b))
+		return (a);
+	return (scans_all_of(b, a) ? b : everything);
+}
+
+/*
+ * The stricter of both, for each decision: whatever the origin takes the URL
+ * for, no odd spelling gets more than the plain one.
+ */
+static void
+join(const struct conf *conf, struct plan *plan, const struct plan *other)
+{
+	const struct conf_scan *req, *resp;
+
+#define JOIN(member, decision, stricter) 	if (stricter) { 		plan->member = other->member; 		plan->rule[decision] = other->rule[decision]; 	}
+	JOIN(access, POLICY_BY_ACCESS, other->access > plan->access)
+	JOIN(tls, POLICY_BY_TLS, other->tls < plan->tls)
+	JOIN(download, POLICY_BY_DOWNLOAD, other->download < plan->download)
+	JOIN(range, POLICY_BY_RANGE, other->range < plan->range)
+	JOIN(log, POLICY_BY_LOG, other->log < plan->log)
+#undef JOIN
+	req = join_scan(plan->scan_req, other->scan_req, &conf->used_req);
+	resp = join_scan(plan->scan_resp, other->scan_resp,
+	    &conf->used_resp);
+	if (req != plan->scan_req || resp != plan->scan_resp)
+		plan->rule[POLICY_BY_SCAN] = other->rule[POLICY_BY_SCAN];
+	plan->scan_req = req;
+	plan->scan_resp = resp;
+	plan->asks_dest |= other->asks_dest;
+	plan->dest_open |= other->dest_open;
+	plan->may_scan_resp |= other->may_scan_resp;
+	plan->overrun |= other->overrun;
+}
+
+void
+policy_decide(const struct conf *conf, enum policy_stage stage,
+    const struct policy_facts *facts, struct plan *plan)
+{
+	char room[POLICY_SPELLINGS * URL_BYTES];
+	struct str url[POLICY_SPELLINGS];
+	struct policy_facts as = *facts;
+	struct plan before = *plan, other;
+	unsigned i, n = 0;
+
+	decide(conf, stage, facts, plan);
+	if (facts->url.p != NULL && facts->url.n <= URL_BYTES)
+		n = policy_url_spellings(facts->url, url, room);
+	for (i = 0; i < n; i++) {
+		as.url = url[i];
+		other = before;
+		decide(conf, stage, &as, &other);
+		join(conf, plan, &other);
+	}
 }
 
 const char *

@@ -11,6 +11,11 @@
  * will be no further stage: the tunnel is spliced, and the destination's
  * address, if a rule asks for it, is known.
  *
+ * A URL that an origin may read in another way (dot segments, doubled slashes,
+ * encoded letters) is asked about in each: for each decision the stricter
+ * answer holds, so that a block needs one of them, and what exempts (allow,
+ * a smaller scan, a faster download, a shorter log) all of them.
+ *
  * Room: proxy.  Any thread; no allocation but the first time in a thread.
  */
 #ifndef PROXY_POLICY_H
@@ -30,6 +35,7 @@ enum policy_stage {
 	POLICY_RESPONSE		/* response head: access, scan of the response, download, stream, log */
 };
 
+/* Of each the stricter stands first, but for access. */
 enum policy_tls { POLICY_INSPECT, POLICY_SPLICE };
 enum policy_access { POLICY_ALLOW, POLICY_BLOCK };
 enum policy_download { POLICY_HOLD, POLICY_TRICKLE, POLICY_STREAM };

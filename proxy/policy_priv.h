@@ -89,10 +89,13 @@ enum policy_answer policy_pattern_match(const struct policy_pattern *,
 void policy_pattern_free(struct policy_pattern **);
 
 /*
- * Decode what RFC 3986 6.2.2.2 says is the same when decoded ("%65xe"), into
- * out, which has room for as much as url has.  Returns url itself when there
- * is nothing to do.
+ * The other ways in which an origin may read an absolute URL: normalised, the
+ * same with doubled slashes kept, and with what only some origins take for
+ * dot segments resolved.  Returns how many differ from it and each other; none
+ * for nearly every URL.  They lie in room, POLICY_SPELLINGS times url.n bytes.
  */
-struct str policy_url_normal(struct str url, char *out);
+#define POLICY_SPELLINGS 3
+unsigned policy_url_spellings(struct str url,
+    struct str out[POLICY_SPELLINGS], char *room);
 
 #endif

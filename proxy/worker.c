@@ -208,9 +208,11 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 			return (NULL);
 		}
 	}
-	wg->chains = calloc(2 * c->rules.n + 2, sizeof(*wg->chains));
+	wg->chains = calloc(2 * c->rules.n + 4, sizeof(*wg->chains));
 	chain_make(wg, &c->all_req);
 	chain_make(wg, &c->all_resp);
+	chain_make(wg, &c->used_req);
+	chain_make(wg, &c->used_resp);
 	for (i = 0; i < c->rules.n; i++) {
 		chain_make(wg, &c->rules.v[i].scan_req);
 		chain_make(wg, &c->rules.v[i].scan_resp);
