@@ -173,16 +173,23 @@ clam_lib_unref(struct cl_engine **cl)
 
 /* Looks. */
 
-static void unscanned(struct clam_look *, enum scan_gap, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Does policy let what has no other reason than this one pass? */
+static bool
+passes(const struct clam_look *look, enum scan_gap gap)
+{
+	return ((look->blocks & 1u << gap) == 0);
+}
 
-/* The first reason stays; a block is stronger. */
-static void
-unscanned(struct clam_look *look, enum scan_gap gap, const char *fmt, ...)
+/* The first reason stays, unless it would pass and this one does not. */
+void
+clam_look_unscanned(struct clam_look *look, enum scan_gap gap,
+    const char *fmt, ...)
 {
 	va_list ap;
 
-	if (look->verdict >= VERDICT_UNSCANNED)
+	if (look->verdict > VERDICT_UNSCANNED ||
+	    (look->verdict == VERDICT_UNSCANNED &&
+	    (!passes(look, look->gap) || passes(look, gap))))
 		return;
 	look->verdict = VERDICT_UNSCANNED;
 	look->gap = gap;
@@ -207,8 +214,8 @@ blocked(struct clam_look *look, const char *name)
 }
 
 /* Is it time to give up?  Asked at every read and every 128 KB. */
-static bool
-look_stops(void *arg)
+bool
+clam_look_stops(void *arg)
 {
 	struct clam_look *look = arg;
 
@@ -249,12 +256,12 @@ look_found(struct clam_look *look, const struct probe *p, const char *name)
 		return;
 	}
 	if (p->stopped)
-		unscanned(look, GAP_TIME, "time limit exceeded");
+		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
 	if (name == NULL)		/* ClamAV issue 720: MaxFileSize */
-		unscanned(look, GAP_LIMIT, "limit exceeded");
+		clam_look_unscanned(look, GAP_LIMIT, "limit exceeded");
 	else {
 		n = gap->name.n + (name[gap->name.n] == '.');
-		unscanned(look, gap->gap, "%s (%s)", gap->reason,
+		clam_look_unscanned(look, gap->gap, "%s (%s)", gap->reason,
 		    name + n);
 	}
 }
@@ -276,173 +283,64 @@ look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
 		return;
 	}
 	if (p->stopped || r == CL_ETIMEOUT || clam_now_ms() > look->deadline)
-		unscanned(look, GAP_TIME, "time limit exceeded");
+		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
 	if (r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES)
-		unscanned(look, GAP_LIMIT, "limit exceeded");
+		clam_look_unscanned(look, GAP_LIMIT, "limit exceeded");
 	if (r != CL_CLEAN && r != CL_VERIFIED)
-		unscanned(look, gap_of_error(r), "scan error (%s)",
+		clam_look_unscanned(look, gap_of_error(r), "scan error (%s)",
 		    cl_strerror(r));
 }
 
-static void
-look_in(struct clam_look *look, struct cl_engine *cl, const struct clam_map *m)
+/* One scan with these heuristics; the gap that it ended with. */
+static enum scan_gap
+look_once(struct clam_look *look, struct cl_engine *cl,
+    const struct clam_map *m, uint32_t heuristic)
 {
 	struct cl_scan_options options = {
 		.general = CL_SCAN_GENERAL_HEURISTICS,
 		.parse = ~0U,
-		.heuristic = CL_SCAN_HEURISTIC_EXCEEDS_MAX |
-		    CL_SCAN_HEURISTIC_ENCRYPTED_ARCHIVE |
-		    CL_SCAN_HEURISTIC_ENCRYPTED_DOC,
+		.heuristic = heuristic,
 	};
 	struct probe p = { .look = look,
-		.calls = { .stop = look_stops, .stop_arg = look } };
+		.calls = { .stop = clam_look_stops, .stop_arg = look } };
+	const struct gap *gap = NULL;
 	const char *name = NULL;
 	unsigned long scanned = 0;
 	cl_fmap_t *map = cl_fmap_open_memory(m->p, m->n);
 	cl_error_t r;
 
 	if (map == NULL) {
-		unscanned(look, GAP_ERROR, "scan error (no memory)");
-		return;
+		clam_look_unscanned(look, GAP_ERROR, "scan error (no memory)");
+		return (GAP_ERROR);
 	}
 	clam_calls_begin(&p.calls);
 	r = cl_scanmap_callback(map, NULL, &name, &scanned, cl, &options, &p);
 	clam_calls_end();
 	p.stopped |= p.calls.stopped;
 	look_judge(look, &p, r, name);	/* name is the engine's */
+	if (r == CL_VIRUS)
+		gap = name != NULL ? gap_of(str_of(name)) : &gaps[0];
 	cl_fmap_close(map);
+	return (gap != NULL ? gap->gap : GAP_NONE);
 }
 
-static void
-look_at(struct clam_look *look, struct cl_engine *cl,
-    const struct clam_source *source)
-{
-	struct clam_map map;
-
-	if (source->in.length == 0)
-		return;
-	switch (clam_map_open(&map, source, look_stops, look)) {
-	case CLAM_MAPPED:
-		look_in(look, cl, &map);
-		clam_map_close(&map);
-		break;
-	case CLAM_MAP_STOPPED:
-		unscanned(look, GAP_TIME, "time limit exceeded");
-		break;
-	case CLAM_MAP_UNREAD:
-		unscanned(look, GAP_ERROR, "read error");
-		break;
-	case CLAM_MAP_MEMORY:
-		unscanned(look, GAP_ERROR, "scan error (no memory)");
-		break;
-	}
-}
-
-/* libclamav opens what begins like gzip itself, however long. */
-static bool
-is_gzip(const struct decode_input *in)
-{
-	unsigned char head[3];
-
-	return (in->read(in->arg, head, 3, 0) == 3 && head[0] == 0x1f &&
-	    head[1] == 0x8b && head[2] == 8);
-}
-
-static void
-look_coded_end(struct clam_look *look, enum decode_end end,
-    enum decode_coding coding)
-{
-	switch (end) {
-	case DECODE_DONE:
-	case DECODE_CUT:	/* clients get no more of it either */
-		break;
-	case DECODE_BAD:
-		unscanned(look, GAP_CODING,
-		    "content coding %s cannot be opened",
-		    decode_name(coding));
-		break;
-	case DECODE_LARGE:
-		unscanned(look, GAP_LIMIT, "decoded size limit");
-		break;
-	case DECODE_STOPPED:
-		unscanned(look, GAP_TIME, "time limit exceeded");
-		break;
-	case DECODE_IO:
-		unscanned(look, GAP_ERROR, "temporary file or read error");
-		break;
-	}
-}
-
-static struct clam_source
-source_of(struct decode_store *store)
-{
-	return ((struct clam_source){
-		.in = { decode_store_read, store, store->length },
-		.memory = store->p,
-		.fd = store->fd,
-		.fd_bytes = store->fd >= 0 ? store->length : 0 });
-}
-
-/* Take the codings off, the last one applied first, and look at what is in. */
-static void
-look_coded(struct clam_look *look, struct cl_engine *cl)
-{
-	const struct decode_limits limits = {
-		.max_bytes = clam_engine_limits(look->engine)->scan_size,
-		.coded_bytes = look->source.in.length,
-		.stop = look_stops,
-		.stop_arg = look,
-	};
-	struct decode_store store[2];
-	struct clam_source source = look->source;
-	enum decode_end end = DECODE_DONE;
-	enum decode_coding coding = DECODE_GZIP;
-	unsigned i, to = 0;
-
-	decode_store_init(&store[0], clam_engine_temp_dir(look->engine));
-	decode_store_init(&store[1], store[0].dir);
-	for (i = look->codings.n; i-- > 0 && end == DECODE_DONE; to ^= 1) {
-		coding = look->codings.coding[i];
-		decode_store_fini(&store[to]);
-		end = decode_run(coding, &source.in, &store[to], &limits);
-		source = source_of(&store[to]);
-	}
-	look_coded_end(look, end, coding);
-	/* Of a broken coding clients use what comes before the break. */
-	if (end == DECODE_DONE || end == DECODE_CUT || end == DECODE_BAD)
-		look_at(look, cl, &source);
-	decode_store_fini(&store[0]);
-	decode_store_fini(&store[1]);
-}
-
-/* Is there a coding that look_at() has not seen through? */
-static bool
-is_coded(const struct clam_look *look)
-{
-	const struct decode_list *list = &look->codings;
-
-	if (list->n == 1 && list->coding[0] == DECODE_GZIP)
-		return (!is_gzip(&look->source.in));
-	return (list->n > 0);
-}
-
+/*
+ * libclamav names one gap and is silent about the others.  One that policy
+ * lets pass must hide none that it does not: ask again without its alert.
+ */
 void
-clam_look_run(struct clam_look *look)
+clam_look_map(struct clam_look *look, struct cl_engine *cl,
+    const struct clam_map *m)
 {
-	struct cl_engine *cl;
+	static const uint32_t alert[GAP_COUNT] = {
+		[GAP_LIMIT] = CL_SCAN_HEURISTIC_EXCEEDS_MAX,
+		[GAP_ENCRYPTED] = CL_SCAN_HEURISTIC_ENCRYPTED_ARCHIVE |
+		    CL_SCAN_HEURISTIC_ENCRYPTED_DOC,
+	};
+	uint32_t heuristic = alert[GAP_LIMIT] | alert[GAP_ENCRYPTED];
+	enum scan_gap gap;
 
-	if (look_stops(look)) {
-		unscanned(look, GAP_TIME,
-		    "no scanning thread was free in time");
-		return;
-	}
-	cl = clam_engine_take(look->engine);
-	look_at(look, cl, &look->source);
-	if (look->codings.unknown[0] != '\0')
-		unscanned(look, GAP_CODING,
-		    "content coding %s cannot be opened",
-		    look->codings.unknown);
-	else if (look->verdict != VERDICT_BLOCKED && is_coded(look))
-		look_coded(look, cl);
-	clam_lib_unref(&cl);
+	while ((gap = look_once(look, cl, m, heuristic)) != GAP_NONE &&
+	    passes(look, gap) && (heuristic & alert[gap]) != 0)
+		heuristic &= ~alert[gap];
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Between the files of the clamav scanner: clam.c calls libclamav (and is the
- * only one that does), clam_engine.c keeps the database and the threads,
- * clam_scan.c is the scanner on a loop.
+ * only one that does), clam_content.c says what there is to look at in a body,
+ * clam_engine.c keeps the database and the threads, clam_scan.c is the scanner
+ * on a loop.
  * Room: scanners.  Units: bytes, monotonic ms.
  */
 #ifndef SCANNERS_CLAM_PRIV_H
@@ -35,14 +36,20 @@ struct cl_engine *clam_lib_ref(struct cl_engine *);
 void clam_lib_unref(struct cl_engine **);
 
 #define CLAM_TEXT 160
+#define CLAM_TYPE 512		/* of a longer Content-Type nothing is kept */
 
 /* One look at one body, in a thread of the engine. */
 struct clam_look {
 	struct clam_engine *engine;	/* borrowed */
 	struct clam_source source;
 	struct decode_list codings;
+	char type[CLAM_TYPE];		/* Content-Type, "" for none */
 	uint64_t deadline;		/* clam_now_ms() */
+	unsigned blocks;		/* bits 1 << enum scan_gap that policy does not let pass */
 	atomic_bool stop;		/* set by the loop: nobody wants to know */
+	/* How much of the limits is used. */
+	uint64_t decoded;		/* bytes that codings gave */
+	unsigned parts;			/* of multipart bodies */
 	/* What it found. */
 	enum verdict verdict;
 	enum scan_gap gap;
@@ -51,8 +58,23 @@ struct clam_look {
 	char note[CLAM_TEXT];
 };
 
-void clam_look_run(struct clam_look *);
+/* Have libclamav look at these bytes as one file. */
+void clam_look_map(struct clam_look *, struct cl_engine *,
+    const struct clam_map *);
+/*
+ * Note what could not be looked at.  The first reason stays, unless policy
+ * lets it pass and not this one; a threat is stronger.
+ */
+void clam_look_unscanned(struct clam_look *, enum scan_gap, const char *fmt,
+    ...) __attribute__((format(printf, 3, 4)));
+/* Is it time to give up?  arg is the clam_look. */
+bool clam_look_stops(void *arg);
 uint64_t clam_now_ms(void);
+
+/* clam_content.c */
+
+/* All of it: the body as it came, without its codings, its parts. */
+void clam_look_run(struct clam_look *);
 
 /* clam_engine.c */
 

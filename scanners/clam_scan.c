@@ -6,6 +6,7 @@
  * Room: scanners.  Thread: its loop's, but for job_run().
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "http/msg.h"
@@ -170,6 +171,16 @@ job_done(struct job *j)
 		clam_destroy(c);
 }
 
+/* Object stores take aws-chunked from this field, too, unsaid elsewhere. */
+static bool
+is_aws_stream(const struct http_msg *head)
+{
+	const struct http_field *f = http_fields_find(&head->fields,
+	    STR("x-amz-content-sha256"));
+
+	return (f != NULL && str_starts(f->value, STR("STREAMING-")));
+}
+
 /* Content-Encoding of what is scanned; a part of a coded body cannot be decoded. */
 static void
 codings_of(const struct scan_message *msg, struct decode_list *list)
@@ -183,6 +194,41 @@ codings_of(const struct scan_message *msg, struct decode_list *list)
 	for (f = http_fields_get(&head->fields, FIELD_CONTENT_ENCODING);
 	    f != NULL; f = http_fields_next(&head->fields, f))
 		decode_list_add(list, f->value);
+	if (is_aws_stream(head) && (list->n == 0 ||
+	    list->coding[list->n - 1] != DECODE_AWS))
+		decode_list_add(list, STR("aws-chunked"));
+}
+
+/*
+ * Its Content-Type.  Of several, or one that does not fit, a multipart body's
+ * boundary is not what all receivers would take: it is left out.
+ */
+static void
+type_of(const struct scan_message *msg, char type[CLAM_TYPE])
+{
+	static const struct str multipart = { "multipart/", 10 };
+	const struct http_msg *head =
+	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
+	const struct http_field *f;
+
+	for (f = http_fields_get(&head->fields, FIELD_CONTENT_TYPE);
+	    f != NULL; f = http_fields_next(&head->fields, f))
+		if (f->value.n > multipart.n && str_ieq((struct str){
+		    f->value.p, multipart.n }, multipart))
+			snprintf(type, CLAM_TYPE, "%.*s", type[0] != '\0' ||
+			    f->value.n >= CLAM_TYPE ? (int)multipart.n :
+			    (int)f->value.n, f->value.p);
+}
+
+static unsigned
+blocks_of(const struct scanner *scanner)
+{
+	unsigned g, bits = 0;
+
+	for (g = 0; g < GAP_COUNT; g++)
+		if (scanner->on_unscanned[g] == SCAN_POLICY_BLOCK)
+			bits |= 1u << g;
+	return (bits);
 }
 
 static struct clam_job *
@@ -207,6 +253,8 @@ job_new(struct clam_scan *s, struct body_view *view)
 	    clam_engine_limits(c->engine)->time_ms;
 	atomic_init(&job->look.stop, false);
 	codings_of(s->scan->msg, &job->look.codings);
+	type_of(s->scan->msg, job->look.type);
+	job->look.blocks = blocks_of(&c->scanner);
 	return (job);
 }
 

@@ -456,8 +456,8 @@ store_grow(struct decode_store *s, size_t n)
 	return (p != NULL);
 }
 
-static bool
-store_add(struct decode_store *s, const unsigned char *p, size_t n)
+bool
+decode_store_add(struct decode_store *s, const void *p, size_t n)
 {
 	if (n == 0)
 		return (true);
@@ -540,7 +540,7 @@ run_loop(struct run *r, struct decode_store *out,
 		had = r->io.in_n;
 		s = r->codec->step(r->state, &r->io);
 		made = BLOCK - r->io.out_n;
-		if (!store_add(out, r->to, made))
+		if (!decode_store_add(out, r->to, made))
 			return (DECODE_IO);
 		if (is_large(out->length, limits))
 			return (DECODE_LARGE);

@@ -70,6 +70,8 @@ struct decode_store {
 /* Empty. */
 void decode_store_init(struct decode_store *, const char *dir);
 void decode_store_fini(struct decode_store *);
+/* Append; false: no memory, or the temporary file failed. */
+bool decode_store_add(struct decode_store *, const void *p, size_t n);
 /* arg is a struct decode_store. */
 ssize_t decode_store_read(void *arg, void *p, size_t n, uint64_t at);
 

@@ -227,14 +227,20 @@ def test_max_body(lab):
 
 @needs("clamav")
 def test_undecodable(lab):
-    """A coding that says gzip and is not, or one we cannot open: unscanned at
-    least, never clean without a look."""
-    o, p, t = start(lab, {"bad": ok(b"not gzip" + EICAR, [("Content-Encoding", "gzip")]),
-                          "unknown": ok(b"??" * 50, [("Content-Encoding", "rot13")])})
-    assert t.get("/bad").status == 403
-    r = t.get("/unknown")
-    scan = scanned(record(p, "/unknown"))
-    assert r.status == 403 or scan["outcome"] != "clean", (r, scan)
+    """A coding that says gzip and is not, or a registered one we cannot open: unscanned at
+    least, never clean without a look. A name that is no coding (snappy, none) changes nothing for a
+    receiver: the bytes as they are were looked at."""
+    coded = lambda data, coding: ok(data, [("Content-Encoding", coding)])
+    chunks = b"44;chunk-signature=0a\r\n" + EICAR + b"\r\n0;chunk-signature=0b\r\n\r\n"
+    o, p, t = start(lab, {"bad": coded(b"not gzip" + EICAR, "gzip"), "closed": coded(b"??" * 50, "compress"),
+                          "none": coded(b"??" * 50, "snappy"), "found": coded(EICAR, "snappy"), "aws": coded(chunks, "aws-chunked"),
+                          "early": coded(zlib.compress(pattern(5000))[:-3], "deflate")})
+    for name, status, outcome, gap in (("bad", 403, "blocked", None), ("closed", 403, "unscanned", "coding"), ("none", 200, "clean", None),
+                                       ("found", 403, "blocked", None), ("aws", 403, "blocked", None), ("early", 200, "clean", None)):
+        with lab.sub(name):
+            r = t.get("/" + name)
+            scan = scanned(record(p, "/" + name))
+            assert (r.status, scan["outcome"], scan.get("gap")) == (status, outcome, gap), (r, scan)
 
 
 @needs("clamav")

@@ -76,6 +76,31 @@ tear_down(void)
 	loop_free(&loop);
 }
 
+/* Only a field of the store says that the body has chunks of its own. */
+static void
+aws_stream(struct clam_engine *e)
+{
+	static const char text[] = "15;chunk-signature=00\r\n"
+	    "assay-test-hash-2c91\n\r\n0;chunk-signature=00\r\n\r\n";
+	struct sample s = { (unsigned char *)strdup(text), sizeof(text) - 1,
+	    sizeof(text) };
+	unsigned said;
+
+	for (said = 0; said < 2; said++) {
+		set_up(e, &s, 0);
+		if (said)
+			http_fields_add_named(arena, &head->fields,
+			    STR("X-Amz-Content-Sha256"),
+			    STR("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"));
+		scan_start(&scan, scanner, &msg, &wake);
+		spin_until_done();
+		CU_ASSERT_EQUAL(scan.result.verdict, said ? VERDICT_BLOCKED :
+		    VERDICT_CLEAN);
+		tear_down();
+	}
+	free(s.p);
+}
+
 static void
 test_scanner(void)
 {
@@ -123,6 +148,7 @@ test_scanner(void)
 		tear_down();
 		free(s.p);
 	}
+	aws_stream(e);
 	set_up(e, NULL, 0);		/* no body at all */
 	scan_start(&scan, scanner, &msg, &wake);
 	spin_until_done();

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What there is to look at in one body: its bytes as they came, what its
+ * content codings hide (RFC 9110 8.4), and the parts of multipart bodies
+ * (RFC 2046 5.1), each as a file of its own beside the whole, decoded and
+ * split in turn.  libclamav knows files by how they begin, so that a file
+ * inside a form is none to it.
+ *
+ * Room: scanners.  Thread: one of the engine's.
+ */
+#include <stdio.h>
+#include <string.h>
+#include "http/multipart.h"
+#include "scanners/clam_priv.h"
+
+#define TURN (1 << 20)		/* bytes split or decoded between two looks at the clock */
+#define PIECE 65536		/* bytes of a transfer coding undone at once */
+
+/* Something to look at. */
+struct content {
+	struct clam_source source;
+	const struct decode_list *codings;
+	struct str type;	/* Content-Type */
+	unsigned depth;		/* in how many multipart bodies it lies */
+};
+
+struct walk {
+	struct clam_look *look;
+	struct cl_engine *cl;
+};
+
+static void content_look(const struct walk *, const struct content *);
+
+static const struct clam_limits *
+limits_of(const struct walk *w)
+{
+	return (clam_engine_limits(w->look->engine));
+}
+
+/* Nothing more can come of it. */
+static bool
+is_over(const struct walk *w)
+{
+	return (w->look->verdict == VERDICT_BLOCKED ||
+	    clam_look_stops(w->look));
+}
+
+static struct clam_source
+source_of(struct decode_store *store)
+{
+	return ((struct clam_source){
+		.in = { decode_store_read, store, store->length },
+		.memory = store->p,
+		.fd = store->fd,
+		.fd_bytes = store->fd >= 0 ? store->length : 0 });
+}
+
+/* ---- parts ---- */
+
+static ssize_t
+piece_read(void *arg, void *p, size_t n, uint64_t at)
+{
+	const struct str *piece = arg;
+
+	if (at >= piece->n)
+		return (0);
+	if (n > piece->n - at)
+		n = piece->n - (size_t)at;
+	memcpy(p, piece->p + at, n);
+	return ((ssize_t)n);
+}
+
+static void
+store_failed(const struct walk *w)
+{
+	clam_look_unscanned(w->look, GAP_ERROR,
+	    "temporary file or read error");
+}
+
+/* Undo a transfer coding into store; false: that failed. */
+static bool
+transfer_undo(const struct walk *w, struct str in, unsigned transfer,
+    struct decode_store *store)
+{
+	struct multipart_decoder d;
+	struct buf out = { 0 };
+	bool good = true;
+	size_t at, n;
+
+	multipart_decoder_init(&d, transfer);
+	for (at = 0; at < in.n && good && !is_over(w); at += n) {
+		n = in.n - at < PIECE ? in.n - at : PIECE;
+		multipart_decode(&d, in.p + at, n, &out);
+		good = decode_store_add(store, out.p, out.n);
+		out.n = 0;
+	}
+	buf_fini(&out);
+	return (good);
+}
+
+static void
+transfer_look(const struct walk *w, struct str in, unsigned transfer,
+    struct content c)
+{
+	struct decode_store store;
+
+	decode_store_init(&store, clam_engine_temp_dir(w->look->engine));
+	if (transfer_undo(w, in, transfer, &store)) {
+		c.source = source_of(&store);
+		content_look(w, &c);
+	} else
+		store_failed(w);
+	decode_store_fini(&store);
+}
+
+/*
+ * Not all receivers know transfer codings in forms (RFC 7578 4.7): a part
+ * that has one is looked at as it is as well.
+ */
+static void
+part_look(const struct walk *w, struct str in,
+    const struct multipart_part *part, unsigned depth)
+{
+	struct decode_list codings = { .n = 0 };
+	struct content c = { .codings = &codings, .type = str_of(part->type),
+	    .depth = depth };
+
+	if (++w->look->parts > limits_of(w)->files) {
+		clam_look_unscanned(w->look, GAP_LIMIT,
+		    "limit exceeded (parts)");
+		return;
+	}
+	decode_list_add(&codings, str_of(part->coding));
+	c.source = (struct clam_source){ .in = { piece_read, &in, in.n },
+	    .memory = in.p };
+	content_look(w, &c);
+	if ((part->transfer & MULTIPART_BASE64) != 0)
+		transfer_look(w, in, MULTIPART_BASE64, c);
+	if ((part->transfer & MULTIPART_QUOTED) != 0)
+		transfer_look(w, in, MULTIPART_QUOTED, c);
+	if ((part->transfer & MULTIPART_UNKNOWN) != 0)
+		clam_look_unscanned(w->look, GAP_CODING,
+		    "transfer coding of a part cannot be opened");
+}
+
+static void
+parts_split(const struct walk *w, const struct clam_map *map,
+    struct multipart *m, unsigned depth)
+{
+	const char *p = map->p;
+	struct multipart_part part;
+	size_t at, used, n;
+
+	for (at = 0; at < map->n && !is_over(w); at += used) {
+		n = map->n - at < TURN ? map->n - at : TURN;
+		if (multipart_feed(m, p + at, n, &used, &part) ==
+		    MULTIPART_PART)
+			part_look(w, (struct str){ p + part.at,
+			    (size_t)part.length }, &part, depth);
+	}
+	if (at == map->n && multipart_end(m, &part))
+		part_look(w, (struct str){ p + part.at,
+		    (size_t)part.length }, &part, depth);
+}
+
+/* Is it a multipart body? Then look at its parts. */
+static void
+parts_look(const struct walk *w, const struct clam_map *map, struct str type,
+    unsigned depth)
+{
+	char room[MULTIPART_BOUNDARY_MAX + 1];
+	struct multipart m;
+	struct str boundary;
+
+	if (!multipart_type(type, room, &boundary) || is_over(w))
+		return;
+	if (boundary.n == 0) {
+		clam_look_unscanned(w->look, GAP_DAMAGED,
+		    "multipart body without a boundary");
+		return;
+	}
+	if (depth >= limits_of(w)->recursion) {
+		clam_look_unscanned(w->look, GAP_LIMIT,
+		    "limit exceeded (multipart in multipart)");
+		return;
+	}
+	multipart_init(&m, boundary);
+	parts_split(w, map, &m, depth + 1);
+	if (multipart_is_odd(&m))
+		clam_look_unscanned(w->look, GAP_DAMAGED,
+		    "multipart body that can be split in several ways");
+	multipart_fini(&m);
+}
+
+/* ---- bytes ---- */
+
+/* Look at the bytes as they are, and at parts where type says that it has some. */
+static void
+bytes_look(const struct walk *w, const struct clam_source *source,
+    struct str type, unsigned depth)
+{
+	struct clam_map map;
+
+	if (source->in.length == 0)
+		return;
+	switch (clam_map_open(&map, source, clam_look_stops, w->look)) {
+	case CLAM_MAPPED:
+		clam_look_map(w->look, w->cl, &map);
+		parts_look(w, &map, type, depth);
+		clam_map_close(&map);
+		break;
+	case CLAM_MAP_STOPPED:
+		clam_look_unscanned(w->look, GAP_TIME, "time limit exceeded");
+		break;
+	case CLAM_MAP_UNREAD:
+		clam_look_unscanned(w->look, GAP_ERROR, "read error");
+		break;
+	case CLAM_MAP_MEMORY:
+		clam_look_unscanned(w->look, GAP_ERROR,
+		    "scan error (no memory)");
+		break;
+	}
+}
+
+/* ---- content codings ---- */
+
+/* libclamav opens what begins like gzip itself, however long. */
+static bool
+is_gzip(const struct decode_input *in)
+{
+	unsigned char head[3];
+
+	return (in->read(in->arg, head, 3, 0) == 3 && head[0] == 0x1f &&
+	    head[1] == 0x8b && head[2] == 8);
+}
+
+static bool
+is_multipart(struct str type)
+{
+	char room[MULTIPART_BOUNDARY_MAX + 1];
+	struct str boundary;
+
+	return (multipart_type(type, room, &boundary));
+}
+
+/* Is there a coding that libclamav does not see through, or not as we want? */
+static bool
+is_coded(const struct content *c)
+{
+	const struct decode_list *list = c->codings;
+
+	if (list->n == 1 && list->coding[0] == DECODE_GZIP &&
+	    !is_multipart(c->type))
+		return (!is_gzip(&c->source.in));
+	return (list->n > 0);
+}
+
+static void
+coded_end(struct clam_look *look, enum decode_end end,
+    enum decode_coding coding)
+{
+	switch (end) {
+	case DECODE_DONE:
+	case DECODE_CUT:	/* clients get no more of it either */
+		break;
+	case DECODE_BAD:
+		clam_look_unscanned(look, GAP_CODING,
+		    "content coding %s cannot be opened",
+		    decode_name(coding));
+		break;
+	case DECODE_LARGE:
+		clam_look_unscanned(look, GAP_LIMIT, "decoded size limit");
+		break;
+	case DECODE_STOPPED:
+		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
+		break;
+	case DECODE_IO:
+		clam_look_unscanned(look, GAP_ERROR,
+		    "temporary file or read error");
+		break;
+	}
+}
+
+/* Take the codings off, the last one applied first, and look at what is in. */
+static void
+coded_look(const struct walk *w, const struct content *c)
+{
+	uint64_t most = limits_of(w)->scan_size;
+	struct decode_limits limits = {
+		.coded_bytes = c->source.in.length,
+		.stop = clam_look_stops,
+		.stop_arg = w->look,
+	};
+	struct decode_store store[2];
+	struct clam_source source = c->source;
+	enum decode_end end = DECODE_DONE;
+	enum decode_coding coding = DECODE_GZIP;
+	unsigned i, to = 0;
+
+	decode_store_init(&store[0], clam_engine_temp_dir(w->look->engine));
+	decode_store_init(&store[1], store[0].dir);
+	for (i = c->codings->n; i-- > 0 && (end == DECODE_DONE ||
+	    end == DECODE_CUT); to ^= 1) {
+		coding = c->codings->coding[i];
+		decode_store_fini(&store[to]);
+		limits.max_bytes = most - w->look->decoded;
+		end = decode_run(coding, &source.in, &store[to], &limits);
+		source = source_of(&store[to]);
+		w->look->decoded += source.in.length;
+		if (w->look->decoded > most)
+			w->look->decoded = most;
+	}
+	coded_end(w->look, end, coding);
+	/* Of a broken coding clients use what comes before the break. */
+	if (end == DECODE_DONE || end == DECODE_CUT || end == DECODE_BAD)
+		bytes_look(w, &source, c->type, c->depth);
+	decode_store_fini(&store[0]);
+	decode_store_fini(&store[1]);
+}
+
+static void
+content_look(const struct walk *w, const struct content *c)
+{
+	bool coded = is_coded(c);
+
+	bytes_look(w, &c->source, coded ? STR_NONE : c->type, c->depth);
+	if (c->codings->unknown[0] != '\0')
+		clam_look_unscanned(w->look, GAP_CODING,
+		    "content coding %s cannot be opened",
+		    c->codings->unknown);
+	else if (coded && !is_over(w))
+		coded_look(w, c);
+}
+
+void
+clam_look_run(struct clam_look *look)
+{
+	struct content c = { .source = look->source,
+	    .codings = &look->codings, .type = str_of(look->type) };
+	struct walk w = { look, NULL };
+
+	if (clam_look_stops(look)) {
+		clam_look_unscanned(look, GAP_TIME,
+		    "no scanning thread was free in time");
+		return;
+	}
+	w.cl = clam_engine_take(look->engine);
+	content_look(&w, &c);
+	if (look->verdict != VERDICT_BLOCKED && clam_look_stops(look))
+		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
+	clam_lib_unref(&w.cl);
+}
