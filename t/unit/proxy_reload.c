@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "proxy/client.h"
 #include "proxy/dns.h"
 #include "proxy/origin.h"
 #include "proxy/reload.h"
@@ -117,6 +118,13 @@ origin_pool_purge(struct origin_pool *pool, const struct worker_gen *keep)
 	(void)keep;
 }
 
+void
+tunnel_reload(struct client *c, const struct conf *conf)
+{
+	(void)c;
+	CU_ASSERT_PTR_EQUAL(conf, new_gen.conf);
+}
+
 /* The rig. */
 
 static void
@@ -142,6 +150,7 @@ begin(struct reload *r)
 	for (i = 0; i < WORKERS; i++) {
 		workers[i].index = i;
 		workers[i].loop = loop_new();
+		list_init(&workers[i].clients);
 		workers[i].resolver = (void *)&workers[i].index;
 		workers[i].current = worker_gen_new(&workers[i], &old_gen, &f);
 	}
