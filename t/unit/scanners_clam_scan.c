@@ -239,7 +239,7 @@ test_scanner_cancel(void)
 	}
 	set_up(e, &s, 0);		/* the scanner goes before its job */
 	scan_start(&scan, scanner, &msg, &wake);
-	while (clam_busy(scanner) == 0)
+	while (clam_busy(scanner) == 0 && !scan.done)
 		uv_run(loop_uv(loop), UV_RUN_NOWAIT);
 	scan_cancel(&scan);
 	clam_free(&scanner);
@@ -305,7 +305,7 @@ time_of_look(struct clam_engine *e, bool cancel)
 	source_init(&p.source, &pieces_type);
 	msg.body = body_new(loop, &store, &p.source, BODY_UNKNOWN);
 	scan_start(&scan, scanner, &msg, &wake);
-	while (clam_busy(scanner) == 0)
+	while (clam_busy(scanner) == 0 && !scan.done)
 		uv_run(loop_uv(loop), UV_RUN_NOWAIT);
 	from = clam_now_ms();
 	usleep(5000);
