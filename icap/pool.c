@@ -249,6 +249,9 @@ connect_failed(struct icap_connect *c, const char *why)
 	    ep->name, why[0] != '\0' ? why : "no connection");
 	if (c->net != NULL)
 		link_close(&c->net, LINK_ABORT);
+	else if (c->dial.done && c->dial.fd >= 0)
+		close(c->dial.fd);	/* it came in the moment of the deadline */
+	c->dial.fd = -1;
 	icap_pool_unreserve(ep);
 	connect_done(c);
 }
@@ -276,6 +279,10 @@ take_socket(struct icap_connect *c)
 	const struct fault *f = &c->dial.fault;
 
 	if (c->dial.fd < 0) {
+		if (f->code == ERR_DESCRIPTORS)	/* our want, not its fault */
+			fault_set(&c->fault, ERR_SCAN_BUSY, "%s (%s): %s",
+			    c->ep->svc->o.name, c->ep->name,
+			    err_info(f->code)->text);
 		connect_failed(c, f->detail[0] != '\0' ? f->detail :
 		    err_info(f->code)->text);
 		return (false);

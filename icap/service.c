@@ -79,6 +79,8 @@ icap_endpoint_down(struct icap_endpoint *ep, const struct fault *f)
 	uint64_t most = ep->svc->o.probe_ms > 0 ? ep->svc->o.probe_ms :
 	    BACKOFF_MAX_MS;
 
+	if (f->code == ERR_SCAN_BUSY && was == ICAP_UP)
+		return;			/* it could not be asked at all */
 	ep->state = ICAP_DOWN;
 	ep->down = *f;
 	ep->failed = 0;

@@ -3,12 +3,12 @@
 #include <arpa/inet.h>
 #include <limits.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "proxy/client.h"
+#include "proxy/descriptors.h"
 #include "proxy/flow.h"
 #include "proxy/log.h"
 #include "proxy/peers.h"
@@ -191,22 +191,6 @@ client_run(struct task *t)
 	}
 }
 
-/* Too many, or not allowed: a short answer, since nobody has asked yet. */
-static void
-client_refuse(struct worker *w, int fd, const char *status, const char *why)
-{
-	struct link *l = link_new(w->loop, fd, NULL);
-	char text[400];
-	int n = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\n"
-	    "Content-Type: text/plain\r\nContent-Length: %zu\r\n"
-	    "Retry-After: 10\r\nCache-Control: no-store\r\n"
-	    "Proxy-Status: assay; error=connection_limit_reached\r\n"
-	    "Connection: close\r\n\r\n%s", status, strlen(why), why);
-
-	link_write(l, text, (size_t)n);
-	link_close(&l, LINK_CLOSE);
-}
-
 /* This machine: a balancer or a tunnel in front of us, many users at once. */
 static bool
 is_loopback(const struct sockaddr *sa)
@@ -231,14 +215,22 @@ per_client(const struct conf *conf, const struct sockaddr *sa)
 static bool
 client_admit(struct worker *w, int fd, const union conf_addr *peer)
 {
-	static struct log_limit denied, full;
+	static struct log_limit denied, full, few;
 	const struct conf *conf = w->current->gen->conf;
 
 	if (conf_client_check(conf, &peer->sa, NULL) != ERR_NONE) {
 		(void)log_limited(&denied, LEVEL_WARNING, "listen",
 		    "a client outside 'clients' was refused");
-		client_refuse(w, fd, "403 Forbidden",
+		refuse(&w->refusals, fd, "403 Forbidden",
 		    "this address may not use the proxy\n");
+		return (false);
+	}
+	if (descriptors_short(fd, DESCRIPTOR_CLIENT)) {
+		(void)log_limited(&few, LEVEL_ERROR, "listen",
+		    "descriptors run short (the limit of open files)");
+		origin_pool_purge(w->pool, NULL);
+		refuse(&w->refusals, fd, "503 Service Unavailable",
+		    "the proxy serves as many clients as it can\n");
 		return (false);
 	}
 	if (atomic_fetch_add(&w->shared->clients, 1) >=
@@ -246,14 +238,14 @@ client_admit(struct worker *w, int fd, const union conf_addr *peer)
 		atomic_fetch_sub(&w->shared->clients, 1);
 		(void)log_limited(&full, LEVEL_ERROR, "listen",
 		    "limits.clients reached");
-		client_refuse(w, fd, "503 Service Unavailable",
+		refuse(&w->refusals, fd, "503 Service Unavailable",
 		    "the proxy serves as many clients as it may\n");
 		return (false);
 	}
 	if (!peers_add(w->shared->peers, &peer->sa,
 	    per_client(conf, &peer->sa))) {
 		atomic_fetch_sub(&w->shared->clients, 1);
-		client_refuse(w, fd, "429 Too Many Requests",
+		refuse(&w->refusals, fd, "429 Too Many Requests",
 		    "too many connections from this address\n");
 		return (false);
 	}

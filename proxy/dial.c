@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "proxy/descriptors.h"
 #include "proxy/dial.h"
 
 #define RESOLUTION_DELAY_MS 50		/* 3: A is there, AAAA is not */
@@ -218,7 +219,8 @@ note_failure(struct dial_run *r, const union address *a, int e)
 {
 	char text[ADDRESS_TEXT];
 	enum err code = e == ECONNREFUSED ? ERR_CONNECT_REFUSED :
-	    e == ETIMEDOUT ? ERR_CONNECT_TIMEOUT : ERR_CONNECT_FAIL;
+	    e == ETIMEDOUT ? ERR_CONNECT_TIMEOUT :
+	    e == EMFILE || e == ENFILE ? ERR_DESCRIPTORS : ERR_CONNECT_FAIL;
 
 	if (e != EMFILE && e != ENFILE)	/* that is our want, not his fault */
 		set_bad(r->dialer, a);
@@ -279,6 +281,10 @@ open_socket(const struct dial_run *r, const union address *to, int *fd)
 	    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return (errno);
+	if (descriptors_short(*fd, DESCRIPTOR_WORK)) {
+		(void)close(*fd);
+		return (EMFILE);
+	}
 	(void)setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (from->sa.sa_family != AF_UNSPEC) {
 		/* The port is chosen at connect(): more of them to be had. */

@@ -57,7 +57,7 @@ struct dial {
  * ERR_DNS_*: the resolver's.  ERR_DEST_DENIED: every candidate was refused
  * by check or can be nobody's (unspecified, multicast, broadcast); no packet
  * was sent.  ERR_CONNECT_REFUSED, ERR_CONNECT_FAIL: of the first attempt that
- * failed, when all have.  ERR_CONNECT_TIMEOUT.
+ * failed, when all have.  ERR_CONNECT_TIMEOUT.  ERR_DESCRIPTORS: our want.
  */
 void dial_start(struct dialer *, struct dial *, struct str host, uint16_t port,
     const struct dial_options *, struct task *wake);

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 #include "config.h"
@@ -14,6 +13,7 @@
 #endif
 #include "certs/keyholder.h"
 #include "proxy/admin.h"
+#include "proxy/descriptors.h"
 #include "proxy/gen.h"
 #include "proxy/listen.h"
 #include "proxy/log.h"
@@ -151,17 +151,6 @@ check(struct proxy *p)
 	printf("%s: ok\n", shown_name(p));
 	gen_unref(&g);
 	return (EXIT_OK);
-}
-
-static void
-raise_descriptors(void)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-		r.rlim_cur = r.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &r);
-	}
 }
 
 static void
@@ -487,7 +476,7 @@ main(int argc, char **argv)
 		tune_malloc(argv);
 	ignore_signals();
 	hold_signals(SIG_BLOCK);
-	raise_descriptors();
+	descriptors_raise();
 	p.file = p.options.file;
 	if (p.file == NULL && access(conf_default_file(), F_OK) == 0)
 		p.file = conf_default_file();

@@ -348,6 +348,9 @@ listener_ready(void *arg, unsigned events)
 		    SOCK_CLOEXEC);
 		if (fd >= 0)
 			client_new(l->worker, fd, &peer, l->of);
+		else if ((errno == EMFILE || errno == ENFILE) &&
+		    refusals_make_room(&l->worker->refusals))
+			continue;
 		else if (errno == EMFILE || errno == ENFILE ||
 		    errno == ENOBUFS || errno == ENOMEM) {
 			listener_pause(l);
@@ -454,6 +457,7 @@ worker_fini(struct worker *w)
 {
 	listeners_close(w);
 	timer_stop(&w->drain);
+	refusals_fini(&w->refusals);
 	origin_pool_free(&w->pool);
 	worker_gen_unref(&w->next);
 	dns_free(&w->next_dns);
@@ -516,6 +520,7 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->loop = loop_new();
 	list_init(&w->clients);
 	timer_init(&w->drain, w->loop, drain_now);
+	refusals_init(&w->refusals, w->loop);
 	worker_resolver(g, &o);
 	w->resolver = resolver_new(w->loop, &o, f);
 	if (w->resolver == NULL)

@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "proxy/dial.h"
 #include "proxy/gen.h"
+#include "proxy/refuse.h"
 #include "proxy/remember.h"
 #include "proxy/resolve.h"
 #include "proxy/splice.h"
@@ -65,6 +66,7 @@ struct worker {
 	unsigned n_clients;
 	struct listener *listeners;	/* owned */
 	unsigned n_listeners;
+	struct refusals refusals;
 	bool draining;
 	struct timer drain;
 	void *thread;			/* private */

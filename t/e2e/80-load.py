@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Many at once: two thousand connections, reload under load, sixteen flows at
 once through every kind of chain."""
+import contextlib
 import json
 import subprocess
 import threading
@@ -103,6 +104,52 @@ def try_get(lab, p, o):
         return lab.tunnel(p, o.port).get().status == 200
     except (wire.Ended, OSError):
         return False
+
+
+@seconds(120)
+def test_descriptors_run_out(lab):
+    """400 clients at 256 descriptors: each gets an answer, 200 or 503, whether
+    the origin answers at once or holds all that came through; no service is
+    blamed, and afterwards everything is as before."""
+    gate = threading.Event()
+    o = lab.origin(lambda h, b: (lambda conn: (gate.wait(60) if "/held" in h.start else None, conn.send(ok(b"fine")))[1]), tls=None, timeout=60)
+    s = lab.icap(timeout=60)
+    p = lab.assay(files=256, services={"s": {"url": s.url(), "mode": "resp"}}, limits={"clients": 20000, "per_client": 20000, "origin_idle": "1s"})
+    get = f"GET http://www.test:{o.port}%s HTTP/1.1\r\nHost: www.test:{o.port}\r\n\r\n"
+
+    def fine():
+        with contextlib.suppress(wire.Ended, OSError):
+            c = lab.connect(p)
+            c.send(get % "/")
+            r = wire.Response(c)
+            c.close()
+            return r.status == 200 and r.body == b"fine"
+        return False
+    assert fine()
+    before = p.fds()
+    for path in ("/", "/held"):
+        gate.clear()
+        clients = [wire.connect(p.addr, 60) for _ in range(400)]
+        for c in clients:
+            with contextlib.suppress(wire.Ended):
+                c.send(get % path)
+        threading.Timer(3, gate.set).start()
+        got = {}
+        for c in clients:
+            try:
+                r = wire.Response(c)
+                key = r.status
+                assert r.status != 503 or r.get("Retry-After"), r
+            except wire.Ended as e:
+                key = str(e)[:60]
+            got[key] = got.get(key, 0) + 1
+        for c in clients:
+            c.cut()
+        with lab.sub(path):
+            assert set(got) == {200, 503} and got[200] >= 30, got
+        assert wire.wait_for(fine, 20 * e2e.lab_scale()), path
+    assert wire.wait_for(lambda: p.fds() <= before + 80, 20), (p.fds(), before)     # idle ones to the service stay
+    assert " is down" not in p.log()
 
 
 @seconds(90)

@@ -381,8 +381,9 @@ class Lab:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def assay(self, raw=None, args=(), wait=True, state_size=None, env=None, port=None, **conf):
-        """Start assayd; keywords go to conf(); raw is a file's text instead."""
+    def assay(self, raw=None, args=(), wait=True, state_size=None, env=None, port=None, files=None, **conf):
+        """Start assayd; keywords go to conf(); raw is a file's text instead;
+        files is its limit of descriptors."""
         port = port or self.port()
         if os.environ.get("E2E_PROXY") == "squid":
             return self._squid(self.conf(port, **conf), port)
@@ -390,6 +391,8 @@ class Lab:
         path = self.dir / f"assay-{port}.conf"
         path.write_text(text)
         argv = (self.small_state(state_size) if state_size else []) + [str(ASSAYD), "-f", str(path), *args]
+        if files:
+            argv = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *argv]
         p = Assay(self, argv, port, self.dir / "ca.pem", env=dict(self.env(), **(env or {})))
         self.on_close(p.stop)
         if wait:
