@@ -119,6 +119,8 @@ ext_octet(struct h1_body *b, char c)
 
 	switch (b->at) {
 	case AT_SIZE_BWS:
+		if (c == '\r' && b->bad_code == ERR_ORIGIN_CHUNK)
+			return (AT_LF);	/* old servers pad the size */
 		return (is_bws(c) ? AT_SIZE_BWS : c == ';' ? AT_EXT :
 		    bad(b, "junk behind a chunk size"));
 	case AT_EXT:

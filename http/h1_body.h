@@ -44,7 +44,8 @@ struct h1_body {
 
 /*
  * Begin.  length counts with FRAMING_LENGTH.  bad_code: what a broken coding
- * is called (ERR_REQ_CHUNK, ERR_ORIGIN_CHUNK, ERR_SCAN_PROTOCOL).
+ * is called (ERR_REQ_CHUNK, ERR_ORIGIN_CHUNK, ERR_SCAN_PROTOCOL).  In those of
+ * origins (ERR_ORIGIN_CHUNK) blanks may stand between a size and its CRLF.
  */
 void h1_body_init(struct h1_body *, struct arena *, enum http_framing,
     uint64_t length, enum err bad_code);

@@ -225,7 +225,8 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 	if (!http_content_length(&resp->fields, true, &length))
 		return (fault_set(f, ERR_ORIGIN_FRAMING,
 		    "invalid or differing Content-Length"));
-	resp->keep_alive = is_persistent(resp);
+	/* Where a head can be read in two ways nothing may follow it. */
+	resp->keep_alive = is_persistent(resp) && !resp->bare_lf;
 	if (is_bodyless(resp, req)) {
 		frame_bodyless(resp, described_length(req, length));
 		return (ERR_NONE);

@@ -32,6 +32,9 @@ struct h1_head {
 	unsigned empty_lines;
 	enum err failed;
 	const char *why;
+	bool bare;		/* the line at work ended in LF alone */
+	bool bare_before;	/* ... the one before it */
+	bool framed;		/* there is a framing field */
 	bool started;		/* past the start line */
 	bool done;
 };
@@ -41,6 +44,7 @@ struct kind {
 	bool (*start_line)(struct h1_head *, struct str line);
 	bool is_request;
 	bool lax;		/* repair folds, blanks before colons */
+	bool bare_lf;		/* ends a line, away from framing */
 	enum err syntax, version, line, large;
 };
 
@@ -49,14 +53,14 @@ static bool status_line(struct h1_head *, struct str line);
 static bool icap_status_line(struct h1_head *, struct str line);
 
 static const struct kind kinds[] = {
-	[H1_REQUEST] = { request_line, true, false, ERR_REQ_SYNTAX,
+	[H1_REQUEST] = { request_line, true, false, false, ERR_REQ_SYNTAX,
 	    ERR_REQ_VERSION, ERR_REQ_LINE_LONG, ERR_REQ_HEAD_LARGE },
-	[H1_RESPONSE] = { status_line, false, true, ERR_ORIGIN_SYNTAX,
+	[H1_RESPONSE] = { status_line, false, true, true, ERR_ORIGIN_SYNTAX,
 	    ERR_ORIGIN_SYNTAX, ERR_ORIGIN_HEAD_LARGE, ERR_ORIGIN_HEAD_LARGE },
-	[H1_ICAP_RESPONSE] = { icap_status_line, false, true,
+	[H1_ICAP_RESPONSE] = { icap_status_line, false, true, false,
 	    ERR_SCAN_PROTOCOL, ERR_SCAN_PROTOCOL, ERR_SCAN_PROTOCOL,
 	    ERR_SCAN_PROTOCOL },
-	[H1_FIELDS] = { NULL, true, false, ERR_REQ_SYNTAX, ERR_REQ_SYNTAX,
+	[H1_FIELDS] = { NULL, true, false, false, ERR_REQ_SYNTAX, ERR_REQ_SYNTAX,
 	    ERR_REQ_HEAD_LARGE, ERR_REQ_HEAD_LARGE },
 };
 
@@ -149,7 +153,7 @@ status_line(struct h1_head *h, struct str line)
 
 	if (n == 0 || n == line.n || line.p[n] != ' ')
 		return (bad_syntax(h, "not an HTTP/1 status line"));
-	if (!take_status(h->msg, str_from(line, n + 1), 599))
+	if (!take_status(h->msg, str_from(line, n + 1), 999))
 		return (bad_syntax(h, "not a status code of HTTP"));
 	return (true);
 }
@@ -177,6 +181,18 @@ last_field(struct h1_head *h)
 {
 	return (h->msg->fields.n > 0 ?
 	    &h->msg->fields.v[h->msg->fields.n - 1] : NULL);
+}
+
+/* Its line, or a part of it, may have been meant as the end of another one. */
+static bool
+check_framing(struct h1_head *h, const struct http_field *f)
+{
+	if (f->id != FIELD_CONTENT_LENGTH && f->id != FIELD_TRANSFER_ENCODING)
+		return (true);
+	h->framed = true;
+	if (h->bare || h->bare_before)
+		return (bad_syntax(h, "bare LF beside a framing field"));
+	return (true);
 }
 
 /* obs-fold becomes one space (RFC 9112 5.2); linear however many there are. */
@@ -207,7 +223,7 @@ folded_line(struct h1_head *h, struct str line)
 	*p++ = ' ';
 	memcpy(p, line.p, line.n);
 	f->value = (struct str){ h->fold, need };
-	return (true);
+	return (check_framing(h, f));
 }
 
 /* The joined value is trimmed only when nothing can join it any more. */
@@ -242,7 +258,7 @@ field_line(struct h1_head *h, struct str line)
 	if (h->msg->fields.n >= h->limits->count)
 		return (bad(h, h->kind->large, "too many fields"));
 	http_fields_add_named(h->arena, &h->msg->fields, name, value);
-	return (true);
+	return (check_framing(h, last_field(h)));
 }
 
 /* --- lines --- */
@@ -251,6 +267,8 @@ static bool
 empty_line(struct h1_head *h)
 {
 	if (h->started) {
+		if (h->bare && h->framed)
+			return (bad_syntax(h, "bare LF behind framing fields"));
 		end_fold(h);
 		h->done = true;
 		return (true);
@@ -279,9 +297,14 @@ check_line_size(struct h1_head *h, size_t n)
 static bool
 parse_line(struct h1_head *h, struct str line)
 {
-	if (line.n == 0 || line.p[line.n - 1] != '\r')
+	h->bare_before = h->bare;
+	h->bare = line.n == 0 || line.p[line.n - 1] != '\r';
+	if (h->bare && !h->kind->bare_lf)
 		return (bad_syntax(h, "line ends without CR"));
-	line.n--;
+	if (h->bare)
+		h->msg->bare_lf = true;
+	else
+		line.n--;
 	if (line.n == 0)
 		return (empty_line(h));
 	if (!check_line_size(h, line.n))

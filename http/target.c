@@ -180,14 +180,51 @@ absolute_form(struct target *t)
 	return (ERR_NONE);
 }
 
+/* An encoded target is not longer than the longest plain one. */
+#define TARGET_MAX 65536
+
+/*
+ * Octets above 0x7F, as old programs send them, are percent-encoded at once
+ * (RFC 3986 2.5), so that rules, services, logs and the origin see one
+ * spelling.  False: too long.
+ */
+static bool
+encode_target(struct http_msg *req)
+{
+	static const char hex[16] = "0123456789ABCDEF";
+	struct str s = req->target;
+	size_t i, raw = 0;
+	char *p;
+
+	for (i = 0; i < s.n; i++)
+		raw += (unsigned char)s.p[i] > 0x7f;
+	if (raw == 0)
+		return (true);
+	if (s.n + 2 * raw > TARGET_MAX)
+		return (false);
+	req->target.n = s.n + 2 * raw;
+	req->target.p = p = arena_alloc(req->arena, req->target.n);
+	for (i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] > 0x7f) {
+			*p++ = '%';
+			*p++ = hex[(unsigned char)s.p[i] >> 4];
+			*p++ = hex[(unsigned char)s.p[i] & 15];
+		} else
+			*p++ = s.p[i];
+	return (true);
+}
+
 enum err
 http_target_parse(struct http_msg *req, const struct http_uri *tunnel,
     bool allow_origin, struct fault *f)
 {
 	struct target t = { .req = req, .tunnel = tunnel, .fault = f };
-	struct str target = req->target;
+	struct str target;
 
 	req->uri = (struct http_uri){ 0 };
+	if (!encode_target(req))
+		return (bad_target(&t, "too long once it is encoded"));
+	target = req->target;
 	if (target.n == 0 || http_span(target, CHAR_TARGET) != target.n)
 		return (bad_target(&t, "octets that no target may hold"));
 	if (req->method_id == METHOD_CONNECT)

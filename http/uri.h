@@ -43,6 +43,9 @@ bool http_same_authority(const struct http_uri *, const struct http_uri *);
  * Fill req->uri from target and Host, and rewrite the Host field from it
  * (RFC 9112 3.2.2).  The head must come from h1_head.h (or obey its rules).
  *
+ * Octets above 0x7F in the target are percent-encoded first, in req->target
+ * too.
+ *
  * tunnel NULL, the plain port: absolute-form with scheme http or https,
  * authority-form for CONNECT (uri: host and port; scheme and path empty), and
  * origin-form or "*" only where allow_origin says that the listener serves

@@ -127,7 +127,7 @@ icap_adapt_response(const struct scan_message *msg, struct http_msg *m,
 {
 	uint64_t said;
 
-	if (m->status < 200 || m->status > 599)
+	if (m->status < 200 || m->status > 999)
 		return (fault_set(f, ERR_SCAN_MESSAGE,
 		    "adapted response has status %u", m->status));
 	if (msg->req->method_id == METHOD_CONNECT && m->status < 300)

@@ -5,6 +5,7 @@ import time
 
 import lab as e2e
 import wire
+from lab import field
 from wire import Response, ok
 
 LINE = "GET {u}/x HTTP/1.1\r\n"
@@ -207,7 +208,26 @@ def test_octets_above_7f_in_target(lab):
     t = lab.tunnel(p, o.port)
     t.send(f"GET /\xe9 HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
     r = Response(t)
-    assert r.status == 400 or o.requests[0][0].start == "GET /%E9 HTTP/1.1", (r, o.requests)
+    assert r.status == 200 and o.requests[0][0].start == "GET /%E9 HTTP/1.1", (r, o.requests)
+
+
+def test_octets_above_7f_everywhere(lab):
+    """Rules, services and logs see the encoded target; a host has none."""
+    o = lab.origin(tls=None)
+    s = lab.icap()
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "req"}}, rules=[{"name": "r", "if": {"url": "/%C3%A4/secret"}, "access": "block"}])
+    rows = (("/\xc3\xa4/x?\xff", 200), ("/\xc3\xa4/secret", 403), ("/%C3%A4/secret", 403))
+    for path, want in rows:
+        with lab.sub(path):
+            c = lab.connect(p)
+            c.send(f"GET http://plain.test:{o.port}{path} HTTP/1.1\r\nHost: plain.test\r\n\r\n".encode("latin-1"))
+            assert Response(c).status == want
+    assert s.txs[0].request.start == f"GET http://plain.test:{o.port}/%C3%A4/x?%FF HTTP/1.1", s.txs[0].request
+    assert o.requests[0][0].start == "GET /%C3%A4/x?%FF HTTP/1.1"
+    assert any("%C3%A4/x" in field(r, "url.full") for r in p.access(3))
+    c = lab.connect(p)
+    c.send(f"GET http://pl\xe4in.test:{o.port}/ HTTP/1.1\r\nHost: plain.test\r\n\r\n".encode("latin-1"))
+    assert Response(c).status == 400
 
 
 def test_userinfo(lab):
@@ -247,7 +267,9 @@ ANSWERS = [
     ("status 20", b"HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n", "502"),
     ("status 2000", b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", "502"),
     ("status 099", b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n", "502"),
-    ("status 600", b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n", "502"),
+    ("LF beside a length", b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 0\r\n\r\n", "502"),
+    ("LF behind a length", b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\r\n", "502"),
+    ("LF as the end of a framed head", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\n", "502"),
     ("two lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "502"),
     ("length +3", b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nabc", "502"),
     ("length -3", b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nabc", "502"),
@@ -329,6 +351,40 @@ def test_answers_tolerated(lab):
             if r.status == 200:
                 assert r.body == b"ok" and not r.cut
                 assert b"X-A :" not in r.head.raw and b"\0" not in r.head.raw and b"1\r2" not in r.head.raw and b"\r\n " not in r.head.raw, r.head
+
+
+def test_http_of_the_wild(lab):
+    """What browsers open and is read in one way only: passed on in canonical
+    form, with a service and without; the connection serves nothing after a
+    head with bare LF."""
+    rows = {"/blanks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\nok\r\n0 \t\r\n\r\n", 200),
+            "/lf": (b"HTTP/1.1 200 OK\nX-A: 1\nX-B: 2\n\nok", 200),
+            "/lf-some": (b"HTTP/1.1 200 OK\r\nX-A: 1\nX-B: 2\r\nContent-Length: 2\r\n\r\nok", 200),
+            "/600": (b"HTTP/1.1 600 Own\r\nContent-Length: 2\r\n\r\nok", 600),
+            "/999": (b"HTTP/1.1 999 Denied\r\nContent-Length: 2\r\n\r\nok", 999)}
+
+    def script(conn):
+        while True:
+            head, _ = conn.request()
+            path = head.start.split()[1]
+            conn.send(rows[path][0])
+            if path == "/lf":
+                return
+    s = lab.server(script, lab.server_context())
+    i = lab.icap(lambda tx: tx.echo())
+    for services in (None, {"s": {"url": i.url(), "mode": "resp"}}):
+        p = lab.assay(services=services, workers=1)
+        for path, (_, status) in rows.items():
+            with lab.sub(f"{path} {services}"):
+                r = lab.tunnel(p, s.port).get(path)
+                assert r.status == status and r.body == b"ok" and not r.cut, r
+                assert b"\n" not in r.head.raw.replace(b"\r\n", b""), r.head.raw
+        with lab.sub(f"not reused {services}"):
+            n = s.accepted
+            lab.tunnel(p, s.port).get("/lf-some")
+            lab.tunnel(p, s.port).get("/600")
+            assert s.accepted > n
+        p.stop()
 
 
 def test_mute_origin(lab):

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Fuzz bodies.  The first two octets choose the framing, how the rest is cut
- * and how much is pulled at a time: one result whatever they are.
+ * and how much is pulled at a time: one result whatever they are.  What is
+ * good in a request is the same body in a response, never the other way.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -12,7 +13,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 static void
-run(uint8_t how, struct str s, size_t part, size_t want, struct buf *b)
+run(uint8_t how, enum err code, struct str s, size_t part, size_t want,
+    struct buf *b)
 {
 	struct arena *a = arena_new();
 	struct chq in = { 0 }, out = { 0 };
@@ -22,7 +24,7 @@ run(uint8_t how, struct str s, size_t part, size_t want, struct buf *b)
 	size_t now;
 
 	h1_body_init(&body, a, how % 4 == 0 ? FRAMING_LENGTH :
-	    FRAMING_CHUNKED, how, ERR_REQ_CHUNK);
+	    FRAMING_CHUNKED, how, code);
 	while (!pull_is_last(r) && (r == PULL_MORE || s.n > 0)) {
 		if (r == PULL_WAIT) {
 			now = s.n < part ? s.n : part;
@@ -49,15 +51,20 @@ run(uint8_t how, struct str s, size_t part, size_t want, struct buf *b)
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
+	const char fail[2] = { '0' + PULL_FAIL, ' ' };
 	struct buf x = { 0 }, y = { 0 };
 	struct str s;
 
 	if (n < 2)
 		return (0);
 	s = (struct str){ (const char *)p + 2, n - 2 };
-	run(p[0], s, n, n, &x);
-	run(p[0], s, 1u + (p[0] >> 2), 1u + p[1], &y);
+	run(p[0], ERR_ORIGIN_CHUNK, s, n, n, &x);
+	run(p[0], ERR_ORIGIN_CHUNK, s, 1u + (p[0] >> 2), 1u + p[1], &y);
 	assert(x.n == y.n && memcmp(x.p, y.p, x.n) == 0);
+	y.n = 0;
+	run(p[0], ERR_REQ_CHUNK, s, 1u + (p[0] >> 2), 1u + p[1], &y);
+	if (memcmp(y.p, fail, 2) != 0)
+		assert(x.n == y.n && memcmp(x.p, y.p, x.n) == 0);
 	buf_fini(&x);
 	buf_fini(&y);
 	return (0);
