@@ -270,6 +270,7 @@ start_tls(struct icap_connect *c)
 		return (false);
 	}
 	link_start_tls(c->net, session);
+	link_may_reshake(c->net);
 	return (true);
 }
 

@@ -561,6 +561,7 @@ origin_dialled(struct origin *o)
 		return;
 	}
 	link_start_tls(o->transport, s);
+	link_may_reshake(o->transport);
 	o->state = ORIGIN_HANDSHAKE;
 	timer_set(&o->timer, o->gen->gen->conf->limits.connect_ms);
 	origin_handshake(o);

@@ -133,7 +133,9 @@ on_ready(void *arg, unsigned events)
 	if (l->read_waits) {
 		l->read_waits = false;
 		task_wake(l->owner);
-	} else if (l->owner->queue == NULL)
+	} else if (l->reshakes)
+		link_tls_reshake(l);
+	else if (l->owner->queue == NULL)
 		link_read_ahead(l);
 }
 
@@ -396,6 +398,13 @@ link_write_chq(struct link *l, struct chq *q, size_t n)
 	link_written(l);
 }
 
+/* Nothing for the wire: a second handshake comes first. */
+static bool
+only_staged(const struct link *l)
+{
+	return (l->tls != NULL && l->sealed.n == l->sealed_at);
+}
+
 static ssize_t
 send_some(struct link *l)
 {
@@ -455,7 +464,7 @@ link_flush(struct link *l)
 
 	if (l->tls != NULL)
 		link_tls_seal_stage(l);
-	while (!l->out_failed && link_pending(l) > 0) {
+	while (!l->out_failed && link_pending(l) > 0 && !only_staged(l)) {
 		r = send_some(l);
 		if (r > 0)
 			sent(l, (size_t)r);

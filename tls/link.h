@@ -48,6 +48,14 @@ enum pull link_handshake(struct link *, enum err cause, struct fault *f);
 
 /* Its client names a host with an underscore; before the handshake. */
 void link_odd_name(struct link *);
+/*
+ * A client's: a server that asks for a new handshake (TLS 1.2, RFC 5246
+ * 7.4.1.1; for a certificate that it does not insist on) gets one, if it
+ * indicates renegotiation safely (RFC 5746).  GnuTLS sees to it that the
+ * server stays who it was.  More than two, or without the indication: the
+ * alert no_renegotiation.  Without this call any such request ends the link.
+ */
+void link_may_reshake(struct link *);
 /* A server's: a ticket goes out with the next output (tls_server_ticket). */
 void link_ticket_due(struct link *);
 

@@ -33,6 +33,9 @@ struct link {
 	bool fin_sent;
 	bool ticket_due;	/* before the next record */
 	bool odd_name;		/* see tls/oddname.h */
+	bool may_reshake;	/* see link_may_reshake() */
+	bool reshakes;		/* a second handshake is under way: nothing is sealed */
+	unsigned hello_requests;	/* so often it was asked for one */
 	enum ended in_end;	/* how the peer's bytes ended, in the kernel */
 	enum pull tls_end;	/* how they ended in TLS; PULL_MORE: not yet */
 	int alert;
@@ -71,6 +74,8 @@ void link_out_fail(struct link *l, const char *what, const char *why);
 enum pull link_tls_read(struct link *l, struct chq *out, size_t want);
 /* Plaintext to the stage or into records at once. */
 void link_tls_write(struct link *l, const void *p, size_t n);
+/* Get on with a second handshake while nobody reads. */
+void link_tls_reshake(struct link *l);
 /* What is staged becomes a record. */
 void link_tls_seal_stage(struct link *l);
 /* An idle connection gives its buffers back. */

@@ -12,6 +12,8 @@
 #define RECORD_MAX 16384	/* RFC 8446 5.1 */
 #define STAGE_MAX 8192		/* small writes share a record up to here */
 #define WARNINGS_MAX 8		/* warning alerts in one call: a flood is an error */
+#define RESHAKES_MAX 2		/* second handshakes of one connection ... */
+#define HELLO_REQUESTS_MAX 8	/* ... and refusals of further ones, then it ends */
 
 /* Raw bytes of the link that is being read right now. */
 static _Thread_local unsigned char *raw;
@@ -255,6 +257,94 @@ link_ticket_due(struct link *l)
 	l->ticket_due = true;
 }
 
+void
+link_may_reshake(struct link *l)
+{
+	l->may_reshake = true;
+}
+
+/* The server asks for another handshake; PULL_MORE: go on. */
+static enum pull
+hello_requested(struct link *l)
+{
+	if (!l->may_reshake || ++l->hello_requests > HELLO_REQUESTS_MAX) {
+		link_set_error(l, "TLS", "the peer asks to renegotiate");
+		return (PULL_FAIL);
+	}
+	if (l->hello_requests <= RESHAKES_MAX &&
+	    gnutls_safe_renegotiation_status(l->tls)) {
+		/* What was written before goes before. */
+		link_tls_seal_stage(l);
+		l->reshakes = true;
+	} else
+		(void)gnutls_alert_send(l->tls, GNUTLS_AL_WARNING,
+		    GNUTLS_A_NO_RENEGOTIATION);
+	return (PULL_MORE);
+}
+
+/*
+ * Drive it.  PULL_MORE: it is over, or there are data to read before it goes
+ * on; PULL_WAIT: for the peer.
+ */
+static enum pull
+reshake(struct link *l, unsigned *warnings)
+{
+	enum pull p;
+	int r;
+
+	do {
+		r = gnutls_handshake(l->tls);
+		if (r == GNUTLS_E_GOT_APPLICATION_DATA)
+			return (PULL_MORE);
+		if (r == GNUTLS_E_SUCCESS) {
+			l->reshakes = false;
+			loop_at_end(&l->flush);
+			return (PULL_MORE);
+		}
+		p = tls_outcome(l, r, warnings);
+	} while (p == PULL_MORE);
+	return (p);
+}
+
+void
+link_tls_reshake(struct link *l)
+{
+	unsigned warnings = 0;
+	enum pull p;
+
+	raw_enter();
+	p = reshake(l, &warnings);
+	raw_leave(l);
+	if (pull_is_last(p))
+		l->tls_end = p;
+	if (p != PULL_WAIT)
+		task_wake(l->owner);
+	if (l->sealed.n > 0)
+		loop_at_end(&l->flush);
+	link_arm(l);
+}
+
+/* One record's bytes, or what became of the second handshake. */
+static enum pull
+tls_recv(struct link *l, void *p, size_t room, size_t *got,
+    unsigned *warnings)
+{
+	enum pull e = l->reshakes ? reshake(l, warnings) : PULL_MORE;
+	ssize_t r;
+
+	*got = 0;
+	if (e != PULL_MORE)
+		return (e);
+	r = gnutls_record_recv(l->tls, p, room);
+	if (r > 0)
+		*got = (size_t)r;
+	else if (r == GNUTLS_E_REHANDSHAKE)
+		return (hello_requested(l));
+	else
+		return (r == 0 ? PULL_END : tls_outcome(l, (int)r, warnings));
+	return (PULL_MORE);
+}
+
 /* Fill chunks with decrypted bytes up to want. */
 static enum pull
 tls_fill(struct link *l, struct chq *out, size_t want)
@@ -262,18 +352,13 @@ tls_fill(struct link *l, struct chq *out, size_t want)
 	struct chunk *c = chunk_new();
 	unsigned warnings = 0;
 	enum pull p = PULL_MORE;
-	size_t got = 0, n = 0, room;
-	ssize_t r;
+	size_t got = 0, n = 0, room, k;
 
 	while (got < want && p == PULL_MORE) {
 		room = c->cap - n < want - got ? c->cap - n : want - got;
-		r = gnutls_record_recv(l->tls, c->data + n, room);
-		if (r > 0) {
-			n += (size_t)r;
-			got += (size_t)r;
-		} else
-			p = r == 0 ? PULL_END : tls_outcome(l, (int)r,
-			    &warnings);
+		p = tls_recv(l, c->data + n, room, &k, &warnings);
+		n += k;
+		got += k;
 		if (n == c->cap) {
 			link_add_received(out, c, n);
 			c = chunk_new();
@@ -333,7 +418,7 @@ link_tls_seal_stage(struct link *l)
 {
 	size_t n = l->stage.n;
 
-	if (n > 0) {
+	if (n > 0 && !l->reshakes) {
 		l->stage.n = 0;
 		tls_seal(l, l->stage.p, n);
 	}
@@ -344,7 +429,7 @@ link_tls_write(struct link *l, const void *p, size_t n)
 {
 	if (l->stage.n + n > STAGE_MAX)
 		link_tls_seal_stage(l);
-	if (n > STAGE_MAX)
+	if (n > STAGE_MAX && !l->reshakes)
 		tls_seal(l, p, n);
 	else {
 		buf_borrow(&l->stage, &spare_stage);

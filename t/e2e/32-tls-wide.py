@@ -2,10 +2,13 @@
 """What strict verifiers and odd, harmless peers need: identifiers, names,
 suites, renegotiation, long chains."""
 import concurrent.futures
+import contextlib
 import datetime
 import os
 import re
 import ssl
+import subprocess
+import threading
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -14,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 import certs
 import lab as e2e
 import wire
+from lab import seconds
 from wire import ok
 
 HOST = "www.test"
@@ -305,3 +309,101 @@ def test_clients_that_know_rsa_certificates_only(lab):
                 _, pems = s_client(lab, p, HOST, o.port, "-tls1_2", "-cipher", weak)
                 assert not pems, weak
         p.stop()
+
+
+class Renegotiating:
+    """openssl s_server, told over its terminal when to ask for what."""
+
+    def __init__(self, lab, *args):
+        self.port = lab.port()
+        path = lab.server_context(HOST).cert_path
+        self.proc = subprocess.Popen(["openssl", "s_server", "-accept", str(self.port), "-cert", path, "-tls1_2", *args],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+        lab.on_close(self.end)
+        lab.wait_port(self.port)
+        self.text = b""
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def end(self):
+        self.proc.kill()
+        self.proc.wait()
+
+    def read(self):
+        while data := self.proc.stdout.read(65536):
+            self.text += data
+
+    def say(self, data):
+        self.proc.stdin.write(data)
+
+    def ask(self, word=b"R\n", seconds=30):
+        """Send a HelloRequest: R would like a certificate, r not."""
+        n = self.text.count(b"SSL_do_handshake ->")
+        self.say(word)
+        assert wire.wait_for(lambda: self.text.count(b"SSL_do_handshake ->") > n, seconds), self.text[-400:]
+
+    def until(self, word, seconds=30):
+        assert wire.wait_for(lambda: word in self.text, seconds), self.text[-400:]
+
+
+@seconds(120)
+def test_origin_renegotiates(lab):
+    """Asked for another handshake, with or without a certificate it would
+    like: it gets one, and none of the bytes before and after are lost."""
+    p = lab.assay()
+    for label, word in {"for a certificate": b"R\n", "for nothing": b"r\n"}.items():
+        with lab.sub(label):
+            s = Renegotiating(lab)
+            t = lab.tunnel(p, s.port, HOST)
+            t.send(f"GET /one HTTP/1.1\r\nHost: {HOST}:{s.port}\r\n\r\n")
+            s.until(b"GET /one")
+            s.ask(word)
+            s.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\none\n")
+            r = wire.Response(t)
+            assert r.status == 200 and r.body == b"one\n", r
+            t.send(f"GET /two HTTP/1.1\r\nHost: {HOST}:{s.port}\r\n\r\n")
+            s.until(b"GET /two")
+            s.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntwo\n")
+            r = wire.Response(t)
+            assert r.status == 200 and r.body == b"two\n", r
+
+
+@seconds(120)
+def test_origin_renegotiates_inside_a_body(lab):
+    """While a body comes down, and while one goes up."""
+    p = lab.assay()
+    s = Renegotiating(lab)
+    t = lab.tunnel(p, s.port, HOST)
+    t.send(f"GET /down HTTP/1.1\r\nHost: {HOST}:{s.port}\r\n\r\n")
+    s.until(b"GET /down")
+    s.say(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"a" * 99999 + b"\n")
+    head = wire.Head(t.until(b"\r\n\r\n"))
+    assert head.start.endswith("200 OK") and t.exact(100000) == b"a" * 99999 + b"\n"
+    s.ask()
+    s.say(b"b" * 99999 + b"\n" + b"c" * 99999 + b"\n")
+    assert t.exact(200000) == b"b" * 99999 + b"\n" + b"c" * 99999 + b"\n"
+    t.send(f"POST /up HTTP/1.1\r\nHost: {HOST}:{s.port}\r\nContent-Length: 400000\r\n\r\n" + "x" * 100000)
+    s.until(b"POST /up")
+    s.ask()
+    t.send(b"y" * 300000)
+    s.until(b"y" * 300000)
+    assert s.text.count(b"x") >= 100000
+    s.say(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nup\n")
+    assert wire.Response(t).body == b"up\n"
+
+
+@seconds(120)
+def test_origin_renegotiates_for_ever(lab):
+    """Two are followed, further ones refused; it ends, not assay."""
+    p = lab.assay()
+    s = Renegotiating(lab)
+    t = lab.tunnel(p, s.port, HOST)
+    t.send(f"GET /one HTTP/1.1\r\nHost: {HOST}:{s.port}\r\n\r\n")
+    s.until(b"GET /one")
+    with contextlib.suppress(OSError, AssertionError):
+        for _ in range(12):
+            s.ask(b"r\n", 3)
+        s.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\none\n")
+    r = wire.Response(t)
+    assert r.status in (200, 502), r
+    o = lab.origin()
+    assert lab.tunnel(p, o.port, HOST).get().status == 200
