@@ -62,26 +62,89 @@ refuse_crt(struct check *c, gnutls_x509_crt_t crt, const char *why)
 /* What came. */
 
 static bool
-import(struct check *c)
+import_one(struct check *c, const gnutls_datum_t *der,
+    gnutls_x509_crt_t *out)
 {
 	char why[128];
-	unsigned i;
 	int r;
 
-	for (i = 0; i < c->chain->n; i++) {
-		if (gnutls_x509_crt_init(&c->sent[i]) < 0)
-			abort();
-		c->sent_n++;
-		r = gnutls_x509_crt_import(c->sent[i], &c->chain->certs[i],
-		    GNUTLS_X509_FMT_DER);
-		if (r < 0) {
-			(void)snprintf(why, sizeof(why),
-			    "certificate is malformed (%s)",
-			    gnutls_strerror(r));
-			return (refuse(c, why));
-		}
-	}
+	if (gnutls_x509_crt_init(out) < 0)
+		abort();
+	r = gnutls_x509_crt_import(*out, der, GNUTLS_X509_FMT_DER);
+	if (r >= 0)
+		return (true);
+	gnutls_x509_crt_deinit(*out);
+	*out = NULL;
+	(void)snprintf(why, sizeof(why), "certificate is malformed (%s)",
+	    gnutls_strerror(r));
+	return (refuse(c, why));
+}
+
+static bool
+is_repeated(const struct verify_chain *c, unsigned i)
+{
+	unsigned j;
+
+	for (j = 0; j < i; j++)
+		if (c->certs[j].size == c->certs[i].size &&
+		    memcmp(c->certs[j].data, c->certs[i].data,
+		    c->certs[i].size) == 0)
+			return (true);
+	return (false);
+}
+
+static bool
+import_all(struct check *c, gnutls_x509_crt_t *all)
+{
+	unsigned i;
+
+	for (i = 0; i < c->chain->n; i++)
+		if (!is_repeated(c->chain, i) &&
+		    !import_one(c, &c->chain->certs[i], &all[i]))
+			return (false);
 	return (true);
+}
+
+/* Those of all[] that may be the issuer of cert are sent[] too. */
+static void
+add_issuers(struct check *c, gnutls_x509_crt_t cert, gnutls_x509_crt_t *all)
+{
+	unsigned i;
+
+	for (i = 0; i < c->chain->n && c->sent_n < VERIFY_MAX_CERTS; i++)
+		if (all[i] != NULL &&
+		    gnutls_x509_crt_check_issuer(cert, all[i])) {
+			c->sent[c->sent_n++] = all[i];
+			all[i] = NULL;
+		}
+}
+
+/*
+ * The leaf and what leads upwards from it, by names.  Servers send roots,
+ * chains of other certificates, the same twice: nothing of that is a reason to
+ * refuse, or to spend a signature on.
+ */
+static bool
+import(struct check *c)
+{
+	gnutls_x509_crt_t *all = calloc(c->chain->n, sizeof(*all));
+	unsigned i;
+	bool ok;
+
+	if (all == NULL)
+		abort();
+	ok = import_all(c, all);
+	if (all[0] != NULL) {
+		c->sent[c->sent_n++] = all[0];
+		all[0] = NULL;
+	}
+	for (i = 0; ok && i < c->sent_n; i++)
+		add_issuers(c, c->sent[i], all);
+	for (i = 0; i < c->chain->n; i++)
+		if (all[i] != NULL)
+			gnutls_x509_crt_deinit(all[i]);
+	free(all);
+	return (ok);
 }
 
 static bool
@@ -89,7 +152,7 @@ not_ours(struct check *c)
 {
 	unsigned i;
 
-	for (i = 0; c->o->own != NULL && i < c->sent_n; i++)
+	for (i = 0; c->o->own != NULL && i < c->chain->n; i++)
 		if (ca_owns(c->o->own, &c->chain->certs[i]))
 			return (refuse(c,
 			    "chain contains this proxy's own CA"));
@@ -321,7 +384,8 @@ verify_any_order(struct check *c)
 static bool
 verify_path(struct check *c)
 {
-	return (verify_in_order(c) || verify_any_order(c));
+	return ((!c->o->any_order && verify_in_order(c)) ||
+	    verify_any_order(c));
 }
 
 /* What we add. */

@@ -33,8 +33,7 @@ struct verifier {
 /* A chain of its own, in one piece. */
 struct copy {
 	struct verify_chain chain;
-	gnutls_datum_t certs[VERIFY_MAX_CERTS];
-	unsigned char bytes[];
+	gnutls_datum_t certs[];	/* chain.n of them, then their bytes */
 };
 
 /* Names. */
@@ -131,11 +130,11 @@ chain_bounded(const struct verify_chain *c, struct fault *f)
 	size_t bytes = 0;
 	unsigned i;
 
-	for (i = 0; i < c->n && i <= VERIFY_MAX_CERTS; i++)
+	for (i = 0; i < c->n && bytes <= VERIFY_MAX_BYTES; i++)
 		bytes += c->certs[i].size;
 	if (c->n == 0)
 		fault_set(f, ERR_ORIGIN_CERT, "origin sent no certificate");
-	else if (c->n > VERIFY_MAX_CERTS || bytes > VERIFY_MAX_BYTES)
+	else if (bytes > VERIFY_MAX_BYTES)
 		fault_set(f, ERR_ORIGIN_CERT, "certificate chain is too long");
 	else if (c->staple.size > VERIFY_MAX_STAPLE)
 		fault_set(f, ERR_ORIGIN_CERT, "OCSP response is too large");
@@ -190,7 +189,7 @@ copy_datum(gnutls_datum_t *to, const gnutls_datum_t *from, unsigned char *at)
 static struct copy *
 copy_new(const struct verify_chain *c)
 {
-	size_t bytes = c->staple.size;
+	size_t bytes = c->staple.size + c->n * sizeof(gnutls_datum_t);
 	struct copy *k;
 	unsigned char *at;
 	unsigned i;
@@ -200,7 +199,7 @@ copy_new(const struct verify_chain *c)
 	k = malloc(sizeof(*k) + bytes);
 	if (k == NULL)
 		abort();
-	at = k->bytes;
+	at = (unsigned char *)&k->certs[c->n];
 	for (i = 0; i < c->n; i++)
 		at = copy_datum(&k->certs[i], &c->certs[i], at);
 	(void)copy_datum(&k->chain.staple, &c->staple, at);

@@ -26,8 +26,8 @@
 #include "certs/memo.h"
 #include "certs/trust.h"
 
-#define VERIFY_MAX_CERTS 10
 #define VERIFY_MAX_BYTES 65536		/* more is an attack on memory and CPU */
+#define VERIFY_MAX_CERTS 16		/* that may lead from the leaf up, as GnuTLS has it */
 #define VERIFY_MAX_STAPLE 16384
 #define VERIFY_MAX_AGE 3600		/* s: a verdict is used that long */
 #define VERIFY_MAX_BAD_AGE 60		/* s: the same for a refusal */
@@ -44,6 +44,7 @@ struct verify_options {
 	enum revocation revocation;
 	struct job_pool *pool;		/* borrowed, outlives all; NULL: verify_now() only */
 	unsigned max_entries;		/* verdicts kept */
+	bool any_order;			/* the longer way only (tests: both must agree) */
 };
 
 struct verifier;
@@ -61,7 +62,9 @@ void verifier_stats(struct verifier *, struct verify_stats *);
 
 /*
  * What an origin presented, as gnutls_certificate_get_peers() and
- * gnutls_ocsp_status_request_get() give it.  Leaf first, the rest in any order.
+ * gnutls_ocsp_status_request_get() give it.  Leaf first, the rest in any
+ * order; what does not lead from the leaf to an anchor is not looked at, and
+ * there may be as much of it as the bound on bytes lets through.
  */
 struct verify_chain {
 	const gnutls_datum_t *certs;	/* DER */

@@ -407,3 +407,24 @@ def test_origin_renegotiates_for_ever(lab):
     assert r.status in (200, 502), r
     o = lab.origin()
     assert lab.tunnel(p, o.port, HOST).get().status == 200
+
+
+def test_needless_certificates(lab):
+    """Chains are bounded by their bytes: a server may send what nobody needs."""
+    mid, mid_key = certs.make_ca("Lab Middle", issuer=lab.root.cert, issuer_key=lab.root.key)
+    leaf = certs.make_leaf(HOST, mid, mid_key)
+    needless = [certs.make_ca(f"Needless {i}")[0] for i in range(40)]
+    rows = {"behind": [mid, *needless], "before": [*needless, mid], "between, twice": [*needless[:20], mid, lab.root.cert, mid, *needless[20:]]}
+    p = lab.assay()
+    for label, chain in rows.items():
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            with lab.sub(f"{label}, {version.name}"):
+                ctx = lab.server_context(leaf=leaf, chain=chain)
+                ctx.maximum_version = version
+                o = lab.origin(tls=ctx)
+                r = lab.tunnel(p, o.port, HOST).get()
+                assert r.status == 200, (r, r.body[:300])
+    with lab.sub("without the one that is needed"):
+        o = lab.origin(tls=lab.server_context(leaf=leaf, chain=needless))
+        r = lab.tunnel(p, o.port, HOST).get()
+        assert r.status == 502 and not o.requests, r

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "certs/verify.h"
 #include "t/unit/certs_make.h"
 
 #define DAY 86400
@@ -328,4 +329,29 @@ make_staple(const struct made *cert, const struct made *issuer, bool revoked)
 	if (system(command) == 0)
 		MUST(gnutls_load_file(make_path("ocsp.der"), &out));
 	return (out);
+}
+
+bool
+make_both_ways(struct trust *t, const char *host, const struct verify_chain *c,
+    const char *name)
+{
+	struct verify_options o = { .trust = t, .max_entries = 1,
+	    .revocation = REVOCATION_SOFT };
+	struct fault f[2] = { 0 };
+	struct verifier *v;
+	bool ok[2];
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		o.any_order = i == 1;
+		v = verifier_new(&o);
+		ok[i] = verify_now(v, host, c, &f[i]);
+		verifier_free(&v);
+	}
+	CU_ASSERT_EQUAL(ok[0], ok[1]);
+	CU_ASSERT_STRING_EQUAL(f[0].detail, f[1].detail);
+	if (ok[0] != ok[1] || strcmp(f[0].detail, f[1].detail) != 0)
+		printf("# %s: \"%s\" or \"%s\"\n", name, f[0].detail,
+		    f[1].detail);
+	return (ok[0]);
 }
