@@ -8,6 +8,7 @@
 #include "http/hop.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
+#include "proxy/kept_page.h"
 #include "proxy/page.h"
 #include "proxy/reference.h"
 
@@ -260,7 +261,7 @@ after_request_scan(struct flow *f, struct chain_result *r)
 	if (r->action == CHAIN_ANSWER) {
 		flow_drop_request_body(f);
 		f->resp = r->resp;
-		f->resp_body = body;
+		f->resp_body = body = kept_page(f, r, body);
 		chain_cancel(&f->chain);
 		f->keep = f->req->keep_alive;
 		h1_frame_set(f->resp, f->req, body != NULL, body != NULL ?

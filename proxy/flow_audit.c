@@ -157,14 +157,45 @@ record_bytes(struct audit_record *r, const struct flow *f)
 		r->response_bytes = f->down.sent;
 }
 
+/*
+ * Did assay keep from the client what it could have delivered?  That is
+ * recorded in full whatever a rule says about logs: somebody has read a
+ * reference and asks about it.
+ */
+static bool
+is_refusal(enum err code)
+{
+	static const enum err refusals[] = { ERR_CLIENT_NOT_TLS,
+		ERR_REQ_MISDIRECTED, ERR_POLICY_BLOCK, ERR_DEST_DENIED,
+		ERR_PORT_DENIED, ERR_THREAT, ERR_SERVICE_BLOCK, ERR_UNSCANNED,
+		ERR_ORIGIN_CERT };
+	unsigned i;
+
+	for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+		if (code == refusals[i])
+			return (true);
+	return (code >= ERR_SCAN_DOWN && code <= ERR_SCAN_MESSAGE);
+}
+
+/* How much of the flow is recorded. */
+static enum policy_log
+log_of(const struct flow *f)
+{
+	return (f->blocked || is_refusal(f->fault.code) ?
+	    POLICY_LOG_FULL : f->plan.log);
+}
+
 void
 flow_record(struct flow *f)
 {
 	uint64_t now = loop_now(f->worker->loop);
 	struct tunnel *t = f->client->tunnel;
+	enum policy_log log = log_of(f);
 	struct audit_record r;
 
-	if (f->plan.log == POLICY_LOG_NONE)
+	atomic_fetch_add_explicit(&f->worker->shared->flows, 1,
+	    memory_order_relaxed);
+	if (log == POLICY_LOG_NONE)
 		return;
 	/* Counters are of the wire: what is queued belongs to this flow. */
 	if (f->client->transport != NULL)
@@ -199,13 +230,11 @@ flow_record(struct flow *f)
 	r.scans = f->scans;
 	r.n_scans = f->n_scans;
 	r.fault = f->fault.code != ERR_NONE ? &f->fault : NULL;
-	if (f->plan.log == POLICY_LOG_MINIMAL) {
+	if (log == POLICY_LOG_MINIMAL) {
 		r.url = t != NULL ? r.host : STR_NONE;
 		r.agent = r.mime = STR_NONE;
 	}
 	audit_write(f->gen->gen->audit, &r);
-	atomic_fetch_add_explicit(&f->worker->shared->flows, 1,
-	    memory_order_relaxed);
 }
 
 static void
@@ -234,7 +263,8 @@ tunnel_record(struct client *c, const struct tunnel *t)
 	struct audit_record r;
 	char ip[64];
 
-	if (t->flows > 0 || t->plan.log == POLICY_LOG_NONE)
+	if (t->flows > 0 || (t->plan.log == POLICY_LOG_NONE &&
+	    !is_refusal(t->fault.code)))
 		return;
 	audit_record_init(&r);
 	r.reference = str_of(t->reference);

@@ -6,6 +6,7 @@
 #include "http/h1_frame.h"
 #include "http/hop.h"
 #include "proxy/flow.h"
+#include "proxy/kept_page.h"
 #include "proxy/log.h"
 
 #define STREAM_HOLD_BACK 4096	/* of a streamed body, until the verdict */
@@ -181,6 +182,8 @@ adopt_response(struct flow *f, struct chain_result *r)
 	struct body *body = r->body;
 
 	r->body = NULL;
+	if (r->action == CHAIN_ANSWER)
+		body = kept_page(f, r, body);
 	if (r->resp != NULL && r->resp != f->resp)
 		f->resp = r->resp;
 	pump_stop(&f->down);

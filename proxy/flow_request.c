@@ -173,6 +173,9 @@ refused_by_tunnel(struct flow *f)
 
 	if (t == NULL || t->fault.code == ERR_NONE)
 		return (false);
+	/* Who decided it, for the record; the tunnel keeps its configuration. */
+	memcpy(f->plan.rule, t->plan.rule, sizeof(f->plan.rule));
+	f->plan.log = t->plan.log;
 	if (t->fault.code == ERR_POLICY_BLOCK)
 		flow_block(f, t->plan.rule[POLICY_BY_ACCESS], NULL);
 	else
