@@ -270,9 +270,13 @@ h1_frame_set(struct http_msg *m, const struct http_msg *req, bool has_body,
 		return;
 	}
 	forget_framing(m);
-	if (!has_body)
+	if (has_body && length == HTTP_LENGTH_UNKNOWN) {
+		set_length(m, 0);
+		m->framing = FRAMING_CHUNKED;
+		return;
+	}
+	/* An empty body is none. */
+	if (!has_body || length == 0)
 		length = wants_length(m) ? 0 : HTTP_LENGTH_UNKNOWN;
 	set_length(m, length);
-	if (has_body && length == HTTP_LENGTH_UNKNOWN)
-		m->framing = FRAMING_CHUNKED;
 }

@@ -40,8 +40,8 @@ enum err h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 /*
  * Frame a message whose body we know (adapted by a scanner, made here,
  * decoded from HTTP/2): framing fields in the list are forgotten.
- * has_body false: no octet follows; length: of the body, HTTP_LENGTH_UNKNOWN
- * makes it chunked.  req NULL for requests.  A response to HEAD, 1xx, 204 and
+ * has_body false, or length 0: no octet follows; length: of the body,
+ * HTTP_LENGTH_UNKNOWN makes it chunked.  req NULL for requests.  A response to HEAD, 1xx, 204 and
  * 304 become FRAMING_NONE whatever is said, other responses without body get
  * length 0, requests without body FRAMING_NONE (length 0 for POST, PUT, PATCH:
  * RFC 9110 8.6).

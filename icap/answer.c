@@ -197,11 +197,14 @@ head_or_old(struct icap_tx *tx, enum shape shape)
 {
 	const struct scan_message *msg = tx->scan->msg;
 
-	if (shape == SHAPE_RESPONSE)
-		return (tx->resp != NULL ? tx->resp :
-		    http_msg_copy(tx->arena, msg->resp));
-	return (tx->req != NULL ? tx->req :
-	    http_msg_copy(tx->arena, msg->req));
+	if (shape == SHAPE_RESPONSE && tx->resp != NULL)
+		return (tx->resp);
+	if (shape == SHAPE_REQUEST && tx->req != NULL)
+		return (tx->req);
+	if (tx->kept == NULL)
+		tx->kept = http_msg_copy(tx->arena, shape == SHAPE_RESPONSE ?
+		    msg->resp : msg->req);
+	return (tx->kept);
 }
 
 /* What the service wrote into the heads of the message itself. */
@@ -285,6 +288,57 @@ give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
 	tx_finish(tx);
 }
 
+/* What the adapted head says; HTTP_LENGTH_UNKNOWN: nothing to rely on. */
+static uint64_t
+said_length(const struct icap_tx *tx, const struct http_msg *m)
+{
+	uint64_t said;
+
+	/* 206: the head may be that of the original, the body is not. */
+	if (tx->answer->status == 206 || m == tx->kept ||
+	    !http_content_length(&m->fields, true, &said))
+		return (HTTP_LENGTH_UNKNOWN);
+	return (said);
+}
+
+/*
+ * How a message is framed depends on what it is, never on how many of its
+ * octets came at once.  Requests, pages and what says its length are short or
+ * not: up to READY_MAX they are collected.  Others are sent on as they come.
+ */
+static bool
+wants_length(const struct icap_tx *tx, const struct http_msg *m,
+    enum shape shape)
+{
+	return (m->is_request || judge(tx, m, shape) == VERDICT_BLOCKED ||
+	    said_length(tx, m) != HTTP_LENGTH_UNKNOWN);
+}
+
+/* What has come does not tell yet how to go on. */
+static bool
+must_collect(const struct icap_tx *tx, const struct http_msg *m,
+    enum shape shape)
+{
+	return (chq_len(&tx->ready) == 0 || wants_length(tx, m, shape) ||
+	    (tx->finding != ICAP_FOUND_NOTHING && !tx_is_page(tx, m)));
+}
+
+/*
+ * The length to go on with.  here: of the body that has come wholly.  One that
+ * is only said is held against the octets by whoever sends them on.
+ */
+static uint64_t
+final_length(const struct icap_tx *tx, const struct http_msg *m,
+    enum shape shape, uint64_t here)
+{
+	uint64_t said = said_length(tx, m);
+
+	if (here != HTTP_LENGTH_UNKNOWN)
+		return (here == 0 || wants_length(tx, m, shape) ? here :
+		    HTTP_LENGTH_UNKNOWN);
+	return (said >= chq_len(&tx->ready) ? said : HTTP_LENGTH_UNKNOWN);
+}
+
 static void
 take_message(struct icap_tx *tx, enum shape shape)
 {
@@ -307,8 +361,7 @@ take_message(struct icap_tx *tx, enum shape shape)
 	}
 	if (has_body) {
 		r = tx_source_begin(tx, &length, &f);
-		if (r == PULL_WAIT && tx->finding != ICAP_FOUND_NOTHING &&
-		    !tx_is_page(tx, m)) {
+		if (r == PULL_WAIT && must_collect(tx, m, shape)) {
 			tx->collecting = true;
 			return;
 		}
@@ -317,6 +370,7 @@ take_message(struct icap_tx *tx, enum shape shape)
 			    "invalid chunked coding");
 			return;
 		}
+		length = final_length(tx, m, shape, length);
 	}
 	if (shape == SHAPE_RESPONSE)
 		icap_adapt_response(msg, m, has_body, length, &f);
@@ -327,7 +381,7 @@ take_message(struct icap_tx *tx, enum shape shape)
 	else if (is_overruled(tx, m, shape, r == PULL_END))
 		tx_block(tx);
 	else
-		give_result(tx, m, shape, has_body, length);
+		give_result(tx, m, shape, has_body && length != 0, length);
 }
 
 void

@@ -101,7 +101,8 @@ struct icap_tx {
 	enum icap_finding finding;	/* what its fields name */
 	struct str threat;
 	bool blocked;		/* that was the verdict: the body is a page */
-	bool collecting;	/* the body, to see whether it is one */
+	bool collecting;	/* the body, to see whether it is one, and its length */
+	struct http_msg *kept;	/* the old head, where none came back */
 
 	/* the adapted body */
 	struct source source;

@@ -276,6 +276,8 @@ pump_step(struct pump *p, struct chq *q, size_t room)
 		return (r);
 	if (p->check != NULL && !p->check(p->check_arg, q))
 		return (PULL_FAIL);
+	if (p->framing == FRAMING_NONE)
+		return (PULL_CUT);	/* there was to be none */
 	if (p->framing == FRAMING_LENGTH) {
 		if (chq_len(q) > p->left)
 			return (PULL_CUT);	/* longer than announced */
