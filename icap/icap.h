@@ -19,6 +19,7 @@
 struct gnutls_session_int;
 
 #define ICAP_MAX_URLS 16	/* servers of one service */
+#define ICAP_CLIENTS 256	/* slots that clients are told apart by */
 #define ICAP_MAX_PREVIEW 65536	/* what a service may make us hold back */
 
 /* One attempt to connect, embedded in who wants it. */
@@ -109,6 +110,7 @@ struct icap_shared {
 	_Atomic unsigned open[ICAP_MAX_URLS];	/* connections, idle ones too */
 	_Atomic unsigned busy[ICAP_MAX_URLS];	/* with a transaction on it */
 	_Atomic unsigned waiting;	/* scans that wait for a connection */
+	_Atomic unsigned held[ICAP_CLIENTS];	/* by slow bodies of a client */
 };
 
 /*

@@ -99,8 +99,10 @@ struct icap_service {
 	struct icap_endpoint *eps;
 	unsigned n;
 	unsigned turn;		/* round robin */
-	struct list queue;	/* transactions that wait for a server, in order */
+	struct list queue;	/* transactions that wait for a server, by round */
 	unsigned queued;
+	unsigned waits[ICAP_CLIENTS];	/* of them, by client */
+	uint64_t round;		/* of the last one that left it for a server */
 	struct timer look;	/* looks again while somebody waits */
 	struct list all;	/* every transaction */
 	struct buf icap_head, http_head;	/* scratch */
@@ -150,8 +152,6 @@ enum icap_admit {
 enum icap_admit icap_service_admit(struct icap_service *, unsigned tried,
     bool fresh, struct icap_endpoint **ep, struct icap_conn **conn,
     struct fault *f);
-/* Let the first in the queue look again. */
-void icap_service_kick(struct icap_service *);
 void icap_endpoint_up(struct icap_endpoint *);
 void icap_endpoint_down(struct icap_endpoint *, const struct fault *);
 /* A transaction failed: many in a short time take it down. */
@@ -162,6 +162,14 @@ void icap_endpoint_is_busy(struct icap_endpoint *);
 /* An answer's ISTag: a new one means new OPTIONS soon. */
 void icap_endpoint_istag(struct icap_endpoint *, struct str);
 
+/* queue.c */
+
+/* Let the first in the queue look again. */
+void icap_service_kick(struct icap_service *);
+bool icap_service_is_up(const struct icap_service *);
+/* Below ICAP_CLIENTS; addresses of one IPv6 network share one. */
+unsigned icap_client_slot(struct str ip);
+
 /* transaction.c */
 
 extern const struct scanner_type icap_scanner_type;
@@ -169,6 +177,5 @@ struct icap_tx;
 /* Out of the loop and freed; an adapted body still read ends cut. */
 void icap_tx_abandon(struct icap_tx *);
 struct icap_tx *icap_tx_of_all(struct list *);
-struct task *icap_tx_queued_task(struct list *);
 
 #endif

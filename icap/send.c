@@ -131,6 +131,7 @@ static void
 end_sending(struct icap_tx *tx)
 {
 	reader_close(&tx->reader);
+	tx_unhold(tx);
 	tx->progress_at = loop_now(tx->svc->loop);
 	tx_send_enter(tx, SEND_DONE);
 }

@@ -152,13 +152,6 @@ on_next(struct timer *t)
 
 /* Admission. */
 
-void
-icap_service_kick(struct icap_service *svc)
-{
-	if (!list_empty(&svc->queue))
-		task_wake(icap_tx_queued_task(svc->queue.next));
-}
-
 static void
 on_look(struct timer *t)
 {
@@ -340,9 +333,8 @@ fill_scanner(struct icap_service *svc)
 		.scans_req = o->req,
 		.scans_resp = o->resp,
 		.on_error = o->on_error,
-		.on_busy = o->on_busy == ICAP_BUSY_WAIT ? o->on_error :
-		    o->on_busy == ICAP_BUSY_BLOCK ? SCAN_POLICY_BLOCK :
-		    SCAN_POLICY_BYPASS,
+		.on_busy = o->on_busy == ICAP_BUSY_BYPASS ?
+		    SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK,
 		.over_max = o->over_max,
 		.replace_page = o->replace_page,
 	};

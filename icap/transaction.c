@@ -5,13 +5,10 @@
  */
 #include <assert.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "icap/kind.h"
 #include "icap/tx.h"
-
-#define QUEUE_MAX 1024		/* scans of one worker that wait for a service */
 
 void
 tx_enter(struct icap_tx *tx, enum tx_state s)
@@ -33,51 +30,6 @@ icap_tx_of_all(struct list *l)
 	return (CONTAINER_OF(l, struct icap_tx, all));
 }
 
-struct task *
-icap_tx_queued_task(struct list *l)
-{
-	return (&CONTAINER_OF(l, struct icap_tx, queue)->task);
-}
-
-/* The queue of the service. */
-
-static void
-queue_leave(struct icap_tx *tx)
-{
-	if (!tx->is_queued)
-		return;
-	tx->is_queued = false;
-	list_remove(&tx->queue);
-	tx->svc->queued--;
-	atomic_fetch_sub(&tx->svc->shared->waiting, 1);
-	icap_service_kick(tx->svc);
-}
-
-static void
-queue_join(struct icap_tx *tx, bool first)
-{
-	struct icap_service *svc = tx->svc;
-
-	if (tx->is_queued)
-		return;
-	tx->is_queued = true;
-	if (first)
-		list_insert(&svc->queue, &tx->queue);
-	else
-		list_append(&svc->queue, &tx->queue);
-	svc->queued++;
-	atomic_fetch_add(&svc->shared->waiting, 1);
-	if (svc->look.at == 0)
-		timer_set(&svc->look, ICAP_LOOK_MS);
-}
-
-static bool
-is_first(const struct icap_tx *tx)
-{
-	return (tx->is_queued ? tx->svc->queue.next == &tx->queue :
-	    list_empty(&tx->svc->queue));
-}
-
 /* Ending. */
 
 static void
@@ -92,7 +44,8 @@ tx_put(struct icap_tx *tx)
 {
 	if (tx->scan != NULL || tx->streams)
 		return;
-	queue_leave(tx);
+	tx_queue_leave(tx);
+	tx_unhold(tx);
 	timer_stop(&tx->deadline);
 	task_fini(&tx->task);
 	icap_connect_cancel(&tx->connect);
@@ -115,6 +68,7 @@ tx_release_conn(struct icap_tx *tx)
 
 	if (tx->conn == NULL)
 		return;
+	tx_unhold(tx);
 	complete = tx_send_complete(tx);
 	clean = complete && chq_len(&tx->in) == 0 &&
 	    tx->slack == 0 && !tx->stray && tx->answer != NULL &&
@@ -131,6 +85,7 @@ tx_release_conn(struct icap_tx *tx)
 static void
 drop_conn(struct icap_tx *tx)
 {
+	tx_unhold(tx);
 	icap_connect_cancel(&tx->connect);
 	reader_close(&tx->reader);
 	chq_drop(&tx->out, chq_len(&tx->out));
@@ -156,7 +111,7 @@ tx_done(struct icap_tx *tx)
 void
 tx_finish(struct icap_tx *tx)
 {
-	queue_leave(tx);
+	tx_queue_leave(tx);
 	if (tx->state != TX_STREAM) {
 		tx_enter(tx, TX_OVER);
 		timer_stop(&tx->deadline);
@@ -298,7 +253,7 @@ tx_again(struct icap_tx *tx)
 	tx->slack = 0;
 	tx_enter(tx, TX_QUEUE);
 	timer_set_at(&tx->deadline, tx->queue_until);
-	queue_join(tx, true);
+	tx_queue_join(tx, true);
 	task_wake(&tx->task);
 }
 
@@ -314,20 +269,25 @@ tx_talk(struct icap_tx *tx)
 	tx_send_begin(tx);
 }
 
+/* Its turn comes later, or never. */
+static void
+tx_wait(struct icap_tx *tx)
+{
+	tx->ep = NULL;
+	if (!tx_queue_join(tx, false))
+		tx_fail(tx, ERR_SCAN_BUSY, "too many are waiting already");
+}
+
 /* No place on any server that is up. */
 static void
-tx_all_busy(struct icap_tx *tx)
+tx_all_busy(struct icap_tx *tx, const char *why)
 {
-	tx->was_busy = true;
 	tx->ep = NULL;
-	if (tx->svc->o.on_busy != ICAP_BUSY_WAIT)
-		tx_fail(tx, ERR_SCAN_BUSY, tx->overloaded ?
-		    "answered that it is overloaded" :
-		    "all connections are in use");
-	else if (tx->svc->queued >= QUEUE_MAX)
-		tx_fail(tx, ERR_SCAN_BUSY, "too many are waiting already");
+	if (tx->svc->o.on_busy == ICAP_BUSY_WAIT)
+		tx_wait(tx);
 	else
-		queue_join(tx, false);
+		tx_fail(tx, ERR_SCAN_BUSY, "%s", tx->overloaded ?
+		    "answered that it is overloaded" : why);
 }
 
 /* RFC 3507 4.10.2, Transfer-Ignore: it does not want files of this kind. */
@@ -349,24 +309,50 @@ tx_is_ignored(struct icap_tx *tx)
 	return (true);
 }
 
+/*
+ * No place in the queue, and no connection, for a body that is not there yet.
+ * False: it is waited for, or the scan is over.
+ */
+static bool
+tx_has_to_say(struct icap_tx *tx)
+{
+	enum pull r = tx_gather(tx);
+
+	if (r == PULL_CUT || r == PULL_FAIL)
+		tx_body_cut(tx);
+	if (r == PULL_WAIT) {
+		tx_queue_leave(tx);
+		tx->queue_until = 0;
+	}
+	if (r != PULL_END || tx->queue_until > 0)
+		return (r == PULL_END);
+	tx->queue_until = loop_now(tx->svc->loop) + tx->svc->o.timeout_ms;
+	timer_set_at(&tx->deadline, tx->queue_until);
+	return (true);
+}
+
 static void
 tx_admit(struct icap_tx *tx)
 {
 	struct fault f = tx->last;
 
-	if (!is_first(tx)) {
-		if (tx->svc->queued >= QUEUE_MAX)
-			tx_all_busy(tx);
-		else
-			queue_join(tx, false);
+	if (!tx_has_to_say(tx))
+		return;
+	if (!tx_gets_share(tx)) {
+		tx_all_busy(tx, "this client's slow bodies hold its share");
+		return;
+	}
+	if (!tx_is_next(tx)) {
+		tx_wait(tx);
 		return;
 	}
 	switch (icap_service_admit(tx->svc, tx->tried, tx->fresh, &tx->ep,
 	    &tx->conn, &f)) {
 	case ICAP_GO:
-		queue_leave(tx);
+		tx_queue_pass(tx);
 		if (tx_is_ignored(tx))
 			break;
+		tx_hold(tx);
 		if (tx->conn != NULL) {
 			tx_talk(tx);
 			break;
@@ -375,12 +361,10 @@ tx_admit(struct icap_tx *tx)
 		icap_connect_start(&tx->connect, tx->ep, &tx->task);
 		break;
 	case ICAP_WAIT:
-		tx->was_busy = false;
-		tx->ep = NULL;
-		queue_join(tx, false);
+		tx_wait(tx);
 		break;
 	case ICAP_BUSY:
-		tx_all_busy(tx);
+		tx_all_busy(tx, "all connections are in use");
 		break;
 	case ICAP_REFUSED:
 		tx->ep = NULL;
@@ -468,9 +452,11 @@ tx_late(struct timer *t)
 	struct icap_tx *tx = CONTAINER_OF(t, struct icap_tx, deadline);
 	uint64_t limit = tx->svc->o.timeout_ms;
 
-	if (tx->state == TX_QUEUE && loop_now(t->loop) < tx->queue_until)
+	if (tx->state == TX_QUEUE && tx->queue_until == 0)
+		task_wake(&tx->task);	/* it may have enough by now */
+	else if (tx->state == TX_QUEUE && loop_now(t->loop) < tx->queue_until)
 		timer_set_at(t, tx->queue_until);
-	else if (tx->state == TX_QUEUE && tx->was_busy)
+	else if (tx->state == TX_QUEUE && icap_service_is_up(tx->svc))
 		tx_fail(tx, ERR_SCAN_BUSY, "no connection became free in time");
 	else if (tx->state == TX_QUEUE)
 		tx_fail(tx, ERR_SCAN_TIMEOUT, "no server in time");
@@ -502,7 +488,9 @@ tx_new(struct scan *scan)
 	task_init(&tx->task, svc->loop, tx_run);
 	timer_init(&tx->deadline, svc->loop, tx_late);
 	tx->preview = -1;
-	tx->progress_at = loop_now(svc->loop);
+	tx->started_at = tx->progress_at = loop_now(svc->loop);
+	if (scan->msg->who != NULL)
+		tx->client = icap_client_slot(scan->msg->who->client_ip);
 	if (b != NULL && body_length(b) != 0)
 		tx->body = body_ref(b);
 	return (tx);
@@ -521,8 +509,6 @@ start_run(struct task *t)
 		tx_too_large(tx);
 		return;
 	}
-	tx->queue_until = loop_now(t->loop) + o->timeout_ms;
-	timer_set_at(&tx->deadline, tx->queue_until);
 	tx_run(t);
 }
 

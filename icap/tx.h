@@ -61,13 +61,16 @@ struct icap_tx {
 	enum tx_state state;
 	enum send_state send;
 	uint64_t progress_at;	/* last sign of life of the service */
-	uint64_t queue_until;	/* it waits for a server no longer */
+	uint64_t queue_until;	/* it waits for a server no longer; 0: for its body */
 
 	/* getting a connection */
 	unsigned tried;		/* servers that could not be reached */
 	bool fresh;		/* no kept connection any more */
+	unsigned client;	/* the slot of its address */
+	uint64_t started_at;
+	uint64_t round;		/* in the queue: its client's turn */
 	bool is_queued;
-	bool was_busy;		/* queued because all were busy */
+	bool holds;		/* counted in its client's share */
 	bool overloaded;	/* a server said so itself (503) */
 	struct icap_endpoint *ep;
 	struct icap_connect connect;
@@ -115,6 +118,32 @@ struct icap_tx {
 #define NO_OFFSET UINT64_MAX
 	struct reader original;	/* 206: keeps it all, later reads the tail */
 };
+
+/* queue.c */
+
+/*
+ * Is there something to say: the preview, a small body, or the first bytes
+ * after a while?  PULL_END: yes; PULL_WAIT: the task is woken; else the body
+ * has ended like that.
+ */
+enum pull tx_gather(struct icap_tx *);
+/* May it take a connection, as far as its client's share goes? */
+bool tx_may_hold(const struct icap_tx *);
+/* The same; else it goes on reading, so that a small body is slow no more. */
+bool tx_gets_share(struct icap_tx *);
+/* It has one: a slow body counts in the share until it is over. */
+void tx_hold(struct icap_tx *);
+void tx_unhold(struct icap_tx *);
+/* Is no other one before it? */
+bool tx_is_next(const struct icap_tx *);
+/*
+ * Wait; again: before all others.  In the queue already: nothing.  False: it is
+ * full, and nobody waits longer.
+ */
+bool tx_queue_join(struct icap_tx *, bool again);
+void tx_queue_leave(struct icap_tx *);
+/* Leave it because its turn has come. */
+void tx_queue_pass(struct icap_tx *);
 
 /* send.c */
 

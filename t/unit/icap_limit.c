@@ -144,13 +144,14 @@ static void
 bypass_whole(struct rig *r)
 {
 	bypass(r);
+	r->options.max_body = 30000;
 	preview_off(r);
 }
 
 static void
 test_echo(void)
 {
-	static const struct try_body body = { .size = 9000, .piece = 1000,
+	static const struct try_body body = { .size = 90000, .piece = 1000,
 	    .every_ms = 5 };
 
 	with_body = &body;

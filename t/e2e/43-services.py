@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ICAP services under clients and messages that mean no good: nobody buys a
+bypass, and nobody takes a service away from the others."""
+import threading
+import time
+
+import wire
+from lab import pattern
+from wire import ok
+
+BODY = pattern(5000)
+EVIL = b"evil " * 1000
+
+
+def dripping(stop):
+    """/slow sends an octet now and then, of a body of unknown length."""
+    def drip(c):
+        c.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not stop.wait(0.2):
+            c.send(b"1\r\nx\r\n")
+    return lambda h, b: drip if h.start.split()[1] == "/slow" else ok(EVIL)
+
+
+def test_slow_bodies_buy_no_bypass(lab):
+    """All connections of a service, on_error: bypass, on_busy: wait: with slow
+    downloads by one client the next one is scanned all the same."""
+    for preview in ("auto", "off"):
+        with lab.sub(f"preview {preview}"):
+            stop = threading.Event()
+            s = lab.icap(lambda tx: tx.block() if EVIL in tx.whole() else tx.no_change(), drop=("Max-Connections",), extra=[("Max-Connections", "2")])
+            o = lab.origin(dripping(stop))
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": "bypass", "timeout": "20s", "preview": preview}}, workers=1)
+            slow = [lab.tunnel(p, o.port) for _ in range(6)]
+            for t in slow:
+                t.send(f"GET /slow HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+            assert wire.wait_for(lambda: len(o.requests) == 6, 20)
+            if preview == "off":
+                assert wire.wait_for(lambda: s.conns, 20)
+                time.sleep(1.5)         # now they have taken what they can
+            for _ in range(3):
+                r = lab.tunnel(p, o.port).get("/evil")
+                assert r.status == 403 and EVIL[:50] not in r.body, r
+            stop.set()
+            for t in slow:
+                t.cut()
+            p.stop()
+
+
+def test_busy_is_no_error(lab):
+    """on_busy: wait ends in 503 when all connections stay taken, whatever
+    on_error says; on_busy: bypass passes."""
+    for busy, want in (("wait", 503), ("block", 503), ("bypass", 200)):
+        with lab.sub(busy):
+            go = threading.Event()
+            s = lab.icap(lambda tx: (tx.whole(), [tx.conn.send("") or go.wait(0.2) for _ in range(200) if not go.is_set()], tx.no_change()),
+                         drop=("Max-Connections",), extra=[("Max-Connections", "1")])
+
+            def reply(h, b):
+                return ok(BODY)
+            o = lab.origin(reply)
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": "bypass", "on_busy": busy, "timeout": "60s" if busy != "wait" else "4s"}}, workers=1)
+            first = lab.tunnel(p, o.port)
+            first.send(f"GET /1 HTTP/1.1\r\nHost: {first.host}\r\n\r\n")
+            assert wire.wait_for(lambda: s.txs, 20)
+            others = [lab.tunnel(p, o.port) for _ in range(4)]
+            for t in others:
+                t.send(f"GET /2 HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+            got = [wire.Response(t) for t in others]
+            # one may reach the silent service itself: that is an error
+            assert sum(r.status == want for r in got) >= 3, got
+            go.set()
+            p.stop()
