@@ -257,7 +257,7 @@ default_database(void)
 
 static bool
 same_clam(const struct gen *old, unsigned i, const struct conf_service *s,
-    const char *database)
+    const char *database, uint64_t temp)
 {
 	const struct conf_service *was;
 
@@ -266,7 +266,7 @@ same_clam(const struct gen *old, unsigned i, const struct conf_service *s,
 	was = &old->conf->services.v[i];
 	return (old->services[i].clam != NULL &&
 	    strcmp(old->services[i].database, database) == 0 &&
-	    was->threads == s->threads &&
+	    was->threads == s->threads && old->conf->limits.temp == temp &&
 	    memcmp(&was->limits, &s->limits, sizeof(s->limits)) == 0);
 }
 
@@ -289,7 +289,9 @@ gen_clam(struct gen *g, unsigned i, struct gen *old,
 	    .scan_size = s->limits.scan_size,
 	    .files = (uint32_t)s->limits.files,
 	    .recursion = (uint32_t)s->limits.recursion,
-	    .time_ms = (uint32_t)s->limits.time_ms, .report = clam_report };
+	    .time_ms = (uint32_t)s->limits.time_ms,
+	    .temp = g->conf->limits.temp > 0 ? g->conf->limits.temp : 1,
+	    .report = clam_report };
 
 	/* libclamav makes a folder for each scan: in memory that costs a third. */
 	if (access("/dev/shm", W_OK | X_OK) == 0)
@@ -298,7 +300,7 @@ gen_clam(struct gen *g, unsigned i, struct gen *old,
 	out->database = s->database != NULL ? strdup(s->database) :
 	    default_database();
 	o.db_dir = out->database;
-	if (same_clam(old, i, s, out->database))
+	if (same_clam(old, i, s, out->database, g->conf->limits.temp))
 		out->clam = clam_engine_ref(old->services[i].clam);
 	else
 		out->clam = clam_engine_open(&o, &f);

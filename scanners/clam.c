@@ -10,6 +10,7 @@
  * Room: scanners.  Thread: any.
  */
 #include <clamav.h>
+#include <iconv.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,9 @@ struct probe {
 	bool stopped;		/* by clam_look.stop or the deadline */
 };
 
+#define CONVERTERS 19
+
+static iconv_t converters[CONVERTERS];	/* open for ever; NULL: none */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static cl_error_t once_result;
 /* What libclamav last complained about in this thread, while loading. */
@@ -65,11 +69,35 @@ on_pre_scan(int fd, const char *type, void *arg)
 	return (p->stopped ? CL_VIRUS : CL_CLEAN);
 }
 
+/*
+ * The C library loads a converter when it is first asked for, and where it
+ * cannot (no descriptor left) a text stays as it is.  Loaded now, and never
+ * closed, they are there.
+ */
+static void
+converters_load(void)
+{
+	static const char *const names[CONVERTERS] = {
+		"UTF-16", "UTF-32", "UTF-7", "ISO-8859-1", "ISO-8859-2",
+		"ISO-8859-5", "ISO-8859-15", "WINDOWS-1250", "WINDOWS-1251",
+		"WINDOWS-1252", "KOI8-R", "SHIFT_JIS", "EUC-JP",
+		"ISO-2022-JP", "GB18030", "GBK", "BIG5", "EUC-KR", "TIS-620",
+	};
+	size_t i;
+
+	for (i = 0; i < CONVERTERS; i++) {
+		converters[i] = iconv_open("UTF-16BE", names[i]);
+		if (converters[i] == (iconv_t)-1)
+			converters[i] = NULL;	/* not installed here */
+	}
+}
+
 static void
 init_once(void)
 {
 	once_result = cl_init(CL_INIT_DEFAULT);
 	cl_set_clcb_msg(on_message);
+	converters_load();
 }
 
 static void
@@ -110,8 +138,10 @@ load_fault(struct fault *f, const char *db, cl_error_t r)
 }
 
 static cl_error_t
-load(struct cl_engine *cl, const char *db, struct clam_info *info)
+load(struct cl_engine *cl, const char *db, const char *own,
+    struct clam_info *info)
 {
+	unsigned few = 0;
 	cl_error_t r;
 
 	info->signatures = 0;
@@ -120,13 +150,15 @@ load(struct cl_engine *cl, const char *db, struct clam_info *info)
 		snprintf(complaint, sizeof(complaint), "no signatures there");
 		r = CL_EMALFDB;
 	}
+	if (r == CL_SUCCESS && own != NULL)
+		r = cl_load(own, cl, &few, CL_DB_STDOPT);
 	if (r == CL_SUCCESS)
 		r = cl_engine_compile(cl);
 	return (r);
 }
 
 struct cl_engine *
-clam_lib_load(const char *db, const char *temp_dir,
+clam_lib_load(const char *db, const char *own, const char *temp_dir,
     const struct clam_limits *limits, struct clam_info *info, struct fault *f)
 {
 	struct cl_engine *cl;
@@ -143,7 +175,7 @@ clam_lib_load(const char *db, const char *temp_dir,
 	set_limits(cl, limits);
 	cl_engine_set_str(cl, CL_ENGINE_TMPDIR, temp_dir);
 	cl_engine_set_clcb_pre_scan(cl, on_pre_scan);
-	r = load(cl, db, info);
+	r = load(cl, db, own, info);
 	if (r != CL_SUCCESS) {
 		load_fault(f, db, r);
 		cl_engine_free(cl);
@@ -291,6 +323,28 @@ look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
 		    cl_strerror(r));
 }
 
+/* A clean that comes of calls that failed is none. */
+static void
+look_lacks(struct clam_look *look, const struct clam_calls *calls)
+{
+	static const struct {
+		enum scan_gap gap;
+		const char *reason;
+	} lack[LACK_COUNT] = {
+		[LACK_SPACE] = { GAP_ERROR, "temporary space" },
+		[LACK_DESCRIPTORS] = { GAP_ERROR, "descriptors" },
+		[LACK_MEMORY] = { GAP_ERROR, "memory" },
+		[LACK_READ] = { GAP_ERROR, "temporary file read error" },
+		[LACK_LIMIT] = { GAP_LIMIT, "limit of temporary space" },
+	};
+	unsigned i = LACK_COUNT;
+
+	while (i-- > 0)
+		if (calls->failed[i] > 0)
+			clam_look_unscanned(look, lack[i].gap, "%s",
+			    lack[i].reason);
+}
+
 /* One scan with these heuristics; the gap that it ended with. */
 static enum scan_gap
 look_once(struct clam_look *look, struct cl_engine *cl,
@@ -302,7 +356,8 @@ look_once(struct clam_look *look, struct cl_engine *cl,
 		.heuristic = heuristic,
 	};
 	struct probe p = { .look = look,
-		.calls = { .stop = clam_look_stops, .stop_arg = look } };
+		.calls = { .stop = clam_look_stops, .stop_arg = look,
+		    .temp = clam_engine_temp(look->engine) } };
 	const struct gap *gap = NULL;
 	const char *name = NULL;
 	unsigned long scanned = 0;
@@ -317,6 +372,7 @@ look_once(struct clam_look *look, struct cl_engine *cl,
 	r = cl_scanmap_callback(map, NULL, &name, &scanned, cl, &options, &p);
 	clam_calls_end();
 	p.stopped |= p.calls.stopped;
+	look_lacks(look, &p.calls);
 	look_judge(look, &p, r, name);	/* name is the engine's */
 	if (r == CL_VIRUS)
 		gap = name != NULL ? gap_of(str_of(name)) : &gaps[0];

@@ -36,6 +36,7 @@ struct clam_options {
 	uint32_t files;		/* in one body; 0: 10000 */
 	uint32_t recursion;	/* containers inside containers; 0: 17 */
 	uint32_t time_ms;	/* for one body, waiting included; 0: 120 s */
+	uint64_t temp;		/* temporary files of all scans; 0: 20 GiB */
 	unsigned queue;		/* bodies waiting for a thread; 0: 64 a thread */
 	unsigned watch_ms;	/* how often db_dir is looked at; 0: 5 s */
 	/*
@@ -57,6 +58,10 @@ struct clam_info {
 /*
  * Load and compile the database (seconds, about 1 GB for the official one).
  * One reference, the caller's.  NULL: f says why.
+ *
+ * libclamav proves itself then, after each load and every 1000 scans: it has
+ * to find test files of ours (clam_canary.h).  While it does not, all scans
+ * end in ERR_SCAN_DOWN; it is asked again every watch_ms, and report() tells.
  */
 struct clam_engine *clam_engine_open(const struct clam_options *, struct fault *f);
 struct clam_engine *clam_engine_ref(struct clam_engine *);

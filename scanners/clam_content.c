@@ -344,6 +344,8 @@ clam_look_run(struct clam_look *look)
 		    "no scanning thread was free in time");
 		return;
 	}
+	if (!clam_engine_temp_stands(look->engine))
+		clam_look_unscanned(look, GAP_ERROR, "temporary space");
 	w.cl = clam_engine_take(look->engine);
 	content_look(&w, &c);
 	if (look->verdict != VERDICT_BLOCKED && clam_look_stops(look))

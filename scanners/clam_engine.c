@@ -20,12 +20,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include "scanners/clam_priv.h"
 
 #define SMALL (1 << 20)		/* bytes; larger bodies have threads of their own */
 #define QUEUE_PER_THREAD 64
 #define TEMP_NAME "clam-"
+#define PROVE_EVERY 1000	/* looks between two canaries */
+#define PROVE_MS 60000
 #define TEMP_TRIES 100
 
 struct clam_engine {
@@ -34,6 +37,10 @@ struct clam_engine {
 	char *temp_dir;			/* owned, the private folder */
 	int temp_lock;			/* says that the folder is in use */
 	struct clam_limits limits;
+	struct clam_temp temp;
+	struct clam_canary canary;
+	atomic_bool fit;		/* libclamav finds the canary */
+	atomic_uint looks;
 	unsigned queue, watch_ms;
 	void (*report)(void *, const char *);
 	void *report_arg;
@@ -42,20 +49,12 @@ struct clam_engine {
 	pthread_cond_t wake;
 	struct cl_engine *cl;		/* counted */
 	struct clam_info info;
+	bool canary_loaded;		/* with cl */
 	bool closing;
 	bool watched;
 	pthread_t watcher;
 	uint64_t seen;			/* the watcher's: print that is loaded */
 	uint64_t pending;		/* a change that may go on */
-};
-
-/* What libclamav loads from a folder. */
-static const char *const suffixes[] = {
-	".cvd", ".cld", ".cud", ".cat", ".cbc", ".cdb", ".cfg", ".crb", ".db",
-	".fp", ".ftm", ".gdb", ".hdb", ".hdu", ".hsb", ".hsu", ".idb", ".ign",
-	".ign2", ".imp", ".info", ".ioc", ".ldb", ".ldu", ".mdb", ".mdu",
-	".msb", ".msu", ".ndb", ".ndu", ".pdb", ".pwdb", ".rmd", ".sdb",
-	".sfp", ".wdb", ".yar", ".yara", ".zmd",
 };
 
 /* The temporary folder. */
@@ -161,61 +160,51 @@ temp_open(struct clam_engine *e, const char *dir, struct fault *f)
 	return (e->temp_dir != NULL);
 }
 
-/* The database's files. */
-
-static uint64_t
-hash(uint64_t h, const void *p, size_t n)
+/*
+ * How much of it: no more than half of the file system's, of which half is
+ * for all, and half in equal parts for whoever scans at the same time.
+ */
+static void
+temp_measure(struct clam_engine *e, uint64_t most, unsigned threads)
 {
-	const unsigned char *c = p;
+	struct statvfs fs;
+	uint64_t half;
 
-	while (n-- > 0)			/* FNV-1a */
-		h = (h ^ *c++) * 0x100000001b3u;
-	return (h);
+	if (statvfs(e->temp_dir, &fs) == 0) {
+		half = (uint64_t)fs.f_blocks * fs.f_frsize / 2;
+		most = half > 0 && half < most ? half : most;
+	}
+	e->temp.most = most / 2;
+	e->temp.sure = most / 2 / (2 * threads + 1);
 }
 
-static uint64_t
-print_file(const char *path)
+/* Somebody has removed it. */
+static bool
+temp_remake(struct clam_engine *e)
+{
+	bool ok = false;
+	int fd;
+
+	pthread_mutex_lock(&e->lock);
+	if (mkdir(e->temp_dir, 0700) == 0) {
+		fd = open(e->temp_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ok = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+		close(e->temp_lock);
+		e->temp_lock = fd;
+	}
+	pthread_mutex_unlock(&e->lock);
+	return (ok);
+}
+
+bool
+clam_engine_temp_stands(struct clam_engine *e)
 {
 	struct stat st;
-	uint64_t h = hash(0xcbf29ce484222325u, path, strlen(path));
 
-	if (stat(path, &st) != 0)
-		return (0);
-	h = hash(h, &st.st_mtim, sizeof(st.st_mtim));
-	h = hash(h, &st.st_size, sizeof(st.st_size));
-	return (hash(h, &st.st_ino, sizeof(st.st_ino)));
-}
-
-static bool
-is_database(const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
-		if (str_iends(str_of(name), str_of(suffixes[i])))
-			return (true);
-	return (false);
-}
-
-/* Changes when a file of the database does; in any order of the folder. */
-static uint64_t
-print_database(const char *db)
-{
-	DIR *d = opendir(db);
-	struct dirent *e;
-	uint64_t sum = 1;
-	char path[4096];
-
-	if (d == NULL)
-		return (print_file(db));
-	while ((e = readdir(d)) != NULL) {
-		if (!is_database(e->d_name))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", db, e->d_name);
-		sum += print_file(path);
-	}
-	closedir(d);
-	return (sum);
+	if (lstat(e->temp_dir, &st) == 0)
+		return (S_ISDIR(st.st_mode) && st.st_uid == geteuid());
+	return (errno == ENOENT && (temp_remake(e) ||
+	    (lstat(e->temp_dir, &st) == 0 && st.st_uid == geteuid())));
 }
 
 static void
@@ -229,6 +218,68 @@ report(struct clam_engine *e, const char *what, const char *detail)
 	e->report(e->report_arg, line);
 }
 
+/* The canary. */
+
+/* Does it find the canary in this file?  The file is freed. */
+static bool
+finds(struct clam_engine *e, struct cl_engine *cl, struct clam_sample s)
+{
+	struct clam_map map = { .p = s.p, .n = s.n };
+	struct clam_look look = { .engine = e, .blocks = ~0U,
+	    .deadline = clam_now_ms() + PROVE_MS };
+
+	clam_look_map(&look, cl, &map);
+	free(s.p);
+	return (look.verdict == VERDICT_BLOCKED &&
+	    str_starts(str_of(look.threat), STR(CANARY_NAME)));
+}
+
+static void
+prove(struct clam_engine *e)
+{
+	struct cl_engine *cl = clam_engine_take(e);
+	bool fit = clam_engine_temp_stands(e) &&
+	    finds(e, cl, clam_canary_zip(&e->canary)) &&
+	    finds(e, cl, clam_canary_html(&e->canary));
+
+	clam_lib_unref(&cl);
+	if (atomic_exchange(&e->fit, fit) != fit)
+		report(e, fit ? "libclamav finds its test files again" :
+		    "libclamav does not find its test files: nothing is "
+		    "scanned until it does; is there temporary space in ",
+		    fit ? "" : e->temp_dir);
+}
+
+bool
+clam_engine_fit(const struct clam_engine *e)
+{
+	return (atomic_load(&e->fit));
+}
+
+void
+clam_engine_count(struct clam_engine *e)
+{
+	if (atomic_fetch_add(&e->looks, 1) % PROVE_EVERY == PROVE_EVERY - 1)
+		prove(e);
+}
+
+/* The database and the canary's signature, which may not be writable. */
+static struct cl_engine *
+load(struct clam_engine *e, struct clam_info *info, bool *canary,
+    struct fault *f)
+{
+	struct cl_engine *cl;
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/canary.ndb", e->temp_dir);
+	*canary = clam_canary_write(&e->canary, path);
+	cl = clam_lib_load(e->db_dir, *canary ? path : NULL, e->temp_dir,
+	    &e->limits, info, f);
+	if (*canary)
+		unlink(path);
+	return (cl);
+}
+
 static void
 reload(struct clam_engine *e)
 {
@@ -236,8 +287,9 @@ reload(struct clam_engine *e)
 	struct clam_info info = { .signatures = 0 };
 	struct cl_engine *new, *old;
 	char detail[64];
+	bool canary;
 
-	new = clam_lib_load(e->db_dir, e->temp_dir, &e->limits, &info, &f);
+	new = load(e, &info, &canary, &f);
 	if (new == NULL) {
 		report(e, "new database not loaded, the old one stays: ",
 		    f.detail);
@@ -246,19 +298,21 @@ reload(struct clam_engine *e)
 	pthread_mutex_lock(&e->lock);
 	old = e->cl;
 	e->cl = new;
+	e->canary_loaded = canary;
 	info.reloads = e->info.reloads + 1;
 	e->info = info;
 	pthread_mutex_unlock(&e->lock);
 	clam_lib_unref(&old);
 	snprintf(detail, sizeof(detail), "%u signatures", info.signatures);
 	report(e, "database reloaded, ", detail);
+	prove(e);
 }
 
 /* Load what has changed, once it has been the same for a whole interval. */
 static void
 watch_once(struct clam_engine *e)
 {
-	uint64_t print = print_database(e->db_dir);
+	uint64_t print = clam_files_print(e->db_dir);
 
 	if (print == e->seen) {
 		e->pending = 0;
@@ -269,6 +323,12 @@ watch_once(struct clam_engine *e)
 		e->pending = 0;
 		reload(e);
 	}
+	if (clam_engine_fit(e))
+		return;
+	if (!e->canary_loaded && clam_engine_temp_stands(e))
+		reload(e);
+	else
+		prove(e);
 }
 
 static struct timespec
@@ -351,6 +411,9 @@ engine_new(const struct clam_options *o, unsigned threads)
 	e->watch_ms = o->watch_ms > 0 ? o->watch_ms : 5000;
 	e->report = o->report;
 	e->report_arg = o->report_arg;
+	atomic_init(&e->fit, true);
+	atomic_init(&e->looks, 0);
+	clam_canary_make(&e->canary);
 	locks_init(e);
 	return (e);
 }
@@ -365,10 +428,13 @@ clam_engine_open(const struct clam_options *o, struct fault *f)
 	bool ok = temp_open(e, o->temp_dir, f);
 
 	if (ok) {
-		e->seen = print_database(e->db_dir);
-		e->cl = clam_lib_load(e->db_dir, e->temp_dir, &e->limits,
-		    &e->info, f);
+		e->seen = clam_files_print(e->db_dir);
+		temp_measure(e, o->temp > 0 ? o->temp : 20ULL << 30, threads);
+		e->cl = load(e, &e->info, &e->canary_loaded, f);
 		ok = e->cl != NULL;
+	}
+	if (ok) {
+		prove(e);
 	}
 	if (ok) {
 		e->small = job_pool_new("clam-small", threads);
@@ -455,6 +521,12 @@ const char *
 clam_engine_temp_dir(const struct clam_engine *e)
 {
 	return (e->temp_dir);
+}
+
+struct clam_temp *
+clam_engine_temp(struct clam_engine *e)
+{
+	return (&e->temp);
 }
 
 const struct clam_limits *

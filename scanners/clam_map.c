@@ -42,8 +42,9 @@ static uint64_t
 map_file(const struct clam_source *s, void *area)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t n = s->fd_bytes - s->fd_bytes % page;
+	uint64_t n = s->fd_bytes < s->in.length ? s->fd_bytes : s->in.length;
 
+	n -= n % page;
 	/* Writable, so that a parser that scribbles keeps to its own pages. */
 	if (n == 0 || mmap(area, (size_t)n, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_FIXED, s->fd, 0) == MAP_FAILED)

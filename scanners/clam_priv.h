@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include "base/job.h"
 #include "scanners/clam.h"
+#include "scanners/clam_calls.h"
+#include "scanners/clam_canary.h"
 #include "scanners/clam_map.h"
 #include "scanners/decode.h"
 
@@ -27,11 +29,13 @@ struct clam_limits {
 /* clam.c */
 
 /*
- * Load and compile; one reference.  NULL: f says why.  Fills signatures,
- * version, built_at and library of info.
+ * Load and compile db and, unless NULL, our own file beside it; one
+ * reference.  NULL: f says why.  Fills signatures (those of db), version,
+ * built_at and library of info.
  */
-struct cl_engine *clam_lib_load(const char *db, const char *temp_dir,
-    const struct clam_limits *, struct clam_info *info, struct fault *f);
+struct cl_engine *clam_lib_load(const char *db, const char *own,
+    const char *temp_dir, const struct clam_limits *, struct clam_info *info,
+    struct fault *f);
 struct cl_engine *clam_lib_ref(struct cl_engine *);
 void clam_lib_unref(struct cl_engine **);
 
@@ -76,11 +80,25 @@ uint64_t clam_now_ms(void);
 /* All of it: the body as it came, without its codings, its parts. */
 void clam_look_run(struct clam_look *);
 
+/* clam_files.c */
+
+/* Changes when a file of the database does, in any order of the folder. */
+uint64_t clam_files_print(const char *db);
+
 /* clam_engine.c */
 
 /* The database of this moment; one reference. */
 struct cl_engine *clam_engine_take(struct clam_engine *);
 const char *clam_engine_temp_dir(const struct clam_engine *);
+struct clam_temp *clam_engine_temp(struct clam_engine *);
+/* Is the temporary folder there?  If not it is made anew. */
+bool clam_engine_temp_stands(struct clam_engine *);
+/*
+ * Does libclamav find the canary?  Asked anew from time to time, by whoever
+ * counts a look; while it does not nothing is scanned.
+ */
+bool clam_engine_fit(const struct clam_engine *);
+void clam_engine_count(struct clam_engine *);
 const struct clam_limits *clam_engine_limits(const struct clam_engine *);
 /*
  * Give a job to the threads for bodies of that size: small ones do not wait

@@ -115,6 +115,7 @@ job_run(struct job *j)
 {
 	struct clam_job *job = CONTAINER_OF(j, struct clam_job, job);
 
+	clam_engine_count(job->look.engine);
 	clam_look_run(&job->look);
 }
 
@@ -140,6 +141,17 @@ end_cut_short(struct clam_scan *s, enum verdict v)
 		    (unsigned long long)s->clam->max_body));
 }
 
+/* libclamav does not find what it must: what it says counts for nothing. */
+static void
+end_unfit(struct clam_scan *s)
+{
+	struct fault f = { .code = ERR_NONE };
+
+	fault_set(&f, ERR_SCAN_DOWN, "%s: libclamav does not find its test "
+	    "files", s->clam->scanner.name);
+	end_fault(s, &f);
+}
+
 static void
 scan_answer(struct clam_scan *s, const struct clam_look *look)
 {
@@ -150,7 +162,9 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 	r->gap = look->gap;
 	r->reason = arena_str(a, str_of(look->reason));
 	r->note = arena_str(a, str_of(look->note));
-	if (s->cut_short && look->verdict != VERDICT_BLOCKED)
+	if (look->verdict != VERDICT_BLOCKED && !clam_engine_fit(look->engine))
+		end_unfit(s);
+	else if (s->cut_short && look->verdict != VERDICT_BLOCKED)
 		end_cut_short(s, look->verdict);
 	else
 		scan_end(s, look->verdict);
@@ -268,6 +282,11 @@ job_begin(struct clam_scan *s)
 	struct fault busy = { .code = ERR_NONE };
 	struct clam_job *job;
 
+	if (!clam_engine_fit(c->engine)) {
+		body_view_free(&view);
+		end_unfit(s);
+		return;
+	}
 	assert(view != NULL);		/* the keeper saw to that */
 	job = job_new(s, view);
 	s->handle = job->scan = handle_new(c->scanner.loop, s);
