@@ -209,3 +209,20 @@ def test_range_is_decided_early(lab):
     code, text, _ = lab.check(lab.conf(1, services={"s": {"url": "icap://127.0.0.1/x", "mode": "resp"}},
                                        rules=[{"if": {"host": ["a.test"]}, "range": "allow"}]))
     assert code == 0, text
+
+
+def test_codings_that_are_offered(lab):
+    """Where a chain looks at responses, origins are offered only what can be
+    taken off; else what the client offered."""
+    o = lab.origin()
+    s = lab.icap()
+    asked = "Accept-Encoding: gzip, br;q=0.9, zstd, dcb, dcz, x-own\r\nAvailable-Dictionary: :AAAA:\r\n"
+    for mode, want in (("resp", "gzip, br;q=0.9, zstd"), ("req", "gzip, br;q=0.9, zstd, dcb, dcz, x-own")):
+        with lab.sub(mode):
+            p = lab.assay(services={"s": {"url": s.url(), "mode": mode}})
+            assert lab.tunnel(p, o.port).get(fields=asked).status == 200
+            head = o.requests[-1][0]
+            assert head.get("Accept-Encoding") == want and head.has("Available-Dictionary") == (mode == "req"), head
+            assert lab.tunnel(p, o.port).get().status == 200
+            assert not o.requests[-1][0].has("Accept-Encoding"), "offered where the client did not"
+            p.stop()
