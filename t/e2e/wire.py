@@ -96,19 +96,30 @@ class Conn:
         return out
 
     def exact(self, n):
-        while len(self.buf) < n:
-            if not self.fill():
-                raise Ended(f"end ({self.ended}) after {len(self.buf)} of {n} bytes")
+        self._gather(n)
+        if len(self.buf) < n:
+            raise Ended(f"end ({self.ended}) after {len(self.buf)} of {n} bytes")
         out, self.buf = self.buf[:n], self.buf[n:]
         return out
+
+    def _gather(self, n):
+        """Read until n bytes are there or the stream ends, without copying them again at each read."""
+        pieces, have = [], 0
+        try:
+            while have + len(self.buf) < n and self.fill():
+                if len(self.buf) > 1 << 20:
+                    have += len(self.buf)
+                    pieces.append(self.buf)
+                    self.buf = b""
+        finally:
+            self.buf = b"".join(pieces + [self.buf])
 
     def head(self):
         return Head(self.until(b"\r\n\r\n"))
 
     def rest(self):
         """Everything up to the end of the stream."""
-        while self.fill():
-            pass
+        self._gather(float("inf"))
         out, self.buf = self.buf, b""
         return out
 
