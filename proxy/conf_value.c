@@ -106,7 +106,9 @@ conf_value_word(const char *words, const char *text)
 		reserved = *words == '!';
 		words += reserved;
 		len = strcspn(words, " ");
-		if (len == n && memcmp(words, text, n) == 0)
+		if ((len == n && memcmp(words, text, n) == 0) ||
+		    (reserved && len == 1 && words[0] == '%' &&
+		    strchr(text, '%') != NULL))
 			return (reserved ? -2 : i);
 		words += len;
 		words += strspn(words, " ");

@@ -102,7 +102,7 @@ def table():
                 break
             at += 1
         if m[1] == "OPTION":
-            words = re.findall(r"[!\w.]+", args[4]) if args[4].startswith('"') else []
+            words = re.findall(r"[!\w.%]+", args[4]) if args[4].startswith('"') else []
             out.append((args[0], args[1], args[2], words, number(args[6]), number(args[7]), args[8]))
         elif m[1] == "INSIDE":
             out.append((args[0], args[1], args[2], [], 0, 0, args[6]))

@@ -996,6 +996,40 @@ test_every_name(void)
 	buf_fini(&text);
 }
 
+/* ... and so is every word, "!%" among them. */
+static void
+test_every_word(void)
+{
+	const struct conf_option *o;
+	const char *p, *in;
+	char want[128], *got;
+	struct buf text = { 0 };
+	unsigned i, seen = 0;
+	size_t n;
+
+	for (i = 0; i < conf_noptions; i++) {
+		o = &conf_options[i];
+		for (p = o->words; p != NULL && (p = strchr(p, '!')) != NULL;
+		    p += n) {
+			n = strcspn(++p, " ");
+			in = strstr(around[o->section], "%s");
+			text.n = 0;
+			buf_add(&text, around[o->section],
+			    (size_t)(in - around[o->section]));
+			buf_printf(&text, "%s: '%.*s'%s", o->key, (int)n, p,
+			    in + 2);
+			got = problems_of(text.p, text.n);
+			snprintf(want, sizeof(want), "'%s: %.*s' is not "
+			    "supported in this version", o->key, (int)n, p);
+			CU_ASSERT_PTR_NOT_NULL(strstr(got, want));
+			free(got);
+			seen++;
+		}
+	}
+	CU_ASSERT(seen >= 8);
+	buf_fini(&text);
+}
+
 /* The names that others rely on. */
 static void
 test_contract(void)
@@ -1046,7 +1080,14 @@ test_contract(void)
 		"log.privacy.client", "admin.socket", "admin.http",
 		"limits.clients", "limits.per_client", "limits.header",
 		"limits.memory", "limits.temp", "limits.request",
-		"limits.read", "limits.idle", "limits.drain"
+		"limits.read", "limits.idle", "limits.drain",
+		"user", "sandbox", "upstreams", "out", "forwarded",
+		"include", "cluster", "listen[].spoof", "listen[].names",
+		"tls.pinning", "tls.origin.client_certs", "tls.origin.ct",
+		"tls.origin.blocked_keys", "rules[].for", "rules[].before",
+		"rules[].decline", "rules[].range", "rules[].websocket",
+		"rules[].upgrade", "pages.detail", "log.icap", "log.audit",
+		"log.errors", "log.privacy.host", "admin.view"
 	};
 	char path[128];
 	unsigned i, j;
@@ -1165,6 +1206,7 @@ UNIT_TESTS(proxy_conf,
     { "JSON as the bench writes it", test_json_bench },
     { "files are loaded", test_load_file },
     { "every name of the table is known", test_every_name },
+    { "every reserved word is known", test_every_word },
     { "every name of the contract is in the table", test_contract },
     { "the documents are those of the table", test_documents },
     { "the sample", test_sample },
