@@ -13,7 +13,6 @@
 #include "proxy/reference.h"
 
 #define GONE_MS 500		/* a client that only ended its side may still read */
-#define TRIES_MAX 2
 #define HINTS_MAX 16384		/* octets of Link in all 1xx of one answer */
 
 static const unsigned follows[FLOW_STATES] = {
@@ -71,6 +70,7 @@ flow_stop(struct flow *f, bool origin_reusable)
 	pump_stop(&f->up);
 	pump_stop(&f->down);
 	flow_stream_stop(f);
+	reader_close(&f->body_again);
 	reader_close(&f->was);
 	reader_close(&f->now);
 	chq_fini(&f->again);
@@ -345,6 +345,7 @@ flow_take_origin(struct flow *f)
 		    .host_is_ip = f->req->uri.host_is_ip,
 		    .port = f->req->uri.port };
 	want.fresh = f->tries > 0;
+	want.recent = !flow_is_repeatable(f);
 	want.holder = &f->client->own;
 	want.may_reach = f->plan.asks_dest ? client_may_reach : NULL;
 	want.arg = f->client;
@@ -353,7 +354,8 @@ flow_take_origin(struct flow *f)
 	if (o != NULL) {
 		t->ahead = NULL;
 		if (o->gen != f->gen || (o->state == ORIGIN_READY &&
-		    link_is_stale(o->transport)))
+		    (link_is_stale(o->transport) ||
+		    (want.recent && !origin_is_recent(o)))))
 			origin_release(&o, false);
 		else
 			origin_set_owner(o, &f->client->task);
@@ -388,6 +390,7 @@ send_request(struct flow *f)
 	link_write(l, head.p, head.n);
 	buf_fini(&head);
 	if (f->up.reader.body != NULL) {
+		flow_keep_body(f);
 		reader_release(&f->up.reader, BODY_ALL);
 		pump_begin(&f->up, l, f->req, false);
 	}
@@ -401,8 +404,7 @@ run_origin(struct flow *f)
 	enum flow_step step;
 
 	/* It was made before the request was scanned. */
-	if (f->origin != NULL && f->origin->state == ORIGIN_READY &&
-	    link_is_stale(f->origin->transport)) {
+	if (f->origin != NULL && flow_wants_other(f)) {
 		origin_release(&f->origin, false);
 		f->tries = 0;
 	}
@@ -449,26 +451,13 @@ finish_upload(struct flow *f)
 		(void)pump_run(&f->up, loop_now(f->worker->loop));
 }
 
-/* A kept connection that died under the request before any answer. */
-static bool
-may_repeat(const struct flow *f)
-{
-	return (f->origin->reused && f->tries < TRIES_MAX &&
-	    origin_may_repeat(f->origin) &&
-	    f->up.reader.body == NULL && f->interim == 0 &&
-	    http_method_is_idempotent(f->req->method_id));
-}
-
 static void
 origin_ended(struct flow *f, enum err code)
 {
 	char detail[120];
 
-	if (may_repeat(f)) {
-		origin_release(&f->origin, false);
-		flow_go(f, FLOW_STATE_ORIGIN);
+	if (flow_again(f))
 		return;
-	}
 	snprintf(detail, sizeof(detail), "%s",
 	    link_error(f->origin->transport));
 	flow_fail_code(f, code, detail);
@@ -512,6 +501,7 @@ run_answer(struct flow *f)
 	    H1_RESPONSE, &f->gen->gen->origin_limits, &msg, &fault);
 	switch (got) {
 	case H1_GOT_HEAD:
+		reader_close(&f->body_again);
 		f->asked_at = loop_now(f->worker->loop);
 		origin_note_head(f->origin, msg);
 		if (msg->status < 200)

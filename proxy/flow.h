@@ -50,6 +50,7 @@ struct flow {
 	struct chain_run *chain;	/* owned; NULL: none runs */
 	struct origin *origin;		/* owned; NULL: none */
 	struct pump up, down;
+	struct reader body_again;	/* keeps the request's body, should it be repeated */
 	struct body *resumed;		/* counted; RESUME: the adapted body */
 	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
 	struct chq again;		/* RESUME: read from now, not yet compared */
@@ -122,6 +123,15 @@ void flow_facts(struct flow *, struct policy_facts *);
 void flow_block(struct flow *, const char *rule, const char *detail);
 /* A scanner has changed the request: do the rules still allow it? */
 bool flow_still_allowed(struct flow *);
+/* flow_again.c */
+/* May the request be sent once more, with all of its body? */
+bool flow_is_repeatable(const struct flow *);
+/* Its connection is ready, but has been idle for too long, or has ended. */
+bool flow_wants_other(const struct flow *);
+/* The request is about to leave: keep its body if it may be repeated. */
+void flow_keep_body(struct flow *);
+/* The connection died before an answer; true: the request goes out again. */
+bool flow_again(struct flow *);
 /* flow_part.c */
 void flow_ask(struct flow *);	/* the request is about to leave: for the whole? */
 /* The response head is there; false: a part that nobody wants, and the flow has failed. */

@@ -17,6 +17,7 @@
 #define CONNECTING_MAX 128
 #define CONNECTING_BUSY 1
 #define FREED_MS 100		/* a connection that came free is news so long */
+#define RECENT_MS 1500		/* nobody closes an idle connection so soon */
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
 
 static void origin_run(struct task *);
@@ -190,6 +191,12 @@ origin_pool_free(struct origin_pool **pp)
 }
 
 bool
+origin_is_recent(const struct origin *o)
+{
+	return (loop_now(o->worker->loop) - o->used_at < RECENT_MS);
+}
+
+bool
 origin_is_for(const struct origin *o, const struct worker_gen *g,
     const struct origin_want *want)
 {
@@ -219,7 +226,8 @@ pool_take(struct origin_pool *p, const struct worker_gen *g,
 	place->users++;		/* a stale one may be its last user */
 	LIST_EACH(it, save, &place->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
-		if (!origin_is_for(o, g, want))
+		if (!origin_is_for(o, g, want) ||
+		    (want->recent && !origin_is_recent(o)))
 			continue;
 		/* RFC 9112 9.2: what came unasked answers nobody's request. */
 		if (link_is_stale(o->transport)) {
@@ -261,6 +269,7 @@ pool_put(struct origin_pool *p, struct origin *o)
 	struct place *place = o->place;
 	struct origin *w;
 
+	o->used_at = loop_now(o->worker->loop);
 	if (o->sign_in != HTTP_SIGN_NONE) {
 		origin_own_put(o);
 		return;
@@ -468,6 +477,7 @@ static void
 origin_ready(struct origin *o)
 {
 	o->state = ORIGIN_READY;
+	o->used_at = loop_now(o->worker->loop);
 	timer_stop(&o->timer);
 	connecting_ended(o, true);
 	h1_in_init(&o->in, o->transport, o->owner);

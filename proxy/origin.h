@@ -66,6 +66,7 @@ struct origin {
 	bool invalid;			/* its certificate is not acceptable */
 	struct fault fault;
 	uint64_t dialled_at;
+	uint64_t used_at;		/* ms: ready, or last given back */
 	int64_t dns_ms, connect_ms, tls_ms;	/* -1: not done for this request */
 };
 
@@ -85,6 +86,7 @@ struct origin_want {
 	void *arg;
 	struct dial *dialled;	/* connected already; taken over.  May be NULL */
 	bool fresh;		/* not a pooled one */
+	bool recent;		/* of pooled ones only those used moments ago */
 	bool allow_invalid;
 };
 
@@ -105,6 +107,8 @@ enum origin_state origin_settle(struct origin **o);
  * messages, whole; it goes to the pool.  Otherwise it is closed.
  */
 void origin_release(struct origin **, bool reusable);
+/* Has it been used, or made, so short a time ago that it is not dying? */
+bool origin_is_recent(const struct origin *);
 /* The peer's address, NULL while unknown. */
 const struct sockaddr *origin_peer(const struct origin *);
 

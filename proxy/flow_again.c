@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests on connections that may be dying.  An origin closes a kept one when
+ * it likes, also while a request is on its way there; nobody can tell then
+ * whether the request was served.  One that may be repeated is (RFC 9110
+ * 9.2.2), with its body, which is held until an answer comes.  Any other does
+ * not ride a connection that has been idle for long.
+ */
+#include "proxy/flow.h"
+
+#define TRIES_MAX 2
+
+/* Is all of its body here, and still there, or small enough to be kept? */
+static bool
+is_held(const struct flow *f, const struct body *b)
+{
+	uint64_t n = body_length(b);
+
+	if (body_kept_from(b) > 0)
+		return (false);
+	return (body_end(b) == PULL_END ||
+	    (n != BODY_UNKNOWN && n <= f->gen->gen->conf->limits.body_memory));
+}
+
+bool
+flow_is_repeatable(const struct flow *f)
+{
+	const struct body *b = f->up.reader.body;
+
+	return (http_method_is_idempotent(f->req->method_id) &&
+	    (b == NULL || f->body_again.body != NULL ||
+	    (!f->up.started && is_held(f, b))));
+}
+
+bool
+flow_wants_other(const struct flow *f)
+{
+	const struct origin *o = f->origin;
+
+	/* One that is signed in is the client's own: there is no other. */
+	return (o->state == ORIGIN_READY && (link_is_stale(o->transport) ||
+	    (o->sign_in == HTTP_SIGN_NONE && !flow_is_repeatable(f) &&
+	    !origin_is_recent(o))));
+}
+
+void
+flow_keep_body(struct flow *f)
+{
+	if (f->origin->reused && f->up.reader.body != NULL &&
+	    flow_is_repeatable(f))
+		reader_open(&f->body_again, f->up.reader.body, 0, NULL);
+}
+
+/* A kept connection that died under the request before any answer. */
+bool
+flow_again(struct flow *f)
+{
+	struct arena *small = f->up.small;
+	struct body *b = f->body_again.body;
+
+	if (!f->origin->reused || f->tries >= TRIES_MAX || f->interim > 0 ||
+	    !origin_may_repeat(f->origin) || !flow_is_repeatable(f))
+		return (false);
+	if (b != NULL) {
+		pump_stop(&f->up);
+		pump_hold(&f->up, b, &f->client->task);
+		f->up.small = small;
+		reader_close(&f->body_again);
+	}
+	origin_release(&f->origin, false);
+	flow_go(f, FLOW_STATE_ORIGIN);
+	return (true);
+}
