@@ -425,10 +425,6 @@ def sizes(b, kind, variant):
     return out
 
 
-
-
-
-
 def scan(b, kind, path, conns):
     """Squid asks c-icap + clamd; a proxy that scans in-process gets the same signature folder."""
     # without preview: with it, Squid 5.7 stalls on any body over 64 KB that a service asks for in whole (see S6e)
@@ -441,8 +437,9 @@ def scan(b, kind, path, conns):
         return r
 
 
-
-
+@scenario("S10-scan-again", "resp", "the same 1 MB object asked for again and again, scanned by the same signatures (Squid: c-icap and clamd)", "scan")
+def _(b, kind):
+    return scan(b, kind, "1m", 8)
 
 
 # ---------------------------------------------------------------- running and printing
