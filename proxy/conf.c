@@ -293,6 +293,22 @@ conf_port_check(const struct conf *conf, bool connect, uint16_t port,
 	    "destinations.ports.%s", port, connect ? "connect" : "http"));
 }
 
+bool
+conf_origin_legacy(const struct conf *conf, struct str host, bool is_ip)
+{
+	const struct conf_exceptions *e = &conf->tls.origin.exceptions;
+	struct policy_host_key key;
+	unsigned i;
+
+	if (e->n == 0)
+		return (false);
+	policy_host_key(&key, host, is_ip);
+	for (i = 0; i < e->n; i++)
+		if (policy_hosts_match(&e->v[i].host, &key))
+			return (e->v[i].legacy == CONF_TRUE);
+	return (false);
+}
+
 enum err
 conf_client_check(const struct conf *conf, const struct sockaddr *sa,
     struct fault *f)

@@ -98,12 +98,26 @@ struct conf_trust {
 	struct conf_strings files;	/* PEM */
 };
 
+/* Origins that are treated otherwise; see conf_origin_legacy(). */
+struct conf_exception {
+	struct policy_hosts host;
+	enum conf_no_yes { CONF_FALSE, CONF_TRUE } legacy;
+};
+
+struct conf_exceptions {
+	struct conf_exception *v;
+	unsigned n;
+};
+
 struct conf_tls {
 	struct {
 		enum conf_tls_min min;
+		const char *priority;	/* "default", "@SYSTEM", GnuTLS's */
 	} client;
 	struct {
 		enum conf_tls_min min;
+		const char *priority;
+		struct conf_exceptions exceptions;
 		struct conf_trust trust;
 		struct conf_strings crl;	/* PEM files */
 		enum conf_revocation revocation;
@@ -394,6 +408,8 @@ enum err conf_dest_check(const struct conf *, const struct sockaddr *,
 /* ERR_NONE, or ERR_PORT_DENIED; connect: by the list for CONNECT. */
 enum err conf_port_check(const struct conf *, bool connect, uint16_t port,
     struct fault *f);
+/* Does this origin (lower case) get what browsers dropped of late? */
+bool conf_origin_legacy(const struct conf *, struct str host, bool is_ip);
 /* May this address use the proxy?  ERR_NONE or ERR_CLIENT_DENIED. */
 enum err conf_client_check(const struct conf *, const struct sockaddr *,
     struct fault *f);

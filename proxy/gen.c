@@ -178,7 +178,9 @@ gen_tls(struct gen *g, struct conf_problems *list)
 	struct fault f = { 0 };
 	struct tls_options o = { .epoch = epoch,
 	    .client_min_13 = g->conf->tls.client.min == CONF_TLS_1_3,
-	    .origin_min_13 = g->conf->tls.origin.min == CONF_TLS_1_3 };
+	    .origin_min_13 = g->conf->tls.origin.min == CONF_TLS_1_3,
+	    .client_priority = g->conf->tls.client.priority,
+	    .origin_priority = g->conf->tls.origin.priority };
 
 	snprintf(epoch, sizeof(epoch), "%u %s", g->number,
 	    g->ca != NULL ? ca_fingerprint(g->ca) : "");

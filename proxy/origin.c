@@ -346,6 +346,8 @@ origin_new(struct worker *w, struct worker_gen *g,
 	o->allow_invalid = want->allow_invalid;
 	o->tls.port = want->port;
 	o->tls.resume = g->resume;
+	o->tls.legacy = conf_origin_legacy(g->gen->conf, want->host,
+	    want->host_is_ip);
 	snprintf(o->tls.host, sizeof(o->tls.host), "%.*s",
 	    STR_ARG(want->host));
 	snprintf(o->dial_host, sizeof(o->dial_host), "%.*s", STR_ARG(dial));

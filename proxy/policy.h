@@ -29,6 +29,18 @@
 struct conf;
 struct conf_scan;
 
+struct policy_host {
+	struct str name;	/* lower case; {NULL, 0}: free slot */
+	uint32_t hash;
+	unsigned how;
+};
+
+/* A hash set of names; {0} is empty. */
+struct policy_hosts {
+	struct policy_host *slot;	/* cap of them, a power of two */
+	unsigned n, cap;
+};
+
 enum policy_stage {
 	POLICY_TLS,		/* CONNECT or ClientHello: decides tls, access, log */
 	POLICY_REQUEST,		/* request head: access, scan, download, range, log */

@@ -22,18 +22,6 @@ enum policy_answer { POLICY_NO, POLICY_UNKNOWN, POLICY_YES };
 #define POLICY_HOST_EXACT 1
 #define POLICY_HOST_BELOW 2	/* its subdomains */
 
-struct policy_host {
-	struct str name;	/* lower case; {NULL, 0}: free slot */
-	uint32_t hash;
-	unsigned how;
-};
-
-/* A hash set of names; {0} is empty. */
-struct policy_hosts {
-	struct policy_host *slot;	/* cap of them, a power of two */
-	unsigned n, cap;
-};
-
 /* A host taken apart once for all rules. */
 #define POLICY_LABELS 128		/* RFC 1035 2.3.4: 255 octets */
 struct policy_host_key {

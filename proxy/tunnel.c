@@ -274,7 +274,7 @@ which_leaf(const struct client *c)
 	const struct tunnel *t = c->tunnel;
 
 	return ((t->untrusted ? LEAF_UNTRUSTED : 0) |
-	    (hello_wants_rsa(&t->hello, true) ? LEAF_RSA : 0));
+	    (hello_wants_rsa(&t->hello, tls_server_speaks_13(t->gen->gen->tls)) ? LEAF_RSA : 0));
 }
 
 static void

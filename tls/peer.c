@@ -5,10 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tls/peer.h"
-
-#define PRIORITY "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:" \
-	"-DHE-RSA:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:%PROFILE_MEDIUM:" \
-	"%SAFE_RENEGOTIATION"
+#include "tls/priority.h"
 
 struct tls_peer {
 	gnutls_certificate_credentials_t cred;
@@ -49,9 +46,11 @@ tls_peer_new(const struct tls_peer_options *o, struct fault *f)
 
 	if (t == NULL)
 		abort();
+	if (!tls_priority_new(&t->priority, TLS_TO_SERVER, NULL, false, f)) {
+		free(t);
+		return (NULL);
+	}
 	r = gnutls_certificate_allocate_credentials(&t->cred);
-	if (r >= 0)
-		r = gnutls_priority_init(&t->priority, PRIORITY, NULL);
 	if (r >= 0)
 		r = load_trust(t, o, &what);
 	if (r < 0) {

@@ -11,20 +11,8 @@
 #include "certs/leaf.h"
 #include "certs/rsa.h"
 #include "certs/verify.h"
+#include "tls/priority.h"
 #include "tls/session.h"
-
-/* spec/libraries 8: what worked; X25519 first saves browsers a retry. */
-#define COMMON ":-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305" \
-	":-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA" \
-	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1" \
-	":-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1"
-#define SERVER_13 "NORMAL:-VERS-ALL:+VERS-TLS1.3" COMMON ":%SERVER_PRECEDENCE"
-#define SERVER_12 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" COMMON \
-	":%SERVER_PRECEDENCE"
-#define CLIENT_13 "NORMAL:-VERS-ALL:+VERS-TLS1.3" COMMON \
-	":%PROFILE_MEDIUM:%SAFE_RENEGOTIATION"
-#define CLIENT_12 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" COMMON \
-	":%PROFILE_MEDIUM:%SAFE_RENEGOTIATION"
 
 #define TICKET_KEY_BYTES 64	/* what GnuTLS wants, HMAC-SHA-512 gives */
 #define RESUME_LIFE_S 3600	/* after the verification that it spares */
@@ -32,7 +20,7 @@
 
 struct tls_context {
 	atomic_uint refs;
-	gnutls_priority_t server, client;
+	gnutls_priority_t server, client, old;
 	gnutls_certificate_credentials_t server_cred, client_cred;
 	char epoch[129];
 };
@@ -71,11 +59,7 @@ context_fill(struct tls_context *c, const struct tls_options *o)
 {
 	int r;
 
-	if ((r = gnutls_priority_init(&c->server,
-	    o->client_min_13 ? SERVER_13 : SERVER_12, NULL)) < 0 ||
-	    (r = gnutls_priority_init(&c->client,
-	    o->origin_min_13 ? CLIENT_13 : CLIENT_12, NULL)) < 0 ||
-	    (r = gnutls_certificate_allocate_credentials(
+	if ((r = gnutls_certificate_allocate_credentials(
 	    &c->server_cred)) < 0 ||
 	    (r = gnutls_certificate_allocate_credentials(
 	    &c->client_cred)) < 0)
@@ -85,6 +69,17 @@ context_fill(struct tls_context *c, const struct tls_options *o)
 		r = gnutls_certificate_set_x509_key_file(c->client_cred,
 		    o->cert, o->key, GNUTLS_X509_FMT_PEM);
 	return (r);
+}
+
+static bool
+context_priorities(struct tls_context *c, const struct tls_options *o,
+    struct fault *f)
+{
+	return (tls_priority_new(&c->server, TLS_TO_CLIENT,
+	    o->client_priority, o->client_min_13, f) &&
+	    tls_priority_new(&c->client, TLS_TO_SERVER, o->origin_priority,
+	    o->origin_min_13, f) &&
+	    tls_priority_new(&c->old, TLS_TO_OLD_SERVER, NULL, false, f));
 }
 
 struct tls_context *
@@ -98,8 +93,9 @@ tls_context_new(const struct tls_options *o, struct fault *f)
 	pthread_once(&secret_once, secret_make);
 	atomic_init(&c->refs, 1);
 	snprintf(c->epoch, sizeof(c->epoch), "%s", o->epoch);
-	r = context_fill(c, o);
-	if (r < 0) {
+	if (!context_priorities(c, o, f))
+		tls_context_unref(&c);
+	else if ((r = context_fill(c, o)) < 0) {
 		fault_set(f, ERR_CONFIG, "GnuTLS: %s%s%s", gnutls_strerror(r),
 		    o->cert != NULL ? ": " : "", o->cert != NULL ? o->cert :
 		    "");
@@ -127,6 +123,8 @@ tls_context_unref(struct tls_context **cp)
 		gnutls_priority_deinit(c->server);
 	if (c->client != NULL)
 		gnutls_priority_deinit(c->client);
+	if (c->old != NULL)
+		gnutls_priority_deinit(c->old);
 	if (c->server_cred != NULL)
 		gnutls_certificate_free_credentials(c->server_cred);
 	if (c->client_cred != NULL)
@@ -175,6 +173,12 @@ tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name)
 		gnutls_certificate_server_set_request(s, GNUTLS_CERT_IGNORE);
 	gnutls_memset(key, 0, sizeof(key));
 	return (s);
+}
+
+bool
+tls_server_speaks_13(const struct tls_context *c)
+{
+	return (tls_priority_has(c->server, GNUTLS_TLS1_3));
 }
 
 void
@@ -323,7 +327,7 @@ tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 	    GNUTLS_NO_SIGNAL | GNUTLS_KEY_SHARE_TOP) < 0)
 		return (NULL);
 	gnutls_session_set_ptr(s, c);
-	if (gnutls_priority_set(s, ctx->client) < 0 ||
+	if (gnutls_priority_set(s, c->legacy ? ctx->old : ctx->client) < 0 ||
 	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE,
 	    ctx->client_cred) < 0 ||
 	    gnutls_alpn_set_protocols(s, &alpn_http1, 1, 0) < 0 ||
@@ -406,8 +410,16 @@ tls_version_text(gnutls_session_t s)
 {
 	if (s == NULL)
 		return (STR_NONE);
-	return (gnutls_protocol_get_version(s) == GNUTLS_TLS1_3 ?
-	    STR("1.3") : STR("1.2"));
+	switch ((int)gnutls_protocol_get_version(s)) {
+	case GNUTLS_TLS1_3:
+		return (STR("1.3"));
+	case GNUTLS_TLS1_2:
+		return (STR("1.2"));
+	case GNUTLS_TLS1_1:
+		return (STR("1.1"));
+	default:
+		return (STR("1.0"));
+	}
 }
 
 struct str

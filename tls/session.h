@@ -3,10 +3,10 @@
  * GnuTLS sessions for both legs: what is offered and accepted, tickets for
  * our clients, resumption towards origins.
  *
- * Towards clients: TLS 1.2 and 1.3, ECDHE with AEAD only, our order, no
- * renegotiation, no 0-RTT.  Towards servers: the same suites, renegotiation
- * indication demanded, no SHA-1, both downgrade sentinels checked
- * (RFC 8446 4.1.3, RFC 9325).
+ * Suites and versions are those of priority.h.  Towards clients: our order,
+ * no renegotiation, no 0-RTT.  Towards servers: renegotiation indication
+ * demanded, no SHA-1, both downgrade sentinels checked (RFC 8446 4.1.3, RFC
+ * 9325).
  *
  * Room: tls.  A context is frozen and may be used by all threads; a resume
  * table belongs to one loop.
@@ -28,6 +28,8 @@ struct verify_chain;
 struct tls_options {
 	bool client_min_13;	/* towards clients TLS 1.3 only */
 	bool origin_min_13;
+	const char *client_priority;	/* see tls_priority_new() */
+	const char *origin_priority;
 	const char *epoch;	/* tickets of another epoch are not taken: CA and policy */
 	/* The proxy's own certificate towards servers; NULL: none. */
 	const char *cert, *key;
@@ -47,6 +49,8 @@ void tls_context_unref(struct tls_context **);
  */
 gnutls_session_t tls_server_new(struct tls_context *, struct leaf *leaf,
     const char *name);
+/* Do clients get TLS 1.3? */
+bool tls_server_speaks_13(const struct tls_context *);
 
 /*
  * After the handshake: write the ticket of TLS 1.3 (each connection gives one,
@@ -64,6 +68,7 @@ struct tls_client {
 	struct tls_resume *resume;	/* borrowed; NULL: none */
 	char host[256];
 	uint16_t port;
+	bool legacy;			/* TLS_TO_OLD_SERVER */
 	bool verified;
 	uint64_t until;			/* s, wall clock: its tickets are not used later */
 };

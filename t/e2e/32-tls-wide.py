@@ -428,3 +428,110 @@ def test_needless_certificates(lab):
         o = lab.origin(tls=lab.server_context(leaf=leaf, chain=needless))
         r = lab.tunnel(p, o.port, HOST).get()
         assert r.status == 502 and not o.requests, r
+
+
+def old_context(lab, minimum, maximum, suites, sigalgs=None, host=HOST):
+    ctx = lab.server_context(host, weak=True, key=certs.new_key("rsa2048"))
+    ctx.minimum_version, ctx.maximum_version = minimum, maximum
+    ctx.set_ciphers(suites + ":@SECLEVEL=0")
+    return ctx
+
+
+V10, V11, V12 = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2
+
+
+def test_origins_that_know_cbc_only(lab):
+    """ECDHE with AES-CBC in TLS 1.2, as browsers offer it: last."""
+    p = lab.assay()
+    for suites, want in {"ECDHE-RSA-AES128-SHA": "AES-128-CBC", "ECDHE-RSA-AES256-SHA": "AES-256-CBC",
+                         "ECDHE-RSA-AES256-SHA:ECDHE-RSA-AES128-GCM-SHA256": "AES-128-GCM",
+                         "ECDHE-RSA-AES128-SHA:ECDHE-RSA-CHACHA20-POLY1305": "CHACHA20-POLY1305"}.items():
+        with lab.sub(suites):
+            ctx = old_context(lab, V12, V12, suites)
+            ctx.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+            o = lab.origin(tls=ctx)
+            n = len(p.access(0))
+            assert lab.tunnel(p, o.port, HOST).get().status == 200
+            record = [r for r in p.access(n + 1) if r.get("assay.origin.tls.cipher")][-1]
+            assert record["assay.origin.tls.cipher"] == want, record
+            assert record["assay.origin.tls.version"] == "1.2"
+
+
+def test_legacy_origins_by_name(lab):
+    """What browsers dropped of late is for the hosts that are named."""
+    rows = {"TLS 1.0": (V10, V10, "ECDHE-RSA-AES128-SHA"), "TLS 1.1": (V11, V11, "ECDHE-RSA-AES256-SHA"),
+            "TLS 1.0, RSA key transport": (V10, V10, "AES128-SHA"), "RSA key transport": (V12, V12, "AES128-SHA"),
+            "RSA key transport, GCM": (V12, V12, "AES256-GCM-SHA384"), "CBC by SHA-256": (V12, V12, "ECDHE-RSA-AES128-SHA256")}
+    strict = lab.assay()
+    exceptions = [{"host": ["=other.test"], "legacy": False}, {"host": [HOST], "legacy": True}]
+    p = lab.assay(tls={"origin": {"trust": [lab.trust], "min": "1.3", "exceptions": exceptions}})
+    for label, (low, high, suites) in rows.items():
+        with lab.sub(label):
+            o = lab.origin(tls=old_context(lab, low, high, suites))
+            r = lab.tunnel(p, o.port, HOST).get()
+            assert r.status == 200, (r, r.body[:300])
+            r = lab.tunnel(strict, o.port, HOST).get()
+            assert r.status == 502 and len(o.requests) == 1, r
+    for label, args in {"SHA-1 signatures": ["-sigalgs", "RSA+SHA1", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0"],
+                        "DHE": ["-cipher", "DHE-RSA-AES128-GCM-SHA256"]}.items():
+        with lab.sub(label):
+            port, path = lab.port(), lab.server_context(HOST, key=certs.new_key("rsa2048")).cert_path
+            s = subprocess.Popen(["openssl", "s_server", "-accept", str(port), "-cert", path, "-tls1_2", "-www", "-quiet", *args],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            lab.on_close(lambda s=s: (s.kill(), s.wait()))
+            lab.wait_port(port)
+            assert lab.tunnel(p, port, HOST).get().status == 200
+            assert lab.tunnel(strict, port, HOST).get().status == 502
+    with lab.sub("never"):
+        o = lab.origin(tls=old_context(lab, V12, V12, "NULL-SHA:NULL-SHA256"))
+        assert lab.tunnel(p, o.port, HOST).get().status == 502
+    with lab.sub("the certificate is judged as ever"):
+        ctx = lab.server_context(HOST, weak=True, key=certs.new_key("rsa2048"), start=certs.past(100), days=30)
+        ctx.maximum_version = V11
+        assert lab.tunnel(p, lab.origin(tls=ctx).port, HOST).get().status == 502
+    with lab.sub("others keep the minimum"):
+        ctx = lab.server_context("other.test")
+        ctx.maximum_version = V12
+        o = lab.origin(tls=ctx)
+        assert lab.tunnel(p, o.port, "other.test").get().status == 502
+        assert lab.tunnel(strict, o.port, "other.test").get().status == 200
+
+
+def test_priorities(lab):
+    """Wishes are followed, but never below the minimum or without forward secrecy."""
+    o = lab.origin()
+
+    def conf(leg, text, **more):
+        tls = {"origin": {"trust": [lab.trust]}, "client": {}}
+        tls[leg].update({"priority": text}, **more)
+        return tls
+    for leg in ("client", "origin"):
+        for text in ("nonsense", "NONE", "NORMAL:-VERS-ALL:+VERS-TLS1.1", "NORMAL:-KX-ALL:+RSA:-VERS-TLS1.3", "NORMAL:-CIPHER-ALL:+NULL",
+                     "@SYSTEM", "@NOBODY", "NORMAL:" + "x" * 900):
+            with lab.sub(f"{leg}: {text[:40]}"):
+                code, out, _ = lab.check(lab.conf(lab.port(), tls=conf(leg, text)))
+                assert code == 1 and f"tls.{leg}.priority" in out, out
+    p = lab.assay(tls=conf("client", "LEGACY:+VERS-TLS1.1:+VERS-TLS1.0:+RSA:+3DES-CBC:+SIGN-RSA-SHA1"))
+    for args in (["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], ["-tls1", "-cipher", "ALL:@SECLEVEL=0"], ["-tls1_2", "-cipher", "AES128-GCM-SHA256"],
+                 ["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"]):
+        with lab.sub(f"the floor: {args}"):
+            _, pems = s_client(lab, p, HOST, o.port, *args)
+            assert not pems, args
+    with lab.sub("a wish"):
+        text, pems = s_client(lab, p, HOST, o.port, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA")
+        assert pems, text[-500:]
+    with lab.sub("the minimum"):
+        p = lab.assay(tls=conf("client", "NORMAL", min="1.3"))
+        assert not s_client(lab, p, HOST, o.port, "-tls1_2")[1] and s_client(lab, p, HOST, o.port, "-tls1_3")[1]
+    with lab.sub("towards origins"):
+        p = lab.assay(tls=conf("origin", "SECURE256:-CHACHA20-POLY1305"))
+        for suites, status in {"ECDHE-RSA-AES256-GCM-SHA384": 200, "ECDHE-RSA-AES128-GCM-SHA256": 502, "AES256-GCM-SHA384": 502}.items():
+            got = lab.tunnel(p, lab.origin(tls=old_context(lab, V12, V12, suites)).port, HOST).get().status
+            assert got == status, (suites, got)
+    with lab.sub("@SYSTEM"):
+        policy = lab.dir / "gnutls.conf"
+        policy.write_text("[priorities]\nSYSTEM = SECURE128:-VERS-TLS1.2:-AES-128-GCM:-CHACHA20-POLY1305:+VERS-TLS1.1\n")
+        p = lab.assay(tls=conf("client", "@SYSTEM"), env={"GNUTLS_SYSTEM_PRIORITY_FILE": str(policy)})
+        assert not s_client(lab, p, HOST, o.port, "-tls1_2")[1]
+        text, pems = s_client(lab, p, HOST, o.port)
+        assert pems and "TLS_AES_256_GCM_SHA384" in text, text[-500:]

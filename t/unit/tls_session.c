@@ -344,7 +344,7 @@ test_versions(void)
 		{ V12 ":-KX-ALL:+RSA", NULL, NULL, false },
 		{ V12 ":-KX-ALL:+DHE-RSA", NULL, NULL, false },
 		{ V12 ":-CIPHER-ALL:+AES-128-CBC", NULL, NULL, false },
-		{ NULL, V12 ":-CIPHER-ALL:+AES-256-CBC", NULL, false },
+		{ NULL, V12 ":-CIPHER-ALL:+AES-256-CBC", "1.2", false },
 		{ V12 ":-CIPHER-ALL:+CHACHA20-POLY1305", NULL, "1.2", false },
 		{ V12 ":%DISABLE_SAFE_RENEGOTIATION", NULL, "1.2", false },
 		{ NULL, V12 ":%DISABLE_SAFE_RENEGOTIATION", NULL, false },
