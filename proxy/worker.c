@@ -16,9 +16,12 @@
 #include "proxy/peers.h"
 #include "proxy/worker.h"
 #include "tls/peer.h"
+#include "tls/resume.h"
 
 #define ACCEPT_BATCH 64		/* connections taken in one turn */
-#define RESUME_MAX 4096		/* origins whose tickets are kept */
+#define RESUME_MAX 4096		/* origins whose tickets are kept ... */
+#define RESUME_BYTES (8u << 20)	/* ... and what these take, or less: */
+#define RESUME_SHARE 32		/* this part of limits.memory, by all workers */
 #define PAUSE_MS 100		/* when descriptors have run out */
 
 struct listener {
@@ -184,6 +187,18 @@ worker_gen_free(void *p)
 	free(wg);
 }
 
+/* What the tickets of origins may take here. */
+static size_t
+resume_bytes(const struct conf *c)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t workers = c->workers != CONF_AUTO ? c->workers :
+	    cores > 0 ? (uint64_t)cores : 1;
+	uint64_t share = c->limits.memory / RESUME_SHARE / workers;
+
+	return (share < RESUME_BYTES ? (size_t)share : RESUME_BYTES);
+}
+
 struct worker_gen *
 worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 {
@@ -194,7 +209,7 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 	wg->worker = w;
 	wg->gen = gen_ref(g);
 	wg->refs = 1;
-	wg->resume = tls_resume_new(RESUME_MAX);
+	wg->resume = tls_resume_new(RESUME_MAX, resume_bytes(c));
 	wg->scanners = calloc(c->services.n + 1, sizeof(struct scanner *));
 	for (i = 0; i < c->services.n; i++) {
 		if (!c->services.v[i].used)

@@ -12,11 +12,11 @@
 #include "certs/rsa.h"
 #include "certs/verify.h"
 #include "tls/priority.h"
+#include "tls/resume.h"
 #include "tls/session.h"
 
 #define TICKET_KEY_BYTES 64	/* what GnuTLS wants, HMAC-SHA-512 gives */
 #define RESUME_LIFE_S 3600	/* after the verification that it spares */
-#define TICKETS_KEPT 2		/* for one host: what OpenSSL's servers send */
 
 struct tls_context {
 	atomic_uint refs;
@@ -188,113 +188,15 @@ tls_server_ticket(gnutls_session_t s)
 		(void)gnutls_session_ticket_send(s, 1, 0);
 }
 
-/* Tickets of servers: one slot per host and port, found by hash. */
-
-struct ticket {
-	gnutls_datum_t data;	/* owned; size 0: none */
-	uint64_t until;		/* seconds, wall clock */
-};
-
-struct kept {
-	char host[256];
-	uint16_t port;
-	struct ticket ticket[TICKETS_KEPT];	/* newest first */
-};
-
-struct tls_resume {
-	unsigned max;
-	struct kept *kept;
-};
-
-struct tls_resume *
-tls_resume_new(unsigned max)
-{
-	struct tls_resume *t = calloc(1, sizeof(*t));
-
-	if (t == NULL || (t->kept = calloc(max, sizeof(*t->kept))) == NULL)
-		abort();
-	t->max = max;
-	return (t);
-}
-
-static void
-kept_clear(struct kept *k)
-{
-	unsigned i;
-
-	for (i = 0; i < TICKETS_KEPT; i++) {
-		gnutls_free(k->ticket[i].data.data);
-		k->ticket[i] = (struct ticket){ { NULL, 0 }, 0 };
-	}
-}
-
-void
-tls_resume_free(struct tls_resume **tp)
-{
-	unsigned i;
-
-	if (*tp == NULL)
-		return;
-	for (i = 0; i < (*tp)->max; i++)
-		kept_clear(&(*tp)->kept[i]);
-	free((*tp)->kept);
-	free(*tp);
-	*tp = NULL;
-}
-
-static struct kept *
-resume_slot(const struct tls_client *c)
-{
-	uint32_t h = 2166136261u ^ c->port;
-	const char *p;
-
-	for (p = c->host; *p != '\0'; p++)
-		h = (h ^ (unsigned char)*p) * 16777619u;
-	return (&c->resume->kept[h % c->resume->max]);
-}
-
-static bool
-kept_is_for(const struct kept *k, const struct tls_client *c)
-{
-	return (k->port == c->port && strcmp(k->host, c->host) == 0);
-}
-
-/* Take the newest that is kept for this host; the caller frees its data. */
-static bool
-resume_take(const struct tls_client *c, struct ticket *out)
-{
-	struct kept *k = resume_slot(c);
-
-	if (!kept_is_for(k, c) || k->ticket[0].data.size == 0)
-		return (false);
-	if (k->ticket[0].until <= (uint64_t)time(NULL)) {
-		kept_clear(k);		/* the others are hardly younger */
-		return (false);
-	}
-	*out = k->ticket[0];
-	memmove(&k->ticket[0], &k->ticket[1],
-	    (TICKETS_KEPT - 1) * sizeof(k->ticket[0]));
-	k->ticket[TICKETS_KEPT - 1] = (struct ticket){ { NULL, 0 }, 0 };
-	return (true);
-}
+/* Servers. */
 
 static void
 resume_keep(const struct tls_client *c, gnutls_session_t s)
 {
-	struct kept *k = resume_slot(c);
 	gnutls_datum_t data;
 
-	if (gnutls_session_get_data2(s, &data) < 0)
-		return;
-	if (!kept_is_for(k, c)) {
-		kept_clear(k);
-		k->port = c->port;
-		memcpy(k->host, c->host, sizeof(k->host));
-	}
-	gnutls_free(k->ticket[TICKETS_KEPT - 1].data.data);
-	memmove(&k->ticket[1], &k->ticket[0],
-	    (TICKETS_KEPT - 1) * sizeof(k->ticket[0]));
-	k->ticket[0] = (struct ticket){ data, c->until };
+	if (gnutls_session_get_data2(s, &data) >= 0)
+		tls_resume_keep(c->resume, c->host, c->port, &data, c->until);
 }
 
 /* A server's message was taken in. */
@@ -320,7 +222,7 @@ on_message(gnutls_session_t s, unsigned type, unsigned when,
 gnutls_session_t
 tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 {
-	struct ticket ticket;
+	gnutls_datum_t ticket;
 	gnutls_session_t s;
 
 	if (gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK |
@@ -338,11 +240,10 @@ tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 	}
 	gnutls_handshake_set_hook_function(s, GNUTLS_HANDSHAKE_ANY,
 	    GNUTLS_HOOK_POST, on_message);
-	if (c->resume != NULL && resume_take(c, &ticket)) {
-		(void)gnutls_session_set_data(s, ticket.data.data,
-		    ticket.data.size);
-		gnutls_free(ticket.data.data);
-		c->until = ticket.until;
+	if (c->resume != NULL && tls_resume_take(c->resume, c->host, c->port,
+	    (uint64_t)time(NULL), &ticket, &c->until)) {
+		(void)gnutls_session_set_data(s, ticket.data, ticket.size);
+		gnutls_free(ticket.data);
 	}
 	return (s);
 }

@@ -8,8 +8,7 @@
  * demanded, no SHA-1, both downgrade sentinels checked (RFC 8446 4.1.3, RFC
  * 9325).
  *
- * Room: tls.  A context is frozen and may be used by all threads; a resume
- * table belongs to one loop.
+ * Room: tls.  A context is frozen and may be used by all threads.
  */
 #ifndef TLS_SESSION_H
 #define TLS_SESSION_H
@@ -65,7 +64,7 @@ void tls_server_ticket(gnutls_session_t);
  * once tls_client_verified() was called.  Both must live as long as it.
  */
 struct tls_client {
-	struct tls_resume *resume;	/* borrowed; NULL: none */
+	struct tls_resume *resume;	/* see resume.h; borrowed; NULL: none */
 	char host[256];
 	uint16_t port;
 	bool legacy;			/* TLS_TO_OLD_SERVER */
@@ -87,13 +86,6 @@ bool tls_client_acceptable(gnutls_session_t, struct fault *f);
  * resumed a session, whose server was verified when its ticket was kept.
  */
 bool tls_client_chain(gnutls_session_t, struct verify_chain *chain);
-
-/*
- * Tickets of servers, those of TLS 1.3 used once each, and for an hour after
- * the full handshake in which the server was verified.  max: hosts kept.
- */
-struct tls_resume *tls_resume_new(unsigned max);
-void tls_resume_free(struct tls_resume **);
 
 /* "1.3"; STR_NONE without TLS. */
 struct str tls_version_text(gnutls_session_t);

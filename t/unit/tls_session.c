@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "certs/leaf.h"
 #include "certs/rsa.h"
+#include "tls/resume.h"
 #include "t/unit/tls_lab.h"
 #include "t/unit/unit.h"
 
@@ -42,7 +43,7 @@ begin(void)
 	loop = loop_new();
 	one = context_new("one", false, false);
 	two = context_new("two", false, false);
-	resume = tls_resume_new(64);
+	resume = tls_resume_new(64, 1 << 20);
 }
 
 static void
@@ -248,14 +249,14 @@ resumption(const char *prio)
 	(void)resumed(&first);
 	CU_ASSERT_FALSE(resumed(&other_name));
 	tls_resume_free(&resume);
-	resume = tls_resume_new(64);
+	resume = tls_resume_new(64, 1 << 20);
 	(void)resumed(&first);
 	other_epoch = same;
 	other_epoch.server = two;
 	CU_ASSERT_FALSE(resumed(&other_epoch));
 
 	tls_resume_free(&resume);
-	resume = tls_resume_new(64);
+	resume = tls_resume_new(64, 1 << 20);
 	(void)resumed(&first);
 	other_port = other_host = none = same;
 	other_port.port = 8443;
@@ -315,13 +316,76 @@ test_one_slot(void)
 
 	begin();
 	tls_resume_free(&resume);
-	resume = tls_resume_new(1);
+	resume = tls_resume_new(1, 1 << 20);
 	x.server = y.server = one;
 	CU_ASSERT_FALSE(resumed(&x));
 	CU_ASSERT_FALSE(resumed(&y));
 	CU_ASSERT_TRUE(resumed(&y));
 	CU_ASSERT_FALSE(resumed(&x));
 	end();
+}
+
+/* A ticket of n bytes, each v. */
+static void
+keep(struct tls_resume *t, const char *host, size_t n, unsigned char v)
+{
+	gnutls_datum_t d = { gnutls_malloc(n), (unsigned)n };
+
+	memset(d.data, v, n);
+	tls_resume_keep(t, host, 443, &d, 1000);
+}
+
+static bool
+takes(struct tls_resume *t, const char *host, unsigned char want)
+{
+	gnutls_datum_t d = { NULL, 0 };
+	uint64_t until = 0;
+	bool found = tls_resume_take(t, host, 443, 999, &d, &until);
+
+	CU_ASSERT(!found || (until == 1000 && d.data[d.size - 1] == want));
+	gnutls_free(d.data);
+	return (found);
+}
+
+/* An origin's chain is in its tickets: the table is bounded by their bytes. */
+static void
+test_ticket_bytes(void)
+{
+	enum { BOUND = 100000, BIG = TLS_RESUME_TICKET_MAX };
+	struct tls_resume *t = tls_resume_new(4096, BOUND);
+	char host[32];
+	unsigned i;
+
+	for (i = 0; i < 20000; i++) {
+		(void)snprintf(host, sizeof(host), "h%u.example", i % 5000);
+		keep(t, host, 1 + unit_random(BIG), (unsigned char)i);
+		CU_ASSERT(tls_resume_bytes(t) <= BOUND);
+		CU_ASSERT_TRUE(i % 7 != 0 || takes(t, host,
+		    (unsigned char)i));
+		if (i % 100 == 0)
+			keep(t, "used.example", 100, 7);
+	}
+	CU_ASSERT(tls_resume_bytes(t) > BOUND / 2);
+	keep(t, "big.example", BIG + 1, 1);
+	CU_ASSERT_FALSE(takes(t, "big.example", 1));
+	keep(t, "big.example", BIG, 1);
+	keep(t, "big.example", BIG, 2);
+	keep(t, "big.example", BIG, 3);
+	keep(t, "big.example", BIG + 1, 4);
+	CU_ASSERT_TRUE(takes(t, "big.example", 3));
+	CU_ASSERT_TRUE(takes(t, "big.example", 2));
+	CU_ASSERT_FALSE(takes(t, "big.example", 1));	/* two a host */
+	tls_resume_free(&t);
+	t = tls_resume_new(16, 1000);
+	keep(t, "a.example", 1001, 1);
+	CU_ASSERT_EQUAL(tls_resume_bytes(t), 0);
+	keep(t, "a.example", 600, 2);
+	keep(t, "b.example", 600, 3);		/* the older one goes */
+	CU_ASSERT_EQUAL(tls_resume_bytes(t), 600);
+	CU_ASSERT_FALSE(takes(t, "a.example", 2));
+	CU_ASSERT_TRUE(takes(t, "b.example", 3));
+	CU_ASSERT_EQUAL(tls_resume_bytes(t), 0);
+	tls_resume_free(&t);
 }
 
 /* --- what is agreed on --- */
@@ -454,6 +518,7 @@ UNIT_TESTS(tls_session,
     { "resumed, but no longer than verified", test_resumed_no_longer },
     { "an RSA key with a long exponent", test_long_exponent },
     { "a table of one slot", test_one_slot },
+    { "bytes of tickets", test_ticket_bytes },
     { "versions and suites", test_versions },
     { "downgrade", test_downgrade },
     { "what the client says", test_client_hello },
