@@ -6,6 +6,7 @@
 #ifndef BASE_JOB_H
 #define BASE_JOB_H
 
+#include <stdint.h>
 #include "base/loop.h"
 
 struct job_pool;
@@ -19,12 +20,22 @@ struct job {
 	struct job *next;
 };
 
+#define JOB_NOBODY 0		/* the owner of jobs that have none */
+
 /* name: up to 15 bytes, shown by ps.  NULL when no thread can be made. */
 struct job_pool *job_pool_new(const char *name, unsigned threads);
+/*
+ * Owners have their turns one after another, and there is a thread more,
+ * which no owner gets who has `threads` already.
+ */
+struct job_pool *job_pool_new_fair(const char *name, unsigned threads);
 /* On the loop's thread. */
 void job_start(struct job_pool *, struct job *, struct loop *);
+void job_start_for(struct job_pool *, struct job *, struct loop *,
+    uint64_t owner);
 /* How many wait for a thread. */
 unsigned job_pool_waiting(struct job_pool *);
+unsigned job_pool_waiting_of(struct job_pool *, uint64_t owner);
 /* Runs what is queued to its end, then joins the threads. */
 void job_pool_free(struct job_pool **);
 

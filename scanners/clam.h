@@ -7,6 +7,11 @@
  * for the end of the body, then a thread looks at a view of it, raw and with
  * its content codings (deflate, br, zstd; libclamav opens gzip) taken off.
  *
+ * Clients have their turns at the threads one after another, and one thread
+ * more than a single client can use, so that nobody waits behind another's
+ * slow archives.  A client that has too many bodies waiting is told that the
+ * service is busy, which never means bypass.
+ *
  * What libclamav could not look at completely is never clean: exceeded
  * limits, encrypted contents, read errors, time-outs, codings that cannot be
  * opened give VERDICT_UNSCANNED with a reason.
@@ -31,13 +36,13 @@ struct clam_engine;
 struct clam_options {
 	const char *db_dir;	/* folder with signature files, or one such file */
 	const char *temp_dir;	/* a private folder (0700) is made in it */
-	unsigned threads;	/* that scan at the same time; 0: one a core */
+	unsigned threads;	/* that scan for one client at the same time; 0: one a core */
 	uint64_t scan_size;	/* unpacked bytes of one body; 0: 400 MiB */
 	uint32_t files;		/* in one body; 0: 10000 */
 	uint32_t recursion;	/* containers inside containers; 0: 17 */
 	uint32_t time_ms;	/* for one body, waiting included; 0: 120 s */
 	uint64_t temp;		/* temporary files of all scans; 0: 20 GiB */
-	unsigned queue;		/* bodies waiting for a thread; 0: 64 a thread */
+	unsigned queue;		/* bodies of one client waiting for a thread; 0: 64 a thread */
 	unsigned watch_ms;	/* how often db_dir is looked at; 0: 5 s */
 	/*
 	 * A line for the log: reloaded, or why not.  Called from the engine's

@@ -344,6 +344,7 @@ clam_look_run(struct clam_look *look)
 		    "no scanning thread was free in time");
 		return;
 	}
+	atomic_store(&look->begun, true);
 	if (!clam_engine_temp_stands(look->engine))
 		clam_look_unscanned(look, GAP_ERROR, "temporary space");
 	w.cl = clam_engine_take(look->engine);

@@ -175,7 +175,7 @@ temp_measure(struct clam_engine *e, uint64_t most, unsigned threads)
 		most = half > 0 && half < most ? half : most;
 	}
 	e->temp.most = most / 2;
-	e->temp.sure = most / 2 / (2 * threads + 1);
+	e->temp.sure = most / 2 / (2 * (threads + 1) + 1);
 }
 
 /* Somebody has removed it. */
@@ -435,10 +435,8 @@ clam_engine_open(const struct clam_options *o, struct fault *f)
 	}
 	if (ok) {
 		prove(e);
-	}
-	if (ok) {
-		e->small = job_pool_new("clam-small", threads);
-		e->large = job_pool_new("clam-large", threads);
+		e->small = job_pool_new_fair("clam-small", threads);
+		e->large = job_pool_new_fair("clam-large", threads);
 		ok = e->small != NULL && e->large != NULL && watch_start(e);
 	}
 	if (!ok) {
@@ -537,12 +535,12 @@ clam_engine_limits(const struct clam_engine *e)
 
 bool
 clam_engine_start(struct clam_engine *e, struct job *job, struct loop *loop,
-    uint64_t bytes)
+    uint64_t bytes, uint64_t owner)
 {
 	struct job_pool *pool = bytes <= SMALL ? e->small : e->large;
 
-	if (job_pool_waiting(pool) >= e->queue)
+	if (job_pool_waiting_of(pool, owner) >= e->queue)
 		return (false);
-	job_start(pool, job, loop);
+	job_start_for(pool, job, loop, owner);
 	return (true);
 }

@@ -50,6 +50,7 @@ struct clam_look {
 	char type[CLAM_TYPE];		/* Content-Type, "" for none */
 	uint64_t deadline;		/* clam_now_ms() */
 	unsigned blocks;		/* bits 1 << enum scan_gap that policy does not let pass */
+	atomic_bool begun;		/* a thread is at it */
 	atomic_bool stop;		/* set by the loop: nobody wants to know */
 	/* How much of the limits is used. */
 	uint64_t decoded;		/* bytes that codings gave */
@@ -102,9 +103,10 @@ void clam_engine_count(struct clam_engine *);
 const struct clam_limits *clam_engine_limits(const struct clam_engine *);
 /*
  * Give a job to the threads for bodies of that size: small ones do not wait
- * behind large ones.  False: too many wait already, nothing was started.
+ * behind large ones, nor those of one owner behind those of another.  False:
+ * too many of this owner wait already, nothing was started.
  */
 bool clam_engine_start(struct clam_engine *, struct job *, struct loop *,
-    uint64_t bytes);
+    uint64_t bytes, uint64_t owner);
 
 #endif

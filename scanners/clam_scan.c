@@ -5,7 +5,9 @@
  * may be gone when it comes back.
  * Room: scanners.  Thread: its loop's, but for job_run().
  */
+#include <arpa/inet.h>
 #include <assert.h>
+#include <stdio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,11 +97,23 @@ end_fault(struct clam_scan *s, const struct fault *f)
 }
 
 static void
+end_busy(struct clam_scan *s, const char *why)
+{
+	struct fault busy = { .code = ERR_NONE };
+
+	fault_set(&busy, ERR_SCAN_BUSY, "%s: %s", s->clam->scanner.name, why);
+	end_fault(s, &busy);
+}
+
+static void
 on_late(struct timer *t)
 {
 	struct clam_scan *s = CONTAINER_OF(t, struct clam_scan, late);
 
-	end_unscanned(s, GAP_TIME, STR("time limit exceeded"));
+	if (atomic_load(&s->job->look.begun))
+		end_unscanned(s, GAP_TIME, STR("time limit exceeded"));
+	else
+		end_busy(s, "no thread was free in time");
 }
 
 /* The job. */
@@ -162,7 +176,10 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 	r->gap = look->gap;
 	r->reason = arena_str(a, str_of(look->reason));
 	r->note = arena_str(a, str_of(look->note));
-	if (look->verdict != VERDICT_BLOCKED && !clam_engine_fit(look->engine))
+	if (!atomic_load(&look->begun))
+		end_busy(s, "no thread was free in time");
+	else if (look->verdict != VERDICT_BLOCKED &&
+	    !clam_engine_fit(look->engine))
 		end_unfit(s);
 	else if (s->cut_short && look->verdict != VERDICT_BLOCKED)
 		end_cut_short(s, look->verdict);
@@ -265,11 +282,26 @@ job_new(struct clam_scan *s, struct body_view *view)
 	    &job->look.source.fd_bytes);
 	job->look.deadline = clam_now_ms() +
 	    clam_engine_limits(c->engine)->time_ms;
+	atomic_init(&job->look.begun, false);
 	atomic_init(&job->look.stop, false);
 	codings_of(s->scan->msg, &job->look.codings);
 	type_of(s->scan->msg, job->look.type);
 	job->look.blocks = blocks_of(&c->scanner);
 	return (job);
+}
+
+/* Whose turn at the threads it takes: of an IPv6 address its network's. */
+static uint64_t
+owner_of(const struct scan_message *msg)
+{
+	struct str ip = msg->who != NULL ? msg->who->client_ip : STR_NONE;
+	uint64_t key[2] = { 0, 0 };
+	char text[64];
+
+	snprintf(text, sizeof(text), "%.*s", (int)ip.n, ip.p);
+	if (inet_pton(AF_INET6, text, key) != 1)
+		(void)inet_pton(AF_INET, text, key);
+	return (key[0] != 0 ? key[0] : 1);
 }
 
 static void
@@ -279,7 +311,6 @@ job_begin(struct clam_scan *s)
 	struct body *body = s->scan->msg->body;
 	struct body_view *view = s->cut_short ?
 	    body_view_part(body, c->max_body) : body_view_new(body);
-	struct fault busy = { .code = ERR_NONE };
 	struct clam_job *job;
 
 	if (!clam_engine_fit(c->engine)) {
@@ -292,13 +323,11 @@ job_begin(struct clam_scan *s)
 	s->handle = job->scan = handle_new(c->scanner.loop, s);
 	s->job = job;
 	if (!clam_engine_start(c->engine, &job->job, c->scanner.loop,
-	    job->look.source.in.length)) {
+	    job->look.source.in.length, owner_of(s->scan->msg))) {
 		job_leave(s);
 		body_view_free(&job->view);
 		free(job);
-		fault_set(&busy, ERR_SCAN_BUSY, "%s: too many bodies wait",
-		    c->scanner.name);
-		end_fault(s, &busy);
+		end_busy(s, "too many bodies of this client wait");
 		return;
 	}
 	c->jobs++;
@@ -414,7 +443,7 @@ clam_new(struct loop *loop, struct clam_engine *e,
 		.scans_req = service->scans_req,
 		.scans_resp = service->scans_resp,
 		.on_error = service->on_error,
-		.on_busy = service->on_error,
+		.on_busy = SCAN_POLICY_BLOCK,
 		.over_max = service->over_max,
 	};
 	memcpy(c->scanner.on_unscanned, service->on_unscanned,

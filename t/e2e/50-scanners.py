@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import signal
+import socket
 import time
 import zipfile
 import zlib
@@ -343,6 +344,31 @@ def test_many_at_once(lab):
         r = Response(x)
         assert r.status in (200, 403) and not r.cut, r
     is_blocked(t.get("/eicar"))
+
+
+@needs("clamav")
+@seconds(120)
+def test_one_client_does_not_delay_another(lab):
+    """Eight slow archives of one: another's verdict does not stand behind them."""
+    bodies = {"/slow": zipped(bytes(25 << 20)), "/small": zipped(pattern(1000))}
+    o = lab.origin(lambda h, b: ok(bodies[h.start.split()[1]]), tls=None)
+    p = lab.assay(services={"clam": dict(CLAM, threads=1)})
+
+    def ask(source, path):
+        c = wire.Conn(socket.create_connection(p.addr, source_address=(source, 0)), wire.TIMEOUT * 4 * e2e.lab_scale())
+        lab.on_close(c.cut)
+        c.send(f"GET http://plain.test:{o.port}{path} HTTP/1.1\r\nHost: plain.test:{o.port}\r\n\r\n")
+        return c
+    begun = time.monotonic()
+    slow = [ask("127.0.0.1", "/slow") for _ in range(8)]
+    wire.wait_for(lambda: len(o.requests) >= 8, 10)
+    time.sleep(0.2)
+    other = ask("127.0.0.2", "/small")
+    assert Response(other).status == 200
+    mine = time.monotonic() - begun
+    for c in slow:
+        assert Response(c).status == 200
+    assert mine < (time.monotonic() - begun) * 0.6, "it waited behind the other client's"
 
 
 @needs("clamav")

@@ -2,6 +2,7 @@
 """libclamav says clean when its temporary space is full, read-only, gone or
 without inodes.  Through assayd nothing of it is delivered as clean, and all is
 as before once there is space again."""
+import fcntl
 import importlib.util
 import os
 import pathlib
@@ -51,8 +52,11 @@ class Lab:
     def mount(self, options):
         assert self.lab.run("mount", "-t", "tmpfs", "-o", options, "none", self.folder).returncode == 0
         self.lab.on_close(lambda: self.lab.run("umount", "-l", self.folder))
+        self.held = os.open(self.folder, os.O_RDONLY)     # another assayd that cleans up shall see that it is in use
+        fcntl.flock(self.held, fcntl.LOCK_EX)
 
     def umount(self):
+        os.close(self.held)
         assert self.lab.run("umount", "-l", self.folder).returncode == 0
 
     def nothing_passes(self):

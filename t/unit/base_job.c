@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/job.h"
 #include "base/list.h"
 #include "t/unit/unit.h"
@@ -117,6 +118,99 @@ test_end(void)
 	CU_ASSERT_PTR_NULL(job_pool_new("none", 0));
 }
 
+/* Owners. */
+
+static pthread_mutex_t gate_x = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t gate_y = PTHREAD_MUTEX_INITIALIZER;
+static char order[64];
+
+static void
+run_x(struct job *j)
+{
+	pthread_mutex_lock(&gate_x);
+	run(j);
+	pthread_mutex_unlock(&gate_x);
+}
+
+static void
+run_y(struct job *j)
+{
+	pthread_mutex_lock(&gate_y);
+	run(j);
+	pthread_mutex_unlock(&gate_y);
+}
+
+/* Only one of these at a time: the other thread is held. */
+static void
+run_noted(struct job *j)
+{
+	order[atomic_load(&ran)] = (char)CONTAINER_OF(j, struct sum, job)->in;
+	atomic_fetch_add(&ran, 1);
+}
+
+static void
+done_noted(struct job *j)
+{
+	(void)j;
+	back++;
+}
+
+static void
+start_for(struct sum *s, char owner, void (*how)(struct job *),
+    struct loop *l)
+{
+	*s = (struct sum){ .job = { .run = how, .done = done_noted },
+		.in = (unsigned)owner };
+	job_start_for(pool, &s->job, l, (uint64_t)owner);
+}
+
+static void
+wait_for_idle(unsigned waiting)
+{
+	while (job_pool_waiting(pool) > waiting)
+		usleep(1000);
+}
+
+/* One owner's queue is no other's: a thread is kept, and they take turns. */
+static void
+test_owners(void)
+{
+	struct sum x[9], y, a[5], b[3], c;
+	struct loop *l = loop_new();
+	unsigned i;
+
+	pool = job_pool_new_fair("fair", 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(pool);
+	back = 0;
+	ran = 0;
+	pthread_mutex_lock(&gate_x);
+	pthread_mutex_lock(&gate_y);
+	for (i = 0; i < 9; i++)
+		start_for(&x[i], 'x', run_x, l);
+	wait_for_idle(8);
+	start_for(&y, 'y', run_y, l);	/* gets the thread that x may not */
+	wait_for_idle(8);
+	CU_ASSERT_EQUAL(job_pool_waiting_of(pool, 'x'), 8);
+	CU_ASSERT_EQUAL(job_pool_waiting_of(pool, 'y'), 0);
+	CU_ASSERT_EQUAL(job_pool_waiting_of(pool, 'z'), 0);
+	for (i = 0; i < 5; i++)
+		start_for(&a[i], 'a', run_noted, l);
+	for (i = 0; i < 3; i++)
+		start_for(&b[i], 'b', run_noted, l);
+	start_for(&c, 'c', run_noted, l);
+	y.in = 0;
+	atomic_store(&ran, 0);
+	pthread_mutex_unlock(&gate_y);
+	wait_for_idle(8);		/* all but those of x */
+	pthread_mutex_unlock(&gate_x);
+	job_pool_free(&pool);
+	loop_settle(l);
+	CU_ASSERT_EQUAL(back, 19);
+	CU_ASSERT_STRING_EQUAL(order + 1, "abcababaa");	/* y is the first */
+	loop_free(&l);
+}
+
 UNIT_TESTS(base_job,
+    { "owners take turns", test_owners },
     { "many jobs", test_many },
     { "the pool ends", test_end })
