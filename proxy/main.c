@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* assayd: start, signals, reload, end. */
 #include <getopt.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -436,32 +435,6 @@ run(struct proxy *p)
 	return (EXIT_OK);
 }
 
-/*
- * A handshake takes and gives back hundreds of small blocks: with more than
- * glibc's 7 of a size kept by each thread it costs 3 % less.  That can be said
- * only in the environment a program starts with, so it starts anew; where it
- * may not, or the administrator has said something himself, it goes on.
- */
-static void
-tune_malloc(char **argv)
-{
-#ifdef __GLIBC__
-	char exe[PATH_MAX];
-	ssize_t n;
-
-	if (getenv("GLIBC_TUNABLES") != NULL)
-		return;
-	n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	if (n <= 0)
-		return;
-	exe[n] = '\0';
-	if (setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127", 1) == 0)
-		(void)execv(exe, argv);
-#else
-	(void)argv;
-#endif
-}
-
 int
 main(int argc, char **argv)
 {
@@ -472,8 +445,6 @@ main(int argc, char **argv)
 		return (keyholder_main(argc, argv));
 	if ((code = read_options(&p.options, argc, argv)) >= 0)
 		return (code);
-	if (!p.options.check)
-		tune_malloc(argv);
 	ignore_signals();
 	hold_signals(SIG_BLOCK);
 	descriptors_raise();
