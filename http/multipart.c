@@ -342,39 +342,20 @@ multipart_decoder_init(struct multipart_decoder *d, unsigned transfer)
 {
 	assert(transfer == MULTIPART_BASE64 || transfer == MULTIPART_QUOTED);
 	*d = (struct multipart_decoder){ .transfer = transfer };
+	base64_decode_init(&d->base64);
 }
 
-static int
-base64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return (c - 'A');
-	if (c >= 'a' && c <= 'z')
-		return (c - 'a' + 26);
-	if (c >= '0' && c <= '9')
-		return (c - '0' + 52);
-	if (c == '+' || c == '-')	/* RFC 4648 5, too */
-		return (62);
-	return (c == '/' || c == '_' ? 63 : -1);
-}
-
+/* What is no digit is passed over; the letters of RFC 4648 5 are some, too. */
 static void
 base64_byte(struct multipart_decoder *d, char c, struct buf *out)
 {
-	int v = base64_value(c);
-	char byte;
+	uint8_t byte;
 
 	if (c == '=')
-		d->held = 0;		/* what follows begins anew */
-	if (v < 0)
-		return;
-	d->bits = d->bits << 6 | (uint32_t)v;
-	d->held += 6;
-	if (d->held >= 8) {
-		d->held -= 8;
-		byte = (char)(d->bits >> d->held & 0xff);
-		buf_add(out, &byte, 1);
-	}
+		base64_decode_init(&d->base64);	/* what follows begins anew */
+	else if (base64_decode_single(&d->base64, &byte, c == '-' ? '+' :
+	    c == '_' ? '/' : c) == 1)
+		buf_add(out, (const char *)&byte, 1);
 }
 
 /* d->held: 0 outside a code, else how much of "=XX" is there. */

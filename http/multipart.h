@@ -14,6 +14,7 @@
 #ifndef HTTP_MULTIPART_H
 #define HTTP_MULTIPART_H
 
+#include <nettle/base64.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -84,8 +85,8 @@ bool multipart_is_odd(const struct multipart *);
  */
 struct multipart_decoder {
 	unsigned transfer;	/* MULTIPART_BASE64 or MULTIPART_QUOTED */
-	uint32_t bits;
-	unsigned held;		/* base64: how many bits; quoted: how many chars */
+	struct base64_decode_ctx base64;
+	unsigned held;		/* quoted: how many chars of a code */
 	char pending[2];	/* quoted: behind "=" */
 };
 

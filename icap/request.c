@@ -4,6 +4,7 @@
  * appends only, into buffers that are kept.
  * Room: icap.  Obeys RFC 3507 4.3, 4.4, 4.8.1, 4.9.1.
  */
+#include <nettle/base64.h>
 #include "http/chars.h"
 #include "http/h1_emit.h"
 #include "icap/request.h"
@@ -24,24 +25,10 @@ add_number(struct buf *b, size_t n)
 static void
 add_base64(struct buf *b, struct str s)
 {
-	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	    "abcdefghijklmnopqrstuvwxyz0123456789+/";
-	const unsigned char *p = (const unsigned char *)s.p;
-	size_t i, n;
-	uint32_t v;
-	char q[4];
+	char *to = buf_room(b, BASE64_ENCODE_RAW_LENGTH(s.n));
 
-	for (i = 0; i < s.n; i += 3) {
-		n = s.n - i;
-		v = (uint32_t)p[i] << 16;
-		v |= n > 1 ? (uint32_t)p[i + 1] << 8 : 0;
-		v |= n > 2 ? (uint32_t)p[i + 2] : 0;
-		q[0] = digit[v >> 18];
-		q[1] = digit[v >> 12 & 63];
-		q[2] = n > 1 ? digit[v >> 6 & 63] : '=';
-		q[3] = n > 2 ? digit[v & 63] : '=';
-		buf_add(b, q, 4);
-	}
+	base64_encode_raw(to, s.n, (const uint8_t *)s.p);
+	b->n += BASE64_ENCODE_RAW_LENGTH(s.n);
 }
 
 /* X-Authenticated-User: base64 of a path, as ProxySG and others read it. */

@@ -15,8 +15,6 @@
  */
 struct str audit_private(struct str v, enum audit_keep,
     char hex[AUDIT_HASH_HEX]);
-/* SipHash-2-4 (Aumasson, Bernstein 2012) with a key of two words. */
-uint64_t audit_siphash(const uint64_t key[2], const void *p, size_t n);
 /* At most max bytes of s, cut between characters if it is UTF-8. */
 struct str audit_cut(struct str s, size_t max);
 /* A media type without its parameters. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* http://assay.internal/, see internal.h.  A path is a row of a table. */
+#include <nettle/base64.h>
 #include <string.h>
 #include <time.h>
 #include "proxy/internal.h"
@@ -143,41 +144,23 @@ answer_pem(struct answer *w)
 	buf_str(w->body, w->facts->ca_pem);
 }
 
-static int
-base64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return (c - 'A');
-	if (c >= 'a' && c <= 'z')
-		return (c - 'a' + 26);
-	if (c >= '0' && c <= '9')
-		return (c - '0' + 52);
-	return (c == '+' ? 62 : c == '/' ? 63 : -1);
-}
-
 /* The first certificate of a PEM text as DER (RFC 7468 2). */
 static void
 add_der(struct buf *b, const char *pem)
 {
 	static const char begin[] = "-----BEGIN CERTIFICATE-----";
-	unsigned bits = 0, have = 0;
-	int v;
+	struct base64_decode_ctx ctx;
+	size_t n;
 
 	pem = strstr(pem, begin);
 	if (pem == NULL)
 		return;
 	pem += sizeof(begin) - 1;
-	for (; *pem != '\0' && *pem != '-' && *pem != '='; pem++) {
-		v = base64_value(*pem);
-		if (v < 0)
-			continue;	/* ends of lines */
-		bits = (bits << 6 | (unsigned)v) & 0xFFFF;
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			buf_add(b, &(char){ (char)(bits >> have & 0xFF) }, 1);
-		}
-	}
+	n = strcspn(pem, "-");
+	base64_decode_init(&ctx);
+	if (base64_decode_update(&ctx, &n, (uint8_t *)buf_room(b,
+	    BASE64_DECODE_LENGTH(n)), n, pem) == 1)
+		b->n += n;
 }
 
 static void
