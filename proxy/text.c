@@ -2,6 +2,7 @@
 /* Values made fit for showing, see text.h. */
 #include <stdbool.h>
 #include <string.h>
+#include <unistr.h>
 #include "proxy/text.h"
 
 #define REPLACEMENT "\xEF\xBF\xBD"	/* U+FFFD */
@@ -10,27 +11,16 @@
 unsigned
 text_utf8(struct str s, uint32_t *cp)
 {
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	unsigned char c;
-	unsigned n, i;
+	ucs4_t c;
+	int n;
 
 	if (s.n == 0)
 		return (0);
-	c = (unsigned char)s.p[0];
-	n = c < 0x80 ? 1 : c >> 5 == 6 ? 2 : c >> 4 == 14 ? 3 :
-	    c >> 3 == 30 ? 4 : 0;
-	if (n == 0 || n > s.n)
+	n = u8_mbtoucr(&c, (const uint8_t *)s.p, s.n);
+	if (n <= 0)
 		return (0);
-	*cp = n == 1 ? c : c & (0x7Fu >> n);
-	for (i = 1; i < n; i++) {
-		c = (unsigned char)s.p[i];
-		if ((c & 0xC0) != 0x80)
-			return (0);
-		*cp = *cp << 6 | (c & 0x3F);
-	}
-	if (*cp < least[n] || *cp > 0x10FFFF || (*cp >> 11) == 0x1B)
-		return (0);		/* RFC 3629 3 */
-	return (n);
+	*cp = c;
+	return ((unsigned)n);
 }
 
 static bool
