@@ -23,7 +23,7 @@ cut(struct icap_tx *tx, struct fault *f, enum err code, const char *why)
 {
 	f->code = ERR_NONE;
 	fault_set(f, code, "%s (%s): %s", tx->svc->o.name, tx->ep->name, why);
-	icap_endpoint_failed(tx->ep, f);
+	icap_endpoint_failed(tx->ep);
 	return (PULL_CUT);
 }
 

@@ -48,7 +48,6 @@ static void
 answer_found(struct icap_tx *tx)
 {
 	tx->stray = !ends_here(tx);
-	icap_endpoint_worked(tx->ep);
 	tx_release_conn(tx);
 	tx_block(tx);
 }
@@ -100,6 +99,7 @@ static void
 answer_overloaded(struct icap_tx *tx)
 {
 	icap_endpoint_is_busy(tx->ep);
+	tx->said_busy |= 1u << tx->ep->index;
 	tx->overloaded = true;
 	if (tx_can_repeat(tx))
 		tx_again(tx);
@@ -143,6 +143,8 @@ tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 	tx->answer = m;
 	if (tag != NULL)
 		icap_endpoint_istag(tx->ep, tag->value);
+	if (m->status != 503 && m->status != 506)
+		icap_endpoint_worked(tx->ep);
 	tx->finding = icap_find_threat(&m->fields, NULL, &tx->threat);
 	if (tx->finding != ICAP_FOUND_NOTHING && !has_message(m)) {
 		answer_found(tx);
@@ -150,7 +152,6 @@ tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 	}
 	switch (m->status) {
 	case 204:
-		icap_endpoint_worked(tx->ep);
 		answer_no_content(tx);
 		break;
 	case 200:
@@ -275,7 +276,6 @@ give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
 		r->req = m;
 	else
 		r->resp = m;
-	icap_endpoint_worked(tx->ep);
 	if (has_body) {
 		tx->streams = true;
 		r->body = body_new(tx->svc->loop, tx->svc->o.store,

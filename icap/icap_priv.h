@@ -17,6 +17,8 @@
 #include "icap/url.h"
 #include "tls/link.h"
 
+#define BUSY_MIN_MS 250	/* after ICAP 503 */
+#define BUSY_MAX_MS 4000
 #define ICAP_LOOK_MS 50	/* has another worker freed a connection? */
 
 struct icap_service;
@@ -48,6 +50,7 @@ struct icap_connect {
 /* One OPTIONS exchange. */
 struct icap_probing {
 	bool running;
+	bool retried;		/* its connection was lost once */
 	struct task task;
 	struct timer deadline;
 	struct icap_connect connect;
@@ -81,8 +84,10 @@ struct icap_endpoint {
 	uint64_t backoff;
 	uint64_t busy_until;	/* ICAP 503: nothing new before */
 	uint64_t busy_backoff;
-	unsigned failed;	/* in the window that began at failed_at */
+	unsigned busy_answers;	/* 503 without any other answer between */
+	unsigned failed;	/* hung up, in the window that began at failed_at */
 	uint64_t failed_at;
+	uint64_t asked_at;	/* OPTIONS, because of a doubt */
 	struct list idle;
 	struct timer sweep;	/* of idle connections */
 	unsigned n_idle, n_busy;
@@ -154,10 +159,15 @@ enum icap_admit icap_service_admit(struct icap_service *, unsigned tried,
     struct fault *f);
 void icap_endpoint_up(struct icap_endpoint *);
 void icap_endpoint_down(struct icap_endpoint *, const struct fault *);
-/* A transaction failed: many in a short time take it down. */
-void icap_endpoint_failed(struct icap_endpoint *, const struct fault *);
+/* A transaction failed. What a message provokes says nothing about the server. */
+void icap_endpoint_failed(struct icap_endpoint *);
+/* It cannot be reached: OPTIONS is to say whether it is down. */
+void icap_endpoint_unreachable(struct icap_endpoint *);
+/* It ended a connection in place of an answer: the same after some of them. */
+void icap_endpoint_hung_up(struct icap_endpoint *);
+/* It gave an answer, whatever that said. */
 void icap_endpoint_worked(struct icap_endpoint *);
-/* It said 503. */
+/* It said 503: that message waits; after some of them everybody does. */
 void icap_endpoint_is_busy(struct icap_endpoint *);
 /* An answer's ISTag: a new one means new OPTIONS soon. */
 void icap_endpoint_istag(struct icap_endpoint *, struct str);

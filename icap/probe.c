@@ -15,7 +15,7 @@ probing_end(struct icap_endpoint *ep)
 {
 	struct icap_probing *p = &ep->probing;
 
-	p->running = false;
+	p->running = p->retried = false;
 	p->ended_at = loop_now(ep->svc->loop);
 	timer_stop(&p->deadline);
 	icap_connect_cancel(&p->connect);
@@ -80,6 +80,13 @@ take_answer(struct icap_endpoint *ep, struct http_msg *m)
 	struct icap_encap e;
 	char why[80] = "answered ";
 
+	if (m->status == 503 && ep->state == ICAP_UP) {
+		probing_end(ep);	/* alive, and what it said holds on */
+		icap_endpoint_is_busy(ep);
+		ep->expired = false;
+		timer_set(&ep->next, POSTPONE_MS);
+		return (false);
+	}
 	if (m->status != 200) {
 		why[9] = (char)('0' + m->status / 100 % 10);
 		why[10] = (char)('0' + m->status / 10 % 10);
@@ -132,6 +139,22 @@ probing_feed(struct icap_endpoint *ep)
 	return (false);
 }
 
+/*
+ * The connection is lost: of a server that was up it is asked once more, the
+ * process that served this one may have ended over somebody's message.
+ */
+static void
+probing_lost(struct icap_endpoint *ep)
+{
+	if (ep->state != ICAP_UP || ep->probing.retried) {
+		probing_failed(ep, "connection closed");
+		return;
+	}
+	probing_end(ep);
+	icap_probing_start(ep);
+	ep->probing.retried = ep->probing.running;
+}
+
 static void
 probing_read(struct icap_endpoint *ep)
 {
@@ -143,7 +166,7 @@ probing_read(struct icap_endpoint *ep)
 		if (r == PULL_WAIT)
 			return;
 		if (r != PULL_MORE) {
-			probing_failed(ep, "connection closed");
+			probing_lost(ep);
 			return;
 		}
 	} while (probing_feed(ep));

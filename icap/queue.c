@@ -124,6 +124,13 @@ tx_of(struct list *l)
 	return (CONTAINER_OF(l, struct icap_tx, queue));
 }
 
+static bool
+may_go(const struct icap_tx *tx)
+{
+	return (loop_now(tx->svc->loop) >= tx->not_before &&
+	    tx_may_hold(tx));
+}
+
 /* The first that may go; NULL: none. */
 static struct icap_tx *
 next(const struct icap_service *svc)
@@ -131,7 +138,7 @@ next(const struct icap_service *svc)
 	struct list *l;
 
 	for (l = svc->queue.next; l != &svc->queue; l = l->next)
-		if (tx_may_hold(tx_of(l)))
+		if (may_go(tx_of(l)))
 			return (tx_of(l));
 	return (NULL);
 }
@@ -141,7 +148,7 @@ tx_is_next(const struct icap_tx *tx)
 {
 	struct icap_tx *first = next(tx->svc);
 
-	return (first == tx || (first == NULL && tx_may_hold(tx)));
+	return (first == tx || (first == NULL && may_go(tx)));
 }
 
 void

@@ -22,6 +22,8 @@ tx_peer_gone(struct icap_tx *tx, enum pull how)
 		tx_again(tx);
 		return;
 	}
+	if (tx->received == 0)
+		icap_endpoint_hung_up(tx->ep);
 	if (how == PULL_FAIL && error[0] != '\0')
 		tx_fail(tx, ERR_SCAN_CUT, "%s", error);
 	else

@@ -13,10 +13,10 @@
 
 #define BACKOFF_MIN_MS 1000
 #define BACKOFF_MAX_MS 15000
-#define BUSY_MIN_MS 250		/* after ICAP 503 */
-#define BUSY_MAX_MS 4000
-#define BREAK_FAILURES 5	/* in BREAK_MS: down */
-#define BREAK_MS 10000
+#define DOUBT_FAILURES 5	/* in DOUBT_MS: is it still there? */
+#define DOUBT_MS 10000
+#define ASK_MS 1000		/* not more often is it asked that */
+#define BUSY_ANSWERS 3		/* 503 one after the other: it means all */
 #define ISTAG_MS 30000		/* not more often are OPTIONS renewed for it */
 
 static uint64_t
@@ -94,30 +94,58 @@ icap_endpoint_down(struct icap_endpoint *ep, const struct fault *f)
 	icap_service_kick(ep->svc);
 }
 
-void
-icap_endpoint_failed(struct icap_endpoint *ep, const struct fault *f)
+/* Whether traffic stays away is decided by its answer, not by a message. */
+static void
+ask_whether_up(struct icap_endpoint *ep)
 {
 	uint64_t now = loop_now(ep->svc->loop);
 
+	if (ep->state != ICAP_UP ||
+	    (ep->asked_at > 0 && now < ep->asked_at + ASK_MS))
+		return;
+	ep->asked_at = now;
+	icap_probing_start(ep);
+}
+
+void
+icap_endpoint_unreachable(struct icap_endpoint *ep)
+{
 	ep->stats.failures++;
-	if (ep->failed == 0 || now - ep->failed_at > BREAK_MS) {
+	ask_whether_up(ep);
+}
+
+void
+icap_endpoint_hung_up(struct icap_endpoint *ep)
+{
+	uint64_t now = loop_now(ep->svc->loop);
+
+	if (ep->failed == 0 || now - ep->failed_at > DOUBT_MS) {
 		ep->failed = 0;
 		ep->failed_at = now;
 	}
-	if (++ep->failed >= BREAK_FAILURES && ep->state == ICAP_UP)
-		icap_endpoint_down(ep, f);
+	if (++ep->failed >= DOUBT_FAILURES)
+		ask_whether_up(ep);
+}
+
+void
+icap_endpoint_failed(struct icap_endpoint *ep)
+{
+	ep->stats.failures++;
 }
 
 void
 icap_endpoint_worked(struct icap_endpoint *ep)
 {
 	ep->failed = 0;
+	ep->busy_answers = 0;
 	ep->busy_backoff = 0;
 }
 
 void
 icap_endpoint_is_busy(struct icap_endpoint *ep)
 {
+	if (++ep->busy_answers < BUSY_ANSWERS)
+		return;
 	ep->busy_backoff = ep->busy_backoff == 0 ? BUSY_MIN_MS :
 	    min64(ep->busy_backoff * 2, BUSY_MAX_MS);
 	ep->busy_until = loop_now(ep->svc->loop) + ep->busy_backoff;

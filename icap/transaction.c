@@ -173,7 +173,7 @@ tx_fail(struct icap_tx *tx, enum err code, const char *fmt, ...)
 	    tx->ep != NULL ? " (" : "", tx->ep != NULL ? tx->ep->name : "",
 	    tx->ep != NULL ? ")" : "", why);
 	if (tx->ep != NULL && tx->state != TX_QUEUE)
-		icap_endpoint_failed(tx->ep, &f);
+		icap_endpoint_failed(tx->ep);
 	tx_fail_as(tx, &f);
 }
 
@@ -331,10 +331,22 @@ tx_has_to_say(struct icap_tx *tx)
 	return (true);
 }
 
+/* All that could take it have said 503. */
+static void
+tx_pause(struct icap_tx *tx)
+{
+	tx->said_busy = 0;
+	tx->backoff = tx->backoff == 0 ? BUSY_MIN_MS : tx->backoff * 2;
+	if (tx->backoff > BUSY_MAX_MS)
+		tx->backoff = BUSY_MAX_MS;
+	tx->not_before = loop_now(tx->svc->loop) + tx->backoff;
+}
+
 static void
 tx_admit(struct icap_tx *tx)
 {
 	struct fault f = tx->last;
+	enum icap_admit r;
 
 	if (!tx_has_to_say(tx))
 		return;
@@ -346,8 +358,13 @@ tx_admit(struct icap_tx *tx)
 		tx_wait(tx);
 		return;
 	}
-	switch (icap_service_admit(tx->svc, tx->tried, tx->fresh, &tx->ep,
-	    &tx->conn, &f)) {
+	r = icap_service_admit(tx->svc, tx->tried | tx->said_busy, tx->fresh,
+	    &tx->ep, &tx->conn, &f);
+	if (r == ICAP_REFUSED && tx->said_busy != 0) {
+		tx_pause(tx);		/* there is no other one */
+		r = ICAP_BUSY;
+	}
+	switch (r) {
 	case ICAP_GO:
 		tx_queue_pass(tx);
 		if (tx_is_ignored(tx))
@@ -389,9 +406,7 @@ tx_connected(struct icap_tx *tx)
 	}
 	tx->last = tx->connect.fault;
 	tx->tried |= 1u << tx->ep->index;
-	tx->ep->stats.failures++;
-	if (!tx->ep->probing.running)
-		icap_endpoint_down(tx->ep, &tx->last);
+	icap_endpoint_unreachable(tx->ep);
 	tx_again(tx);
 }
 

@@ -72,6 +72,9 @@ struct icap_tx {
 	bool is_queued;
 	bool holds;		/* counted in its client's share */
 	bool overloaded;	/* a server said so itself (503) */
+	unsigned said_busy;	/* those that did, since the last pause */
+	uint64_t not_before;	/* then it pauses */
+	uint64_t backoff;
 	struct icap_endpoint *ep;
 	struct icap_connect connect;
 	struct icap_conn *conn;

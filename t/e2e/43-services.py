@@ -70,3 +70,58 @@ def test_busy_is_no_error(lab):
             assert sum(r.status == want for r in got) >= 3, got
             go.set()
             p.stop()
+
+
+POISON = {
+    "500": lambda tx: tx.answer("500 Locked"),
+    "503": lambda tx: tx.answer("503 Too deep"),
+    "garbage": lambda tx: (tx.conn.send("what?\r\n\r\n"), "close")[1],
+    "hang-up": lambda tx: "close",
+    "reset": lambda tx: tx.conn.reset(),
+}
+
+
+def test_messages_take_no_service_down(lab):
+    """Twenty messages that a scanner fails on: each gets on_error (or on_busy),
+    all others are scanned as ever, and the service stays up."""
+    for name, act in POISON.items():
+        with lab.sub(name):
+            s = lab.icap(lambda tx: (tx.whole(), act(tx))[1] if "/locked" in tx.request.start else tx.block() if "/evil" in tx.request.start else tx.no_change())
+            o = lab.origin(lambda h, b: ok(BODY))
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": "bypass", "on_busy": "block", "timeout": "5s"}}, workers=1)
+            t = lab.tunnel(p, o.port)
+            for i in range(20):
+                r = lab.tunnel(p, o.port).get(f"/locked{i}")
+                assert (r.status == 503) if name == "503" else r.body == BODY, r
+                assert t.get("/evil").status == 403
+                assert t.get("/fine").body == BODY
+            assert "is down" not in p.log(), p.log()
+            p.stop()
+
+
+def test_lost_options_is_asked_once_more(lab):
+    """The process that was to answer OPTIONS ended: that is no outage yet, two
+    in a row are."""
+    lost = [0]
+    asked = []
+
+    def options(tx):
+        asked.append(1)
+        if lost[0] > 0:
+            lost[0] -= 1
+            return "close"
+        tx.answer("200 OK", fields=wire.OPTIONS)
+    s = lab.icap(lambda tx: "close" if "/bad" in tx.request.start else tx.no_change(), on_options=options)
+    o = lab.origin(lambda h, b: ok(BODY))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": "bypass"}}, workers=1)
+    t = lab.tunnel(p, o.port)
+    assert t.get().body == BODY and len(asked) == 1
+    for times, down in ((1, False), (2, True)):
+        n = len(asked)
+        lost[0] = times
+        assert wire.wait_for(lambda: lab.tunnel(p, o.port).get("/bad").body == BODY and len(asked) >= n + 2, 30, 0.05)
+        seen = len(s.txs)
+        if down:        # asked again without traffic
+            assert wire.wait_for(lambda: len(asked) >= n + 3, 20), p.log()
+        else:
+            assert t.get().body == BODY and len(s.txs) > seen, "scanned as before"
