@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Writing DER backwards, see der.h. */
 #include <assert.h>
+#include <libtasn1.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,19 +23,14 @@ der_byte(struct der *d, size_t b)
 	der_raw(d, &c, 1);
 }
 
-/* X.690 8.1.3: short form, or the count of the length's bytes first. */
 static void
 der_length(struct der *d, size_t n)
 {
-	unsigned bytes = 0;
+	unsigned char octets[ASN1_MAX_LENGTH_SIZE];
+	int k = 0;
 
-	if (n < 128) {
-		der_byte(d, n);
-		return;
-	}
-	for (; n > 0; n >>= 8, bytes++)
-		der_byte(d, n & 0xff);
-	der_byte(d, 0x80 | bytes);
+	asn1_length_der((unsigned long)n, octets, &k);
+	der_raw(d, octets, (size_t)k);
 }
 
 void

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Exponents of RSA keys, see rsa.h. */
+#include <libtasn1.h>
+#include <limits.h>
 #include <string.h>
 #include "certs/rsa.h"
-
-#define DER_INTEGER 0x02
-#define DER_BIT_STRING 0x03
-#define DER_NULL 0x05
-#define DER_SEQUENCE 0x30
 
 struct span {
 	const unsigned char *p;
@@ -15,25 +12,25 @@ struct span {
 
 /* The element at the front of s, if it has this tag: its content, and s behind it. */
 static bool
-take(struct span *s, unsigned char tag, struct span *content)
+take(struct span *s, unsigned long want, struct span *content)
 {
-	size_t n, head = 2;
-	unsigned k;
+	int tag_n = 0, length_n = 0;
+	unsigned char class;
+	unsigned long tag;
+	size_t head;
+	long n;
 
-	if (s->n < 2 || s->p[0] != tag)
+	if (s->n == 0 || s->n > INT_MAX || asn1_get_tag_der(s->p, (int)s->n,
+	    &class, &tag_n, &tag) != ASN1_SUCCESS ||
+	    (class & ~ASN1_CLASS_STRUCTURED) != ASN1_CLASS_UNIVERSAL ||
+	    tag != want)
 		return (false);
-	n = s->p[1];
-	if (n >= 0x80) {
-		k = (unsigned)n & 0x7f;
-		if (k == 0 || k > 3 || s->n < 2 + k)
-			return (false);
-		for (n = 0, head = 2; head < 2 + k; head++)
-			n = n << 8 | s->p[head];
-	}
-	if (n > s->n - head)
-		return (false);
-	*content = (struct span){ s->p + head, n };
-	*s = (struct span){ s->p + head + n, s->n - head - n };
+	n = asn1_get_length_der(s->p + tag_n, (int)s->n - tag_n, &length_n);
+	head = (size_t)tag_n + (size_t)length_n;
+	if (n < 0 || head > s->n || (size_t)n > s->n - head)
+		return (false);		/* indefinite, cut, or too long */
+	*content = (struct span){ s->p + head, (size_t)n };
+	*s = (struct span){ s->p + head + n, s->n - head - (size_t)n };
 	return (true);
 }
 
@@ -43,14 +40,14 @@ is_large(struct span s)
 {
 	struct span skipped, bits, key, modulus, exponent;
 
-	if (!take(&s, DER_NULL, &skipped))
-		(void)take(&s, DER_SEQUENCE, &skipped);
-	if (!take(&s, DER_BIT_STRING, &bits) || bits.n < 1)
+	if (!take(&s, ASN1_TAG_NULL, &skipped))
+		(void)take(&s, ASN1_TAG_SEQUENCE, &skipped);
+	if (!take(&s, ASN1_TAG_BIT_STRING, &bits) || bits.n < 1)
 		return (false);
 	bits = (struct span){ bits.p + 1, bits.n - 1 };
-	if (!take(&bits, DER_SEQUENCE, &key) ||
-	    !take(&key, DER_INTEGER, &modulus) ||
-	    !take(&key, DER_INTEGER, &exponent))
+	if (!take(&bits, ASN1_TAG_SEQUENCE, &key) ||
+	    !take(&key, ASN1_TAG_INTEGER, &modulus) ||
+	    !take(&key, ASN1_TAG_INTEGER, &exponent))
 		return (false);
 	while (exponent.n > 0 && exponent.p[0] == 0)
 		exponent = (struct span){ exponent.p + 1, exponent.n - 1 };

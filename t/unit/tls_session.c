@@ -5,6 +5,7 @@
  */
 #include <gnutls/gnutls.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -180,7 +181,7 @@ static unsigned char long_exponent[] = {
 };
 
 static void
-test_long_exponent(void)
+reject_long_exponent(void)
 {
 	struct leaf leaf = { .fault = { 0 } };
 	gnutls_session_t c, s;
@@ -208,6 +209,41 @@ test_long_exponent(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(link_error(a.link), "public key"));
 	part();
 	end();
+}
+
+/* Cut anywhere, and damaged: answered within its bytes, which are its own. */
+static void
+exponent_damage(void)
+{
+	const size_t all = sizeof(long_exponent);
+	unsigned char *p;
+	size_t n;
+	unsigned i, whole = 0;	/* cuts behind the key */
+
+	for (n = 0; n < all; n++) {
+		p = malloc(n + 1);
+		memcpy(p, long_exponent, n);
+		whole += !rsa_exponents_ok(p, n);
+		CU_ASSERT(whole == 0 || !rsa_exponents_ok(p, n));
+		free(p);
+	}
+	CU_ASSERT(whole > 70 && whole < 100);	/* the signature */
+	for (i = 0; i < 2000; i++) {
+		p = malloc(all);
+		memcpy(p, long_exponent, all);
+		p[unit_random((unsigned)all)] ^= (unsigned char)(1 +
+		    unit_random(255));
+		p[unit_random((unsigned)all)] = (unsigned char)unit_random(256);
+		(void)rsa_exponents_ok(p, all);
+		free(p);
+	}
+}
+
+static void
+test_long_exponent(void)
+{
+	exponent_damage();
+	reject_long_exponent();
 }
 
 /* A ticket that a resumed session brought is not good for longer than the first. */
