@@ -260,6 +260,8 @@ static const struct gap {
 	enum scan_gap gap;
 	const char *reason;
 } gaps[] = {
+	{ STR("Heuristics.Limits.Exceeded.MaxScanTime"), GAP_TIME,
+	    "time limit exceeded" },
 	{ STR("Heuristics.Limits.Exceeded"), GAP_LIMIT, "limit exceeded" },
 	{ STR("Heuristics.Encrypted"), GAP_ENCRYPTED, "encrypted content" },
 	{ STR("Detected.By.Callback"), GAP_TIME, "stopped" },	/* on_pre_scan() */
@@ -298,10 +300,14 @@ look_found(struct clam_look *look, const struct probe *p, const char *name)
 	}
 }
 
-/* A file that libclamav finds broken, or work that it could not do? */
+/* Too much of something, a file that is broken, or work not done? */
 static enum scan_gap
 gap_of_error(cl_error_t r)
 {
+	if (r == CL_ETIMEOUT)
+		return (GAP_TIME);
+	if (r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES)
+		return (GAP_LIMIT);
 	return (r == CL_EFORMAT || r == CL_EPARSE || r == CL_EUNPACK ?
 	    GAP_DAMAGED : GAP_ERROR);
 }
@@ -314,13 +320,13 @@ look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
 		look_found(look, p, name);
 		return;
 	}
-	if (p->stopped || r == CL_ETIMEOUT || clam_now_ms() > look->deadline)
+	if (p->stopped || clam_now_ms() > look->deadline)
 		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
-	if (r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES)
-		clam_look_unscanned(look, GAP_LIMIT, "limit exceeded");
 	if (r != CL_CLEAN && r != CL_VERIFIED)
-		clam_look_unscanned(look, gap_of_error(r), "scan error (%s)",
-		    cl_strerror(r));
+		clam_look_unscanned(look, gap_of_error(r), "%s (%s)",
+		    gap_of_error(r) == GAP_LIMIT ? "limit exceeded" :
+		    gap_of_error(r) == GAP_TIME ? "time limit exceeded" :
+		    "scan error", cl_strerror(r));
 }
 
 /* A clean that comes of calls that failed is none. */
@@ -375,7 +381,8 @@ look_once(struct clam_look *look, struct cl_engine *cl,
 	look_lacks(look, &p.calls);
 	look_judge(look, &p, r, name);	/* name is the engine's */
 	if (r == CL_VIRUS)
-		gap = name != NULL ? gap_of(str_of(name)) : &gaps[0];
+		gap = name != NULL ? gap_of(str_of(name)) :
+		    gap_of(STR("Heuristics.Limits.Exceeded"));
 	cl_fmap_close(map);
 	return (gap != NULL ? gap->gap : GAP_NONE);
 }

@@ -347,6 +347,21 @@ def test_many_at_once(lab):
 
 
 @needs("clamav")
+def test_temporary_space_has_a_limit(lab):
+    """20 KB that become 20 MB in libclamav's files are counted against limits.temp."""
+    bodies = {"large": zipped(bytes(20 << 20)), "small": zipped(bytes(20 << 10))}
+    o = lab.origin(lambda h, b: ok(bodies[h.start.split()[1].lstrip("/")]))
+    for temp, status in (("1M", 403), ("20G", 200)):
+        with lab.sub(temp):
+            p = lab.assay(services={"clam": CLAM}, limits={"temp": temp})
+            assert lab.tunnel(p, o.port).get("/small").status == 200
+            assert lab.tunnel(p, o.port).get("/large").status == status
+    p = lab.assay(services={"clam": dict(CLAM, on_unscanned={"default": "bypass", "limit": "block"})}, limits={"temp": "1M"})
+    assert lab.tunnel(p, o.port).get("/large").status == 403
+    assert scanned(record(p, "/large"))["gap"] == "limit"
+
+
+@needs("clamav")
 @seconds(120)
 def test_one_client_does_not_delay_another(lab):
     """Eight slow archives of one: another's verdict does not stand behind them."""

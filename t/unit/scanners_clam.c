@@ -310,8 +310,10 @@ test_deadline(void)
 		s.p[i] = (unsigned char)unit_random(256);
 	look_init(&look, e, &f, &s);
 	look.deadline = clam_now_ms() + 20;
+	look.blocks = ~(1U << GAP_TIME);	/* any other reason would win */
 	clam_look_run(&look);
 	CU_ASSERT_EQUAL(look.verdict, VERDICT_UNSCANNED);
+	CU_ASSERT_EQUAL(look.gap, GAP_TIME);
 	CU_ASSERT_PTR_NOT_NULL(strstr(look.reason, "ime"));	/* limit */
 	look_init(&look, e, &f, &s);
 	look.deadline = clam_now_ms() - 1;
