@@ -62,7 +62,8 @@ keep_original(struct icap_tx *tx)
 	}
 	reader_open(&tx->original, tx->body, 0, &tx->task);
 	/* c-icap takes what it has not read by then for the next request. */
-	tx->stray = tx->send != SEND_HELD && tx->sent > (uint64_t)tx->preview;
+	tx->stray = tx->send != SEND_HELD && (tx->preview < 0 ||
+	    tx->sent > (uint64_t)tx->preview);
 	return (true);
 }
 

@@ -51,8 +51,9 @@ tx_send_begin(struct icap_tx *tx)
 	};
 
 	tx->preview = r.preview = choose_preview(tx);
+	/* What a 206 refers to is held anyway, in a preview or not. */
 	tx->offered_206 = r.allow_206 = tx->ep->caps.allow_206 &&
-	    r.preview >= 0;
+	    tx->body != NULL && tx_can_repeat(tx);
 	tx->limit = svc->o.max_body > 0 &&
 	    svc->o.over_max == SCAN_POLICY_BYPASS ? svc->o.max_body : BODY_ALL;
 	if (tx->body != NULL && body_length(tx->body) != BODY_UNKNOWN &&

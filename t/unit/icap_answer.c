@@ -327,6 +327,43 @@ test_partial(void)
 	}
 }
 
+/* The same outside previews: behind the whole body, or before it is read. */
+static bool
+serve_206_early(struct peer_conn *c)
+{
+	memcpy(saw.head, c->head, sizeof(saw.head));
+	return (write_adapted(c, "ICAP/1.0 206 Partial Content\r\n", "res",
+	    RESP, true) && peer_write_chunk(c, "<new>", 5) &&
+	    peer_write(c, last_chunk) && peer_read_body(c));
+}
+
+static void
+test_partial_whole(void)
+{
+	static const struct try_body body = { .size = 300000, .piece = 50000,
+	    .every_ms = 1 };
+	unsigned i;
+
+	for (i = 0; i < 4; i++) {
+		snprintf(last_chunk, sizeof(last_chunk),
+		    "0; use-original-body=%u\r\n\r\n", i < 2 ? 0 : 200000);
+		with_body = &body;
+		as_resp = true;
+		adjust = preview_off;
+		one(i % 2 == 0 ? serve_206 : serve_206_early);
+		CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_MODIFIED);
+		CU_ASSERT_EQUAL(t.end, PULL_END);
+		CU_ASSERT_EQUAL_FATAL(t.got_n, i < 2 ? 300005 : 100005);
+		CU_ASSERT(memcmp(t.got, "<new>", 5) == 0);
+		CU_ASSERT(try_is_body(t.got + 5, t.got_n - 5, i < 2 ? 0 :
+		    200000));
+		finish();
+		CU_ASSERT_PTR_NOT_NULL(strstr(saw.head,
+		    "Allow: 204, 206\r\n"));
+		CU_ASSERT_PTR_NULL(strstr(saw.head, "Preview"));
+	}
+}
+
 /* Whatever breaks ICAP. */
 
 static const char *garbage;
@@ -497,5 +534,6 @@ UNIT_TESTS(icap_answer, { "block pages", test_block },
     { "echo of 20 MB", test_echo }, { "back-pressure", test_back_pressure },
     { "answered and adapted requests", test_requests },
     { "null-body", test_null_bodies }, { "206", test_partial },
+    { "206 outside previews", test_partial_whole },
     { "garbage", test_garbage }, { "sloppy offsets", test_sloppy },
     { "cuts", test_cuts })
