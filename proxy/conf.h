@@ -313,7 +313,9 @@ struct conf_limits {
 	uint64_t memory, temp;	/* bytes; percent are resolved */
 	uint64_t body_memory;	/* of one body before it spills */
 	uint64_t leaf_cache;	/* certificates */
-	uint64_t request_ms, read_ms, idle_ms, origin_idle_ms, drain_ms;
+	uint64_t request_ms, read_ms, first_byte_ms, idle_ms, origin_idle_ms;
+	uint64_t drain_ms;
+	uint64_t min_rate;	/* octets a second; 0: none */
 	uint64_t connect_ms, resolve_ms, tunnel_ms;
 };
 

@@ -494,9 +494,11 @@ run_answer(struct flow *f)
 	struct fault fault = { 0 };
 	struct http_msg *msg = NULL;
 	enum h1_got got;
+	bool begun;
 
 	if (!run_upload(f))
 		return (FLOW_NEXT);
+	begun = h1_in_begun(&f->origin->in);
 	got = h1_in_head(&f->origin->in, f->arena,
 	    H1_RESPONSE, &f->gen->gen->origin_limits, &msg, &fault);
 	switch (got) {
@@ -512,6 +514,8 @@ run_answer(struct flow *f)
 		}
 		break;
 	case H1_GOT_WAIT:
+		if (!begun && h1_in_begun(&f->origin->in))
+			f->asked_at = loop_now(f->worker->loop);
 		return (FLOW_WAITS);
 	case H1_GOT_END:
 		origin_ended(f, ERR_ORIGIN_CLOSED);
@@ -544,51 +548,6 @@ client_is_gone(struct flow *f)
 	if (c->gone_since == 0)
 		c->gone_since = now;
 	return (now - c->gone_since >= GONE_MS);
-}
-
-static bool
-blocked_for(const struct pump *p, uint64_t now, uint64_t ms)
-{
-	return (p->started && p->blocked_since != 0 &&
-	    now - p->blocked_since >= ms);
-}
-
-/* Silence of a peer beyond its limit; the first that is found. */
-static enum err
-stalled(const struct flow *f)
-{
-	const struct conf_limits *l = &f->gen->gen->conf->limits;
-	uint64_t now = loop_now(f->worker->loop);
-	bool up_ended = !f->up.started || pull_is_last(f->up.end);
-
-	if (h1_in_stalled(&f->client->in, now, l->read_ms))
-		return (ERR_REQ_TIMEOUT);
-	if (f->origin != NULL && f->state >= FLOW_STATE_ANSWER &&
-	    h1_in_stalled(&f->origin->in, now, l->read_ms))
-		return (ERR_ORIGIN_STALL);
-	if (f->state == FLOW_STATE_ANSWER && up_ended &&
-	    now - f->asked_at >= l->read_ms)
-		return (ERR_ORIGIN_TIMEOUT);
-	if (blocked_for(&f->up, now, l->read_ms))
-		return (ERR_ORIGIN_TIMEOUT);
-	if (blocked_for(&f->down, now, l->read_ms))
-		return (ERR_CLIENT_GONE);
-	return (ERR_NONE);
-}
-
-static void
-check_clocks(struct flow *f)
-{
-	enum err code = stalled(f);
-	struct fault fault = { 0 };
-
-	if (code == ERR_NONE)
-		return;
-	/* A body that is being scanned ends for its readers, too. */
-	fault_set(&fault, code, NULL);
-	if (code == ERR_ORIGIN_STALL && f->resp_body != NULL)
-		body_fail(f->resp_body, &fault);
-	flow_fail(f, &fault);
 }
 
 /* Does the origin's connection stand between two messages? */
@@ -626,7 +585,7 @@ flow_run(struct flow *f)
 		return (FLOW_ABORT);
 	}
 	if (f->state != FLOW_STATE_DONE && f->state != FLOW_STATE_HEAD)
-		check_clocks(f);
+		flow_check_clocks(f);
 	finish_upload(f);
 	while (step == FLOW_NEXT) {
 		switch (f->state) {

@@ -72,7 +72,7 @@ struct flow {
 	struct flow_stream *stream;	/* the response may be endless; NULL: no */
 	bool is_part;			/* the response is one, of more */
 	uint64_t hold_until;		/* trickling begins */
-	uint64_t asked_at;		/* the request has been sent: ms */
+	uint64_t asked_at;		/* the origin is waited for: since the request is out, or its head began */
 
 	/* for the record */
 	uint64_t started_at, started_wall;
@@ -132,6 +132,8 @@ bool flow_wants_other(const struct flow *);
 void flow_keep_body(struct flow *);
 /* The connection died before an answer; true: the request goes out again. */
 bool flow_again(struct flow *);
+/* flow_clock.c: fail it if a peer is silent or slow beyond its limit. */
+void flow_check_clocks(struct flow *);
 /* flow_part.c */
 void flow_ask(struct flow *);	/* the request is about to leave: for the whole? */
 /* The response head is there; false: a part that nobody wants, and the flow has failed. */
@@ -148,6 +150,8 @@ bool flow_stream_begin(struct flow *, struct scan_message *m);
 bool flow_stream_pass(struct flow *, struct chain_result *);
 /* Is only the begin of the response in the chain, or is the rest passing? */
 bool flow_stream_is_on(const struct flow *);
+/* May its origin say little now and then, for ever? */
+bool flow_stream_may_drip(const struct flow *);
 /* How much of it may have left by now. */
 uint64_t flow_stream_mark(struct flow *);
 void flow_stream_stop(struct flow *);

@@ -206,6 +206,20 @@ flow_stream_is_on(const struct flow *f)
 	    f->stream->state == STREAM_PASSES));
 }
 
+bool
+flow_stream_may_drip(const struct flow *f)
+{
+	const struct worker_chain *chain;
+
+	if (f->stream != NULL)
+		return (f->stream->state != STREAM_OFF);
+	/* Nobody looks at it: it takes neither a service nor a disk. */
+	chain = worker_gen_chain(f->gen, f->plan.scan_resp);
+	return (f->resp != NULL && f->resp_from_origin &&
+	    (chain == NULL || chain->n == 0) &&
+	    http_endless_of(f->resp, f->req) != ENDLESS_NOT);
+}
+
 /* Does q go on as the begin does, from offset at? */
 static bool
 goes_on_as(const struct flow_stream *s, uint64_t at, struct chq *q)

@@ -74,6 +74,7 @@ h1_in_body(struct h1_in *in, struct loop *loop, struct body_store *store,
 	    bad);
 	source_init(&in->src, &in_type);
 	in->in_body = true;
+	in->pace = (struct pace){ 0 };
 	in->cut = cut;
 	return (body_new(loop, store, &in->src, msg->framing ==
 	    FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
@@ -109,12 +110,15 @@ in_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 {
 	struct h1_in *in = CONTAINER_OF(s, struct h1_in, src);
 	struct body *b = s->body;
+	size_t had = chq_len(out);
 	enum pull p, r;
 
 	for (;;) {
 		p = h1_body_pull(&in->deframer, &in->bytes, out, want, f);
-		if (p == PULL_MORE)
+		if (p == PULL_MORE) {
 			in->silent_since = 0;
+			pace_got(&in->pace, chq_len(out) - had);
+		}
 		if (p == PULL_FAIL)
 			in->poisoned = true;
 		if (p == PULL_END)
@@ -127,8 +131,10 @@ in_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 			in->starved = true;
 			if (in->silent_since == 0)
 				in->silent_since = loop_now(in->wake->loop);
+			pace_wait(&in->pace, loop_now(in->wake->loop));
 			return (PULL_WAIT);
 		}
+		pace_pause(&in->pace, loop_now(in->wake->loop));
 		if (r != PULL_MORE)
 			return (in_ended(in, r, f));
 	}
@@ -169,6 +175,7 @@ h1_in_wake(struct h1_in *in)
 	if (!in->in_body || !in->starved || link_is_waiting(in->link))
 		return;
 	in->starved = false;
+	pace_pause(&in->pace, loop_now(in->wake->loop));
 	source_wake(&in->src);
 }
 
@@ -178,6 +185,22 @@ h1_in_stalled(const struct h1_in *in, uint64_t now, uint64_t ms)
 	/* Bytes that are here and not fetched are nobody's silence. */
 	return (in->in_body && in->silent_since != 0 &&
 	    link_is_waiting(in->link) && now - in->silent_since >= ms);
+}
+
+bool
+h1_in_is_slow(struct h1_in *in, uint64_t now, uint64_t rate)
+{
+	return (in->in_body && pace_is_slow(&in->pace, now, rate, 1));
+}
+
+void
+h1_in_forgive(struct h1_in *in, uint64_t now)
+{
+	bool waits = in->pace.since != 0;
+
+	in->pace = (struct pace){ .since = waits ? now : 0 };
+	if (in->silent_since != 0)
+		in->silent_since = now;
 }
 
 void
@@ -287,6 +310,38 @@ pump_step(struct pump *p, struct chq *q, size_t room)
 	return (PULL_MORE);
 }
 
+/* Has the peer taken something since the last look? */
+static bool
+pump_taken(struct pump *p)
+{
+	uint64_t taken = link_taken(p->link), had = p->taken;
+
+	p->taken = taken;
+	if (taken > had)
+		pace_got(&p->pace, taken - had);
+	return (taken > had);
+}
+
+static void
+pump_blocked(struct pump *p, uint64_t now)
+{
+	if (p->blocked_since == 0) {
+		p->blocked_since = now;
+		p->taken = link_taken(p->link);
+	}
+	pace_wait(&p->pace, now);
+}
+
+static void
+pump_unblocked(struct pump *p, uint64_t now)
+{
+	if (p->blocked_since == 0)
+		return;
+	(void)pump_taken(p);
+	p->blocked_since = 0;
+	pace_pause(&p->pace, now);
+}
+
 enum pull
 pump_run(struct pump *p, uint64_t now)
 {
@@ -300,12 +355,11 @@ pump_run(struct pump *p, uint64_t now)
 	while (r == PULL_MORE && p->sent < until) {
 		room = link_room(p->link);
 		if (room == 0) {
-			if (p->blocked_since == 0)
-				p->blocked_since = now;
+			pump_blocked(p, now);
 			r = PULL_WAIT;
 			break;
 		}
-		p->blocked_since = 0;
+		pump_unblocked(p, now);
 		r = pump_step(p, &q, room);
 	}
 	chq_fini(&q);
@@ -314,6 +368,19 @@ pump_run(struct pump *p, uint64_t now)
 	if (pull_is_last(r))
 		p->end = r;
 	return (r);
+}
+
+enum pump_peer
+pump_peer(struct pump *p, uint64_t now, uint64_t silence, uint64_t rate)
+{
+	if (!p->started || p->blocked_since == 0 || pull_is_last(p->end))
+		return (PUMP_PEER_WELL);
+	if (pump_taken(p))
+		p->blocked_since = now;
+	if (now - p->blocked_since >= silence)
+		return (PUMP_PEER_SILENT);
+	return (pace_is_slow(&p->pace, now, rate, 2) ? PUMP_PEER_SLOW :
+	    PUMP_PEER_WELL);
 }
 
 void

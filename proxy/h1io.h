@@ -12,6 +12,7 @@
 #include "http/h1_body.h"
 #include "http/h1_head.h"
 #include "http/msg.h"
+#include "proxy/pace.h"
 #include "stream/body.h"
 #include "tls/link.h"
 
@@ -28,6 +29,7 @@ struct h1_in {
 	bool starved;		/* its source waits for the link */
 	bool poisoned;		/* nothing more can be read: cut, failed, or left over */
 	uint64_t silent_since;	/* ms; 0: nobody waits for bytes */
+	struct pace pace;	/* of the peer, inside a body */
 };
 
 enum h1_got {
@@ -59,6 +61,10 @@ struct body *h1_in_body(struct h1_in *, struct loop *, struct body_store *,
 void h1_in_wake(struct h1_in *);
 /* Silent for ms while bytes are waited for? */
 bool h1_in_stalled(const struct h1_in *, uint64_t now, uint64_t ms);
+/* Has it sent less than rate octets a second while bytes were waited for? */
+bool h1_in_is_slow(struct h1_in *, uint64_t now, uint64_t rate);
+/* It was not it that we waited for: silence and pace begin anew. */
+void h1_in_forgive(struct h1_in *, uint64_t now);
 /* The connection goes away: a body under way ends as cut, cause f (or its own). */
 void h1_in_fini(struct h1_in *, const struct fault *f);
 
@@ -70,6 +76,8 @@ struct pump {
 	uint64_t left;		/* FRAMING_LENGTH: octets still to be written */
 	uint64_t sent;		/* octets of content */
 	uint64_t blocked_since;	/* ms; 0: the peer takes what we have */
+	uint64_t taken;		/* while blocked: link_taken() at the last look */
+	struct pace pace;	/* of the peer, while blocked */
 	enum pull end;		/* PULL_MORE: running */
 	bool started;
 	/* Is what goes out now all right?  NULL: always.  False ends it as PULL_FAIL. */
@@ -96,6 +104,14 @@ void pump_begin(struct pump *, struct link *, const struct http_msg *msg,
  * disagrees with its length): the peer must see that.
  */
 enum pull pump_run(struct pump *, uint64_t now);
+/*
+ * How does the peer take it?  Looked at often while it runs.  silence: ms in
+ * which it took nothing at all.  A window of TCP opens in steps, so only two
+ * slow times in a row count.
+ */
+enum pump_peer { PUMP_PEER_WELL, PUMP_PEER_SILENT, PUMP_PEER_SLOW };
+enum pump_peer pump_peer(struct pump *, uint64_t now, uint64_t silence,
+    uint64_t rate);
 void pump_stop(struct pump *);	/* closes the reader; {0} again */
 
 #endif

@@ -5,9 +5,11 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -519,6 +521,17 @@ uint64_t
 link_bytes_out(const struct link *l)
 {
 	return (l->bytes_out);
+}
+
+uint64_t
+link_taken(const struct link *l)
+{
+	int waiting = 0;
+
+	if (ioctl(l->fd, SIOCOUTQ, &waiting) != 0 || waiting < 0 ||
+	    (uint64_t)waiting > l->bytes_out)
+		return (l->bytes_out);
+	return (l->bytes_out - (uint64_t)waiting);
 }
 
 void

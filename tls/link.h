@@ -98,6 +98,8 @@ int link_alert(const struct link *);
 
 uint64_t link_bytes_in(const struct link *);	/* on the wire */
 uint64_t link_bytes_out(const struct link *);
+/* Of those: what the peer's system has taken (TCP's acknowledgement). */
+uint64_t link_taken(const struct link *);
 
 /* End our side in order: what is queued, close_notify, FIN.  Reading goes on. */
 void link_shutdown(struct link *);

@@ -390,7 +390,7 @@ def test_http_of_the_wild(lab):
 def test_mute_origin(lab):
     """504 in the configured time, with a whole page (RFC 9110 15.6.5)."""
     s = lab.server(lambda c: (c.request(), c.silent(15)), lab.server_context())
-    p = lab.assay(limits={"read": "2s"})
+    p = lab.assay(limits={"first_byte": "2s"})
     r = lab.tunnel(p, s.port).get()
     assert r.status == 504 and not r.cut and r.body, r
 

@@ -124,7 +124,7 @@ class Proxy:
                    {"name": "default", "scan": ["up", "down"]}],
             resolver={"hosts": str(lab.dir / "hosts"), "servers": [f"127.0.0.1:{self.dns.port}"]},
             download={"hold": "200ms", "other": "trickle", "rate": "10K"}, workers=2,
-            limits={"drain": "1s", "request": "1s", "read": "900ms", "idle": "700ms", "connect": "600ms", "resolve": "500ms",
+            limits={"drain": "1s", "request": "1s", "read": "900ms", "first_byte": "900ms", "idle": "700ms", "connect": "600ms", "resolve": "500ms",
                     "origin_idle": "1s", "tunnel": "2s", "body_memory": "64K", "per_client": 2000})
         self.p = lab.assay(**self.conf)
 

@@ -134,8 +134,8 @@ test_keys(void)
 		    "c:3:19: unknown setting 'foo'; known here are clients, "
 		    "per_client, request_line, header, origin_header, field, "
 		    "fields, interim, body_memory, memory, temp, leaf_cache, "
-		    "request, read, idle, origin_idle, resolve, connect, "
-		    "tunnel, drain\n" },
+		    "request, read, first_byte, min_rate, idle, origin_idle, "
+		    "resolve, connect, tunnel, drain\n" },
 	};
 
 	CHECK_TABLE(t);
@@ -1080,7 +1080,8 @@ test_contract(void)
 		"log.privacy.client", "admin.socket", "admin.http",
 		"limits.clients", "limits.per_client", "limits.header",
 		"limits.memory", "limits.temp", "limits.request",
-		"limits.read", "limits.idle", "limits.drain",
+		"limits.read", "limits.first_byte", "limits.min_rate",
+		"limits.idle", "limits.drain",
 		"user", "sandbox", "upstreams", "out", "forwarded",
 		"include", "cluster", "listen[].spoof", "listen[].names",
 		"tls.pinning", "tls.origin.client_certs", "tls.origin.ct",

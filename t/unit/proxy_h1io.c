@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -323,6 +324,99 @@ test_fini(void)
 	}
 }
 
+/* How fast a peer is counts only while it is the one that is waited for. */
+static void
+test_pace(void)
+{
+	static const struct {
+		unsigned octets, paused, rate, windows;
+		bool slow;
+	} rows[] = {
+		{ 1499, 0, 50, 1, true },
+		{ 1500, 0, 50, 1, false },
+		{ 0, 0, 50, 2, false },		/* one window is not two */
+		{ 0, 0, 0, 1, false },
+		{ 0, 1, 50, 1, false },		/* 1 ms of 30 s was not its */
+	};
+	struct pace p;
+	unsigned i;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		p = (struct pace){ 0 };
+		pace_wait(&p, 1000);
+		pace_got(&p, rows[i].octets);
+		pace_wait(&p, 2000);		/* it is waited for already */
+		pace_pause(&p, 11000);
+		CU_ASSERT_FALSE(pace_is_slow(&p, 500000, rows[i].rate,
+		    rows[i].windows));
+		pace_wait(&p, 600000 + rows[i].paused);
+		CU_ASSERT_EQUAL(pace_is_slow(&p, 620000, rows[i].rate,
+		    rows[i].windows), rows[i].slow);
+	}
+	/* The windows are judged one by one. */
+	p = (struct pace){ 0 };
+	pace_wait(&p, 1);
+	pace_got(&p, 1 << 30);
+	CU_ASSERT_FALSE(pace_is_slow(&p, 30001, 50, 1));
+	CU_ASSERT_FALSE(pace_is_slow(&p, 60000, 50, 1));
+	CU_ASSERT(pace_is_slow(&p, 60001, 50, 1));
+	CU_ASSERT(pace_is_slow(&p, 90001, 50, 2));
+	pace_got(&p, 1500);
+	CU_ASSERT_FALSE(pace_is_slow(&p, 120001, 50, 1));
+}
+
+/* Of a body that comes in drips, and of who takes one. */
+static void
+test_slow(void)
+{
+	const char *text = "POST /a HTTP/1.1\r\nHost: h\r\n"
+	    "Content-Length: 9\r\n\r\nabc";
+	struct http_msg msg = { .framing = FRAMING_LENGTH };
+	struct pump pump = { 0 };
+	struct body *large;
+	uint64_t now;
+	char *many;
+
+	begin(H1_REQUEST);
+	CU_ASSERT_EQUAL(write(c.peer, text, strlen(text)),
+	    (ssize_t)strlen(text));
+	lab_run(loop, 5);
+	now = loop_now(loop);
+	CU_ASSERT_FALSE(h1_in_is_slow(&c.in, now, 50));
+	CU_ASSERT(h1_in_is_slow(&c.in, now + PACE_MS, 50));
+	h1_in_forgive(&c.in, now);
+	CU_ASSERT_FALSE(h1_in_is_slow(&c.in, now + PACE_MS - 1, 50));
+	CU_ASSERT(h1_in_is_slow(&c.in, now + PACE_MS, 50));
+	h1_in_forgive(&c.in, now);
+	CU_ASSERT_FALSE(h1_in_is_slow(&c.in, now + PACE_MS, 0));
+
+	many = calloc(1, 32 << 20);
+	large = body_of_bytes(loop, &store, many, 32 << 20);
+	free(many);
+	msg.length = 32 << 20;
+	pump_start(&pump, c.link, large, &msg, false, &c.task);
+	while (pump_run(&pump, loop_now(loop)) != PULL_WAIT ||
+	    pump.blocked_since == 0)
+		lab_run(loop, 2);
+	lab_run(loop, 50);
+	(void)pump_run(&pump, now = loop_now(loop));
+	CU_ASSERT_EQUAL(pump_peer(&pump, now, 60000, 50), PUMP_PEER_WELL);
+	CU_ASSERT_EQUAL(pump_peer(&pump, now + PACE_MS, 60000, 50),
+	    PUMP_PEER_WELL);
+	(void)pump_peer(&pump, now + 2 * PACE_MS + 1000, 900000, 50);
+	CU_ASSERT_EQUAL(pump_peer(&pump, now + 3 * PACE_MS + 2000,
+	    900000, 50), PUMP_PEER_SLOW);
+	CU_ASSERT_EQUAL(pump_peer(&pump, now + 3 * PACE_MS + 2000,
+	    60000, 50), PUMP_PEER_SILENT);
+	CU_ASSERT_EQUAL(pump_peer(&pump, now + 4 * PACE_MS + 3000,
+	    900000, 0), PUMP_PEER_WELL);
+	pump_stop(&pump);
+	body_unref(&large);
+	h1_in_fini(&c.in, NULL);
+	lab_run(loop, 5);
+	end();
+}
+
 /* A trailer stays what it was when the connection has gone on. */
 static void
 test_trailer_stays(void)
@@ -625,6 +719,8 @@ UNIT_TESTS(proxy_h1io,
     { "cut anywhere", test_talks_cut },
     { "bodies let go", test_let_go },
     { "the connection dies", test_fini },
+    { "pace", test_pace },
+    { "drips", test_slow },
     { "trailers stay", test_trailer_stays },
     { "pump, all framings", test_pump },
     { "pump, what breaks off", test_pump_breaks },
