@@ -12,10 +12,11 @@ BODY = pattern(5000)
 EVIL = b"evil " * 1000
 
 
-def dripping(stop):
-    """/slow sends an octet now and then, of a body of unknown length."""
+def dripping(stop, begin):
+    """/slow sends some octets of a body of unknown length, and then one now and
+    then."""
     def drip(c):
-        c.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        c.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (begin, bytes(begin)))
         while not stop.wait(0.2):
             c.send(b"1\r\nx\r\n")
     return lambda h, b: drip if h.start.split()[1] == "/slow" else ok(EVIL)
@@ -24,17 +25,17 @@ def dripping(stop):
 def test_slow_bodies_buy_no_bypass(lab):
     """All connections of a service, on_error: bypass, on_busy: wait: with slow
     downloads by one client the next one is scanned all the same."""
-    for preview in ("auto", "off"):
-        with lab.sub(f"preview {preview}"):
+    for preview, begin in (("auto", 1), ("off", 1), ("auto", 2000)):
+        with lab.sub(f"preview {preview}, {begin} octets"):
             stop = threading.Event()
             s = lab.icap(lambda tx: tx.block() if EVIL in tx.whole() else tx.no_change(), drop=("Max-Connections",), extra=[("Max-Connections", "2")])
-            o = lab.origin(dripping(stop))
+            o = lab.origin(dripping(stop, begin))
             p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": "bypass", "timeout": "20s", "preview": preview}}, workers=1)
             slow = [lab.tunnel(p, o.port) for _ in range(6)]
             for t in slow:
                 t.send(f"GET /slow HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
             assert wire.wait_for(lambda: len(o.requests) == 6, 20)
-            if preview == "off":
+            if preview == "off" or begin > 1024:
                 assert wire.wait_for(lambda: s.conns, 20)
                 time.sleep(1.5)         # now they have taken what they can
             for _ in range(3):
