@@ -40,6 +40,7 @@ answer_no_content(struct icap_tx *tx)
 {
 	tx->stray = !ends_here(tx);
 	tx_release_conn(tx);
+	tx->scan->result.reusable = icap_reusable(tx);
 	tx_clean(tx);
 }
 

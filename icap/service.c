@@ -11,6 +11,7 @@
 #include "http/chars.h"
 #include "icap/icap_priv.h"
 
+#define CACHE_S 600		/* an ISTag is seen again when somebody asks */
 #define BACKOFF_MIN_MS 1000
 #define BACKOFF_MAX_MS 15000
 #define DOUBT_FAILURES 5	/* in DOUBT_MS: is it still there? */
@@ -364,6 +365,7 @@ fill_scanner(struct icap_service *svc)
 		.on_busy = o->on_busy == ICAP_BUSY_BYPASS ?
 		    SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK,
 		.over_max = o->over_max,
+		.cache_s = CACHE_S,
 		.replace_page = o->replace_page,
 	};
 	memcpy(svc->scanner.on_unscanned, o->on_unscanned,

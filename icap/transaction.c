@@ -429,10 +429,8 @@ tx_send_on(struct icap_tx *tx)
 }
 
 static void
-tx_run(struct task *t)
+tx_step(struct icap_tx *tx)
 {
-	struct icap_tx *tx = CONTAINER_OF(t, struct icap_tx, task);
-
 	if (tx->state == TX_QUEUE)
 		tx_admit(tx);
 	if (tx->state == TX_CONNECT)
@@ -450,6 +448,20 @@ tx_run(struct task *t)
 		tx->source_waits = false;
 		source_wake(&tx->source);
 	}
+}
+
+static void
+tx_run(struct task *t)
+{
+	struct icap_tx *tx = CONTAINER_OF(t, struct icap_tx, task);
+
+	tx_step(tx);
+	if (tx->scan == NULL || tx->scan->done)
+		return;
+	if (tx->body_waits)
+		scan_waits(tx->scan);
+	else
+		scan_works(tx->scan);
 }
 
 /* Is it the service that we wait for? */
@@ -553,6 +565,7 @@ const struct scanner_type icap_scanner_type = {
 	.name = "icap",
 	.start = icap_start,
 	.cancel = icap_cancel,
+	.depends = icap_depends,
 };
 
 void

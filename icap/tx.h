@@ -200,6 +200,12 @@ bool tx_is_foreign(const struct icap_tx *);
 /* It is here: nothing but what the service was sent, or its begin (200, 206). */
 bool tx_is_handed_back(const struct icap_tx *);
 
+/* depends.c */
+
+struct str icap_depends(const struct scanner *, const struct scan_message *);
+/* A 204 that forbids nobody to believe it again. */
+bool icap_reusable(const struct icap_tx *);
+
 /* transaction.c */
 
 void tx_enter(struct icap_tx *, enum tx_state);

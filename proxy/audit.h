@@ -50,10 +50,10 @@ struct audit_scan {
 	struct str service;	/* name in the configuration */
 	struct str endpoint;	/* "host:port" or "inside" */
 	enum scan_mode mode;	/* "req", "resp" */
-	struct str outcome;	/* verdict_name(), "error", "bypass", "cancelled" */
+	struct str outcome;	/* chain_outcome_name() */
 	struct str threat;	/* STR_NONE: none */
 	struct str reason;	/* why it was not scanned, or failed */
-	int64_t ms;
+	int64_t us;		/* without waiting for the message's sender */
 	uint64_t bytes;
 	struct str gap;		/* the reason's word, as in on_unscanned; may be empty */
 };
@@ -63,7 +63,7 @@ struct audit_ms {
 	int64_t dns;
 	int64_t connect;
 	int64_t tls;		/* handshake with the origin */
-	int64_t scan;		/* from the first start to the last verdict */
+	int64_t scan_us;	/* microseconds in which a scanner worked */
 	int64_t first_byte;	/* of the answer, from the start of the flow */
 	int64_t total;
 };

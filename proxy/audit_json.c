@@ -92,6 +92,19 @@ put_start(struct buf *b, uint64_t wall_ms)
 	buf_add(b, t, sizeof(t) - 1);
 }
 
+/* Microseconds as milliseconds with one decimal. */
+static void
+put_us(struct buf *b, struct str key, int64_t us)
+{
+	int64_t tenths = us / 100 + (us % 100 >= 50);
+
+	if (us < 0)
+		return;
+	buf_str(b, key);
+	buf_printf(b, "%lld.%lld", (long long)(tenths / 10),
+	    (long long)(tenths % 10));
+}
+
 static void
 put_event(struct buf *b, const struct audit_record *r)
 {
@@ -201,7 +214,7 @@ put_scan(struct buf *b, const struct audit_scan *s)
 	put_str(b, KEY("mode"), s->mode == SCAN_REQ ? STR("req") :
 	    STR("resp"));
 	put_str(b, KEY("outcome"), s->outcome);
-	put_ms(b, KEY("ms"), s->ms);
+	put_us(b, KEY("ms"), s->us);
 	put_ms(b, KEY("bytes"), (int64_t)(s->bytes & INT64_MAX));
 	put_str(b, KEY("threat"), s->threat);
 	put_str(b, KEY("gap"), s->gap);
@@ -233,7 +246,7 @@ put_times(struct buf *b, const struct audit_ms *ms)
 	put_ms(b, KEY("assay.ms.dns"), ms->dns);
 	put_ms(b, KEY("assay.ms.connect"), ms->connect);
 	put_ms(b, KEY("assay.ms.tls"), ms->tls);
-	put_ms(b, KEY("assay.ms.scan"), ms->scan);
+	put_us(b, KEY("assay.ms.scan"), ms->scan_us);
 	put_ms(b, KEY("assay.ms.first_byte"), ms->first_byte);
 	put_ms(b, KEY("assay.ms.total"), ms->total);
 }

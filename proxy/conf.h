@@ -147,6 +147,7 @@ enum conf_busy { CONF_BUSY_WAIT, CONF_BUSY_BLOCK, CONF_BUSY_BYPASS };
 enum conf_transfer { CONF_TRANSFER_SCAN, CONF_TRANSFER_OBEY };
 enum conf_identity { CONF_IDENTITY_SQUID, CONF_IDENTITY_RFC,
 	CONF_IDENTITY_NONE };
+enum conf_cache { CONF_CACHE_AUTO, CONF_CACHE_SHARED, CONF_CACHE_OFF };
 enum conf_page { CONF_PAGE_KEEP, CONF_PAGE_REPLACE };
 
 /* One address of an ICAP service. */
@@ -183,6 +184,7 @@ struct conf_service {
 	uint64_t max_body;	/* CONF_NONE: no limit */
 	enum conf_fail over_max;	/* what a larger body gets */
 	struct conf_gaps on_unscanned;
+	enum conf_cache cache;	/* is what it found clean known the next time? */
 	/* CONF_ICAP */
 	struct conf_urls url;
 	enum conf_balance balance;
@@ -313,6 +315,7 @@ struct conf_limits {
 	uint64_t memory, temp;	/* bytes; percent are resolved */
 	uint64_t body_memory;	/* of one body before it spills */
 	uint64_t leaf_cache;	/* certificates */
+	uint64_t verdict_cache;	/* bytes */
 	uint64_t request_ms, read_ms, first_byte_ms, idle_ms, origin_idle_ms;
 	uint64_t drain_ms;
 	uint64_t min_rate;	/* octets a second; 0: none */

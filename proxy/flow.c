@@ -51,7 +51,7 @@ flow_new(struct client *c)
 	f->gen = worker_gen_ref(c->worker->current);
 	f->started_at = loop_now(c->worker->loop);
 	f->started_wall = wall_ms();
-	f->scan_ms = f->dns_ms = f->connect_ms = f->tls_ms = -1;
+	f->scan_us = f->dns_ms = f->connect_ms = f->tls_ms = -1;
 	f->in_before = link_bytes_in(c->transport);
 	f->out_before = link_bytes_out(c->transport);
 	reference_make(f->reference);
@@ -315,7 +315,6 @@ run_scan_req(struct flow *f)
 		    .req = f->req, .body = f->req_body, .who = &f->who,
 		    .arena = f->arena };
 		flow_gap(f, &f->scanned);
-		f->scan_began_at = loop_now(f->worker->loop);
 		f->chain = chain_start(f->worker->loop, chain->steps,
 		    chain->n, &f->scanned, &f->client->task);
 	}

@@ -77,8 +77,7 @@ struct flow {
 	/* for the record */
 	uint64_t started_at, started_wall;
 	uint64_t first_byte_at;
-	uint64_t scan_began_at;
-	int64_t scan_ms;		/* -1: not scanned */
+	int64_t scan_us;		/* -1: not scanned */
 	int64_t dns_ms, connect_ms, tls_ms;
 	char server_ip[64];
 	uint16_t server_port;

@@ -47,10 +47,16 @@ note_scans(struct flow *f, const struct chain_record *r, unsigned n)
 		    .mode = r[i].mode, .threat = r[i].threat,
 		    .outcome = str_of(chain_outcome_name(r[i].outcome)),
 		    .gap = str_of(scan_gap_name(r[i].gap)),
-		    .reason = r[i].reason, .ms = (int64_t)r[i].ms,
+		    .reason = r[i].reason, .us = (int64_t)r[i].us,
 		    .bytes = r[i].bytes };
 	f->scans = v;
 	f->n_scans += n;
+}
+
+static void
+add_scan_us(struct flow *f, uint64_t us)
+{
+	f->scan_us = (f->scan_us > 0 ? f->scan_us : 0) + (int64_t)us;
 }
 
 void
@@ -64,7 +70,7 @@ flow_chain_note(struct flow *f, const struct chain_result *r)
 	f->has_verdict = true;
 	if (r->verdict > f->verdict)
 		f->verdict = r->verdict;
-	f->scan_ms = (int64_t)(loop_now(f->worker->loop) - f->scan_began_at);
+	add_scan_us(f, r->us);
 	if (r->action == CHAIN_BLOCK || (r->action == CHAIN_ANSWER &&
 	    r->fault.code != ERR_NONE))
 		f->blocked = true;
@@ -80,12 +86,15 @@ void
 flow_chain_stop(struct flow *f)
 {
 	const struct chain_record *records;
+	const struct chain_run *run;
 	unsigned n;
 
 	if (f->chain == NULL || chain_result(f->chain) != NULL)
 		return;
 	records = chain_records(f->chain, &n);
+	run = f->chain;
 	chain_cancel(&f->chain);	/* they are final now */
+	add_scan_us(f, chain_us(run));
 	note_scans(f, records, n);
 }
 
@@ -204,7 +213,7 @@ flow_record(struct flow *f)
 	r.reference = str_of(f->reference);
 	r.started_ms = f->started_wall;
 	r.ms = (struct audit_ms){ .dns = f->dns_ms, .connect = f->connect_ms,
-	    .tls = f->tls_ms, .scan = f->scan_ms,
+	    .tls = f->tls_ms, .scan_us = f->scan_us,
 	    .first_byte = f->first_byte_at > 0 ?
 		since(f->started_at, f->first_byte_at) : -1,
 	    .total = since(f->started_at, now) };

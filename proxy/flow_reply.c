@@ -351,8 +351,6 @@ flow_scan_response(struct flow *f)
 		flow_gap(f, &f->scanned);
 		if (!flow_stream_begin(f, &f->scanned))
 			return;
-		if (f->scan_began_at == 0)
-			f->scan_began_at = loop_now(f->worker->loop);
 		f->chain = chain_start(f->worker->loop, chain->steps,
 		    chain->n, &f->scanned, &f->client->task);
 	}

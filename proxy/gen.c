@@ -468,6 +468,19 @@ gen_texts(struct gen *g)
 	g->internal.ca_not_after = (int64_t)ca_not_after(g->ca);
 }
 
+/* Its keys name settings and signatures: what is still true stays. */
+static void
+gen_verdicts(struct gen *g, struct gen *old)
+{
+	uint64_t n = g->conf->limits.verdict_cache;
+
+	if (old != NULL && old->verdicts != NULL &&
+	    verdict_cache_bytes(old->verdicts) == n)
+		g->verdicts = verdict_cache_ref(old->verdicts);
+	else
+		g->verdicts = verdict_cache_new(n);
+}
+
 struct gen *
 gen_new(struct conf *conf, const struct gen_pools *pools, struct gen *old,
     bool dry, struct conf_problems *list)
@@ -498,6 +511,8 @@ gen_new(struct conf *conf, const struct gen_pools *pools, struct gen *old,
 	if (!dry && list->errors == before)	/* it makes files */
 		gen_audit(g, list);
 	gen_texts(g);
+	if (!dry)
+		gen_verdicts(g, old);
 	if (list->errors > before)
 		gen_unref(&g);
 	return (g);
@@ -534,6 +549,7 @@ gen_unref(struct gen **gp)
 		return;
 	gen_services_free(g);
 	audit_free(&g->audit);
+	verdict_cache_unref(&g->verdicts);
 	verifier_free(&g->verifier);
 	trust_unref(&g->trust);
 	leaf_cache_free(&g->leaves);

@@ -22,6 +22,7 @@
 #include "proxy/conf.h"
 #include "proxy/internal.h"
 #include "proxy/resolve.h"
+#include "scanners/cache.h"
 #include "scanners/clam.h"
 #include "stream/body.h"
 #include "tls/session.h"
@@ -48,6 +49,7 @@ struct gen {
 	struct hosts *hosts;		/* counted */
 	struct gen_service *services;	/* owned; as conf->services */
 	struct audit *audit;		/* owned */
+	struct verdict_cache *verdicts;	/* counted; NULL: none */
 	struct body_store store;
 	struct h1_limits client_limits, origin_limits;
 	char *servers;			/* owned; of the resolver, as text */

@@ -222,6 +222,10 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 			worker_gen_unref(&wg);
 			return (NULL);
 		}
+		if (c->services.v[i].cache != CONF_CACHE_OFF)
+			wg->scanners[i]->cache = g->verdicts;
+		wg->scanners[i]->cache_shared =
+		    c->services.v[i].cache == CONF_CACHE_SHARED;
 	}
 	wg->chains = calloc(2 * c->rules.n + 4, sizeof(*wg->chains));
 	chain_make(wg, &c->all_req);

@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include "scanners/chain.h"
+#include "scanners/known.h"
 
 struct chain_run {
 	struct loop *loop;
@@ -21,6 +22,9 @@ struct chain_run {
 	struct scan *scans;	/* all that were started, step after step */
 	struct chain_record *records;	/* one for each of them */
 	bool *settled;
+	bool *waits;		/* not started: its answer may be known */
+	struct known known;	/* of the message as it came */
+	struct scan_meter meter;
 	unsigned first;		/* of the running step */
 	unsigned used;
 	unsigned running;	/* of the running step, not settled */
@@ -42,6 +46,7 @@ chain_outcome_name(enum chain_outcome o)
 {
 	static const char *const name[CHAIN_OUTCOMES] = {
 		[CHAIN_CLEAN] = "clean",
+		[CHAIN_CACHED] = "cached",
 		[CHAIN_MODIFIED] = "modified",
 		[CHAIN_UNSCANNED] = "unscanned",
 		[CHAIN_BLOCKED] = "blocked",
@@ -111,13 +116,12 @@ record_end(struct chain_run *run, unsigned i, enum chain_outcome outcome,
 {
 	const struct scan_result *r = &run->scans[i].result;
 	struct chain_record *rec = &run->records[i];
-	uint64_t end = run->scans[i].done ? r->ended_at : loop_now(run->loop);
 
 	rec->outcome = outcome;
 	rec->code = code;
 	rec->reason = reason;
 	rec->endpoint = r->endpoint;
-	rec->ms = end > r->started_at ? end - r->started_at : 0;
+	rec->us = r->us;
 	rec->bytes = r->bytes;
 	rec->threat = r->threat;
 	rec->note = r->note;
@@ -142,6 +146,10 @@ step_cancel(struct chain_run *run)
 			continue;
 		run->settled[i] = true;
 		run->running--;
+		if (run->waits[i])		/* it never began */
+			run->scans[i].scanner = NULL;
+		run->waits[i] = false;
+		scan_waits(&run->scans[i]);
 		record_end(run, i, has_found(&run->scans[i]) ?
 		    CHAIN_BLOCKED : CHAIN_CANCELLED, ERR_NONE, STR_NONE);
 		scan_cancel(&run->scans[i]);
@@ -164,6 +172,8 @@ chain_end(struct chain_run *run)
 	struct chain_result *r = &run->result;
 
 	step_cancel(run);
+	known_fini(&run->known);
+	r->us = run->meter.us;
 	if (r->action == CHAIN_BLOCK || r->action == CHAIN_FAIL) {
 		body_drop(run);
 		r->modified = false;
@@ -287,10 +297,15 @@ settle_unscanned(struct chain_run *run, unsigned i, enum scan_gap gap,
 static void
 settle_clean(struct chain_run *run, unsigned i)
 {
-	if (run->msg->gap != GAP_NONE)
+	const struct scan *scan = &run->scans[i];
+
+	if (run->msg->gap != GAP_NONE) {
 		(void)settle_unscanned(run, i, GAP_NONE, STR_NONE);
-	else
-		record_end(run, i, CHAIN_CLEAN, ERR_NONE, STR_NONE);
+		return;
+	}
+	record_end(run, i, CHAIN_CLEAN, ERR_NONE, STR_NONE);
+	if (scan->result.reusable && !run->result.modified)
+		known_learn(&run->known, scan->scanner, run->msg);
 }
 
 static void
@@ -418,6 +433,15 @@ settle_one(struct chain_run *run, unsigned i)
 }
 
 static void
+scan_go(struct chain_run *run, unsigned i)
+{
+	struct scan *scan = &run->scans[i];
+
+	scan_start(scan, scan->scanner, run->msg, &run->task);
+	scan_metered(scan, &run->meter);
+}
+
+static void
 scan_begin(struct chain_run *run, struct scanner *scanner)
 {
 	unsigned i = run->used++;
@@ -427,7 +451,54 @@ scan_begin(struct chain_run *run, struct scanner *scanner)
 	rec->mode = run->msg->mode;
 	rec->outcome = CHAIN_CANCELLED;
 	run->running++;
-	scan_start(&run->scans[i], scanner, run->msg, &run->task);
+	run->scans[i].scanner = scanner;
+	run->waits[i] = !run->result.modified &&
+	    known_applies(&run->known, scanner, run->msg);
+	if (run->waits[i])
+		known_begin(&run->known, run->body);
+	else
+		scan_go(run, i);
+}
+
+/* The answer is known: no scan is needed. */
+static void
+settle_known(struct chain_run *run, unsigned i)
+{
+	struct scan *scan = &run->scans[i];
+
+	scan->scanner = NULL;			/* it never began */
+	scan->result.bytes = body_received(run->body);
+	run->settled[i] = true;
+	run->running--;
+	record_end(run, i, CHAIN_CACHED, ERR_NONE, STR_NONE);
+}
+
+/* Those that wait for the digest: is it there, or have they waited enough? */
+static void
+step_ask(struct chain_run *run)
+{
+	bool wait = false;
+	unsigned i;
+
+	for (i = run->first; i < run->used; i++) {
+		if (!run->waits[i])
+			continue;
+		run->waits[i] = false;
+		switch (known_ask(&run->known, run->scans[i].scanner,
+		    run->msg)) {
+		case KNOWN_CLEAN:
+			settle_known(run, i);
+			break;
+		case KNOWN_UNKNOWN:
+			scan_go(run, i);
+			break;
+		case KNOWN_WAIT:
+			wait = run->waits[i] = true;
+			break;
+		}
+	}
+	if (!wait)
+		known_stop(&run->known);
 }
 
 static bool
@@ -485,6 +556,7 @@ chain_work(struct task *t)
 
 	if (run->done)
 		return;
+	step_ask(run);
 	for (i = run->first; i < run->used; i++)
 		if (run->scans[i].done && !run->settled[i])
 			settle_one(run, i);
@@ -514,6 +586,8 @@ chain_start(struct loop *loop, const struct chain_step *steps, unsigned n,
 	run->scans = arena_zalloc(msg->arena, total * sizeof(*run->scans));
 	run->records = arena_zalloc(msg->arena, total * sizeof(*run->records));
 	run->settled = arena_zalloc(msg->arena, total * sizeof(*run->settled));
+	run->waits = arena_zalloc(msg->arena, total * sizeof(*run->waits));
+	known_init(&run->known, loop, &run->task);
 	if (msg->body != NULL)
 		body_give(run, body_ref(msg->body));
 	step_begin(run);
@@ -533,6 +607,12 @@ chain_records(const struct chain_run *run, unsigned *n)
 	return (run->records);
 }
 
+uint64_t
+chain_us(const struct chain_run *run)
+{
+	return (run->meter.us);
+}
+
 void
 chain_cancel(struct chain_run **pp)
 {
@@ -545,6 +625,7 @@ chain_cancel(struct chain_run **pp)
 	step_cancel(run);
 	for (i = 0; i < run->used; i++)
 		scan_cancel(&run->scans[i]);
+	known_fini(&run->known);
 	task_fini(&run->task);
 	body_drop(run);
 	if (run->result.body != NULL)

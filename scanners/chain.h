@@ -38,6 +38,7 @@ enum chain_action {
 /* How one scan of the chain ended, for the audit log. */
 enum chain_outcome {
 	CHAIN_CLEAN,
+	CHAIN_CACHED,		/* it was found clean before, and not asked again */
 	CHAIN_MODIFIED,		/* adapted the message, or answered the request */
 	CHAIN_UNSCANNED,
 	CHAIN_BLOCKED,
@@ -56,7 +57,7 @@ struct chain_record {
 	enum chain_outcome outcome;
 	bool misconfigured;	/* CHAIN_BLOCKED: a modifying service in a group */
 	enum err code;		/* ERR_UNSCANNED, or the fault, also when bypassed */
-	uint64_t ms;
+	uint64_t us;		/* without waiting for the message's own sender */
 	uint64_t bytes;		/* of the body that the service was given */
 	struct str threat;
 	enum scan_gap gap;	/* code is ERR_UNSCANNED: what was not seen */
@@ -89,6 +90,7 @@ struct chain_result {
 	struct str by;		/* service that gave it; STR_NONE while clean */
 	struct str threat;	/* VERDICT_BLOCKED, may be empty */
 	struct str reason;	/* VERDICT_UNSCANNED */
+	uint64_t us;		/* in which at least one scanner worked */
 };
 
 struct chain_run;
@@ -118,6 +120,9 @@ bool chain_message_stands(const struct chain_run *);
  * chain_cancel().
  */
 const struct chain_record *chain_records(const struct chain_run *, unsigned *n);
+
+/* Time in which at least one scan worked.  Final and valid as the records. */
+uint64_t chain_us(const struct chain_run *);
 
 /*
  * End it in any state: running scans stop, nobody is woken any more, a body

@@ -49,6 +49,7 @@ struct clam_engine {
 	pthread_cond_t wake;
 	struct cl_engine *cl;		/* counted */
 	struct clam_info info;
+	_Atomic uint64_t state;		/* see clam_engine_state() */
 	bool canary_loaded;		/* with cl */
 	bool closing;
 	bool watched;
@@ -218,6 +219,14 @@ report(struct clam_engine *e, const char *what, const char *detail)
 	e->report(e->report_arg, line);
 }
 
+static uint64_t
+next_state(void)
+{
+	static _Atomic uint64_t last;
+
+	return (atomic_fetch_add(&last, 1) + 1);
+}
+
 /* The canary. */
 
 /* Does it find the canary in this file?  The file is freed. */
@@ -243,11 +252,13 @@ prove(struct clam_engine *e)
 	    finds(e, cl, clam_canary_html(&e->canary));
 
 	clam_lib_unref(&cl);
-	if (atomic_exchange(&e->fit, fit) != fit)
-		report(e, fit ? "libclamav finds its test files again" :
-		    "libclamav does not find its test files: nothing is "
-		    "scanned until it does; is there temporary space in ",
-		    fit ? "" : e->temp_dir);
+	if (atomic_exchange(&e->fit, fit) == fit)
+		return;
+	atomic_store(&e->state, next_state());	/* what was said of late is void */
+	report(e, fit ? "libclamav finds its test files again" :
+	    "libclamav does not find its test files: nothing is "
+	    "scanned until it does; is there temporary space in ",
+	    fit ? "" : e->temp_dir);
 }
 
 bool
@@ -299,6 +310,7 @@ reload(struct clam_engine *e)
 	old = e->cl;
 	e->cl = new;
 	e->canary_loaded = canary;
+	atomic_store(&e->state, next_state());
 	info.reloads = e->info.reloads + 1;
 	e->info = info;
 	pthread_mutex_unlock(&e->lock);
@@ -431,6 +443,7 @@ clam_engine_open(const struct clam_options *o, struct fault *f)
 		e->seen = clam_files_print(e->db_dir);
 		temp_measure(e, o->temp > 0 ? o->temp : 20ULL << 30, threads);
 		e->cl = load(e, &e->info, &e->canary_loaded, f);
+		atomic_store(&e->state, next_state());
 		ok = e->cl != NULL;
 	}
 	if (ok) {
@@ -502,6 +515,12 @@ clam_engine_signatures(struct clam_engine *e)
 
 	clam_engine_info(e, &info);
 	return (info.signatures);
+}
+
+uint64_t
+clam_engine_state(struct clam_engine *e)
+{
+	return (atomic_load(&e->state));
 }
 
 struct cl_engine *

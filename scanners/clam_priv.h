@@ -90,6 +90,11 @@ uint64_t clam_files_print(const char *db);
 
 /* The database of this moment; one reference. */
 struct cl_engine *clam_engine_take(struct clam_engine *);
+/*
+ * Never the same again for another database, another engine, or once it was
+ * not fit.
+ */
+uint64_t clam_engine_state(struct clam_engine *);
 const char *clam_engine_temp_dir(const struct clam_engine *);
 struct clam_temp *clam_engine_temp(struct clam_engine *);
 /* Is the temporary folder there?  If not it is made anew. */

@@ -15,6 +15,7 @@
 #include "scanners/clam_priv.h"
 
 #define TURN_BYTES (1 << 20)	/* read at most before others have their turn */
+#define CACHE_S 3600		/* what went wrong unseen ends by itself */
 #define GRACE_MS 1000		/* for the thread to notice the deadline itself */
 
 struct clam {
@@ -43,6 +44,7 @@ struct clam_scan {
 	struct reader keeper;		/* keeps them for the view */
 	struct timer late;
 	bool cut_short;			/* there was more than max_body */
+	uint64_t state;			/* of the engine when the job began */
 	struct clam_job *job;		/* borrowed while handle is set */
 	struct handle handle;
 };
@@ -183,8 +185,10 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 		end_unfit(s);
 	else if (s->cut_short && look->verdict != VERDICT_BLOCKED)
 		end_cut_short(s, look->verdict);
-	else
+	else {
+		r->reusable = s->state == clam_engine_state(s->clam->engine);
 		scan_end(s, look->verdict);
+	}
 }
 
 static void
@@ -319,6 +323,7 @@ job_begin(struct clam_scan *s)
 		return;
 	}
 	assert(view != NULL);		/* the keeper saw to that */
+	s->state = clam_engine_state(c->engine);
 	job = job_new(s, view);
 	s->handle = job->scan = handle_new(c->scanner.loop, s);
 	s->job = job;
@@ -330,6 +335,7 @@ job_begin(struct clam_scan *s)
 		end_busy(s, "too many bodies of this client wait");
 		return;
 	}
+	scan_works(s->scan);
 	c->jobs++;
 	reader_close(&s->reader);	/* the view has it all */
 	reader_close(&s->keeper);
@@ -406,7 +412,21 @@ clam_start(struct scan *scan)
 		reader_open(&s->reader, body, 0, &s->task);
 		reader_open(&s->keeper, body, 0, NULL);
 	}
+	scan_waits(scan);		/* for the body's end */
 	task_wake(&s->task);
+}
+
+/* One load of a database, with these limits. */
+static struct str
+clam_depends(const struct scanner *scanner, const struct scan_message *msg)
+{
+	const struct clam *c = (const struct clam *)(const void *)scanner;
+
+	if (!clam_engine_fit(c->engine))
+		return (STR_NONE);
+	return (arena_printf(msg->arena, "%llu %llu %x",
+	    (unsigned long long)clam_engine_state(c->engine),
+	    (unsigned long long)c->max_body, blocks_of(scanner)));
 }
 
 static void
@@ -425,6 +445,8 @@ static const struct scanner_type clam_type = {
 	.name = "clamav",
 	.start = clam_start,
 	.cancel = clam_cancel,
+	.depends = clam_depends,
+	.needs_end = true,
 };
 
 struct scanner *
@@ -452,6 +474,8 @@ clam_new(struct loop *loop, struct clam_engine *e,
 	c->max_body_set = service->max_body > 0 && service->max_body < most;
 	c->max_body = service->max_body > 0 && service->max_body < most ?
 	    service->max_body : most;
+	c->scanner.cache_max = c->max_body;
+	c->scanner.cache_s = CACHE_S;
 	return (&c->scanner);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What all scanners share, see scanner.h. */
 #include <assert.h>
+#include <time.h>
 #include "scanners/scanner.h"
 
 const char *
@@ -36,6 +37,61 @@ scan_gap_name(enum scan_gap gap)
 	return (name[gap]);
 }
 
+static uint64_t
+now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return ((uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000);
+}
+
+static void
+meter_begin(struct scan_meter *m, uint64_t now)
+{
+	if (m != NULL && m->working++ == 0)
+		m->since = now;
+}
+
+static void
+meter_end(struct scan_meter *m, uint64_t now)
+{
+	if (m != NULL && --m->working == 0)
+		m->us += now - m->since;
+}
+
+void
+scan_works(struct scan *scan)
+{
+	if (scan->works || scan->done)
+		return;
+	scan->works = true;
+	scan->works_since = now_us();
+	meter_begin(scan->meter, scan->works_since);
+}
+
+void
+scan_waits(struct scan *scan)
+{
+	uint64_t now;
+
+	if (!scan->works)
+		return;
+	now = now_us();
+	scan->works = false;
+	scan->result.us += now - scan->works_since;
+	meter_end(scan->meter, now);
+}
+
+void
+scan_metered(struct scan *scan, struct scan_meter *m)
+{
+	assert(scan->meter == NULL);
+	scan->meter = m;
+	if (scan->works)
+		meter_begin(m, scan->works_since);
+}
+
 void
 scan_start(struct scan *scan, struct scanner *scanner,
     const struct scan_message *msg, struct task *wake)
@@ -45,7 +101,7 @@ scan_start(struct scan *scan, struct scanner *scanner,
 		.msg = msg,
 		.wake = wake,
 	};
-	scan->result.started_at = loop_now(scanner->loop);
+	scan_works(scan);
 	scanner->type->start(scan);
 }
 
@@ -55,8 +111,8 @@ scan_done(struct scan *scan)
 	struct scan_result *r = &scan->result;
 
 	assert(!scan->done);
+	scan_waits(scan);
 	scan->done = true;
-	r->ended_at = loop_now(scan->scanner->loop);
 	if (r->fault.code != ERR_NONE)
 		r->verdict = VERDICT_UNSCANNED;
 	assert(r->verdict != VERDICT_MODIFIED || r->has_message);
@@ -71,6 +127,7 @@ scan_cancel(struct scan *scan)
 {
 	if (scan->scanner == NULL)
 		return;
+	scan_waits(scan);
 	scan->scanner->type->cancel(scan);
 	if (scan->result.body != NULL)
 		body_unref(&scan->result.body);

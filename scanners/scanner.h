@@ -103,13 +103,24 @@ struct scan_result {
 	struct http_msg *req;
 	struct http_msg *resp;
 	struct body *body;
-	uint64_t started_at;	/* monotonic ms */
-	uint64_t ended_at;
+	/*
+	 * VERDICT_CLEAN: may be believed for the same body and the same
+	 * scanner_type.depends as it is now.
+	 */
+	bool reusable;
+	uint64_t us;		/* that the scanner has worked, or was waited for */
 	uint64_t bytes;		/* of the body that it was given */
+};
+
+/* Time in which at least one of several scans worked. {0} at first. */
+struct scan_meter {
+	unsigned working;
+	uint64_t since, us;	/* since: monotonic us, while working > 0 */
 };
 
 struct scanner;
 struct scan;
+struct verdict_cache;
 
 struct scanner_type {
 	const char *name;	/* "icap", "clamav" */
@@ -117,6 +128,15 @@ struct scanner_type {
 	void (*start)(struct scan *);
 	/* Stop it: no completion afterwards, its readers closed.  After completion: frees what it holds. */
 	void (*cancel)(struct scan *);
+	/*
+	 * All that an answer to msg depends on but for the body and the fields
+	 * about its content (those with "content-" in their names), in msg->arena: settings, state of the
+	 * signatures, who asks.  STR_NONE: no answer may be believed again now.
+	 * NULL: never.
+	 */
+	struct str (*depends)(const struct scanner *,
+	    const struct scan_message *msg);
+	bool needs_end;		/* it does nothing before the body's end */
 };
 
 /* A configured service on one loop. First member of its implementations. */
@@ -130,6 +150,10 @@ struct scanner {
 	enum scan_policy over_max;	/* what result.too_large does, instead of on_unscanned[GAP_LIMIT] */
 	enum scan_policy on_unscanned[GAP_COUNT];
 	bool replace_page;	/* page: replace */
+	struct verdict_cache *cache;	/* borrowed; NULL: asks always */
+	bool cache_shared;	/* the same answer for whoever asks */
+	uint64_t cache_max;	/* longer bodies are not known */
+	unsigned cache_s;	/* how long an answer is believed */
 };
 
 /* One scan of one message by one scanner. Embedded in the chain. */
@@ -139,11 +163,22 @@ struct scan {
 	struct task *wake;		/* woken when done */
 	bool done;
 	struct scan_result result;	/* complete when done; body is taken by setting it NULL */
+	bool works;
+	uint64_t works_since;		/* us */
+	struct scan_meter *meter;	/* borrowed; NULL: none */
 	void *priv;			/* the scanner's */
 };
 
 void scan_start(struct scan *, struct scanner *, const struct scan_message *,
     struct task *wake);
+/* Count its time there, too, as soon as it is started. */
+void scan_metered(struct scan *, struct scan_meter *);
+/*
+ * Called by the scanner: from now on it waits for the message's own sender, or
+ * works again.  It works from its start to its end otherwise.  Again: nothing.
+ */
+void scan_waits(struct scan *);
+void scan_works(struct scan *);
 /* Called by the scanner, from its own task; fills times, wakes. */
 void scan_done(struct scan *);
 /* Ends it in any state, result.body included; idempotent; a scan never started is nothing. */

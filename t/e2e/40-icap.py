@@ -634,7 +634,8 @@ def run_errors(lab, on_error):
     act = [None]
     s = lab.icap(lambda tx: act[0](tx))
     o = lab.origin(lambda h, b: ok(BODY, [("X-Origin", "1")]))
-    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": on_error, "timeout": "3s", "probe": "1s"}}, workers=1)
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": on_error, "timeout": "3s", "probe": "1s",
+                                  "cache": "off"}}, workers=1)
     for name, f in ERRORS.items():
         with lab.sub(name):
             act[0] = lambda tx: tx.no_change()
@@ -839,7 +840,7 @@ def test_failover(lab):
     """The first address is dead: the second is asked, nobody notices."""
     s = lab.icap()
     o = lab.origin(lambda h, b: ok(BODY))
-    p = lab.assay(services={"s": {"url": [f"icap://127.0.0.1:{lab.port()}/scan", s.url()], "mode": "resp"}})
+    p = lab.assay(services={"s": {"url": [f"icap://127.0.0.1:{lab.port()}/scan", s.url()], "mode": "resp", "cache": "off"}})
     t = lab.tunnel(p, o.port)
     for _ in range(5):
         assert t.get().body == BODY
@@ -849,7 +850,7 @@ def test_failover(lab):
 def test_round_robin(lab):
     a, b = lab.icap(), lab.icap()
     o = lab.origin(lambda h, x: ok(BODY))
-    p = lab.assay(services={"s": {"url": [a.url(), b.url()], "mode": "resp", "balance": "round_robin"}}, workers=1)
+    p = lab.assay(services={"s": {"url": [a.url(), b.url()], "mode": "resp", "balance": "round_robin", "cache": "off"}}, workers=1)
     t = lab.tunnel(p, o.port)
     # the one whose OPTIONS comes later gets nothing until then
     assert wire.wait_for(lambda: t.get().body == BODY and a.txs and b.txs, 10), (len(a.txs), len(b.txs))
@@ -882,7 +883,7 @@ def test_connection_close(lab):
         tx.answer("204 No", fields=[("Connection", "close")])
         tx.conn.silent(0.3)
         return "close"
-    s, o, p, t = resp(lab, script)
+    s, o, p, t = resp(lab, script, service={"cache": "off"})
     for _ in range(5):
         assert t.get().body == BODY
     assert len({tx.conn for tx in s.txs}) == 5

@@ -92,6 +92,16 @@ is_number(const json_t *o, const char *key, json_int_t value)
 	return (json_is_integer(v) && json_integer_value(v) == value);
 }
 
+/* Scans are measured in microseconds and shown with one decimal. */
+static bool
+is_tenths(const json_t *o, const char *key, double value)
+{
+	const json_t *v = json_object_get(o, key);
+
+	return (json_is_real(v) && json_real_value(v) > value - 0.001 &&
+	    json_real_value(v) < value + 0.001);
+}
+
 static void
 test_json_line(void)
 {
@@ -124,7 +134,7 @@ test_json_whole(void)
 {
 	const struct audit_scan scans[] = {
 		{ STR("clam"), STR("inside"), SCAN_RESP, STR("blocked"),
-		    STR("Eicar-Test"), STR_NONE, 3, 68, STR_NONE },
+		    STR("Eicar-Test"), STR_NONE, 3250, 68, STR_NONE },
 		{ STR("dlp"), STR("dlp1:1344"), SCAN_REQ, STR("error"),
 		    STR_NONE, STR("timeout"), 60000, 0, STR("time") },
 	};
@@ -142,7 +152,7 @@ test_json_whole(void)
 	r.origin_tls.version = STR("1.2");
 	r.rules = (struct audit_rules){ STR("a"), STR("b"), STR("c"),
 		STR("d") };
-	r.ms = (struct audit_ms){ 0, 1, 2, 3, 4, 5 };
+	r.ms = (struct audit_ms){ 0, 1, 2, 960049, 4, 5 };
 	r.has_verdict = true;
 	r.verdict = VERDICT_BLOCKED;
 	r.scans = scans;
@@ -170,13 +180,14 @@ test_json_whole(void)
 	CU_ASSERT(is(o, "error.message", "origin certificate is not "
 	    "acceptable: expired \"yesterday\""));
 	CU_ASSERT(is_number(o, "assay.ms.dns", 0));
+	CU_ASSERT(is_tenths(o, "assay.ms.scan", 960.0));
 	CU_ASSERT(is_number(o, "assay.ms.first_byte", 4));
 	CU_ASSERT(is_number(o, "http.request.bytes", 1ll << 53));
 	s = json_array_get(json_object_get(o, "assay.scan"), 0);
 	CU_ASSERT(is(s, "service", "clam") && is(s, "endpoint", "inside") &&
 	    is(s, "mode", "resp") && is(s, "outcome", "blocked") &&
 	    is(s, "threat", "Eicar-Test") && is(s, "reason", NULL) &&
-	    is_number(s, "ms", 3) && is_number(s, "bytes", 68));
+	    is_tenths(s, "ms", 3.3) && is_number(s, "bytes", 68));
 	s = json_array_get(json_object_get(o, "assay.scan"), 1);
 	CU_ASSERT(is(s, "mode", "req") && is(s, "reason", "timeout") &&
 	    is(s, "gap", "time") &&
@@ -242,7 +253,7 @@ test_json_hostile(void)
 		r.client_tls = (struct audit_tls){ v, v, v, v };
 		r.rules = (struct audit_rules){ v, v, v, v };
 		scan = (struct audit_scan){ .service = v, .endpoint = v,
-			.outcome = v, .threat = v, .reason = v, .ms = -1,
+			.outcome = v, .threat = v, .reason = v, .us = -1,
 			.bytes = UINT64_MAX };
 		r.scans = &scan;
 		r.n_scans = 1;

@@ -134,8 +134,8 @@ test_keys(void)
 		    "c:3:19: unknown setting 'foo'; known here are clients, "
 		    "per_client, request_line, header, origin_header, field, "
 		    "fields, interim, body_memory, memory, temp, leaf_cache, "
-		    "request, read, first_byte, min_rate, idle, origin_idle, "
-		    "resolve, connect, tunnel, drain\n" },
+		    "verdict_cache, request, read, first_byte, min_rate, idle, "
+		    "origin_idle, resolve, connect, tunnel, drain\n" },
 	};
 
 	CHECK_TABLE(t);
