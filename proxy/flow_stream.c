@@ -13,6 +13,7 @@
 #include "proxy/flow.h"
 
 #define BEGIN_BYTES 65536	/* of the begin are shown to the chain */
+#define FILE_BYTES (16 << 20)	/* so much that came fast is a file */
 #define HEAD_MS 5000		/* the head goes out, though no body has come */
 #define BLOCK 16384
 #define TURN_BYTES (1 << 20)	/* read at most before others have their turn */
@@ -91,11 +92,17 @@ gather(struct flow *f, struct flow_stream *s)
 	return (p);
 }
 
-/* Did it come faster than a stream does? */
+/*
+ * Did it come, so far, slowly enough to be a stream?  One that begins with a
+ * burst of what was before is in a while.
+ */
 static bool
-is_file(const struct flow *f, const struct flow_stream *s, uint64_t ms)
+is_slow(const struct flow *f, const struct flow_stream *s)
 {
-	return (s->look.offset * 1000 / ms > limits_of(f)->stream_rate);
+	uint64_t ms = loop_now(f->worker->loop) - s->first_at;
+
+	return (s->first_at != 0 && ms >= limits_of(f)->stream_wait_ms &&
+	    s->look.offset * 1000 / ms <= limits_of(f)->stream_rate);
 }
 
 static void
@@ -170,7 +177,7 @@ add_nosniff(struct flow *f)
 bool
 flow_stream_begin(struct flow *f, struct scan_message *m)
 {
-	uint64_t now = loop_now(f->worker->loop), ms;
+	uint64_t now = loop_now(f->worker->loop);
 	struct flow_stream *s = f->stream;
 	enum pull p;
 
@@ -180,21 +187,21 @@ flow_stream_begin(struct flow *f, struct scan_message *m)
 	if (s->state != STREAM_GATHERS)
 		return (true);
 	p = gather(f, s);
-	ms = s->first_at != 0 ? now - s->first_at : 0;
-	if (p != PULL_WAIT && p != PULL_MORE)
+	if ((p != PULL_WAIT && p != PULL_MORE) ||
+	    s->look.offset > FILE_BYTES)
 		stream_off(s);
-	else if (s->first_at == 0 || ms < limits_of(f)->stream_wait_ms) {
+	else if (is_slow(f, s))
+		defer(f, s, m);
+	else {
 		if (p == PULL_MORE)
 			task_wake(&f->client->task);
-		if (!f->head_out && now - s->since >= HEAD_MS) {
+		if (!f->head_out && s->first_at == 0 &&
+		    now - s->since >= HEAD_MS) {
 			add_nosniff(f);
 			flow_head_early(f);
 		}
 		return (false);
-	} else if (is_file(f, s, ms))
-		stream_off(s);
-	else
-		defer(f, s, m);
+	}
 	return (true);
 }
 

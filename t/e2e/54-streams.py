@@ -4,7 +4,7 @@
 import threading
 
 import wire
-from lab import EICAR, TESTDB, field, needs, pattern
+from lab import EICAR, TESTDB, field, needs, pattern, seconds
 from wire import Response, ok
 
 CLAM = {"url": f"clamav:{TESTDB}", "mode": "resp"}
@@ -200,6 +200,14 @@ def test_limits_of_streams(lab):
         assert len(t.rest()) < 3000
         assert wire.wait_for(lambda: any(field(r, "error.code") == "BODY_LIMIT" for r in p.access(1)), 5)
         p.stop()
+    with lab.sub("burst"):
+        first = b": " + b"x" * 300000 + b"\n"
+        e = Endless(lab, "text/event-stream", first)
+        p = lab.assay(services={"s": CLAM}, rules=[{"download": "hold"}], download={"stream_wait": "50ms", "stream_rate": "200K"})
+        t = ask(lab, p, e.port)
+        assert " 200 " in t.head().start and octets(t, len(first)) == first, "a stream with a burst never passes"
+        t.cut()
+        p.stop()
     with lab.sub("fast"):
         e = Endless(lab, "text/event-stream", b": " + b"x" * 3000000 + b"\n")
         p = lab.assay(services={"s": CLAM}, rules=[{"download": "hold"}], download={"stream_wait": "200ms", "stream_rate": "10K"})
@@ -207,7 +215,27 @@ def test_limits_of_streams(lab):
         assert t.silent(2), "a fast file passed as a stream"
         e.stop()
         assert len(Response(t).body) == 3000003
-        assert field(p.access(2)[1], "assay.verdict") == "clean"
+        assert field(p.access(3)[2], "assay.verdict") == "clean"
+
+
+@needs("clamav")
+@seconds(90)
+def test_head_before_the_first_event(lab):
+    """An origin that has nothing to say yet: the head goes out after a while,
+    the begin is scanned all the same."""
+    s = lab.icap(lambda tx: tx.block("no") if b"bad" in tx.whole() else tx.no_change())
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}}, download=QUICK)
+    for name, text in (("good", b"data: good\n\n"), ("bad", b"data: bad\n\n")):
+        with lab.sub(name):
+            e = Endless(lab, "text/event-stream", b"")
+            t = ask(lab, p, e.port)
+            assert " 200 " in t.head().start
+            e.word(text)
+            if name == "good":
+                assert octets(t, len(text)) == text
+            else:
+                assert b"bad" not in t.rest()
+            t.cut()
 
 
 @needs("clamav")

@@ -288,6 +288,8 @@ static const struct {
 } known[] = {
 	{ "GET", NULL, "Content-Length: 9\r\n", false, 0, NONE, NULL },
 	{ "GET", NULL, "", true, 7, LENGTH(7), NULL },
+	{ "GET", NULL, "Content-Length: 9\r\n", true, 0, NONE, NULL },
+	{ "GET", "200", "", true, 0, LENGTH(0), NULL },
 	{ "GET", NULL, "", true, HTTP_LENGTH_UNKNOWN, CHUNKED, NULL },
 	{ "POST", NULL, "", false, 0, LENGTH(0), NULL },
 	{ "POST", NULL, "Transfer-Encoding: chunked\r\n", true, 0, LENGTH(0),
