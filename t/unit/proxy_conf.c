@@ -944,6 +944,7 @@ static const char *const around[SECTION_COUNT] = {
 	[SECTION_TLS] = "tls: {%s}",
 	[SECTION_TLS_CLIENT] = "tls: {client: {%s}}",
 	[SECTION_TLS_ORIGIN] = "tls: {origin: {%s}}",
+	[SECTION_TLS_EXCEPTION] = "tls: {origin: {exceptions: [{%s}]}}",
 	[SECTION_RESOLVER] = "resolver: {%s}",
 	[SECTION_SERVICE] = "services: {a: {url: 'icap://h', %s}}",
 	[SECTION_SERVICE_TLS] = "services: {a: {url: 'icaps://h', mode: req, "
