@@ -280,8 +280,8 @@ tunnel_record(struct client *c, const struct tunnel *t)
 	r.started_ms = t->started_wall;
 	r.ms.total = since(t->started_at, now);
 	r.mode = t->splice != NULL ? AUDIT_TUNNEL : AUDIT_CONNECT;
-	r.action = t->splice != NULL ? AUDIT_SPLICE :
-	    t->fault.code == ERR_POLICY_BLOCK ? AUDIT_BLOCK :
+	r.action = t->fault.code == ERR_POLICY_BLOCK ? AUDIT_BLOCK :
+	    t->splice != NULL ? AUDIT_SPLICE :
 	    t->fault.code != ERR_NONE ? AUDIT_ERROR : AUDIT_ALLOW;
 	record_client(&r, c);
 	record_rules(&r, &t->plan);

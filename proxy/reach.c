@@ -109,6 +109,9 @@ tunnel_reload(struct client *c, const struct conf *conf)
 	    conf_port_check(conf, true, t->uri.port, NULL) == ERR_NONE &&
 	    conf_dest_check(conf, &t->dial.peer.sa, NULL) == ERR_NONE)
 		return;
+	/* The rule is of a configuration that the tunnel does not hold. */
+	t->plan.rule[POLICY_BY_ACCESS] = plan.access == POLICY_BLOCK ?
+	    arena_cstr(t->arena, plan.rule[POLICY_BY_ACCESS]) : NULL;
 	fault_set(&t->fault, ERR_POLICY_BLOCK, "denied since a reload");
 	client_abort(c);
 }

@@ -170,6 +170,7 @@ class Place:
                  "SERVICE": lambda: c["services"]["c" if "OPTION_CLAM" in flags else "s"],
                  "SERVICE_TLS": lambda: c["services"]["s"].setdefault("tls", {}),
                  "SERVICE_LIMITS": lambda: c["services"]["c"].setdefault("limits", {}),
+                 "TLS_EXCEPTION": lambda: c["tls"]["origin"].setdefault("exceptions", [{"host": "old.test", "legacy": "true"}])[0],
                  "LOG_ACCESS": lambda: c["log"]["access"][0]}.get(section)
         if inner:
             here = inner()

@@ -227,3 +227,22 @@ def test_refused_tunnels(lab):
     r = p.access(2)[-1]
     assert field(r, "error.code") == "CLIENT_NOT_TLS" and "other.test" in json.dumps(r), r
     assert field(r, "event.id") in p.log(), "the line in the log names another reference"
+
+
+def test_spliced_tunnel_denied_by_a_reload(lab):
+    """It ends, and its record says by which rule."""
+    _, tls = origins(lab)
+
+    def conf(block):
+        return dict(rules=[{"name": "quiet", "tls": "splice", "log": "none"}, *([{"name": "now", "access": "block"}] if block else [])])
+    p = lab.assay(**conf(False))
+    for _ in range(2):
+        t = lab.tunnel(p, tls.port, ca=lab.trust)
+        assert send(t, t.host).status == 200
+    t.cut()
+    p.write_conf(lab.conf(p.port, **conf(True)))
+    p.reload()
+    r = p.access(1)[0]
+    assert field(r, "event.action") == "block" and field(r, "assay.rule.access") == "now", r
+    assert f"www.test:{tls.port}" in field(r, "url.full"), r
+    assert len(p.access(1)) == 1, "a tunnel that was not refused is recorded"
