@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/arena.h"
 #include "base/asan.h"
+#include "base/budget.h"
 
 #define FIRST_BYTES 4096	/* what one small exchange needs */
 #define LATER_BYTES 8192
@@ -22,6 +23,8 @@ struct block {
 struct arena {
 	struct block *top;
 	size_t bytes;
+	struct account *account;	/* borrowed */
+	struct charge charge;
 };
 
 static _Thread_local struct block *spare;
@@ -67,6 +70,8 @@ arena_new(void)
 	b->used = (sizeof(*a) + ALIGN_TO - 1) / ALIGN_TO * ALIGN_TO;
 	a->top = b;
 	a->bytes = FIRST_BYTES;
+	a->account = NULL;
+	a->charge = (struct charge){ .held = 0 };
 	return (a);
 }
 
@@ -82,6 +87,7 @@ arena_alloc(struct arena *a, size_t n)
 		cap = n > LATER_BYTES ? n : LATER_BYTES;
 		b = a->top = block_new(cap, b);
 		a->bytes += cap;
+		charge_set(&a->charge, a->account, a->bytes, ARENA_FREE);
 	}
 	p = b->data + b->used;
 	b->used += n;
@@ -132,6 +138,14 @@ arena_printf(struct arena *a, const char *fmt, ...)
 	return ((struct str){ p, (size_t)n });
 }
 
+void
+arena_charge_to(struct arena *a, struct account *account)
+{
+	charge_set(&a->charge, NULL, 0, 0);
+	a->account = account;
+	charge_set(&a->charge, account, a->bytes, ARENA_FREE);
+}
+
 size_t
 arena_bytes(const struct arena *a)
 {
@@ -145,6 +159,7 @@ arena_free(struct arena **ap)
 
 	if (*ap == NULL)
 		return;
+	charge_set(&(*ap)->charge, NULL, 0, 0);
 	for (b = (*ap)->top; b != NULL; b = next) {
 		next = b->next;
 		block_free(b);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include "base/str.h"
 
+struct account;
 struct arena;
 
 struct arena *arena_new(void);
@@ -20,7 +21,13 @@ struct str arena_str(struct arena *a, struct str s);
 char *arena_cstr(struct arena *a, const char *s);
 struct str arena_printf(struct arena *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull));
-/* Bytes taken from the system, for budgets. */
+/*
+ * Whose memory it is, borrowed while the arena grows: what is beyond the
+ * first ARENA_FREE bytes is counted for him, until the arena is freed.
+ */
+void arena_charge_to(struct arena *a, struct account *);
+#define ARENA_FREE 16384
+/* Bytes taken from the system. */
 size_t arena_bytes(const struct arena *a);
 void arena_free(struct arena **a);	/* *a may be NULL; becomes NULL */
 
