@@ -283,6 +283,7 @@ give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
 		r->body = body_new(tx->svc->loop, tx->svc->o.store,
 		    &tx->source, length == HTTP_LENGTH_UNKNOWN ?
 		    BODY_UNKNOWN : length);
+		body_charge_to(r->body, tx->scan->msg->who->account);
 		tx_enter(tx, TX_STREAM);
 	} else {
 		tx_release_conn(tx);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "proxy/client.h"
 #include "proxy/descriptors.h"
 #include "proxy/flow.h"
@@ -14,6 +15,7 @@
 #include "proxy/peers.h"
 
 #define PER_CLIENT 200		/* connections of one address */
+#define CLIENT_BYTES 32768	/* of memory: its state, TLS, the first of each flow */
 #define TICK_MS 250		/* how often a long flow looks at its clocks */
 
 static void client_run(struct task *);
@@ -56,6 +58,8 @@ client_close(struct client *c, enum link_end how)
 	list_remove(&c->link);
 	w->n_clients--;
 	peers_remove(w->shared->peers, &c->peer.sa);
+	account_give(c->account, BUDGET_MEMORY, CLIENT_BYTES);
+	account_unref(&c->account);
 	atomic_fetch_sub(&w->shared->clients, 1);
 	loop_defer_free(w->loop, c, client_free_now);
 	worker_client_gone(w);
@@ -211,19 +215,31 @@ per_client(const struct conf *conf, const struct sockaddr *sa)
 	return (is_loopback(sa) ? UINT_MAX : PER_CLIENT);
 }
 
-/* May this connection be served?  Counts it if so. */
-static bool
+/* Its memory, out of the share of its address; NULL: that is used up. */
+static struct account *
+client_account(struct worker *w, const struct sockaddr *sa)
+{
+	struct account *a = account_open(w->shared->budget, peers_key(sa));
+
+	if (!account_take(a, BUDGET_MEMORY, CLIENT_BYTES))
+		account_unref(&a);
+	return (a);
+}
+
+/* May this connection be served?  Counts it if so: its account, else NULL. */
+static struct account *
 client_admit(struct worker *w, int fd, const union conf_addr *peer)
 {
-	static struct log_limit denied, full, few;
+	static struct log_limit denied, full, few, hungry;
 	const struct conf *conf = w->current->gen->conf;
+	struct account *a;
 
 	if (conf_client_check(conf, &peer->sa, NULL) != ERR_NONE) {
 		(void)log_limited(&denied, LEVEL_WARNING, "listen",
 		    "a client outside 'clients' was refused");
 		refuse(&w->refusals, fd, "403 Forbidden",
 		    "this address may not use the proxy\n");
-		return (false);
+		return (NULL);
 	}
 	if (descriptors_short(fd, DESCRIPTOR_CLIENT)) {
 		(void)log_limited(&few, LEVEL_ERROR, "listen",
@@ -231,7 +247,7 @@ client_admit(struct worker *w, int fd, const union conf_addr *peer)
 		origin_pool_purge(w->pool, NULL);
 		refuse(&w->refusals, fd, "503 Service Unavailable",
 		    "the proxy serves as many clients as it can\n");
-		return (false);
+		return (NULL);
 	}
 	if (atomic_fetch_add(&w->shared->clients, 1) >=
 	    conf->limits.clients) {
@@ -240,16 +256,24 @@ client_admit(struct worker *w, int fd, const union conf_addr *peer)
 		    "limits.clients reached");
 		refuse(&w->refusals, fd, "503 Service Unavailable",
 		    "the proxy serves as many clients as it may\n");
-		return (false);
+		return (NULL);
 	}
 	if (!peers_add(w->shared->peers, &peer->sa,
 	    per_client(conf, &peer->sa))) {
 		atomic_fetch_sub(&w->shared->clients, 1);
 		refuse(&w->refusals, fd, "429 Too Many Requests",
 		    "too many connections from this address\n");
-		return (false);
+		return (NULL);
 	}
-	return (true);
+	if ((a = client_account(w, &peer->sa)) == NULL) {
+		peers_remove(w->shared->peers, &peer->sa);
+		atomic_fetch_sub(&w->shared->clients, 1);
+		(void)log_limited(&hungry, LEVEL_ERROR, "listen",
+		    "limits.memory has no more for a client");
+		refuse(&w->refusals, fd, "503 Service Unavailable",
+		    "this address has used up its share of memory\n");
+	}
+	return (a);
 }
 
 static void
@@ -268,16 +292,18 @@ void
 client_new(struct worker *w, int fd, const union conf_addr *peer,
     const struct conf_listen *listen)
 {
+	struct account *a = client_admit(w, fd, peer);
 	struct client *c;
 	int one = 1;
 
-	if (!client_admit(w, fd, peer))
+	if (a == NULL)
 		return;
 	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		abort();
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->worker = w;
+	c->account = a;
 	c->listen = listen;
 	c->peer = *peer;
 	client_name(c);
@@ -285,6 +311,7 @@ client_new(struct worker *w, int fd, const union conf_addr *peer,
 	timer_init(&c->timer, w->loop, client_tick);
 	c->transport = link_new(w->loop, fd, &c->task);
 	link_behind(c->transport);
+	link_charge_to(c->transport, a);
 	h1_in_init(&c->in, c->transport, &c->task);
 	origin_holder_init(&c->own, &c->task);
 	list_append(&w->clients, &c->link);

@@ -55,6 +55,7 @@ struct tunnel {
 struct client {
 	struct list link;	/* of the worker */
 	struct worker *worker;
+	struct account *account;	/* counted: his share of the budget */
 	const struct conf_listen *listen;
 	union conf_addr peer;
 	char ip[64];

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 #include <time.h>
+#include "base/budget.h"
 #include "http/h1_emit.h"
 #include "http/h1_frame.h"
 #include "http/hop.h"
@@ -46,6 +47,7 @@ flow_new(struct client *c)
 	struct flow *f = arena_zalloc(a, sizeof(*f));
 
 	f->arena = a;
+	arena_charge_to(a, c->account);
 	f->client = c;
 	f->worker = c->worker;
 	f->gen = worker_gen_ref(c->worker->current);
@@ -56,7 +58,7 @@ flow_new(struct client *c)
 	f->out_before = link_bytes_out(c->transport);
 	reference_make(f->reference);
 	f->who = (struct scan_who){ .client_ip = str_of(c->ip),
-	    .reference = str_of(f->reference) };
+	    .reference = str_of(f->reference), .account = c->account };
 	f->hints = HINTS_MAX;
 	policy_plan_init(f->gen->gen->conf, &f->plan);
 	return (f);
@@ -97,6 +99,7 @@ flow_free(struct flow **fp)
 		flow_record(f);
 	}
 	flow_stop(f, false);
+	arena_free(&f->heads);
 	worker_gen_unref(&f->gen);
 	a = f->arena;
 	arena_free(&a);
@@ -159,6 +162,18 @@ flow_fail_code(struct flow *f, enum err code, const char *detail)
 
 /* HEAD */
 
+/* A head that is not complete has grown, and its client has no more memory. */
+static bool
+head_too_dear(struct flow *f, const struct arena *head)
+{
+	if (arena_bytes(head) <= ARENA_FREE ||
+	    account_room(f->client->account, BUDGET_MEMORY) > 0)
+		return (false);
+	flow_fail_code(f, ERR_MEMORY,
+	    "limits.memory has no more for this client");
+	return (true);
+}
+
 static enum flow_step
 run_head(struct flow *f)
 {
@@ -173,6 +188,10 @@ run_head(struct flow *f)
 		f->req = msg;
 		return (flow_request(f) ? FLOW_NEXT : FLOW_TUNNEL);
 	case H1_GOT_WAIT:
+		if (head_too_dear(f, f->arena)) {
+			c->in.poisoned = true;
+			return (FLOW_NEXT);
+		}
 		if (loop_now(f->worker->loop) < c->deadline_at)
 			return (FLOW_WAITS);
 		if (!h1_in_begun(&c->in) && c->served > 0)
@@ -386,6 +405,7 @@ send_request(struct flow *f)
 	origin_note_head(f->origin, f->req);
 	h1_emit_request(&head, f->req, H1_TARGET_ORIGIN);
 	f->req->keep_alive = keep;
+	link_charge_to(l, f->client->account);
 	link_write(l, head.p, head.n);
 	buf_fini(&head);
 	if (f->up.reader.body != NULL) {
@@ -487,6 +507,26 @@ interim(struct flow *f, struct http_msg *msg)
 	buf_fini(&head);
 }
 
+/* A head behind an interim one is not kept together with all before it. */
+static struct arena *
+head_arena(struct flow *f)
+{
+	if (f->interim == 0)
+		return (f->arena);
+	if (f->heads == NULL) {
+		f->heads = arena_new();
+		arena_charge_to(f->heads, f->client->account);
+	}
+	return (f->heads);
+}
+
+/* Interim heads wait, unread, for a client that does not take them. */
+static bool
+interim_blocked(const struct flow *f)
+{
+	return (f->interim > 0 && link_room(f->client->transport) == 0);
+}
+
 static enum flow_step
 run_answer(struct flow *f)
 {
@@ -497,17 +537,20 @@ run_answer(struct flow *f)
 
 	if (!run_upload(f))
 		return (FLOW_NEXT);
+	if (interim_blocked(f))
+		return (FLOW_WAITS);
 	begun = h1_in_begun(&f->origin->in);
-	got = h1_in_head(&f->origin->in, f->arena,
+	got = h1_in_head(&f->origin->in, head_arena(f),
 	    H1_RESPONSE, &f->gen->gen->origin_limits, &msg, &fault);
 	switch (got) {
 	case H1_GOT_HEAD:
 		reader_close(&f->body_again);
 		f->asked_at = loop_now(f->worker->loop);
 		origin_note_head(f->origin, msg);
-		if (msg->status < 200)
+		if (msg->status < 200) {
 			interim(f, msg);
-		else {
+			arena_free(&f->heads);
+		} else {
 			f->resp = msg;
 			flow_response(f);
 		}
@@ -515,7 +558,8 @@ run_answer(struct flow *f)
 	case H1_GOT_WAIT:
 		if (!begun && h1_in_begun(&f->origin->in))
 			f->asked_at = loop_now(f->worker->loop);
-		return (FLOW_WAITS);
+		return (head_too_dear(f, head_arena(f)) ? FLOW_NEXT :
+		    FLOW_WAITS);
 	case H1_GOT_END:
 		origin_ended(f, ERR_ORIGIN_CLOSED);
 		break;

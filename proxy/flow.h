@@ -34,6 +34,7 @@ struct flow {
 	struct worker *worker;		/* borrowed */
 	struct worker_gen *gen;		/* counted */
 	struct arena *arena;		/* owned; holds this too */
+	struct arena *heads;		/* owned; of the head behind interim ones; or NULL */
 	enum flow_state state;
 	char reference[16];
 	struct plan plan;

@@ -117,6 +117,8 @@ take_origin_body(struct flow *f)
 	http_hop_strip(f->resp);
 	f->resp_body = h1_in_body(&f->origin->in, f->worker->loop,
 	    &f->gen->gen->store, f->resp, ERR_ORIGIN_CHUNK, ERR_ORIGIN_CUT);
+	if (f->resp_body != NULL)
+		body_charge_to(f->resp_body, f->client->account);
 	f->origin_keep = f->resp->keep_alive;
 	/* A sign-in whose connection ends here has to begin anew. */
 	f->keep = f->req->keep_alive && (f->origin_keep ||

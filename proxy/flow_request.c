@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a request head leads to: a tunnel, an answer of our own, or the chain. */
 #include <string.h>
+#include "base/budget.h"
 #include "http/h1_emit.h"
 #include "http/h1_frame.h"
 #include "http/hop.h"
@@ -255,6 +256,11 @@ flow_request(struct flow *f)
 		flow_fail(f, &fault);
 		return (true);
 	}
+	if (account_room(c->account, BUDGET_MEMORY) == 0) {
+		flow_fail_code(f, ERR_MEMORY,
+		    "limits.memory has no more for this client");
+		return (true);
+	}
 	if (f->req->method_id == METHOD_CONNECT)
 		return (request_connect(f));
 	note_url(f);
@@ -264,8 +270,10 @@ flow_request(struct flow *f)
 	/* The body exists before the decisions, so that they may leave it unread. */
 	f->req_body = h1_in_body(&c->in, f->worker->loop, &f->gen->gen->store,
 	    f->req, ERR_REQ_CHUNK, ERR_REQ_BODY_CUT);
-	if (f->req_body != NULL)
+	if (f->req_body != NULL) {
+		body_charge_to(f->req_body, c->account);
 		body_on_first_pull(f->req_body, &c->task);
+	}
 	if (answer_internal(f) || answer_spent(f) || refused_by_policy(f))
 		return (true);
 	flow_go(f, FLOW_STATE_WHERE);

@@ -416,8 +416,7 @@ gen_limits(struct gen *g)
 	const struct conf_limits *l = &g->conf->limits;
 
 	g->store = (struct body_store){ .temp_dir = g->temp_dir,
-	    .window = l->body_memory, .max_memory = l->memory,
-	    .max_temp = l->temp };
+	    .window = l->body_memory };
 	g->client_limits = (struct h1_limits){ l->request_line, l->header,
 	    l->field, (unsigned)l->fields };
 	g->origin_limits = (struct h1_limits){ l->request_line,

@@ -10,6 +10,7 @@
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
+#include "base/budget.h"
 #include "certs/keyholder.h"
 #include "proxy/admin.h"
 #include "proxy/descriptors.h"
@@ -21,6 +22,7 @@
 #include "proxy/worker.h"
 
 #define SIGNALS_MAX 8
+#define LINGER_MIN 256		/* connections that only end */
 #define FILE_THREADS 4		/* a disk that blocks four of them blocks the fifth as well */
 
 enum { EXIT_OK = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
@@ -229,6 +231,18 @@ stop_workers(struct proxy *p)
 	free(p->workers);
 }
 
+/* What peers may take up, of all generations together. */
+static void
+set_budget(struct proxy *p)
+{
+	const struct conf_limits *l = &p->gen->conf->limits;
+	struct budget *b = p->shared.budget;
+
+	budget_set_limit(b, BUDGET_MEMORY, l->memory);
+	budget_set_limit(b, BUDGET_TEMP, l->temp);
+	budget_set_limit(b, BUDGET_LINGER, l->clients / 4 + LINGER_MIN);
+}
+
 /* Signals. */
 
 static void
@@ -271,6 +285,7 @@ reload_done(struct reload *r, struct gen *g, const struct fault *f)
 	} else {
 		gen_unref(&p->gen);
 		p->gen = g;
+		set_budget(p);
 		gen_report(g);
 		log_line(LEVEL_NOTICE, "reload", "generation %u is in force",
 		    g->number);
@@ -405,11 +420,13 @@ run(struct proxy *p)
 	    2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
 	p->pools.files = job_pool_new("files", FILE_THREADS);
 	p->shared.peers = peers_new();
+	p->shared.budget = budget_new();
 	p->loop = loop_new();
 	timer_init(&p->watch_end, p->loop, watch_end);
 	p->gen = load_gen(p, false, NULL);
 	if (p->gen == NULL)
 		return (EXIT_PROBLEM);
+	set_budget(p);
 	gen_report(p->gen);
 	watch_signals(p);
 	p->admin = admin_new(p->loop, &p->gen, &p->shared, &f);
@@ -430,6 +447,7 @@ run(struct proxy *p)
 	unwatch_signals(p);
 	stop_workers(p);
 	peers_free(&p->shared.peers);
+	budget_free(&p->shared.budget);
 	loop_free(&p->loop);
 	log_line(LEVEL_NOTICE, NULL, "ended");
 	return (EXIT_OK);

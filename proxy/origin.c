@@ -278,6 +278,7 @@ pool_put(struct origin_pool *p, struct origin *o)
 	o->holder = NULL;
 	o->owner = NULL;
 	link_set_owner(o->transport, &o->task);
+	link_charge_to(o->transport, NULL);
 	if (w != NULL) {
 		list_remove(&w->link);
 		timer_stop(&w->timer);

@@ -2,7 +2,6 @@
 /* Connections per address, see peers.h: chained hash under one lock. */
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include "proxy/peers.h"
@@ -50,8 +49,8 @@ peers_free(struct peers **pp)
 }
 
 /* IPv4 as its 32 bits, IPv6 as its network half: a /64 is one customer. */
-static uint64_t
-peer_key(const struct sockaddr *sa)
+uint64_t
+peers_key(const struct sockaddr *sa)
 {
 	const struct sockaddr_in6 *v6 = (const void *)sa;
 	const struct sockaddr_in *v4 = (const void *)sa;
@@ -76,7 +75,7 @@ peer_find(struct peers *p, uint64_t key)
 bool
 peers_add(struct peers *p, const struct sockaddr *sa, unsigned max)
 {
-	uint64_t key = peer_key(sa);
+	uint64_t key = peers_key(sa);
 	struct peer **at;
 	bool ok;
 
@@ -101,7 +100,7 @@ peers_remove(struct peers *p, const struct sockaddr *sa)
 	struct peer **at, *gone;
 
 	pthread_mutex_lock(&p->lock);
-	at = peer_find(p, peer_key(sa));
+	at = peer_find(p, peers_key(sa));
 	if (*at != NULL && --(*at)->n == 0) {
 		gone = *at;
 		*at = gone->next;

@@ -8,9 +8,12 @@
 #define PROXY_PEERS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 struct peers;
+/* Whose share of the budget it is (base/budget.h). IPv6 by /64. */
+uint64_t peers_key(const struct sockaddr *);
 struct peers *peers_new(void);
 void peers_free(struct peers **);
 /* Count one more; false (not counted) when it has max already. IPv6 by /64. */

@@ -27,6 +27,7 @@ struct listener;
 struct proxy_shared {
 	_Atomic unsigned clients;	/* connections of clients */
 	struct peers *peers;		/* connections per address */
+	struct budget *budget;		/* limits.memory, limits.temp; shares of clients */
 	_Atomic uint64_t flows;		/* answered since the start */
 	struct remember blocked;	/* responses, of late */
 };

@@ -77,6 +77,14 @@ store_failed(const struct walk *w)
 	    "temporary file or read error");
 }
 
+/* What is made of a body is its client's. */
+static void
+store_init(const struct walk *w, struct decode_store *s)
+{
+	decode_store_init(s, clam_engine_temp_dir(w->look->engine));
+	decode_store_charge_to(s, w->look->account);
+}
+
 /* Undo a transfer coding into store; false: that failed. */
 static bool
 transfer_undo(const struct walk *w, struct str in, unsigned transfer,
@@ -104,7 +112,7 @@ transfer_look(const struct walk *w, struct str in, unsigned transfer,
 {
 	struct decode_store store;
 
-	decode_store_init(&store, clam_engine_temp_dir(w->look->engine));
+	store_init(w, &store);
 	if (transfer_undo(w, in, transfer, &store)) {
 		c.source = source_of(&store);
 		content_look(w, &c);
@@ -297,8 +305,8 @@ coded_look(const struct walk *w, const struct content *c)
 	enum decode_coding coding = DECODE_GZIP;
 	unsigned i, to = 0;
 
-	decode_store_init(&store[0], clam_engine_temp_dir(w->look->engine));
-	decode_store_init(&store[1], store[0].dir);
+	store_init(w, &store[0]);
+	store_init(w, &store[1]);
 	for (i = c->codings->n; i-- > 0 && (end == DECODE_DONE ||
 	    end == DECODE_CUT); to ^= 1) {
 		coding = c->codings->coding[i];

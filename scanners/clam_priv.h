@@ -48,6 +48,7 @@ struct clam_look {
 	struct clam_source source;
 	struct decode_list codings;
 	char type[CLAM_TYPE];		/* Content-Type, "" for none */
+	struct account *account;	/* borrowed: whose body it is; or NULL */
 	uint64_t deadline;		/* clam_now_ms() */
 	unsigned blocks;		/* bits 1 << enum scan_gap that policy does not let pass */
 	atomic_bool begun;		/* a thread is at it */

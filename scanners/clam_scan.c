@@ -284,6 +284,7 @@ job_new(struct clam_scan *s, struct body_view *view)
 		.memory = body_view_memory(view) };
 	job->look.source.fd = body_view_file(view,
 	    &job->look.source.fd_bytes);
+	job->look.account = body_view_account(view);
 	job->look.deadline = clam_now_ms() +
 	    clam_engine_limits(c->engine)->time_ms;
 	atomic_init(&job->look.begun, false);

@@ -368,12 +368,23 @@ decode_store_init(struct decode_store *s, const char *dir)
 }
 
 void
+decode_store_charge_to(struct decode_store *s, struct account *a)
+{
+	s->account = a;
+}
+
+void
 decode_store_fini(struct decode_store *s)
 {
+	struct account *a = s->account;
+
 	free(s->p);
+	charge_set(&s->charge, NULL, 0, 0);
 	if (s->fd >= 0)
 		close(s->fd);
+	account_give(a, BUDGET_TEMP, s->charged);
 	decode_store_init(s, s->dir);
+	s->account = a;
 }
 
 ssize_t
@@ -424,6 +435,16 @@ write_all(int fd, const unsigned char *p, size_t n)
 	return (true);
 }
 
+/* n bytes more for a file that is counted. */
+static bool
+file_add(struct decode_store *s, int fd, const unsigned char *p, size_t n)
+{
+	if (!account_take(s->account, BUDGET_TEMP, n))
+		return (false);
+	s->charged += n;
+	return (write_all(fd, p, n));
+}
+
 static bool
 store_to_file(struct decode_store *s)
 {
@@ -431,12 +452,13 @@ store_to_file(struct decode_store *s)
 
 	if (fd < 0)
 		return (false);
-	if (!write_all(fd, s->p, (size_t)s->length)) {
+	if (!file_add(s, fd, s->p, (size_t)s->length)) {
 		close(fd);
 		return (false);
 	}
 	free(s->p);
 	s->p = NULL;
+	charge_set(&s->charge, NULL, 0, 0);
 	s->fd = fd;
 	return (true);
 }
@@ -451,8 +473,10 @@ store_grow(struct decode_store *s, size_t n)
 	while (cap < s->length + n)
 		cap *= 2;
 	p = realloc(s->p, cap);
-	if (p != NULL)
+	if (p != NULL) {
 		s->p = p;
+		charge_set(&s->charge, s->account, cap, 0);
+	}
 	return (p != NULL);
 }
 
@@ -464,7 +488,7 @@ decode_store_add(struct decode_store *s, const void *p, size_t n)
 	if (s->fd < 0 && s->length + n > IN_MEMORY && !store_to_file(s))
 		return (false);
 	if (s->fd >= 0) {
-		if (!write_all(s->fd, p, n))
+		if (!file_add(s, s->fd, p, n))
 			return (false);
 	} else {
 		if (!store_grow(s, n))

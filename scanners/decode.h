@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "base/budget.h"
 #include "base/str.h"
 
 enum decode_coding {
@@ -65,10 +66,18 @@ struct decode_store {
 	int fd;			/* owned; -1: in memory */
 	uint64_t length;
 	const char *dir;	/* borrowed: where a file may be made */
+	struct account *account;	/* borrowed: whose; NULL: nobody's */
+	struct charge charge;	/* of p */
+	uint64_t charged;	/* of the file */
 };
 
 /* Empty. */
 void decode_store_init(struct decode_store *, const char *dir);
+/*
+ * Its bytes are counted for that account (base/budget.h), which outlives it;
+ * where that has no room for a file, decode_run() ends in DECODE_IO.
+ */
+void decode_store_charge_to(struct decode_store *, struct account *);
 void decode_store_fini(struct decode_store *);
 /* Append; false: no memory, or the temporary file failed. */
 bool decode_store_add(struct decode_store *, const void *p, size_t n);

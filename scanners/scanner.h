@@ -48,12 +48,15 @@ enum scan_mode { SCAN_REQ, SCAN_RESP };	/* what is scanned: REQMOD, RESPMOD */
 /* What a failure (no verdict) or a partial answer does. */
 enum scan_policy { SCAN_POLICY_BLOCK, SCAN_POLICY_BYPASS };
 
-/* Whose message it is; strings are borrowed from the flow. */
+struct account;
+
+/* Whose message it is; all borrowed from the flow. */
 struct scan_who {
 	struct str client_ip;
 	struct str server_ip;	/* STR_NONE while unknown */
 	struct str user;	/* STR_NONE without sign-in */
 	struct str reference;	/* of the flow, as in page and log */
+	struct account *account;	/* whose memory and files it takes; NULL: nobody's */
 };
 
 /* Borrowed by a scan until it is done or cancelled. */

@@ -10,8 +10,10 @@
 #include "stream/body_priv.h"
 
 #define PULL_MAX 65536		/* bytes one pull asks of a source */
+#define PULL_TIGHT 16384	/* while memory is short */
 #define SPILL_BATCH 524288	/* bytes written to the file at once */
-#define WINDOW_TIGHT 65536	/* window while memory is short */
+#define ROOM_SHARE 4		/* of the room that is left: one body's window */
+#define BODY_FREE 16384		/* of a body that are not counted */
 
 /* Bytes being written; they stay in memory until they are in the file. */
 struct body_spilling {
@@ -20,6 +22,40 @@ struct body_spilling {
 	struct spill_write write;
 	size_t n;
 };
+
+/*
+ * What mem costs: a slice may be all that is in use of its chunk, but such
+ * slices are no smaller than a fourth of it (link_add_received).
+ */
+static uint64_t
+weight(const struct chq *mem)
+{
+	uint64_t bytes = chq_len(mem), chunks = mem->count * CHUNK_BYTES;
+
+	if (chunks > 4 * bytes)
+		chunks = 4 * bytes;
+	return (bytes > chunks ? bytes : chunks);
+}
+
+static void
+body_count(struct body *b)
+{
+	charge_set(&b->charge, b->account, weight(&b->mem), BODY_FREE);
+}
+
+void
+body_charge_to(struct body *b, struct account *a)
+{
+	charge_set(&b->charge, NULL, 0, 0);
+	b->account = a;
+	body_count(b);
+}
+
+struct account *
+body_account(const struct body *b)
+{
+	return (b->account);
+}
 
 /* Sources. */
 
@@ -155,6 +191,7 @@ body_unref(struct body **bp)
 	}
 	chunk_unref(&b->tail);
 	chq_fini(&b->mem);
+	body_count(b);
 	spill_unref(&b->spill);
 	free(b);
 }
@@ -269,16 +306,19 @@ body_trim(struct body *b)
 	if (to >= b->mem_from) {
 		chq_drop(&b->mem, (size_t)(to - b->mem_from));
 		b->mem_from = to;
+		body_count(b);
 		spill_unref(&b->spill);
 	}
 	wake_readers(b);	/* one may wait for room in the window */
 }
 
+/* The less memory its client may still have, the less one body keeps of it. */
 static uint64_t
 window(const struct body *b)
 {
-	return (chunk_bytes_live() > b->store->max_memory &&
-	    b->store->window > WINDOW_TIGHT ? WINDOW_TIGHT : b->store->window);
+	uint64_t room = account_spare(b->account, BUDGET_MEMORY) / ROOM_SHARE;
+
+	return (room < b->store->window ? room : b->store->window);
 }
 
 /* [mem_from, to) is in the file: memory lets it go. */
@@ -288,6 +328,7 @@ body_spilled(struct body *b, uint64_t to)
 	if (to > b->mem_from) {
 		chq_drop(&b->mem, (size_t)(to - b->mem_from));
 		b->mem_from = to;
+		body_count(b);
 	}
 }
 
@@ -331,7 +372,7 @@ body_spill(struct body *b)
 	if (n > SPILL_BATCH)
 		n = SPILL_BATCH;
 	if (b->spill == NULL &&
-	    (b->spill = spill_new(b->store, &b->fault)) == NULL)
+	    (b->spill = spill_new(b->store, b->account, &b->fault)) == NULL)
 		return (false);
 	if (!spill_write_init(&w, b->spill, &b->mem, n, b->mem_from,
 	    &b->fault))
@@ -362,9 +403,10 @@ body_spill(struct body *b)
 static enum pull
 body_make_room(struct body *b)
 {
+	uint64_t most = window(b);
 	struct reader *slow;
 
-	if (chq_len(&b->mem) == 0 || chq_len(&b->mem) < window(b))
+	if (chq_len(&b->mem) == 0 || chq_len(&b->mem) < most)
 		return (PULL_MORE);
 	slow = slowest(b);
 	if (slow != NULL && !reader_stays(slow))
@@ -373,8 +415,9 @@ body_make_room(struct body *b)
 		body_finish(b, PULL_FAIL);
 		return (PULL_FAIL);
 	}
-	return (b->spilling != NULL && chq_len(&b->mem) >= window(b) +
-	    SPILL_BATCH ? PULL_WAIT : PULL_MORE);
+	most += most < b->store->window ? most : SPILL_BATCH;
+	return (b->spilling != NULL && chq_len(&b->mem) >= most ? PULL_WAIT :
+	    PULL_MORE);
 }
 
 static void
@@ -403,6 +446,7 @@ body_fill(struct body *b, size_t want)
 	b->received += chq_len(&b->mem) - had;
 	if (b->mem.count > slices && b->mem.count > 1)
 		chq_pack(&b->mem, slices, &b->tail);
+	body_count(b);
 	return (p);
 }
 
@@ -410,6 +454,7 @@ body_fill(struct body *b, size_t want)
 static enum pull
 body_pull(struct body *b, size_t want)
 {
+	size_t most;
 	enum pull p;
 
 	if (b->end != PULL_MORE)
@@ -420,7 +465,8 @@ body_pull(struct body *b, size_t want)
 		b->pulled = true;
 		task_wake(b->first_pull);
 	}
-	p = body_fill(b, want < PULL_MAX ? want : PULL_MAX);
+	most = window(b) < PULL_TIGHT ? PULL_TIGHT : PULL_MAX;
+	p = body_fill(b, want < most ? want : most);
 	if (pull_is_last(p))
 		body_finish(b, p);
 	else if (b->limit > 0 && b->received > b->limit)
@@ -463,6 +509,7 @@ reader_take(struct reader *r, struct chq *out, size_t want)
 	if (chq_len(&b->mem) == there - want && at == 0) {
 		b->mem_from += want;
 		b->kept = r->offset;
+		body_count(b);
 	}
 	return (PULL_MORE);
 }

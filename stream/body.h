@@ -16,6 +16,7 @@
 #include "base/loop.h"
 #include "stream/source.h"
 
+struct account;
 struct body;
 struct job_pool;
 struct readback;
@@ -23,14 +24,11 @@ struct readback;
 #define BODY_UNKNOWN UINT64_MAX		/* length not known yet */
 #define BODY_ALL UINT64_MAX		/* release mark: everything */
 
-/* Shared by all bodies of a process; counters are atomic. */
+/* Shared by all bodies of a generation. */
 struct body_store {
 	struct job_pool *io;	/* waits for the disk; NULL: the loop does it itself */
 	const char *temp_dir;	/* folder for spill files (O_TMPFILE or unlinked) */
 	uint64_t window;	/* kept in memory per body */
-	uint64_t max_memory;	/* all bodies together; above it windows shrink */
-	uint64_t max_temp;	/* all spill files together */
-	_Atomic uint64_t temp_used;
 	_Atomic uint64_t spills;	/* files opened since start */
 };
 
@@ -44,6 +42,14 @@ struct body *body_new(struct loop *, struct body_store *, struct source *src,
 /* A complete body from memory; the bytes are copied. */
 struct body *body_of_bytes(struct loop *, struct body_store *, const void *p,
     size_t n);
+/*
+ * Whose body it is: memory and files are counted for that account, borrowed
+ * as long as the body grows and views of it are made.  Where it has little room left the window
+ * shrinks; where it has none for a file, the body fails.  NULL (as after
+ * body_new()): nobody's, not counted.
+ */
+void body_charge_to(struct body *, struct account *);
+struct account *body_account(const struct body *);
 struct body *body_ref(struct body *);
 /* The last reference: no readers may be left; the source is dropped. */
 void body_unref(struct body **);
@@ -122,6 +128,8 @@ struct body_view *body_view_new(struct body *);
 /* The same of its first n bytes, which have been received; it may go on. */
 struct body_view *body_view_part(struct body *, uint64_t n);
 uint64_t body_view_length(const struct body_view *);
+/* Whose body it is (valid as long as the view), NULL: nobody's. */
+struct account *body_view_account(const struct body_view *);
 /* If it lies in memory in one piece: a pointer to all of it, else NULL. */
 const void *body_view_memory(const struct body_view *);
 /*

@@ -8,6 +8,7 @@
 #ifndef STREAM_BODY_PRIV_H
 #define STREAM_BODY_PRIV_H
 
+#include "base/budget.h"
 #include "stream/body.h"
 #include "stream/spill.h"
 
@@ -16,6 +17,8 @@ struct body_spilling;
 struct body {
 	struct loop *loop;		/* borrowed */
 	struct body_store *store;	/* borrowed */
+	struct account *account;	/* borrowed; NULL: nobody's */
+	struct charge charge;		/* of mem */
 	struct source *src;		/* borrowed; NULL: ended */
 	struct list readers;		/* of struct reader */
 	struct chq mem;			/* [mem_from, received) */

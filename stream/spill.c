@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "stream/body.h"
 #include "stream/spill.h"
 
@@ -17,7 +18,8 @@ struct spill {
 	struct body_store *store;
 	unsigned refs;
 	int fd;
-	uint64_t charged;	/* bytes counted in store->temp_used */
+	struct account *account;	/* counted; NULL: nobody's */
+	uint64_t charged;	/* bytes taken from it */
 };
 
 /* O_TMPFILE where the file system has it, else a name that lives a moment. */
@@ -41,7 +43,7 @@ open_unlinked(const char *dir)
 }
 
 struct spill *
-spill_new(struct body_store *store, struct fault *f)
+spill_new(struct body_store *store, struct account *a, struct fault *f)
 {
 	struct spill *s;
 	int fd = open_unlinked(store->temp_dir);
@@ -57,6 +59,7 @@ spill_new(struct body_store *store, struct fault *f)
 	s->store = store;
 	s->refs = 1;
 	s->fd = fd;
+	s->account = account_ref(a);
 	atomic_fetch_add_explicit(&store->spills, 1, memory_order_relaxed);
 	return (s);
 }
@@ -76,32 +79,22 @@ spill_unref(struct spill **sp)
 	*sp = NULL;
 	if (s == NULL || --s->refs > 0)
 		return;
-	atomic_fetch_sub_explicit(&s->store->temp_used, s->charged,
-	    memory_order_relaxed);
+	account_give(s->account, BUDGET_TEMP, s->charged);
+	account_unref(&s->account);
 	close(s->fd);
 	free(s);
-}
-
-static bool
-charge(struct spill *s, size_t n, struct fault *f)
-{
-	struct body_store *store = s->store;
-	uint64_t used = atomic_fetch_add_explicit(&store->temp_used, n,
-	    memory_order_relaxed) + n;
-
-	s->charged += n;
-	if (used <= store->max_temp)
-		return (true);
-	fault_set(f, ERR_TEMP_LIMIT, "limits.temp reached");
-	return (false);
 }
 
 bool
 spill_write_init(struct spill_write *w, struct spill *s, const struct chq *q,
     size_t n, uint64_t offset, struct fault *f)
 {
-	if (!charge(s, n, f))
+	if (!account_take(s->account, BUDGET_TEMP, n)) {
+		fault_set(f, ERR_TEMP_LIMIT,
+		    "limits.temp has no more for this client");
 		return (false);
+	}
+	s->charged += n;
 	*w = (struct spill_write){ .spill = spill_ref(s), .offset = offset };
 	chq_share(&w->data, q, 0, n);
 	w->iov = calloc(w->data.count, sizeof(*w->iov));

@@ -11,12 +11,17 @@
 #include "base/chunk.h"
 #include "base/fault.h"
 
+struct account;
 struct body_store;
 struct iovec;
 struct spill;
 
-/* A new file in store->temp_dir, without a name; NULL with the cause in f. */
-struct spill *spill_new(struct body_store *, struct fault *f);
+/*
+ * A new file in store->temp_dir, without a name, whose bytes are a's (counted;
+ * NULL: nobody's); NULL with the cause in f.
+ */
+struct spill *spill_new(struct body_store *, struct account *a,
+    struct fault *f);
 /* Counted on the loop's thread, because a body_view may outlive its body. */
 struct spill *spill_ref(struct spill *);
 void spill_unref(struct spill **);
@@ -35,8 +40,8 @@ struct spill_write {
 };
 
 /*
- * The first n bytes of q (which keeps them) for offset.  false: the limit of
- * store->max_temp is reached, cause in f; nothing is owed then.
+ * The first n bytes of q (which keeps them) for offset.  false: its account
+ * has no room for them, cause in f; nothing is owed then.
  */
 bool spill_write_init(struct spill_write *, struct spill *,
     const struct chq *q, size_t n, uint64_t offset, struct fault *f);

@@ -4,6 +4,8 @@
 #include <string.h>
 #include "stream/body_priv.h"
 
+#define VIEW_FREE 16384		/* of a view that are not counted */
+
 struct piece {
 	uint64_t at;
 	const unsigned char *p;
@@ -14,6 +16,8 @@ struct body_view {
 	struct spill *spill;		/* counted; [0, mem_from) */
 	struct chq mem;			/* references */
 	uint64_t mem_from, length;
+	struct account *account;	/* counted; NULL: nobody's */
+	struct charge charge;		/* of mem: it outlives the body */
 	unsigned pieces_n;
 	struct piece pieces[];
 };
@@ -39,6 +43,8 @@ body_view_part(struct body *b, uint64_t n)
 	chq_share(&v->mem, &b->mem, 0, chq_len(&b->mem));
 	v->mem_from = at;
 	v->length = n;
+	v->account = account_ref(b->account);
+	charge_set(&v->charge, v->account, chq_len(&v->mem), VIEW_FREE);
 	if (b->spill != NULL)
 		v->spill = spill_ref(b->spill);
 	v->pieces_n = v->mem.count;
@@ -50,6 +56,12 @@ body_view_part(struct body *b, uint64_t n)
 		at += s->len;
 	}
 	return (v);
+}
+
+struct account *
+body_view_account(const struct body_view *v)
+{
+	return (v->account);
 }
 
 uint64_t
@@ -125,6 +137,8 @@ body_view_free(struct body_view **vp)
 	if (v == NULL)
 		return;
 	chq_fini(&v->mem);
+	charge_set(&v->charge, NULL, 0, 0);
+	account_unref(&v->account);
 	spill_unref(&v->spill);
 	free(v);
 }

@@ -88,6 +88,7 @@ link_read_ahead(struct link *l)
 {
 	struct chunk *c = chunk_new();
 	ssize_t r = link_recv(l->fd, c->data, c->cap);
+	unsigned had;
 
 	if (r > 0)
 		l->bytes_in += (uint64_t)r;
@@ -95,7 +96,10 @@ link_read_ahead(struct link *l)
 		link_in_ended(l, r);
 		task_wake(l->owner);
 	}
+	had = l->pend.count;
 	link_add_received(&l->pend, c, r > 0 ? (size_t)r : 0);
+	if (had > 0 && l->pend.count > had)
+		chq_pack(&l->pend, had, &l->tail);
 	link_arm(l);
 }
 
@@ -187,6 +191,27 @@ link_behind(struct link *l)
 	watch_behind(l->watch);
 }
 
+/* Output that waits in the kernel's place, and a link that waits for its end. */
+static void
+link_count(struct link *l)
+{
+	size_t n = link_pending(l) == 0 ? 0 :
+	    chq_len(&l->out) + l->stage.cap + l->sealed.cap;
+
+	charge_set(&l->charge, l->account, n +
+	    (l->lingers ? LINK_LINGER_BYTES : 0), LINK_OUT_FREE);
+}
+
+void
+link_charge_to(struct link *l, struct account *a)
+{
+	if (a == l->account)
+		return;
+	charge_set(&l->charge, NULL, 0, 0);
+	account_unref(&l->account);
+	l->account = account_ref(a);
+}
+
 int
 link_fd(const struct link *l)
 {
@@ -209,6 +234,11 @@ link_free(struct link *l)
 		close(l->fd);
 	if (l->tls != NULL)
 		gnutls_deinit(l->tls);
+	if (l->lingers)
+		account_give(l->account, BUDGET_LINGER, 1);
+	charge_set(&l->charge, NULL, 0, 0);
+	account_unref(&l->account);
+	chunk_unref(&l->tail);
 	chq_fini(&l->pend);
 	chq_fini(&l->out);
 	buf_fini(&l->stage);
@@ -289,6 +319,8 @@ enum pull
 link_read(struct link *l, struct chq *out, size_t want)
 {
 	l->read_waits = false;
+	if (l->tail != NULL && chq_len(&l->pend) == 0)
+		chunk_unref(&l->tail);
 	return (l->tls != NULL ? link_tls_read(l, out, want) :
 	    plain_read(l, out, want));
 }
@@ -337,7 +369,8 @@ link_room(struct link *l)
 {
 	size_t n = link_pending(l);
 
-	if (n < LINK_OUT_LIMIT)
+	if (n < LINK_OUT_LIMIT && (n < LINK_OUT_FREE ||
+	    account_spare(l->account, BUDGET_MEMORY) > 0))
 		return (LINK_OUT_LIMIT - n);
 	l->room_waits = true;
 	return (0);
@@ -479,6 +512,7 @@ link_flush(struct link *l)
 			link_out_fail(l, "send", strerror(errno));
 	}
 	link_arm(l);
+	link_count(l);
 	if (link_pending(l) == 0)
 		link_drained_now(l);
 	else if (l->room_waits && link_pending(l) < LINK_OUT_LIMIT / 2) {
@@ -600,6 +634,12 @@ link_close(struct link **lp, enum link_end how)
 		link_free(l);
 		return;
 	}
+	if (!account_take(l->account, BUDGET_LINGER, 1)) {
+		link_free(l);
+		return;
+	}
+	l->lingers = true;
+	link_count(l);
 	chq_drop(&l->pend, chq_len(&l->pend));
 	l->dry = false;
 	link_arm(l);

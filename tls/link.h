@@ -19,6 +19,7 @@
 #include "base/loop.h"
 #include "stream/source.h"
 
+struct account;
 struct link;
 struct gnutls_session_int;
 
@@ -30,6 +31,13 @@ struct link *link_new(struct loop *, int fd, struct task *owner);
 void link_set_owner(struct link *, struct task *owner);
 /* Look at it after the others (watch_behind): a client's, before it is used. */
 void link_behind(struct link *);
+/*
+ * For whom it is there (counted until the next call or the end; NULL: nobody).
+ * Output that its peer does not take is his memory; where he has no more, it
+ * gets little room.  An end that takes time (LINK_CLOSE) is his, too; where he
+ * has too many, it is short.
+ */
+void link_charge_to(struct link *, struct account *);
 int link_fd(const struct link *);
 
 /*

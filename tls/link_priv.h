@@ -10,11 +10,14 @@
 
 #include <gnutls/gnutls.h>
 #include <sys/types.h>
+#include "base/budget.h"
 #include "base/str.h"
 #include "tls/link.h"
 
 #define LINK_OUT_LIMIT 131072	/* output kept for a peer that does not read */
 #define LINK_OUT_FLUSH 65536	/* one send(2) */
+#define LINK_OUT_FREE 16384	/* of the output: not counted */
+#define LINK_LINGER_BYTES 32768	/* what a link costs that only ends */
 
 enum ended { IN_OPEN, IN_FIN, IN_RESET };
 
@@ -47,6 +50,10 @@ struct link {
 	uint64_t bytes_in, bytes_out;
 	struct task flush;
 	struct timer linger;
+	bool lingers;		/* counted in BUDGET_LINGER */
+	struct account *account;	/* counted; NULL: nobody's */
+	struct charge charge;	/* of output that the peer does not take */
+	struct chunk *tail;	/* of pend, where small slices go; or NULL */
 	size_t linger_bytes;
 	char error[96];
 };

@@ -540,17 +540,17 @@ Service echo srv_echo.so
     def client_context(self, assay, **kw):
         return wire.context(assay.ca, **kw)
 
-    def tunnel(self, assay, port, host="www.test", sni=None, timeout=None, ca=None, **kw):
+    def tunnel(self, assay, port, host="www.test", sni=None, timeout=None, ca=None, source=None, **kw):
         """CONNECT to host:port through assay and TLS in it, trusting assay's
         CA (or the file ca)."""
         t = wire.Tunnel(assay.addr, f"{host}:{port}", wire.context(ca or assay.ca, **kw), sni,
-                        timeout=timeout or wire.TIMEOUT * lab_scale())
+                        timeout=timeout or wire.TIMEOUT * lab_scale(), source=source)
         t.host = f"{host}:{port}"
         self.on_close(t.cut)
         return t
 
-    def connect(self, assay, timeout=None):
-        c = wire.connect(assay.addr, timeout or wire.TIMEOUT * lab_scale())
+    def connect(self, assay, timeout=None, source=None):
+        c = wire.connect(assay.addr, timeout or wire.TIMEOUT * lab_scale(), source)
         self.on_close(c.cut)
         return c
 

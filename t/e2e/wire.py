@@ -505,16 +505,17 @@ def context(ca, minimum=None, maximum=None, ciphers=None):
     return c
 
 
-def connect(addr, timeout=TIMEOUT):
-    return Conn(socket.create_connection(addr, timeout), timeout)
+def connect(addr, timeout=TIMEOUT, source=None):
+    """source: the client's address (127.0.0.x are all this machine's)."""
+    return Conn(socket.create_connection(addr, timeout, (source, 0) if source else None), timeout)
 
 
 class Tunnel(Conn):
     """CONNECT through a proxy, and TLS in it unless ctx is None. .connect is
     the proxy's answer."""
 
-    def __init__(self, addr, authority, ctx=None, sni=None, timeout=TIMEOUT, fields=""):
-        raw = connect(addr, timeout)
+    def __init__(self, addr, authority, ctx=None, sni=None, timeout=TIMEOUT, fields="", source=None):
+        raw = connect(addr, timeout, source)
         raw.send(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n")
         self.connect = Response(raw, "CONNECT")
         if self.connect.status != 200:

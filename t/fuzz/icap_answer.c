@@ -25,8 +25,7 @@ static const char options[] = "ICAP/1.0 200 OK\r\nISTag: \"a\"\r\n"
     "Allow: 204, 206\r\nPreview: 4\r\nEncapsulated: null-body=0\r\n\r\n";
 
 static struct loop *loop;
-static struct body_store store = { .temp_dir = "/tmp", .window = 65536,
-    .max_memory = 1 << 24, .max_temp = 1 << 24 };
+static struct body_store store = { .temp_dir = "/tmp", .window = 65536 };
 static int peer_fd;
 
 static void

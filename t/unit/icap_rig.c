@@ -100,7 +100,7 @@ rig_init(struct rig *rig)
 {
 	*rig = (struct rig){ .loop = loop_new() };
 	rig->store = (struct body_store){ .temp_dir = "/tmp",
-	    .window = 262144, .max_memory = 1u << 28, .max_temp = 1u << 30 };
+	    .window = 262144 };
 	rig->dialer = (struct icap_dialer){ rig, dial_start, dial_cancel };
 	timer_init(&rig->guard, rig->loop, on_guard);
 	rig->options = (struct icap_options){

@@ -160,8 +160,7 @@ set_up(enum scan_mode mode, struct body *b)
 	unsigned i;
 
 	loop = loop_new();
-	store = (struct body_store){ .temp_dir = "/tmp", .window = 1 << 20,
-	    .max_memory = 1 << 30, .max_temp = 1 << 30 };
+	store = (struct body_store){ .temp_dir = "/tmp", .window = 1 << 20 };
 	arena = arena_new();
 	memset(fakes, 0, sizeof(fakes));
 	for (i = 0; i < FAKES; i++) {

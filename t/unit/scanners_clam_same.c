@@ -115,8 +115,7 @@ static enum verdict
 scanner_says(const struct sample *s, size_t piece, uint64_t window)
 {
 	struct clam_service service = { .name = "clam", .scans_resp = true };
-	struct body_store store = { .temp_dir = fast_dir(), .window = window,
-		.max_memory = 1 << 30, .max_temp = 1 << 30 };
+	struct body_store store = { .temp_dir = fast_dir(), .window = window };
 	struct arena *arena = arena_new();
 	struct http_msg *head = http_msg_new(arena, false);
 	struct scan_message msg = { .mode = SCAN_RESP, .req = head,

@@ -34,8 +34,7 @@ set_up(struct clam_engine *e, const struct sample *s, uint64_t max_body)
 	    .scans_resp = true, .max_body = max_body, .over_max = over_max };
 
 	loop = loop_new();
-	store = (struct body_store){ .temp_dir = "/tmp", .window = 65536,
-	    .max_memory = 1 << 30, .max_temp = 1 << 30 };
+	store = (struct body_store){ .temp_dir = "/tmp", .window = 65536 };
 	arena = arena_new();
 	head = http_msg_new(arena, false);
 	head->status = 200;

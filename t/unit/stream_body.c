@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "base/job.h"
 #include "stream/body.h"
 #include "t/unit/unit.h"
@@ -25,6 +26,8 @@
 
 static struct body_store store;
 static struct job_pool *io;	/* NULL: files are written by the loop itself */
+static struct budget *budget;
+static struct account *account;
 static struct loop *loop;
 static size_t live_before;
 static unsigned fds_before;
@@ -63,7 +66,9 @@ static void
 begin(uint64_t window)
 {
 	store = (struct body_store){ .temp_dir = "/tmp", .window = window,
-	    .max_memory = UINT64_MAX, .max_temp = UINT64_MAX, .io = io };
+	    .io = io };
+	budget = budget_new();
+	account = account_open(budget, 1);
 	loop = loop_new();	/* libuv keeps a descriptor of its first loop */
 	loop_free(&loop);
 	fds_before = count_fds();
@@ -76,7 +81,10 @@ static void
 end(void)
 {
 	loop_free(&loop);
-	CU_ASSERT_EQUAL(store.temp_used, 0);
+	CU_ASSERT_EQUAL(budget_used(budget, BUDGET_MEMORY), 0);
+	CU_ASSERT_EQUAL(budget_used(budget, BUDGET_TEMP), 0);
+	account_unref(&account);
+	budget_free(&budget);
 	CU_ASSERT_EQUAL(chunk_bytes_live(), live_before);
 	CU_ASSERT_EQUAL(count_fds(), fds_before);
 }
@@ -180,9 +188,13 @@ static const struct source_type feed_type = { "feed", feed_pull, feed_drop };
 static struct body *
 feed_body(struct feed *d, uint64_t len, enum pull last)
 {
+	struct body *b;
+
 	*d = (struct feed){ .len = len, .last = last, .step = 4096 };
 	source_init(&d->src, &feed_type);
-	return (body_new(loop, &store, &d->src, BODY_UNKNOWN));
+	b = body_new(loop, &store, &d->src, BODY_UNKNOWN);
+	body_charge_to(b, account);
+	return (b);
 }
 
 /* A reader with a temper. */
@@ -390,7 +402,8 @@ test_tight(void)
 	for (k = 0; k < 20; k++) {
 		memset(&c, 0, sizeof(c));
 		begin(1 << 20);
-		store.max_memory = k % 2 == 0 ? 0 : live_before + 150000;
+		budget_set_limit(budget, BUDGET_MEMORY, k % 2 == 0 ? 0 :
+		    150000);
 		crowd_run(&c);
 		end();
 	}
@@ -688,13 +701,132 @@ test_temp_limit(void)
 
 	for (max = 0; max < 60000; max += 7001) {
 		begin(5000);
-		store.max_temp = max;
+		budget_set_limit(budget, BUDGET_TEMP, max);
 		fill_up(100000, ERR_TEMP_LIMIT);
 		end();
 	}
 	begin(5000);
 	store.temp_dir = "/nonexistent";
 	fill_up(100000, ERR_TEMP_FULL);
+	end();
+}
+
+/* One client's held body takes half of what all may, another one's passes. */
+static void
+test_temp_share(void)
+{
+	struct eater keeper = { .want = 9000 }, scan = { .want = 65536 };
+	unsigned k = io != NULL ? 40 : 1;	/* a part waits in memory */
+	struct account *hog;
+	struct feed f, g;
+	struct body *b, *small;
+
+	begin(5000);
+	hog = account_open(budget, 2);
+	budget_set_limit(budget, BUDGET_TEMP, 400000 * k);
+	b = feed_body(&f, 190000 * k, PULL_END);
+	body_charge_to(b, hog);
+	CU_ASSERT_PTR_EQUAL(body_account(b), hog);
+	eater_open(&keeper, b, 0, 0);
+	eater_open(&scan, b, 0, BODY_ALL);
+	loop_settle(loop);
+	CU_ASSERT_EQUAL(scan.end, PULL_END);
+	/* His next one, the newest, fails ... */
+	small = feed_body(&g, 90000 * k, PULL_END);
+	body_charge_to(small, hog);
+	eater_close(&scan);
+	eater_open(&scan, small, 0, 0);
+	{
+		struct eater more = { .want = 65536 };
+
+		eater_open(&more, small, 0, BODY_ALL);
+		loop_settle(loop);
+		CU_ASSERT_EQUAL(more.end, PULL_FAIL);
+		CU_ASSERT_EQUAL(body_fault(small)->code, ERR_TEMP_LIMIT);
+		eater_close(&more);
+		eater_close(&scan);
+		body_unref(&small);
+		/* ... and that of another client is held as usual. */
+		small = feed_body(&g, 90000 * k, PULL_END);
+		more = (struct eater){ .want = 65536 };
+		eater_open(&scan, small, 0, 0);
+		eater_open(&more, small, 0, BODY_ALL);
+		loop_settle(loop);
+		CU_ASSERT_EQUAL(more.end, PULL_END);
+		eater_close(&more);
+		eater_close(&scan);
+		body_unref(&small);
+	}
+	CU_ASSERT(account_used(hog, BUDGET_TEMP) >= 150000 * k);
+	reader_release(&keeper.r, BODY_ALL);
+	loop_settle(loop);
+	CU_ASSERT_EQUAL(keeper.end, PULL_END);
+	eater_close(&keeper);
+	body_unref(&b);
+	account_unref(&hog);
+	end();
+}
+
+/* Many held bodies of one client: memory stays in his share, files take it. */
+static void
+test_memory_share(void)
+{
+	enum { BODIES = 40 };
+	struct eater keep[BODIES] = { { .want = 1 } }, scan = { .want = 65536 };
+	struct body *b[BODIES];
+	struct feed f[BODIES];
+	unsigned i;
+
+	begin(1 << 18);
+	budget_set_limit(budget, BUDGET_MEMORY, 2000000);
+	for (i = 0; i < BODIES; i++) {
+		b[i] = feed_body(&f[i], 200000, PULL_END);
+		keep[i].want = 65536;
+		eater_open(&keep[i], b[i], 0, 0);
+		eater_open(&scan, b[i], 0, BODY_ALL);
+		loop_settle(loop);
+		CU_ASSERT_EQUAL(scan.end, PULL_END);
+		eater_close(&scan);
+	}
+	CU_ASSERT(chunk_bytes_live() - live_before < 2000000);
+	CU_ASSERT(account_room(account, BUDGET_MEMORY) > 100000);
+	CU_ASSERT(budget_used(budget, BUDGET_TEMP) > 5000000);
+	for (i = 0; i < BODIES; i++) {
+		reader_release(&keep[i].r, BODY_ALL);
+		loop_settle(loop);
+		CU_ASSERT_EQUAL(keep[i].end, PULL_END);
+		CU_ASSERT_EQUAL(keep[i].r.offset, 200000);
+		eater_close(&keep[i]);
+		body_unref(&b[i]);
+	}
+	end();
+}
+
+/* A view's memory and file are its client's, whatever became of the body. */
+static void
+test_view_share(void)
+{
+	struct eater keep = { .want = 65536 }, scan = { .want = 65536 };
+	struct body_view *v;
+	struct body *b;
+	struct feed f;
+	char p[100];
+
+	begin(50000);
+	b = feed_body(&f, 200000, PULL_END);
+	eater_open(&keep, b, 0, 0);
+	eater_open(&scan, b, 0, BODY_ALL);
+	loop_settle(loop);
+	v = body_view_new(b);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(v);
+	CU_ASSERT_PTR_EQUAL(body_view_account(v), account);
+	eater_close(&keep);
+	eater_close(&scan);
+	body_unref(&b);
+	CU_ASSERT(account_used(account, BUDGET_MEMORY) +
+	    account_used(account, BUDGET_TEMP) >= 200000 - 16384);
+	CU_ASSERT_EQUAL(body_view_read(v, p, 100, 199950), 50);
+	body_view_free(&v);
 	end();
 }
 
@@ -1072,6 +1204,8 @@ test_with_threads(void)
 	test_fail_and_unref();
 	test_limit();
 	test_temp_limit();
+	test_temp_share();
+	test_memory_share();
 	test_file_size();
 	test_disk_full();
 	test_skip();
@@ -1090,6 +1224,9 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "failed, or let go unfinished", test_fail_and_unref },
     { "total limit", test_limit },
     { "limit of temporary files", test_temp_limit },
+    { "shares of temporary files", test_temp_share },
+    { "shares of memory", test_memory_share },
+    { "views are counted", test_view_share },
     { "limit of the file's size", test_file_size },
     { "disk full", test_disk_full },
     { "late readers", test_late },

@@ -4,6 +4,7 @@
  * way to end is told apart; nobody waits for ever.
  */
 #include <gnutls/gnutls.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "t/unit/tls_lab.h"
 #include "t/unit/unit.h"
 
@@ -542,6 +544,106 @@ test_drip(void)
 	}
 }
 
+/* ... nor a block each while nobody reads them at all. */
+static void
+test_ahead_drip(void)
+{
+	enum { BYTES = 8000 };
+	struct chq q = { 0 };
+	size_t before;
+	unsigned i;
+	int fd[2];
+
+	begin_loop();
+	lab_tcp(fd);
+	lab_end_init(&b, loop, fd[1], 1);
+	b.paused = true;
+	CU_ASSERT_EQUAL(setsockopt(fd[0], IPPROTO_TCP, TCP_NODELAY,
+	    &(int){ 1 }, sizeof(int)), 0);
+	CU_ASSERT_EQUAL(link_read(b.link, &q, 1), PULL_WAIT);
+	before = mallinfo2().uordblks;
+	for (i = 0; i < BYTES; i++) {
+		CU_ASSERT_EQUAL(write(fd[0], "y", 1), 1);
+		while (link_bytes_in(b.link) <= i)
+			lab_run(loop, 1);
+	}
+	CU_ASSERT(mallinfo2().uordblks - before < 100000);
+	CU_ASSERT_EQUAL(link_read(b.link, &q, 65536), PULL_MORE);
+	CU_ASSERT_EQUAL(chq_len(&q), BYTES);
+	chq_fini(&q);
+	close(fd[0]);
+	lab_end_fini(&b, LINK_ABORT);
+	loop_free(&loop);
+	tls_context_unref(&context);
+	CU_ASSERT_EQUAL(lab_count_fds(), fds_before);
+	CU_ASSERT_EQUAL(chunk_bytes_live(), live_before);
+	lab_leaf_free();
+	link_thread_fini();
+}
+
+/* What a peer does not take is its client's memory; without it, little fits. */
+static void
+test_charged(void)
+{
+	struct budget *budget = budget_new();
+	struct account *account = account_open(budget, 1);
+	enum how how;
+
+	for (how = PLAIN; how <= TLS13; how++) {
+		begin(how);
+		CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
+		link_charge_to(a.link, account);
+		b.paused = true;
+		a.to_send = 30000000;
+		a.shut = true;
+		lab_end_wake(&a);
+		lab_run(loop, 150);
+		CU_ASSERT_EQUAL(link_room(a.link), 0);
+		CU_ASSERT(account_used(account, BUDGET_MEMORY) > 60000);
+		CU_ASSERT(account_used(account, BUDGET_MEMORY) < 500000);
+		/* No memory: it goes on, by little and little. */
+		budget_set_limit(budget, BUDGET_MEMORY, 0);
+		b.paused = false;
+		lab_end_wake(&b);
+		CU_ASSERT(lab_until(loop, b_ended, NULL, 6 * LONG_MS));
+		CU_ASSERT(b.got == a.to_send && b.end == PULL_END);
+		CU_ASSERT_EQUAL(account_used(account, BUDGET_MEMORY), 0);
+		budget_set_limit(budget, BUDGET_MEMORY, UINT64_MAX);
+		end();
+	}
+	account_unref(&account);
+	budget_free(&budget);
+}
+
+/* A client may have so many connections that only end; the next ends at once. */
+static void
+test_linger_share(void)
+{
+	struct budget *budget = budget_new();
+	struct account *account = account_open(budget, 1);
+	unsigned n, k;
+
+	budget_set_limit(budget, BUDGET_LINGER, 2);	/* one each */
+	for (k = 0; k < 2; k++) {
+		begin(PLAIN);
+		n = lab_count_fds();
+		if (k == 1)
+			account_add(account, BUDGET_LINGER, 1);
+		link_charge_to(a.link, account);
+		link_close(&a.link, LINK_CLOSE);
+		CU_ASSERT_EQUAL(account_used(account, BUDGET_LINGER), 1);
+		CU_ASSERT_EQUAL(account_used(account, BUDGET_MEMORY) > 0,
+		    k == 0);
+		CU_ASSERT_EQUAL(lab_count_fds(), n - k);
+		if (k == 1)
+			account_give(account, BUDGET_LINGER, 1);
+		end();
+		CU_ASSERT_EQUAL(account_used(account, BUDGET_LINGER), 0);
+	}
+	account_unref(&account);
+	budget_free(&budget);
+}
+
 /* The peer dies while we wait for room. */
 static void
 test_broken(void)
@@ -809,6 +911,9 @@ UNIT_TESTS(tls_link,
     { "the peer ends while nobody reads", test_gone_while_idle },
     { "back-pressure", test_back_pressure },
     { "bytes one by one", test_drip },
+    { "bytes one by one, read ahead", test_ahead_drip },
+    { "output is counted for its client", test_charged },
+    { "shares of lingering", test_linger_share },
     { "the peer dies under back-pressure", test_broken },
     { "close delivers everything", test_close_delivers },
     { "lingering is bounded", test_linger_bound },

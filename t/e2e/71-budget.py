@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What peers can make grow is counted against limits.memory and limits.temp,
+with a share for each client: one address that hogs is refused, with a clear
+fault, and another one is served meanwhile. Memory is VmRSS, temporary files
+are what the process has open without a name."""
+import os
+import time
+import zlib
+
+import lab as e2e
+import wire
+from lab import needs, pattern, seconds, sha
+from wire import Response, ok
+
+HOG, OTHER = "127.0.0.2", "127.0.0.3"
+M = 1 << 20
+ROOM = 12 * M           # the allocator's, libraries' and threads' own
+
+
+def temp_used(p):
+    """Bytes in files without a name: spilled, decoded, of libraries."""
+    out = 0
+    for pid in p.pids():
+        try:
+            fds = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for f in fds:
+            path = f"/proc/{pid}/fd/{f}"
+            try:
+                if "(deleted)" in os.readlink(path) and not os.readlink(path).startswith("/memfd:"):
+                    out += os.stat(path).st_blocks * 512
+            except OSError:
+                pass
+    return out
+
+
+class Watch:
+    """The largest growth of memory and of temporary files while it is open."""
+
+    def __init__(self, p):
+        self.p, self.rss0, self.rss, self.temp = p, p.rss(), 0, 0
+
+    def look(self):
+        self.rss = max(self.rss, self.p.rss() - self.rss0)
+        self.temp = max(self.temp, temp_used(self.p))
+
+    def until(self, what, seconds):
+        def both():
+            self.look()
+            return what()
+        return wire.wait_for(both, seconds * e2e.lab_scale())
+
+    def check(self, memory=None, temp=None):
+        self.look()
+        if memory is not None and not e2e.SANITIZER:
+            assert self.rss < memory + ROOM, f"memory grew by {self.rss >> 10} KiB"
+        if temp is not None:
+            assert self.temp <= temp, f"{self.temp >> 10} KiB of temporary files"
+
+
+def other_is_served(lab, p, o, path="/small", want=b"fine"):
+    """The control: somebody else's ordinary request."""
+    r = lab.tunnel(p, o.port, source=OTHER).get(path)
+    assert r.status == 200 and sha(r.body) == sha(want), (r, len(r.body or b""))
+
+
+def ask(t, path):
+    t.send(f"GET {path} HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+
+
+def ended(t):
+    """The answer if it is complete or cut, else None."""
+    t.sock.settimeout(0.01)
+    try:
+        if not t.fill():
+            return True
+    except wire.Ended:
+        pass
+    return t.buf.startswith(b"HTTP/1.1 5")
+
+
+def refused(lab, p, code, n=50):
+    """Records that say so, each with the hog's address."""
+    recs = [x for x in p.access(1) if e2e.field(x, "http.response.status_code") == 503]
+    return [x for x in recs if code in str(x)]
+
+
+@seconds(120)
+def test_held_bodies_share_limits_temp(lab):
+    """One client's held bodies take half of limits.temp at most; his newest
+    one fails, and another client's held body passes meanwhile."""
+    big, mid = pattern(7 * M), pattern(3 * M)
+    gate = []
+
+    def script(tx):
+        if b"/hog" in tx.raw["req-hdr"]:
+            tx.whole()
+            wire.wait_for(lambda: gate, 90)
+        else:
+            tx.whole()
+        tx.no_change()
+    s = lab.icap(script, timeout=100)
+    o = lab.origin(lambda h, b: ok(big if "/hog" in h.start else mid), timeout=100)
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "timeout": "100s"}}, scan={"c": ["s"]},
+                  rules=[{"name": "default", "scan": ["c"], "download": "hold"}], limits={"temp": "20M", "read": "100s"})
+    w = Watch(p)
+    hogs = []
+    for i in range(4):
+        t = lab.tunnel(p, o.port, source=HOG, timeout=100)
+        ask(t, f"/hog{i}")
+        hogs.append(t)
+        # The first is held whole before the next one comes.
+        assert i > 0 or w.until(lambda: w.temp > 5 * M, 30), w.temp
+    assert w.until(lambda: sum(bool(ended(t)) for t in hogs) >= 3, 40), [t.buf[:60] for t in hogs]
+    for _ in range(3):
+        other_is_served(lab, p, o, "/mid", mid)
+        w.look()
+    w.check(temp=14 * M)
+    assert not ended(hogs[0]), "the first body, held before, must stay"
+    gate.append(1)
+    hogs[0].sock.settimeout(60 * e2e.lab_scale())
+    assert sha(Response(hogs[0]).body) == sha(big)
+    for t in hogs[1:]:
+        r = Response(t)
+        assert r.status == 503 and b"temporary" in r.body.lower(), r
+        assert "error=" in r.get("Proxy-Status")
+    assert wire.wait_for(lambda: temp_used(p) == 0, 10)
+    # ... and what was given back can be used again.
+    assert lab.tunnel(p, o.port, source=HOG).get("/hog").status == 200
+
+
+def interim(head):
+    """Many large interim heads, the final one later or never."""
+    def send(conn):
+        one = b"HTTP/1.1 103 Early Hints\r\n" + b"".join(b"Link: </%d%s>; rel=preload\r\n" % (i, b"x" * 1000) for i in range(100)) + b"\r\n"
+        for _ in range(90):
+            conn.send(one)
+        wire.wait_for(lambda: "/wait" not in head.start or conn.ended, 3)
+        conn.send(ok(b"after"))
+    return send
+
+
+@seconds(90)
+def test_interim_heads_leave_no_memory(lab):
+    """90 interim heads of 100 KB each: one at a time is kept, whether the
+    client takes them or not."""
+    o = lab.origin(lambda h, b: interim(h) if "/103" in h.start else ok(b"fine"), timeout=60)
+    p = lab.assay(limits={"memory": "16M"})
+    other_is_served(lab, p, o)
+    w = Watch(p)
+    readers = [lab.tunnel(p, o.port, source=HOG, timeout=60) for _ in range(4)]
+    stuck = [lab.tunnel(p, o.port, source=HOG, timeout=60) for _ in range(8)]
+    for t in readers + stuck:
+        ask(t, "/103")
+    done = []
+    for t in readers:
+        while True:
+            r = Response(t)
+            w.look()
+            if r.status >= 200:
+                break
+        done.append(r)
+    assert all(r.status == 200 and r.body == b"after" for r in done), done
+    w.until(lambda: False, 2)
+    other_is_served(lab, p, o)
+    w.check(memory=8 * M)
+
+
+@seconds(90)
+def test_unfinished_heads_are_counted(lab):
+    """150 heads of 60 KB that never end, from one address: the latest get a
+    503 or the end, and others their answer."""
+    o = lab.origin(lambda h, b: ok(b"fine"))
+    p = lab.assay(limits={"memory": "16M", "per_client": 1000, "request": "60s"})
+    other_is_served(lab, p, o)
+    w = Watch(p)
+    conns = []
+    head = f"GET http://www.test:{o.port}/ HTTP/1.1\r\nHost: www.test:{o.port}\r\n".encode()
+    head += b"".join(b"X-%d: %s\r\n" % (i, b"y" * 1000) for i in range(58))
+    for _ in range(150):
+        try:
+            c = lab.connect(p, source=HOG)
+            for at in range(0, len(head), 8000):
+                c.send(head[at:at + 8000])
+            conns.append(c)
+        except (wire.Ended, OSError):
+            pass
+        w.look()
+    answers = [c for c in conns if ended(c)]
+    assert answers, "nothing was refused"
+    assert len(conns) > 20, "far too much was refused"
+    assert any(c.buf.startswith(b"HTTP/1.1 503 ") for c in answers)
+    other_is_served(lab, p, o)
+    w.check(memory=16 * M)
+
+
+@seconds(90)
+def test_connections_are_counted(lab):
+    """An address whose connections use up its share of limits.memory is told
+    so; others connect."""
+    o = lab.origin(lambda h, b: ok(b"fine"))
+    p = lab.assay(limits={"memory": "16M", "per_client": 1000})
+    other_is_served(lab, p, o)
+    conns, told = [], []
+    for _ in range(400):
+        c = lab.connect(p, 10, source=HOG)
+        conns.append(c)
+        if len(conns) > 200 and ended(c):
+            told.append(c)
+            break
+    assert told, "400 connections of one address in 16 MB"
+    assert told[0].buf.startswith(b"HTTP/1.1 503 ") and b"memory" in told[0].rest(), told[0].buf[:200]
+    other_is_served(lab, p, o)
+    for c in conns:
+        c.cut()
+    assert wire.wait_for(lambda: served(lab, p, o), 10), "the memory is not given back"
+
+
+def served(lab, p, o):
+    try:
+        return lab.tunnel(p, o.port, source=HOG).get("/small").status == 200
+    except (wire.Ended, OSError):
+        return False
+
+
+@seconds(120)
+def test_stuck_readers_are_counted(lab):
+    """120 downloads that nobody takes, and uploads that an origin does not
+    take: memory stays within limits.memory, others are served."""
+    body = pattern(4 * M)
+
+    def reply(head, b):
+        return ok(body if "/big" in head.start else b"fine")
+    o = lab.origin(reply, timeout=60)
+    p = lab.assay(limits={"memory": "16M", "per_client": 1000})
+    other_is_served(lab, p, o)
+    w = Watch(p)
+    for _ in range(120):
+        t = lab.tunnel(p, o.port, source=HOG, timeout=60)
+        if t.connect.status == 200:
+            ask(t, "/big")
+        w.look()
+    w.until(lambda: False, 3)
+    for _ in range(3):
+        other_is_served(lab, p, o)
+    w.check(memory=16 * M)
+    other_is_served(lab, p, o, "/big", body)
+
+
+@seconds(120)
+def test_held_bodies_share_limits_memory(lab):
+    """130 bodies of 250 KB held at once in memory of 16 MB: the window of each
+    shrinks, the rest lies in files, nothing is lost."""
+    body = pattern(250000)
+    gate = []
+
+    def script(tx):
+        tx.whole()
+        if b"/held" in tx.raw["req-hdr"]:
+            wire.wait_for(lambda: gate, 60)
+        tx.no_change()
+    many = [(n, "1000" if n == "Max-Connections" else v) for n, v in wire.OPTIONS]
+    s = lab.icap(script, timeout=100, options=many)
+    o = lab.origin(lambda h, b: ok(body), timeout=100)
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "timeout": "100s"}}, scan={"c": ["s"]},
+                  rules=[{"name": "default", "scan": ["c"], "download": "hold"}], limits={"memory": "16M", "read": "100s"})
+    other_is_served(lab, p, o, "/x", body)
+    w = Watch(p)
+    held = []
+    for i in range(130):
+        t = lab.tunnel(p, o.port, source=HOG, timeout=100)
+        ask(t, f"/held{i}")
+        held.append(t)
+    assert w.until(lambda: len(s.txs) >= 130, 60), len(s.txs)
+    for _ in range(3):
+        other_is_served(lab, p, o, "/x", body)
+    w.check(memory=16 * M)
+    gate.append(1)
+    for t in held:
+        r = Response(t)
+        assert r.status == 200 and sha(r.body) == sha(body), r
+
+
+@needs("clamav")
+@seconds(120)
+def test_decoded_output_is_counted(lab):
+    """A body of 92 KB that decodes to 94 MB takes its client's share of
+    limits.temp and no more; it is not clean, and others' coded bodies are."""
+    bomb = zlib.compress(bytes(94 * M), 9)
+    plain = pattern(2 * M)
+    coded = zlib.compress(plain, 1)
+
+    def reply(head, b):
+        out = bomb if "/bomb" in head.start else coded
+        return ok(out, [("Content-Encoding", "deflate"), ("Content-Type", "application/octet-stream")])
+    o = lab.origin(reply, timeout=60)
+    p = lab.assay(services={"clam": {"url": "clamav:"}}, limits={"temp": "24M"})
+    w = Watch(p)
+    free = os.statvfs("/dev/shm")
+    free = free.f_bavail * free.f_bsize
+    lost = 0
+    tunnels = [lab.tunnel(p, o.port, source=HOG, timeout=60) for _ in range(4)]
+    for t in tunnels:
+        ask(t, "/bomb")
+
+    def done():
+        nonlocal lost
+        v = os.statvfs("/dev/shm")
+        lost = max(lost, free - v.f_bavail * v.f_bsize)
+        return all(t.buf or ended(t) for t in tunnels)
+    assert w.until(done, 60)
+    other = lab.tunnel(p, o.port, source=OTHER, timeout=60).get("/coded")
+    assert other.status == 200 and other.body == coded, other
+    w.check(temp=16 * M)
+    for t in tunnels:
+        r = Response(t)
+        assert r.status == 403 or r.status >= 500, r
+    assert wire.wait_for(lambda: temp_used(p) == 0, 10)
