@@ -667,6 +667,9 @@ test_pump_breaks(void)
 		{ FRAMING_CHUNKED, 0, 10, PULL_CUT, PULL_CUT },
 		{ FRAMING_CHUNKED, 0, 100000, PULL_FAIL, PULL_FAIL },
 		{ FRAMING_CLOSE, 0, 100, PULL_CUT, PULL_CUT },
+		/* what was said to have no body has none */
+		{ FRAMING_NONE, 0, 1, PULL_END, PULL_CUT },
+		{ FRAMING_NONE, 0, 0, PULL_END, PULL_END },
 	};
 	struct http_msg m = { 0 };
 	unsigned i, k;
@@ -690,6 +693,40 @@ test_pump_breaks(void)
 				CU_ASSERT_FALSE(unchunk());
 			send_end();
 		}
+}
+
+/* Lets 1000 octets pass. */
+static bool
+check_first(void *arg, const struct chq *q)
+{
+	uint64_t *seen = arg;
+
+	*seen += chq_len(q);
+	return (*seen <= 1000);
+}
+
+static void
+test_pump_check(void)
+{
+	struct http_msg m = { .framing = FRAMING_CHUNKED };
+	uint64_t seen;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		seen = 0;
+		send_begin(i == 0 ? 1000 : 100000, PULL_END);
+		pump_start(&s.pump, s.link, s.body, &m, false, &s.task);
+		s.pump.check = check_first;
+		s.pump.check_arg = &seen;
+		task_wake(&s.task);
+		CU_ASSERT(lab_until(loop, is_sent, NULL, LONG_MS));
+		CU_ASSERT_EQUAL(s.end, i == 0 ? PULL_END : PULL_FAIL);
+		link_close(&s.link, LINK_ABORT);
+		CU_ASSERT(lab_until(loop, is_heard, NULL, LONG_MS));
+		CU_ASSERT_EQUAL(unchunk(), i == 0);
+		CU_ASSERT(s.heard.n <= 1000);
+		send_end();
+	}
 }
 
 /* A peer that does not read stops the pump, and nothing grows. */
@@ -722,4 +759,5 @@ UNIT_TESTS(proxy_h1io,
     { "trailers stay", test_trailer_stays },
     { "pump, all framings", test_pump },
     { "pump, what breaks off", test_pump_breaks },
+    { "pump, what is checked", test_pump_check },
     { "pump, blocked", test_pump_blocked })
