@@ -181,8 +181,7 @@ set_up(void)
 	unsigned i;
 
 	loop = loop_new();
-	store = (struct body_store){ .temp_dir = "/tmp", .window = 1 << 20,
-	    .max_memory = 1 << 30, .max_temp = 1 << 30 };
+	store = (struct body_store){ .temp_dir = "/tmp", .window = 1 << 20 };
 	arena = arena_new();
 	cache = verdict_cache_new(1 << 16);
 	memset(fake, 0, sizeof(fake));
