@@ -85,16 +85,24 @@ finding_of(const struct http_field *f)
 	return (FINDINGS);
 }
 
-static bool
-is_known(const struct http_fields *known, const struct http_field *f)
+/* How often a list has this very field. */
+static unsigned
+count_of(const struct http_fields *fs, const struct http_field *f)
 {
-	unsigned i;
+	unsigned i, n = 0;
 
-	for (i = 0; known != NULL && i < known->n; i++)
-		if (str_ieq(known->v[i].name, f->name) &&
-		    str_eq(known->v[i].value, f->value))
-			return (true);
-	return (false);
+	for (i = 0; i < fs->n; i++)
+		n += str_ieq(fs->v[i].name, f->name) &&
+		    str_eq(fs->v[i].value, f->value);
+	return (n);
+}
+
+/* Was it there before?  A sender cannot hide one by having it already. */
+static bool
+is_known(const struct http_fields *known, const struct http_fields *fs,
+    const struct http_field *f)
+{
+	return (known != NULL && count_of(fs, f) <= count_of(known, f));
 }
 
 /* What all fields together said so far. */
@@ -167,7 +175,7 @@ icap_find_threat(const struct http_fields *fs,
 		const struct http_field *f = &fs->v[i];
 		enum finding_field k = finding_of(f);
 
-		if (k == FINDINGS || is_known(known, f))
+		if (k == FINDINGS || is_known(known, fs, f))
 			continue;
 		said.n++;
 		if (k == INFECTION)

@@ -88,6 +88,10 @@ test_fields(void)
 		CU_ASSERT_EQUAL(icap_find_threat(&m->fields, &m->fields,
 		    &threat), ICAP_FOUND_NOTHING);
 	}
+	/* and the service's own is not hidden behind the same one */
+	m = head_of(a, "X-Virus-ID: Worm\r\nx-virus-id: Worm\r\n");
+	CU_ASSERT_EQUAL(icap_find_threat(&m->fields, &head_of(a,
+	    "X-Virus-ID: Worm\r\n")->fields, &threat), ICAP_FOUND_THREAT);
 	arena_free(&a);
 }
 
