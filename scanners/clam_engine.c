@@ -229,7 +229,11 @@ next_state(void)
 
 /* The canary. */
 
-/* Does it find the canary in this file?  The file is freed. */
+/*
+ * Does it find the canary in this file, or say that its limits (files: 1) do
+ * not let it?  What matters is that it is not called clean.  The file is
+ * freed.
+ */
 static bool
 finds(struct clam_engine *e, struct cl_engine *cl, struct clam_sample s)
 {
@@ -239,6 +243,9 @@ finds(struct clam_engine *e, struct cl_engine *cl, struct clam_sample s)
 
 	clam_look_map(&look, cl, &map);
 	free(s.p);
+	if (look.verdict == VERDICT_UNSCANNED && look.gap == GAP_LIMIT)
+		return (str_starts(str_of(look.reason),
+		    STR("limit exceeded")));
 	return (look.verdict == VERDICT_BLOCKED &&
 	    str_starts(str_of(look.threat), STR(CANARY_NAME)));
 }

@@ -219,6 +219,25 @@ test_unfit(void)
 	clam_engine_unref(&e);
 }
 
+/* Small limits are no fault of libclamav's. */
+static void
+test_small_limits(void)
+{
+	static const struct clam_options small[] = {
+		{ .threads = 1, .recursion = 1 },
+		{ .threads = 1, .files = 1 },
+		{ .threads = 1, .scan_size = 1024 },
+	};
+	struct clam_engine *e;
+	size_t i;
+
+	for (i = 0; i < sizeof(small) / sizeof(small[0]); i++) {
+		e = kit_engine(&small[i]);
+		CU_ASSERT_TRUE(clam_engine_fit(e));
+		clam_engine_unref(&e);
+	}
+}
+
 static void
 test_after(void)
 {
@@ -247,6 +266,7 @@ main(void)
 		{ "the limit of temporary space", test_limit },
 		{ "no folder", test_missing },
 		{ "no canary", test_unfit },
+		{ "small limits", test_small_limits },
 		{ "all is found again", test_after },
 	};
 
