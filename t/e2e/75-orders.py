@@ -120,6 +120,8 @@ class Proxy:
         self.conf = dict(
             services=services, scan={"up": ["req"], "down": download},
             rules=[{"name": "sp", "if": {"host": "exempt.test"}, "tls": "splice"},
+                   {"name": "where", "if": {"dest": ["127.0.0.9/32"]}, "access": "block"},
+                   {"name": "there", "if": {"dest": ["127.0.0.8/32"]}, "scan": "none"},
                    {"name": "fine", "if": {"url": f":{self.fine.port}/"}, "scan": "none"},
                    {"name": "default", "scan": ["up", "down"]}],
             resolver={"hosts": str(lab.dir / "hosts"), "servers": [f"127.0.0.1:{self.dns.port}"]},

@@ -195,9 +195,15 @@ def read_answers(conn, methods):
     return had
 
 
-ORIGIN = ("ok",) * 5 + ("big", "chunked", "chunked", "silent", "cut", "rst", "half", "late", "early", "interim", "bad", "virus", "drip", "close")
+ORIGIN = ("ok",) * 5 + ("ntlm", "events", "part", "big", "chunked", "chunked", "silent", "cut", "rst", "half", "late", "early", "interim", "bad", "virus", "drip", "close")
 ICAP = ("clean",) * 5 + ("echo", "silent", "cut", "rst", "early", "late", "bad", "block", "cont", "busy", "drip", "stop")
 HOSTS = ("www.test",) * 6 + ("other.test", "exempt.test", "silent.example", "late.example", "gone.example", "127.0.0.1")
+
+
+# Further fields of a request: a sign-in of the connection, a range, a form.
+MORE = ("\r\nAuthorization: NTLM TlRMTVNTUAABAAAAB4IIAAAAAAAAAAAAAAAAAAAAAAA=", "\r\nAuthorization: NTLM TlRMTVNTUAADAAAA",
+        "\r\nRange: bytes=0-9", "\r\nContent-Type: multipart/form-data; boundary=x", "\r\nConnection: close",
+        "\r\nContent-Encoding: gzip", "\r\nAccept: text/html\r\nSec-Fetch-Mode: navigate")
 
 
 class Plan:
@@ -221,6 +227,7 @@ class Plan:
         target = path if self.kind in ("tunnel", "raw") else f"http://{host}{path}"
         if self.kind == "direct":
             target, host = rng.choice(("/", "/test/eicar", "/test/clean", "/ca.pem", "/none")), "assay.internal"
+        host += rng.choice(("", "", "", *MORE))
         how = rng.choice(("GET", "GET", "HEAD", "POST", "PUT", "chunked", "expect"))
         if how in ("GET", "HEAD"):
             return f"{how} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
@@ -348,6 +355,21 @@ def origin_script(eicar):
                         time.sleep(0.1)
                         conn.send(b"z")
                 return
+            if how == "ntlm":
+                conn.send(ok(b"who?", [("WWW-Authenticate", random.choice(("NTLM", "NTLM TlRMTVNTUAACAAAA", "Negotiate")))], "401 Unauthorized"))
+                if random.random() < 0.3:
+                    return
+                continue
+            if how == "part":
+                conn.send(ok(b"0123456789", [("Content-Range", "bytes 0-9/20")], "206 Partial Content"))
+                continue
+            if how == "events" and not is_head:
+                conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+                for _ in range(random.choice((1, 5, 20))):
+                    conn.send(random.choice((b"9\r\ndata: x\n\n\r\n", b"9\r\n<script>x\r\n")))
+                    time.sleep(0.05)
+                conn.send(b"0\r\n\r\n")
+                continue
             if how == "chunked" and not is_head:
                 conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 for at in range(0, len(body), 20000):
