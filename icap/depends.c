@@ -10,6 +10,7 @@
  * (Cookie, User-Agent) are not: the body that they led to is.
  * Room: icap.  Thread: its loop's.
  */
+#include <string.h>
 #include "http/uri.h"
 #include "icap/tx.h"
 
@@ -53,15 +54,28 @@ add_who(struct buf *b, const struct icap_service *svc,
 	add(b, msg->who->user);
 }
 
+/* A header of the configuration that says more of this flow than add_who(). */
+static bool
+has_variables(const struct icap_service *svc)
+{
+	unsigned i;
+
+	for (i = 0; i < svc->o.n_headers; i++)
+		if (strstr(svc->o.headers[i].value, "%{") != NULL)
+			return (true);
+	return (false);
+}
+
 struct str
 icap_depends(const struct scanner *scanner, const struct scan_message *msg)
 {
 	const struct icap_service *svc = (const void *)scanner;
-	struct buf b = {0};
+	struct buf b = { 0 };
 	struct str s = STR_NONE;
 
-	if (msg->mode !=
-	    SCAN_RESP) /* a service for requests looks at all of them */
+	/* A service for requests looks at all of them. */
+	if (msg->mode != SCAN_RESP ||
+	    (has_variables(svc) && !scanner->cache_shared))
 		return (s);
 	if (add_servers(&b, svc)) {
 		add(&b, msg->req->method);

@@ -86,7 +86,7 @@ known_work(struct task *t)
 {
 	struct known *k = CONTAINER_OF(t, struct known, task);
 	uint64_t until = k->reader.offset + TURN_BYTES;
-	struct chq q = {0};
+	struct chq q = { 0 };
 	enum pull p = PULL_MORE;
 
 	if (k->state != KNOWN_READING)

@@ -88,7 +88,8 @@ def test_icap_who_asks(lab):
     """A service that is told who asks may have rules by user: what one may
     have is not believed for another, unless the service is said to be shared,
     or is told nobody."""
-    for service, asked in (({}, 2), ({"cache": "shared"}, 1), ({"identity": "none"}, 1), ({"cache": "off"}, 4)):
+    for service, asked in (({}, 2), ({"cache": "shared"}, 1), ({"identity": "none"}, 1), ({"cache": "off"}, 4),
+                           ({"headers": {"X-Who": "%{client.ip}"}, "identity": "none"}, 4)):
         with lab.sub(service):
             s, o, p, t = start(lab, service=service)
             for source in ("127.0.0.2", "127.0.0.3") * 2:
