@@ -213,7 +213,8 @@ def assay_conf(opts, w):
     for chain, mode, urls in (("upload", "req", opts.icap_reqmod), ("download", "resp", opts.icap_respmod)):
         for i, u in enumerate(urls):
             n = f"{mode}{i}"
-            services[n] = {"url": u, "mode": mode, "on_error": "bypass" if opts.fail == "open" else "block",
+            # what is measured is the transaction, not that it was saved
+            services[n] = {"url": u, "mode": mode, "cache": "off", "on_error": "bypass" if opts.fail == "open" else "block",
                            "preview": "auto" if opts.preview else "off", "connect_timeout": "3s", "timeout": f"{opts.icap_timeout}s",
                            "identity": "squid" if opts.icap_info else "none"}
             if opts.icap_trust and u.startswith("icaps:"):
