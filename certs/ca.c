@@ -12,6 +12,7 @@
 #include "certs/crt_priv.h"
 
 #define DAY 86400
+#define RETRY 3600		/* s: when an intermediate could not be renewed */
 #define MAX_FILE (1 << 20)
 #define MAX_ABOVE 3		/* certificates behind the CA's in its file */
 #define OWN_KEYS 32		/* issuers remembered for ca_owns() */
@@ -134,6 +135,39 @@ ca_issuer_now(struct ca *ca)
 	return (i);
 }
 
+/* No new one: the old one is good as long as its holder lives; counted. */
+static struct issuer *
+issuer_go_on(struct ca *ca)
+{
+	struct issuer *i = NULL;
+
+	pthread_mutex_lock(&ca->lock);
+	if (ca->issuer != NULL && time(NULL) < ca->issuer->is.not_after &&
+	    ca->issuer->epoch == keyholder_epoch(ca->holder)) {
+		ca->renew_at = time(NULL) + RETRY;
+		i = issuer_ref(ca->issuer);
+	}
+	pthread_mutex_unlock(&ca->lock);
+	return (i);
+}
+
+static struct issuer *
+issuer_renew(struct ca *ca, struct fault *f)
+{
+	struct fault cause = { ERR_NONE, "" };
+	struct issuer *i = issuer_make(ca, &cause);
+
+	if (i == NULL) {
+		if ((i = issuer_go_on(ca)) == NULL)
+			fault_copy(f, &cause);
+		return (i);
+	}
+	pthread_mutex_lock(&ca->lock);
+	issuer_take(ca, issuer_ref(i));
+	pthread_mutex_unlock(&ca->lock);
+	return (i);
+}
+
 struct issuer *
 ca_issuer(struct ca *ca, struct fault *f)
 {
@@ -143,11 +177,8 @@ ca_issuer(struct ca *ca, struct fault *f)
 		return (i);
 	pthread_mutex_lock(&ca->making);
 	i = ca_issuer_now(ca);		/* another signer may have made it */
-	if (i == NULL && (i = issuer_make(ca, f)) != NULL) {
-		pthread_mutex_lock(&ca->lock);
-		issuer_take(ca, issuer_ref(i));
-		pthread_mutex_unlock(&ca->lock);
-	}
+	if (i == NULL)
+		i = issuer_renew(ca, f);
 	pthread_mutex_unlock(&ca->making);
 	return (i);
 }

@@ -150,24 +150,32 @@ process_gone(struct keyholder *k)
 	    k->short_lives + 1 : 0;
 }
 
-/* It holds nothing worth an orderly end. */
+/* Its socket is closed: it ends, and leaves no zombie. */
 static void
-process_end(struct keyholder *k)
+reap(pid_t pid)
 {
 	struct timespec nap = { 0, 1000000 };
 	int64_t end = now_ms() + REAP_MS;
-	pid_t pid = k->pid;
 
-	if (pid == 0)
-		return;
-	(void)kill(pid, SIGKILL);	/* may be denied; then it sees the socket's end */
-	process_gone(k);
 	while (waitpid(pid, NULL, WNOHANG) == 0)
 		if (now_ms() >= end) {
 			reap_later(pid);
 			break;
 		} else
 			nanosleep(&nap, NULL);
+}
+
+/* It holds nothing worth an orderly end. */
+static void
+process_end(struct keyholder *k)
+{
+	pid_t pid = k->pid;
+
+	if (pid == 0)
+		return;
+	(void)kill(pid, SIGKILL);	/* may be denied; then it sees the socket's end */
+	process_gone(k);
+	reap(pid);
 }
 
 /* One request, one answer, under the lock. */
@@ -515,6 +523,37 @@ keyholder_set_patience(struct keyholder *k, unsigned us)
 	pthread_mutex_unlock(&k->lock);
 }
 
+/*
+ * Another process instead of the one that there is, whose intermediate grows
+ * old.  Only once it has the key: the old one signs on when that is lost.
+ */
+static bool
+renew(struct keyholder *k, struct fault *f)
+{
+	pid_t pid = k->pid;
+	int fd = k->fd;
+	unsigned epoch = k->epoch, lives = k->short_lives;
+	int64_t born_ms = k->born_ms;
+
+	if (pid == 0)
+		return (revive(k, f));
+	k->pid = 0;
+	k->short_lives = 0;
+	if (revive(k, f)) {
+		k->epoch = epoch + 1;
+		(void)kill(pid, SIGKILL);
+		close(fd);
+		reap(pid);
+		return (true);
+	}
+	k->fd = fd;
+	k->pid = pid;
+	k->epoch = epoch;
+	k->short_lives = lives;
+	k->born_ms = born_ms;
+	return (false);
+}
+
 bool
 keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer, unsigned *epoch,
     struct fault *f)
@@ -523,9 +562,7 @@ keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer, unsigned *epoch,
 
 	pthread_mutex_lock(&k->lock);
 	settle(k);
-	if (k->issuer.data == NULL)
-		process_end(k);		/* only a new one makes another */
-	ok = revive(k, f);
+	ok = k->issuer.data != NULL || renew(k, f);
 	if (ok) {
 		*issuer = k->issuer;
 		k->issuer = (gnutls_datum_t){ NULL, 0 };

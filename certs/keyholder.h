@@ -104,7 +104,8 @@ bool keyholder_try_sign(struct keyholder *k, unsigned epoch,
 void keyholder_set_patience(struct keyholder *k, unsigned us);
 /*
  * The intermediate of a holder loaded with KEYHOLDER_ISSUER, one that was not
- * given out before: the second time a new holder makes another.
+ * given out before: the second time a new holder makes another.  If that
+ * fails, the old one and its intermediate stay.
  * issuer: DER, gnutls_free() its data.  epoch: of its key, for
  * keyholder_sign().
  */

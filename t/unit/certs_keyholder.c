@@ -895,6 +895,49 @@ test_only_leaves(void)
 	made_free(&made);
 }
 
+/* An intermediate that grows old: a new holder makes the next, or none. */
+static void
+test_renewed(void)
+{
+	struct made made = make_cert(CA_RSA, NULL);
+	const char *key = make_key_file("ca.key", &made);
+	gnutls_datum_t der[2] = { { NULL, 0 } };
+	struct fault f = { ERR_NONE, "" };
+	struct keyholder *k = keyholder_start(&f);
+	unsigned epoch[3], i;
+	struct asked a;
+	struct made own = { 0 };
+	pid_t pid[2];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CU_ASSERT_TRUE(keyholder_load(k, key, &made.der, KEYHOLDER_ISSUER,
+	    &f));
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_TRUE_FATAL(keyholder_issuer(k, &der[i], &epoch[i],
+		    &f));
+		pid[i] = keyholder_pid(k);
+	}
+	CU_ASSERT(pid[0] != pid[1] && epoch[0] != epoch[1]);
+	CU_ASSERT_NOT_EQUAL(kill(pid[0], 0), 0);	/* ended and reaped */
+	CU_ASSERT(der[0].size != der[1].size || memcmp(der[0].data,
+	    der[1].data, der[0].size) != 0);
+	unlink(key);
+	CU_ASSERT_FALSE(keyholder_issuer(k, &der[0], &epoch[2], &f));
+	CU_ASSERT(said(&f, "ca.key: No such file"));
+	CU_ASSERT_EQUAL(keyholder_pid(k), pid[1]);
+	CU_ASSERT_EQUAL(keyholder_epoch(k), epoch[1]);
+	gnutls_x509_crt_init(&own.crt);
+	gnutls_x509_crt_import(own.crt, &der[1], GNUTLS_X509_FMT_DER);
+	ask_for(&a, &own, 1);
+	answers(k, &a, NULL);			/* it signs on */
+	tbs_issuer_fini(&a.issuer);
+	gnutls_x509_crt_deinit(own.crt);
+	gnutls_free(der[0].data);
+	gnutls_free(der[1].data);
+	keyholder_stop(&k);
+	made_free(&made);
+}
+
 /* The holder's messages, one by one, without the client that asks properly. */
 
 static bool
@@ -1008,4 +1051,5 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "subordinate CA", test_subordinate }, { "tried", test_try },
     { "only leaves are signed", test_only_leaves },
     { "a loaded holder is sealed", test_sealed },
+    { "an intermediate is renewed", test_renewed },
     { "threads", test_threads })
