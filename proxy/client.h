@@ -9,6 +9,7 @@
 #ifndef PROXY_CLIENT_H
 #define PROXY_CLIENT_H
 
+#include "base/budget.h"
 #include "certs/leaf.h"
 #include "proxy/h1io.h"
 #include "proxy/origin.h"
@@ -39,6 +40,8 @@ struct tunnel {
 	struct plan plan;
 	struct fault fault;	/* every request inside gets this page */
 	struct hello hello;
+	struct charge hello_charge;	/* of it, while it comes */
+	struct chunk *hello_tail;	/* where small pieces of it go; or NULL */
 	struct leaf_wait leaf;	/* .leaf is held as long as the session */
 	struct origin *ahead;	/* connection made while the client shakes hands */
 	struct dial dial;	/* of a splice, or to learn the address */

@@ -17,6 +17,7 @@
 #include "tls/oddname.h"
 
 #define HELLO_READ 4096
+#define HELLO_FREE 16384	/* of a ClientHello that are not counted */
 
 static struct worker_gen *
 gen_of(const struct client *c)
@@ -179,6 +180,39 @@ hello_done(struct client *c)
 }
 
 static void
+hello_let_go(struct tunnel *t)
+{
+	hello_fini(&t->hello);
+	chunk_unref(&t->hello_tail);
+	charge_set(&t->hello_charge, NULL, 0, 0);
+}
+
+/*
+ * More of the ClientHello, which is kept: what comes byte by byte takes no
+ * block for each, and what is large is its client's memory.
+ */
+static enum pull
+read_hello(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	unsigned had = c->in.bytes.count;
+	enum pull p = link_read(c->transport, &c->in.bytes, HELLO_READ);
+
+	if (had > 0 && c->in.bytes.count > had)
+		chq_pack(&c->in.bytes, had, &t->hello_tail);
+	charge_set(&t->hello_charge, c->account, chq_len(&c->in.bytes) +
+	    t->hello.message.n, HELLO_FREE);
+	return (p);
+}
+
+static bool
+hello_too_dear(const struct client *c)
+{
+	return (c->tunnel->hello_charge.held > 0 &&
+	    account_room(c->account, BUDGET_MEMORY) == 0);
+}
+
+static void
 run_hello(struct client *c)
 {
 	struct tunnel *t = c->tunnel;
@@ -189,7 +223,11 @@ run_hello(struct client *c)
 		step = hello_parse(&t->hello, &c->in.bytes);
 		if (step != HELLO_MORE)
 			break;
-		p = link_read(c->transport, &c->in.bytes, HELLO_READ);
+		p = read_hello(c);
+		if (hello_too_dear(c)) {
+			tunnel_end(c, ERR_MEMORY, NULL, LINK_CLOSE);
+			return;
+		}
 		if (p == PULL_WAIT)
 			return;
 		if (p != PULL_MORE) {
@@ -250,7 +288,7 @@ mint_done(struct client *c)
 	link_start_tls(c->transport, s);
 	if (oddname_is(t->hello.sni))
 		link_odd_name(c->transport);
-	hello_fini(&t->hello);
+	hello_let_go(t);
 	client_set_state(c, CLIENT_HANDSHAKE,
 	    conf_of(c)->limits.request_ms);
 	run_handshake(c);
@@ -329,7 +367,7 @@ spliced(struct client *c, int origin_fd)
 	fd = link_take_fd(&c->transport, &left, &unsent);
 	chq_move(&c->in.bytes, &left, chq_len(&left));
 	chq_fini(&left);
-	hello_fini(&t->hello);
+	hello_let_go(t);
 	client_set_state(c, CLIENT_SPLICE, 0);
 	t->splice = splice_start(c->worker->splicer, fd, origin_fd,
 	    &c->in.bytes, &unsent, &o, &c->task);
@@ -430,7 +468,7 @@ tunnel_free(struct client *c)
 		return;
 	tunnel_record(c, t);
 	c->tunnel = NULL;
-	hello_fini(&t->hello);
+	hello_let_go(t);
 	leaf_cancel(&t->leaf);
 	origin_release(&t->ahead, true);
 	dial_cancel(&t->dial);

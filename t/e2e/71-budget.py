@@ -317,3 +317,52 @@ def test_decoded_output_is_counted(lab):
         r = Response(t)
         assert r.status == 403 or r.status >= 500, r
     assert wire.wait_for(lambda: temp_used(p) == 0, 10)
+
+
+@seconds(90)
+def test_unfinished_hellos_are_counted(lab):
+    """150 ClientHellos of 60 KB that never end, in pieces of every size: the
+    latest end, and others open their tunnels."""
+    o = lab.origin(lambda h, b: ok(b"fine"))
+    p = lab.assay(limits={"memory": "16M", "per_client": 1000, "request": "60s"})
+    other_is_served(lab, p, o)
+    w = Watch(p)
+    body = b"\x01\x00\xff\xf0\x03\x03" + bytes(64000)
+    records = b"".join(b"\x16\x03\x01" + len(body[i:i + 16000]).to_bytes(2, "big") + body[i:i + 16000] for i in range(0, len(body), 16000))
+    conns = []
+    for n in range(150):
+        try:
+            t = wire.Tunnel(p.addr, f"www.test:{o.port}", source=HOG)
+            if t.connect.status == 200:
+                for at in range(0, 60000, 9000):
+                    t.send(records[at:at + 9000])
+                conns.append(t)
+        except (wire.Ended, OSError):
+            pass
+        w.look()
+    assert len(conns) > 20, "far too much was refused"
+    assert any(ended(t) for t in conns) or len(conns) < 150, "nothing was refused"
+    other_is_served(lab, p, o)
+    w.check(memory=16 * M)
+    for t in conns:
+        t.cut()
+
+
+@seconds(60)
+def test_hello_byte_by_byte(lab):
+    """A ClientHello in segments of one byte costs about its size."""
+    o = lab.origin(lambda h, b: ok(b"fine"))
+    p = lab.assay(limits={"request": "60s"})
+    other_is_served(lab, p, o)
+    tunnels = [wire.Tunnel(p.addr, f"www.test:{o.port}", source=HOG) for _ in range(20)]
+    body = b"\x01\x00\xff\xf0\x03\x03" + bytes(16000)
+    w = Watch(p)
+    for c in b"\x16\x03\x01\x3e\x80" + body[:12000]:
+        for t in tunnels:
+            t.send(bytes([c]))
+    w.look()
+    other_is_served(lab, p, o)
+    if not e2e.SANITIZER:
+        assert w.rss < 5 * M, f"memory grew by {w.rss >> 10} KiB"
+    for t in tunnels:
+        t.cut()
