@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include "proxy/origin_priv.h"
+#include "tls/hostname.h"
 
 /*
  * When many requests want one origin at once, so many connect; the others
@@ -30,12 +32,9 @@ static void pool_put(struct origin_pool *p, struct origin *o);
 static struct place **
 place_find(struct origin_pool *p, const char *host, uint16_t port)
 {
-	uint32_t h = 2166136261u ^ port;
+	uint64_t h = hostname_hash(str_of(host), p->seed + port);
 	struct place **at;
-	const char *c;
 
-	for (c = host; *c != '\0'; c++)
-		h = (h ^ (unsigned char)*c) * 16777619u;
 	at = &p->bucket[h % ORIGIN_BUCKETS];
 	while (*at != NULL && ((*at)->port != port ||
 	    strcmp((*at)->host, host) != 0))
@@ -81,7 +80,8 @@ origin_pool_new(struct worker *w)
 {
 	struct origin_pool *p = calloc(1, sizeof(*p));
 
-	if (p == NULL)
+	if (p == NULL ||
+	    getrandom(&p->seed, sizeof(p->seed), 0) != sizeof(p->seed))
 		abort();
 	p->worker = w;
 	list_init(&p->age);

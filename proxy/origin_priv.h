@@ -28,6 +28,7 @@ struct place {
 struct origin_pool {
 	struct worker *worker;
 	struct place *bucket[ORIGIN_BUCKETS];
+	uint64_t seed;			/* clients choose hosts: not their buckets */
 	struct list age;		/* oldest first */
 	unsigned idle;
 	struct list signed_in;		/* idle ones that belong to a client */
