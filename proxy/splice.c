@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "base/list.h"
 #include "proxy/splice.h"
 
@@ -23,6 +24,7 @@
 				 * them would be too much */
 #define STOCK 16
 #define COPY_BYTES 65536
+#define FILL_TIGHT 4096
 #define BUDGET (512 << 10)	/* a direction's share of a turn */
 
 /*
@@ -69,6 +71,7 @@ struct way {
 	struct pipe pipe;
 	size_t piped;		/* bytes in it */
 	struct chq first;	/* to be sent before anything else */
+	struct charge charge;	/* of what is stuck in pipe and first */
 	uint64_t total;
 	struct splice *tunnel;
 	struct timer batch;	/* set while batching */
@@ -87,6 +90,7 @@ struct splice {
 	struct timer idle;
 	uint64_t idle_ms;
 	struct task *wake;	/* borrowed */
+	struct account *account;	/* borrowed; NULL: nobody's */
 	enum splice_end end;
 	struct side sides[SIDES];
 	struct way ways[SIDES];	/* by source */
@@ -232,11 +236,19 @@ after_read(struct way *w, ssize_t n)
 	return (FLOW_MORE);
 }
 
+/* What may get stuck: little, where its client has no more memory. */
+static size_t
+fill_most(const struct way *w, size_t n)
+{
+	return (n > FILL_TIGHT && account_spare(w->tunnel->account,
+	    BUDGET_MEMORY) == 0 ? FILL_TIGHT : n);
+}
+
 static enum flow
 copy_some(struct splicer *s, struct way *w, size_t *moved)
 {
 	unsigned char *p = copy_room(s);
-	ssize_t n = recv(w->source, p, COPY_BYTES, 0), sent;
+	ssize_t n = recv(w->source, p, fill_most(w, COPY_BYTES), 0), sent;
 
 	if (n <= 0)
 		return (after_read(w, n));
@@ -258,7 +270,7 @@ fill_pipe(struct splicer *s, struct way *w, size_t *moved)
 
 	if (w->copies || !pipe_take(s, &w->pipe))
 		return (copy_some(s, w, moved));
-	n = splice(w->source, NULL, w->pipe.in, NULL, w->pipe.cap,
+	n = splice(w->source, NULL, w->pipe.in, NULL, fill_most(w, w->pipe.cap),
 	    SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 	if (n < 0 && errno == EINVAL) {
 		w->copies = true;
@@ -294,6 +306,8 @@ way_move(struct splicer *s, struct way *w)
 	}
 	if (w->piped == 0)
 		pipe_give(s, &w->pipe, true);
+	charge_set(&w->charge, w->tunnel->account, w->piped +
+	    chq_len(&w->first), 0);
 	return (f);
 }
 
@@ -351,6 +365,7 @@ tunnel_end(struct splice *t, enum splice_end end)
 		pipe_give(t->splicer, &t->ways[i].pipe,
 		    t->ways[i].piped == 0);
 		chq_fini(&t->ways[i].first);
+		charge_set(&t->ways[i].charge, NULL, 0, 0);
 	}
 	task_wake(t->wake);
 }
@@ -487,6 +502,7 @@ splice_start(struct splicer *s, int client_fd, int origin_fd,
 	t->splicer = s;
 	t->wake = wake;
 	t->idle_ms = o != NULL ? o->idle_ms : 0;
+	t->account = o != NULL ? o->account : NULL;
 	task_init(&t->task, s->loop, on_left_over);
 	timer_init(&t->idle, s->loop, on_idle);
 	side_init(t, CLIENT, client_fd, to_client_first);

@@ -22,6 +22,8 @@ struct splicer *splicer_new(struct loop *);
 /* All its tunnels are freed. */
 void splicer_free(struct splicer **);
 
+struct account;
+
 enum splice_end {
 	SPLICE_RUNNING,
 	SPLICE_DONE,		/* both sides ended in order */
@@ -32,6 +34,8 @@ enum splice_end {
 
 struct splice_options {
 	uint64_t idle_ms;	/* no byte either way; 0: no limit */
+	struct account *account;	/* borrowed as long as the splice: whose memory
+				 * stuck bytes are; NULL: nobody's */
 	bool no_splice;		/* copy instead, for tests */
 };
 

@@ -358,7 +358,8 @@ static void
 spliced(struct client *c, int origin_fd)
 {
 	struct tunnel *t = c->tunnel;
-	struct splice_options o = { .idle_ms = conf_of(c)->limits.tunnel_ms };
+	struct splice_options o = { .idle_ms = conf_of(c)->limits.tunnel_ms,
+	    .account = c->account };
 	struct chq unsent = { 0 };
 	struct chq left = { 0 };
 	int fd;

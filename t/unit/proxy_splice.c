@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "base/loop.h"
 #include "proxy/splice.h"
 #include "t/unit/unit.h"
@@ -332,6 +333,36 @@ test_reset_when_full(void)
 	tear_down();
 }
 
+/* What is stuck is its client's memory; without it little gets stuck. */
+static void
+test_stuck_is_counted(void)
+{
+	static char block[65536];
+	struct budget *budget = budget_new();
+	struct splice_options o = { .account = account_open(budget, 1) };
+	unsigned i, k;
+
+	for (k = 0; k < 4; k++) {
+		o.no_splice = k % 2 == 1;
+		budget_set_limit(budget, BUDGET_MEMORY, k < 2 ? UINT64_MAX : 0);
+		set_up("", "", &o);
+		for (i = 0; i < 500; i++) {
+			(void)!write(origin, block, sizeof(block));
+			run_ms(0);
+		}
+		CU_ASSERT(account_used(o.account, BUDGET_MEMORY) > 0);
+		CU_ASSERT(k < 2 || account_used(o.account, BUDGET_MEMORY) <=
+		    CHARGE_GRAIN);
+		reset(&client);
+		run_ms(1000);
+		CU_ASSERT(splice_ended(tunnel) == SPLICE_CLIENT_LOST);
+		CU_ASSERT_EQUAL(account_used(o.account, BUDGET_MEMORY), 0);
+		tear_down();
+	}
+	account_unref(&o.account);
+	budget_free(&budget);
+}
+
 static void
 test_idle(void)
 {
@@ -425,6 +456,7 @@ UNIT_TESTS(proxy_splice,
     { "the tail of a burst", test_tail },
     { "reset is passed on", test_reset },
     { "reset with a full pipe", test_reset_when_full },
+    { "what is stuck is counted", test_stuck_is_counted },
     { "idle timeout, either direction counts", test_idle },
     { "freed at any moment", test_free },
     { "many tunnels", test_many })
