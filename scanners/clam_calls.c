@@ -22,6 +22,9 @@
 
 #define LEAP 1000000000		/* seconds: further than any time limit */
 
+/* ThreadSanitizer itself makes such calls before it can be called. */
+#define BARE __attribute__((no_sanitize_thread))
+
 static _Thread_local struct clam_calls *inside;
 
 /* The definition behind ours; looked up once. */
@@ -52,7 +55,7 @@ clam_calls_end(void)
 }
 
 /* A call failed; errno stays. */
-static void
+BARE static void
 lacks(enum clam_lack what)
 {
 	if (inside == NULL)
@@ -65,7 +68,7 @@ lacks(enum clam_lack what)
 }
 
 /* Failures that say nothing about the file: nobody could have opened it. */
-static bool
+BARE static bool
 is_shortage(void)
 {
 	return (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
@@ -75,7 +78,7 @@ is_shortage(void)
 /* The clock. */
 
 /* Each time further on: libclamav may be about to compute its limit. */
-int
+BARE int
 gettimeofday(struct timeval *restrict tv, void *restrict zone)
 {
 	struct clam_calls *c = inside;
@@ -96,7 +99,7 @@ gettimeofday(struct timeval *restrict tv, void *restrict zone)
 
 /* Opening and making. */
 
-static int
+BARE static int
 opened(int fd, int flags)
 {
 	bool makes = (flags & O_CREAT) != 0 ||
@@ -107,7 +110,7 @@ opened(int fd, int flags)
 	return (fd);
 }
 
-static mode_t
+BARE static mode_t
 mode_of(int flags, va_list ap)
 {
 	return ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ?
@@ -115,7 +118,7 @@ mode_of(int flags, va_list ap)
 }
 
 #define OPEN(call)							\
-int									\
+BARE int								\
 call(const char *path, int flags, ...)					\
 {									\
 	va_list ap;							\
@@ -131,7 +134,7 @@ OPEN(open)
 OPEN(open64)
 
 #define OPENAT(call)							\
-int									\
+BARE int								\
 call(int dir, const char *path, int flags, ...)				\
 {									\
 	va_list ap;							\
@@ -147,7 +150,7 @@ OPENAT(openat)
 OPENAT(openat64)
 
 #define FOPEN(call)							\
-FILE *									\
+BARE FILE *								\
 call(const char *restrict path, const char *restrict mode)		\
 {									\
 	FILE *f;							\
@@ -161,7 +164,7 @@ call(const char *restrict path, const char *restrict mode)		\
 FOPEN(fopen)
 FOPEN(fopen64)
 
-int
+BARE int
 mkdir(const char *path, mode_t mode)
 {
 	int r;
@@ -173,7 +176,7 @@ mkdir(const char *path, mode_t mode)
 	return (r);
 }
 
-int
+BARE int
 dup(int fd)
 {
 	int r;
@@ -185,7 +188,7 @@ dup(int fd)
 	return (r);
 }
 
-DIR *
+BARE DIR *
 opendir(const char *path)
 {
 	DIR *d;
@@ -198,7 +201,7 @@ opendir(const char *path)
 }
 
 #define MMAP(call, off)							\
-void *									\
+BARE void *								\
 call(void *at, size_t n, int prot, int flags, int fd, off offset)	\
 {									\
 	void *p;							\
@@ -213,7 +216,7 @@ MMAP(mmap, off_t)
 MMAP(mmap64, off64_t)
 
 /* A converter that cannot be loaded leaves a text as it is. */
-iconv_t
+BARE iconv_t
 iconv_open(const char *to, const char *from)
 {
 	iconv_t cd;
@@ -228,7 +231,7 @@ iconv_open(const char *to, const char *from)
 /* Writing, which is counted. */
 
 /* May so many bytes be written?  Else the disk is as if it were full. */
-static bool
+BARE static bool
 may_write(size_t n)
 {
 	struct clam_calls *c = inside;
@@ -247,7 +250,7 @@ may_write(size_t n)
 	return (false);
 }
 
-static void
+BARE static void
 gives_back(uint64_t n)
 {
 	struct clam_calls *c = inside;
@@ -260,7 +263,7 @@ gives_back(uint64_t n)
 	atomic_fetch_sub(&c->temp->used, n);
 }
 
-static ssize_t
+BARE static ssize_t
 wrote(ssize_t r, size_t n)
 {
 	if (r < 0 && errno == EINTR)
@@ -270,7 +273,7 @@ wrote(ssize_t r, size_t n)
 	return (r);
 }
 
-ssize_t
+BARE ssize_t
 write(int fd, const void *p, size_t n)
 {
 	NEXT(write)
@@ -281,7 +284,7 @@ write(int fd, const void *p, size_t n)
 }
 
 #define PWRITE(call, off)						\
-ssize_t									\
+BARE ssize_t								\
 call(int fd, const void *p, size_t n, off offset)			\
 {									\
 	NEXT(call)							\
@@ -293,7 +296,7 @@ call(int fd, const void *p, size_t n, off offset)			\
 PWRITE(pwrite, off_t)
 PWRITE(pwrite64, off64_t)
 
-ssize_t
+BARE ssize_t
 writev(int fd, const struct iovec *iov, int count)
 {
 	size_t n = 0;
@@ -307,7 +310,7 @@ writev(int fd, const struct iovec *iov, int count)
 	return (wrote(next(fd, iov, count), n));
 }
 
-size_t
+BARE size_t
 fwrite(const void *restrict p, size_t size, size_t n, FILE *restrict f)
 {
 	size_t r;
@@ -321,7 +324,7 @@ fwrite(const void *restrict p, size_t size, size_t n, FILE *restrict f)
 	return (r);
 }
 
-int
+BARE int
 fputs(const char *restrict s, FILE *restrict f)
 {
 	int r;
@@ -335,7 +338,7 @@ fputs(const char *restrict s, FILE *restrict f)
 	return (r);
 }
 
-int
+BARE int
 fflush(FILE *f)
 {
 	int r;
@@ -347,7 +350,7 @@ fflush(FILE *f)
 	return (r);
 }
 
-int
+BARE int
 fclose(FILE *f)
 {
 	bool bad = inside != NULL && ferror(f) != 0;
@@ -360,7 +363,7 @@ fclose(FILE *f)
 	return (r);
 }
 
-int
+BARE int
 unlink(const char *path)
 {
 	struct stat st = { .st_size = 0 };
@@ -377,7 +380,7 @@ unlink(const char *path)
 
 /* Reading. */
 
-static ssize_t
+BARE static ssize_t
 was_read(ssize_t r)
 {
 	if (r < 0 && is_shortage())
@@ -385,7 +388,7 @@ was_read(ssize_t r)
 	return (r);
 }
 
-ssize_t
+BARE ssize_t
 read(int fd, void *p, size_t n)
 {
 	NEXT(read)
@@ -394,7 +397,7 @@ read(int fd, void *p, size_t n)
 }
 
 #define PREAD(call, off)						\
-ssize_t									\
+BARE ssize_t								\
 call(int fd, void *p, size_t n, off offset)				\
 {									\
 	NEXT(call)							\
