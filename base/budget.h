@@ -8,7 +8,7 @@
  * u + n <= max - t - n.  One client alone gets half, and whoever holds most is
  * the first to be refused; a small one always finds room.
  *
- * Room: base.  Units: bytes but for one kind.  Any thread; taking and giving are two atomic
+ * Room: base.  Units: bytes but for two kinds.  Any thread; taking and giving are two atomic
  * additions, opening and closing an account takes a lock.
  */
 #ifndef BASE_BUDGET_H
@@ -24,6 +24,7 @@ enum budget_kind {
 	BUDGET_MEMORY,
 	BUDGET_TEMP,		/* temporary files */
 	BUDGET_LINGER,		/* connections that only end; units: connections */
+	BUDGET_NAMES,		/* that are being looked up; units: names */
 	BUDGET_KINDS
 };
 

@@ -31,6 +31,7 @@ struct dial_options {
 	bool (*check)(void *arg, const struct sockaddr *candidate);
 	void *arg;
 	unsigned connect_timeout_ms;	/* all attempts together; 0: 10000 */
+	struct account *account;	/* whose names are looked up; borrowed for the call */
 	/* Source addresses (port 0), NULL: the kernel's choice; copied. */
 	const union address *local_v6, *local_v4;
 };

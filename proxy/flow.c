@@ -365,6 +365,7 @@ flow_take_origin(struct flow *f)
 	want.fresh = f->tries > 0;
 	want.recent = !flow_is_repeatable(f);
 	want.holder = &f->client->own;
+	want.account = f->client->account;
 	want.may_reach = f->plan.asks_dest ? client_may_reach : NULL;
 	want.arg = f->client;
 	f->tries++;

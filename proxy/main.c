@@ -22,6 +22,7 @@
 #include "proxy/worker.h"
 
 #define SIGNALS_MAX 8
+#define NAMES_MAX 8192		/* names looked up at once */
 #define LINGER_MIN 256		/* connections that only end */
 #define FILE_THREADS 4		/* a disk that blocks four of them blocks the fifth as well */
 
@@ -241,6 +242,7 @@ set_budget(struct proxy *p)
 	budget_set_limit(b, BUDGET_MEMORY, l->memory);
 	budget_set_limit(b, BUDGET_TEMP, l->temp);
 	budget_set_limit(b, BUDGET_LINGER, l->clients / 4 + LINGER_MIN);
+	budget_set_limit(b, BUDGET_NAMES, NAMES_MAX);
 }
 
 /* Signals. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include "base/budget.h"
 #include "proxy/origin_priv.h"
 #include "tls/hostname.h"
 
@@ -149,6 +150,7 @@ origin_destroy(struct origin *o)
 		link_close(&o->transport, o->state == ORIGIN_READY &&
 		    !o->in.poisoned ? LINK_QUIT : LINK_ABORT);
 	place_put(o->worker->pool, o->place);
+	account_unref(&o->account);
 	worker_gen_unref(&o->gen);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
 }
@@ -318,6 +320,7 @@ static void
 origin_dial(struct origin *o)
 {
 	struct dial_options opts = { .check = origin_check, .arg = o,
+	    .account = o->account,
 	    .connect_timeout_ms =
 		(unsigned)o->gen->gen->conf->limits.connect_ms };
 
@@ -358,6 +361,7 @@ origin_new(struct worker *w, struct worker_gen *g,
 	task_init(&o->task, w->loop, origin_run);
 	timer_init(&o->timer, w->loop, origin_expire);
 	o->fresh = want->fresh;
+	o->account = account_ref(want->account);
 	o->may_reach = want->may_reach;
 	o->may_arg = want->arg;
 	o->place = place = place_get(w->pool, o->tls.host, want->port);

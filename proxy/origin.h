@@ -56,6 +56,7 @@ struct origin {
 	bool fresh;			/* wants no connection that was used before */
 	bool connecting;		/* counted as such in its place */
 	struct origin *given;		/* owned; ORIGIN_GIVEN */
+	struct account *account;	/* counted: for whom it looks up its name */
 	struct origin_holder *holder;	/* borrowed: of the client it serves */
 	enum http_sign_in sign_in;	/* not NONE: the holder's for ever */
 	bool (*may_reach)(void *arg, const struct sockaddr *);
@@ -72,6 +73,7 @@ struct origin {
 
 /* Where to: what is asked of the pool. */
 struct origin_want {
+	struct account *account;	/* borrowed: for whom; NULL: nobody */
 	bool tls;
 	struct str host;	/* SNI and certificate name */
 	bool host_is_ip;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include "base/budget.h"
 #include "proxy/dns.h"
 #include "proxy/resolve.h"
 #include "tls/hostname.h"
@@ -48,6 +49,7 @@ struct name {
 	uint64_t expires;		/* ms */
 	uint64_t ttl_ms;		/* smallest seen */
 	unsigned pending;		/* families not in */
+	struct account *account;	/* counted: for whom, while pending; or NULL */
 	struct family family[FAMILIES];
 	size_t length;
 	char text[];			/* with room for ".\0" */
@@ -281,6 +283,10 @@ name_grown(struct name *n)
 	struct list *it, *save;
 	struct resolve_query *q;
 
+	if (n->pending == 0) {
+		account_give(n->account, BUDGET_NAMES, 1);
+		account_unref(&n->account);
+	}
 	if (n->pending == 0 && !n->forgotten) {
 		n->expires = loop_now(r->loop) + name_ttl(n);
 		list_insert(&r->lru, &n->lru);
@@ -364,7 +370,8 @@ make_room(struct resolver *r)
 
 /* From the cache, from a question under way, or from name servers. */
 static void
-ask(struct resolver *r, struct resolve_query *q, struct str text)
+ask(struct resolver *r, struct resolve_query *q, struct str text,
+    struct account *a)
 {
 	uint64_t hash = hostname_hash(text, r->seed);
 	struct name *n = *name_find(r, text, hash);
@@ -382,8 +389,15 @@ ask(struct resolver *r, struct resolve_query *q, struct str text)
 		query_wait(r, q, n);
 		return;
 	}
+	if (!account_take(a, BUDGET_NAMES, 1)) {
+		fault_set(&q->fault, ERR_DNS_FAIL,
+		    "too many names are being looked up for this client");
+		query_end(r, q);
+		return;
+	}
 	if (n == NULL) {
 		if (!make_room(r)) {
+			account_give(a, BUDGET_NAMES, 1);
 			fault_set(&q->fault, ERR_DNS_FAIL,
 			    "too many names are being looked up");
 			query_end(r, q);
@@ -391,6 +405,7 @@ ask(struct resolver *r, struct resolve_query *q, struct str text)
 		}
 		n = name_new(r, text, hash, name_find(r, text, hash));
 	}
+	n->account = account_ref(a);
 	query_wait(r, q, n);
 	name_ask(r, n);
 }
@@ -438,8 +453,8 @@ answer_at_once(struct resolver *r, struct resolve_query *q, struct str host,
 }
 
 void
-resolve_start(struct resolver *r, struct resolve_query *q, struct str host,
-    struct task *wake)
+resolve_start_for(struct resolver *r, struct resolve_query *q,
+    struct str host, struct account *a, struct task *wake)
 {
 	char name[HOSTNAME_BYTES];
 
@@ -452,7 +467,14 @@ resolve_start(struct resolver *r, struct resolve_query *q, struct str host,
 		query_both(q);
 		query_end(r, q);
 	} else
-		ask(r, q, str_of(name));
+		ask(r, q, str_of(name), a);
+}
+
+void
+resolve_start(struct resolver *r, struct resolve_query *q, struct str host,
+    struct task *wake)
+{
+	resolve_start_for(r, q, host, NULL, wake);
 }
 
 void

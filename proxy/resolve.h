@@ -86,6 +86,8 @@ struct resolve_query {
 	uint64_t due;		/* 0: not waiting */
 };
 
+struct account;
+
 /*
  * Ask for the addresses of host (literal, with or without brackets, or
  * name).  wake (borrowed) is woken whenever the answer has grown, for the
@@ -98,6 +100,13 @@ struct resolve_query {
  */
 void resolve_start(struct resolver *, struct resolve_query *q, struct str host,
     struct task *wake);
+/*
+ * The same for a client: the name is counted for a (borrowed for this call)
+ * until its answer is there, whoever else waits for it by then and if nobody
+ * does.  Where the client has too many: ERR_DNS_FAIL.
+ */
+void resolve_start_for(struct resolver *, struct resolve_query *q,
+    struct str host, struct account *a, struct task *wake);
 /*
  * Forget the question; nothing of q is touched any more.  A wake-up that is
  * queued already may still come.  Harmless when done or never started ({0}).

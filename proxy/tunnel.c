@@ -67,6 +67,7 @@ connect_ahead(struct client *c, struct dial *dialled)
 		return;
 	tunnel_want(t, &want);
 	want.holder = &c->own;
+	want.account = c->account;
 	want.may_reach = t->plan.asks_dest ? client_may_reach : NULL;
 	want.arg = c;
 	want.dialled = dialled;
@@ -137,7 +138,8 @@ static void
 dial_for_splice(struct client *c)
 {
 	struct tunnel *t = c->tunnel;
-	struct dial_options o = { .check = splice_check, .arg = c,
+	struct dial_options o = { .account = c->account,
+	    .check = splice_check, .arg = c,
 	    .connect_timeout_ms = (unsigned)conf_of(c)->limits.connect_ms };
 
 	origin_release(&t->ahead, true);

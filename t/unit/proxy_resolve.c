@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/loop.h"
+#include "base/budget.h"
 #include "proxy/resolve.h"
 #include "t/unit/dns_server.h"
 #include "t/unit/unit.h"
@@ -509,6 +510,38 @@ test_speed(void)
 	tear_down();
 }
 
+/* A client has its share of names, also of those that he asked for and left. */
+static void
+test_share(void)
+{
+	struct budget *budget = budget_new();
+	struct account *hog = account_open(budget, 1);
+	struct account *other = account_open(budget, 2);
+	struct resolve_query q[4];
+	unsigned i;
+
+	memset(q, 0, sizeof(q));
+	budget_set_limit(budget, BUDGET_NAMES, 3);	/* one each */
+	set_up(300, NULL, 0);
+	resolve_start_for(resolver, &q[0], STR("silent.test"), hog, &woken);
+	CU_ASSERT_FALSE(q[0].done);
+	resolve_cancel(&q[0]);
+	resolve_start_for(resolver, &q[1], STR("half.test"), hog, &woken);
+	CU_ASSERT(q[1].done && q[1].fault.code == ERR_DNS_FAIL);
+	resolve_start_for(resolver, &q[2], STR("silent.test"), hog, &woken);
+	CU_ASSERT_FALSE(q[2].done);	/* it is asked for already */
+	resolve_start_for(resolver, &q[3], STR("half.test"), other, &woken);
+	CU_ASSERT_FALSE(q[3].done);
+	for (i = 0; i < 100 && budget_used(budget, BUDGET_NAMES) > 0; i++)
+		run_ms(100);
+	CU_ASSERT_EQUAL(budget_used(budget, BUDGET_NAMES), 0);
+	CU_ASSERT(q[3].done && q[3].n_v4 == 1);
+	tear_down();
+	account_unref(&hog);
+	account_unref(&other);
+	budget_free(&budget);
+}
+
 UNIT_TESTS(proxy_resolve,
     { "addresses as text", test_address },
     { "literals, localhost, junk", test_at_once },
@@ -519,6 +552,7 @@ UNIT_TESTS(proxy_resolve,
     { "one family, then the other", test_partial },
     { "cache, negative too, and its end", test_cache },
     { "bounded", test_bounded },
+    { "shares of clients", test_share },
     { "equal questions are joined", test_joined },
     { "deadline of each query", test_deadline },
     { "cancelled", test_cancel },
