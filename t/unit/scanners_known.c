@@ -137,8 +137,10 @@ drip_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 static void
 drip_drop(struct source *s, enum pull last)
 {
-	(void)s;
+	struct drip *d = (struct drip *)(void *)s;
+
 	(void)last;
+	chq_fini(&d->q);
 }
 
 static const struct source_type drip_type = { "drip", drip_pull, drip_drop };
