@@ -10,9 +10,9 @@
  * (Cookie, User-Agent) are not: the body that they led to is.
  * Room: icap.  Thread: its loop's.
  */
-#include <string.h>
 #include "http/uri.h"
 #include "icap/tx.h"
+#include "icap/vars.h"
 
 static void
 add(struct buf *b, struct str s)
@@ -42,6 +42,18 @@ add_servers(struct buf *b, const struct icap_service *svc)
 	return (any);
 }
 
+/* Those with variables are not in the prefix of the request. */
+static void
+add_headers(struct buf *b, const struct icap_service *svc)
+{
+	unsigned i;
+
+	for (i = 0; i < svc->o.n_headers; i++) {
+		add(b, str_of(svc->o.headers[i].name));
+		add(b, str_of(svc->o.headers[i].value));
+	}
+}
+
 static void
 add_who(struct buf *b, const struct icap_service *svc,
     const struct scan_message *msg)
@@ -61,7 +73,7 @@ has_variables(const struct icap_service *svc)
 	unsigned i;
 
 	for (i = 0; i < svc->o.n_headers; i++)
-		if (strstr(svc->o.headers[i].value, "%{") != NULL)
+		if (icap_vars_has(str_of(svc->o.headers[i].value)))
 			return (true);
 	return (false);
 }
@@ -82,6 +94,7 @@ icap_depends(const struct scanner *scanner, const struct scan_message *msg)
 		http_uri_print(&b, &msg->req->uri, true);
 		buf_printf(&b, " %d %llu %d ", svc->o.preview,
 		    (unsigned long long)svc->o.max_body, (int)svc->o.identity);
+		add_headers(&b, svc);
 		add_who(&b, svc, msg);
 		s = arena_str(msg->arena, buf_as_str(&b));
 	}

@@ -57,6 +57,7 @@ enum icap_identity {
 #define ICAP_PREVIEW_AUTO (-1)	/* what OPTIONS says */
 #define ICAP_PREVIEW_OFF (-2)
 
+/* value: with variables (icap/vars.h). */
 struct icap_header {
 	const char *name, *value;
 };

@@ -8,6 +8,7 @@
 #include "http/chars.h"
 #include "http/h1_emit.h"
 #include "icap/request.h"
+#include "icap/vars.h"
 
 static void
 add_number(struct buf *b, size_t n)
@@ -69,6 +70,31 @@ add_identity(struct buf *b, enum icap_identity how, const struct scan_who *who)
 	ADD(b, "X-Client-Username: ");
 	buf_str(b, who->user);
 	ADD(b, "\r\n");
+}
+
+/* Those with variables, unless nothing is left of their value. */
+static void
+add_headers(struct buf *b, const struct icap_request *r)
+{
+	struct buf value = { 0 };
+	struct str text;
+	unsigned i;
+
+	for (i = 0; i < r->n_headers; i++) {
+		text = str_of(r->headers[i].value);
+		if (!icap_vars_has(text))
+			continue;
+		value.n = 0;
+		icap_vars_print(&value, text, r->msg->who);
+		text = str_trim(buf_as_str(&value));
+		if (text.n == 0)
+			continue;
+		buf_str(b, str_of(r->headers[i].name));
+		ADD(b, ": ");
+		buf_str(b, text);
+		ADD(b, "\r\n");
+	}
+	buf_fini(&value);
 }
 
 /* RFC 3507 4.4.2: these belong into the ICAP head. */
@@ -145,6 +171,7 @@ icap_request_build(const struct icap_request *r, struct buf *icap,
 		add_number(icap, (size_t)r->preview);
 		ADD(icap, "\r\n");
 	}
+	add_headers(icap, r);
 	add_identity(icap, r->identity, m->who);
 	add_proxy_field(icap, m->req, STR("Proxy-Authorization"));
 	if (m->mode == SCAN_RESP)

@@ -14,6 +14,8 @@
 struct icap_request {
 	const struct scan_message *msg;
 	struct str prefix;	/* request line and fields that never change */
+	const struct icap_header *headers;	/* those with variables are added */
+	unsigned n_headers;
 	enum icap_identity identity;
 	bool has_body;		/* else null-body */
 	bool allow_206;		/* offered; 204 always is */

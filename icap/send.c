@@ -46,6 +46,8 @@ tx_send_begin(struct icap_tx *tx)
 	struct icap_request r = {
 		.msg = msg,
 		.prefix = tx->ep->prefix[msg->mode],
+		.headers = svc->o.headers,
+		.n_headers = svc->o.n_headers,
 		.identity = svc->o.identity,
 		.has_body = tx->body != NULL,
 	};

@@ -10,6 +10,7 @@
 #include <string.h>
 #include "http/chars.h"
 #include "icap/icap_priv.h"
+#include "icap/vars.h"
 
 #define CACHE_S 600		/* an ISTag is seen again when somebody asks */
 #define BACKOFF_MIN_MS 1000
@@ -285,7 +286,7 @@ icap_service_admit(struct icap_service *svc, unsigned tried, bool fresh,
 
 /* Making and ending. */
 
-/* Fields that every request has; options' own ones are checked by then. */
+/* Fields that are the same in every request; options' own are checked by then. */
 static struct str
 make_prefix(struct icap_service *svc, const struct icap_url *u,
     const char *method)
@@ -297,8 +298,9 @@ make_prefix(struct icap_service *svc, const struct icap_url *u,
 	buf_printf(&b, "%s %.*s ICAP/1.0\r\nHost: %.*s\r\nUser-Agent: assay\r\n",
 	    method, STR_ARG(u->text), STR_ARG(u->authority));
 	for (i = 0; i < svc->o.n_headers; i++)
-		buf_printf(&b, "%s: %s\r\n", svc->o.headers[i].name,
-		    svc->o.headers[i].value);
+		if (!icap_vars_has(str_of(svc->o.headers[i].value)))
+			buf_printf(&b, "%s: %s\r\n", svc->o.headers[i].name,
+			    svc->o.headers[i].value);
 	s = arena_str(svc->arena, buf_as_str(&b));
 	buf_fini(&b);
 	return (s);
@@ -333,6 +335,7 @@ copy_headers(struct icap_service *svc, const struct icap_options *o,
     struct fault *f)
 {
 	struct icap_header *h;
+	struct str bad;
 	unsigned i;
 
 	h = arena_alloc(svc->arena, (o->n_headers + 1) * sizeof(*h));
@@ -340,7 +343,8 @@ copy_headers(struct icap_service *svc, const struct icap_options *o,
 		h[i].name = arena_cstr(svc->arena, o->headers[i].name);
 		h[i].value = arena_cstr(svc->arena, o->headers[i].value);
 		if (!http_is_token(str_of(h[i].name)) ||
-		    !http_is_value(str_of(h[i].value), false)) {
+		    !http_is_value(str_of(h[i].value), false) ||
+		    !icap_vars_check(str_of(h[i].value), &bad)) {
 			fault_set(f, ERR_CONFIG, "%s: header %.60s: illegal",
 			    o->name, h[i].name);
 			return (false);

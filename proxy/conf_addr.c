@@ -13,6 +13,7 @@
 #include "http/chars.h"
 #include "icap/icap.h"
 #include "icap/url.h"
+#include "icap/vars.h"
 #include "proxy/conf_priv.h"
 
 /* Names that our own transactions set (RFC 3507 4.3.1). */
@@ -36,6 +37,19 @@ header_fault(const struct node *n)
 		return ("the value contains a control character");
 	return (n->text.n > 1000 ? "the value is longer than 1000 bytes" :
 	    NULL);
+}
+
+static bool
+vars_are_known(struct conf_reader *r, const struct node *n)
+{
+	struct str bad;
+
+	if (icap_vars_check(n->text, &bad))
+		return (true);
+	conf_problem(r, n, "%.*s is no variable; there are %%{client.ip}, "
+	    "%%{user}, %%{rule}, %%{reference}, %%{sni} and %%{listener}",
+	    STR_ARG(bad));
+	return (false);
 }
 
 void
@@ -63,6 +77,8 @@ conf_read_headers(struct conf_reader *r, const struct conf_option *o,
 			    fault);
 			continue;
 		}
+		if (!vars_are_known(r, it))
+			continue;
 		out->v[out->n].name = arena_str(r->keep,
 		    it->key->text).p;
 		out->v[out->n++].value = arena_str(r->keep,

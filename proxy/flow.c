@@ -58,7 +58,10 @@ flow_new(struct client *c)
 	f->out_before = link_bytes_out(c->transport);
 	reference_make(f->reference);
 	f->who = (struct scan_who){ .client_ip = str_of(c->ip),
-	    .reference = str_of(f->reference), .account = c->account };
+	    .reference = str_of(f->reference),
+	    .listener = str_of(c->listen->name), .account = c->account };
+	if (c->tunnel != NULL)
+		f->who.sni = str_of(c->tunnel->hello.sni);
 	f->hints = HINTS_MAX;
 	policy_plan_init(f->gen->gen->conf, &f->plan);
 	return (f);
@@ -333,6 +336,7 @@ run_scan_req(struct flow *f)
 		f->scanned = (struct scan_message){ .mode = SCAN_REQ,
 		    .req = f->req, .body = f->req_body, .who = &f->who,
 		    .arena = f->arena };
+		f->who.rule = str_of(f->plan.rule[POLICY_BY_SCAN]);
 		flow_gap(f, &f->scanned);
 		f->chain = chain_start(f->worker->loop, chain->steps,
 		    chain->n, &f->scanned, &f->client->task);

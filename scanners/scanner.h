@@ -56,6 +56,9 @@ struct scan_who {
 	struct str server_ip;	/* STR_NONE while unknown */
 	struct str user;	/* STR_NONE without sign-in */
 	struct str reference;	/* of the flow, as in page and log */
+	struct str rule;	/* that chose the scan; STR_NONE: no rule did */
+	struct str sni;		/* what the client's ClientHello named, if a name */
+	struct str listener;
 	struct account *account;	/* whose memory and files it takes; NULL: nobody's */
 };
 

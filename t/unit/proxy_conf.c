@@ -390,6 +390,13 @@ test_services(void)
 		    "'X-A' is not possible: the value contains a control "
 		    "character\nc:1:92: a header's value is wanted here, not "
 		    "a list\n" },
+		{ "services: {a: {url: 'icap://h/', mode: req, headers: "
+		    "{X-A: '%{sni}=%', X-B: 'a%{usr}', X-C: '%{'}}}\n",
+		    "c:1:77: %{usr} is no variable; there are %{client.ip}, "
+		    "%{user}, %{rule}, %{reference}, %{sni} and %{listener}\n"
+		    "c:1:93: %{ is no variable; there are %{client.ip}, "
+		    "%{user}, %{rule}, %{reference}, %{sni} and "
+		    "%{listener}\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, tls: {name: x}}}"
 		    "\n", "c:1:45: 'tls' has no effect on icap: addresses; "
 		    "write icaps: or leave it out\n" },
