@@ -375,11 +375,16 @@ join(const struct conf *conf, struct plan *plan, const struct plan *other)
 {
 	const struct conf_scan *req, *resp;
 
-#define JOIN(member, decision, stricter) 	if (stricter) { 		plan->member = other->member; 		plan->rule[decision] = other->rule[decision]; 	}
+#define JOIN(member, decision, stricter)				\
+	if (stricter) {							\
+		plan->member = other->member;				\
+		plan->rule[decision] = other->rule[decision];		\
+	}
 	JOIN(access, POLICY_BY_ACCESS, other->access > plan->access)
 	JOIN(tls, POLICY_BY_TLS, other->tls < plan->tls)
 	JOIN(download, POLICY_BY_DOWNLOAD, other->download < plan->download)
 	JOIN(range, POLICY_BY_RANGE, other->range < plan->range)
+	JOIN(stream, POLICY_BY_STREAM, other->stream > plan->stream)
 	JOIN(log, POLICY_BY_LOG, other->log < plan->log)
 #undef JOIN
 	req = join_scan(plan->scan_req, other->scan_req, &conf->used_req);

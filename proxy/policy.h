@@ -47,7 +47,7 @@ enum policy_stage {
 	POLICY_RESPONSE		/* response head: access, scan of the response, download, stream, log */
 };
 
-/* Of each the stricter stands first, but for access. */
+/* Of each the stricter stands first, but for access and stream. */
 enum policy_tls { POLICY_INSPECT, POLICY_SPLICE };
 enum policy_access { POLICY_ALLOW, POLICY_BLOCK };
 enum policy_download { POLICY_HOLD, POLICY_TRICKLE, POLICY_STREAM };

@@ -280,6 +280,39 @@ test_exemptions(void)
 		}
 }
 
+/* Endless answers: the stricter of what the spellings say, late as it is. */
+static void
+test_streams(void)
+{
+	static const struct {
+		const char *url;
+		enum policy_stream want;
+	} cases[] = {
+		{ "http://h/x", POLICY_STREAM_DEFER },
+		{ "http://h/live/", POLICY_STREAM_BLOCK },
+		{ "http://h/%6Cive/", POLICY_STREAM_BLOCK },
+		{ "http://h/x/../live/", POLICY_STREAM_BLOCK },
+		{ "http://h/live/../x", POLICY_STREAM_BLOCK },
+		{ "http://h//whole/", POLICY_STREAM_SCAN },
+		{ "http://h/whole/../live/", POLICY_STREAM_BLOCK },
+	};
+	struct plan plan;
+	struct conf *conf;
+	unsigned i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		conf = plan_for("{name: l, if: {url: '^http://h/live/'}, "
+		    "stream: block}, {name: w, if: {url: '^http://h/whole/'}, "
+		    "stream: scan}", cases[i].url, true, &plan);
+		CU_ASSERT_EQUAL(plan.stream, cases[i].want);
+		if (plan.stream != cases[i].want)
+			printf("# %s\n", cases[i].url);
+		CU_ASSERT(plan.stream != POLICY_STREAM_BLOCK || strcmp(
+		    plan.rule[POLICY_BY_STREAM], "l") == 0);
+		conf_unref(&conf);
+	}
+}
+
 static bool
 has_service(const struct plan *p, const char *name, const struct conf *c)
 {
@@ -345,5 +378,6 @@ UNIT_TESTS(proxy_spelling,
     { "a block needs one spelling", test_blocks },
     { "an allow needs all", test_allows },
     { "so does an exemption", test_exemptions },
+    { "a block of endless answers needs one", test_streams },
     { "scans of both", test_scans },
     { "a pattern's limit in one of them", test_overrun })
