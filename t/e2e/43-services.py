@@ -114,7 +114,7 @@ def test_lost_options_is_asked_once_more(lab):
         tx.answer("200 OK", fields=wire.OPTIONS)
     s = lab.icap(lambda tx: "close" if "/bad" in tx.request.start else tx.no_change(), on_options=options)
     o = lab.origin(lambda h, b: ok(BODY))
-    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": "bypass"}}, workers=1)
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_error": "bypass", "cache": "off"}}, workers=1)
     t = lab.tunnel(p, o.port)
     assert t.get().body == BODY and len(asked) == 1
     for times, down in ((1, False), (2, True)):
