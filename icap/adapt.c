@@ -89,6 +89,16 @@ adapt_target(const struct scan_message *msg, struct http_msg *m,
 	return (ERR_NONE);
 }
 
+/* Nothing of a CONNECT goes on: a service can let it pass, or answer. */
+static bool
+fits_connect(const struct scan_message *msg, const struct http_msg *m,
+    bool has_body)
+{
+	return (msg->req->method_id != METHOD_CONNECT ||
+	    (m->method_id == METHOD_CONNECT && !has_body &&
+	    http_same_authority(&m->uri, &msg->req->uri)));
+}
+
 enum err
 icap_adapt_request(const struct scan_message *msg, struct http_msg *m,
     bool has_body, uint64_t length, struct fault *f)
@@ -99,6 +109,9 @@ icap_adapt_request(const struct scan_message *msg, struct http_msg *m,
 	    check_lost_body(msg, m, has_body, said, f) != ERR_NONE ||
 	    adapt_target(msg, m, f) != ERR_NONE)
 		return (f->code);
+	if (!fits_connect(msg, m, has_body))
+		return (fault_set(f, ERR_SCAN_MESSAGE,
+		    "a CONNECT was made another request"));
 	h1_frame_set(m, NULL, has_body, length);
 	http_hop_strip(m);
 	m->keep_alive = true;

@@ -91,6 +91,7 @@ struct icap_options {
 	const struct icap_header *headers;
 	unsigned n_headers;
 	bool replace_page;
+	bool connect;		/* req: it is shown CONNECT, too */
 	bool obey_transfer;	/* Transfer-Ignore, where all names agree */
 	/*
 	 * icaps: a fresh client session for host with credentials, priorities,

@@ -365,6 +365,7 @@ fill_scanner(struct icap_service *svc)
 		.name = o->name,
 		.scans_req = o->req,
 		.scans_resp = o->resp,
+		.scans_connect = o->req && o->connect,
 		.on_error = o->on_error,
 		.on_busy = o->on_busy == ICAP_BUSY_BYPASS ?
 		    SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK,

@@ -16,6 +16,7 @@
 #include "proxy/worker.h"
 #include "tls/hello.h"
 
+struct audit_scan;
 struct flow;
 
 enum client_state {
@@ -50,6 +51,9 @@ struct tunnel {
 	const char *refused_by;	/* the rule that refused an address of it */
 	struct splice *splice;
 	uint64_t started_at, started_wall;
+	struct audit_scan *scans;	/* what services said of the CONNECT */
+	unsigned n_scans;
+	int64_t scan_us;	/* -1: none */
 	unsigned flows;		/* requests that came through */
 	bool opened;		/* TLS with the client is up */
 	bool untrusted;		/* its leaf warns: the origin may be invalid */

@@ -195,6 +195,7 @@ struct conf_service {
 	uint64_t timeout_ms;	/* silence of the service */
 	uint64_t probe_ms;	/* between OPTIONS while it is down */
 	enum conf_transfer transfer_ignore;
+	enum conf_no_yes connect;	/* CONF_REQ: it sees CONNECT, too */
 	enum conf_identity identity;
 	struct conf_headers headers;
 	struct {

@@ -132,6 +132,9 @@ check_service(struct conf_reader *r, const struct node *map, void *section)
 	if (strcmp(s->name, "none") == 0 || s->name[0] == '\0')
 		conf_problem(r, map->key, "%s is no name for a service; take "
 		    "another", conf_node_name(r, map->key));
+	if (s->connect == CONF_TRUE && s->mode != CONF_REQ)
+		conf_problem(r, place(map, "connect"), "'connect' is for "
+		    "services of requests; write mode: req or leave it out");
 	if (given(map, "tls") && s->url.n > 0 && !any_icaps(s))
 		conf_problem(r, place(map, "tls"), "'tls' has no effect on "
 		    "icap: addresses; write icaps: or leave it out");

@@ -640,6 +640,9 @@ flow_run(struct flow *f)
 		case FLOW_STATE_HEAD:
 			step = run_head(f);
 			break;
+		case FLOW_STATE_CONNECT:
+			step = flow_connect(f);
+			break;
 		case FLOW_STATE_WHERE:
 			step = flow_where(f);
 			break;

@@ -117,6 +117,13 @@ bool flow_reach_origin(struct flow *, enum flow_step *step);
 enum flow_step flow_where(struct flow *);
 /* flow_request.c: the request head is there. True: go on; false: it became a tunnel. */
 bool flow_request(struct flow *);
+/* flow_connect.c: the same for a CONNECT. */
+bool flow_request_connect(struct flow *);
+/* CONNECT: do services let it pass?  FLOW_TUNNEL: it became one. */
+enum flow_step flow_connect(struct flow *);
+/* Of a chain the services that want it, in the flow's arena; maybe none. */
+struct worker_chain flow_pick(struct flow *, const struct conf_scan *,
+    bool (*wants)(const struct scanner *));
 /* What policy may know of the request. */
 void flow_facts(struct flow *, struct policy_facts *);
 /* Blocked by the rule that plan.rule names for access, or by another one. */

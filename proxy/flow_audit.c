@@ -293,6 +293,9 @@ tunnel_record(struct client *c, const struct tunnel *t)
 	r.host = t->connect->uri.host;
 	r.port = t->connect->uri.port;
 	r.status = 200;
+	r.scans = t->scans;
+	r.n_scans = t->n_scans;
+	r.ms.scan_us = t->scan_us;
 	if (t->splice != NULL)
 		record_splice(&r, t, ip);
 	r.fault = t->fault.code != ERR_NONE ? &t->fault : NULL;

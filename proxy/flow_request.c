@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a request head leads to: a tunnel, an answer of our own, or the chain. */
+/* What a request head leads to: an answer of our own, or the chain. */
 #include <string.h>
 #include "base/budget.h"
 #include "http/h1_emit.h"
@@ -49,58 +49,6 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 	    .size = req->framing == FRAMING_LENGTH ? req->length :
 		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
 	    .navigation = is_navigation(req) };
-}
-
-/* CONNECT. */
-
-static void
-decide_connect(struct flow *f)
-{
-	struct policy_facts facts;
-
-	flow_facts(f, &facts);
-	facts.url = facts.type = STR_NONE;
-	facts.scheme = STR("https");
-	facts.size = POLICY_SIZE_UNKNOWN;
-	policy_decide(conf_of(f), POLICY_TLS, &facts, &f->plan);
-}
-
-/* The flow becomes a tunnel, which takes its arena and generation. */
-static bool
-request_connect(struct flow *f)
-{
-	struct client *c = f->client;
-	struct fault fault = { 0 };
-	struct tunnel *t;
-
-	if (f->req->framing != FRAMING_NONE) {	/* spec http 8 */
-		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
-		return (true);
-	}
-	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
-	    conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
-	    ERR_NONE) {
-		flow_fail(f, &fault);
-		return (true);
-	}
-	decide_connect(f);
-	t = arena_zalloc(f->arena, sizeof(*t));
-	t->arena = f->arena;
-	t->gen = f->gen;
-	t->connect = f->req;
-	t->uri = f->req->uri;
-	t->uri.scheme = STR("https");
-	t->dial_host = t->uri.host;
-	t->dest_known = address_parse(t->dial_host, &t->dest);
-	t->plan = f->plan;
-	t->started_at = f->started_at;
-	t->started_wall = f->started_wall;
-	memcpy(t->reference, f->reference, sizeof(t->reference));
-	if (f->plan.access == POLICY_BLOCK)
-		tunnel_block(t, f->plan.rule[POLICY_BY_ACCESS]);
-	c->flow = NULL;
-	tunnel_start(c, t);
-	return (false);
 }
 
 /* Answers of our own. */
@@ -249,8 +197,11 @@ flow_request(struct flow *f)
 	bad = h1_frame_request(f->req, &fault) != ERR_NONE ||
 	    http_target_parse(f->req, t != NULL ? &t->uri : NULL, t == NULL,
 	    &fault) != ERR_NONE;
-	if (t != NULL)
-		t->flows++;
+	if (t != NULL && t->flows++ == 0) {
+		f->scans = t->scans;		/* of the CONNECT */
+		f->n_scans = t->n_scans;
+		f->scan_us = t->scan_us;
+	}
 	if (bad) {
 		c->in.poisoned = true;
 		flow_fail(f, &fault);
@@ -262,7 +213,7 @@ flow_request(struct flow *f)
 		return (true);
 	}
 	if (f->req->method_id == METHOD_CONNECT)
-		return (request_connect(f));
+		return (flow_request_connect(f));
 	note_url(f);
 	http_hop_strip(f->req);
 	if (refused_by_tunnel(f))

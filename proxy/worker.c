@@ -117,6 +117,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	    .obey_transfer = s->transfer_ignore == CONF_TRANSFER_OBEY,
 	    .identity = identity[s->identity], .n_headers = s->headers.n,
 	    .replace_page = s->page == CONF_PAGE_REPLACE,
+	    .connect = s->connect == CONF_TRUE,
 	    .tls_new = g->services[i].icaps != NULL ? tls_peer_session : NULL,
 	    .tls_arg = g->services[i].icaps, .notice = icap_notice,
 	    .store = &g->store };

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What an ICAP service is told, asked and shown beyond the message itself."""
+import contextlib
+import ssl
+import threading
+import time
+
 import wire
 from lab import field, pattern
 from wire import ok
@@ -47,3 +52,184 @@ def test_headers_with_unknown_variables(lab):
             code, text, _ = lab.check({"services": {"s": {"url": "icap://127.0.0.1/x", "mode": "req", "headers": {"X-A": value}}}})
             assert (code == 0) == good, text
             assert good or "is no variable" in text, text
+
+
+# ---------------------------------------------------------------- connect:
+def connects(s):
+    return [tx for tx in s.txs if tx.request.start.startswith("CONNECT ")]
+
+
+def with_connect(lab, script, service=None, **conf):
+    s = lab.icap(script, connect=True)
+    o = lab.origin(lambda h, b: ok(BODY))
+    p = lab.assay(services={"q": dict({"url": s.url(), "mode": "req", "connect": True, "on_error": "block"}, **(service or {}))}, workers=1, **conf)
+    return s, o, p
+
+
+def ask(p, o, host="www.test", more=b""):
+    """A bare CONNECT: the answer, and the connection."""
+    c = wire.connect(p.addr)
+    c.send(f"CONNECT {host}:{o.port} HTTP/1.1\r\nHost: {host}:{o.port}\r\nProxy-Connection: keep-alive\r\nUser-Agent: lab\r\n\r\n".encode() + more)
+    return wire.Response(c, "CONNECT"), c
+
+
+def adapted(head, body=None):
+    return lambda tx: tx.modified(head, body)
+
+
+CONNECT_ANSWERS = {
+    # what the service says: (status for the client, with on_error bypass)
+    "204": (lambda tx: tx.no_change(), 200, 200),
+    "echo": (lambda tx: tx.modified(tx.raw["req-hdr"], None), 200, 200),
+    "a field more": (lambda tx: tx.modified(tx.raw["req-hdr"].replace(b"\r\n\r\n", b"\r\nX-A: b\r\n\r\n"), None), 200, 200),
+    "page": (lambda tx: tx.block("not this host"), 403, 403),
+    "redirect": (adapted("HTTP/1.1 302 Found\r\nLocation: http://help.test/\r\n\r\n"), 302, 302),
+    "finding": (lambda tx: tx.answer("204 No", fields=[("X-Virus-ID", "Bad.Host")]), 403, 403),
+    "accepted": (adapted("HTTP/1.1 200 OK\r\n\r\n"), 502, 200),
+    "accepted with a body": (adapted("HTTP/1.1 200 OK\r\n\r\n", b"hello"), 502, 200),
+    "other host": (adapted("CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n"), 502, 200),
+    "other port": (lambda tx: tx.modified("CONNECT www.test:1 HTTP/1.1\r\nHost: www.test:1\r\n\r\n", None), 502, 200),
+    "GET": (adapted("GET http://www.test/ HTTP/1.1\r\nHost: www.test\r\n\r\n"), 502, 200),
+    "with a body": (lambda tx: tx.modified(tx.raw["req-hdr"], b"body"), 502, 200),
+    "garbage": (lambda tx: (tx.conn.send("what?\r\n\r\n"), "close")[1], 502, 200),
+    "500": (lambda tx: tx.answer("500 Broken"), 502, 200),
+}
+
+
+def test_connect_answers(lab):
+    """What a service says to a CONNECT, before anything is opened; a block is
+    the answer to it, recorded in full, and no octet goes to the origin."""
+    for name, (script, blocked, bypassed) in CONNECT_ANSWERS.items():
+        for on_error, want in (("block", blocked), ("bypass", bypassed)):
+            with lab.sub(f"{name}, {on_error}"):
+                (lab.dir / "access.log").unlink(missing_ok=True)
+                s, o, p = with_connect(lab, lambda tx: script(tx) if tx.request.start.startswith("CONNECT ") else tx.no_change(), {"on_error": on_error},
+                                       rules=[{"name": "quiet", "log": "none"}])
+                r, c = ask(p, o)
+                assert r.status == want or (want == 502 and r.status in (502, 503)), r
+                tx = connects(s)[0]
+                assert tx.request.start == f"CONNECT www.test:{o.port} HTTP/1.1" and tx.encapsulated[-1][0] == "null-body", tx.raw
+                assert tx.request.get("Host") == f"www.test:{o.port}" and not tx.request.has("Proxy-Connection"), tx.raw
+                if want == 200:
+                    ctx = wire.context(p.ca)
+                    t = wire.Conn(ctx.wrap_socket(c.sock, server_hostname="www.test"))
+                    t.send(f"GET / HTTP/1.1\r\nHost: www.test:{o.port}\r\n\r\n")
+                    assert wire.Response(t).body == BODY
+                else:
+                    assert not o.accepted, "the origin was connected to"
+                    assert not c.fill() and c.ended == "clean", "closed behind the answer"
+                    record = p.access(1)[0]
+                    assert field(record, "event.action") == ("block" if want < 500 else "error"), record
+                    assert field(record, "http.request.method") == "CONNECT" and field(record, "http.response.status_code") == r.status, record
+                    assert field(record, "assay.scan")[0]["service"] == "q", record
+                    if name != "redirect":
+                        ref = field(record, "event.id")
+                        assert ref in r.text() or ref in (r.get("Proxy-Status") or ""), (ref, r.text(), r.head)
+                p.stop()
+
+
+def test_connect_is_recorded(lab):
+    """One that passes: with the first request inside, or the tunnel itself."""
+    s, o, p = with_connect(lab, None, rules=[{"name": "bank", "if": {"host": "b.test"}, "tls": "splice"}])
+    t = lab.tunnel(p, o.port)
+    for _ in range(2):
+        t.get()
+    one, two = p.access(2)
+    assert [x["service"] for x in field(one, "assay.scan")] == ["q", "q"] and len(field(two, "assay.scan")) == 1
+    assert len(connects(s)) == 1
+    r, c = ask(p, o, "b.test")
+    assert r.status == 200 and len(connects(s)) == 2
+    c.send(b"\x16\x03\x01\x00\x00")
+    c.close()
+    assert [x["outcome"] for x in field(p.access(3)[2], "assay.scan")] == ["clean"]
+
+
+def test_connect_where_it_is_not_shown(lab):
+    """A service that is not told to see it; policy's block comes first; a rule
+    that scans nothing; assay's own pages."""
+    for name, service, rules, host, status in (
+            ("false", {"connect": False}, [], "www.test", 200),
+            ("policy", {}, [{"name": "no", "if": {"host": "www.test"}, "access": "block"}], "www.test", 200),
+            ("none", {}, [{"name": "no", "if": {"host": "www.test"}, "scan": "none"}], "www.test", 200),
+            ("method", {}, [{"name": "no", "if": {"method": ["CONNECT"]}, "scan": "none"}], "www.test", 200),
+            ("own", {}, [], "assay.internal", 200)):
+        with lab.sub(name):
+            s, o, p = with_connect(lab, lambda tx: tx.block(), service, rules=rules)
+            r, c = ask(p, o, host)
+            assert r.status == status and not s.txs, (r, s.txs)
+            if name == "policy":
+                t = wire.Conn(wire.context(p.ca).wrap_socket(c.sock, server_hostname="www.test"))
+                t.send(f"GET / HTTP/1.1\r\nHost: www.test:{o.port}\r\n\r\n")
+                assert wire.Response(t).status == 403 and not s.txs
+            p.stop()
+
+
+def client_hello(host):
+    """What a TLS client says first."""
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    o = ssl._create_unverified_context().wrap_bio(into, out, server_hostname=host)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        o.do_handshake()
+    return o, into, out.read()
+
+
+def test_connect_while_it_thinks(lab):
+    """The ClientHello in the same segment as its CONNECT while the service
+    takes its time: opened, spliced and refused; the client goes away; a reload
+    comes; the proxy is told to end."""
+    go = threading.Event()
+
+    def think(tx):
+        if tx.request.start.startswith("CONNECT "):
+            assert go.wait(30)
+        return tx.block() if "evil.test" in tx.request.start else tx.no_change()
+    rules = [{"name": "bank", "if": {"host": "b.test"}, "tls": "splice"}]
+    s, o, p = with_connect(lab, think, rules=rules)
+
+    def begin(host):
+        n = len(s.txs)
+        tls, into, hello = client_hello(host)
+        c = wire.connect(p.addr)
+        c.send(f"CONNECT {host}:{o.port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() + hello)
+        assert wire.wait_for(lambda: len(s.txs) > n, 20)
+        return c, tls, into
+
+    for host, status in (("www.test", 200), ("b.test", 200), ("evil.test", 403)):
+        with lab.sub(host):
+            go.clear()
+            c, tls, into = begin(host)
+            assert not o.accepted or host != "www.test", "the origin was connected to"
+            go.set()
+            assert wire.Response(c, "CONNECT").status == status
+            if status != 200:
+                continue
+            while b"\x16\x03" not in bytes(c.buf):      # its ServerHello
+                assert c.fill()
+            into.write(bytes(c.buf))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            c.close()
+    for how in ("reset", "close"):
+        with lab.sub(how):
+            go.clear()
+            c, _, _ = begin("www.test")
+            c.reset() if how == "reset" else c.close()
+            time.sleep(0.7)
+            go.set()
+            assert lab.tunnel(p, o.port).get().body == BODY
+    with lab.sub("reload"):
+        go.clear()
+        c, tls, into = begin("www.test")
+        p.reload()
+        go.set()
+        assert wire.Response(c, "CONNECT").status == 200
+        c.close()
+        assert lab.tunnel(p, o.port).get().body == BODY
+    with lab.sub("end"):
+        go.clear()
+        c, _, _ = begin("www.test")
+        p.signal(15)
+        time.sleep(0.3)
+        go.set()
+        c.cut()
+        p.stop()

@@ -457,7 +457,8 @@ class Icap(Server):
     """A scripted ICAP server: script(tx) for each REQMOD and RESPMOD;
     OPTIONS is answered from the field list, or by on_options(tx)."""
 
-    def __init__(self, script=None, options=OPTIONS, on_options=None, drop=(), extra=(), **kw):
+    def __init__(self, script=None, options=OPTIONS, on_options=None, drop=(), extra=(), connect=False, **kw):
+        self.sees_connect = connect     # else the tunnel itself passes unseen
         self.on_tx = script or (lambda tx: tx.no_change())
         self.fields = [f for f in options if f[0] not in drop] + list(extra)
         self.on_options = on_options
@@ -483,8 +484,8 @@ class Icap(Server):
                 else:
                     tx.answer("200 OK", fields=self.fields)
                 continue
-            if tx.request is not None and tx.request.start.startswith("CONNECT "):
-                tx.no_change()      # the tunnel itself, where a proxy asks
+            if not self.sees_connect and tx.request is not None and tx.request.start.startswith("CONNECT "):
+                tx.no_change()
                 continue
             with self.lock:
                 self.txs.append(tx)

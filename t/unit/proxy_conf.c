@@ -390,6 +390,11 @@ test_services(void)
 		    "'X-A' is not possible: the value contains a control "
 		    "character\nc:1:92: a header's value is wanted here, not "
 		    "a list\n" },
+		{ "services: {a: {url: 'icap://h/', mode: req, connect: true}, "
+		    "b: {url: 'icap://h/', mode: resp, connect: true}, c: {url: "
+		    "'icap://h/', mode: resp, connect: false}}\n", "c:1:95: "
+		    "'connect' is for services of requests; write mode: req or "
+		    "leave it out\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, headers: "
 		    "{X-A: '%{sni}=%', X-B: 'a%{usr}', X-C: '%{'}}}\n",
 		    "c:1:77: %{usr} is no variable; there are %{client.ip}, "

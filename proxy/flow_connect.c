@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * CONNECT: what policy says, then the services that look at it ("connect:
+ * true"), before anything is opened, spliced or even answered.  Then the flow
+ * becomes a tunnel.  What the client sends behind the head waits meanwhile.
+ */
+#include <string.h>
+#include "http/h1_frame.h"
+#include "http/hop.h"
+#include "proxy/flow.h"
+#include "proxy/kept_page.h"
+
+static const struct conf *
+conf_of(const struct flow *f)
+{
+	return (f->gen->gen->conf);
+}
+
+/* What is known: no request, and not how long what comes will be. */
+static void
+connect_facts(struct flow *f, struct policy_facts *facts)
+{
+	flow_facts(f, facts);
+	facts->url = facts->type = STR_NONE;
+	facts->scheme = STR("https");
+	facts->size = POLICY_SIZE_UNKNOWN;
+}
+
+/* The flow becomes a tunnel, which takes its arena and generation. */
+static void
+become_tunnel(struct flow *f)
+{
+	struct client *c = f->client;
+	struct tunnel *t = arena_zalloc(f->arena, sizeof(*t));
+
+	t->arena = f->arena;
+	t->gen = f->gen;
+	t->connect = f->req;
+	t->uri = f->req->uri;
+	t->uri.scheme = STR("https");
+	t->dial_host = t->uri.host;
+	t->dest_known = address_parse(t->dial_host, &t->dest);
+	t->plan = f->plan;
+	t->started_at = f->started_at;
+	t->started_wall = f->started_wall;
+	t->scans = f->scans;
+	t->n_scans = f->n_scans;
+	t->scan_us = f->scan_us;
+	memcpy(t->reference, f->reference, sizeof(t->reference));
+	if (f->plan.access == POLICY_BLOCK)
+		tunnel_block(t, f->plan.rule[POLICY_BY_ACCESS]);
+	c->flow = NULL;
+	tunnel_start(c, t);
+}
+
+static bool
+sees_connect(const struct scanner *s)
+{
+	return (s->scans_connect);
+}
+
+/*
+ * The services of the chain that a rule would choose for what comes: those
+ * that are told of CONNECT.  The tunnel's plan keeps none of that, but which
+ * rule it was.
+ */
+static struct worker_chain
+services_of(struct flow *f)
+{
+	struct policy_facts facts;
+	struct plan plan = f->plan;
+
+	if (str_eq(f->req->uri.host, str_of(conf_of(f)->pages.host)))
+		return ((struct worker_chain){ .n = 0 });
+	connect_facts(f, &facts);
+	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &plan);
+	f->who.rule = str_of(plan.rule[POLICY_BY_SCAN]);
+	return (flow_pick(f, plan.scan_req, sees_connect));
+}
+
+struct worker_chain
+flow_pick(struct flow *f, const struct conf_scan *scan,
+    bool (*wants)(const struct scanner *))
+{
+	const struct worker_chain *all = worker_gen_chain(f->gen, scan);
+	struct worker_chain some = { .of = scan };
+	struct scanner **list;
+	unsigned i, k, n;
+
+	if (all == NULL)
+		return (some);
+	some.steps = arena_alloc(f->arena, (all->n + 1) * sizeof(*some.steps));
+	for (i = 0; i < all->n; i++) {
+		list = arena_alloc(f->arena, all->steps[i].n * sizeof(*list));
+		for (k = n = 0; k < all->steps[i].n; k++)
+			if (wants(all->steps[i].scanners[k]))
+				list[n++] = all->steps[i].scanners[k];
+		if (n > 0)
+			some.steps[some.n++] = (struct chain_step){ list, n };
+	}
+	return (some);
+}
+
+bool
+flow_request_connect(struct flow *f)
+{
+	struct client *c = f->client;
+	struct fault fault = { 0 };
+	struct policy_facts facts;
+	struct worker_chain chain = { .n = 0 };
+
+	if (f->req->framing != FRAMING_NONE) {	/* spec http 8 */
+		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
+		return (true);
+	}
+	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
+	    conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
+	    ERR_NONE) {
+		flow_fail(f, &fault);
+		return (true);
+	}
+	connect_facts(f, &facts);
+	policy_decide(conf_of(f), POLICY_TLS, &facts, &f->plan);
+	if (f->plan.access != POLICY_BLOCK)
+		chain = services_of(f);
+	if (chain.n == 0) {
+		become_tunnel(f);
+		return (false);
+	}
+	http_hop_strip(f->req);
+	f->req->keep_alive = false;	/* what follows is no HTTP of ours */
+	f->scanned = (struct scan_message){ .mode = SCAN_REQ, .req = f->req,
+	    .who = &f->who, .arena = f->arena };
+	f->plan.rule[POLICY_BY_SCAN] = f->who.rule.p;
+	flow_go(f, FLOW_STATE_CONNECT);
+	f->chain = chain_start(f->worker->loop, chain.steps, chain.n,
+	    &f->scanned, &c->task);
+	return (true);
+}
+
+enum flow_step
+flow_connect(struct flow *f)
+{
+	struct chain_result *r = chain_result(f->chain);
+	struct body *body;
+
+	if (r == NULL)
+		return (FLOW_WAITS);
+	body = r->body;
+	r->body = NULL;
+	flow_chain_note(f, r);
+	if (r->action == CHAIN_ANSWER) {
+		f->resp = r->resp;
+		f->resp_body = body = kept_page(f, r, body);
+		chain_cancel(&f->chain);
+		h1_frame_set(f->resp, f->req, body != NULL, body != NULL ?
+		    body_length(body) : 0);
+		flow_go(f, FLOW_STATE_REPLY);
+		return (FLOW_NEXT);
+	}
+	body_unref(&body);
+	if (r->action != CHAIN_PASS) {
+		flow_fail(f, &r->fault);
+		return (FLOW_NEXT);
+	}
+	chain_cancel(&f->chain);	/* an adapted head goes nowhere */
+	become_tunnel(f);
+	return (FLOW_TUNNEL);
+}
