@@ -106,8 +106,23 @@ void flow_go(struct flow *, enum flow_state);
 /* Answer with a page for f->fault (set from fault unless set); or, if an answer is on its way, cut it. */
 void flow_fail(struct flow *, const struct fault *);
 void flow_fail_code(struct flow *, enum err, const char *detail);
+/*
+ * A head that is not complete has grown, and its client has no more memory:
+ * the flow has failed.
+ */
+bool flow_head_too_dear(struct flow *, const struct arena *head);
+/* flow_origin.c */
 /* Ask the pool for the request's connection (f->origin), or another one. */
 void flow_take_origin(struct flow *);
+enum flow_step flow_origin(struct flow *);	/* ORIGIN */
+enum flow_step flow_answer(struct flow *);	/* ANSWER */
+/*
+ * The answer has begun; an origin may still want the rest of the request
+ * before it goes on.  How that ends only counts for the connection's reuse.
+ */
+void flow_finish_upload(struct flow *);
+/* Does the origin's connection stand between two messages? */
+bool flow_origin_reusable(const struct flow *);
 /*
  * reach.c: true: f->origin is connected, and the rules allow it.  False: the
  * flow waits or has failed, as *step says.

@@ -1,132 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Origin connections and their pool, see origin.h. */
-#include <assert.h>
+/* Origin connections: asking for one, making one, giving it back; see origin.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include "base/budget.h"
 #include "proxy/origin_priv.h"
-#include "tls/hostname.h"
 
-/*
- * When many requests want one origin at once, so many connect; the others
- * take what comes free first.  A burst does not become a burst of handshakes.
- * While nothing comes free (long polls) the number doubles with each round
- * trip; while the worker is busy and connections do come free, more of them
- * would only cost it more.
- */
-#define CONNECTING_START 16
-#define CONNECTING_MAX 128
-#define CONNECTING_BUSY 1
-#define FREED_MS 100		/* a connection that came free is news so long */
 #define RECENT_MS 1500		/* nobody closes an idle connection so soon */
-#define IDLE_SPARE 256		/* idle connections beyond one a client */
 
 static void origin_run(struct task *);
 static void origin_expire(struct timer *);
-static void origin_dial(struct origin *o);
-static void pool_put(struct origin_pool *p, struct origin *o);
-
-/* The pool. */
-
-static struct place **
-place_find(struct origin_pool *p, const char *host, uint16_t port)
-{
-	uint64_t h = hostname_hash(str_of(host), p->seed + port);
-	struct place **at;
-
-	at = &p->bucket[h % ORIGIN_BUCKETS];
-	while (*at != NULL && ((*at)->port != port ||
-	    strcmp((*at)->host, host) != 0))
-		at = &(*at)->next;
-	return (at);
-}
-
-/* With one more user. */
-static struct place *
-place_get(struct origin_pool *p, const char *host, uint16_t port)
-{
-	struct place **at = place_find(p, host, port), *place = *at;
-
-	if (place == NULL) {
-		place = calloc(1, sizeof(*place));
-		if (place == NULL)
-			abort();
-		snprintf(place->host, sizeof(place->host), "%s", host);
-		place->port = port;
-		list_init(&place->idle);
-		list_init(&place->waiting);
-		place->connecting_max = CONNECTING_START;
-		*at = place;
-	}
-	place->users++;
-	return (place);
-}
-
-static void
-place_put(struct origin_pool *p, struct place *place)
-{
-	struct place **at;
-
-	if (--place->users > 0)
-		return;
-	at = place_find(p, place->host, place->port);
-	*at = place->next;
-	free(place);
-}
-
-struct origin_pool *
-origin_pool_new(struct worker *w)
-{
-	struct origin_pool *p = calloc(1, sizeof(*p));
-
-	if (p == NULL ||
-	    getrandom(&p->seed, sizeof(p->seed), 0) != sizeof(p->seed))
-		abort();
-	p->worker = w;
-	list_init(&p->age);
-	list_init(&p->signed_in);
-	return (p);
-}
-
-/* One that waited was given a connection of late. */
-static bool
-comes_free(const struct worker *w, const struct place *place)
-{
-	return (loop_now(w->loop) < place->freed_at + FREED_MS);
-}
-
-static bool
-may_connect(const struct worker *w, const struct place *place)
-{
-	return (place->connecting < (comes_free(w, place) &&
-	    loop_is_busy(w->loop) ? CONNECTING_BUSY : place->connecting_max));
-}
-
-/* It connects no more: others may. */
-static void
-connecting_ended(struct origin *o, bool ok)
-{
-	struct place *place;
-	struct origin *next;
-
-	if (!o->connecting)
-		return;
-	o->connecting = false;
-	place = o->place;
-	place->connecting--;
-	if (!ok || list_empty(&place->waiting))
-		place->connecting_max = CONNECTING_START;
-	else if (!comes_free(o->worker, place) &&
-	    place->connecting_max < CONNECTING_MAX)
-		place->connecting_max++;
-	while (!list_empty(&place->waiting) && may_connect(o->worker, place)) {
-		next = CONTAINER_OF(place->waiting.next, struct origin, link);
-		list_remove(&next->link);
-		origin_dial(next);
-	}
-}
 
 static void
 origin_free_now(void *p)
@@ -137,10 +20,10 @@ origin_free_now(void *p)
 void
 origin_destroy(struct origin *o)
 {
-	connecting_ended(o, false);
+	origin_connecting_ended(o, false);
 	list_remove(&o->link);
 	if (o->given != NULL)
-		pool_put(o->worker->pool, o->given);
+		origin_pool_put(o->worker->pool, o->given);
 	dial_cancel(&o->dial);
 	verify_cancel(&o->verify);
 	timer_stop(&o->timer);
@@ -149,47 +32,10 @@ origin_destroy(struct origin *o)
 	if (o->transport != NULL)
 		link_close(&o->transport, o->state == ORIGIN_READY &&
 		    !o->in.poisoned ? LINK_QUIT : LINK_ABORT);
-	place_put(o->worker->pool, o->place);
+	origin_place_put(o->worker->pool, o->place);
 	account_unref(&o->account);
 	worker_gen_unref(&o->gen);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
-}
-
-static void
-pool_remove(struct origin_pool *p, struct origin *o)
-{
-	list_remove(&o->link);
-	list_remove(&o->age);
-	p->idle--;
-}
-
-static void
-pool_drop(struct origin_pool *p, struct origin *o)
-{
-	pool_remove(p, o);
-	origin_destroy(o);
-}
-
-void
-origin_pool_purge(struct origin_pool *p, const struct worker_gen *keep)
-{
-	struct list *it, *save;
-	struct origin *o;
-
-	LIST_EACH(it, save, &p->age) {
-		o = CONTAINER_OF(it, struct origin, age);
-		if (o->gen != keep)
-			pool_drop(p, o);
-	}
-	origin_own_purge(p, keep);
-}
-
-void
-origin_pool_free(struct origin_pool **pp)
-{
-	origin_pool_purge(*pp, NULL);
-	free(*pp);
-	*pp = NULL;
 }
 
 bool
@@ -212,93 +58,6 @@ origin_is_for(const struct origin *o, const struct worker_gen *g,
 	    str_eq(str_of(o->dial_host), dial));
 }
 
-static struct origin *
-pool_take(struct origin_pool *p, const struct worker_gen *g,
-    const struct origin_want *want)
-{
-	char host[256];
-	struct list *it, *save;
-	struct place *place;
-	struct origin *o, *found = NULL;
-
-	snprintf(host, sizeof(host), "%.*s", STR_ARG(want->host));
-	place = *place_find(p, host, want->port);
-	if (place == NULL)
-		return (NULL);
-	place->users++;		/* a stale one may be its last user */
-	LIST_EACH(it, save, &place->idle) {
-		o = CONTAINER_OF(it, struct origin, link);
-		if (!origin_is_for(o, g, want) ||
-		    (want->recent && !origin_is_recent(o)))
-			continue;
-		/* RFC 9112 9.2: what came unasked answers nobody's request. */
-		if (link_is_stale(o->transport)) {
-			o->in.poisoned = true;
-			pool_drop(p, o);
-			continue;
-		}
-		pool_remove(p, o);
-		found = o;
-		break;
-	}
-	place_put(p, place);
-	return (found);
-}
-
-/* Who waits for his turn to connect to the same origin; NULL: nobody. */
-static struct origin *
-find_waiting(struct place *place, const struct origin *o)
-{
-	struct list *it;
-	struct origin *w;
-
-	for (it = place->waiting.next; it != &place->waiting; it = it->next) {
-		w = CONTAINER_OF(it, struct origin, link);
-		if (!w->fresh && w->gen == o->gen && w->is_tls == o->is_tls &&
-		    w->tls.port == o->tls.port &&
-		    (!o->invalid || w->allow_invalid) &&
-		    strcmp(w->tls.host, o->tls.host) == 0 &&
-		    strcmp(w->dial_host, o->dial_host) == 0)
-			return (w);
-	}
-	return (NULL);
-}
-
-static void
-pool_put(struct origin_pool *p, struct origin *o)
-{
-	uint64_t idle = o->gen->gen->conf->limits.origin_idle_ms;
-	struct place *place = o->place;
-	struct origin *w;
-
-	o->used_at = loop_now(o->worker->loop);
-	if (o->sign_in != HTTP_SIGN_NONE) {
-		origin_own_put(o);
-		return;
-	}
-	w = find_waiting(place, o);
-	o->holder = NULL;
-	o->owner = NULL;
-	link_set_owner(o->transport, &o->task);
-	link_charge_to(o->transport, NULL);
-	if (w != NULL) {
-		list_remove(&w->link);
-		timer_stop(&w->timer);
-		w->given = o;
-		w->state = ORIGIN_GIVEN;
-		place->freed_at = loop_now(o->worker->loop);
-		task_wake(w->owner);
-		return;
-	}
-	if (p->idle >= o->worker->n_clients + IDLE_SPARE)
-		pool_drop(p, CONTAINER_OF(p->age.next, struct origin, age));
-	list_insert(&place->idle, &o->link);
-	list_append(&p->age, &o->age);
-	p->idle++;
-	timer_set(&o->timer, idle);
-	task_wake(&o->task);	/* arms the watch for the peer's end */
-}
-
 /* Making one. */
 
 static bool
@@ -316,7 +75,7 @@ origin_check(void *arg, const struct sockaddr *candidate)
 	return (false);
 }
 
-static void
+void
 origin_dial(struct origin *o)
 {
 	struct dial_options opts = { .check = origin_check, .arg = o,
@@ -364,13 +123,13 @@ origin_new(struct worker *w, struct worker_gen *g,
 	o->account = account_ref(want->account);
 	o->may_reach = want->may_reach;
 	o->may_arg = want->arg;
-	o->place = place = place_get(w->pool, o->tls.host, want->port);
+	o->place = place = origin_place_get(w->pool, o->tls.host, want->port);
 	if (want->dialled != NULL) {
 		o->state = ORIGIN_DIALLING;
 		o->dial = *want->dialled;
 		*want->dialled = (struct dial){ .fd = -1 };
 		task_wake(&o->task);
-	} else if (may_connect(w, place))
+	} else if (origin_may_connect(w, place))
 		origin_dial(o);
 	else {
 		o->state = ORIGIN_QUEUED;
@@ -384,14 +143,13 @@ struct origin *
 origin_get(struct worker *w, struct worker_gen *g,
     const struct origin_want *want, struct task *owner)
 {
-	struct origin *o = NULL;
-
 	bool fresh = want->fresh || want->dialled != NULL;
+	struct origin *o = NULL;
 
 	if (!fresh && want->holder != NULL)
 		o = origin_own_take(want->holder, g, want);
 	if (o == NULL && !fresh)
-		o = pool_take(w->pool, g, want);
+		o = origin_pool_take(w->pool, g, want);
 	if (o != NULL) {
 		timer_pause(&o->timer);
 		o->reused = true;
@@ -450,7 +208,7 @@ origin_release(struct origin **op, bool reusable)
 	    !o->in.in_body && chq_len(&o->in.bytes) == 0 &&
 	    !link_broken(o->transport) && !o->worker->draining &&
 	    o->gen == o->worker->current)
-		pool_put(o->worker->pool, o);
+		origin_pool_put(o->worker->pool, o);
 	else {
 		if (!reusable)
 			o->in.poisoned = true;
@@ -476,7 +234,7 @@ origin_fail(struct origin *o, const struct fault *f)
 	list_remove(&o->link);		/* it may have been waiting */
 	o->state = ORIGIN_FAILED;
 	timer_stop(&o->timer);
-	connecting_ended(o, false);
+	origin_connecting_ended(o, false);
 	task_wake(o->owner);
 }
 
@@ -486,7 +244,7 @@ origin_ready(struct origin *o)
 	o->state = ORIGIN_READY;
 	o->used_at = loop_now(o->worker->loop);
 	timer_stop(&o->timer);
-	connecting_ended(o, true);
+	origin_connecting_ended(o, true);
 	h1_in_init(&o->in, o->transport, o->owner);
 	if (o->is_tls) {
 		o->tls_ms = (int64_t)(loop_now(o->worker->loop) -
@@ -590,7 +348,7 @@ idle_drop(struct origin *o)
 	if (o->sign_in != HTTP_SIGN_NONE)
 		origin_own_drop(o);
 	else
-		pool_drop(o->worker->pool, o);
+		origin_pool_drop(o->worker->pool, o);
 }
 
 /* Idle: only a ticket may come. */

@@ -39,6 +39,26 @@ bool origin_is_for(const struct origin *, const struct worker_gen *,
     const struct origin_want *);
 /* In any state, out of every list. */
 void origin_destroy(struct origin *);
+/* Its turn has come: look up the name, and connect. */
+void origin_dial(struct origin *);
+
+/* origin_pool.c */
+
+/* With one more user; origin_place_put() is owed. */
+struct place *origin_place_get(struct origin_pool *, const char *host,
+    uint16_t port);
+void origin_place_put(struct origin_pool *, struct place *);
+/* Is there a turn for one more to connect there? */
+bool origin_may_connect(const struct worker *, const struct place *);
+/* It connects no more, if it did: others may.  ok: it is ready. */
+void origin_connecting_ended(struct origin *, bool ok);
+/* An idle one that is what is wanted, out of the pool; NULL: there is none. */
+struct origin *origin_pool_take(struct origin_pool *,
+    const struct worker_gen *, const struct origin_want *);
+/* It is idle now: its holder's, if it is signed in; of who waits; or kept. */
+void origin_pool_put(struct origin_pool *, struct origin *);
+/* It is idle there, and is lost or too old. */
+void origin_pool_drop(struct origin_pool *, struct origin *);
 
 /* origin_own.c */
 
