@@ -17,6 +17,7 @@
 #define LINK_OUT_LIMIT 131072	/* output kept for a peer that does not read */
 #define LINK_OUT_FLUSH 65536	/* one send(2) */
 #define LINK_OUT_FREE 16384	/* of the output: not counted */
+#define LINK_LINGER_MS 2000	/* so that an answer is not lost to a reset */
 #define LINK_LINGER_BYTES 32768	/* what a link costs that only ends */
 
 enum ended { IN_OPEN, IN_FIN, IN_RESET };
@@ -58,6 +59,8 @@ struct link {
 	char error[96];
 };
 
+/* Out of the loop, its socket closed; freed when the turn ends. */
+void link_free(struct link *l);
 /* Watch for what the link's state needs. */
 void link_arm(struct link *l);
 /* The first one said is kept. */
@@ -74,8 +77,19 @@ ssize_t link_recv(int fd, void *p, size_t n);
 void link_add_received(struct chq *out, struct chunk *c, size_t n);
 /* The owner is woken when there is something to read: PULL_WAIT. */
 enum pull link_wait(struct link *l);
+
+/* link_out.c */
+
+/* Bytes that wait to be sent, sealed or not. */
+size_t link_pending(const struct link *l);
+/* Charge its client for them, and for a link that waits for its end. */
+void link_count(struct link *l);
+/* Say our end in the kernel, once. */
+void link_fin(struct link *l);
 /* Nothing can be sent any more; the output is dropped, the owner woken. */
 void link_out_fail(struct link *l, const char *what, const char *why);
+
+/* link_tls.c */
 
 /* link_read() of a link with TLS. */
 enum pull link_tls_read(struct link *l, struct chq *out, size_t want);
