@@ -85,8 +85,12 @@ icap_depends(const struct scanner *scanner, const struct scan_message *msg)
 	struct buf b = { 0 };
 	struct str s = STR_NONE;
 
-	/* A service for requests looks at all of them. */
-	if (msg->mode != SCAN_RESP ||
+	/*
+	 * A service for requests looks at all of them.  Others are told what
+	 * this one says, or it is told what they said.
+	 */
+	if (msg->mode != SCAN_RESP || svc->o.n_share > 0 ||
+	    (msg->shared != NULL && msg->shared->n > 0) ||
 	    (has_variables(svc) && !scanner->cache_shared))
 		return (s);
 	if (add_servers(&b, svc)) {

@@ -90,6 +90,9 @@ struct icap_options {
 	enum icap_identity identity;
 	const struct icap_header *headers;
 	unsigned n_headers;
+	/* Fields of its answers that later services are sent. */
+	const char *const *share;
+	unsigned n_share;
 	bool replace_page;
 	bool connect;		/* req: it is shown CONNECT, too */
 	bool obey_transfer;	/* Transfer-Ignore, where all names agree */

@@ -97,6 +97,36 @@ add_headers(struct buf *b, const struct icap_request *r)
 	buf_fini(&value);
 }
 
+/* Does the configuration set this one for this service? */
+static bool
+is_set(const struct icap_request *r, struct str name)
+{
+	unsigned i;
+
+	for (i = 0; i < r->n_headers; i++)
+		if (str_ieq(name, str_of(r->headers[i].name)))
+			return (true);
+	return (false);
+}
+
+/* What services before it have said for it. */
+static void
+add_shared(struct buf *b, const struct icap_request *r)
+{
+	const struct scan_shared *s = r->msg->shared;
+	unsigned i;
+
+	for (i = 0; i < r->shared; i++) {
+		if (!shared_counts(s, i, r->shared) ||
+		    is_set(r, s->v[i].name))
+			continue;
+		buf_str(b, s->v[i].name);
+		ADD(b, ": ");
+		buf_str(b, s->v[i].value);
+		ADD(b, "\r\n");
+	}
+}
+
 /* RFC 3507 4.4.2: these belong into the ICAP head. */
 static void
 add_proxy_field(struct buf *b, const struct http_msg *m, struct str name)
@@ -172,6 +202,7 @@ icap_request_build(const struct icap_request *r, struct buf *icap,
 		ADD(icap, "\r\n");
 	}
 	add_headers(icap, r);
+	add_shared(icap, r);
 	add_identity(icap, r->identity, m->who);
 	add_proxy_field(icap, m->req, STR("Proxy-Authorization"));
 	if (m->mode == SCAN_RESP)

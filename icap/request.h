@@ -16,6 +16,7 @@ struct icap_request {
 	struct str prefix;	/* request line and fields that never change */
 	const struct icap_header *headers;	/* those with variables are added */
 	unsigned n_headers;
+	unsigned shared;	/* so many of the message's shared fields are added */
 	enum icap_identity identity;
 	bool has_body;		/* else null-body */
 	bool allow_206;		/* offered; 204 always is */

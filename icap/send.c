@@ -48,6 +48,7 @@ tx_send_begin(struct icap_tx *tx)
 		.prefix = tx->ep->prefix[msg->mode],
 		.headers = svc->o.headers,
 		.n_headers = svc->o.n_headers,
+		.shared = tx->shared,
 		.identity = svc->o.identity,
 		.has_body = tx->body != NULL,
 	};

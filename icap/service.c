@@ -331,6 +331,26 @@ endpoint_init(struct icap_service *svc, unsigned i, const char *text,
 }
 
 static bool
+copy_share(struct icap_service *svc, const struct icap_options *o,
+    struct fault *f)
+{
+	const char **names;
+	unsigned i;
+
+	names = arena_alloc(svc->arena, (o->n_share + 1) * sizeof(*names));
+	for (i = 0; i < o->n_share; i++) {
+		names[i] = arena_cstr(svc->arena, o->share[i]);
+		if (!http_is_token(str_of(names[i]))) {
+			fault_set(f, ERR_CONFIG, "%s: share %.60s: illegal",
+			    o->name, names[i]);
+			return (false);
+		}
+	}
+	svc->o.share = names;
+	return (true);
+}
+
+static bool
 copy_headers(struct icap_service *svc, const struct icap_options *o,
     struct fault *f)
 {
@@ -351,7 +371,7 @@ copy_headers(struct icap_service *svc, const struct icap_options *o,
 		}
 	}
 	svc->o.headers = h;
-	return (true);
+	return (copy_share(svc, o, f));
 }
 
 static void

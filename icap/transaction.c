@@ -105,6 +105,7 @@ tx_done(struct icap_tx *tx)
 		    str_of(tx->ep->name));
 	if (tx->answer != NULL)
 		r->note = icap_note(tx->arena, tx->answer);
+	tx_share(tx);
 	scan_done(tx->scan);
 }
 
@@ -518,6 +519,8 @@ tx_new(struct scan *scan)
 	tx->started_at = tx->progress_at = loop_now(svc->loop);
 	if (scan->msg->who != NULL)
 		tx->client = icap_client_slot(scan->msg->who->client_ip);
+	if (scan->msg->shared != NULL)
+		tx->shared = scan->msg->shared->n;
 	if (b != NULL && body_length(b) != 0)
 		tx->body = body_ref(b);
 	return (tx);

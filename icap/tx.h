@@ -89,6 +89,7 @@ struct icap_tx {
 	bool cut_short;		/* there were more: it was told that this is all */
 	int32_t preview;	/* announced; -1: none */
 	bool offered_206;
+	unsigned shared;	/* fields of others that were known at its start */
 	bool body_waits;	/* the sender of the message is slow */
 	bool early_100;
 
@@ -199,6 +200,11 @@ bool tx_may_be_page(const struct icap_tx *, const struct http_msg *m);
 bool tx_is_foreign(const struct icap_tx *);
 /* It is here: nothing but what the service was sent, or its begin (200, 206). */
 bool tx_is_handed_back(const struct icap_tx *);
+
+/* share.c */
+
+/* The scan is over: remember what others are to be told. */
+void tx_share(struct icap_tx *);
 
 /* depends.c */
 

@@ -86,6 +86,43 @@ conf_read_headers(struct conf_reader *r, const struct conf_option *o,
 	}
 }
 
+static const char *
+share_fault(struct str name)
+{
+	unsigned i;
+
+	if (!http_is_token(name) || name.n < 3 || name.n > 64 ||
+	    (name.p[0] | 0x20) != 'x' || name.p[1] != '-')
+		return ("write the name of a header that begins with X-");
+	for (i = 0; i < sizeof(icap_own) / sizeof(icap_own[0]); i++)
+		if (str_ieq(name, str_of(icap_own[i])))
+			return ("assay sets this one itself");
+	return (NULL);
+}
+
+void
+conf_read_share(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	struct conf_strings *out = member;
+	const struct node **item;
+	unsigned i, count = conf_node_items(r, n, &item);
+	const char *fault;
+
+	(void)o;
+	out->v = arena_zalloc(r->keep, (count + 1) * sizeof(*out->v));
+	for (i = 0; i < count; i++) {
+		if (!conf_scalar(r, item[i], "the name of a header"))
+			continue;
+		if ((fault = share_fault(item[i]->text)) != NULL)
+			conf_problem(r, item[i], "%s cannot be shared: %s",
+			    conf_node_name(r, item[i]), fault);
+		else
+			out->v[out->n++] = arena_str(r->keep,
+			    item[i]->text).p;
+	}
+}
+
 bool
 conf_listen_parse(const char *on, struct conf_listen *out,
     char why[NETS_WHY])

@@ -206,6 +206,7 @@ type_name(const struct conf_option *o)
 		[TYPE_TRUST] = "list", [TYPE_FILES] = "list of files",
 		[TYPE_ADDRS] = "list of addresses",
 		[TYPE_HEADERS] = "map from name to value",
+		[TYPE_SHARE] = "list of header names",
 		[TYPE_GAPS] = "block, bypass, or a map from reason to these",
 		[TYPE_ON] = "address", [TYPE_URL] = "one or more URLs",
 		[TYPE_LOG_TO] = "path", [TYPE_HOSTS] = "list of hosts",

@@ -120,7 +120,7 @@ enum conf_type {
 	TYPE_MEMORY,	/* bytes or percent of the machine's memory */
 	TYPE_TIME,	/* ms */
 	TYPE_NETS, TYPE_PORTS, TYPE_TRUST, TYPE_FILES, TYPE_ADDRS,
-	TYPE_HEADERS, TYPE_GAPS, TYPE_ON, TYPE_URL, TYPE_LOG_TO,
+	TYPE_HEADERS, TYPE_SHARE, TYPE_GAPS, TYPE_ON, TYPE_URL, TYPE_LOG_TO,
 	TYPE_HOSTS, TYPE_METHODS, TYPE_TYPES, TYPE_SIZES, TYPE_URLS,
 	TYPE_LISTENERS,	/* names of listeners */
 	TYPE_MATCH,	/* a section IF of its own */
@@ -210,6 +210,8 @@ void conf_read_url(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_headers(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
+void conf_read_share(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *member);
 void conf_read_gaps(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_log_to(struct conf_reader *, const struct conf_option *,

@@ -549,6 +549,7 @@ static read_fn *const readers[TYPE_COUNT_OF] = {
 	[TYPE_FILES] = read_files,
 	[TYPE_ADDRS] = read_addrs,
 	[TYPE_HEADERS] = conf_read_headers,
+	[TYPE_SHARE] = conf_read_share,
 	[TYPE_GAPS] = conf_read_gaps,
 	[TYPE_ON] = conf_read_on,
 	[TYPE_URL] = conf_read_url,

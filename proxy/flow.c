@@ -332,7 +332,7 @@ run_scan_req(struct flow *f)
 		http_fields_remove(&f->req->fields, FIELD_EXPECT);
 		f->scanned = (struct scan_message){ .mode = SCAN_REQ,
 		    .req = f->req, .body = f->req_body, .who = &f->who,
-		    .arena = f->arena };
+		    .shared = &f->shared, .arena = f->arena };
 		f->who.rule = str_of(f->plan.rule[POLICY_BY_SCAN]);
 		flow_gap(f, &f->scanned);
 		f->chain = chain_start(f->worker->loop, chain->steps,

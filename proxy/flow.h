@@ -48,6 +48,7 @@ struct flow {
 
 	struct scan_who who;
 	struct scan_message scanned;	/* of the running chain */
+	struct scan_shared shared;	/* between its services */
 	struct chain_run *chain;	/* owned; NULL: none runs */
 	struct origin *origin;		/* owned; NULL: none */
 	struct pump up, down;

@@ -130,7 +130,7 @@ flow_request_connect(struct flow *f)
 	http_hop_strip(f->req);
 	f->req->keep_alive = false;	/* what follows is no HTTP of ours */
 	f->scanned = (struct scan_message){ .mode = SCAN_REQ, .req = f->req,
-	    .who = &f->who, .arena = f->arena };
+	    .who = &f->who, .shared = &f->shared, .arena = f->arena };
 	f->plan.rule[POLICY_BY_SCAN] = f->who.rule.p;
 	flow_go(f, FLOW_STATE_CONNECT);
 	f->chain = chain_start(f->worker->loop, chain.steps, chain.n,

@@ -349,7 +349,8 @@ flow_scan_response(struct flow *f)
 		}
 		f->scanned = (struct scan_message){ .mode = SCAN_RESP,
 		    .req = f->req, .resp = f->resp, .body = f->resp_body,
-		    .who = &f->who, .arena = f->arena };
+		    .who = &f->who, .shared = &f->shared,
+		    .arena = f->arena };
 		f->who.rule = str_of(f->plan.rule[POLICY_BY_SCAN]);
 		flow_gap(f, &f->scanned);
 		if (!flow_stream_begin(f, &f->scanned))

@@ -116,6 +116,8 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	    .over_max = policy_of(s->over_max),
 	    .obey_transfer = s->transfer_ignore == CONF_TRANSFER_OBEY,
 	    .identity = identity[s->identity], .n_headers = s->headers.n,
+	    .share = (const char *const *)s->share.v,
+	    .n_share = s->share.n,
 	    .replace_page = s->page == CONF_PAGE_REPLACE,
 	    .connect = s->connect == CONF_TRUE,
 	    .tls_new = g->services[i].icaps != NULL ? tls_peer_session : NULL,

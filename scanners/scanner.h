@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/loop.h"
 #include "http/msg.h"
+#include "scanners/shared.h"
 #include "stream/body.h"
 
 /* In rising strength; the strongest answer of a group counts. */
@@ -69,6 +70,7 @@ struct scan_message {
 	const struct http_msg *resp;	/* SCAN_RESP */
 	struct body *body;		/* NULL: the message has none */
 	const struct scan_who *who;
+	struct scan_shared *shared;	/* of the flow; NULL: nothing is carried on */
 	/*
 	 * What is known beforehand: no scanner can see the whole of what the
 	 * receiver gets (GAP_PART, GAP_STREAM).  Its clean is unscanned then;

@@ -233,3 +233,56 @@ def test_connect_while_it_thinks(lab):
         go.set()
         c.cut()
         p.stop()
+
+
+# ---------------------------------------------------------------- share:
+def test_share(lab):
+    """What a service says in a shared field is told to the later ones of the
+    flow, of the request and of the response, and to nobody else."""
+    said = {"/q1": [("X-Cat", "one"), ("X-Cat", "two"), ("X-Other", "no"), ("X-Tag", "a")], "/q2": [("X-Cat", "three"), ("X-Evil", "x")], "/r1": [("X-Late", "r")]}
+
+    def script(tx):
+        tx.whole()
+        path = "/" + tx.url.rsplit("/", 1)[1]
+        if "/bad" in tx.request.start and path == "/q1":
+            tx.answer("500 no", fields=said[path])
+        else:
+            tx.answer("204 No", fields=said.get(path, ()))
+    s = lab.icap(script)
+    o = lab.origin(lambda h, b: ok(BODY))
+    share = {"q1": ["X-Cat", "X-Tag"], "q2": ["X-Cat"], "r1": ["X-Late"]}
+    services = {n: {"url": s.url(n), "mode": "req" if n[0] == "q" else "resp", "share": share.get(n, []), "on_error": "bypass"} for n in ("q1", "q2", "q3", "r1", "r2")}
+    services["r2"]["headers"] = {"X-Tag": "mine"}
+    p = lab.assay(services=services, workers=1)
+    t = lab.tunnel(p, o.port)
+    mine = "X-Cat: forged\r\nX-Tag: forged\r\nX-Late: forged\r\n"
+    for path, cat, tag in (("/a", ["one", "two"], ["a"]), ("/bad", [], []), ("/b", ["one", "two"], ["a"])):
+        with lab.sub(path):
+            s.txs.clear()
+            assert t.get(path, fields=mine).body == BODY
+            tx = {x.url.rsplit("/", 1)[1]: x.head for x in s.txs}
+            assert len(tx) == len(s.txs) == 5
+            got = {n: {f: h.all(f) for f in ("X-Cat", "X-Tag", "X-Late", "X-Other", "X-Evil") if h.all(f)} for n, h in tx.items()}
+
+            def want(cat, **more):
+                return dict({k: v for k, v in (("X-Cat", cat), ("X-Tag", tag)) if v}, **more)
+            assert got == {"q1": {}, "q2": want(cat), "q3": want(["three"]), "r1": want(["three"]),
+                           "r2": dict(want(["three"]), **{"X-Tag": ["mine"], "X-Late": ["r"]})}, got
+
+
+def test_share_in_a_group(lab):
+    """Those that work at the same time do not hear each other, and an answer
+    that depends on what others said is not believed again."""
+    s = lab.icap(lambda tx: (tx.whole(), tx.answer("204 No", fields=[("X-Cat", "c"), ("X-Many", "m" * 5000), ("X-Many", "n" * 5000)])))
+    o = lab.origin(lambda h, b: ok(BODY))
+    names = ("a", "b", "c")
+    p = lab.assay(services={n: {"url": s.url(n), "mode": "resp", "share": ["X-Cat", "X-Many"]} for n in names}, scan={"down": [["a", "b"], "c"]},
+                  rules=[{"name": "r", "scan": ["down"]}], workers=1)
+    t = lab.tunnel(p, o.port)
+    for _ in range(3):
+        s.txs.clear()
+        assert t.get().body == BODY
+        heads = {x.url.rsplit("/", 1)[1]: x.head for x in s.txs}
+        assert len(heads) == 3 and not heads["a"].has("X-Cat") and not heads["b"].has("X-Cat"), heads
+        assert heads["c"].all("X-Cat") == ["c"], heads["c"]
+        assert sum(map(len, heads["c"].all("X-Many"))) <= 8192

@@ -395,6 +395,16 @@ test_services(void)
 		    "'icap://h/', mode: resp, connect: false}}\n", "c:1:95: "
 		    "'connect' is for services of requests; write mode: req or "
 		    "leave it out\n" },
+		{ "services: {a: {url: 'icap://h/', mode: req, share: [X-A, "
+		    "Cookie, x-client-ip, 'X-B C', [], 'X-']}, b: {url: "
+		    "'icap://h/', mode: resp, share: X-Category}}\n", "c:1:58: "
+		    "'Cookie' cannot be shared: write the name of a header "
+		    "that begins with X-\nc:1:66: 'x-client-ip' cannot be "
+		    "shared: assay sets this one itself\nc:1:79: 'X-B C' "
+		    "cannot be shared: write the name of a header that begins "
+		    "with X-\nc:1:88: the name of a header is wanted here, not "
+		    "a list\nc:1:92: 'X-' cannot be shared: write the name of "
+		    "a header that begins with X-\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, headers: "
 		    "{X-A: '%{sni}=%', X-B: 'a%{usr}', X-C: '%{'}}}\n",
 		    "c:1:77: %{usr} is no variable; there are %{client.ip}, "
