@@ -13,65 +13,80 @@ skip(struct str s, size_t n)
 	return ((struct str){ s.p + n, s.n - n });
 }
 
-/* One parameter's value from s on, unquoted into room; n: of s it took. */
-static bool
-take_value(struct str s, char *room, size_t size, struct str *value, size_t *n)
+/* Where word (lower case) stands in s, in any case; s.n: nowhere. */
+static size_t
+find_word(struct str s, struct str word)
 {
-	bool quoted = s.n > 0 && s.p[0] == '"';
-	size_t i = quoted, len = 0;
+	size_t i;
 
-	for (; i < s.n; i++) {
-		if (quoted ? s.p[i] == '"' : s.p[i] == ';' ||
-		    s.p[i] == ' ' || s.p[i] == '\t')
-			break;
-		if (quoted && s.p[i] == '\\' && i + 1 < s.n)
-			i++;
-		if (len == size)
-			return (false);
-		room[len++] = s.p[i];
-	}
-	*value = (struct str){ room, len };
-	*n = i < s.n && quoted ? i + 1 : i;
-	return (!quoted || i < s.n);
+	for (i = 0; i + word.n <= s.n; i++)
+		if (str_ieq((struct str){ s.p + i, word.n }, word))
+			return (i);
+	return (s.n);
 }
 
 /*
- * The boundary among the parameters.  Names that continue another (RFC 2231)
- * and a second boundary are read differently by receivers.
+ * The boundary's value at the begin of s; false: receivers differ in where it
+ * ends, or whether a blank, a quote or a backslash is of it.
  */
-static void
-take_boundary(struct str s, char room[MULTIPART_BOUNDARY_MAX + 1],
-    struct str *boundary)
+static bool
+take_value(struct str s, struct str *value, struct str *rest)
 {
-	char other[1024];
-	struct str name, value;
-	unsigned found = 0;
-	bool ours;
-	size_t n;
+	bool quoted = s.n > 0 && s.p[0] == '"';
+	size_t n, i;
 
-	while ((n = str_index(s, ';')) < s.n) {
-		s = skip(s, n + 1);
-		n = str_index(s, '=');
-		if (str_index(s, ';') < n)
-			continue;	/* a parameter without value */
-		if (n == s.n)
-			break;
-		name = str_trim((struct str){ s.p, n });
-		s = str_trim(skip(s, n + 1));
-		ours = str_ieq(name, STR("boundary"));
-		found += ours || (name.n > 8 && str_ieq((struct str){ name.p,
-		    9 }, STR("boundary*")));
-		if (!take_value(s, ours ? room : other, ours ?
-		    MULTIPART_BOUNDARY_MAX : sizeof(other), &value, &n)) {
-			*boundary = STR_NONE;
-			return;
-		}
-		if (ours)
-			*boundary = value;
-		s = skip(s, n);
+	if (quoted)
+		s = skip(s, 1);
+	n = str_index(s, quoted ? '"' : ';');
+	if (n == s.n && quoted)
+		return (false);
+	*value = (struct str){ s.p, n };
+	*rest = str_trim(skip(s, n + quoted));
+	while (!quoted && value->n > 0 && (s.p[value->n - 1] == ' ' ||
+	    s.p[value->n - 1] == '\t'))
+		value->n--;
+	for (i = 0; i < value->n; i++)
+		if (s.p[i] == ',' || s.p[i] == '\\' || s.p[i] == '"' ||
+		    (!quoted && (s.p[i] == ' ' || s.p[i] == '\t')))
+			return (false);
+	return (str_trim(*value).n == value->n &&
+	    (rest->n == 0 || rest->p[0] == ';'));
+}
+
+/* A parameter's name may stand behind it: no quoted string is open. */
+static bool
+is_before_name(struct str s)
+{
+	bool open = false;
+	size_t i;
+
+	for (i = 0; i < s.n; i++) {
+		if (s.p[i] == '\\')
+			return (false);
+		open ^= s.p[i] == '"';
 	}
-	if (found != 1)
-		*boundary = STR_NONE;
+	s = str_trim(s);
+	return (!open && s.n > 0 && s.p[s.n - 1] == ';');
+}
+
+/*
+ * The boundary among the parameters.  Some receivers look for the word alone,
+ * wherever it stands, some take the last of several, some know RFC 2231: it
+ * must stand once, as a parameter's name, and a plain value behind it.
+ */
+static struct str
+take_boundary(struct str s)
+{
+	static const struct str word = { "boundary", 8 };
+	size_t n = find_word(s, word);
+	struct str value, rest;
+
+	if (n == s.n || !is_before_name((struct str){ s.p, n }))
+		return (STR_NONE);
+	s = skip(s, n + word.n);
+	if (s.n == 0 || s.p[0] != '=' || !take_value(skip(s, 1), &value, &rest))
+		return (STR_NONE);
+	return (find_word(rest, word) == rest.n ? value : STR_NONE);
 }
 
 bool
@@ -79,12 +94,21 @@ multipart_type(struct str type, char room[MULTIPART_BOUNDARY_MAX + 1],
     struct str *boundary)
 {
 	static const struct str head = { "multipart/", 10 };
+	struct str value;
+	bool begins;
 
 	type = str_trim(type);
 	*boundary = STR_NONE;
-	if (type.n < head.n || !str_ieq((struct str){ type.p, head.n }, head))
-		return (false);
-	take_boundary(type, room, boundary);
+	begins = type.n >= head.n &&
+	    str_ieq((struct str){ type.p, head.n }, head);
+	if (!begins)		/* some look for the word anywhere */
+		return (find_word(type, STR("multipart")) < type.n &&
+		    find_word(type, STR("boundary=")) < type.n);
+	value = take_boundary(type);
+	if (value.n > 0 && value.n <= MULTIPART_BOUNDARY_MAX) {
+		memcpy(room, value.p, value.n);
+		*boundary = (struct str){ room, value.n };
+	}
 	return (true);
 }
 
@@ -109,12 +133,12 @@ transfer_of(struct str v)
 		{ { "base64", 6 }, MULTIPART_BASE64 },
 		{ { "quoted-printable", 16 }, MULTIPART_QUOTED },
 		{ { "7bit", 4 }, 0 }, { { "8bit", 4 }, 0 },
-		{ { "binary", 6 }, 0 }, { { "", 0 }, 0 },
+		{ { "binary", 6 }, 0 },
 	};
-	size_t i, n = 0;
+	size_t i, n = http_span(v, CHAR_TOKEN);
 
-	while (n < v.n && http_char_is(v.p[n], CHAR_TOKEN))
-		n++;
+	if (v.n == 0)
+		return (0);
 	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (str_ieq((struct str){ v.p, n }, known[i].name))
 			return (known[i].bit);
@@ -133,6 +157,7 @@ head_field(struct multipart *m, struct str line)
 	}
 	name = str_trim((struct str){ line.p, n });
 	v = str_trim(skip(line, n + 1));
+	m->odd |= !http_is_token(name) || memchr(v.p, '\0', v.n) != NULL;
 	if (str_ieq(name, STR("content-transfer-encoding")))
 		m->part.transfer |= transfer_of(v);
 	else if (str_ieq(name, STR("content-type"))) {
@@ -156,6 +181,8 @@ head_read(struct multipart *m)
 		if (*p != '\n') {
 			if (*p != '\r')
 				*to++ = *p;
+			else if (p + 1 == end || p[1] != '\n')
+				m->odd = true;	/* ends a line for some */
 			continue;
 		}
 		if (p + 1 < end && (p[1] == ' ' || p[1] == '\t'))
@@ -217,14 +244,27 @@ part_close(struct multipart *m, uint64_t end, struct multipart_part *part)
 	return (there);
 }
 
+/* A line of the structure has ended: of a head, or of or before a delimiter. */
+static void
+structure_line(struct multipart *m, bool crlf)
+{
+	if (crlf)
+		m->crlf = true;
+	else
+		m->lf = true;
+}
+
 /* A delimiter's line has ended: a part begins, or the last one was it. */
 static void
 part_open(struct multipart *m)
 {
 	m->line = LINE_BEGIN;
 	m->matched = 0;
-	if (m->n_after == 2 && m->after[0] == '-' && m->after[1] == '-')
+	m->line_crlf = m->last == '\r';
+	if (m->n_after == 2)
 		return;			/* RFC 2046 5.1.1: close-delimiter */
+	m->odd |= m->n_after > 0;	/* "--b-": a delimiter for some */
+	structure_line(m, m->line_crlf);
 	m->phase = PART_HEAD;
 	m->part = (struct multipart_part){ .at = m->at };
 }
@@ -235,6 +275,7 @@ line_next(struct multipart *m, bool crlf)
 	m->line = LINE_BEGIN;
 	m->matched = 0;
 	m->line_end = m->at - 1 - crlf;
+	m->line_crlf = crlf;
 }
 
 /* Behind the delimiter: "--", blanks, the end of the line. */
@@ -244,8 +285,9 @@ delimiter_byte(struct multipart *m, char c)
 	if (c == '\n') {
 		part_open(m);
 	} else if (c != ' ' && c != '\t' && c != '\r') {
-		if (m->n_after < 2 && c == '-')
-			m->after[m->n_after++] = c;
+		if (m->n_after < 2 && c == '-' && m->last == (m->n_after > 0 ?
+		    '-' : m->delimiter[m->length - 1]))
+			m->n_after++;
 		else
 			m->odd = true;	/* "--boundaryX": a delimiter for some */
 	}
@@ -258,9 +300,12 @@ head_byte(struct multipart *m, char c)
 	size_t n = m->head.n;
 
 	if (c == '\n') {
+		structure_line(m, m->last == '\r');
 		while (n > 0 && m->head.p[n - 1] == '\r')
 			n--;
+		m->odd |= m->head.n - n > 1;	/* no empty line for some */
 		if (n == 0 || m->head.p[n - 1] == '\n') {
+			m->head.n = n;
 			head_read(m);
 			m->phase = PART_CONTENT;
 			m->part.at = m->at;
@@ -283,6 +328,9 @@ line_byte(struct multipart *m, char c, struct multipart_part *part)
 		if (m->phase == PART_HEAD)
 			head_add(m, &c, 1);
 		if (++m->matched == m->length) {
+			m->delimiters++;
+			if (m->at > m->length)
+				structure_line(m, m->line_crlf);
 			ended = part_close(m, m->line_end, part);
 			m->line = LINE_DELIMITER;
 			m->n_after = 0;
@@ -333,6 +381,27 @@ bool
 multipart_end(struct multipart *m, struct multipart_part *part)
 {
 	return (part_close(m, m->at, part));
+}
+
+static size_t
+count(const char *p, size_t n, const char *what, size_t length)
+{
+	const char *end = p + n;
+	size_t found = 0;
+
+	for (; (p = memmem(p, (size_t)(end - p), what, length)) != NULL;
+	    p += length)
+		found++;
+	return (found);
+}
+
+void
+multipart_compare(struct multipart *m, const char *p, size_t n)
+{
+	if (n == 0)
+		return;
+	m->odd |= count(p, n, m->delimiter, m->length) != m->delimiters;
+	m->odd |= m->lf && (m->crlf || memmem(p, n, "\r\n\r\n", 4) != NULL);
 }
 
 /* ---- transfer codings ---- */

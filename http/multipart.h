@@ -52,17 +52,19 @@ struct multipart {
 	uint64_t at;		/* bytes taken */
 	uint64_t line_end;	/* where the end of the line before this one lies */
 	char last;		/* the byte before at */
-	char after[2];		/* LINE_DELIMITER: what follows the delimiter */
-	unsigned n_after;
+	unsigned n_after;	/* LINE_DELIMITER: dashes behind the delimiter */
 	struct buf head;	/* of the part, line ends as they came */
+	uint64_t delimiters;	/* found */
+	bool line_crlf;		/* the line before this one ended in CRLF */
+	bool crlf, lf;		/* lines of the structure that ended so */
 	bool odd;		/* receivers may split it differently */
 	struct multipart_part part;
 };
 
 /*
- * Is it the type of a body that has parts?  Then boundary is its parameter
- * (unquoted into room), empty where there is none that all receivers would
- * agree upon.
+ * Is it the type of a body that has parts, or may some receiver take it for
+ * one?  Then boundary is its parameter (unquoted into room), empty where there
+ * is none that all receivers would agree upon.
  */
 bool multipart_type(struct str content_type,
     char room[MULTIPART_BOUNDARY_MAX + 1], struct str *boundary);
@@ -75,7 +77,13 @@ enum multipart_got multipart_feed(struct multipart *, const char *p, size_t n,
     size_t *used, struct multipart_part *part);
 /* The body has ended.  True: inside a part, which *part describes. */
 bool multipart_end(struct multipart *, struct multipart_part *part);
-/* Would receivers split it differently?  Final when the body has ended. */
+/*
+ * After the end, with the whole body: is there anything that others take for
+ * a delimiter or for the end of a head?  Some find the delimiter in the middle
+ * of a line, and some know no line ends but CRLF.
+ */
+void multipart_compare(struct multipart *, const char *p, size_t n);
+/* Would receivers split it differently?  Final behind multipart_compare(). */
 bool multipart_is_odd(const struct multipart *);
 
 /*

@@ -194,6 +194,8 @@ parts_look(const struct walk *w, const struct clam_map *map, struct str type,
 	}
 	multipart_init(&m, boundary);
 	parts_split(w, map, &m, depth + 1);
+	if (!is_over(w))
+		multipart_compare(&m, map->p, map->n);
 	if (multipart_is_odd(&m))
 		clam_look_unscanned(w->look, GAP_DAMAGED,
 		    "multipart body that can be split in several ways");
@@ -326,12 +328,16 @@ coded_look(const struct walk *w, const struct content *c)
 	decode_store_fini(&store[1]);
 }
 
+/*
+ * Not all receivers take a coding off, least of all from requests, and one may
+ * end before the body does: the parts are looked at in the coded bytes as well.
+ */
 static void
 content_look(const struct walk *w, const struct content *c)
 {
 	bool coded = is_coded(c);
 
-	bytes_look(w, &c->source, coded ? STR_NONE : c->type, c->depth);
+	bytes_look(w, &c->source, c->type, c->depth);
 	if (c->codings->unknown[0] != '\0')
 		clam_look_unscanned(w->look, GAP_CODING,
 		    "content coding %s cannot be opened",

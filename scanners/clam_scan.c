@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "http/msg.h"
+#include "http/multipart.h"
 #include "scanners/clam_priv.h"
 
 #define TURN_BYTES (1 << 20)	/* read at most before others have their turn */
@@ -235,8 +236,9 @@ codings_of(const struct scan_message *msg, struct decode_list *list)
 }
 
 /*
- * Its Content-Type.  Of several, or one that does not fit, a multipart body's
- * boundary is not what all receivers would take: it is left out.
+ * Its Content-Type, if that has parts.  Of several, or one that does not fit,
+ * a multipart body's boundary is not what all receivers would take: it is left
+ * out.
  */
 static void
 type_of(const struct scan_message *msg, char type[CLAM_TYPE])
@@ -244,15 +246,18 @@ type_of(const struct scan_message *msg, char type[CLAM_TYPE])
 	static const struct str multipart = { "multipart/", 10 };
 	const struct http_msg *head =
 	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
+	char room[MULTIPART_BOUNDARY_MAX + 1];
 	const struct http_field *f;
+	struct str v, boundary;
 
 	for (f = http_fields_get(&head->fields, FIELD_CONTENT_TYPE);
-	    f != NULL; f = http_fields_next(&head->fields, f))
-		if (f->value.n > multipart.n && str_ieq((struct str){
-		    f->value.p, multipart.n }, multipart))
-			snprintf(type, CLAM_TYPE, "%.*s", type[0] != '\0' ||
-			    f->value.n >= CLAM_TYPE ? (int)multipart.n :
-			    (int)f->value.n, f->value.p);
+	    f != NULL; f = http_fields_next(&head->fields, f)) {
+		if (!multipart_type(f->value, room, &boundary))
+			continue;
+		v = type[0] != '\0' || f->value.n >= CLAM_TYPE ? multipart :
+		    f->value;
+		snprintf(type, CLAM_TYPE, "%.*s", STR_ARG(v));
+	}
 }
 
 static unsigned

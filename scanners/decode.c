@@ -7,6 +7,7 @@
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
+#include "http/chars.h"
 #include "scanners/decode.h"
 
 #define BLOCK 65536		/* bytes read or written at once */
@@ -327,17 +328,26 @@ list_append(struct decode_list *list, enum decode_coding c)
 	list->coding[n] = c;
 }
 
-static void
-list_add_one(struct decode_list *list, struct str name)
+/* DECODE_CODINGS: none that is opened here. */
+static unsigned
+coding_of(struct str name)
 {
 	unsigned c;
 
-	if (str_ieq(name, STR("identity")))
-		return;
 	for (c = 0; c < DECODE_CODINGS; c++)
 		if (str_ieq(name, codecs[c].name) ||
 		    str_ieq(name, codecs[c].alias))
 			break;
+	return (c);
+}
+
+static void
+list_add_one(struct decode_list *list, struct str name)
+{
+	unsigned c = coding_of(name);
+
+	if (str_ieq(name, STR("identity")))
+		return;
 	if (c < DECODE_CODINGS && list->n < DECODE_MAX)
 		list_append(list, (enum decode_coding)c);
 	else if (c < DECODE_CODINGS || is_closed(name))
@@ -346,13 +356,33 @@ list_add_one(struct decode_list *list, struct str name)
 		keep_name(list->ignored, name);
 }
 
+/* "x br", "br;q=1": some browsers take such words one by one, others do not. */
+static void
+list_add_words(struct decode_list *list, struct str words)
+{
+	struct str word = words;
+	size_t n;
+
+	for (; word.n > 0; word = (struct str){ word.p + n, word.n - n }) {
+		n = http_span(word, CHAR_TOKEN);
+		if (coding_of((struct str){ word.p, n }) < DECODE_CODINGS ||
+		    is_closed((struct str){ word.p, n }))
+			keep_name(list->unknown, words);
+		n += n < word.n;
+	}
+	keep_name(list->ignored, words);
+}
+
 void
 decode_list_add(struct decode_list *list, struct str value)
 {
 	struct str name;
 
 	while (str_next_element(&value, &name))
-		list_add_one(list, name);
+		if (http_is_token(name))
+			list_add_one(list, name);
+		else
+			list_add_words(list, name);
 }
 
 /* The loop. */

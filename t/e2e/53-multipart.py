@@ -77,3 +77,42 @@ def test_ambiguous_form_is_unscanned(lab):
             assert wire.wait_for(lambda: p.access(1), 5)
             scan = field(p.access(1)[0], "assay.scan")[0]
             assert scan["gap"] == "damaged", scan
+
+
+# How a file may lie in a body so that some receivers take it out: what the
+# type says, the content coding of the request, and the body.
+FILE = b"Content-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n%s\r\n"
+READINGS = [
+    ("the word inside a name", "multipart/form-data; xboundary=a; boundary=b", "", b"--a\r\n" + FILE + b"--a--\r\n"),
+    ("a list of boundaries", "multipart/form-data; boundary=a,b", "", b"--a\r\n" + FILE + b"--a--\r\n"),
+    ("a blank is of the boundary", "multipart/form-data; boundary= a", "", b"-- a\r\n" + FILE + b"-- a--\r\n"),
+    ("a type behind another", "text/plain; multipart/form-data; boundary=a", "", b"--a\r\n" + FILE + b"--a--\r\n"),
+    ("delimiter inside a line", "multipart/form-data; boundary=a", "", b"--a\r\n\r\nx--a\r\n" + FILE + b"--a--\r\n"),
+    ("delimiter behind a bare CR", "multipart/form-data; boundary=a", "", b"--a\r\n\r\nx\r--a\r\n" + FILE + b"--a--\r\n"),
+    ("head that ends later", "multipart/form-data; boundary=a", "", b"--a\r\nA: b\n\nx\r\n" + FILE + b"--a--\r\n"),
+    ("file with a delimiter for few", "multipart/form-data; boundary=a", "", b"--a\r\n" + FILE + b"--a-\r\n\r\nx\r\n--a--\r\n"),
+    ("coding that ends before", "multipart/form-data; boundary=a", "deflate", b"\x03\x00\r\n--a\r\n" + FILE + b"--a--\r\n"),
+    ("coding among other words", "multipart/form-data; boundary=a", "none br", b"--a\r\n\r\nx\r\n--a--\r\n"),
+]
+
+
+@needs("clamav")
+def test_no_reading_passes(lab):
+    """What any receiver finds in it was looked at, or it does not pass as clean."""
+    o, p = start(lab)
+    for name, kind, coding, body in READINGS:
+        with lab.sub(name):
+            t = lab.tunnel(p, o.port)
+            body = body.replace(b"%s", HASHED)
+            t.send(f"POST /up HTTP/1.1\r\nHost: {t.host}\r\nContent-Type: {kind}\r\n".encode() +
+                   (f"Content-Encoding: {coding}\r\n".encode() if coding else b"") +
+                   f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert Response(t, "POST").status == 403
+    assert not o.requests
+    for name, kind, body in (("plain", "multipart/form-data; boundary=a", b"--a\r\n" + FILE + b"--a--\r\n"),
+                             ("browser", "multipart/form-data; boundary=----WebKitFormBoundaryX1", b"------WebKitFormBoundaryX1\r\n" + FILE + b"------WebKitFormBoundaryX1--\r\n"),
+                             ("quoted", 'multipart/related; type="text/xml"; boundary="a b"; start="<x>"', b"--a b\r\n" + FILE + b"--a b--\r\n"),
+                             ("line feeds", "multipart/form-data; boundary=a", b"--a\nA: b\n\n%s\n--a--\n"),
+                             ("end of the last line", "multipart/form-data; boundary=a", b"--a\r\n" + FILE + b"--a--\n")):
+        with lab.sub(name):
+            assert post(lab.tunnel(p, o.port), kind, body.replace(b"%s", b"good\n")).status == 200

@@ -38,8 +38,8 @@ static const struct {
 	    "||1|x;" },
 	{ "--b" N "Content-Transfer-Encoding: uuencode" N N "x" N "--b--",
 	    "||4|x;" },
-	{ "--b" N N "-" N "--" N "--c" N " --b" N "a--b" N "--b--",
-	    "||0|-" N "--" N "--c" N " --b" N "a--b;" },
+	{ "--b" N N "-" N "--" N "--c" N " --c" N "a-b" N "--b--",
+	    "||0|-" N "--" N "--c" N " --c" N "a-b;" },
 	/* behind the closing delimiter some still read */
 	{ "--b" N N "1" N "--b--" N N "--b" N N "2" N "--b--",
 	    "||0|1;||0|2;" },
@@ -49,6 +49,29 @@ static const struct {
 	{ "--b" N "A: b" N "--b--" N, "!" },
 	{ "--b" N "Content-Type: a/b" N "Content-Type: c/d" N N "x" N "--b--",
 	    "c/d||0|x;!" },
+	{ "--b" N N "1" N "--b-" N N "2" N "--b--", "||0|1;||0|2;!" },
+	{ "--b" N N "1" N "--b -" N N "2" N "--b--", "||0|1;||0|2;!" },
+	{ "--b" N N "1" N "--b- -" N N "2" N "--b--", "||0|1;||0|2;!" },
+	/* a delimiter inside a line is one for some */
+	{ "--b" N N "1--b" N N "2" N "--b--", "||0|1--b" N N "2;!" },
+	{ "--b" N N "1\r--b" N N "2" N "--b--", "||0|1\r--b" N N "2;!" },
+	{ "x--b" N N "1" N "--b" N N "2" N "--b--", "||0|2;!" },
+	/* line ends that are none for some */
+	{ "--b" N N "1\n--b" N N "2" N "--b--", "||0|1;||0|2;!" },
+	{ "--b\n" N "1" N "--b--", "||0|1;!" },
+	{ "--b" N "A: b\n" N "1" N "--b--", "||0|1;!" },
+	{ "--b" N "A: b" N "\n1" N N "2" N "--b--", "||0|1" N N "2;!" },
+	{ "--b\nA: b\n\n1" N N "2\n--b--", "||0|1" N N "2;!" },
+	{ "--b\nA: b\n\n1" N "2\n--b--\n", "||0|1" N "2;" },
+	{ "--b" N "A: b\rC: d" N N "1" N "--b--", "||0|1;!" },
+	{ "--b" N "A: b" N "\r" N "C: d" N N "1" N "--b--",
+	    "||0|C: d" N N "1;!" },
+	{ "--b" N N "1\n2\r3\n\n" N "--b--\n", "||0|1\n2\r3\n\n;" },
+	/* names that are none */
+	{ "--b" N "\1A: b" N N "1" N "--b--", "||0|1;!" },
+	{ "--b" N " A : b" N N "1" N "--b--", "||0|1;" },
+	{ "--b" N "Content-Transfer-Encoding: \"base64\"" N N "x" N "--b--",
+	    "||4|x;" },
 };
 
 static void
@@ -95,6 +118,7 @@ run(unsigned row, size_t split, size_t step)
 	}
 	if (multipart_end(&m, &part))
 		note(&out, in, &part);
+	multipart_compare(&m, in, n);
 	if (multipart_is_odd(&m))
 		buf_cstr(&out, "!");
 	buf_cstr(&out, "");
@@ -143,9 +167,30 @@ static const struct {
 	{ "multipart", false, "" },
 	{ "multipart/form-data", true, "" },
 	{ "multipart/form-data; boundary=abc", true, "abc" },
-	{ " Multipart/Mixed;charset=x ; BOUNDARY = \"a b\\\"c\" ; d=e", true,
-	    "a b\"c" },
-	{ "multipart/related; type=\"a;boundary=x\"; boundary=y", true, "y" },
+	{ "multipart/form-data; boundary=----WebKitFormBoundaryA1", true,
+	    "----WebKitFormBoundaryA1" },
+	{ " Multipart/Mixed;charset=x ; BOUNDARY=\"a b:c\" ; d=e", true,
+	    "a b:c" },
+	{ "multipart/x; type=\"a;b\"; boundary==_a.b'(c) ;d=e", true,
+	    "=_a.b'(c)" },
+	/* what some receivers read differently */
+	{ "multipart/mixed; boundary = a", true, "" },
+	{ "multipart/mixed; boundary= a", true, "" },
+	{ "multipart/mixed; boundary=a b", true, "" },
+	{ "multipart/mixed; boundary=a,b", true, "" },
+	{ "multipart/mixed; boundary=a\"b", true, "" },
+	{ "multipart/mixed; boundary=\"a\"b", true, "" },
+	{ "multipart/mixed; boundary=\"a\\b\"", true, "" },
+	{ "multipart/mixed; boundary=\"a \"", true, "" },
+	{ "multipart/mixed; xboundary=a; boundary=b", true, "" },
+	{ "multipart/mixed; x=boundary; boundary=b", true, "" },
+	{ "multipart/mixed; boundary=b; x=\"; boundary=a\"", true, "" },
+	{ "multipart/mixed; x=\"; boundary=a; y=\"", true, "" },
+	{ "multipart/mixed, boundary=a", true, "" },
+	{ "text/plain, multipart/form-data; boundary=b", true, "" },
+	{ "application/multipartx; boundary=b", true, "" },
+	{ "application/x; boundary=b", false, "" },
+	{ "multipart/related; type=\"a;boundary=x\"; boundary=y", true, "" },
 	{ "multipart/related; boundary=\"y", true, "" },
 	{ "multipart/related; boundary=x; boundary=y", true, "" },
 	{ "multipart/related; boundary*0=x; boundary*1=y", true, "" },

@@ -60,6 +60,18 @@ static const struct part_case {
 	    "--b--"), VERDICT_BLOCKED, "Assay.Test.Hash", 0, 0, 0, "" },
 	{ "coded form", FORM, BODY(BADZ), VERDICT_BLOCKED, "Assay.Test.Hash",
 	    0, 0, 0, "gzip" },
+	{ "coding that ends before the form", FORM, BODY("\3\0" N "--b" N HEAD
+	    N BAD N "--b--" N), VERDICT_BLOCKED, "Assay.Test.Hash", 0, 0, 0,
+	    "deflate" },
+	{ "boundary for some", "multipart/form-data; boundary=b,c", BODY("--b"
+	    N HEAD N BAD N "--b--" N), VERDICT_UNSCANNED,
+	    "multipart body without", 0, 0, 0, "" },
+	{ "delimiter for some", FORM, BODY("--b" N HEAD N "x--b" N HEAD N BAD
+	    N "--b--" N), VERDICT_UNSCANNED, "multipart body that", 0, 0, 0,
+	    "" },
+	{ "end of a head for some", FORM, BODY("--b" N HEAD "\n" "y" N N BAD N
+	    "--b--" N), VERDICT_UNSCANNED, "multipart body that", 0, 0, 0,
+	    "" },
 	{ "mixed in form", FORM, BODY("--b" N
 	    "Content-Type: multipart/mixed; boundary=c" N N INNER N "--b--"),
 	    VERDICT_BLOCKED, "Assay.Test.Hash", 0, 0, 0, "" },

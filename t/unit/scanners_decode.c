@@ -416,6 +416,12 @@ test_lists(void)
 		{ "gzip, utf-8, binary", 1, "", "utf-8", DECODE_GZIP },
 		{ "aes128gcm, snappy", 0, "aes128gcm", "snappy", 0 },
 		{ "br,br,br,br,gzip", 4, "gzip", "", DECODE_BR },
+		/* elements that browsers take apart */
+		{ "x br", 0, "x br", "x br", 0 },
+		{ "gzip;q=1", 0, "gzip;q=1", "gzip;q=1", 0 },
+		{ "gzip, none compress", 1, "none compress", "none compress",
+		    DECODE_GZIP },
+		{ "x y", 0, "", "x y", 0 },
 	};
 	struct decode_list list;
 	size_t i;
