@@ -110,9 +110,18 @@ bool client_may_reach(void *client, const struct sockaddr *);
 bool tunnel_decide(struct client *, const struct sockaddr *dest);
 /* Every request inside gets the page of a block by that rule. */
 void tunnel_block(struct tunnel *, const char *rule);
+/*
+ * It is connected: is it spliced, by its own rules and by those that are in
+ * force now?  A block is in its plan and fault.
+ */
+bool tunnel_may_splice(struct client *);
 /* A new configuration: does a spliced tunnel still stand? */
 void tunnel_reload(struct client *, const struct conf *);
-/* The want of a request in the tunnel (or of the connection made ahead). */
-void tunnel_want(const struct tunnel *, struct origin_want *);
+/*
+ * The want of a request in the tunnel (or of the connection made ahead), by
+ * the configuration that it goes by.
+ */
+void tunnel_want(const struct tunnel *, const struct worker_gen *,
+    struct origin_want *);
 
 #endif

@@ -13,7 +13,7 @@ flow_take_origin(struct flow *f)
 	struct origin *o;
 
 	if (t != NULL)
-		tunnel_want(t, &want);
+		tunnel_want(t, f->gen, &want);
 	else
 		want = (struct origin_want){ .host = f->req->uri.host,
 		    .tls = str_eq(f->req->uri.scheme, STR("https")),

@@ -94,26 +94,49 @@ client_may_reach(void *arg, const struct sockaddr *dest)
 	return (false);
 }
 
-void
-tunnel_reload(struct client *c, const struct conf *conf)
+/* Does a configuration that the tunnel does not hold deny what it does? */
+static bool
+denied_since(struct client *c, const struct conf *conf, struct plan *plan)
 {
 	struct tunnel *t = c->tunnel;
-	struct plan plan;
 
-	if (c->state != CLIENT_SPLICE)
-		return;
-	plan = t->plan;
-	decide_by(c, conf, &t->dial.peer.sa, &plan);
-	if (plan.access != POLICY_BLOCK &&
+	*plan = t->plan;
+	decide_by(c, conf, &t->dial.peer.sa, plan);
+	if (plan->access != POLICY_BLOCK &&
 	    conf_client_check(conf, &c->peer.sa, NULL) == ERR_NONE &&
 	    conf_port_check(conf, true, t->uri.port, NULL) == ERR_NONE &&
 	    conf_dest_check(conf, &t->dial.peer.sa, NULL) == ERR_NONE)
-		return;
-	/* The rule is of a configuration that the tunnel does not hold. */
-	t->plan.rule[POLICY_BY_ACCESS] = plan.access == POLICY_BLOCK ?
-	    arena_cstr(t->arena, plan.rule[POLICY_BY_ACCESS]) : NULL;
+		return (false);
 	fault_set(&t->fault, ERR_POLICY_BLOCK, "denied since a reload");
-	client_abort(c);
+	tunnel_block(t, plan->access == POLICY_BLOCK ?
+	    arena_cstr(t->arena, plan->rule[POLICY_BY_ACCESS]) : NULL);
+	return (true);
+}
+
+bool
+tunnel_may_splice(struct client *c)
+{
+	struct tunnel *t = c->tunnel;
+	struct worker_gen *now = c->worker->current;
+	struct plan plan;
+
+	if (!tunnel_decide(c, &t->dial.peer.sa) ||
+	    t->plan.tls != POLICY_SPLICE)
+		return (false);
+	if (t->gen == now)
+		return (true);
+	/* A reload came behind CONNECT; it did not find the tunnel spliced. */
+	return (!denied_since(c, now->gen->conf, &plan) &&
+	    plan.tls == POLICY_SPLICE);
+}
+
+void
+tunnel_reload(struct client *c, const struct conf *conf)
+{
+	struct plan plan;
+
+	if (c->state == CLIENT_SPLICE && denied_since(c, conf, &plan))
+		client_abort(c);
 }
 
 /* The rule that let no address of the origin be connected to. */

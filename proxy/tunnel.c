@@ -36,18 +36,19 @@ conf_of(const struct client *c)
  * what comes; afterwards only if the leaf warned.
  */
 static bool
-may_be_invalid(const struct tunnel *t)
+may_be_invalid(const struct tunnel *t, const struct worker_gen *g)
 {
-	return (t->gen->gen->conf->tls.origin.on_invalid ==
+	return (g->gen->conf->tls.origin.on_invalid ==
 	    CONF_INVALID_UNTRUSTED && (t->leaf.wake == NULL || t->untrusted));
 }
 
 void
-tunnel_want(const struct tunnel *t, struct origin_want *want)
+tunnel_want(const struct tunnel *t, const struct worker_gen *g,
+    struct origin_want *want)
 {
 	*want = (struct origin_want){ .tls = true, .host = t->uri.host,
 	    .host_is_ip = t->uri.host_is_ip, .port = t->uri.port,
-	    .dial_host = t->dial_host, .allow_invalid = may_be_invalid(t) };
+	    .dial_host = t->dial_host, .allow_invalid = may_be_invalid(t, g) };
 }
 
 static bool
@@ -65,7 +66,7 @@ connect_ahead(struct client *c, struct dial *dialled)
 
 	if (t->fault.code != ERR_NONE || t->ahead != NULL || is_internal(t))
 		return;
-	tunnel_want(t, &want);
+	tunnel_want(t, t->gen, &want);
 	want.holder = &c->own;
 	want.account = c->account;
 	want.may_reach = t->plan.asks_dest ? client_may_reach : NULL;
@@ -398,8 +399,7 @@ run_dial(struct client *c)
 		return;
 	if (t->dial.fault.code != ERR_NONE)
 		dial_failed(c);
-	else if (tunnel_decide(c, &t->dial.peer.sa) &&
-	    t->plan.tls == POLICY_SPLICE) {
+	else if (tunnel_may_splice(c)) {
 		t->dial.fd = -1;
 		spliced(c, fd);
 		return;

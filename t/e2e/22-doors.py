@@ -149,6 +149,28 @@ def test_checks_after_a_reload(lab):
                 assert len(o.requests) == n, "the request reached the origin"
 
 
+def test_reload_between_connect_and_hello(lab):
+    """A tunnel that is not spliced yet when the rules change is so by those of
+    now alone: it is refused, or opened."""
+    o = lab.origin(lambda h, b: ok(b"hello"))
+    new = {"same": ([SPLICE], "pass spliced"), "host": ([rule(host="www.test"), SPLICE], "block 403"),
+           "dest": ([rule(dest="127.0.0.1"), SPLICE], "block 403"), "inspect": ([], "pass opened")}
+    for name, (rules, want) in new.items():
+        with lab.sub(name):
+            p = lab.assay(rules=[SPLICE, SCAN], workers=1, destinations=OPEN)
+            raw = lab.connect(p)
+            raw.send(f"CONNECT www.test:{o.port} HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert Response(raw, "CONNECT").status == 200
+            p.write_conf(lab.conf(p.port, rules=[*rules, SCAN], workers=1, destinations=OPEN))
+            p.reload()
+            v = Visit(p, o, "spliced")
+            v.conn = wire.Conn(unverified().wrap_socket(raw.sock, server_hostname="www.test", suppress_ragged_eofs=False))
+            got = v.ask()
+            if got == "pass":
+                got += " spliced" if v.is_spliced() else " opened"
+            assert got == want, got
+
+
 def test_dest_on_pooled_connections(lab):
     """A connection that was made for one client is used by another: his rules
     are asked with its address."""

@@ -245,6 +245,26 @@ def test_trusted_tunnel_never_uses_an_invalid_origin(lab):
     assert b.get("/again").status == 200, "the control: a valid one is used again"
 
 
+def test_reload_to_block_ends_invalid_origins(lab):
+    """A tunnel that warned goes by on_invalid of now, as all rules do."""
+    tls = Changing(lab)
+    o = lab.origin(tls=tls)
+
+    def conf(how):
+        return {"tls": {"origin": {"trust": [lab.trust], "on_invalid": how}}, "workers": 1}
+    p = lab.assay(**conf("untrusted"))
+    tls.bad = True
+    t = untrusting(lab, p, o)
+    assert ask(t, o).status == 200
+    p.reload()
+    assert ask(t, o).status == 200, "the control: a reload that changes nothing"
+    p.write_conf(lab.conf(p.port, **conf("block")))
+    p.reload()
+    seen = len(o.requests)
+    r = ask(t, o)
+    assert r.status == 502 and len(o.requests) == seen, r
+
+
 def test_trusted_session_does_not_hide_the_warning(lab):
     """A resumed session shows no certificate: a ticket of a trusted tunnel
     opens none that must warn."""
