@@ -313,7 +313,7 @@ client_new(struct worker *w, int fd, const union conf_addr *peer,
 	link_behind(c->transport);
 	link_charge_to(c->transport, a);
 	h1_in_init(&c->in, c->transport, &c->task);
-	origin_holder_init(&c->own, &c->task);
+	origin_holder_init(&c->own, a, &c->task);
 	list_append(&w->clients, &c->link);
 	w->n_clients++;
 	/* A connection that says nothing is closed like an unfinished head. */

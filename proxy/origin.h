@@ -30,6 +30,7 @@ enum origin_state {
 
 /* What a client's connection keeps: origin connections it has signed in. */
 struct origin_holder {
+	struct account *account;	/* borrowed: the client's */
 	struct list idle;	/* newest first */
 	unsigned n;
 	struct task *wake;	/* borrowed: the client's */
@@ -125,7 +126,8 @@ void origin_note_head(struct origin *, const struct http_msg *);
  */
 bool origin_may_repeat(const struct origin *);
 
-void origin_holder_init(struct origin_holder *, struct task *wake);
+void origin_holder_init(struct origin_holder *, struct account *,
+    struct task *wake);
 /* The client's connection ends: so do all that it keeps. */
 void origin_holder_fini(struct origin_holder *);
 

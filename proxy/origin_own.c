@@ -6,15 +6,18 @@
  * Room: proxy.  Thread: its worker's.
  */
 #include <assert.h>
+#include "base/budget.h"
 #include "http/auth.h"
 #include "proxy/origin_priv.h"
 
 #define OWN_MAX 16		/* idle ones a client may keep: sockets of ours */
+#define OWN_BYTES 16384		/* of memory each: its state and TLS */
 
 void
-origin_holder_init(struct origin_holder *h, struct task *wake)
+origin_holder_init(struct origin_holder *h, struct account *account,
+    struct task *wake)
 {
-	*h = (struct origin_holder){ .wake = wake };
+	*h = (struct origin_holder){ .account = account, .wake = wake };
 	list_init(&h->idle);
 }
 
@@ -25,6 +28,17 @@ origin_holder_fini(struct origin_holder *h)
 	while (!list_empty(&h->idle))
 		origin_own_drop(CONTAINER_OF(h->idle.next, struct origin,
 		    link));
+}
+
+static void
+own_remove(struct origin *o)
+{
+	struct origin_holder *h = o->holder;
+
+	list_remove(&o->link);
+	list_remove(&o->age);
+	h->n--;
+	account_give(h->account, BUDGET_MEMORY, OWN_BYTES);
 }
 
 struct origin *
@@ -42,12 +56,18 @@ origin_own_take(struct origin_holder *h, const struct worker_gen *g,
 			origin_own_drop(o);
 			continue;
 		}
-		list_remove(&o->link);
-		list_remove(&o->age);
-		h->n--;
+		own_remove(o);
 		return (o);
 	}
 	return (NULL);
+}
+
+/* More than it may keep, or than half its share of memory has room for. */
+static bool
+keeps_too_much(const struct origin_holder *h)
+{
+	return (h->n > OWN_MAX || (h->n > 0 &&
+	    account_spare(h->account, BUDGET_MEMORY) == 0));
 }
 
 void
@@ -57,14 +77,15 @@ origin_own_put(struct origin *o)
 
 	o->owner = NULL;
 	link_set_owner(o->transport, &o->task);
-	if (h->n >= OWN_MAX)
-		origin_own_drop(CONTAINER_OF(h->idle.prev, struct origin,
-		    link));
 	list_insert(&h->idle, &o->link);
 	list_append(&o->worker->pool->signed_in, &o->age);
 	h->n++;
+	account_add(h->account, BUDGET_MEMORY, OWN_BYTES);
 	timer_set(&o->timer, o->gen->gen->conf->limits.origin_idle_ms);
 	task_wake(&o->task);	/* arms the watch for the peer's end */
+	while (keeps_too_much(h))
+		origin_own_drop(CONTAINER_OF(h->idle.prev, struct origin,
+		    link));
 }
 
 /*
@@ -76,9 +97,7 @@ origin_own_drop(struct origin *o)
 {
 	struct origin_holder *h = o->holder;
 
-	list_remove(&o->link);
-	list_remove(&o->age);
-	h->n--;
+	own_remove(o);
 	if (o->sign_in == HTTP_SIGN_HALF) {
 		h->broken = true;
 		task_wake(h->wake);

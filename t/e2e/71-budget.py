@@ -366,3 +366,24 @@ def test_hello_byte_by_byte(lab):
         assert w.rss < 5 * M, f"memory grew by {w.rss >> 10} KiB"
     for t in tunnels:
         t.cut()
+
+
+@seconds(90)
+def test_kept_sign_ins_are_counted(lab):
+    """Origin connections that clients have signed in are kept for them: each
+    is memory of its client, and what fills half his share ends, oldest first."""
+    names = [f"m{i}.test" for i in range(16)]
+    lab.hosts.update({n: "127.0.0.1" for n in names})
+    o = lab.origin(lambda h, b: ok(b"who", [("WWW-Authenticate", "NTLM")], "401 Unauthorized") if h.get("Host").startswith("m") else ok(b"fine"),
+                   tls=lab.server_context("www.test", sans=[*names, "www.test"]), timeout=90)
+    p = lab.assay(limits={"memory": "16M"}, workers=1)
+    other_is_served(lab, p, o)
+    descriptors = p.fds()
+    for _ in range(40):
+        c = lab.connect(p, source=HOG)
+        for n in names:
+            c.send(f"GET https://{n}:{o.port}/ HTTP/1.1\r\nHost: {n}:{o.port}\r\n\r\n")
+            assert Response(c).status == 401
+    # Half of a share of 8 MiB: 256 of 16 KiB, less what the first clients take.
+    assert wire.wait_for(lambda: p.fds() - descriptors < 40 + 256, 15), p.fds() - descriptors
+    other_is_served(lab, p, o)
