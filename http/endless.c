@@ -5,6 +5,7 @@
 #include "http/endless.h"
 
 #define NAME_MAX_OCTETS 32	/* of a field of an event */
+#define AWS_PRELUDE 12		/* octets in front of a frame */
 
 /* --- which ones --- */
 
@@ -19,6 +20,9 @@ static const struct type {
 	{ STR("application/jsonl"), false, ENDLESS_LINES },
 	{ STR("application/x-jsonlines"), false, ENDLESS_LINES },
 	{ STR("application/stream+json"), false, ENDLESS_LINES },
+	{ STR("application/jsonlines"), false, ENDLESS_LINES },
+	{ STR("application/connect+"), true, ENDLESS_CONNECT },
+	{ STR("application/vnd.amazon.eventstream"), false, ENDLESS_AWS },
 	{ STR("application/grpc-web-text"), true, ENDLESS_GRPC_TEXT },
 	{ STR("application/grpc-web"), true, ENDLESS_GRPC },
 	{ STR("multipart/x-mixed-replace"), false, ENDLESS_PICTURES },
@@ -60,36 +64,38 @@ is_saved(const struct http_msg *resp)
 	return (f != NULL && !str_ieq(first_part(f->value), STR("inline")));
 }
 
-static bool
-is_coded(const struct http_msg *resp)
-{
-	const struct http_field *f = http_fields_get(&resp->fields,
-	    FIELD_CONTENT_ENCODING);
-	struct str rest, element;
-
-	for (; f != NULL; f = http_fields_next(&resp->fields, f)) {
-		rest = f->value;
-		while (str_next_element(&rest, &element))
-			if (!str_ieq(element, STR("identity")))
-				return (true);
-	}
-	return (false);
-}
-
 enum http_endless
 http_endless_of(const struct http_msg *resp, const struct http_msg *req)
 {
 	enum http_endless kind;
 
 	if (resp->status != 200 || (resp->framing != FRAMING_CHUNKED &&
-	    resp->framing != FRAMING_CLOSE) || is_saved(resp) ||
-	    is_coded(resp))
+	    resp->framing != FRAMING_CLOSE) || is_saved(resp))
 		return (ENDLESS_NOT);
 	kind = kind_of(http_fields_value(&resp->fields, FIELD_CONTENT_TYPE));
 	if (kind < ENDLESS_PICTURES && str_ieq(http_fields_value(&req->fields,
 	    FIELD_SEC_FETCH_MODE), STR("navigate")))
 		return (ENDLESS_NOT);
 	return (kind);
+}
+
+bool
+http_endless_is_asked(const struct http_msg *req)
+{
+	const struct http_field *f = http_fields_get(&req->fields,
+	    FIELD_ACCEPT);
+	struct str rest, element;
+	enum http_endless kind;
+
+	for (; f != NULL; f = http_fields_next(&req->fields, f)) {
+		rest = f->value;
+		while (str_next_element(&rest, &element)) {
+			kind = kind_of(element);
+			if (kind != ENDLESS_NOT && kind < ENDLESS_PICTURES)
+				return (true);
+		}
+	}
+	return (false);
 }
 
 /* --- the checks --- */
@@ -121,7 +127,18 @@ static bool
 event_octet(struct http_endless_check *k, unsigned char c)
 {
 	bool end = c == '\r' || c == '\n';
+	enum { MARK_TOLD = 3 };
 
+	/* A byte order mark may stand in front (HTML 9.2.5). */
+	if (k->left < MARK_TOLD) {
+		if (c == (unsigned char)"\xef\xbb\xbf"[k->left]) {
+			k->left++;
+			return (true);
+		}
+		if (k->left > 0)
+			return (false);
+		k->left = MARK_TOLD;
+	}
 	if (k->at == LINE_REST) {
 		k->at = end ? LINE_BEGIN : LINE_REST;
 		k->n = 0;
@@ -157,21 +174,65 @@ lines_octet(struct http_endless_check *k, unsigned char c)
 	return (c == '{' || c == '[');
 }
 
-/* Frames: a flag (data or trailers, compressed or not), four octets of length. */
+/*
+ * Frames: flags (of gRPC-Web: trailers, compressed; of Connect: the end,
+ * compressed), four octets of length.
+ */
 static bool
-grpc_octet(struct http_endless_check *k, unsigned char c)
+grpc_octet(struct http_endless_check *k, unsigned char c, unsigned char flags)
 {
 	if (k->left > 0) {
 		k->left--;
 		return (true);
 	}
-	if (k->at == 0 && (c & 0x7e) != 0)
+	if (k->at == 0 && (c & ~flags) != 0)
 		return (false);
 	k->n = k->at == 0 ? 0 : k->n << 8 | c;
 	if (++k->at == 5) {
 		k->at = 0;
 		k->left = k->n;
 	}
+	return (true);
+}
+
+/* The checksum of IEEE 802.3, bit by bit: for a few octets. */
+static uint32_t
+crc32_of(const unsigned char *p, size_t n)
+{
+	uint32_t v = UINT32_MAX;
+	int i;
+
+	for (; n > 0; n--)
+		for (v ^= *p++, i = 0; i < 8; i++)
+			v = v >> 1 ^ ((v & 1) != 0 ? 0xedb88320u : 0);
+	return (~v);
+}
+
+static uint32_t
+u32_at(const unsigned char *p)
+{
+	return ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
+	    (uint32_t)p[2] << 8 | p[3]);
+}
+
+/* Frames: lengths of all and of its head, their checksum, the rest. */
+static bool
+aws_octet(struct http_endless_check *k, unsigned char c)
+{
+	const unsigned char *p = k->begin;
+
+	if (k->left > 0) {
+		k->left--;
+		return (true);
+	}
+	k->begin[k->n++] = c;
+	if (k->n < AWS_PRELUDE)
+		return (true);
+	k->n = 0;
+	if (u32_at(p) < AWS_PRELUDE + 4 || u32_at(p + 4) > u32_at(p) -
+	    AWS_PRELUDE - 4 || u32_at(p + 8) != crc32_of(p, 8))
+		return (false);
+	k->left = u32_at(p) - AWS_PRELUDE;
 	return (true);
 }
 
@@ -320,7 +381,11 @@ octet(struct http_endless_check *k, unsigned char c)
 	case ENDLESS_LINES:
 		return (lines_octet(k, c));
 	case ENDLESS_GRPC:
-		return (grpc_octet(k, c));
+		return (grpc_octet(k, c, 0x81));
+	case ENDLESS_CONNECT:
+		return (grpc_octet(k, c, 0x03));
+	case ENDLESS_AWS:
+		return (aws_octet(k, c));
 	case ENDLESS_GRPC_TEXT:
 		return (grpc_text_octet(c));
 	case ENDLESS_PICTURES:

@@ -21,17 +21,22 @@ enum http_endless {
 	ENDLESS_LINES,		/* application/x-ndjson and its other names */
 	ENDLESS_GRPC,		/* application/grpc-web, +proto, +json ... */
 	ENDLESS_GRPC_TEXT,	/* application/grpc-web-text */
+	ENDLESS_CONNECT,	/* application/connect+proto, +json */
+	ENDLESS_AWS,		/* application/vnd.amazon.eventstream */
 	ENDLESS_PICTURES,	/* multipart/x-mixed-replace */
 	ENDLESS_MEDIA		/* audio and video */
 };
 
 /*
- * May this answer be endless?  It is a 200 of unknown length, without a
- * content coding, not meant to be saved (Content-Disposition), and, but for
- * media, not shown as a page of its own.  The framing must be known.
+ * May this answer be endless?  It is a 200 of unknown length, not meant to be
+ * saved (Content-Disposition), and, but for media, not shown as a page of its
+ * own.  The framing must be known.  Content codings are the caller's.
  */
 enum http_endless http_endless_of(const struct http_msg *resp,
     const struct http_msg *req);
+
+/* Does it accept answers that only make sense as they come (not media)? */
+bool http_endless_is_asked(const struct http_msg *req);
 
 #define ENDLESS_BEGIN 1024	/* octets that the check of a begin keeps */
 

@@ -42,6 +42,15 @@ is_known(struct str name)
 }
 
 void
+http_offer_none(struct http_msg *req)
+{
+	http_fields_remove_named(&req->fields, STR("Available-Dictionary"));
+	if (http_fields_get(&req->fields, FIELD_ACCEPT_ENCODING) != NULL)
+		http_fields_set(req->arena, &req->fields,
+		    FIELD_ACCEPT_ENCODING, STR("identity"));
+}
+
+void
 http_offer_known(struct http_msg *req)
 {
 	const struct http_field *f;

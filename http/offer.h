@@ -17,4 +17,7 @@
  */
 void http_offer_known(struct http_msg *req);
 
+/* Only identity: for answers that are to be seen as they come. */
+void http_offer_none(struct http_msg *req);
+
 #endif

@@ -5,6 +5,7 @@
  * file are clean each, so a part is never more than unscanned (part).
  * Obeys RFC 9110 14, 15.3.7.
  */
+#include "http/endless.h"
 #include "http/offer.h"
 #include "http/part.h"
 #include "proxy/flow.h"
@@ -25,7 +26,11 @@ flow_ask(struct flow *f)
 	    remember_has(&f->worker->shared->blocked, f->url)))
 		http_ask_whole(f->req);
 	f->asked_part = http_asks_part(f->req);
-	if (is_scanned(f))
+	if (!is_scanned(f))
+		return;
+	if (http_endless_is_asked(f->req))
+		http_offer_none(f->req);
+	else
 		http_offer_known(f->req);
 }
 

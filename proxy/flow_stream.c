@@ -5,12 +5,14 @@
  * of its own; what was not seen is unscanned (stream), and if the policy of
  * every service lets that pass, the rest goes out as it comes: checked to be
  * what its type says (http/endless.h), not faster than a stream is, and up to
- * a size.  What ends in that moment, comes as fast as a file or is not what it
+ * a size.  A content coding is taken off for both looks, and the rest is kept
+ * as it is.  What ends in that moment, comes as fast as a file or is not what it
  * says is scanned whole like any other body.
  */
 #include <string.h>
 #include "http/endless.h"
 #include "proxy/flow.h"
+#include "scanners/decode_live.h"
 
 #define BEGIN_BYTES 65536	/* of the begin are shown to the chain */
 #define FILE_BYTES (16 << 20)	/* so much that came fast is a file */
@@ -26,12 +28,15 @@ struct flow_stream {
 		STREAM_OFF		/* an ordinary body after all */
 	} state;
 	enum http_endless kind;
+	struct decode_list codings;		/* none, or one */
+	struct decode_live *decoder;		/* owned; NULL: not coded */
 	struct http_endless_check begins;	/* while it is collected */
 	struct http_endless_check passes;	/* what goes out */
 	struct reader look;
-	struct buf begin;		/* owned */
+	struct buf begin;		/* owned; decoded */
 	struct body *first;		/* counted: of begin */
 	struct reader same;		/* of what a service made of it */
+	uint64_t looked;		/* bytes of the decoded begin */
 	uint64_t since, first_at;	/* ms; first_at 0: nothing has come */
 };
 
@@ -50,20 +55,42 @@ begin_add(struct flow_stream *s, const void *p, size_t n)
 		buf_add(&s->begin, p, n < room ? n : room);
 }
 
-/* Everything that has come; false: it is not what its type says. */
 static bool
-look_at(struct flow_stream *s, struct chq *q)
+look_at(void *arg, const unsigned char *p, size_t n)
 {
+	struct flow *f = arg;
+	struct flow_stream *s = f->stream;
+
+	if (s->first_at == 0)
+		s->first_at = loop_now(f->worker->loop);
+	s->looked += n;
+	begin_add(s, p, n);
+	return (http_endless_feed(&s->begins, p, n));
+}
+
+/* What is out in the end; false: it is not what its type says. */
+static bool
+pass_at(void *arg, const unsigned char *p, size_t n)
+{
+	struct flow *f = arg;
+
+	return (http_endless_feed(&f->stream->passes, p, n));
+}
+
+/* All bytes of q without their coding. */
+static bool
+feed(struct flow *f, const struct chq *q, decode_live_fn to)
+{
+	struct decode_live *decoder = f->stream->decoder;
 	unsigned char block[BLOCK];
-	size_t n;
+	size_t n, at, len = chq_len(q);
 	bool ok = true;
 
-	while (ok && (n = chq_len(q)) > 0) {
-		n = n < sizeof(block) ? n : sizeof(block);
-		chq_read(q, 0, block, n);
-		chq_drop(q, n);
-		begin_add(s, block, n);
-		ok = http_endless_feed(&s->begins, block, n);
+	for (at = 0; at < len && ok; at += n) {
+		n = len - at < sizeof(block) ? len - at : sizeof(block);
+		chq_read(q, at, block, n);
+		ok = decoder != NULL ? decode_live_feed(decoder, block, n, to,
+		    f) : to(f, block, n);
 	}
 	return (ok);
 }
@@ -75,18 +102,18 @@ look_at(struct flow_stream *s, struct chq *q)
 static enum pull
 gather(struct flow *f, struct flow_stream *s)
 {
-	uint64_t until = s->look.offset + TURN_BYTES;
+	uint64_t until = s->looked + TURN_BYTES;
+	uint64_t coded = s->look.offset + TURN_BYTES;
 	struct chq q = { 0 };
 	enum pull p = PULL_MORE;
 
-	while (s->look.offset < until &&
+	while (s->looked < until && s->look.offset < coded &&
 	    (p = reader_pull(&s->look, &q, BLOCK)) == PULL_MORE) {
-		if (s->first_at == 0)
-			s->first_at = loop_now(f->worker->loop);
-		if (!look_at(s, &q)) {
+		if (!feed(f, &q, look_at))
 			p = PULL_FAIL;
+		chq_drop(&q, chq_len(&q));
+		if (p == PULL_FAIL)
 			break;
-		}
 	}
 	chq_fini(&q);
 	return (p);
@@ -110,7 +137,18 @@ stream_off(struct flow_stream *s)
 {
 	s->state = STREAM_OFF;
 	reader_close(&s->look);
+	decode_live_free(&s->decoder);
 	buf_fini(&s->begin);
+}
+
+/* Its head for the chain, which gets the begin without its coding. */
+static struct http_msg *
+decoded_head(struct flow *f)
+{
+	struct http_msg *m = http_msg_copy(f->arena, f->resp);
+
+	http_fields_remove(&m->fields, FIELD_CONTENT_ENCODING);
+	return (m);
 }
 
 /* The chain gets a message that is the begin alone. */
@@ -127,18 +165,49 @@ defer(struct flow *f, struct flow_stream *s, struct scan_message *m)
 	s->first = body_of_bytes(f->worker->loop, &f->gen->gen->store,
 	    s->begin.p, s->begin.n);
 	reader_close(&s->look);
+	decode_live_free(&s->decoder);
 	m->body = s->first;
+	if (s->codings.n > 0)
+		m->resp = decoded_head(f);
 	m->gap = GAP_STREAM;
 	m->gap_text = arena_printf(f->arena, "endless answer (%.*s)",
 	    STR_ARG(type));
 }
 
+/* Content codings that are taken off as they come: one, or none at all. */
+static bool
+codings_of(const struct http_msg *m, struct decode_list *list)
+{
+	const struct http_field *f = http_fields_get(&m->fields,
+	    FIELD_CONTENT_ENCODING);
+
+	*list = (struct decode_list){ .n = 0 };
+	for (; f != NULL; f = http_fields_next(&m->fields, f))
+		decode_list_add(list, f->value);
+	return (list->unknown[0] == '\0' && (list->n == 0 ||
+	    (list->n == 1 && list->coding[0] != DECODE_AWS)));
+}
+
+/* False: no memory. */
+static bool
+decoder_begin(struct flow *f, struct flow_stream *s)
+{
+	if (s->codings.n > 0)
+		s->decoder = decode_live_new(s->codings.coding[0],
+		    f->client->account);
+	return (s->codings.n == 0 || s->decoder != NULL);
+}
+
 static struct flow_stream *
-stream_new(struct flow *f, enum http_endless kind)
+stream_new(struct flow *f, enum http_endless kind,
+    const struct decode_list *codings)
 {
 	struct flow_stream *s = arena_zalloc(f->arena, sizeof(*s));
 
 	s->kind = kind;
+	s->codings = *codings;
+	if (!decoder_begin(f, s))
+		s->state = STREAM_OFF;
 	s->since = loop_now(f->worker->loop);
 	http_endless_begin(&s->begins, kind, f->resp);
 	http_endless_begin(&s->passes, kind, f->resp);
@@ -151,8 +220,10 @@ static bool
 may_defer(struct flow *f)
 {
 	enum http_endless kind = ENDLESS_NOT;
+	struct decode_list codings;
 
-	if (f->resp_body != NULL && !f->is_part && !f->internal)
+	if (f->resp_body != NULL && !f->is_part && !f->internal &&
+	    codings_of(f->resp, &codings))
 		kind = http_endless_of(f->resp, f->req);
 	if (kind == ENDLESS_NOT || f->plan.stream == POLICY_STREAM_SCAN)
 		return (false);
@@ -162,7 +233,7 @@ may_defer(struct flow *f)
 		flow_fail_code(f, ERR_POLICY_BLOCK, "an endless answer");
 		return (false);
 	}
-	f->stream = stream_new(f, kind);
+	f->stream = stream_new(f, kind, &codings);
 	return (true);
 }
 
@@ -270,21 +341,14 @@ static bool
 pass_check(void *arg, const struct chq *q)
 {
 	struct flow *f = arg;
-	struct flow_stream *s = f->stream;
-	unsigned char block[BLOCK];
-	size_t n, at, len = chq_len(q);
 
-	for (at = 0; at < len; at += n) {
-		n = len - at < sizeof(block) ? len - at : sizeof(block);
-		chq_read(q, at, block, n);
-		if (!http_endless_feed(&s->passes, block, n)) {
-			f->blocked = true;
-			fault_set(&f->fault, ERR_UNSCANNED,
-			    "an endless answer is not what its type says");
-			return (false);
-		}
+	if (!feed(f, q, pass_at)) {
+		f->blocked = true;
+		fault_set(&f->fault, ERR_UNSCANNED,
+		    "an endless answer is not what its type says");
+		return (false);
 	}
-	if (f->down.sent + len <= limits_of(f)->stream_size)
+	if (f->down.sent + chq_len(q) <= limits_of(f)->stream_size)
 		return (true);
 	fault_set(&f->fault, ERR_BODY_LIMIT,
 	    "an endless answer over download.stream_size");
@@ -310,6 +374,12 @@ flow_stream_pass(struct flow *f, struct chain_result *r)
 			    "changed the begin of an endless answer");
 			return (false);
 		}
+	}
+	if (!decoder_begin(f, s)) {
+		flow_chain_note(f, r);
+		flow_fail_code(f, ERR_MEMORY,
+		    "limits.memory has no more for this client");
+		return (false);
 	}
 	s->state = STREAM_PASSES;
 	s->since = loop_now(f->worker->loop);
@@ -341,6 +411,7 @@ flow_stream_stop(struct flow *f)
 	f->stream = NULL;
 	reader_close(&s->look);
 	reader_close(&s->same);
+	decode_live_free(&s->decoder);
 	body_unref(&s->first);
 	buf_fini(&s->begin);
 }

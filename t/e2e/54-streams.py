@@ -2,6 +2,7 @@
 """Endless answers in front of scanners: they pass as they come, as unscanned
 (stream); a file that calls itself one gains nothing."""
 import threading
+import zlib
 
 import wire
 from lab import EICAR, TESTDB, field, needs, pattern, seconds
@@ -61,8 +62,15 @@ def octets(t, n):
     return out
 
 
+def aws(payload):
+    prelude = (16 + len(payload)).to_bytes(4, "big") + bytes(4)
+    return prelude + zlib.crc32(prelude).to_bytes(4, "big") + payload + b"sums"
+
+
 KINDS = {"text/event-stream": (b"data: 1\n\n", b"data: 2\n\n"),
          "application/x-ndjson": (b'{"n":1}\n', b'{"n":2}\n'),
+         "application/connect+proto": (b"\0\0\0\0\3abc", b"\2\0\0\0\2{}"),
+         "application/vnd.amazon.eventstream": (aws(b"abc"), aws(b"d")),
          "application/grpc-web+proto": (b"\0\0\0\0\3abc", b"\x80\0\0\0\1x"),
          "multipart/x-mixed-replace; boundary=b": (b"--b\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8", b"\r\n--b\r\n"),
          "audio/mpeg": (b"\xff\xfb\x90\x00" + pattern(500), pattern(300, 2)),
@@ -91,6 +99,105 @@ def test_streams_arrive(lab):
                 scan = field(rec, "assay.scan")[0]
                 assert field(rec, "assay.verdict") == "unscanned" and scan["gap"] == "stream", rec
                 p.stop()
+
+
+class Coder:
+    """A content coding, each piece of which can be decoded at once."""
+
+    def __init__(self, coding):
+        self.coding, self.first = coding, True
+        self.z = zlib.compressobj(wbits={"gzip": 31, "deflate": 15}.get(coding, 15))
+
+    def __call__(self, data):
+        first, self.first = self.first, False
+        if self.coding in ("gzip", "deflate"):
+            return self.z.compress(data) + self.z.flush(zlib.Z_SYNC_FLUSH)
+        if self.coding == "zstd":       # RFC 8878 3.1.1: raw blocks, a window of 2 MB
+            return (b"\x28\xb5\x2f\xfd\x00\x58" if first else b"") + (len(data) << 3).to_bytes(3, "little") + data
+        # RFC 7932 9.2: meta-blocks that are not compressed, a window of 64 KB
+        return ((len(data) - 1) << (3 + first) | 1 << (19 + first)).to_bytes(3, "little") + data
+
+
+CODINGS = ("gzip", "deflate", "br", "zstd")
+
+
+@needs("clamav")
+def test_coded_streams_arrive(lab):
+    """As they come, octet for octet, whatever their coding; services see the
+    begin without it."""
+    s = lab.icap()
+    for coding in CODINGS:
+        for service, mode in ((CLAM, "hold"), ({"url": s.url(), "mode": "resp"}, "trickle")):
+            with lab.sub(f"{coding} {service['url'].split(':')[0]}"):
+                (lab.dir / "access.log").unlink(missing_ok=True)
+                s.txs.clear()
+                code = Coder(coding)
+                first, second, third = code(b"data: 1\n\n"), code(b"data: 2\n\n"), code(b"MZ\x90\0")
+                e = Endless(lab, "text/event-stream", first, [("Content-Encoding", coding)])
+                p = lab.assay(services={"s": service}, rules=[{"download": mode}], download=QUICK)
+                t = ask(lab, p, e.port)
+                head = t.head()
+                assert " 200 " in head.start and head.get("Content-Encoding") == coding, head
+                assert octets(t, len(first)) == first
+                e.word(second)
+                assert octets(t, len(second)) == second
+                e.word(third)
+                assert third not in t.rest(), "what is no event passed in a coding"
+                rec = p.access(1)[0]
+                assert field(rec, "assay.verdict") == "unscanned" and field(rec, "error.code") == "UNSCANNED", rec
+                if service is not CLAM:
+                    tx = [x for x in s.txs if x.method == "RESPMOD"][-1]
+                    assert tx.preview + tx.rest == b"data: 1\n\n" and not tx.response.has("Content-Encoding"), tx.response
+                p.stop()
+
+
+@needs("clamav")
+def test_begin_of_coded_streams_is_scanned(lab):
+    s = lab.icap(lambda tx: tx.block("no") if b"bad" in tx.whole() else tx.echo())
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}}, download=QUICK)
+    for coding in CODINGS:
+        for text in (b"data: good\n\n", b"data: bad\n\n"):
+            with lab.sub(f"{coding} {text}"):
+                coded = Coder(coding)(text)
+                t = ask(lab, p, Endless(lab, "text/event-stream", coded, [("Content-Encoding", coding)]).port)
+                head = t.head()
+                if b"bad" in text:
+                    assert " 403 " in head.start, head
+                else:
+                    assert " 200 " in head.start and octets(t, len(coded)) == coded, head
+                t.cut()
+
+
+@needs("clamav")
+def test_coded_files_that_call_themselves_streams(lab):
+    """Held: something else inside, two codings, a bomb, octets behind the end."""
+    text = b"data: 1\n\n"
+    gz = zlib.compressobj(wbits=31)
+    ended = gz.compress(text) + gz.flush()
+    bomb = Coder("gzip")(b"data: " + b"x" * (40 << 20) + b"\n")
+    rows = (("exe", "gzip", Coder("gzip")(b"MZ\x90\0" + pattern(100))), ("two", "gzip, br", Coder("br")(Coder("gzip")(text))),
+            ("bomb", "gzip", bomb), ("behind", "gzip", ended + b"MZ\x90\0"), ("unknown", "compress", text), ("broken", "br", text))
+    p = lab.assay(services={"s": CLAM}, rules=[{"download": "hold"}], download=QUICK)
+    held = [(name, ask(lab, p, Endless(lab, "text/event-stream", data, [("Content-Encoding", coding)]).port)) for name, coding, data in rows]
+    for name, t in held:
+        with lab.sub(name):
+            assert t.silent(1.0 if name == "exe" else 0.1), "something left before the verdict"
+            t.cut()
+
+
+def test_streams_are_asked_for_without_a_coding(lab):
+    """Where a chain would have to take it off, and only for what asks for a
+    stream."""
+    o = lab.origin()
+    s = lab.icap()
+    rows = (("stream", "text/event-stream", {}, "identity"), ("model", "application/json, text/event-stream", {}, "identity"),
+            ("page", "text/html, */*", {}, "gzip, br"), ("no chain", "text/event-stream", {"scan": "none"}, "gzip, br"))
+    for name, accept, rule, offered in rows:
+        with lab.sub(name):
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}}, rules=[dict(rule, name="r", download="hold")])
+            Response(ask(lab, p, o.port, f"Accept: {accept}\r\nAccept-Encoding: gzip, br\r\n"))
+            assert o.requests[-1][0].get("Accept-Encoding") == offered, o.requests[-1][0]
+            p.stop()
 
 
 @needs("clamav")

@@ -17,7 +17,12 @@ static const struct {
 	{ "", R SSE "Content-Disposition: inline; filename=a\r\n\r\n",
 	    ENDLESS_EVENTS },
 	{ "", R SSE "Content-Encoding: identity\r\n\r\n", ENDLESS_EVENTS },
+	{ "", R SSE "Content-Encoding: gzip\r\n\r\n", ENDLESS_EVENTS },
 	{ "", R "Content-Type: application/x-ndjson\r\n\r\n", ENDLESS_LINES },
+	{ "", R "Content-Type: application/connect+proto\r\n\r\n",
+	    ENDLESS_CONNECT },
+	{ "", R "Content-Type: application/vnd.amazon.eventstream\r\n\r\n",
+	    ENDLESS_AWS },
 	{ "", R "Content-Type: application/grpc-web+proto\r\n\r\n",
 	    ENDLESS_GRPC },
 	{ "", R "Content-Type: application/grpc-web-text\r\n\r\n",
@@ -33,7 +38,6 @@ static const struct {
 	{ "", R "Content-Type: application/octet-stream\r\n\r\n",
 	    ENDLESS_NOT },
 	{ "", R SSE "Content-Length: 5\r\n\r\n", ENDLESS_NOT },
-	{ "", R SSE "Content-Encoding: gzip\r\n\r\n", ENDLESS_NOT },
 	{ "", R SSE "Content-Disposition: attachment\r\n\r\n", ENDLESS_NOT },
 	{ "", R SSE "Content-Disposition: x; filename=a.exe\r\n\r\n",
 	    ENDLESS_NOT },
@@ -64,6 +68,7 @@ which(void)
 #define TS "G" "\x40" "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
 	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
 	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define FRAME "\000\000\000\023\000\000\000\000\102\142\062\073" "abcCRC!"
 #define EXE "MZ\x90\0\3\0\0\0\4\0\0\0\xff\xff\0\0"
 #define PIC "Content-Type: image/jpeg\r\n\r\n\xff\xd8\xff"
 
@@ -75,6 +80,9 @@ static const struct {
 	{ ENDLESS_EVENTS, LIT("data: \xc3\xa4\tx\n\nevent: y\r\nid\rretry: 1\n"
 	    ": ping\n:\n\n"), true },
 	{ ENDLESS_EVENTS, LIT("x-own: 1\ndata:no blank"), true },
+	{ ENDLESS_EVENTS, LIT("\xef\xbb\xbf" "data: x\n\n"), true },
+	{ ENDLESS_EVENTS, LIT("\xef\xbb" "data: x\n\n"), false },
+	{ ENDLESS_EVENTS, LIT("data: x\n\xef\xbb\xbf" "data: x\n"), false },
 	{ ENDLESS_EVENTS, LIT("data: \0\n"), false },
 	{ ENDLESS_EVENTS, LIT("data: \x1b[0m\n"), false },
 	{ ENDLESS_EVENTS, LIT("exit\n"), false },
@@ -91,6 +99,13 @@ static const struct {
 	{ ENDLESS_GRPC, LIT("\0\0\0\0\3abc\1\0\0\0\1x\x80\0\0\0\0"), true },
 	{ ENDLESS_GRPC, LIT("\0\0\0\0\3abcMZ"), false },
 	{ ENDLESS_GRPC, LIT(EXE), false },
+	{ ENDLESS_CONNECT, LIT("\0\0\0\0\3abc\2\0\0\0\2{}"), true },
+	{ ENDLESS_CONNECT, LIT("\x80\0\0\0\3abc"), false },
+	{ ENDLESS_CONNECT, LIT(EXE), false },
+	{ ENDLESS_AWS, LIT(FRAME FRAME), true },
+	{ ENDLESS_AWS, LIT(FRAME "MZ\x90\0\3\0\0\0\4\0\0\0"), false },
+	{ ENDLESS_AWS, LIT("\0\0\0\x13\0\0\0\0abcd"), false },
+	{ ENDLESS_AWS, LIT(EXE), false },
 	{ ENDLESS_GRPC_TEXT, LIT("AAAAAAA=\r\nabc/+"), true },
 	{ ENDLESS_GRPC_TEXT, LIT("AAAA-"), false },
 	{ ENDLESS_GRPC_TEXT, LIT(EXE), false },
@@ -115,6 +130,36 @@ static const struct {
 	{ ENDLESS_MEDIA, LIT("<!DOCTYPE html>"), false },
 	{ ENDLESS_NOT, LIT("x"), false },
 };
+
+static const struct {
+	const char *fields;
+	bool asked;
+} accepts[] = {
+	{ "Accept: text/event-stream\r\n", true },
+	{ "Accept: application/json, Text/Event-Stream;q=0.5\r\n", true },
+	{ "Accept: application/json\r\nAccept: application/x-ndjson\r\n", true },
+	{ "Accept: application/grpc-web-text\r\n", true },
+	{ "", false },
+	{ "Accept: */*\r\n", false },
+	{ "Accept: text/html, image/*, video/mp4, audio/*\r\n", false },
+	{ "Accept: text/event-streams\r\n", false },
+};
+
+static void
+asked(void)
+{
+	struct arena *a = arena_new();
+	struct http_msg *req;
+	unsigned i;
+
+	for (i = 0; i < COUNT(accepts); i++) {
+		req = http_help_head(a, H1_REQUEST, arena_printf(a,
+		    "GET / HTTP/1.1\r\n%s\r\n", accepts[i].fields).p);
+		CHECK_ROW(i, accepts[i].fields, http_endless_is_asked(req) ==
+		    accepts[i].asked);
+	}
+	arena_free(&a);
+}
 
 static void
 checks(void)
@@ -153,4 +198,5 @@ checks(void)
 
 UNIT_TESTS(http_endless,
     { "which answers", which },
+    { "which requests", asked },
     { "what comes", checks })

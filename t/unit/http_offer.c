@@ -51,4 +51,21 @@ offer(void)
 	arena_free(&a);
 }
 
-UNIT_TESTS(http_offer, { "codings", offer })
+static void
+none(void)
+{
+	struct arena *a = arena_new();
+	struct http_msg *m;
+
+	m = http_help_head(a, H1_REQUEST, "GET / HTTP/1.1\r\n"
+	    "Accept-Encoding: gzip\r\nAccept-Encoding: br\r\n\r\n");
+	http_offer_none(m);
+	CU_ASSERT(m->fields.n == 1 && str_eq(http_fields_value(&m->fields,
+	    FIELD_ACCEPT_ENCODING), STR("identity")));
+	m = http_help_head(a, H1_REQUEST, "GET / HTTP/1.1\r\n\r\n");
+	http_offer_none(m);
+	CU_ASSERT(m->fields.n == 0);
+	arena_free(&a);
+}
+
+UNIT_TESTS(http_offer, { "codings", offer }, { "none of them", none })

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
-#include "scanners/decode.h"
+#include "scanners/decode_live.h"
 #include "t/unit/unit.h"
 
 #define TEXT 150000		/* several blocks */
@@ -393,6 +393,103 @@ test_stopped(void)
 	free(in.p);
 }
 
+struct live {
+	struct decode_live *d;
+	struct bytes out;
+	size_t most;		/* more is not wanted; 0: no limit */
+};
+
+static bool
+live_out(void *arg, const unsigned char *p, size_t n)
+{
+	struct live *l = arg;
+
+	if (l->most != 0 && l->out.n + n > l->most)
+		return (false);
+	if (l->out.p != NULL)
+		memcpy(l->out.p + l->out.n, p, n);
+	l->out.n += n;
+	return (true);
+}
+
+/* in, so many bytes at once; how many went in before it said no. */
+static size_t
+live_feed(struct live *l, const struct bytes *in, size_t piece)
+{
+	size_t at, n;
+
+	for (at = 0; at < in->n; at += n) {
+		n = in->n - at < piece ? in->n - at : piece;
+		if (!decode_live_feed(l->d, in->p + at, n, live_out, l))
+			break;
+	}
+	return (at);
+}
+
+static void
+test_live(void)
+{
+	static const struct {
+		struct bytes (*make)(const struct bytes *);
+		enum decode_coding coding;
+		bool again;
+	} t[] = {
+		{ gzip_of, DECODE_GZIP, true },
+		{ deflate_of, DECODE_DEFLATE, false },
+		{ raw_deflate_of, DECODE_DEFLATE, false },
+		{ br_of, DECODE_BR, false },
+		{ zstd_of, DECODE_ZSTD, true },
+	};
+	struct budget *b = budget_new();
+	struct account *a = account_open(b, 1);
+	struct live l = { .out = bytes_new(2 * TEXT) };
+	struct bytes in;
+	size_t i, piece;
+
+	make_text();
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		in = t[i].make(&text);
+		for (piece = 1; piece < 100000; piece *= 7) {
+			l.d = decode_live_new(t[i].coding, a);
+			l.out.n = 0;
+			CU_ASSERT_EQUAL(live_feed(&l, &in, piece), in.n);
+			CU_ASSERT(l.out.n == TEXT &&
+			    memcmp(l.out.p, text.p, TEXT) == 0);
+			CU_ASSERT(account_used(a, BUDGET_MEMORY) > 0);
+			/* Behind the end: another one, where clients take it. */
+			CU_ASSERT((live_feed(&l, &in, piece) == in.n) ==
+			    t[i].again);
+			CU_ASSERT_EQUAL(l.out.n, (t[i].again ? 2 : 1) * TEXT);
+			decode_live_free(&l.d);
+			CU_ASSERT_EQUAL(account_used(a, BUDGET_MEMORY), 0);
+		}
+		free(in.p);
+	}
+	free(l.out.p);
+	account_unref(&a);
+	budget_free(&b);
+}
+
+/* A bomb is little work; who says no is not asked again. */
+static void
+test_live_limits(void)
+{
+	struct bytes zeros = { .p = calloc(1, 64 << 20), .n = 64 << 20 };
+	struct bytes in = gzip_of(&zeros);
+	struct live l = { .d = decode_live_new(DECODE_GZIP, NULL) };
+
+	CU_ASSERT(live_feed(&l, &in, 1000) < in.n);
+	CU_ASSERT(l.out.n < 3 << 20);
+	CU_ASSERT_FALSE(decode_live_feed(l.d, "x", 1, live_out, &l));
+	decode_live_free(&l.d);
+	l = (struct live){ .d = decode_live_new(DECODE_GZIP, NULL),
+	    .most = 1000 };
+	CU_ASSERT(live_feed(&l, &in, in.n) == 0 && l.out.n <= 1000);
+	decode_live_free(&l.d);
+	free(in.p);
+	free(zeros.p);
+}
+
 static void
 test_lists(void)
 {
@@ -448,4 +545,6 @@ UNIT_TESTS(scanners_decode,
     { "read errors", test_trouble },
     { "no room for a file", test_no_file },
     { "stopped", test_stopped },
+    { "as it comes", test_live },
+    { "as it comes: limits", test_live_limits },
     { "lists of codings", test_lists })
