@@ -153,6 +153,10 @@ icap_options_parse(struct arena *a, const struct http_fields *fs,
 	parse_numbers(a, fs, c);
 	c->allow_204 = lists_token(fs, STR("Allow"), STR("204"));
 	c->allow_206 = lists_token(fs, STR("Allow"), STR("206"));
+	c->wants_user = lists_token(fs, STR("X-Include"),
+	    STR("X-Authenticated-User"));
+	c->wants_username = lists_token(fs, STR("X-Include"),
+	    STR("X-Client-Username"));
 	c->istag = copy_short(a, icap_istag(first_field(fs, STR("ISTag"))));
 	c->service = copy_short(a, first_field(fs, STR("Service")));
 	parse_transfer(a, fs, "Transfer-Complete", c, ICAP_COMPLETE);

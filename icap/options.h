@@ -26,6 +26,7 @@ struct icap_caps {
 	int32_t preview;	/* clamped to ICAP_MAX_PREVIEW; -1: not wanted */
 	unsigned max_connections;	/* 0: no limit given */
 	uint64_t ttl_ms;
+	bool wants_user, wants_username;	/* X-Include: which form of a user */
 	struct str istag;	/* without quotes; STR_NONE */
 	struct str service;
 	struct {

@@ -47,9 +47,33 @@ add_rfc_user(struct buf *b, struct str user)
 }
 
 static void
-add_identity(struct buf *b, enum icap_identity how, const struct scan_who *who)
+add_user(struct buf *b, const struct icap_request *r, struct str user)
 {
-	if (how == ICAP_IDENTITY_NONE || who == NULL)
+	bool squid = r->identity == ICAP_IDENTITY_SQUID;
+
+	if (user.n == 0 || !http_is_value(user, false))
+		return;
+	if (!squid || r->wants_user)
+		add_rfc_user(b, user);
+	if (squid || r->wants_username) {
+		ADD(b, "X-Client-Username: ");
+		buf_str(b, user);
+		ADD(b, "\r\n");
+	}
+}
+
+/*
+ * The configuration says who may be told of, and the form that services read
+ * usually.  X-Include (draft-stecher-icap-subid) may ask for another form, too.
+ * It takes nothing away: c-icap's own names only what its service reads, while
+ * its log and access lists want the address as well.
+ */
+static void
+add_identity(struct buf *b, const struct icap_request *r)
+{
+	const struct scan_who *who = r->msg->who;
+
+	if (r->identity == ICAP_IDENTITY_NONE || who == NULL)
 		return;
 	if (who->client_ip.n > 0) {
 		ADD(b, "X-Client-IP: ");
@@ -61,15 +85,7 @@ add_identity(struct buf *b, enum icap_identity how, const struct scan_who *who)
 		buf_str(b, who->server_ip);
 		ADD(b, "\r\n");
 	}
-	if (who->user.n == 0 || !http_is_value(who->user, false))
-		return;
-	if (how == ICAP_IDENTITY_RFC) {
-		add_rfc_user(b, who->user);
-		return;
-	}
-	ADD(b, "X-Client-Username: ");
-	buf_str(b, who->user);
-	ADD(b, "\r\n");
+	add_user(b, r, who->user);
 }
 
 /* Those with variables, unless nothing is left of their value. */
@@ -203,7 +219,7 @@ icap_request_build(const struct icap_request *r, struct buf *icap,
 	}
 	add_headers(icap, r);
 	add_shared(icap, r);
-	add_identity(icap, r->identity, m->who);
+	add_identity(icap, r);
 	add_proxy_field(icap, m->req, STR("Proxy-Authorization"));
 	if (m->mode == SCAN_RESP)
 		add_proxy_field(icap, m->resp, STR("Proxy-Authenticate"));

@@ -18,6 +18,7 @@ struct icap_request {
 	unsigned n_headers;
 	unsigned shared;	/* so many of the message's shared fields are added */
 	enum icap_identity identity;
+	bool wants_user, wants_username;	/* by its OPTIONS */
 	bool has_body;		/* else null-body */
 	bool allow_206;		/* offered; 204 always is */
 	int32_t preview;	/* bytes announced; -1: no preview */

@@ -50,6 +50,8 @@ tx_send_begin(struct icap_tx *tx)
 		.n_headers = svc->o.n_headers,
 		.shared = tx->shared,
 		.identity = svc->o.identity,
+		.wants_user = tx->ep->caps.wants_user,
+		.wants_username = tx->ep->caps.wants_username,
 		.has_body = tx->body != NULL,
 	};
 

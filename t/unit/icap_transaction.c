@@ -349,6 +349,60 @@ test_cancel(void)
 	}
 }
 
+/* What OPTIONS ask for (X-Include), as far as identity permits. */
+
+#define NAMED "X-Client-Username: joe\r\n"
+#define CODED "X-Authenticated-User: TG9jYWw6Ly9qb2U=\r\n"
+#define ADDRESS "X-Client-IP: 10.1.2.3\r\n"
+#define ASKS(names) OPTIONS("X-Include: " names "\r\n")
+
+static enum icap_identity asked_identity;
+
+static void
+with_identity(struct rig *r)
+{
+	r->options.identity = asked_identity;
+}
+
+static const struct {
+	enum icap_identity identity;
+	const char *options;
+	bool address, named, coded;
+} includes[] = {
+	{ ICAP_IDENTITY_SQUID, OPTIONS(""), true, true, false },
+	{ ICAP_IDENTITY_SQUID, ASKS("X-Client-IP"), true, true, false },
+	{ ICAP_IDENTITY_SQUID, ASKS("X-Server-IP, x-authenticated-user, "
+	    "X-Authenticated-Groups, X-Subscriber-ID"), true, true, true },
+	{ ICAP_IDENTITY_SQUID, ASKS("X-Other\r\nX-Include: "
+	    "X-Authenticated-User"), true, true, true },
+	{ ICAP_IDENTITY_RFC, OPTIONS(""), true, false, true },
+	{ ICAP_IDENTITY_RFC, ASKS("X-Client-Username"), true, true, true },
+	{ ICAP_IDENTITY_NONE, ASKS("X-Client-IP, X-Client-Username, "
+	    "X-Authenticated-User"), false, false, false },
+};
+
+static void
+test_include(void)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(includes) / sizeof(includes[0]); i++) {
+		asked_identity = includes[i].identity;
+		with_options = includes[i].options;
+		as_resp = true;
+		adjust = with_identity;
+		one(serve_204);
+		IS_CLEAN(0);
+		finish();
+		CU_ASSERT_EQUAL(strstr(saw.head, ADDRESS) != NULL,
+		    includes[i].address);
+		CU_ASSERT_EQUAL(strstr(saw.head, NAMED) != NULL,
+		    includes[i].named);
+		CU_ASSERT_EQUAL(strstr(saw.head, CODED) != NULL,
+		    includes[i].coded);
+	}
+}
+
 UNIT_TESTS(icap_transaction, { "heads of REQMOD", test_heads },
     { "heads of RESPMOD", test_heads_resp }, { "previews", test_previews },
     { "204 to a preview", test_preview_204 },
@@ -356,4 +410,5 @@ UNIT_TESTS(icap_transaction, { "heads of REQMOD", test_heads },
     { "clamped previews", test_preview_clamped },
     { "Transfer-*", test_transfer }, { "100 early and late", test_continue },
     { "endless 100", test_endless }, { "timeouts", test_timeouts },
-    { "max_body", test_max_body }, { "cancelled", test_cancel })
+    { "max_body", test_max_body }, { "cancelled", test_cancel },
+    { "X-Include is obeyed as far as identity permits", test_include })
