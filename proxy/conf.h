@@ -184,6 +184,7 @@ struct conf_service {
 	uint64_t max_body;	/* CONF_NONE: no limit */
 	enum conf_fail over_max;	/* what a larger body gets */
 	struct conf_gaps on_unscanned;
+	enum conf_no_yes scan_answers;	/* responses that services made, too */
 	enum conf_cache cache;	/* is what it found clean known the next time? */
 	/* CONF_ICAP */
 	struct conf_urls url;

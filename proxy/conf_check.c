@@ -132,6 +132,10 @@ check_service(struct conf_reader *r, const struct node *map, void *section)
 	if (strcmp(s->name, "none") == 0 || s->name[0] == '\0')
 		conf_problem(r, map->key, "%s is no name for a service; take "
 		    "another", conf_node_name(r, map->key));
+	if (s->scan_answers == CONF_TRUE && s->mode == CONF_REQ)
+		conf_problem(r, place(map, "scan_answers"), "'scan_answers' is "
+		    "for services of responses; write mode: resp or leave it "
+		    "out");
 	if (s->connect == CONF_TRUE && s->mode != CONF_REQ)
 		conf_problem(r, place(map, "connect"), "'connect' is for "
 		    "services of requests; write mode: req or leave it out");

@@ -7,7 +7,6 @@
 #include "http/h1_frame.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
-#include "proxy/kept_page.h"
 #include "proxy/page.h"
 #include "proxy/reference.h"
 
@@ -278,14 +277,9 @@ after_request_scan(struct flow *f, struct chain_result *r)
 	r->body = NULL;
 	flow_chain_note(f, r);
 	if (r->action == CHAIN_ANSWER) {
+		r->body = body;
 		flow_drop_request_body(f);
-		f->resp = r->resp;
-		f->resp_body = body = kept_page(f, r, body);
-		chain_cancel(&f->chain);
-		f->keep = f->req->keep_alive;
-		h1_frame_set(f->resp, f->req, body != NULL, body != NULL ?
-		    body_length(body) : 0);
-		flow_go(f, FLOW_STATE_REPLY);
+		flow_answered(f, r);
 		return;
 	}
 	if (r->action != CHAIN_PASS) {

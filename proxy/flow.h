@@ -39,6 +39,8 @@ struct flow {
 	char reference[16];
 	struct plan plan;
 	struct fault fault;		/* the first cause */
+	struct fault answered;		/* by a service in place of the origin, whose answer is scanned */
+	struct str answered_by;
 
 	struct http_msg *req;		/* as it goes on; NULL: none was read */
 	struct str url;			/* absolute, as the client asked */
@@ -140,6 +142,12 @@ enum flow_step flow_connect(struct flow *);
 /* Of a chain the services that want it, in the flow's arena; maybe none. */
 struct worker_chain flow_pick(struct flow *, const struct conf_scan *,
     bool (*wants)(const struct scanner *));
+/*
+ * flow_answered.c: a service has answered the request.  Its answer is what the
+ * client gets, once those that scan answers (SCAN_RESP) let it pass.
+ */
+void flow_answered(struct flow *, struct chain_result *);
+void flow_answer_passes(struct flow *);	/* they do */
 /* What policy may know of the request. */
 void flow_facts(struct flow *, struct policy_facts *);
 /* Blocked by the rule that plan.rule names for access, or by another one. */

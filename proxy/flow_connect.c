@@ -5,10 +5,8 @@
  * becomes a tunnel.  What the client sends behind the head waits meanwhile.
  */
 #include <string.h>
-#include "http/h1_frame.h"
 #include "http/hop.h"
 #include "proxy/flow.h"
-#include "proxy/kept_page.h"
 
 static const struct conf *
 conf_of(const struct flow *f)
@@ -142,23 +140,14 @@ enum flow_step
 flow_connect(struct flow *f)
 {
 	struct chain_result *r = chain_result(f->chain);
-	struct body *body;
 
 	if (r == NULL)
 		return (FLOW_WAITS);
-	body = r->body;
-	r->body = NULL;
 	flow_chain_note(f, r);
 	if (r->action == CHAIN_ANSWER) {
-		f->resp = r->resp;
-		f->resp_body = body = kept_page(f, r, body);
-		chain_cancel(&f->chain);
-		h1_frame_set(f->resp, f->req, body != NULL, body != NULL ?
-		    body_length(body) : 0);
-		flow_go(f, FLOW_STATE_REPLY);
+		flow_answered(f, r);
 		return (FLOW_NEXT);
 	}
-	body_unref(&body);
 	if (r->action != CHAIN_PASS) {
 		flow_fail(f, &r->fault);
 		return (FLOW_NEXT);

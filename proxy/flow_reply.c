@@ -185,7 +185,7 @@ adopt_response(struct flow *f, struct chain_result *r)
 
 	r->body = NULL;
 	if (r->action == CHAIN_ANSWER)
-		body = kept_page(f, r, body);
+		body = kept_page(f, r->resp, r->by, body);
 	if (r->resp != NULL && r->resp != f->resp)
 		f->resp = r->resp;
 	pump_stop(&f->down);
@@ -296,7 +296,8 @@ static void
 after_response_scan(struct flow *f, struct chain_result *r)
 {
 	flow_chain_note(f, r);
-	if (f->blocked || (r->modified && f->head_out))
+	if (f->answered.code == ERR_NONE &&
+	    (f->blocked || (r->modified && f->head_out)))
 		remember_add(&f->worker->shared->blocked, f->url);
 	if (r->action == CHAIN_BLOCK || r->action == CHAIN_FAIL) {
 		flow_fail(f, &r->fault);
@@ -316,6 +317,8 @@ after_response_scan(struct flow *f, struct chain_result *r)
 		reader_close(&f->was);
 		chain_cancel(&f->chain);
 	}
+	if (f->answered.code != ERR_NONE && r->action == CHAIN_PASS)
+		flow_answer_passes(f);
 	flow_go(f, FLOW_STATE_REPLY);
 }
 

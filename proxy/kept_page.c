@@ -183,12 +183,11 @@ forbid_storing(struct flow *f, struct http_msg *head)
 }
 
 struct body *
-kept_page(struct flow *f, const struct chain_result *r, struct body *body)
+kept_page(struct flow *f, struct http_msg *head, struct str by,
+    struct body *body)
 {
-	struct http_msg *head = r->resp;
-
 	f->blocked = true;
-	fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s", STR_ARG(r->by));
+	fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s", STR_ARG(by));
 	add_proxy_status(f, head);
 	forbid_storing(f, head);
 	return (takes_text(head, body) ? add_reference(f, body) : body);

@@ -12,12 +12,12 @@
 #include "proxy/flow.h"
 
 /*
- * The chain has answered with r->resp and body (a reference, NULL for none):
- * marks the head and the flow.  Gives back the body to send: with the
+ * The service `by` has answered with head and body (a reference, NULL for
+ * none): marks the head and the flow.  Gives back the body to send: with the
  * reference at its end where that is a whole HTML document.
- * While the chain still holds the beginning of body.
+ * While somebody still holds the beginning of body.
  */
-struct body *kept_page(struct flow *, const struct chain_result *r,
+struct body *kept_page(struct flow *, struct http_msg *head, struct str by,
     struct body *body);
 
 #endif

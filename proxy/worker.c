@@ -227,6 +227,8 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 		}
 		if (c->services.v[i].cache != CONF_CACHE_OFF)
 			wg->scanners[i]->cache = g->verdicts;
+		wg->scanners[i]->scans_answers =
+		    c->services.v[i].scan_answers == CONF_TRUE;
 		wg->scanners[i]->cache_shared =
 		    c->services.v[i].cache == CONF_CACHE_SHARED;
 	}

@@ -154,6 +154,7 @@ struct scanner {
 	const char *name;	/* of the service in the configuration */
 	bool scans_req, scans_resp;
 	bool scans_connect;	/* scans_req: CONNECT, too */
+	bool scans_answers;	/* scans_resp: those that services made, too */
 	enum scan_policy on_error;
 	enum scan_policy on_busy;	/* what ERR_SCAN_BUSY does, instead of on_error */
 	enum scan_policy over_max;	/* what result.too_large does, instead of on_unscanned[GAP_LIMIT] */

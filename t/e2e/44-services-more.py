@@ -286,3 +286,71 @@ def test_share_in_a_group(lab):
         assert len(heads) == 3 and not heads["a"].has("X-Cat") and not heads["b"].has("X-Cat"), heads
         assert heads["c"].all("X-Cat") == ["c"], heads["c"]
         assert sum(map(len, heads["c"].all("X-Many"))) <= 8192
+
+
+# ---------------------------------------------------------------- scan_answers:
+HTML = b"<!doctype html><html><body>the service's page</body></html>\n"
+
+
+def page(body=HTML, status="403 Forbidden", fields=()):
+    return lambda tx: tx.modified(f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\n\r\n", body, "res", fields)
+
+
+ANSWER_ROWS = {
+    # (what the download service does, status, in the body, action, outcomes of resp)
+    "passes": (lambda tx: (tx.whole(), tx.no_change()), 403, b"the service's page", "block", ["clean"]),
+    "changes": (lambda tx: (tx.whole(), page(HTML.replace(b"page", b"PAGE"))(tx)), 403, b"service's PAGE", "block", ["modified"]),
+    "blocks": (lambda tx: (tx.whole(), tx.answer("204 No", fields=[("X-Virus-ID", "Bad.Page")])), 403, b"Bad.Page", "block", ["blocked"]),
+    "own page": (lambda tx: (tx.whole(), page(b"<html>another</html>", "451 No", [("X-Virus-ID", "Bad.Page")])(tx)), 451, b"another", "block", ["blocked"]),
+    "fails": (lambda tx: (tx.whole(), "close")[1], 502, b"", "block", ["error"]),
+}
+
+
+def test_scan_answers(lab):
+    """What a REQMOD service answers is shown to the services of the download
+    chain that want it; the flow's reference stands in what the client gets."""
+    for name, (script, status, inside, action, outcomes) in ANSWER_ROWS.items():
+        for plain in (False, True):
+            with lab.sub(f"{name}, {'plain' if plain else 'tunnel'}"):
+                (lab.dir / "access.log").unlink(missing_ok=True)
+                q = lab.icap(page())
+                s = lab.icap(script)
+                other = lab.icap()
+                o = lab.origin(lambda h, b: ok(BODY))
+                p = lab.assay(services={"q": {"url": q.url(), "mode": "req"}, "no": {"url": other.url(), "mode": "resp"},
+                                        "r": {"url": s.url(), "mode": "resp", "scan_answers": True}}, workers=1)
+                if plain:
+                    c = wire.connect(p.addr)
+                    c.send(f"GET http://www.test:{o.port}/x HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n")
+                    r = wire.Response(c)
+                else:
+                    r = lab.tunnel(p, o.port).get("/x", fields="Accept: text/html\r\n")
+                assert r.status in (status, 503 if status == 502 else 0) and inside in r.body, (r, r.body)
+                assert len(s.txs) in (1, 1 + (name == "fails")) and not other.txs and not o.requests, (s.txs, other.txs, o.requests)
+                assert s.txs[0].response.start.startswith("HTTP/1.1 403") and HTML[:-9] in s.txs[0].preview + s.txs[0].rest
+                record = p.access(1)[0]
+                assert field(record, "event.action") == action, record
+                assert [x["outcome"] for x in field(record, "assay.scan") if x["mode"] == "resp"] == outcomes, record
+                assert field(record, "event.id") in r.text(), (record, r.body)
+                p.stop()
+
+
+def test_scan_answers_of_other_kinds(lab):
+    """HEAD, a redirect without a body, uploads whose rest was not read; and
+    without scan_answers nobody sees them."""
+    for told in (True, False):
+        q = lab.icap(lambda tx: page()(tx) if "HEAD" in tx.request.start or "POST" in tx.request.start else
+                     tx.modified("HTTP/1.1 302 Found\r\nLocation: http://x.test/\r\n\r\n", None))
+        s = lab.icap(lambda tx: (tx.whole(), tx.no_change()))
+        o = lab.origin(lambda h, b: ok(BODY))
+        p = lab.assay(services={"q": {"url": q.url(), "mode": "req"}, "r": {"url": s.url(), "mode": "resp", "scan_answers": told}}, workers=1)
+        for method, status in (("GET", 302), ("HEAD", 403), ("POST", 403)):
+            with lab.sub(f"{method}, {told}"):
+                s.txs.clear()
+                t = lab.tunnel(p, o.port)
+                more = b"x" * 200000 if method == "POST" else b""
+                t.send(f"{method} /x HTTP/1.1\r\nHost: {t.host}\r\nContent-Length: {len(more)}\r\n\r\n".encode() + more)
+                r = wire.Response(t, method)
+                assert r.status == status and (method != "POST" or HTML[:-9] in r.body), r
+                assert [x.response.start.split()[1] for x in s.txs] == ([str(status)] if told else [])
+        p.stop()

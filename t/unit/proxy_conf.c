@@ -395,6 +395,10 @@ test_services(void)
 		    "'icap://h/', mode: resp, connect: false}}\n", "c:1:95: "
 		    "'connect' is for services of requests; write mode: req or "
 		    "leave it out\n" },
+		{ "services: {a: {url: 'icap://h/', mode: resp, scan_answers: "
+		    "true}, b: {url: 'icap://h/', mode: req, scan_answers: "
+		    "true}}\n", "c:1:100: 'scan_answers' is for services of "
+		    "responses; write mode: resp or leave it out\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, share: [X-A, "
 		    "Cookie, x-client-ip, 'X-B C', [], 'X-']}, b: {url: "
 		    "'icap://h/', mode: resp, share: X-Category}}\n", "c:1:58: "
