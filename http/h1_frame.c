@@ -5,6 +5,7 @@
 
 enum coding {
 	CODING_NONE,		/* no Transfer-Encoding */
+	CODING_IDENTITY,	/* of RFC 2616 3.6: none, for responses */
 	CODING_CHUNKED,		/* exactly that */
 	CODING_OTHER,		/* one we don't know, or chunked not alone */
 	CODING_BAD		/* chunked twice, parameters, quotes, nothing */
@@ -16,7 +17,7 @@ transfer_coding(const struct http_fields *l)
 {
 	const struct http_field *f = http_fields_get(l,
 	    FIELD_TRANSFER_ENCODING);
-	unsigned chunked = 0, others = 0;
+	unsigned chunked = 0, others = 0, identity = 0;
 	struct str rest, element;
 
 	if (f == NULL)
@@ -28,13 +29,17 @@ transfer_coding(const struct http_fields *l)
 				return (CODING_BAD);
 			if (str_ieq(element, STR("chunked")))
 				chunked++;
+			else if (str_ieq(element, STR("identity")))
+				identity++;
 			else
 				others++;
 		}
 	}
-	if (chunked > 1 || chunked + others == 0)
+	if (identity == 1 && chunked + others == 0)
+		return (CODING_IDENTITY);
+	if (chunked > 1 || chunked + others + identity == 0)
 		return (CODING_BAD);
-	return (others > 0 ? CODING_OTHER : CODING_CHUNKED);
+	return (others + identity > 0 ? CODING_OTHER : CODING_CHUNKED);
 }
 
 bool
@@ -148,7 +153,7 @@ read_request_framing(struct http_msg *m, struct fault *f)
 	if (coding == CODING_BAD)
 		return (bad_request(f, ERR_REQ_FRAMING,
 		    "invalid Transfer-Encoding"));
-	if (coding == CODING_OTHER)
+	if (coding == CODING_OTHER || coding == CODING_IDENTITY)
 		return (bad_request(f, ERR_REQ_CODING,
 		    "a transfer coding other than chunked"));
 	if (m->method_id == METHOD_CONNECT) {	/* RFC 9110 9.3.6 */
@@ -226,7 +231,8 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 		return (fault_set(f, ERR_ORIGIN_FRAMING,
 		    "invalid or differing Content-Length"));
 	/* Where a head can be read in two ways nothing may follow it. */
-	resp->keep_alive = is_persistent(resp) && !resp->bare_lf;
+	resp->keep_alive = is_persistent(resp) && !resp->odd &&
+	    coding != CODING_IDENTITY;
 	if (is_bodyless(resp, req)) {
 		frame_bodyless(resp, described_length(req, length));
 		return (ERR_NONE);

@@ -35,6 +35,7 @@ struct h1_head {
 	bool bare;		/* the line at work ended in LF alone */
 	bool bare_before;	/* ... the one before it */
 	bool framed;		/* there is a framing field */
+	bool dropped;		/* the last line was left out */
 	bool started;		/* past the start line */
 	bool done;
 };
@@ -44,7 +45,8 @@ struct kind {
 	bool (*start_line)(struct h1_head *, struct str line);
 	bool is_request;
 	bool lax;		/* repair folds, blanks before colons */
-	bool bare_lf;		/* ends a line, away from framing */
+	bool wild;		/* away from framing: bare LF ends a line, and
+				 * what is no field line is left out */
 	enum err syntax, version, line, large;
 };
 
@@ -195,6 +197,33 @@ check_framing(struct h1_head *h, const struct http_field *f)
 	return (true);
 }
 
+static bool
+has_word(struct str line, struct str word)
+{
+	size_t i;
+
+	for (i = 0; i + word.n <= line.n; i++)
+		if (str_ieq((struct str){ line.p + i, word.n }, word))
+			return (true);
+	return (false);
+}
+
+/*
+ * No name, or no colon: where browsers leave such a line out we do, too,
+ * unless somebody could read framing in it.
+ */
+static bool
+no_field_line(struct h1_head *h, struct str line)
+{
+	if (!h->kind->wild || line.p[0] == ':' ||
+	    has_word(line, STR("length")) || has_word(line, STR("encoding")))
+		return (bad_syntax(h, "field line without name and colon"));
+	if (!http_is_value(line, true))
+		return (bad_syntax(h, "NUL or CR in a field"));
+	h->dropped = h->msg->odd = true;
+	return (true);
+}
+
 /* obs-fold becomes one space (RFC 9112 5.2); linear however many there are. */
 static bool
 folded_line(struct h1_head *h, struct str line)
@@ -203,12 +232,14 @@ folded_line(struct h1_head *h, struct str line)
 	size_t need;
 	char *p;
 
-	if (f == NULL)
+	if (f == NULL && !h->dropped)
 		return (bad_syntax(h, "white space before the first field"));
 	if (!h->kind->lax)
 		return (bad_syntax(h, "folded field line"));
 	if (!http_is_value(line, true))
 		return (bad_syntax(h, "NUL or CR in a field"));
+	if (h->dropped)			/* and all that belongs to it */
+		return (no_field_line(h, line));
 	line = str_trim(line);
 	need = f->value.n + 1 + line.n;
 	if (need > h->limits->field)
@@ -251,7 +282,8 @@ field_line(struct h1_head *h, struct str line)
 		    (line.p[colon] == ' ' || line.p[colon] == '\t'))
 			colon++;
 	if (colon == line.n || line.p[colon] != ':' || name.n == 0)
-		return (bad_syntax(h, "field line without name and colon"));
+		return (no_field_line(h, line));
+	h->dropped = false;
 	value = str_trim(str_from(line, colon + 1));
 	if (!http_is_value(value, h->kind->lax))
 		return (bad_syntax(h, "control character in a field"));
@@ -299,10 +331,10 @@ parse_line(struct h1_head *h, struct str line)
 {
 	h->bare_before = h->bare;
 	h->bare = line.n == 0 || line.p[line.n - 1] != '\r';
-	if (h->bare && !h->kind->bare_lf)
+	if (h->bare && !h->kind->wild)
 		return (bad_syntax(h, "line ends without CR"));
 	if (h->bare)
-		h->msg->bare_lf = true;
+		h->msg->odd = true;
 	else
 		line.n--;
 	if (line.n == 0)

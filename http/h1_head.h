@@ -4,12 +4,14 @@
  * struct http_msg out.  One parser for all of them, so that no way into the
  * house is laxer than another; what differs is in one table.
  *
- * Refused everywhere: bare CR, NUL, names that are no token, lines
- * without colon, white space before the first field.  Requests and trailers:
+ * Refused everywhere: bare CR, NUL, empty names, white space before the first
+ * field.  Requests and trailers: names that are no token, lines without colon,
  * any control character, obs-fold and a blank before the colon as well.
  * Bare LF ends a line in responses alone, where it does not touch framing: a
  * Content-Length or Transfer-Encoding line neither ends in one nor follows one,
- * and none is in a head whose empty line is one.  msg->bare_lf says it.
+ * and none is in a head whose empty line is one.  Lines that are no field are
+ * left out of responses, as in browsers, unless they speak of a length or an
+ * encoding.  msg->odd says both.
  * Responses: obs-fold becomes one space and blanks before the colon are
  * removed (RFC 9112 5.1, 5.2); the status line may end behind the code,
  * and codes go up to 999 (RFC 9110 15: those from 600 on count as 5xx).

@@ -79,7 +79,8 @@ struct http_msg {
 	uint64_t length;	/* FRAMING_LENGTH */
 	bool keep_alive;	/* may the connection serve another message? */
 	bool expect_continue;	/* Expect: 100-continue */
-	bool bare_lf;		/* some line of the head ended in LF alone */
+	bool odd;		/* some line of the head ended in LF alone, or
+				 * was no field and left out */
 };
 
 /* A message whose strings will live in a.  All zero. */

@@ -173,7 +173,19 @@ static const struct {
 	    ERR_SCAN_PROTOCOL, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n A: b\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"),
+	/* no field: left out with its folds, unless it speaks of framing */
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nnonsense\r\n folded\r\n"
+	    "A: b\r\nX Y: z\r\n\tfolded\r\nC: d\r\n e\r\n\r\n"), ERR_NONE,
+	    "200 OK 1|A=b|C=d e" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nContent-Length 5\r\n\r\n"),
+	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nTransfer Encoding: chunked"
+	    "\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nx\r\n Content-Length: 5"
+	    "\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nx\ry\r\n\r\n"),
+	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n: b\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n : b\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
