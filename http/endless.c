@@ -3,6 +3,7 @@
 #include <string.h>
 #include "http/chars.h"
 #include "http/endless.h"
+#include "http/types.h"
 
 #define NAME_MAX_OCTETS 32	/* of a field of an event */
 #define AWS_PRELUDE 12		/* octets in front of a frame */
@@ -61,18 +62,22 @@ is_saved(const struct http_msg *resp)
 	const struct http_field *f = http_fields_get(&resp->fields,
 	    FIELD_CONTENT_DISPOSITION);
 
-	return (f != NULL && !str_ieq(first_part(f->value), STR("inline")));
+	while (f != NULL && str_ieq(first_part(f->value), STR("inline")))
+		f = http_fields_next(&resp->fields, f);
+	return (f != NULL);
 }
 
 enum http_endless
 http_endless_of(const struct http_msg *resp, const struct http_msg *req)
 {
 	enum http_endless kind;
+	struct str type[2];
 
 	if (resp->status != 200 || (resp->framing != FRAMING_CHUNKED &&
-	    resp->framing != FRAMING_CLOSE) || is_saved(resp))
+	    resp->framing != FRAMING_CLOSE) || is_saved(resp) ||
+	    http_types(&resp->fields, type, 2) != 1)
 		return (ENDLESS_NOT);
-	kind = kind_of(http_fields_value(&resp->fields, FIELD_CONTENT_TYPE));
+	kind = kind_of(type[0]);
 	if (kind < ENDLESS_PICTURES && str_ieq(http_fields_value(&req->fields,
 	    FIELD_SEC_FETCH_MODE), STR("navigate")))
 		return (ENDLESS_NOT);

@@ -3,6 +3,7 @@
  * The kind of a file by its names and its type.
  * Room: icap.  Obeys RFC 3986 3.3, RFC 6266 4.3, RFC 9110 8.3.
  */
+#include "http/types.h"
 #include "icap/kind.h"
 
 /* What services ask to be spared; what is not here is scanned. */
@@ -62,8 +63,6 @@ type_fits(struct str ext, struct str type)
 	struct str want;
 	size_t i;
 
-	type.n = str_index(type, ';');
-	type = str_trim(type);
 	for (i = 0; i < COUNT(kinds); i++) {
 		want = str_of(kinds[i].type);
 		if (!str_ieq(ext, str_of(kinds[i].ext)))
@@ -120,6 +119,9 @@ disposition_fits(struct str ext, struct str v)
 	while (next_parameter(&v, &part)) {
 		eq = str_index(part, '=');
 		key = str_trim((struct str){ part.p, eq });
+		if (key.n > star.n && str_ieq((struct str){ key.p, star.n },
+		    star))
+			return (false);	/* RFC 2231 3: in pieces */
 		if (eq < part.n && (str_ieq(key, name) || str_ieq(key, star)) &&
 		    !name_fits(ext, str_trim((struct str){ part.p + eq + 1,
 		    part.n - eq - 1 })))
@@ -133,19 +135,16 @@ icap_kind_agrees(const struct scan_message *msg)
 {
 	const struct http_msg *m = msg->mode == SCAN_RESP ? msg->resp :
 	    msg->req;
-	struct str ext = icap_extension(msg->req->uri.path);
-	unsigned i, types = 0;
+	struct str ext = icap_extension(msg->req->uri.path), types[4];
+	const struct http_field *f;
+	unsigned i, n = http_types(&m->fields, types, 4);
 
-	for (i = 0; i < m->fields.n; i++) {
-		const struct http_field *f = &m->fields.v[i];
-
-		if (str_ieq(f->name, STR("Content-Type"))) {
-			if (!type_fits(ext, f->value))
-				return (false);
-			types++;
-		} else if (str_ieq(f->name, STR("Content-Disposition")) &&
-		    !disposition_fits(ext, f->value))
+	for (i = 0; i < n; i++)
+		if (!type_fits(ext, types[i]))
 			return (false);
-	}
-	return (types > 0);
+	for (f = http_fields_get(&m->fields, FIELD_CONTENT_DISPOSITION);
+	    f != NULL; f = http_fields_next(&m->fields, f))
+		if (!disposition_fits(ext, f->value))
+			return (false);
+	return (n > 0);
 }

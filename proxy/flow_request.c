@@ -5,6 +5,7 @@
 #include "http/h1_emit.h"
 #include "http/h1_frame.h"
 #include "http/hop.h"
+#include "http/types.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
 #include "proxy/page.h"
@@ -36,6 +37,15 @@ known_dest(struct flow *f)
 }
 
 void
+flow_facts_type(const struct http_fields *fields, struct policy_facts *facts)
+{
+	unsigned n = http_types(fields, facts->types, POLICY_TYPES);
+
+	facts->type = http_fields_value(fields, FIELD_CONTENT_TYPE);
+	facts->n_types = n > 1 ? n : 0;
+}
+
+void
 flow_facts(struct flow *f, struct policy_facts *facts)
 {
 	const struct http_msg *req = f->req;
@@ -45,10 +55,10 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 	    .host = req->uri.host, .host_is_ip = req->uri.host_is_ip,
 	    .port = req->uri.port, .scheme = req->uri.scheme,
 	    .dest = known_dest(f), .method = req->method, .url = f->url,
-	    .type = http_fields_value(&req->fields, FIELD_CONTENT_TYPE),
 	    .size = req->framing == FRAMING_LENGTH ? req->length :
 		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
 	    .navigation = is_navigation(req) };
+	flow_facts_type(&req->fields, facts);
 }
 
 /* Answers of our own. */

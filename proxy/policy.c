@@ -400,6 +400,19 @@ join(const struct conf *conf, struct plan *plan, const struct plan *other)
 	plan->overrun |= other->overrun;
 }
 
+/* As if the facts were these, and before what was before. */
+static void
+decide_as(const struct conf *conf, enum policy_stage stage,
+    const struct policy_facts *as, const struct plan *before,
+    struct plan *plan)
+{
+	struct plan other = *before;
+
+	decide(conf, stage, as, &other);
+	join(conf, plan, &other);
+}
+
+/* In every way in which origin and receiver may take URL and type. */
 void
 policy_decide(const struct conf *conf, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
@@ -407,17 +420,22 @@ policy_decide(const struct conf *conf, enum policy_stage stage,
 	char room[POLICY_SPELLINGS * URL_BYTES];
 	struct str url[POLICY_SPELLINGS];
 	struct policy_facts as = *facts;
-	struct plan before = *plan, other;
-	unsigned i, n = 0;
+	struct plan before = *plan;
+	unsigned i, t, n = 0;
 
 	decide(conf, stage, facts, plan);
 	if (facts->url.p != NULL && facts->url.n <= URL_BYTES)
 		n = policy_url_spellings(facts->url, url, room);
-	for (i = 0; i < n; i++) {
-		as.url = url[i];
-		other = before;
-		decide(conf, stage, &as, &other);
-		join(conf, plan, &other);
+	for (t = 0; t <= facts->n_types; t++) {
+		as.url = facts->url;
+		if (t > 0) {
+			as.type = facts->types[t - 1];
+			decide_as(conf, stage, &as, &before, plan);
+		}
+		for (i = 0; i < n; i++) {
+			as.url = url[i];
+			decide_as(conf, stage, &as, &before, plan);
+		}
 	}
 }
 

@@ -65,6 +65,7 @@ enum policy_decision {
 };
 
 #define POLICY_SIZE_UNKNOWN UINT64_MAX
+#define POLICY_TYPES 8
 
 /*
  * What is known; everything borrowed for the time of the call.  Absent is
@@ -86,6 +87,8 @@ struct policy_facts {
 	 * the flow (not known yet); for a response absent type is a plain no.
 	 */
 	struct str type;
+	struct str types[POLICY_TYPES];	/* if receivers may take several */
+	unsigned n_types;
 	uint64_t size;
 	bool navigation;		/* a browser shows it to a person (download.browser) */
 };

@@ -243,6 +243,24 @@ def test_rule_chooses_the_chain(lab):
     assert t.get("/png").status == 200 and (len(a.txs), len(b.txs)) == (1, 1)
 
 
+def test_type_that_is_several(lab):
+    """Of several types a browser takes the last: a rule that exempts one of them exempts nothing, one that blocks it blocks."""
+    kinds = {"/two": [("Content-Type", "image/png"), ("Content-Type", "text/html")], "/turned": [("Content-Type", "text/html"), ("Content-Type", "image/png")],
+             "/list": [("Content-Type", "image/png, text/html")], "/many": [("Content-Type", "image/png" + "".join(f", image/{i}" for i in range(20)) + ", x/y")],
+             "/one": [("Content-Type", "image/png; a=b")], "/same": [("Content-Type", "image/png")] * 2, "/bad": [("Content-Type", "image/png"), ("Content-Type", "bad/type")]}
+    s = lab.icap(lambda tx: tx.no_change())
+    o = lab.origin(lambda h, x: ok(b"<p>", kinds[h.start.split()[1]]))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}},
+                  rules=[{"name": "bad", "if": {"type": ["bad/type"]}, "access": "block"}, {"name": "free", "if": {"type": ["image/*"]}, "scan": "none"}])
+    t = lab.tunnel(p, o.port)
+    for path, asked in (("/two", 1), ("/turned", 1), ("/list", 1), ("/many", 1), ("/one", 0), ("/same", 0)):
+        with lab.sub(path):
+            had = len(s.txs)
+            assert t.get(path).status == 200
+            assert len(s.txs) - had == asked
+    assert t.get("/bad").status == 403
+
+
 def test_default_is_all_services(lab):
     """With no rule: every service by its mode, in the order of the file."""
     order = []

@@ -41,7 +41,16 @@ static const struct {
 	{ "", R SSE "Content-Disposition: attachment\r\n\r\n", ENDLESS_NOT },
 	{ "", R SSE "Content-Disposition: x; filename=a.exe\r\n\r\n",
 	    ENDLESS_NOT },
+	{ "", R SSE "Content-Disposition: inline\r\n"
+	    "Content-Disposition: attachment\r\n\r\n", ENDLESS_NOT },
 	{ NAVIGATE, R SSE "\r\n", ENDLESS_NOT },
+	/* of another type for some */
+	{ "", R SSE "Content-Type: application/zip\r\n\r\n", ENDLESS_NOT },
+	{ "", R "Content-Type: application/zip\r\n" SSE "\r\n",
+	    ENDLESS_NOT },
+	{ "", R "Content-Type: audio/mpeg, application/zip\r\n\r\n",
+	    ENDLESS_NOT },
+	{ "", R SSE SSE "\r\n", ENDLESS_EVENTS },
 	{ "", "HTTP/1.1 206 P\r\n" SSE "\r\n", ENDLESS_NOT },
 	{ "", "HTTP/1.1 404 N\r\n" SSE "\r\n", ENDLESS_NOT },
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The model of a message, its names, and the classes of octets. */
 #include "http/chars.h"
+#include "http/types.h"
 #include "t/unit/http_help.h"
 
 static const char *const canonical[] = {
@@ -189,6 +190,40 @@ values(void)
 	CU_ASSERT(http_is_value(STR(""), false));
 }
 
+/* Types are "first|second|". */
+static void
+types(void)
+{
+	static const struct {
+		const char *head, *types;
+	} t[] = {
+		{ "", "" },
+		{ "Content-Type:\r\n", "" },
+		{ "Content-Type: a/b ; c=d\r\n", "a/b|" },
+		{ "Content-Type: a/b\r\nContent-Type: A/B;c\r\n", "a/b|" },
+		{ "Content-Type: a/b\r\nContent-Type: c/d\r\n", "a/b|c/d|" },
+		{ "Content-Type: a/b;x=\"y,z\", c/d\r\n", "a/b|c/d|" },
+		{ "Content-Type: a, b, a, c, d\r\nContent-Type: e\r\n",
+		    "a|b||" },
+	};
+	struct arena *a = arena_new();
+	struct buf out = { 0 };
+	struct http_msg *m;
+	struct str v[3];
+	unsigned i, k, n;
+
+	for (i = 0; i < COUNT(t); i++) {
+		m = http_help_head(a, H1_RESPONSE, arena_printf(a,
+		    "HTTP/1.1 200 OK\r\n%s\r\n", t[i].head).p);
+		n = http_types(&m->fields, v, 3);
+		buf_cstr(&out, "");
+		for (k = 0; k < n; k++)
+			buf_printf(&out, "%.*s|", STR_ARG(v[k]));
+		CHECK_ROW(i, t[i].head, http_help_is(&out, t[i].types));
+	}
+	arena_free(&a);
+}
+
 UNIT_TESTS(http_msg,
     { "names of fields", names },
     { "lists of fields", lists },
@@ -196,4 +231,5 @@ UNIT_TESTS(http_msg,
     { "copies", copies },
     { "methods and codes", methods },
     { "classes of octets", classes },
-    { "values of fields", values })
+    { "values of fields", values },
+    { "types of a message", types })

@@ -30,7 +30,9 @@ static const struct {
 	{ "/x.gif", GIF "Content-Type: text/html\r\n", false },
 	{ "/x.mp4", "Content-Type: video/\r\n", false },
 	{ "/x.gif", "Content-Type: image/png\r\n", false },
+	{ "/x.mp4", "Content-Type: video/mp4, text/html\r\n", false },
 	/* it is saved under another name */
+	{ "/x.gif", NAMED("filename*0=x.; filename*1=exe"), false },
 	{ "/x.gif", NAMED("filename=x.exe"), false },
 	{ "/x.gif", NAMED("filename=\"x.gif.exe\""), false },
 	{ "/x.gif", NAMED("filename=x.gif; filename*=UTF-8''x.exe"), false },

@@ -49,6 +49,7 @@ addr(const char *text)
 /* Facts by letters' places: what a case does not say is absent. */
 struct given {
 	const char *host, *url, *method, *type, *client, *dest, *listener;
+	const char *types[3];	/* that receivers may take, if not one */
 	uint64_t size;		/* 0: unknown */
 	uint16_t port;		/* 0: 443 */
 	bool navigation;
@@ -68,6 +69,8 @@ decide(const struct conf *conf, enum policy_stage stage,
 		.navigation = g->navigation };
 	unsigned char raw[16];
 
+	for (; f.n_types < 3 && g->types[f.n_types] != NULL; f.n_types++)
+		f.types[f.n_types] = str_of(g->types[f.n_types]);
 	f.host_is_ip = g->host != NULL &&
 	    (inet_pton(AF_INET, g->host, raw) == 1 ||
 	    inet_pton(AF_INET6, g->host, raw) == 1);
@@ -224,6 +227,17 @@ test_types_and_sizes(void)
 		{ "type: '*/*'", AT_RESP, { .type = NULL }, 0 },
 		{ "type: [a/b, text/html]", AT_REQ, { .type = "text/html" },
 		    1 },
+		/* one of several is enough to block */
+		{ "type: c/d", AT_RESP, { .type = "a/b",
+		    .types = { "a/b", "c/d" } }, 1 },
+		{ "type: c/d", AT_RESP, { .type = "a/b, c/d",
+		    .types = { "a/b", "c/d" } }, 1 },
+		{ "type: x/y", AT_RESP, { .type = "a/b",
+		    .types = { "a/b", "c/d" } }, 0 },
+		{ "not: {type: 'a/*'}", AT_RESP, { .type = "a/b, c/d",
+		    .types = { "a/b", "c/d" } }, 1 },
+		{ "not: {type: 'a/*'}", AT_RESP, { .type = "a/b",
+		    .types = { "a/b", "a/c" } }, 0 },
 		/* unknown is neither yes nor no until the response is there */
 		{ "not: {type: text/html}", AT_TLS, { .host = "a" }, 0 },
 		{ "not: {type: text/html}", AT_REQ, { .host = "a" }, 0 },
