@@ -5,10 +5,8 @@
  * slow bodies never hold all connections.
  * Room: icap.  Thread: its loop's; counts of all workers are atomic.
  */
-#include <arpa/inet.h>
 #include <limits.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include "icap/tx.h"
 
 #define QUEUE_MAX 1024		/* scans of one worker that wait for a service */
@@ -18,26 +16,13 @@
 
 /* Clients. */
 
-/* The network part of an address decides: a host may use any IPv6 below it. */
 unsigned
 icap_client_slot(struct str ip)
 {
-	unsigned char a[16] = { 0 };
-	char text[INET6_ADDRSTRLEN];
-	uint32_t h = 2166136261u;
-	size_t i, n = 8;
+	uint64_t key = scan_client_key(ip);
+	uint64_t h = (key ^ key >> 32) * 0x9e3779b97f4a7c15u;
 
-	if (ip.n >= sizeof(text))
-		return (0);
-	snprintf(text, sizeof(text), "%.*s", STR_ARG(ip));
-	if (inet_pton(AF_INET6, text, a) != 1) {
-		n = 4;
-		if (inet_pton(AF_INET, text, a) != 1)
-			return (0);
-	}
-	for (i = 0; i < n; i++)
-		h = (h ^ a[i]) * 16777619u;
-	return ((h ^ h >> 16) % ICAP_CLIENTS);
+	return ((unsigned)(h >> 32) % ICAP_CLIENTS);
 }
 
 /* Connections that all servers together offer; UINT_MAX: no limit. */

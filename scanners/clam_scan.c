@@ -5,9 +5,7 @@
  * may be gone when it comes back.
  * Room: scanners.  Thread: its loop's, but for job_run().
  */
-#include <arpa/inet.h>
 #include <assert.h>
-#include <stdio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -300,18 +298,14 @@ job_new(struct clam_scan *s, struct body_view *view)
 	return (job);
 }
 
-/* Whose turn at the threads it takes: of an IPv6 address its network's. */
+/* Whose turn at the threads it takes; 1: of those who are not known. */
 static uint64_t
 owner_of(const struct scan_message *msg)
 {
-	struct str ip = msg->who != NULL ? msg->who->client_ip : STR_NONE;
-	uint64_t key[2] = { 0, 0 };
-	char text[64];
+	uint64_t key = msg->who != NULL ?
+	    scan_client_key(msg->who->client_ip) : 0;
 
-	snprintf(text, sizeof(text), "%.*s", (int)ip.n, ip.p);
-	if (inet_pton(AF_INET6, text, key) != 1)
-		(void)inet_pton(AF_INET, text, key);
-	return (key[0] != 0 ? key[0] : 1);
+	return (key != 0 ? key : 1);
 }
 
 static void

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What all scanners share, see scanner.h. */
+#include <arpa/inet.h>
 #include <assert.h>
+#include <stdio.h>
 #include <time.h>
 #include "scanners/scanner.h"
 
@@ -35,6 +37,20 @@ scan_gap_name(enum scan_gap gap)
 
 	assert(gap < GAP_COUNT);
 	return (name[gap]);
+}
+
+uint64_t
+scan_client_key(struct str ip)
+{
+	char text[INET6_ADDRSTRLEN];
+	uint64_t key[2] = { 0, 0 };
+
+	if (ip.n >= sizeof(text))
+		return (0);
+	snprintf(text, sizeof(text), "%.*s", STR_ARG(ip));
+	if (inet_pton(AF_INET6, text, key) != 1)
+		(void)inet_pton(AF_INET, text, key);
+	return (key[0]);
 }
 
 static uint64_t

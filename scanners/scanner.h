@@ -63,6 +63,12 @@ struct scan_who {
 	struct account *account;	/* whose memory and files it takes; NULL: nobody's */
 };
 
+/*
+ * Who takes turns with others: an IPv4 address, or the network half of an IPv6
+ * one, for a host may use any address below it.  0: that is none.
+ */
+uint64_t scan_client_key(struct str client_ip);
+
 /* Borrowed by a scan until it is done or cancelled. */
 struct scan_message {
 	enum scan_mode mode;
