@@ -62,6 +62,13 @@ str_starts(struct str s, struct str head)
 }
 
 bool
+str_istarts(struct str s, struct str head)
+{
+	return (str_ieq((struct str){ s.p, head.n < s.n ? head.n : s.n },
+	    head));
+}
+
+bool
 str_iends(struct str s, struct str tail)
 {
 	size_t skip = s.n > tail.n ? s.n - tail.n : 0;

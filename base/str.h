@@ -29,6 +29,7 @@ bool str_ieq(struct str a, struct str b);
 struct str str_trim(struct str s);
 /* Does s begin (end) with the other? */
 bool str_starts(struct str s, struct str head);
+bool str_istarts(struct str s, struct str head);
 bool str_iends(struct str s, struct str tail);
 /* First index of c, or s.n. */
 size_t str_index(struct str s, char c);

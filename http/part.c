@@ -34,7 +34,7 @@ range_is_whole(struct str v, uint64_t *length)
 	static const struct str unit = STR("bytes ");
 	uint64_t first, last;
 
-	if (v.n <= unit.n || !str_ieq((struct str){ v.p, unit.n }, unit))
+	if (!str_istarts(v, unit))
 		return (false);
 	v = str_trim((struct str){ v.p + unit.n, v.n - unit.n });
 	return (take_number(&v, '-', &first) && take_number(&v, '/', &last) &&

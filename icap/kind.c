@@ -68,8 +68,7 @@ type_fits(struct str ext, struct str type)
 		if (!str_ieq(ext, str_of(kinds[i].ext)))
 			continue;
 		if (want.p[want.n - 1] != '/' ? str_ieq(type, want) :
-		    type.n > want.n &&
-		    str_ieq((struct str){ type.p, want.n }, want))
+		    type.n > want.n && str_istarts(type, want))
 			return (true);
 	}
 	return (false);

@@ -61,10 +61,9 @@ parse_authority(struct icap_url *u)
 static size_t
 scheme_of(struct str s)
 {
-	if (str_ieq((struct str){ s.p, s.n < 8 ? s.n : 8 }, STR("icaps://")))
+	if (str_istarts(s, STR("icaps://")))
 		return (8);
-	return (str_ieq((struct str){ s.p, s.n < 7 ? s.n : 7 },
-	    STR("icap://")) ? 7 : 0);
+	return (str_istarts(s, STR("icap://")) ? 7 : 0);
 }
 
 bool

@@ -49,7 +49,7 @@ parameter(struct str s, struct str name)
 		n = str_index(s, ';');
 		part = str_trim((struct str){ s.p, n });
 		if (part.n > name.n && part.p[name.n] == '=' &&
-		    str_ieq((struct str){ part.p, name.n }, name))
+		    str_istarts(part, name))
 			return (str_trim((struct str){ part.p + name.n + 1,
 			    part.n - name.n - 1 }));
 		n += n < s.n;

@@ -6,19 +6,11 @@
  * Room: proxy.  Any thread.  Obeys RFC 3986 6.2.2, 6.2.3.
  */
 #include <string.h>
+#include "http/chars.h"
 #include "proxy/policy_priv.h"
 
 #define MERGE 1		/* doubled slashes are one, as most servers have it */
 #define LOOSE 2		/* "%2F", "\" and "..;" as some servers have them */
-
-static int
-hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return (c - '0');
-	c |= 0x20;
-	return (c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1);
-}
 
 /* RFC 3986 2.3 */
 static bool
@@ -33,10 +25,10 @@ is_unreserved(int c)
 static int
 encoded_at(struct str s, size_t i)
 {
-	if (s.p[i] != '%' || s.n - i < 3 || hex(s.p[i + 1]) < 0 ||
-	    hex(s.p[i + 2]) < 0)
+	if (s.p[i] != '%' || s.n - i < 3 || http_hex(s.p[i + 1]) < 0 ||
+	    http_hex(s.p[i + 2]) < 0)
 		return (-1);
-	return (hex(s.p[i + 1]) * 16 + hex(s.p[i + 2]));
+	return (http_hex(s.p[i + 1]) * 16 + http_hex(s.p[i + 2]));
 }
 
 /* RFC 3986 6.2.2.1, 6.2.2.2: what is the same when decoded, "%2f" as "%2F". */

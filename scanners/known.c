@@ -110,11 +110,11 @@ known_work(struct task *t)
 static bool
 is_about_content(struct str name)
 {
-	static const struct str word = {"content-", 8};
 	size_t i;
 
-	for (i = 0; i + word.n <= name.n; i++)
-		if (str_ieq((struct str){name.p + i, word.n}, word))
+	for (i = 0; i < name.n; i++)
+		if (str_istarts((struct str){name.p + i, name.n - i},
+			STR("content-")))
 			return (true);
 	return (false);
 }

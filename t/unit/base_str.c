@@ -55,6 +55,7 @@ test_compare(void)
 		CU_ASSERT_EQUAL(str_ieq(a, b), rows[i].ieq);
 		CU_ASSERT_EQUAL(str_starts(a, b), rows[i].starts);
 		CU_ASSERT_EQUAL(str_iends(a, b), rows[i].iends);
+		CU_ASSERT(!rows[i].starts || str_istarts(a, b));
 		drop(a);
 		drop(b);
 	}
@@ -72,6 +73,10 @@ test_absent(void)
 	CU_ASSERT(str_eq(STR_NONE, STR("")) && str_ieq(STR_NONE, STR_NONE));
 	CU_ASSERT(str_starts(STR_NONE, STR_NONE));
 	CU_ASSERT(str_starts(STR("x"), STR_NONE));
+	CU_ASSERT(str_istarts(STR("Image/gif"), STR("imaGe/")));
+	CU_ASSERT(str_istarts(STR_NONE, STR_NONE));
+	CU_ASSERT_FALSE(str_istarts(STR("image"), STR("image/")));
+	CU_ASSERT_FALSE(str_istarts(STR("x-image/"), STR("image/")));
 	CU_ASSERT(str_iends(STR_NONE, STR_NONE));
 	CU_ASSERT(str_iends(STR("x"), STR_NONE));
 	CU_ASSERT_FALSE(str_starts(STR_NONE, STR("x")));
