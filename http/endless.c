@@ -47,8 +47,7 @@ kind_of(struct str type)
 	type = first_part(type);
 	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		t = &types[i];
-		if (t->prefix ? type.n >= t->name.n &&
-		    str_ieq((struct str){ type.p, t->name.n }, t->name) :
+		if (t->prefix ? str_istarts(type, t->name) :
 		    str_ieq(type, t->name))
 			return (t->kind);
 	}
@@ -301,13 +300,11 @@ is_pictures(const struct http_endless_check *k, struct str s)
 		n = str_index(s, '\n');
 		line = str_trim((struct str){ s.p, n });
 		n += n < s.n;
-		if (line.n <= type.n || !str_ieq((struct str){ line.p,
-		    type.n }, type))
+		if (!str_istarts(line, type))
 			continue;
 		value = str_trim((struct str){ line.p + type.n,
 		    line.n - type.n });
-		return (value.n > 6 && str_ieq((struct str){ value.p, 6 },
-		    STR("image/")));
+		return (str_istarts(value, STR("image/")));
 	}
 	return (false);
 }
@@ -342,36 +339,13 @@ begin_octet(struct http_endless_check *k, unsigned char c)
 	return (is_pictures(k, (struct str){ (const char *)k->begin, k->n }));
 }
 
-static struct str
-boundary_of(struct str type)
-{
-	struct str part, name = STR("boundary=");
-	size_t n;
-
-	while (type.n > 0) {
-		n = str_index(type, ';');
-		part = str_trim((struct str){ type.p, n });
-		n += n < type.n;
-		type = (struct str){ type.p + n, type.n - n };
-		if (part.n <= name.n || !str_ieq((struct str){ part.p, name.n },
-		    name))
-			continue;
-		part = (struct str){ part.p + name.n, part.n - name.n };
-		if (part.n >= 2 && part.p[0] == '"' &&
-		    part.p[part.n - 1] == '"')
-			part = (struct str){ part.p + 1, part.n - 2 };
-		return (part);
-	}
-	return (STR(""));
-}
-
 void
 http_endless_begin(struct http_endless_check *k, enum http_endless kind,
     const struct http_msg *resp)
 {
 	*k = (struct http_endless_check){ .kind = kind };
-	k->boundary = boundary_of(http_fields_value(&resp->fields,
-	    FIELD_CONTENT_TYPE));
+	(void)multipart_type(http_fields_value(&resp->fields,
+	    FIELD_CONTENT_TYPE), k->room, &k->boundary);
 	/* Without one everything would begin with it. */
 	k->bad = kind == ENDLESS_NOT ||
 	    (kind == ENDLESS_PICTURES && k->boundary.n == 0);

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "http/msg.h"
+#include "http/multipart.h"
 
 enum http_endless {
 	ENDLESS_NOT,
@@ -48,7 +49,8 @@ struct http_endless_check {
 	uint8_t at;		/* of the kind's machine */
 	uint32_t n;		/* octets of the line, of the begin, of a frame's head */
 	uint32_t left;		/* of a frame */
-	struct str boundary;	/* borrowed from the head */
+	struct str boundary;	/* in room; it stays where it began */
+	char room[MULTIPART_BOUNDARY_MAX + 1];
 	unsigned char begin[ENDLESS_BEGIN];
 };
 

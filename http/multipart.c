@@ -208,7 +208,8 @@ void
 multipart_init(struct multipart *m, struct str boundary)
 {
 	assert(boundary.n > 0 && boundary.n <= MULTIPART_BOUNDARY_MAX);
-	*m = (struct multipart){ .phase = PART_OUTSIDE, .line = LINE_BEGIN };
+	*m = (struct multipart){ .phase = MULTIPART_OUTSIDE,
+	    .line = MULTIPART_LINE_BEGIN };
 	memcpy(m->delimiter, "--", 2);
 	memcpy(m->delimiter + 2, boundary.p, boundary.n);
 	m->length = boundary.n + 2;
@@ -230,9 +231,9 @@ multipart_is_odd(const struct multipart *m)
 static bool
 part_close(struct multipart *m, uint64_t end, struct multipart_part *part)
 {
-	bool there = m->phase == PART_CONTENT && end > m->part.at;
+	bool there = m->phase == MULTIPART_CONTENT && end > m->part.at;
 
-	if (m->phase == PART_HEAD) {
+	if (m->phase == MULTIPART_HEAD) {
 		m->odd |= m->head.n > 0;	/* content for some */
 		m->head.n = 0;
 	}
@@ -240,7 +241,7 @@ part_close(struct multipart *m, uint64_t end, struct multipart_part *part)
 		m->part.length = end - m->part.at;
 		*part = m->part;
 	}
-	m->phase = PART_OUTSIDE;
+	m->phase = MULTIPART_OUTSIDE;
 	return (there);
 }
 
@@ -258,21 +259,21 @@ structure_line(struct multipart *m, bool crlf)
 static void
 part_open(struct multipart *m)
 {
-	m->line = LINE_BEGIN;
+	m->line = MULTIPART_LINE_BEGIN;
 	m->matched = 0;
 	m->line_crlf = m->last == '\r';
 	if (m->n_after == 2)
 		return;			/* RFC 2046 5.1.1: close-delimiter */
 	m->odd |= m->n_after > 0;	/* "--b-": a delimiter for some */
 	structure_line(m, m->line_crlf);
-	m->phase = PART_HEAD;
+	m->phase = MULTIPART_HEAD;
 	m->part = (struct multipart_part){ .at = m->at };
 }
 
 static void
 line_next(struct multipart *m, bool crlf)
 {
-	m->line = LINE_BEGIN;
+	m->line = MULTIPART_LINE_BEGIN;
 	m->matched = 0;
 	m->line_end = m->at - 1 - crlf;
 	m->line_crlf = crlf;
@@ -307,7 +308,7 @@ head_byte(struct multipart *m, char c)
 		if (n == 0 || m->head.p[n - 1] == '\n') {
 			m->head.n = n;
 			head_read(m);
-			m->phase = PART_CONTENT;
+			m->phase = MULTIPART_CONTENT;
 			m->part.at = m->at;
 			return;
 		}
@@ -322,23 +323,23 @@ line_byte(struct multipart *m, char c, struct multipart_part *part)
 	bool ended = false;
 
 	m->at++;
-	if (m->line == LINE_DELIMITER) {
+	if (m->line == MULTIPART_LINE_DELIMITER) {
 		delimiter_byte(m, c);
-	} else if (m->line == LINE_BEGIN && c == m->delimiter[m->matched]) {
-		if (m->phase == PART_HEAD)
+	} else if (m->line == MULTIPART_LINE_BEGIN && c == m->delimiter[m->matched]) {
+		if (m->phase == MULTIPART_HEAD)
 			head_add(m, &c, 1);
 		if (++m->matched == m->length) {
 			m->delimiters++;
 			if (m->at > m->length)
 				structure_line(m, m->line_crlf);
 			ended = part_close(m, m->line_end, part);
-			m->line = LINE_DELIMITER;
+			m->line = MULTIPART_LINE_DELIMITER;
 			m->n_after = 0;
 		}
 	} else {
-		if (m->phase == PART_HEAD)
+		if (m->phase == MULTIPART_HEAD)
 			head_byte(m, c);
-		m->line = LINE_INSIDE;
+		m->line = MULTIPART_LINE_INSIDE;
 		if (c == '\n')
 			line_next(m, m->last == '\r');
 	}
@@ -366,7 +367,7 @@ multipart_feed(struct multipart *m, const char *p, size_t n, size_t *used,
 	size_t i = 0;
 
 	while (i < n) {
-		if (m->line == LINE_INSIDE && m->phase != PART_HEAD)
+		if (m->line == MULTIPART_LINE_INSIDE && m->phase != MULTIPART_HEAD)
 			i += skip_content(m, p + i, n - i);
 		if (i < n && line_byte(m, p[i++], part)) {
 			*used = i;

@@ -46,13 +46,14 @@ enum multipart_got {
 struct multipart {
 	char delimiter[MULTIPART_BOUNDARY_MAX + 3];	/* "--boundary" */
 	size_t length;		/* of the delimiter */
-	enum { PART_OUTSIDE, PART_HEAD, PART_CONTENT } phase;
-	enum { LINE_BEGIN, LINE_INSIDE, LINE_DELIMITER } line;
-	size_t matched;		/* LINE_BEGIN: of the delimiter */
+	enum { MULTIPART_OUTSIDE, MULTIPART_HEAD, MULTIPART_CONTENT } phase;
+	enum { MULTIPART_LINE_BEGIN, MULTIPART_LINE_INSIDE,
+	    MULTIPART_LINE_DELIMITER } line;
+	size_t matched;		/* MULTIPART_LINE_BEGIN: of the delimiter */
 	uint64_t at;		/* bytes taken */
 	uint64_t line_end;	/* where the end of the line before this one lies */
 	char last;		/* the byte before at */
-	unsigned n_after;	/* LINE_DELIMITER: dashes behind the delimiter */
+	unsigned n_after;	/* MULTIPART_LINE_DELIMITER: dashes behind the delimiter */
 	struct buf head;	/* of the part, line ends as they came */
 	uint64_t delimiters;	/* found */
 	bool line_crlf;		/* the line before this one ended in CRLF */
