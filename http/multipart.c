@@ -93,15 +93,11 @@ bool
 multipart_type(struct str type, char room[MULTIPART_BOUNDARY_MAX + 1],
     struct str *boundary)
 {
-	static const struct str head = { "multipart/", 10 };
 	struct str value;
-	bool begins;
 
 	type = str_trim(type);
 	*boundary = STR_NONE;
-	begins = type.n >= head.n &&
-	    str_ieq((struct str){ type.p, head.n }, head);
-	if (!begins)		/* some look for the word anywhere */
+	if (!str_istarts(type, STR("multipart/")))	/* some look for the word anywhere */
 		return (find_word(type, STR("multipart")) < type.n &&
 		    find_word(type, STR("boundary=")) < type.n);
 	value = take_boundary(type);

@@ -10,11 +10,13 @@
  * says is scanned whole like any other body.
  */
 #include <string.h>
+#include "base/budget.h"
 #include "http/endless.h"
 #include "proxy/flow.h"
 #include "scanners/decode_live.h"
 
 #define BEGIN_BYTES 65536	/* of the begin are shown to the chain */
+#define BEGIN_FREE 16384	/* of it that are not counted */
 #define FILE_BYTES (16 << 20)	/* so much that came fast is a file */
 #define HEAD_MS 5000		/* the head goes out, though no body has come */
 #define BLOCK 16384
@@ -34,6 +36,7 @@ struct flow_stream {
 	struct http_endless_check passes;	/* what goes out */
 	struct reader look;
 	struct buf begin;		/* owned; decoded */
+	struct charge charge;		/* of begin */
 	struct body *first;		/* counted: of begin */
 	struct reader same;		/* of what a service made of it */
 	uint64_t looked;		/* bytes of the decoded begin */
@@ -116,6 +119,7 @@ gather(struct flow *f, struct flow_stream *s)
 			break;
 	}
 	chq_fini(&q);
+	charge_set(&s->charge, f->client->account, s->begin.cap, BEGIN_FREE);
 	return (p);
 }
 
@@ -133,12 +137,19 @@ is_slow(const struct flow *f, const struct flow_stream *s)
 }
 
 static void
+begin_fini(struct flow_stream *s)
+{
+	buf_fini(&s->begin);
+	charge_set(&s->charge, NULL, 0, 0);
+}
+
+static void
 stream_off(struct flow_stream *s)
 {
 	s->state = STREAM_OFF;
 	reader_close(&s->look);
 	decode_live_free(&s->decoder);
-	buf_fini(&s->begin);
+	begin_fini(s);
 }
 
 /* Its head for the chain, which gets the begin without its coding. */
@@ -164,6 +175,7 @@ defer(struct flow *f, struct flow_stream *s, struct scan_message *m)
 	s->state = STREAM_BEGIN_SCANNED;
 	s->first = body_of_bytes(f->worker->loop, &f->gen->gen->store,
 	    s->begin.p, s->begin.n);
+	body_charge_to(s->first, f->client->account);
 	reader_close(&s->look);
 	decode_live_free(&s->decoder);
 	m->body = s->first;
@@ -413,5 +425,5 @@ flow_stream_stop(struct flow *f)
 	reader_close(&s->same);
 	decode_live_free(&s->decoder);
 	body_unref(&s->first);
-	buf_fini(&s->begin);
+	begin_fini(s);
 }

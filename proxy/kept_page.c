@@ -95,10 +95,11 @@ charset_fits(struct str type)
 		{ "iso-8859-", 9 }, { "windows-125", 11 } };
 	size_t i, k;
 
-	for (i = 0; i + 8 <= type.n; i++)
-		if (str_ieq((struct str){ type.p + i, 8 }, STR("charset=")))
+	for (i = 0; i < type.n; i++)
+		if (str_istarts((struct str){ type.p + i, type.n - i },
+		    STR("charset=")))
 			break;
-	if (i + 8 > type.n)
+	if (i == type.n)
 		return (true);
 	type.p += i + 8;
 	type.n -= i + 8;
@@ -107,8 +108,7 @@ charset_fits(struct str type)
 		type.n--;
 	}
 	for (k = 0; k < sizeof(fits) / sizeof(fits[0]); k++)
-		if (type.n >= fits[k].n && str_ieq((struct str){ type.p,
-		    fits[k].n }, fits[k]))
+		if (str_istarts(type, fits[k]))
 			return (true);
 	return (false);
 }
@@ -154,6 +154,7 @@ add_reference(struct flow *f, struct body *body)
 	reader_open(&t->reader, body, 0, &t->wake);
 	whole = body_new(f->worker->loop, &f->gen->gen->store, &t->source,
 	    BODY_UNKNOWN);
+	body_charge_to(whole, f->client->account);
 	body_unref(&body);
 	return (whole);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
+#include "http/chars.h"
 #include "scanners/codec.h"
 
 #define WINDOW_LOG 23		/* RFC 9659 3: 8 MB; a larger one eats memory */
@@ -241,20 +242,11 @@ aws_open(const unsigned char *head, size_t n)
 	return (calloc(1, sizeof(struct aws)));
 }
 
-static int
-hex_value(unsigned char c)
-{
-	if (c >= '0' && c <= '9')
-		return (c - '0');
-	c |= 0x20;
-	return (c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1);
-}
-
 /* One byte that is no data. */
 static enum step
 aws_byte(struct aws *a, unsigned char c)
 {
-	int v = hex_value(c);
+	int v = http_hex((char)c);
 
 	if (a->at == AWS_AFTER) {
 		if (c == '\n')
