@@ -177,7 +177,6 @@ make_ca(struct making *k, gnutls_datum_t *pem)
 	int r;
 
 	(void)gethostname(host, sizeof(host) - 1);
-	/* Path length 0: an EC CA signs its leaves itself. */
 	/* Room for one authority below it: a roll-over cross-signs its successor. */
 	if ((r = set_body(k, 1)) < 0 ||
 	    (r = set_name(k, "assay CA ", host, " ")) < 0 ||

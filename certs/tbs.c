@@ -36,7 +36,6 @@ static const unsigned char server_auth[] = {
 	6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1
 };
 
-
 /* The identifier that AKI must repeat; without SKI the usual SHA-1. */
 static int
 subject_id(gnutls_x509_crt_t crt, struct tbs_issuer *i)

@@ -313,9 +313,10 @@ static unsigned
 which_leaf(const struct client *c)
 {
 	const struct tunnel *t = c->tunnel;
+	bool rsa = hello_wants_rsa(&t->hello,
+	    tls_server_speaks_13(t->gen->gen->tls));
 
-	return ((t->untrusted ? LEAF_UNTRUSTED : 0) |
-	    (hello_wants_rsa(&t->hello, tls_server_speaks_13(t->gen->gen->tls)) ? LEAF_RSA : 0));
+	return ((t->untrusted ? LEAF_UNTRUSTED : 0) | (rsa ? LEAF_RSA : 0));
 }
 
 static void
