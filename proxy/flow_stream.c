@@ -240,9 +240,8 @@ may_defer(struct flow *f)
 	if (kind == ENDLESS_NOT || f->plan.stream == POLICY_STREAM_SCAN)
 		return (false);
 	if (f->plan.stream == POLICY_STREAM_BLOCK) {
-		f->blocked = true;
-		f->rule = f->plan.rule[POLICY_BY_STREAM];
-		flow_fail_code(f, ERR_POLICY_BLOCK, "an endless answer");
+		flow_block(f, f->plan.rule[POLICY_BY_STREAM],
+		    "an endless answer");
 		return (false);
 	}
 	f->stream = stream_new(f, kind, &codings);

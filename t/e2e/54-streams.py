@@ -259,6 +259,8 @@ def test_policies(lab):
             p = lab.assay(services={"s": service}, download=QUICK, **conf)
             r = Response(ask(lab, p, e.port))
             assert r.status == 403 and first not in r.body, r
+            rule = field(p.access(1)[-1], "assay.rule.access")
+            assert rule == ("no-streams" if name == "rule" else None), rule
             p.stop()
 
 
