@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/list.h"
 #include "certs/holder_priv.h"
 #include "certs/keyholder.h"
 #include "certs/reap.h"
@@ -25,6 +26,8 @@
 #define REAP_MS 1000
 
 struct keyholder {
+	struct reap_listener children;
+	_Atomic bool ended;	/* some child has: to be looked at */
 	_Atomic pid_t pid;	/* 0: no process; written under the lock, as is epoch */
 	_Atomic unsigned epoch;
 	pthread_mutex_t lock;	/* of everything below; held during a call */
@@ -347,6 +350,34 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 	return (true);
 }
 
+/* A child has ended: is it this one?  While a call is under way, behind it. */
+static void
+notice(struct keyholder *k)
+{
+	while (k->ended && pthread_mutex_trylock(&k->lock) == 0) {
+		k->ended = false;
+		if (k->pid != 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
+			process_gone(k);
+		pthread_mutex_unlock(&k->lock);
+	}
+}
+
+static void
+on_child(struct reap_listener *l)
+{
+	struct keyholder *k = CONTAINER_OF(l, struct keyholder, children);
+
+	k->ended = true;
+	notice(k);
+}
+
+static void
+unlock(struct keyholder *k)
+{
+	pthread_mutex_unlock(&k->lock);
+	notice(k);
+}
+
 static bool
 call(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
     int deadline_ms, gnutls_datum_t *out, struct fault *f)
@@ -355,7 +386,7 @@ call(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 
 	pthread_mutex_lock(&k->lock);
 	ok = call_locked(k, q, epoch, deadline_ms, out, f);
-	pthread_mutex_unlock(&k->lock);
+	unlock(k);
 	return (ok);
 }
 
@@ -370,6 +401,8 @@ keyholder_start(struct fault *f)
 	k->epoch = 1;
 	k->patience_us = KEYHOLDER_TRY_US;
 	pthread_mutex_init(&k->lock, NULL);
+	k->children.ended = on_child;
+	reap_listen(&k->children);
 	if (!process_start(k, f))
 		keyholder_stop(&k);
 	return (k);
@@ -383,6 +416,7 @@ keyholder_stop(struct keyholder **kp)
 	*kp = NULL;
 	if (k == NULL)
 		return;
+	reap_unlisten(&k->children);
 	process_end(k);
 	pthread_mutex_destroy(&k->lock);
 	if (k->key != NULL)
@@ -390,17 +424,6 @@ keyholder_stop(struct keyholder **kp)
 	free(k->key);
 	gnutls_free(k->ca.data);
 	free(k);
-}
-
-void
-keyholder_notice(struct keyholder *k)
-{
-	reap_dead();
-	if (pthread_mutex_trylock(&k->lock) != 0)
-		return;		/* the call under way finds out itself */
-	if (k->pid != 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
-		process_gone(k);
-	pthread_mutex_unlock(&k->lock);
 }
 
 /* These two never wait for a call under way. */
@@ -440,7 +463,7 @@ keyholder_load(struct keyholder *k, const char *key,
 		copy_out(&k->ca, ca);
 		k->which = which;
 	}
-	pthread_mutex_unlock(&k->lock);
+	unlock(k);
 	return (ok);
 }
 
@@ -511,7 +534,7 @@ keyholder_try_sign(struct keyholder *k, unsigned epoch,
 	ok = k->pid != 0 && !k->owed && (epoch == 0 || epoch == k->epoch) &&
 	    (k->late_ms == 0 || now_ms() - k->late_ms >= KEYHOLDER_REST_MS) &&
 	    try_locked(k, &q, sig);
-	pthread_mutex_unlock(&k->lock);
+	unlock(k);
 	return (ok);
 }
 
@@ -520,7 +543,7 @@ keyholder_set_patience(struct keyholder *k, unsigned us)
 {
 	pthread_mutex_lock(&k->lock);
 	k->patience_us = us;
-	pthread_mutex_unlock(&k->lock);
+	unlock(k);
 }
 
 /*
@@ -568,6 +591,6 @@ keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer, unsigned *epoch,
 		k->issuer = (gnutls_datum_t){ NULL, 0 };
 		*epoch = k->epoch;
 	}
-	pthread_mutex_unlock(&k->lock);
+	unlock(k);
 	return (ok);
 }

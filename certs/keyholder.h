@@ -48,11 +48,6 @@ int keyholder_main(int argc, char **argv);
 struct keyholder *keyholder_start(struct fault *f);
 /* Ends the process and waits for it; *k may be NULL, becomes NULL. */
 void keyholder_stop(struct keyholder **k);
-/*
- * A child has ended (SIGCHLD): if it is this holder, it is taken note of and
- * the next call starts another.  Never waits.
- */
-void keyholder_notice(struct keyholder *k);
 /* The process now; 0 when it is dead and not yet replaced. */
 pid_t keyholder_pid(struct keyholder *k);
 /* Its socket (tests, which ask for what the calls below never do). */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Children that are given up, see reap.h. */
+/* Children that have ended, see reap.h. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -12,6 +12,41 @@ struct grave {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct grave *graves;
+static pthread_mutex_t listening = PTHREAD_MUTEX_INITIALIZER;
+static struct reap_listener *listeners;
+
+void
+reap_listen(struct reap_listener *l)
+{
+	pthread_mutex_lock(&listening);
+	l->next = listeners;
+	listeners = l;
+	pthread_mutex_unlock(&listening);
+}
+
+void
+reap_unlisten(struct reap_listener *l)
+{
+	struct reap_listener **at;
+
+	pthread_mutex_lock(&listening);
+	for (at = &listeners; *at != l; at = &(*at)->next)
+		;
+	*at = l->next;
+	pthread_mutex_unlock(&listening);
+}
+
+void
+reap_all(void)
+{
+	struct reap_listener *l;
+
+	reap_dead();
+	pthread_mutex_lock(&listening);
+	for (l = listeners; l != NULL; l = l->next)
+		l->ended(l);
+	pthread_mutex_unlock(&listening);
+}
 
 void
 reap_later(pid_t pid)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Children that are given up and have not ended yet: a process that cannot be
- * ended at once (a token that hangs) must not stay a zombie when it does.
+ * Children that have ended must not stay zombies: those that somebody still
+ * has (several generations of a configuration have one each), and those that
+ * are given up but could not be ended at once (a token that hangs).
  *
  * Room: certs.  Any thread.
  */
@@ -10,9 +11,20 @@
 
 #include <sys/types.h>
 
+/* Who has a child; embedded. */
+struct reap_listener {
+	struct reap_listener *next;
+	/* Some child has ended.  Must not wait, nor listen or unlisten. */
+	void (*ended)(struct reap_listener *);
+};
+
+void reap_listen(struct reap_listener *);
+void reap_unlisten(struct reap_listener *);
+/* SIGCHLD has come: everybody who listens looks for his own. */
+void reap_all(void);
 /* Nobody waits for it any more. */
 void reap_later(pid_t pid);
-/* Take note of those that have ended.  When SIGCHLD says so, and before a new one is started. */
+/* Take note of those that have ended, before a new one is started. */
 void reap_dead(void);
 
 #endif

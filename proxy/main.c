@@ -12,6 +12,7 @@
 #endif
 #include "base/budget.h"
 #include "certs/keyholder.h"
+#include "certs/reap.h"
 #include "proxy/admin.h"
 #include "proxy/descriptors.h"
 #include "proxy/gen.h"
@@ -342,7 +343,7 @@ on_signal(uv_signal_t *h, int number)
 	else if (number == SIGUSR1)
 		audit_reopen(p->gen->audit);
 	else if (number == SIGCHLD)
-		keyholder_notice(ca_keyholder(p->gen->ca));
+		reap_all();
 	else if (number == SIGTERM || number == SIGINT || number == SIGQUIT)
 		drain(p);
 }

@@ -375,6 +375,17 @@ def test_key_holder_dies(lab):
         assert wire.wait_for(lambda: not zombies(), 10 * e2e.lab_scale()), zombies()
         assert lab.tunnel(p, o.port, name).get().status == 200
         assert wire.wait_for(lambda: len(p.pids()) == 2)
+    # Older configurations have one as well, while a client goes by them.
+    kept = []
+    for n in range(3):
+        kept.append(lab.tunnel(p, o.port))
+        p.reload()
+    assert wire.wait_for(lambda: len(p.pids()) == 5), p.pids()
+    for pid in p.pids()[1:]:
+        os.kill(pid, signal.SIGKILL)
+    assert wire.wait_for(lambda: not zombies(), 10 * e2e.lab_scale()), zombies()
+    assert lab.tunnel(p, o.port, e2e.NAMES[2]).get().status == 200
+    assert all(t.get().status == 200 for t in kept)
 
 
 @alone

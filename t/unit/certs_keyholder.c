@@ -19,6 +19,7 @@
 #include "certs/ca.h"
 #include "certs/holder_priv.h"
 #include "certs/leaf.h"
+#include "certs/reap.h"
 #include "t/unit/certs_make.h"
 
 #define SIGN_CERTS (GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)
@@ -353,7 +354,7 @@ test_no_zombie(void)
 		(void)waitpid(tracer, NULL, 0);
 		while (!is_zombie(old) && kill(old, 0) == 0)
 			usleep(1000);
-		keyholder_notice(ca_keyholder(ca));
+		reap_all();
 		CU_ASSERT_NOT_EQUAL(kill(old, 0), 0);
 	}
 	/* One that nobody asks: its end is noticed, and costs no call. */
@@ -361,10 +362,10 @@ test_no_zombie(void)
 	kill(old, SIGKILL);
 	while (!is_zombie(old))
 		usleep(1000);
-	keyholder_notice(ca_keyholder(ca));
+	reap_all();
 	CU_ASSERT_EQUAL(keyholder_pid(ca_keyholder(ca)), 0);
 	CU_ASSERT_NOT_EQUAL(kill(old, 0), 0);
-	keyholder_notice(ca_keyholder(ca));
+	reap_all();
 	CU_ASSERT_TRUE(mints(c, &f));
 	CU_ASSERT(keyholder_pid(ca_keyholder(ca)) > 0);
 	close(hold[0]);
