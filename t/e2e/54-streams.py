@@ -262,6 +262,7 @@ def test_policies(lab):
             rule = field(p.access(1)[-1], "assay.rule.access")
             assert rule == ("no-streams" if name == "rule" else None), rule
             p.stop()
+            (lab.dir / "access.log").unlink()
 
 
 @needs("clamav")
