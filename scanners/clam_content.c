@@ -291,9 +291,22 @@ coded_end(struct clam_look *look, enum decode_end end,
 	}
 }
 
-/* Take the codings off, the last one applied first, and look at what is in. */
-static void
-coded_look(const struct walk *w, const struct content *c)
+/* May deflate be read in two ways, with and without a wrapper, RFC 1950? */
+static bool
+is_wrapped(const struct decode_input *in)
+{
+	unsigned char head[1];
+
+	return (in->read(in->arg, head, 1, 0) == 1 && (head[0] & 15) == 8);
+}
+
+/*
+ * Take the codings off, the last one applied first, and look at what is in.
+ * raw: as clients do that know deflate without a wrapper only; the others see
+ * what is broken.  True: that may be something else.
+ */
+static bool
+coded_pass(const struct walk *w, const struct content *c, bool raw)
 {
 	uint64_t most = limits_of(w)->scan_size;
 	struct decode_limits limits = {
@@ -306,12 +319,17 @@ coded_look(const struct walk *w, const struct content *c)
 	enum decode_end end = DECODE_DONE;
 	enum decode_coding coding = DECODE_GZIP;
 	unsigned i, to = 0;
+	bool other = false;
 
 	store_init(w, &store[0]);
 	store_init(w, &store[1]);
 	for (i = c->codings->n; i-- > 0 && (end == DECODE_DONE ||
 	    end == DECODE_CUT); to ^= 1) {
 		coding = c->codings->coding[i];
+		if (coding == DECODE_DEFLATE && is_wrapped(&source.in)) {
+			other = true;
+			coding = raw ? DECODE_RAW : coding;
+		}
 		decode_store_fini(&store[to]);
 		limits.max_bytes = most - w->look->decoded;
 		end = decode_run(coding, &source.in, &store[to], &limits);
@@ -320,12 +338,21 @@ coded_look(const struct walk *w, const struct content *c)
 		if (w->look->decoded > most)
 			w->look->decoded = most;
 	}
-	coded_end(w->look, end, coding);
+	if (!raw || end != DECODE_BAD)
+		coded_end(w->look, end, coding);
 	/* Of a broken coding clients use what comes before the break. */
 	if (end == DECODE_DONE || end == DECODE_CUT || end == DECODE_BAD)
 		bytes_look(w, &source, c->type, c->depth);
 	decode_store_fini(&store[0]);
 	decode_store_fini(&store[1]);
+	return (other);
+}
+
+static void
+coded_look(const struct walk *w, const struct content *c)
+{
+	if (coded_pass(w, c, false) && !is_over(w))
+		(void)coded_pass(w, c, true);
 }
 
 /*

@@ -47,6 +47,14 @@ deflate_open(const unsigned char *head, size_t n)
 	return (zlib_open(has_zlib_head(head, n) ? MAX_WBITS : -MAX_WBITS));
 }
 
+static void *
+raw_open(const unsigned char *head, size_t n)
+{
+	(void)head;
+	(void)n;
+	return (zlib_open(-MAX_WBITS));
+}
+
 static enum step
 zlib_step(void *state, struct io *io)
 {
@@ -319,4 +327,6 @@ const struct codec codecs[DECODE_CODINGS] = {
 	    zstd_again, zstd_bytes, zstd_close },
 	[DECODE_AWS] = { STR("aws-chunked"), STR_NONE, aws_open, aws_step,
 	    NULL, aws_bytes, free },
+	[DECODE_RAW] = { STR("deflate"), STR_NONE, raw_open, zlib_step, NULL,
+	    zlib_bytes, zlib_close },
 };

@@ -60,11 +60,11 @@ coding_of(struct str name)
 {
 	unsigned c;
 
-	for (c = 0; c < DECODE_CODINGS; c++)
+	for (c = 0; c < DECODE_RAW && name.n > 0; c++)
 		if (str_ieq(name, codecs[c].name) ||
 		    str_ieq(name, codecs[c].alias))
-			break;
-	return (c);
+			return (c);
+	return (DECODE_CODINGS);
 }
 
 static void

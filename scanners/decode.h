@@ -25,6 +25,7 @@ enum decode_coding {
 	DECODE_BR,		/* RFC 7932 */
 	DECODE_ZSTD,		/* RFC 8878, window of RFC 9659 */
 	DECODE_AWS,		/* aws-chunked: chunks of object stores, signed or not */
+	DECODE_RAW,		/* RFC 1951: what some clients call deflate; in no list */
 	DECODE_CODINGS
 };
 

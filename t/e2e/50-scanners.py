@@ -128,6 +128,20 @@ def test_packed(lab):
 
 
 @needs("clamav")
+def test_deflate_that_is_read_in_two_ways(lab):
+    """Stored data for whoever takes the first octets for a wrapper (RFC 1950), for others a block of it and what is packed behind."""
+    def both(data):
+        c = zlib.compressobj(9, zlib.DEFLATED, -15)
+        return b"\x78\x9c\x01\x63\xfe\x9c\x01" + b"x" * 410 + c.compress(data) + c.flush()
+    assert zlib.decompress(both(EICAR), -15).endswith(EICAR)
+    assert EICAR not in zlib.decompressobj().decompress(both(EICAR))
+    coding = [("Content-Encoding", "deflate")]
+    o, p, t = start(lab, {"bad": ok(both(EICAR), coding), "good": ok(both(b"good"), coding)})
+    assert t.get("/good").status == 200
+    is_blocked(t.get("/bad"))
+
+
+@needs("clamav")
 def test_packed_clean(lab):
     """A clean coded body arrives as it was sent, coding and all."""
     data = gzip.compress(pattern(100000))

@@ -519,6 +519,7 @@ test_lists(void)
 		{ "gzip, none compress", 1, "none compress", "none compress",
 		    DECODE_GZIP },
 		{ "x y", 0, "", "x y", 0 },
+		{ "x  y;", 0, "", "x  y;", 0 },
 	};
 	struct decode_list list;
 	size_t i;
