@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A real browser behind assay, trusting its CA through an NSS database."""
 import re
+import time
+import zlib
 
 import certs
 import lab as e2e
@@ -85,3 +87,48 @@ def test_eicar_page(lab):
     dom = browse(lab, p, "http://assay.internal/test/eicar")
     assert re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", dom), dom[:1500]
     assert e2e.EICAR.decode() not in dom
+
+
+STREAM_PAGE = b"""<!doctype html><html><head><title>t</title></head><body><p id=x></p><p id=y></p><script>
+const say = (id, text) => document.getElementById(id).textContent += text;
+const es = new EventSource('/events');
+es.onmessage = m => { say('x', 'event ' + m.data + '.'); if (m.data == 2) es.close(); };
+(async () => {
+  const r = await fetch('/model', {method: 'POST', body: '{}', headers: {'Content-Type': 'application/json'}});
+  const reader = r.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let n = 0; n < 2; n++) say('y', (await reader.read()).value);
+  reader.cancel();
+})();
+</script></body></html>"""
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil", "clamav")
+@seconds(180)
+def test_event_streams(lab):
+    """EventSource, and a model's answer to a POST that is coded whatever was
+    asked: each event while the answer goes on."""
+    def reply(head, body):
+        path = head.start.split()[1]
+        if path == "/":
+            return ok(STREAM_PAGE, [("Content-Type", "text/html")])
+        if path not in ("/events", "/model"):
+            return ok(b"", status="404 Not Found")
+
+        def send(conn):
+            z = zlib.compressobj(wbits=31)
+            conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n" +
+                      ("Content-Encoding: gzip\r\n" if path == "/model" else "") + "\r\n")
+            for text in (b"data: 1\n\n", b"data: 2\n\n"):
+                data = z.compress(text) + z.flush(zlib.Z_SYNC_FLUSH) if path == "/model" else text
+                conn.send(b"%x\r\n%s\r\n" % (len(data), data))
+                time.sleep(1)
+            conn.silent(30)
+            return "close"
+        return send
+    o = lab.origin(reply)
+    p = lab.assay(services={"clam": {"url": f"clamav:{e2e.TESTDB}", "mode": "both"}})
+    dom = browse(lab, p, f"https://www.test:{o.port}/")
+    assert "event 1.event 2." in dom and "data: 1\n\ndata: 2" in dom, dom[-1500:]
+    assert [h.get("Accept-Encoding") for h, _, _ in o.requests if "/events" in h.start] == ["identity"]
