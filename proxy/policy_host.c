@@ -118,6 +118,17 @@ fault_of(const char *text, struct str name, unsigned how)
 	return (NULL);
 }
 
+/* RFC 4291 2.5.5.2: an IPv4 address in IPv6's clothes is that address. */
+struct str
+policy_unmapped(struct str ip)
+{
+	struct str mapped = STR("::ffff:");
+
+	if (str_istarts(ip, mapped) && str_index(ip, '.') < ip.n)
+		return ((struct str){ ip.p + mapped.n, ip.n - mapped.n });
+	return (ip);
+}
+
 /* By the reader of every host (http/uri.h): what it refuses never comes. */
 static bool
 host_of(struct arena *a, struct str text, struct http_uri *out)
@@ -171,8 +182,8 @@ policy_hosts_add(struct policy_hosts *s, struct arena *a, const char *text,
 	}
 	if (host_of(a, name, &host) && (!host.host_is_ip ||
 	    (how & POLICY_HOST_EXACT) != 0)) {
-		insert(s, a, host.host, host.host_is_ip ? POLICY_HOST_EXACT :
-		    how);
+		insert(s, a, policy_unmapped(host.host), host.host_is_ip ?
+		    POLICY_HOST_EXACT : how);
 		return (true);
 	}
 	if (name.n > 1 && name.p[name.n - 1] == '.')
@@ -213,6 +224,9 @@ policy_host_key(struct policy_host_key *k, struct str host, bool is_ip)
 	if (!is_ip && i > 1 && k->text[i - 1] == '.')
 		i--;
 	host = (struct str){ k->text, i };
+	if (is_ip)
+		host = policy_unmapped(host);
+	i = host.n;
 	while (i > 0) {
 		h = HASH_STEP(h, host.p[--i]);
 		if (i > 0 && (is_ip || host.p[i - 1] != '.'))

@@ -64,6 +64,8 @@ struct policy_match {
 /* Add "example.com", "=example.com", "*.example.com" or an address. */
 bool policy_hosts_add(struct policy_hosts *, struct arena *, const char *text,
     char why[POLICY_WHY]);
+/* "::ffff:192.0.2.1" as "192.0.2.1", a part of it; all others as they are. */
+struct str policy_unmapped(struct str ip);
 void policy_host_key(struct policy_host_key *, struct str host, bool is_ip);
 bool policy_hosts_match(const struct policy_hosts *,
     const struct policy_host_key *);

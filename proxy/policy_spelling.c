@@ -103,18 +103,38 @@ remove_dots(char *p, size_t n, unsigned how, bool *removed)
 	return (w);
 }
 
+/* "[::ffff:192.0.2.1]:81" as "192.0.2.1:81"; 0: it is no such address. */
+static size_t
+unmapped(struct str s, char *out)
+{
+	size_t end = str_index(s, ']');
+	struct str ip;
+
+	if (s.n == 0 || s.p[0] != '[' || end == s.n)
+		return (0);
+	ip = policy_unmapped((struct str){ s.p + 1, end - 1 });
+	if (ip.n == end - 1)
+		return (0);
+	memcpy(out, ip.p, ip.n);
+	memcpy(out + ip.n, s.p + end + 1, s.n - end - 1);
+	return (ip.n + s.n - end - 1);
+}
+
 /* RFC 3986 6.2.2.1, 6.2.3: lower case, no root's dot, no default port. */
 static size_t
 authority(struct str s, struct str scheme, char *out)
 {
 	struct str port = str_ieq(scheme, STR("https")) ? STR(":443") :
 	    STR(":80");
-	size_t i;
+	size_t i, n;
 
 	if (str_iends(s, port))
 		s.n -= port.n;
 	else if (s.n > 0 && s.p[s.n - 1] == ':')
 		s.n--;
+	n = unmapped(s, out);
+	if (n > 0)
+		return (n);
 	for (i = 0; i < s.n; i++)
 		out[i] = s.p[i] >= 'A' && s.p[i] <= 'Z' ?
 		    (char)(s.p[i] | 0x20) : s.p[i];

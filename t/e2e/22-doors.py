@@ -264,6 +264,23 @@ def test_scan_by_dest(lab):
                 assert [t.method for t in s.txs] == (["REQMOD", "RESPMOD"] * 2 if scanned else []), s.txs
 
 
+def test_addresses_in_other_clothes(lab):
+    """An IPv4 address written as an IPv6 one (RFC 4291 2.5.5.2) meets the
+    rules for it, by host, URL and dest."""
+    for way, sni in (("plain", None), ("spliced", "www.test")):
+        for when in ({"host": "127.0.0.1"}, {"host": "::ffff:127.0.0.1"}, {"dest": "127.0.0.1"}, {"url": "^http://127[.]0[.]0[.]1[:/]"}):
+            if way == "spliced" and "url" in when:
+                continue
+            for host in ("[::ffff:127.0.0.1]", "[::FFFF:7f00:1]", "127.0.0.1"):
+                with lab.sub(f"{way} {when} {host}"):
+                    o, p = start(lab, way, rules=[rule(**when)])
+                    got = Visit(p, o, way, host, sni=sni).ask()
+                    assert got.startswith("block") and o.accepted == 0, got
+            with lab.sub(f"{way} {when} control"):
+                o, p = start(lab, way, rules=[rule(**{k: v.replace("0.1", "0.2").replace("]1", "]2") for k, v in when.items()})])
+                assert Visit(p, o, way, "[::ffff:127.0.0.1]", sni=sni).ask() == "pass"
+
+
 def test_authority_of_a_tunnel(lab):
     """Another name inside is 421, on the first request and on later ones."""
     o, p = start(lab, "opened")
