@@ -406,9 +406,9 @@ class Lab:
                 "LSAN_OPTIONS": f"suppressions={HERE}/lsan.supp:print_suppressions=0",
                 "TSAN_OPTIONS": f"exitcode=99:suppressions={HERE}/tsan.supp"}
 
-    def check(self, conf, *args):
+    def check(self, conf, *args, name="check.conf"):
         """assayd --check on a text or dict: (exit code, output text, path)."""
-        path = self.dir / "check.conf"
+        path = self.dir / name
         path.write_text(conf if isinstance(conf, str) else json.dumps(conf, indent=1))
         r = self.run(ASSAYD, "-f", path, "--check", *args, env=self.env())
         return r.returncode, (r.stdout + r.stderr).decode("utf-8", "replace"), path
