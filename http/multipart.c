@@ -49,7 +49,8 @@ take_value(struct str s, struct str *value, struct str *rest)
 		if (s.p[i] == ',' || s.p[i] == '\\' || s.p[i] == '"' ||
 		    (!quoted && (s.p[i] == ' ' || s.p[i] == '\t')))
 			return (false);
-	return (str_trim(*value).n == value->n &&
+	return (str_trim(*value).n == value->n && !str_starts(*value,
+	    STR("'")) &&	/* a quote for some */
 	    (rest->n == 0 || rest->p[0] == ';'));
 }
 

@@ -176,6 +176,7 @@ static const struct {
 	/* what some receivers read differently */
 	{ "multipart/mixed; boundary = a", true, "" },
 	{ "multipart/mixed; boundary= a", true, "" },
+	{ "multipart/mixed; boundary='a'", true, "" },
 	{ "multipart/mixed; boundary=a b", true, "" },
 	{ "multipart/mixed; boundary=a,b", true, "" },
 	{ "multipart/mixed; boundary=a\"b", true, "" },
