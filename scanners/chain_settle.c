@@ -181,8 +181,8 @@ settle_clean(struct chain_run *run, unsigned i)
 		return;
 	}
 	chain_record_end(run, i, CHAIN_CLEAN, ERR_NONE, STR_NONE);
-	if (scan->result.reusable && !run->result.modified)
-		known_learn(&run->known, scan->scanner, run->msg);
+	if (!run->result.modified)
+		known_learn(&run->known, scan, run->msg);
 }
 
 static void

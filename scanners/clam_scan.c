@@ -167,6 +167,25 @@ end_unfit(struct clam_scan *s)
 	end_fault(s, &f);
 }
 
+static unsigned
+blocks_of(const struct scanner *scanner)
+{
+	unsigned g, bits = 0;
+
+	for (g = 0; g < GAP_COUNT; g++)
+		if (scanner->on_unscanned[g] == SCAN_POLICY_BLOCK)
+			bits |= 1u << g;
+	return (bits);
+}
+
+/* One load of a database, with these limits. */
+static struct str
+depends_on(const struct clam *c, uint64_t state, struct arena *a)
+{
+	return (arena_printf(a, "%llu %llu %x", (unsigned long long)state,
+	    (unsigned long long)c->max_body, blocks_of(&c->scanner)));
+}
+
 static void
 scan_answer(struct clam_scan *s, const struct clam_look *look)
 {
@@ -185,7 +204,8 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 	else if (s->cut_short && look->verdict != VERDICT_BLOCKED)
 		end_cut_short(s, look->verdict);
 	else {
-		r->reusable = s->state == clam_engine_state(s->clam->engine);
+		if (s->state == clam_engine_state(s->clam->engine))
+			r->depends = depends_on(s->clam, s->state, a);
 		scan_end(s, look->verdict);
 	}
 }
@@ -256,17 +276,6 @@ type_of(const struct scan_message *msg, char type[CLAM_TYPE])
 		    f->value;
 		snprintf(type, CLAM_TYPE, "%.*s", STR_ARG(v));
 	}
-}
-
-static unsigned
-blocks_of(const struct scanner *scanner)
-{
-	unsigned g, bits = 0;
-
-	for (g = 0; g < GAP_COUNT; g++)
-		if (scanner->on_unscanned[g] == SCAN_POLICY_BLOCK)
-			bits |= 1u << g;
-	return (bits);
 }
 
 static struct clam_job *
@@ -416,7 +425,6 @@ clam_start(struct scan *scan)
 	task_wake(&s->task);
 }
 
-/* One load of a database, with these limits. */
 static struct str
 clam_depends(const struct scanner *scanner, const struct scan_message *msg)
 {
@@ -424,9 +432,7 @@ clam_depends(const struct scanner *scanner, const struct scan_message *msg)
 
 	if (!clam_engine_fit(c->engine))
 		return (STR_NONE);
-	return (arena_printf(msg->arena, "%llu %llu %x",
-	    (unsigned long long)clam_engine_state(c->engine),
-	    (unsigned long long)c->max_body, blocks_of(scanner)));
+	return (depends_on(c, clam_engine_state(c->engine), msg->arena));
 }
 
 static void

@@ -139,9 +139,9 @@ add_content(struct digest *d, const struct scan_message *msg)
 /* False: nothing may be believed now. */
 static bool
 known_key(const struct known *k, const struct scanner *s,
-    const struct scan_message *msg, unsigned char key[DIGEST_BYTES])
+    const struct scan_message *msg, struct str depends,
+    unsigned char key[DIGEST_BYTES])
 {
-	struct str depends = s->type->depends(s, msg);
 	char mode = msg->mode == SCAN_RESP ? 'r' : 'q';
 	struct digest *d;
 
@@ -181,20 +181,22 @@ known_ask(const struct known *k, const struct scanner *s,
 
 	if (k->state == KNOWN_READING)
 		return (ask_reading(k, s));
-	if (k->state != KNOWN_WHOLE || !known_key(k, s, msg, key) ||
+	if (k->state != KNOWN_WHOLE ||
+	    !known_key(k, s, msg, s->type->depends(s, msg), key) ||
 	    !verdict_cache_has(s->cache, key, now_s(s)))
 		return (KNOWN_UNKNOWN);
 	return (KNOWN_CLEAN);
 }
 
 void
-known_learn(const struct known *k, const struct scanner *s,
+known_learn(const struct known *k, const struct scan *scan,
     const struct scan_message *msg)
 {
+	const struct scanner *s = scan->scanner;
 	unsigned char key[DIGEST_BYTES];
 
 	if (k->state == KNOWN_WHOLE && s->cache != NULL &&
-	    known_key(k, s, msg, key))
+	    known_key(k, s, msg, scan->result.depends, key))
 		verdict_cache_add(
 		    s->cache, key, now_s(s), now_s(s) + s->cache_s);
 }

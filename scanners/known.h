@@ -49,9 +49,9 @@ void known_begin(struct known *, struct body *);
 /* KNOWN_UNKNOWN: start the scan now. */
 enum known_answer known_ask(
     const struct known *, const struct scanner *, const struct scan_message *);
-/* The scan has ended in VERDICT_CLEAN, and says that this may be believed again. */
-void known_learn(
-    const struct known *, const struct scanner *, const struct scan_message *);
+/* The scan has ended in VERDICT_CLEAN: learn it, as far as result.depends says. */
+void known_learn(const struct known *, const struct scan *,
+    const struct scan_message *);
 /* Nobody waits any more; another step may begin anew. */
 void known_stop(struct known *);
 void known_fini(struct known *);

@@ -118,10 +118,10 @@ struct scan_result {
 	struct http_msg *resp;
 	struct body *body;
 	/*
-	 * VERDICT_CLEAN: may be believed for the same body and the same
-	 * scanner_type.depends as it is now.
+	 * VERDICT_CLEAN: what scanner_type.depends was when the answer was
+	 * made, for which it may be believed again.  STR_NONE: it may not.
 	 */
-	bool reusable;
+	struct str depends;
 	uint64_t us;		/* that the scanner has worked, or was waited for */
 	uint64_t bytes;		/* of the body that it was given */
 };

@@ -20,6 +20,7 @@ struct fake {
 	const char *state;		/* of its signatures; NULL: unknown */
 	enum verdict says;
 	bool reusable;
+	const char *next_state;		/* once it has said so; NULL: the same */
 	unsigned starts;
 };
 
@@ -76,7 +77,11 @@ work_run(struct task *t)
 		fault_set(&r->fault, ERR_ORIGIN_CUT, NULL);
 	r->verdict = f->says;
 	r->gap = f->says == VERDICT_UNSCANNED ? GAP_DAMAGED : GAP_NONE;
-	r->reusable = f->reusable;
+	if (f->reusable)
+		r->depends = w->scan->scanner->type->depends(
+		    w->scan->scanner, w->scan->msg);
+	if (f->next_state != NULL)
+		f->state = f->next_state;
 	reader_close(&w->reader);
 	scan_done(w->scan);
 }
@@ -346,6 +351,19 @@ test_only_clean(void)
 	tear_down();
 }
 
+/* New signatures behind an answer that nobody has taken yet. */
+static void
+test_a_change_behind_the_answer(void)
+{
+	set_up();
+	fake[0].next_state = "2";
+	CU_ASSERT_EQUAL(outcome(0), CHAIN_CLEAN);
+	CU_ASSERT_EQUAL(outcome(0), CHAIN_CLEAN);
+	CU_ASSERT_EQUAL(outcome(0), CHAIN_CACHED);
+	CU_ASSERT_EQUAL(fake[0].starts, 2);
+	tear_down();
+}
+
 /* A part, a stream: neither learnt nor believed. */
 static void
 test_no_gap(void)
@@ -589,6 +607,7 @@ UNIT_TESTS(scanners_known,
     { "clean is known", test_known },
     { "each part of the key", test_each_part_of_the_key },
     { "only clean is", test_only_clean },
+    { "a change behind the answer", test_a_change_behind_the_answer },
     { "no part, no stream", test_no_gap },
     { "a body that breaks off", test_a_body_that_breaks_off },
     { "who waits, and how long", test_waiting },
