@@ -15,6 +15,14 @@ forgive_origin(struct flow *f, uint64_t now)
 	f->asked_at = now;
 }
 
+/* Each word of an endless answer may take as long as the first of another. */
+static uint64_t
+body_silence(const struct flow *f, const struct conf_limits *l)
+{
+	return (l->first_byte_ms > l->read_ms && flow_stream_may_drip(f) ?
+	    l->first_byte_ms : l->read_ms);
+}
+
 /* The origin: before its answer, inside the head, inside the body. */
 static enum err
 origin_stalled(struct flow *f, const struct conf_limits *l, uint64_t now,
@@ -29,7 +37,8 @@ origin_stalled(struct flow *f, const struct conf_limits *l, uint64_t now,
 	if (f->state == FLOW_STATE_ANSWER)
 		return (now - f->asked_at >= (h1_in_begun(in) ? l->read_ms :
 		    l->first_byte_ms) ? ERR_ORIGIN_TIMEOUT : ERR_NONE);
-	if (h1_in_stalled(in, now, l->read_ms))
+	if (h1_in_stalled(in, now, l->read_ms) &&
+	    h1_in_stalled(in, now, body_silence(f, l)))
 		return (ERR_ORIGIN_STALL);
 	*why = TOO_SLOW;
 	return (h1_in_is_slow(in, now, l->min_rate) &&

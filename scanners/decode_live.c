@@ -5,6 +5,7 @@
 #include "scanners/decode_live.h"
 
 #define BLOCK 16384
+#define HEAD 5
 #define MAX_RATIO 64		/* text that is sent in pieces has one of 5 to 30 */
 #define FREE_BYTES (1 << 20)	/* no ratio asked below that */
 
@@ -13,8 +14,8 @@ struct decode_live {
 	struct account *account;	/* counted */
 	struct charge charge;
 	void *state;
-	unsigned char head[2];	/* of it, until the codec is open */
-	size_t head_n;
+	unsigned char head[HEAD];	/* of it, until the codec is open */
+	size_t head_n, head_full;
 	uint64_t in, out;	/* bytes so far */
 	bool ended, bad;
 };
@@ -30,6 +31,7 @@ decode_live_new(enum decode_coding c, struct account *a)
 	if (d == NULL)
 		return (NULL);
 	d->codec = &codecs[c];
+	d->head_full = c == DECODE_DEFLATE ? HEAD : 2;
 	d->account = account_ref(a);
 	return (d);
 }
@@ -93,14 +95,30 @@ feed(struct decode_live *d, const unsigned char *p, size_t n,
 	return (true);
 }
 
+/*
+ * Clients read deflate with a wrapper or without.  What may be both, a head of
+ * RFC 1950 and a stored block of RFC 1951 3.2.4, is refused.
+ */
+static bool
+is_of_two_minds(const struct decode_live *d)
+{
+	const unsigned char *p = d->head;
+
+	return (d->head_full == HEAD && (p[0] & 15) == 8 &&
+	    ((p[0] << 8 | p[1]) % 31 != 0 ||
+	    ((p[1] ^ p[3]) == 0xff && (p[2] ^ p[4]) == 0xff)));
+}
+
 /* A codec wants to see how it begins. */
 static bool
 begin(struct decode_live *d, const unsigned char **p, size_t *n)
 {
-	for (; *n > 0 && d->head_n < sizeof(d->head); (*n)--)
+	for (; *n > 0 && d->head_n < d->head_full; (*n)--)
 		d->head[d->head_n++] = *(*p)++;
-	if (d->head_n < sizeof(d->head))
+	if (d->head_n < d->head_full)
 		return (true);
+	if (is_of_two_minds(d))
+		return (false);
 	d->state = d->codec->open(d->head, d->head_n);
 	return (d->state != NULL);
 }

@@ -349,6 +349,25 @@ def test_head_before_the_first_event(lab):
 
 
 @needs("clamav")
+def test_silence_between_words(lab):
+    """Long silence is what streams are like: as long as before an answer; a
+    file has to go on."""
+    for name, services in (("scanned", {"s": CLAM}), ("no chain", None)):
+        with lab.sub(name):
+            p = lab.assay(services=services, download=QUICK, limits={"read": "1s", "first_byte": "4s"})
+            e, f = Endless(lab, "text/event-stream", b"data: 1\n\n"), Endless(lab, "text/plain", b"data: 1\n\n")
+            t, u = ask(lab, p, e.port), ask(lab, p, f.port)
+            assert " 200 " in t.head().start and octets(t, 9)
+            assert t.silent(2.5), "ended in a silence"
+            e.word(b"data: 2\n\n")
+            assert octets(t, 9) == b"data: 2\n\n"
+            assert t.is_closed(20), "never ended"
+            r = Response(u)
+            assert r.status == 504 or r.cut, r
+            p.stop()
+
+
+@needs("clamav")
 def test_stream_scan(lab):
     """stream: scan waits for the end, as any body does."""
     e = Endless(lab, "text/event-stream", b"data: 1\n\n")

@@ -470,6 +470,23 @@ test_live(void)
 	budget_free(&b);
 }
 
+/* Deflate that clients read in two ways. */
+static void
+test_live_ambiguous(void)
+{
+	static const unsigned char both[] = { 0x78, 0x01, 0, 0xfe, 0xff, 'x' },
+	    odd[] = { 0x78, 0x02, 0, 0xfd, 0xff, 'x', 'y' };
+	struct live l = { .d = decode_live_new(DECODE_DEFLATE, NULL) };
+
+	CU_ASSERT_FALSE(decode_live_feed(l.d, both, sizeof(both), live_out,
+	    &l));
+	decode_live_free(&l.d);
+	l.d = decode_live_new(DECODE_DEFLATE, NULL);
+	CU_ASSERT_FALSE(decode_live_feed(l.d, odd, sizeof(odd), live_out, &l));
+	CU_ASSERT_EQUAL(l.out.n, 0);
+	decode_live_free(&l.d);
+}
+
 /* A bomb is little work; who says no is not asked again. */
 static void
 test_live_limits(void)
@@ -547,5 +564,6 @@ UNIT_TESTS(scanners_decode,
     { "no room for a file", test_no_file },
     { "stopped", test_stopped },
     { "as it comes", test_live },
+    { "as it comes: read in two ways", test_live_ambiguous },
     { "as it comes: limits", test_live_limits },
     { "lists of codings", test_lists })
