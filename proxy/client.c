@@ -17,6 +17,7 @@
 #define PER_CLIENT 200		/* connections of one address */
 #define CLIENT_BYTES 32768	/* of memory: its state, TLS, the first of each flow */
 #define TICK_MS 250		/* how often a long flow looks at its clocks */
+#define TURN_REQUESTS 16	/* answered in one turn, then others have theirs */
 
 static void client_run(struct task *);
 
@@ -122,6 +123,9 @@ client_idle(struct client *c)
 		client_close(c, LINK_CLOSE);
 		return (false);
 	}
+	/* Answers without a body wait for nobody: the next request does. */
+	if (link_room(c->transport) == 0)
+		return (false);
 	if (chq_len(&c->in.bytes) == 0)
 		p = link_read(c->transport, &c->in.bytes, 16384);
 	if (p == PULL_WAIT)
@@ -167,9 +171,14 @@ static void
 client_run(struct task *t)
 {
 	struct client *c = CONTAINER_OF(t, struct client, task);
+	unsigned until = c->served + TURN_REQUESTS;
 	bool again = true;
 
 	while (again) {
+		if (c->state == CLIENT_IDLE && c->served == until) {
+			task_wake(t);
+			return;
+		}
 		if (c->worker->draining && c->state == CLIENT_IDLE) {
 			client_close(c, LINK_CLOSE);
 			return;

@@ -387,3 +387,34 @@ def test_kept_sign_ins_are_counted(lab):
     # Half of a share of 8 MiB: 256 of 16 KiB, less what the first clients take.
     assert wire.wait_for(lambda: p.fds() - descriptors < 40 + 256, 15), p.fds() - descriptors
     other_is_served(lab, p, o)
+
+
+@seconds(90)
+def test_answers_without_a_body_wait_for_their_reader(lab):
+    """A client that asks and asks and takes no answer is not read any more,
+    though its answers are heads alone; one that does gets them all."""
+    o = lab.origin(lambda h, b: ok(b"fine"))
+    p = lab.assay(limits={"memory": "16M"}, rules=[{"name": "no", "if": {"url": "/no"}, "access": "block"}, {"name": "default", "scan": "none"}])
+    other_is_served(lab, p, o)
+    for name, line, fields in (("OPTIONS", "OPTIONS /", "Max-Forwards: 0\r\n"), ("HEAD", "HEAD /no", "")):
+        for way in ("plain", "opened"):
+            with lab.sub(f"{name}, {way}"):
+                w = Watch(p)
+                t = lab.connect(p, source=HOG) if way == "plain" else lab.tunnel(p, o.port, source=HOG)
+                target = line if way == "opened" else line.replace(" ", f" http://www.test:{o.port}", 1)
+                one = f"{target} HTTP/1.1\r\nHost: www.test:{o.port}\r\n{fields}\r\n".encode()
+                t.send(one * 100)
+                got = [t.head() for _ in range(100)]
+                assert all(h.start.split()[1] in ("200", "403") for h in got), got[0]
+                t.sock.settimeout(3 * e2e.lab_scale())
+                sent = 0
+                try:
+                    while sent < 48 * M:
+                        t.sock.sendall(one * 2000)
+                        sent += 2000 * len(one)
+                    assert False, "it is read for ever"
+                except TimeoutError:
+                    pass
+                w.check(memory=2 * M)
+                other_is_served(lab, p, o)
+                t.reset()
