@@ -294,19 +294,19 @@ def try_values(lab, types):
 
 
 @e2e.slow
-@e2e.seconds(900)
+@e2e.seconds(300)
 def test_odd_numbers_words_and_texts(lab):
     try_values(lab, ["TEXT", "ENUM", "GAPS", "COUNT", "SIZE", "MEMORY", "TIME", "RESERVED"])
 
 
 @e2e.slow
-@e2e.seconds(900)
+@e2e.seconds(300)
 def test_odd_addresses_and_files(lab):
     try_values(lab, ["URL", "ADDRS", "ON", "NETS", "PORTS", "HEADERS", "SHARE", "TRUST", "FILES", "FILE", "PATH", "SECRET", "LOG_TO"])
 
 
 @e2e.slow
-@e2e.seconds(900)
+@e2e.seconds(300)
 def test_odd_conditions_and_shapes(lab):
     try_values(lab, [*SHAPES, "HOSTS", "METHODS", "TYPES", "SIZES", "URLS", "LISTENERS"])
 
