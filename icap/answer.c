@@ -27,7 +27,7 @@ ends_here(struct icap_tx *tx)
 {
 	const struct http_field *f = http_fields_find(&tx->answer->fields,
 	    STR("Encapsulated"));
-	bool resp_mode = tx->scan->msg->mode == SCAN_RESP;
+	bool resp_mode = tx->msg->mode == SCAN_RESP;
 
 	return (f == NULL ||
 	    (icap_encap_parse(f->value, resp_mode, &tx->encap) &&
@@ -77,7 +77,7 @@ answer_message(struct icap_tx *tx)
 	    STR("Encapsulated"));
 
 	if (f == NULL || !icap_encap_parse(f->value,
-	    tx->scan->msg->mode == SCAN_RESP, &tx->encap)) {
+	    tx->msg->mode == SCAN_RESP, &tx->encap)) {
 		tx_fail(tx, ERR_SCAN_PROTOCOL, f == NULL ?
 		    "%u without Encapsulated" : "%u with a bad Encapsulated",
 		    tx->answer->status);
@@ -182,7 +182,7 @@ static enum shape
 shape_of(const struct icap_tx *tx)
 {
 	enum icap_part body = icap_encap_body(&tx->encap);
-	bool resp_mode = tx->scan->msg->mode == SCAN_RESP;
+	bool resp_mode = tx->msg->mode == SCAN_RESP;
 	enum shape shape;
 
 	if (tx->encap.n == 1 && body == ICAP_NULL_BODY)
@@ -200,7 +200,7 @@ shape_of(const struct icap_tx *tx)
 static struct http_msg *
 head_or_old(struct icap_tx *tx, enum shape shape)
 {
-	const struct scan_message *msg = tx->scan->msg;
+	const struct scan_message *msg = tx->msg;
 
 	if (shape == SHAPE_RESPONSE && tx->resp != NULL)
 		return (tx->resp);
@@ -216,7 +216,7 @@ head_or_old(struct icap_tx *tx, enum shape shape)
 static void
 hear_heads(struct icap_tx *tx)
 {
-	const struct scan_message *msg = tx->scan->msg;
+	const struct scan_message *msg = tx->msg;
 	const struct http_msg *m = tx->resp != NULL ? tx->resp : tx->req;
 	const struct http_msg *was = m == tx->req ? msg->req : msg->resp;
 	enum icap_finding found;
@@ -236,7 +236,7 @@ hear_heads(struct icap_tx *tx)
 static enum verdict
 judge(const struct icap_tx *tx, const struct http_msg *m, enum shape shape)
 {
-	const struct scan_message *msg = tx->scan->msg;
+	const struct scan_message *msg = tx->msg;
 
 	if (tx->finding == ICAP_FOUND_THREAT)
 		return (VERDICT_BLOCKED);
@@ -260,7 +260,7 @@ is_overruled(const struct icap_tx *tx, const struct http_msg *m,
 	if (judge(tx, m, shape) == VERDICT_BLOCKED)
 		return (!tx_is_page(tx, m) && !(tx_may_be_page(tx, m) &&
 		    whole && tx_is_foreign(tx)));
-	if (tx->cut_short)
+	if (tx->cut_short || tx_decode_gap(tx) != GAP_NONE)
 		return (true);	/* made of a part that passed for the whole */
 	return (tx->finding == ICAP_FOUND_REPAIRED && whole &&
 	    tx_is_handed_back(tx));
@@ -285,8 +285,9 @@ give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
 		r->body = body_new(tx->svc->loop, tx->svc->o.store,
 		    &tx->source, length == HTTP_LENGTH_UNKNOWN ?
 		    BODY_UNKNOWN : length);
-		body_charge_to(r->body, tx->scan->msg->who->account);
+		body_charge_to(r->body, tx->msg->who->account);
 		tx_enter(tx, TX_STREAM);
+		tx_decode_stop(tx);
 	} else {
 		tx_release_conn(tx);
 	}
@@ -347,7 +348,7 @@ final_length(const struct icap_tx *tx, const struct http_msg *m,
 static void
 take_message(struct icap_tx *tx, enum shape shape)
 {
-	const struct scan_message *msg = tx->scan->msg;
+	const struct scan_message *msg = tx->msg;
 	bool has_body = icap_encap_body(&tx->encap) != ICAP_NULL_BODY;
 	struct http_msg *m = head_or_old(tx, shape);
 	uint64_t length = HTTP_LENGTH_UNKNOWN;

@@ -96,8 +96,9 @@ icap_depends(const struct scanner *scanner, const struct scan_message *msg)
 	if (add_servers(&b, svc)) {
 		add(&b, msg->req->method);
 		http_uri_print(&b, &msg->req->uri, true);
-		buf_printf(&b, " %d %llu %d ", svc->o.preview,
-		    (unsigned long long)svc->o.max_body, (int)svc->o.identity);
+		buf_printf(&b, " %d %llu %d %d ", svc->o.preview,
+		    (unsigned long long)svc->o.max_body, (int)svc->o.identity,
+		    svc->o.decode);
 		add_headers(&b, svc);
 		add_who(&b, svc, msg);
 		s = arena_str(msg->arena, buf_as_str(&b));

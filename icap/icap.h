@@ -95,6 +95,7 @@ struct icap_options {
 	unsigned n_share;
 	bool replace_page;
 	bool connect;		/* req: it is shown CONNECT, too */
+	bool decode;		/* bodies are sent without content codings */
 	bool obey_transfer;	/* Transfer-Ignore, where all names agree */
 	/*
 	 * icaps: a fresh client session for host with credentials, priorities,

@@ -12,7 +12,7 @@
 bool
 tx_is_page(const struct icap_tx *tx, const struct http_msg *m)
 {
-	const struct scan_message *msg = tx->scan->msg;
+	const struct scan_message *msg = tx->msg;
 
 	return (!m->is_request && tx->answer->status != 206 &&
 	    (msg->mode == SCAN_REQ || (m->status >= 300 &&

@@ -55,8 +55,10 @@ share(const struct icap_service *svc)
 static bool
 is_slow(const struct icap_tx *tx)
 {
-	return (tx->body != NULL && body_end(tx->body) == PULL_MORE &&
-	    body_received(tx->body) != body_length(tx->body));
+	const struct body *b = tx->coded != NULL ? tx->coded : tx->body;
+
+	return (b != NULL && body_end(b) == PULL_MORE &&
+	    body_received(b) != body_length(b));
 }
 
 bool

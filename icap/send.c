@@ -32,7 +32,7 @@ choose_preview(const struct icap_tx *tx)
 	int32_t asked = tx->svc->o.preview;
 
 	if (tx->body == NULL || asked == ICAP_PREVIEW_OFF || c->preview < 0 ||
-	    icap_options_transfer(c, tx->scan->msg->req->uri.path) ==
+	    icap_options_transfer(c, tx->msg->req->uri.path) ==
 	    ICAP_COMPLETE)
 		return (-1);
 	return (asked >= 0 && asked < c->preview ? asked : c->preview);
@@ -42,7 +42,7 @@ void
 tx_send_begin(struct icap_tx *tx)
 {
 	struct icap_service *svc = tx->svc;
-	const struct scan_message *msg = tx->scan->msg;
+	const struct scan_message *msg = tx->msg;
 	struct icap_request r = {
 		.msg = msg,
 		.prefix = tx->ep->prefix[msg->mode],
@@ -58,7 +58,7 @@ tx_send_begin(struct icap_tx *tx)
 	tx->preview = r.preview = choose_preview(tx);
 	/* What a 206 refers to is held anyway, in a preview or not. */
 	tx->offered_206 = r.allow_206 = tx->ep->caps.allow_206 &&
-	    tx->body != NULL && tx_can_repeat(tx);
+	    tx->body != NULL && tx->coded == NULL && tx_can_repeat(tx);
 	tx->limit = svc->o.max_body > 0 &&
 	    svc->o.over_max == SCAN_POLICY_BYPASS ? svc->o.max_body : BODY_ALL;
 	if (tx->body != NULL && body_length(tx->body) != BODY_UNKNOWN &&
@@ -89,6 +89,7 @@ write_chunk(struct icap_tx *tx)
 	link_write_chq(net, &tx->out, n);
 	link_write(net, "\r\n", 2);
 	tx->sent += n;
+	tx_decode_sent(tx);
 	tx->progress_at = loop_now(tx->svc->loop);
 }
 
@@ -133,6 +134,13 @@ is_too_large(const struct icap_tx *tx)
 	    (tx->cut_short && tx->state == TX_STREAM));
 }
 
+/* It echoes a body that breaks off only for us. */
+static bool
+is_broken(const struct icap_tx *tx)
+{
+	return (tx->state == TX_STREAM && tx_decode_gap(tx) != GAP_NONE);
+}
+
 static void
 end_sending(struct icap_tx *tx)
 {
@@ -140,6 +148,7 @@ end_sending(struct icap_tx *tx)
 	tx_unhold(tx);
 	tx->progress_at = loop_now(tx->svc->loop);
 	tx_send_enter(tx, SEND_DONE);
+	tx_decode_stop(tx);
 }
 
 /* The preview is out: an end known by now is said (RFC 3507 4.5). */
@@ -178,6 +187,8 @@ send_preview(struct icap_tx *tx)
 
 	if (is_too_large(tx))
 		return (TX_TOO_LARGE);
+	if (is_broken(tx))
+		return (TX_BROKEN);
 	if (chq_len(&tx->out) > 0)
 		write_chunk(tx);
 	if (r == PULL_CUT || r == PULL_FAIL)
@@ -214,6 +225,8 @@ send_rest(struct icap_tx *tx)
 		r = gather(tx, room < CHUNK_MAX ? room : CHUNK_MAX);
 		if (is_too_large(tx))
 			return (TX_TOO_LARGE);
+		if (is_broken(tx))
+			return (TX_BROKEN);
 		if (chq_len(&tx->out) > 0)
 			write_chunk(tx);
 	}

@@ -51,6 +51,7 @@ tx_put(struct icap_tx *tx)
 	icap_connect_cancel(&tx->connect);
 	reader_close(&tx->reader);
 	reader_close(&tx->original);
+	tx_decode_fini(tx);
 	icap_conn_drop(&tx->conn, LINK_ABORT);
 	chq_fini(&tx->out);
 	chq_fini(&tx->in);
@@ -217,6 +218,17 @@ tx_too_large(struct icap_tx *tx)
 	tx_unscanned(tx, GAP_LIMIT, "larger than max_body");
 }
 
+/* It echoes a message of which it does not see all. */
+static void
+tx_broken(struct icap_tx *tx)
+{
+	struct fault f = { .code = ERR_NONE };
+
+	fault_set(&f, ERR_UNSCANNED, "%s: %s", tx->svc->o.name,
+	    tx_decode_text(tx));
+	stream_ends(tx, &f);
+}
+
 void
 tx_clean(struct icap_tx *tx)
 {
@@ -225,6 +237,10 @@ tx_clean(struct icap_tx *tx)
 		tx_unscanned(tx, GAP_LIMIT, arena_printf(tx->arena,
 		    "larger than max_body: the first %llu bytes were scanned",
 		    (unsigned long long)tx->sent).p);
+		return;
+	}
+	if (tx_decode_gap(tx) != GAP_NONE) {
+		tx_unscanned(tx, tx_decode_gap(tx), tx_decode_text(tx));
 		return;
 	}
 	tx->scan->result.verdict = VERDICT_CLEAN;
@@ -236,7 +252,9 @@ tx_clean(struct icap_tx *tx)
 bool
 tx_can_repeat(const struct icap_tx *tx)
 {
-	return (tx->body == NULL || body_kept_from(tx->body) == 0);
+	const struct body *b = tx->coded != NULL ? tx->coded : tx->body;
+
+	return (b == NULL || body_kept_from(b) == 0);
 }
 
 void
@@ -245,6 +263,7 @@ tx_again(struct icap_tx *tx)
 	drop_conn(tx);
 	if (tx->send != SEND_NOTHING)
 		tx_send_enter(tx, SEND_NOTHING);
+	tx_decode_again(tx);
 	tx->head = NULL;
 	tx->answer = NULL;
 	tx->finding = ICAP_FOUND_NOTHING;
@@ -297,8 +316,8 @@ tx_is_ignored(struct icap_tx *tx)
 {
 	if (!tx->svc->o.obey_transfer ||
 	    icap_options_transfer(&tx->ep->caps,
-	    tx->scan->msg->req->uri.path) != ICAP_IGNORE ||
-	    !icap_kind_agrees(tx->scan->msg))
+	    tx->msg->req->uri.path) != ICAP_IGNORE ||
+	    !icap_kind_agrees(tx->msg))
 		return (false);
 	if (tx->conn != NULL)
 		icap_conn_give(&tx->conn);
@@ -425,6 +444,9 @@ tx_send_on(struct icap_tx *tx)
 	case TX_TOO_LARGE:
 		tx_too_large(tx);
 		break;
+	case TX_BROKEN:
+		tx_broken(tx);
+		break;
 	}
 	return (false);
 }
@@ -509,6 +531,7 @@ tx_new(struct scan *scan)
 	if (tx == NULL)
 		abort();
 	tx->scan = scan;
+	tx->msg = scan->msg;
 	tx->arena = scan->msg->arena;
 	tx->svc = svc;
 	list_init(&tx->queue);
@@ -531,9 +554,14 @@ start_run(struct task *t)
 {
 	struct icap_tx *tx = CONTAINER_OF(t, struct icap_tx, task);
 	const struct icap_options *o = &tx->svc->o;
-	uint64_t n = tx->body != NULL ? body_length(tx->body) : 0;
+	uint64_t n;
 
 	t->run = tx_run;
+	if (!tx_decode_start(tx)) {
+		tx_unscanned(tx, GAP_CODING, tx_decode_text(tx));
+		return;
+	}
+	n = tx->body != NULL ? body_length(tx->body) : 0;
 	if (o->max_body > 0 && o->over_max == SCAN_POLICY_BLOCK &&
 	    n != BODY_UNKNOWN && n > o->max_body) {
 		tx_too_large(tx);

@@ -13,6 +13,7 @@
 
 #include "icap/icap_priv.h"
 #include "icap/verdict.h"
+#include "scanners/decode_body.h"
 #include "stream/source.h"
 
 #define TX_ON(state) (1u << TX_##state)
@@ -52,6 +53,7 @@ enum send_state {
 
 struct icap_tx {
 	struct scan *scan;	/* NULL: cancelled */
+	const struct scan_message *msg;	/* as the service gets it */
 	struct arena *arena;	/* of the flow, which outlives the adapted body */
 	struct icap_service *svc;
 	struct list all;	/* of the service */
@@ -82,6 +84,10 @@ struct icap_tx {
 
 	/* sending */
 	struct body *body;	/* counted; NULL: null-body */
+	struct body *coded;	/* counted; body is this one decoded; NULL: it is as it came */
+	struct decode_list codings;
+	struct decode_how how;	/* the decoded body ended */
+	struct reader begin;	/* keeps its begin for a while */
 	struct reader reader;
 	struct chq out;		/* read, not yet written */
 	uint64_t sent;		/* bytes of the body */
@@ -154,7 +160,8 @@ void tx_queue_pass(struct icap_tx *);
 enum tx_sent {
 	TX_SENT,	/* as far as it goes now */
 	TX_BODY_CUT,	/* the message's own body ended early: see its fault */
-	TX_TOO_LARGE	/* longer than max_body */
+	TX_TOO_LARGE,	/* longer than max_body */
+	TX_BROKEN	/* not all of it can be decoded, and its answer is going on already */
 };
 /* Heads first, then what there is of the body. */
 void tx_send_begin(struct icap_tx *);
@@ -200,6 +207,22 @@ bool tx_may_be_page(const struct icap_tx *, const struct http_msg *m);
 bool tx_is_foreign(const struct icap_tx *);
 /* It is here: nothing but what the service was sent, or its begin (200, 206). */
 bool tx_is_handed_back(const struct icap_tx *);
+
+/* decoded.c */
+
+/*
+ * decode: from now on msg and body are what the service is to see.  False: the
+ * body has a coding that cannot be opened.
+ */
+bool tx_decode_start(struct icap_tx *);
+void tx_decode_again(struct icap_tx *);	/* from its begin */
+void tx_decode_sent(struct icap_tx *);	/* some of it was */
+/* All was, and the answer is going on: nothing is decoded or held any more. */
+void tx_decode_stop(struct icap_tx *);
+void tx_decode_fini(struct icap_tx *);
+/* What is missing of it, GAP_NONE if it is decoded as far as was read. */
+enum scan_gap tx_decode_gap(const struct icap_tx *);
+const char *tx_decode_text(const struct icap_tx *);
 
 /* share.c */
 

@@ -199,6 +199,7 @@ struct conf_service {
 	enum conf_no_yes connect;	/* CONF_REQ: it sees CONNECT, too */
 	enum conf_identity identity;
 	struct conf_headers headers;
+	enum conf_no_yes decode;	/* it gets bodies without codings */
 	struct conf_strings share;	/* fields of its answers for later services */
 	struct {
 		struct conf_trust trust;

@@ -119,6 +119,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	    .share = (const char *const *)s->share.v,
 	    .n_share = s->share.n,
 	    .replace_page = s->page == CONF_PAGE_REPLACE,
+	    .decode = s->decode == CONF_TRUE,
 	    .connect = s->connect == CONF_TRUE,
 	    .tls_new = g->services[i].icaps != NULL ? tls_peer_session : NULL,
 	    .tls_arg = g->services[i].icaps, .notice = icap_notice,

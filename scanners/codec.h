@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A codec for each content coding, by which decode.c and decode_live.c take
- * them off.  Private to these.
+ * A codec for each content coding, by which decode.c, decode_live.c and
+ * decode_body.c take them off.  Private to these.
  * Room: scanners.  Thread: any; a state has one user at a time.
  */
 #ifndef SCANNERS_CODEC_H

@@ -111,7 +111,7 @@ class Proxy:
     def start(self):
         lab = self.lab
         both = {"url": self.icap.url(), "timeout": "900ms", "connect_timeout": "500ms", "probe": "100ms", "on_error": "bypass"}
-        services = {"req": dict(both, mode="req", connect=True), "resp": dict(both, mode="resp"), "other": dict(both, mode="resp", preview="off")}
+        services = {"req": dict(both, mode="req", connect=True), "resp": dict(both, mode="resp"), "other": dict(both, mode="resp", preview="off", decode=True)}
         download = [["resp", "other"], "last"]
         services["last"] = dict(both, mode="resp")
         if e2e.has_clamav():

@@ -373,12 +373,12 @@ test_services(void)
 		    "isolation: thread}}\n", "c:1:45: 'threads' is for "
 		    "clamav: services only; leave it out\nc:1:57: 'isolation' "
 		    "is for clamav: services only; leave it out\n" },
-		{ "services: {a: {url: 'icap://h/', mode: req, decode: true}}"
-		    "\n", "c:1:45: 'decode' is not supported in this version; "
-		    "leave it out or write false\n" },
+		{ "services: {a: {url: 'icap://h/', mode: req, decode: true}, "
+		    "b: {url: 'clamav:', decode: true}}\n", "c:1:80: 'decode' "
+		    "is for icap: services only; leave it out\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, preview: off, "
 		    "max_body: none, over_max: bypass, max_connections: 5, "
-		    "decode: off}}\n", "" },
+		    "decode: false}}\n", "" },
 		{ "services: {a: {url: 'icap://h/', mode: req, preview: none}}"
 		    "\n", "c:1:54: 'preview' cannot be 'none'; write auto or "
 		    "off, or a size such as 512, 64K, 20M or 2G\n" },
