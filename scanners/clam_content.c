@@ -234,14 +234,18 @@ bytes_look(const struct walk *w, const struct clam_source *source,
 
 /* ---- content codings ---- */
 
-/* libclamav opens what begins like gzip itself, however long. */
+/*
+ * libclamav opens what begins like gzip itself, however long.  A head whose
+ * checksum is wrong, or with flags that are reserved (RFC 1952 2.3.1), it
+ * takes for the end in silence, while browsers pass over them.
+ */
 static bool
 is_gzip(const struct decode_input *in)
 {
-	unsigned char head[3];
+	unsigned char head[4];
 
-	return (in->read(in->arg, head, 3, 0) == 3 && head[0] == 0x1f &&
-	    head[1] == 0x8b && head[2] == 8);
+	return (in->read(in->arg, head, 4, 0) == 4 && head[0] == 0x1f &&
+	    head[1] == 0x8b && head[2] == 8 && (head[3] & 0xe2) == 0);
 }
 
 static bool
