@@ -60,7 +60,8 @@ flow_gap(const struct flow *f, struct scan_message *m)
 	if (m->mode == SCAN_REQ && m->body != NULL &&
 	    http_part_of(m->req) == HTTP_PART_SOME) {
 		m->gap = GAP_PART;
-		m->gap_text = STR("part of an upload");
+		m->gap_text = STR("part of an upload, the whole of which "
+		    "is not seen");
 	}
 	if (m->mode == SCAN_RESP && f->is_part) {
 		m->gap = GAP_PART;

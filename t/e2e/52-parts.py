@@ -201,6 +201,26 @@ def test_part_of_an_upload(lab):
             assert Response(t).status == want
 
 
+def test_uploads_that_are_resumed(lab):
+    """tus, and the draft of the IETF: what is not the begin or not all is
+    unscanned (part); a file in one request is scanned; policy may let parts
+    pass."""
+    o = lab.origin()
+    tus = "Tus-Resumable: 1.0.0\r\nContent-Type: application/offset+octet-stream\r\n"
+    rows = (("create", "POST", tus + "Upload-Length: 10\r\n", b"", 200), ("create with all", "POST", tus + "Upload-Length: 10\r\n", b"0123456789", 200),
+            ("create with some", "POST", tus + "Upload-Length: 20\r\n", b"0123456789", 403), ("first", "PATCH", tus + "Upload-Offset: 0\r\n", b"0123456789", 200),
+            ("second", "PATCH", tus + "Upload-Offset: 10\r\n", b"0123456789", 403), ("where are we", "HEAD", tus, b"", 200),
+            ("all", "POST", "Upload-Complete: ?1\r\n", b"0123456789", 200), ("more to come", "POST", "Upload-Complete: ?0\r\n", b"0123456789", 403))
+    for policy in ("block", "bypass"):
+        p = lab.assay(services={"clam": dict(CLAM, on_unscanned={"part": policy})})
+        for name, method, said, body, want in rows:
+            with lab.sub(f"{name} {policy}"):
+                t = lab.tunnel(p, o.port)
+                t.send(f"{method} / HTTP/1.1\r\nHost: {t.host}\r\n{said}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                assert Response(t, method).status == (want if policy == "block" else 200)
+        p.stop()
+
+
 def test_range_is_decided_early(lab):
     """--check refuses a rule that would need the response."""
     code, text, _ = lab.check(lab.conf(1, services={"s": {"url": "icap://127.0.0.1/x", "mode": "resp"}},

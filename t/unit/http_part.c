@@ -78,6 +78,16 @@ static const struct {
 	    HTTP_PART_SOME },
 	{ "Content-Range: bytes 0-4/*\r\nContent-Length: 5\r\n",
 	    HTTP_PART_SOME },
+	{ "Upload-Offset: 0\r\nContent-Length: 5\r\n", HTTP_PART_NONE },
+	{ "Upload-Offset: 5\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
+	{ "Upload-Offset: 0x0\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
+	{ "Upload-Offset: 5\r\nContent-Range: bytes 0-4/5\r\n"
+	    "Content-Length: 5\r\n", HTTP_PART_SOME },
+	{ "Upload-Complete: ?1\r\nContent-Length: 5\r\n", HTTP_PART_NONE },
+	{ "Upload-Complete: ?0\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
+	{ "Upload-Incomplete: ?1\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
+	{ "Upload-Length: 5\r\nContent-Length: 5\r\n", HTTP_PART_NONE },
+	{ "Upload-Length: 6\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
 };
 
 static void
