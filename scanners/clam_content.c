@@ -234,18 +234,22 @@ bytes_look(const struct walk *w, const struct clam_source *source,
 
 /* ---- content codings ---- */
 
+enum gzip { GZIP_NOT, GZIP_PLAIN, GZIP_ODD };
+
 /*
  * libclamav opens what begins like gzip itself, however long.  A head whose
  * checksum is wrong, or with flags that are reserved (RFC 1952 2.3.1), it
- * takes for the end in silence, while browsers pass over them.
+ * takes for the end in silence; browsers and many programs pass over them.
  */
-static bool
-is_gzip(const struct decode_input *in)
+static enum gzip
+gzip_of(const struct decode_input *in)
 {
 	unsigned char head[4];
 
-	return (in->read(in->arg, head, 4, 0) == 4 && head[0] == 0x1f &&
-	    head[1] == 0x8b && head[2] == 8 && (head[3] & 0xe2) == 0);
+	if (in->read(in->arg, head, 4, 0) != 4 || head[0] != 0x1f ||
+	    head[1] != 0x8b || head[2] != 8)
+		return (GZIP_NOT);
+	return ((head[3] & 0xe2) == 0 ? GZIP_PLAIN : GZIP_ODD);
 }
 
 static bool
@@ -265,7 +269,7 @@ is_coded(const struct content *c)
 
 	if (list->n == 1 && list->coding[0] == DECODE_GZIP &&
 	    !is_multipart(c->type))
-		return (!is_gzip(&c->source.in));
+		return (gzip_of(&c->source.in) != GZIP_PLAIN);
 	return (list->n > 0);
 }
 
@@ -366,6 +370,9 @@ coded_look(const struct walk *w, const struct content *c)
 static void
 content_look(const struct walk *w, const struct content *c)
 {
+	static const struct decode_list gzip = {
+		.n = 1, .coding = { DECODE_GZIP } };
+	struct content file = *c;
 	bool coded = is_coded(c);
 
 	bytes_look(w, &c->source, c->type, c->depth);
@@ -375,6 +382,10 @@ content_look(const struct walk *w, const struct content *c)
 		    c->codings->unknown);
 	else if (coded && !is_over(w))
 		coded_look(w, c);
+	else if (!is_over(w) && gzip_of(&c->source.in) == GZIP_ODD) {
+		file.codings = &gzip;
+		coded_look(w, &file);
+	}
 }
 
 void
