@@ -24,7 +24,6 @@ struct job_pool {
 	pthread_cond_t work;
 	struct list turns;		/* of struct job_owner; the next first */
 	struct job_owner *owners[BUCKETS];
-	unsigned waiting;
 	unsigned most;			/* running for one owner */
 	bool closing;
 	char name[16];
@@ -107,7 +106,6 @@ owner_take(struct job_pool *p, struct job_owner *o)
 	else
 		list_append(&p->turns, &o->turn);
 	o->waiting--;
-	p->waiting--;
 	o->running++;
 	return (j);
 }
@@ -205,7 +203,6 @@ job_start_for(struct job_pool *p, struct job *j, struct loop *loop,
 		list_append(&p->turns, &o->turn);
 	*o->last = j;
 	o->last = &j->next;
-	p->waiting++;
 	pthread_cond_signal(&p->work);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -214,17 +211,6 @@ void
 job_start(struct job_pool *p, struct job *j, struct loop *loop)
 {
 	job_start_for(p, j, loop, JOB_NOBODY);
-}
-
-unsigned
-job_pool_waiting(struct job_pool *p)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&p->lock);
-	n = p->waiting;
-	pthread_mutex_unlock(&p->lock);
-	return (n);
 }
 
 unsigned

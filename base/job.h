@@ -33,8 +33,7 @@ struct job_pool *job_pool_new_fair(const char *name, unsigned threads);
 void job_start(struct job_pool *, struct job *, struct loop *);
 void job_start_for(struct job_pool *, struct job *, struct loop *,
     uint64_t owner);
-/* How many wait for a thread. */
-unsigned job_pool_waiting(struct job_pool *);
+/* How many of this owner wait for a thread. */
 unsigned job_pool_waiting_of(struct job_pool *, uint64_t owner);
 /* Runs what is queued to its end, then joins the threads. */
 void job_pool_free(struct job_pool **);

@@ -454,12 +454,6 @@ ca_pem(const struct ca *ca)
 	return ((struct str){ (const char *)ca->pem.data, ca->pem.size });
 }
 
-gnutls_datum_t
-ca_der(const struct ca *ca)
-{
-	return (ca->der);
-}
-
 const char *
 ca_fingerprint(const struct ca *ca)
 {

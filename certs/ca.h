@@ -44,8 +44,6 @@ void ca_unref(struct ca **);
 bool ca_was_created(const struct ca *);
 /* The CA's certificate as PEM, for people to download. */
 struct str ca_pem(const struct ca *);
-/* The same as DER. */
-gnutls_datum_t ca_der(const struct ca *);
 /* SHA-256 of the DER: 64 hexadecimal digits. */
 const char *ca_fingerprint(const struct ca *);
 /* The CN of the subject, or "CA". */

@@ -19,13 +19,6 @@ struct leaf_cache {
 	_Atomic unsigned long minted, failed;
 };
 
-struct leaf *
-leaf_ref(struct leaf *l)
-{
-	(void)memo_value_ref(&l->value);
-	return (l);
-}
-
 void
 leaf_unref(struct leaf **lp)
 {

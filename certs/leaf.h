@@ -48,7 +48,6 @@ struct leaf {
 	unsigned char der[];		/* chain[0] points here */
 };
 
-struct leaf *leaf_ref(struct leaf *);
 void leaf_unref(struct leaf **);	/* *l may be NULL; becomes NULL */
 
 /*

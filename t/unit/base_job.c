@@ -85,7 +85,7 @@ test_many(void)
 	for (i = 0; i < JOBS; i++)
 		wrong += sums[i].done != 1;
 	CU_ASSERT(wrong == 0 && elsewhere_wrong == 0);
-	CU_ASSERT_EQUAL(job_pool_waiting(pool), 0);
+	CU_ASSERT_EQUAL(job_pool_waiting_of(pool, JOB_NOBODY), 0);
 	job_pool_free(&pool);
 	CU_ASSERT_PTR_NULL(pool);
 	job_pool_free(&pool);
@@ -107,7 +107,7 @@ test_end(void)
 	pthread_mutex_lock(&gate);
 	for (i = 0; i < 20; i++)
 		start(&sums[i], i, run_gated, l);
-	CU_ASSERT(job_pool_waiting(pool) >= 19);
+	CU_ASSERT(job_pool_waiting_of(pool, JOB_NOBODY) >= 19);
 	pthread_mutex_unlock(&gate);
 	job_pool_free(&pool);
 	CU_ASSERT_EQUAL(ran, 20);
@@ -164,11 +164,19 @@ start_for(struct sum *s, char owner, void (*how)(struct job *),
 	job_start_for(pool, &s->job, l, (uint64_t)owner);
 }
 
+/* Until so many are left, of all owners. */
 static void
 wait_for_idle(unsigned waiting)
 {
-	while (job_pool_waiting(pool) > waiting)
+	unsigned n;
+	const char *o;
+
+	do {
 		usleep(1000);
+		n = 0;
+		for (o = "xyabc"; *o != '\0'; o++)
+			n += job_pool_waiting_of(pool, (uint64_t)*o);
+	} while (n > waiting);
 }
 
 /* One owner's queue is no other's: a thread is kept, and they take turns. */
