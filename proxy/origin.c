@@ -123,7 +123,8 @@ origin_new(struct worker *w, struct worker_gen *g,
 	o->account = account_ref(want->account);
 	o->may_reach = want->may_reach;
 	o->may_arg = want->arg;
-	o->place = place = origin_place_get(w->pool, o->tls.host, want->port);
+	o->place = place = origin_place_get(w->pool, o->tls.host,
+	    o->dial_host, want->port);
 	if (want->dialled != NULL) {
 		o->state = ORIGIN_DIALLING;
 		o->dial = *want->dialled;

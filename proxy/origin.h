@@ -40,7 +40,7 @@ struct origin_holder {
 struct origin {
 	struct list link;		/* of its place: idle, or waiting ones */
 	struct list age;		/* of the pool: all idle, oldest first */
-	struct place *place;		/* of its host and port */
+	struct place *place;		/* of its host, dial_host and port */
 	struct worker *worker;
 	struct worker_gen *gen;		/* counted */
 	struct task *owner;		/* borrowed; NULL: idle */

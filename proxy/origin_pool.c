@@ -25,28 +25,32 @@
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
 
 static struct place **
-place_find(struct origin_pool *p, const char *host, uint16_t port)
+place_find(struct origin_pool *p, const char *host, const char *dial,
+    uint16_t port)
 {
-	uint64_t h = hostname_hash(str_of(host), p->seed + port);
+	uint64_t h = hostname_hash(str_of(host), p->seed + port) ^
+	    hostname_hash(str_of(dial), p->seed);
 	struct place **at;
 
 	at = &p->bucket[h % ORIGIN_BUCKETS];
 	while (*at != NULL && ((*at)->port != port ||
-	    strcmp((*at)->host, host) != 0))
+	    strcmp((*at)->host, host) != 0 || strcmp((*at)->dial, dial) != 0))
 		at = &(*at)->next;
 	return (at);
 }
 
 struct place *
-origin_place_get(struct origin_pool *p, const char *host, uint16_t port)
+origin_place_get(struct origin_pool *p, const char *host, const char *dial,
+    uint16_t port)
 {
-	struct place **at = place_find(p, host, port), *place = *at;
+	struct place **at = place_find(p, host, dial, port), *place = *at;
 
 	if (place == NULL) {
 		place = calloc(1, sizeof(*place));
 		if (place == NULL)
 			abort();
 		snprintf(place->host, sizeof(place->host), "%s", host);
+		snprintf(place->dial, sizeof(place->dial), "%s", dial);
 		place->port = port;
 		list_init(&place->idle);
 		list_init(&place->waiting);
@@ -64,7 +68,7 @@ origin_place_put(struct origin_pool *p, struct place *place)
 
 	if (--place->users > 0)
 		return;
-	at = place_find(p, place->host, place->port);
+	at = place_find(p, place->host, place->dial, place->port);
 	*at = place->next;
 	free(place);
 }
@@ -161,13 +165,16 @@ struct origin *
 origin_pool_take(struct origin_pool *p, const struct worker_gen *g,
     const struct origin_want *want)
 {
-	char host[256];
+	struct str where = want->dial_host.p != NULL ? want->dial_host :
+	    want->host;
+	char host[256], dial[256];
 	struct list *it, *save;
 	struct place *place;
 	struct origin *o, *found = NULL;
 
 	snprintf(host, sizeof(host), "%.*s", STR_ARG(want->host));
-	place = *place_find(p, host, want->port);
+	snprintf(dial, sizeof(dial), "%.*s", STR_ARG(where));
+	place = *place_find(p, host, dial, want->port);
 	if (place == NULL)
 		return (NULL);
 	place->users++;		/* a stale one may be its last user */

@@ -11,12 +11,13 @@
 #define ORIGIN_BUCKETS 1024
 
 /*
- * One host and port: what is pooled, and who waits.  Two hosts never share
- * one, so that an origin which does not answer holds up nobody else.
+ * One host, address asked for and port: what is pooled, and who waits.  Two
+ * never share one, so that an origin which does not answer holds up nobody
+ * else: a tunnel to an address has its host from its client's own word.
  */
 struct place {
 	struct place *next;	/* in its bucket */
-	char host[256];
+	char host[256], dial[256];
 	uint16_t port;
 	unsigned users;		/* connections that point here, in any state */
 	struct list idle;	/* newest first */
@@ -46,7 +47,7 @@ void origin_dial(struct origin *);
 
 /* With one more user; origin_place_put() is owed. */
 struct place *origin_place_get(struct origin_pool *, const char *host,
-    uint16_t port);
+    const char *dial, uint16_t port);
 void origin_place_put(struct origin_pool *, struct place *);
 /* Is there a turn for one more to connect there? */
 bool origin_may_connect(const struct worker *, const struct place *);

@@ -418,3 +418,24 @@ def test_answers_without_a_body_wait_for_their_reader(lab):
                 w.check(memory=2 * M)
                 other_is_served(lab, p, o)
                 t.reset()
+
+
+@seconds(90)
+def test_a_claimed_name_holds_up_nobody(lab):
+    """Tunnels to an address whose server is stuck, with the name of another
+    origin in their ClientHello: who asks for that origin is not queued behind
+    them."""
+    o = lab.origin(lambda h, b: ok(b"fine"))
+    stuck = lab.server(lambda conn: wire.wait_for(lambda: conn.ended, 60), host="127.0.0.9", port=o.port, timeout=60)
+    p = lab.assay(workers=1, limits={"connect": "40s"})
+    lab.tunnel(p, o.port, "other.test").get()
+    hogs = []
+    for _ in range(40):
+        t = lab.connect(p, source=HOG)
+        t.send(f"CONNECT 127.0.0.9:{o.port} HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert Response(t, "CONNECT").status == 200
+        hogs.append(wire.context(p.ca).wrap_socket(t.sock, server_hostname="www.test"))
+    assert wire.wait_for(lambda: stuck.accepted >= 16, 10 * e2e.lab_scale())
+    since = time.monotonic()
+    other_is_served(lab, p, o)
+    assert time.monotonic() - since < 20, "it waited for the connections of others"
