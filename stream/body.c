@@ -51,6 +51,12 @@ body_charge_to(struct body *b, struct account *a)
 	body_count(b);
 }
 
+struct account *
+body_account(const struct body *b)
+{
+	return (b->account);
+}
+
 /* Sources. */
 
 void

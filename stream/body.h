@@ -49,6 +49,7 @@ struct body *body_of_bytes(struct loop *, struct body_store *, const void *p,
  * body_new()): nobody's, not counted.
  */
 void body_charge_to(struct body *, struct account *);
+struct account *body_account(const struct body *);
 struct body *body_ref(struct body *);
 /* The last reference: no readers may be left; the source is dropped. */
 void body_unref(struct body **);
