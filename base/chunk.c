@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Chunks and chunk queues, see chunk.h. */
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -13,27 +12,7 @@
 
 static _Thread_local struct chunk *spare[SPARE_MAX];
 static _Thread_local unsigned spare_n;
-
-/*
- * Bytes in chunks, by thread: each counts in a line of its own (two threads
- * that share one only make each other a little slower).
- */
-#define COUNTERS 64
-
-static struct {
-	_Alignas(64) _Atomic size_t bytes;
-} live[COUNTERS];
-
-static _Atomic size_t *
-own_counter(void)
-{
-	static atomic_uint threads;
-	static _Thread_local unsigned own;	/* 0: none yet */
-
-	if (own == 0)
-		own = 1 + atomic_fetch_add(&threads, 1) % COUNTERS;
-	return (&live[own - 1].bytes);
-}
+static _Thread_local size_t live;	/* bytes */
 
 static struct chunk *
 chunk_alloc(size_t cap)
@@ -44,7 +23,7 @@ chunk_alloc(size_t cap)
 		c = spare[--spare_n];
 	else if ((c = malloc(sizeof(*c) + cap)) == NULL)
 		abort();
-	atomic_fetch_add_explicit(own_counter(), cap, memory_order_relaxed);
+	live += cap;
 	c->refs = 1;
 	c->cap = (uint32_t)cap;
 	c->used = 0;
@@ -78,8 +57,7 @@ chunk_unref(struct chunk **cp)
 	*cp = NULL;
 	if (c == NULL || --c->refs > 0)
 		return;
-	atomic_fetch_sub_explicit(own_counter(), c->cap,
-	    memory_order_relaxed);
+	live -= c->cap;
 	if (!ASAN_ON && c->cap == CHUNK_BYTES && spare_n < SPARE_MAX)
 		spare[spare_n++] = c;
 	else
@@ -89,13 +67,7 @@ chunk_unref(struct chunk **cp)
 size_t
 chunk_bytes_live(void)
 {
-	size_t n = 0;
-	unsigned i;
-
-	for (i = 0; i < COUNTERS; i++)
-		n += atomic_load_explicit(&live[i].bytes,
-		    memory_order_relaxed);
-	return (n);
+	return (live);
 }
 
 static inline struct slice *

@@ -42,7 +42,7 @@ struct chunk *chunk_new_size(size_t cap);
 struct chunk *chunk_ref(struct chunk *c);
 void chunk_unref(struct chunk **c);
 
-/* Bytes in live chunks of this process (all threads, approximate). */
+/* Bytes in live chunks of this thread (tests: what is still held?). */
 size_t chunk_bytes_live(void);
 
 static inline size_t
