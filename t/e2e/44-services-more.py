@@ -6,7 +6,7 @@ import threading
 import time
 
 import wire
-from lab import field, pattern
+from lab import EICAR, TESTDB, field, needs, pattern
 from wire import ok
 
 BODY = pattern(5000)
@@ -354,3 +354,18 @@ def test_scan_answers_of_other_kinds(lab):
                 assert r.status == status and (method != "POST" or HTML[:-9] in r.body), r
                 assert [x.response.start.split()[1] for x in s.txs] == ([str(status)] if told else [])
         p.stop()
+
+
+@needs("clamav")
+def test_scan_answers_by_clamav(lab):
+    for told, status in ((True, 403), (False, 200)):
+        with lab.sub(told):
+            (lab.dir / "access.log").unlink(missing_ok=True)
+            q = lab.icap(lambda tx: tx.modified("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", EICAR))
+            o = lab.origin(lambda h, b: ok(BODY))
+            p = lab.assay(services={"q": {"url": q.url(), "mode": "req"}, "clam": {"url": f"clamav:{TESTDB}", "scan_answers": told}}, workers=1)
+            r = lab.tunnel(p, o.port).get("/x")
+            assert r.status == status and (EICAR in r.body) != told, r
+            record = p.access(1)[0]
+            assert field(record, "event.action") == "block" and (field(record, "error.code") == "THREAT") == told, record
+            p.stop()

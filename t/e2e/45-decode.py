@@ -290,3 +290,35 @@ def test_decode_memory(lab):
     for _ in range(3):
         t.get()
     assert p.rss() - before < 16 << 20, (before, p.rss())
+
+
+@needs("zstd")
+def test_decode_windows_are_counted(lab):
+    """The windows of decoders are their client's memory: whoever wants too
+    many is refused, and another client is served meanwhile."""
+    data = os.urandom(9 << 20)
+    body = tool("zstd", "-q", "-c", "--zstd=wlog=23")(data)
+    go = threading.Event()
+
+    def reply(h, b):
+        def send(c):
+            c.send(f"HTTP/1.1 200 OK\r\nContent-Encoding: zstd\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:1 << 20])
+            assert go.wait(60)
+            c.send(body[1 << 20:])
+        return ok(b"small") if "/small" in h.start else send
+    s, o, p, t = start(lab, clean, reply, {"timeout": "60s", "preview": "off", "cache": "off"}, limits={"memory": "64M", "body_memory": "64K"})
+    many = [lab.tunnel(p, o.port, source="127.0.0.2") for _ in range(12)]
+    for c in many:
+        c.send(f"GET /large HTTP/1.1\r\nHost: {c.host}\r\n\r\n")
+    got = {}
+    threads = [threading.Thread(target=lambda i=i, c=c: got.setdefault(i, wire.Response(c))) for i, c in enumerate(many)]
+    for th in threads:
+        th.start()
+    assert wire.wait_for(lambda: any(r.status == 503 for r in list(got.values())), 30), "nobody was refused"
+    assert t.get("/small").body == b"small"
+    go.set()
+    for th in threads:
+        th.join(60)
+    whole = [r for r in got.values() if r.status == 200 and not r.cut]
+    assert whole and all(r.body == body for r in whole), got
+    assert t.get("/small").body == b"small"
