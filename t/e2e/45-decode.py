@@ -8,7 +8,7 @@ import threading
 import zlib
 
 import wire
-from lab import field, needs, pattern
+from lab import field, needs, pattern, slow
 from wire import ok
 
 
@@ -282,6 +282,7 @@ def test_decode_with_cicap(lab):
             assert got == text(n), r
 
 
+@slow
 def test_decode_memory(lab):
     """A bomb costs neither memory nor disk: what is decoded goes on at once."""
     s, o, p, t = start(lab, clean, lambda h, b: ok(bomb(60 << 20), [("Content-Encoding", "gzip")]), {"cache": "off"})
