@@ -406,7 +406,8 @@ body_make_room(struct body *b)
 	uint64_t most = window(b);
 	struct reader *slow;
 
-	if (chq_len(&b->mem) == 0 || chq_len(&b->mem) < most)
+	/* Just as much as may be kept is often all there is. */
+	if (chq_len(&b->mem) == 0 || chq_len(&b->mem) <= most)
 		return (PULL_MORE);
 	slow = slowest(b);
 	if (slow != NULL && !reader_stays(slow))

@@ -1170,6 +1170,31 @@ test_fetch_fails(void)
 	end();
 }
 
+/* A held body that is just as long as the window needs no file. */
+static void
+test_fits(void)
+{
+	struct eater one = { .want = 1000 }, held = { .want = 3 };
+	struct body *b;
+	struct feed f;
+	unsigned more;
+
+	for (more = 0; more < 2; more++) {
+		begin(100000);
+		b = feed_body(&f, 100000 + more, PULL_END);
+		f.step = 1000;
+		eater_open(&one, b, 0, BODY_ALL);
+		eater_open(&held, b, 0, 0);
+		loop_settle(loop);
+		CU_ASSERT_EQUAL(one.end, PULL_END);
+		CU_ASSERT((find_spill() >= 0) == (more > 0));
+		eater_close(&one);
+		eater_close(&held);
+		body_unref(&b);
+		end();
+	}
+}
+
 /* Files read by other threads where the system would have to wait. */
 static void
 test_cold(void)
@@ -1213,6 +1238,7 @@ test_with_threads(void)
 
 UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "files not in memory", test_cold },
+    { "just as much as memory takes", test_fits },
     { "many readers at random speeds", test_crowd },
     { "memory is short", test_tight },
     { "a held reader beside a slow one", test_held_beside_slow },
