@@ -36,6 +36,17 @@ str_ieq(struct str a, struct str b)
 	return (true);
 }
 
+bool
+str_ione_of(struct str s, const struct str *list, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (str_ieq(s, list[i]))
+			return (true);
+	return (false);
+}
+
 static inline bool
 is_ows(char c)
 {

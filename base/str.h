@@ -25,6 +25,8 @@ struct str str_of(const char *cstr);	/* NULL gives STR_NONE */
 bool str_eq(struct str a, struct str b);
 /* ASCII only, whatever the locale. */
 bool str_ieq(struct str a, struct str b);
+/* Is it one of the n in list?  ASCII only as well. */
+bool str_ione_of(struct str s, const struct str *list, size_t n);
 /* Remove SP and HTAB, and nothing else, at both ends (RFC 9110 5.6.3). */
 struct str str_trim(struct str s);
 /* Does s begin (end) with the other? */

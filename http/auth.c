@@ -8,17 +8,6 @@ static const struct str schemes[] = {
 	{ "PKU2U", 5 }, { "CredSSP", 7 },
 };
 
-static bool
-is_scheme(struct str name)
-{
-	unsigned i;
-
-	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
-		if (str_ieq(name, schemes[i]))
-			return (true);
-	return (false);
-}
-
 /* One challenge, or a parameter of one: "NTLM", "NTLM TlRM...", "realm=x". */
 static enum http_sign_in
 of_element(struct str e)
@@ -27,7 +16,7 @@ of_element(struct str e)
 
 	while (name.n < e.n && e.p[name.n] != ' ' && e.p[name.n] != '\t')
 		name.n++;
-	if (!is_scheme(name))
+	if (!str_ione_of(name, schemes, sizeof(schemes) / sizeof(schemes[0])))
 		return (HTTP_SIGN_NONE);
 	return (name.n < e.n ? HTTP_SIGN_HALF : HTTP_SIGN_CONNECTION);
 }

@@ -33,12 +33,7 @@ is_refusal(struct str element)
 static bool
 is_known(struct str name)
 {
-	size_t i;
-
-	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (str_ieq(name, known[i]))
-			return (true);
-	return (false);
+	return (str_ione_of(name, known, sizeof(known) / sizeof(known[0])));
 }
 
 void

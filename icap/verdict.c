@@ -62,12 +62,7 @@ parameter(struct str s, struct str name)
 static bool
 says_nothing(struct str v)
 {
-	size_t i;
-
-	for (i = 0; i < COUNT(nothing); i++)
-		if (str_ieq(v, nothing[i]))
-			return (true);
-	return (false);
+	return (str_ione_of(v, nothing, COUNT(nothing)));
 }
 
 /* FINDINGS: it is none of them, or says nothing. */

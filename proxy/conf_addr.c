@@ -17,21 +17,27 @@
 #include "proxy/conf_priv.h"
 
 /* Names that our own transactions set (RFC 3507 4.3.1). */
-static const char *const icap_own[] = { "host", "encapsulated", "preview",
-	"allow", "connection", "transfer-encoding", "content-length",
-	"x-client-ip", "x-client-username", "x-authenticated-user",
-	"x-authenticated-groups", "x-server-ip", "upgrade", "te", "trailer" };
+static bool
+is_icap_own(struct str name)
+{
+	static const struct str own[] = { STR("host"), STR("encapsulated"),
+		STR("preview"), STR("allow"), STR("connection"),
+		STR("transfer-encoding"), STR("content-length"),
+		STR("x-client-ip"), STR("x-client-username"),
+		STR("x-authenticated-user"), STR("x-authenticated-groups"),
+		STR("x-server-ip"), STR("upgrade"), STR("te"),
+		STR("trailer") };
+
+	return (str_ione_of(name, own, sizeof(own) / sizeof(own[0])));
+}
 
 static const char *
 header_fault(const struct node *n)
 {
-	unsigned i;
-
 	if (!http_is_token(n->key->text))
 		return ("the name is no token");
-	for (i = 0; i < sizeof(icap_own) / sizeof(icap_own[0]); i++)
-		if (str_ieq(n->key->text, str_of(icap_own[i])))
-			return ("assay sets this one itself");
+	if (is_icap_own(n->key->text))
+		return ("assay sets this one itself");
 	if (!http_is_value(n->text, false) ||
 	    str_index(n->text, '\t') < n->text.n)
 		return ("the value contains a control character");
@@ -89,15 +95,10 @@ conf_read_headers(struct conf_reader *r, const struct conf_option *o,
 static const char *
 share_fault(struct str name)
 {
-	unsigned i;
-
 	if (!http_is_token(name) || name.n < 3 || name.n > 64 ||
 	    (name.p[0] | 0x20) != 'x' || name.p[1] != '-')
 		return ("write the name of a header that begins with X-");
-	for (i = 0; i < sizeof(icap_own) / sizeof(icap_own[0]); i++)
-		if (str_ieq(name, str_of(icap_own[i])))
-			return ("assay sets this one itself");
-	return (NULL);
+	return (is_icap_own(name) ? "assay sets this one itself" : NULL);
 }
 
 void

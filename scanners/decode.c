@@ -25,12 +25,7 @@ decode_name(enum decode_coding c)
 static bool
 is_closed(struct str name)
 {
-	size_t i;
-
-	for (i = 0; i < sizeof(closed) / sizeof(closed[0]); i++)
-		if (str_ieq(name, closed[i]))
-			return (true);
-	return (false);
+	return (str_ione_of(name, closed, sizeof(closed) / sizeof(closed[0])));
 }
 
 static void

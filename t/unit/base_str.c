@@ -75,6 +75,11 @@ test_absent(void)
 	CU_ASSERT(str_starts(STR("x"), STR_NONE));
 	CU_ASSERT(str_istarts(STR("Image/gif"), STR("imaGe/")));
 	CU_ASSERT(str_istarts(STR_NONE, STR_NONE));
+	CU_ASSERT(str_ione_of(STR("Br"), (struct str[]){ STR("gzip"),
+	    STR("br") }, 2));
+	CU_ASSERT_FALSE(str_ione_of(STR("br"), (struct str[]){ STR("gzip"),
+	    STR("br") }, 1));
+	CU_ASSERT_FALSE(str_ione_of(STR("b"), NULL, 0));
 	CU_ASSERT_FALSE(str_istarts(STR("image"), STR("image/")));
 	CU_ASSERT_FALSE(str_istarts(STR("x-image/"), STR("image/")));
 	CU_ASSERT(str_iends(STR_NONE, STR_NONE));
