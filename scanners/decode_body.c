@@ -12,7 +12,7 @@
 #define FREE_BYTES (1 << 20)	/* no ratio asked below that */
 #define MUCH (64 << 20)		/* beyond that deflate's own bombs count, too */
 #define MUCH_RATIO 200
-#define HEAD 2			/* coded bytes by which a codec is opened */
+#define HEAD 5			/* coded bytes by which a codec is opened */
 
 struct decoder {
 	struct source source;
@@ -81,6 +81,18 @@ is_large(const struct decoder *d)
 	    (d->made > MUCH && d->made / MUCH_RATIO > coded)));
 }
 
+/*
+ * deflate: with a wrapper (RFC 1950) for most clients, and for those that know
+ * it without one only, a stored block (RFC 1951 3.2.4) and what follows?
+ * Nobody makes that by chance, and nobody but us would be shown both.
+ */
+static bool
+is_ambiguous(enum decode_coding coding, const unsigned char *p, size_t n)
+{
+	return (coding == DECODE_DEFLATE && n == HEAD && (p[0] & 15) == 8 &&
+	    (p[1] ^ p[3]) == 0xff && (p[2] ^ p[4]) == 0xff);
+}
+
 static bool
 open_codec(struct decoder *d)
 {
@@ -90,6 +102,8 @@ open_codec(struct decoder *d)
 	if (account_room(d->account, BUDGET_MEMORY) == 0)
 		return (false);
 	chq_read(&d->in, 0, head, n);
+	if (is_ambiguous(d->coding, head, n))
+		(void)ends_as(d, DECODE_BAD);	/* of one of them at least */
 	d->state = d->codec->open(head, n);
 	return (d->state != NULL);
 }

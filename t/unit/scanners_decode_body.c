@@ -305,7 +305,44 @@ test_broken(void)
 	loop_free(&loop);
 }
 
+/*
+ * deflate that says one thing with a wrapper and another one without: what
+ * most clients see is shown, and is not all.
+ */
+static void
+test_ambiguous(void)
+{
+	static const unsigned char head[] = { 0x78, 0x9c, 0x00, 0x63, 0xff,
+		0x9c, 0x00 }, tail[] = { 0x01, 0x00, 0x00, 0xff, 0xff };
+	static struct coded c;
+	uLong sum = adler32(0, NULL, 0);
+	struct sender s;
+	size_t n = 0xff63;
+	unsigned i;
+
+	loop = loop_new();
+	memcpy(c.p, head, sizeof(head));
+	memcpy(c.p + sizeof(head) + n, tail, sizeof(tail));
+	sum = adler32(sum, c.p + sizeof(head), (uInt)n);
+	c.n = sizeof(head) + n + sizeof(tail);
+	for (i = 0; i < 4; i++)
+		c.p[c.n++] = (unsigned char)(sum >> (24 - 8 * i));
+	s = sender_of(&c, c.n);
+	s.piece = 1;
+	run(&s, "deflate", 0, SIZE_MAX);
+	CU_ASSERT(got.end == PULL_END && got.n == n);
+	CU_ASSERT_EQUAL(how.end, DECODE_BAD);
+	c.p[3] ^= 1;		/* control: the other reading fails at once */
+	c.p[5] ^= 1;
+	c.p[sizeof(head) + n - 1] = 0;
+	s = sender_of(&c, c.n);
+	run(&s, "deflate", 0, 100);
+	CU_ASSERT(how.end == DECODE_DONE && got.n >= 100);
+	loop_free(&loop);
+}
+
 UNIT_TESTS(scanners_decode_body, { "any split, any reader", test_splits },
     { "ends before the end", test_ends },
     { "bytes behind the end", test_behind },
-    { "what is no such coding", test_broken })
+    { "what is no such coding", test_broken },
+    { "deflate that can be read in two ways", test_ambiguous })
