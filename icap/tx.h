@@ -155,6 +155,13 @@ void tx_queue_leave(struct icap_tx *);
 /* Leave it because its turn has come. */
 void tx_queue_pass(struct icap_tx *);
 
+/* admit.c */
+
+/* QUEUE: go on towards a connection, or end. */
+void tx_admit(struct icap_tx *);
+/* CONNECT: is there one now? */
+void tx_connected(struct icap_tx *);
+
 /* send.c */
 
 enum tx_sent {
@@ -250,6 +257,12 @@ void tx_block(struct icap_tx *);
  */
 void tx_fail(struct icap_tx *, enum err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same with a fault that is there, and the service gets no blame. */
+void tx_fail_as(struct icap_tx *, const struct fault *);
+/* The message itself is at fault: its body ended early. */
+void tx_body_cut(struct icap_tx *);
+/* Something was not looked at; a finding wins.  why: a constant, or in its arena. */
+void tx_unscanned(struct icap_tx *, enum scan_gap, const char *why);
 /* Begin again: another server, or a fresh connection. */
 void tx_again(struct icap_tx *);
 /* May it begin again: is every byte of the body still there? */
