@@ -343,8 +343,10 @@ class Lab:
             ca.write_bytes(certs.pem(cert))
             key.touch(0o600)
             key.write_bytes(certs.pem(k))
-        (self.dir / "hosts").write_text("127.0.0.1 localhost\n" + "".join(
+        # At once: a reload under way must not read half of it.
+        (self.dir / "hosts.new").write_text("127.0.0.1 localhost\n" + "".join(
             f"{ip} {h}\n" for h, ips in self.hosts.items() for ip in ([ips] if isinstance(ips, str) else ips)))
+        (self.dir / "hosts.new").replace(self.dir / "hosts")
         c = {"listen": [{"on": f"127.0.0.1:{port}", "kind": "explicit"}],
              "ca": {"cert": str(ca), "key": str(key)},
              "tls": {"origin": {"trust": [self.trust]}},
