@@ -243,7 +243,7 @@ adopt_request(struct flow *f, struct http_msg *req)
 	    (!http_same_authority(&req->uri, &was) && (t != NULL ||
 	    conf_port_check(f->gen->gen->conf, false, req->uri.port,
 	    &fault) != ERR_NONE))) {
-		/* spec icap 7: in an opened tunnel a new host has no verified connection. */
+		/* In an opened tunnel a new host has no verified connection. */
 		flow_fail_code(f, ERR_SCAN_MESSAGE,
 		    "the adapted request names another host");
 		return (false);

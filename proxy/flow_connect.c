@@ -107,7 +107,7 @@ flow_request_connect(struct flow *f)
 	struct policy_facts facts;
 	struct worker_chain chain = { .n = 0 };
 
-	if (f->req->framing != FRAMING_NONE) {	/* spec http 8 */
+	if (f->req->framing != FRAMING_NONE) {	/* RFC 9110 9.3.6 */
 		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
 		return (true);
 	}

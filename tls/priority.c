@@ -7,7 +7,7 @@
 
 #define WISH_MAX 2000
 
-/* spec/libraries 8: what worked; X25519 first saves browsers a retry. */
+/* X25519 first saves browsers a retry. */
 #define AEAD ":-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
 #define ECDHE ":-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"
 #define GROUPS ":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1"
