@@ -289,6 +289,7 @@ enum conf_format { CONF_JSON, CONF_SQUID };
 struct conf_log_to {
 	const char *file;	/* NULL: standard output */
 	enum conf_format format;
+	unsigned line, col;	/* where it is written */
 };
 
 struct conf_log_tos {

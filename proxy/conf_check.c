@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include "http/uri.h"
 #include "proxy/conf_priv.h"
+#include "tls/priority.h"
 
 #define STATE_PATH 900		/* bytes, so that files in it have room */
 #define SOCKET_PATH sizeof(((struct sockaddr_un *)0)->sun_path)
@@ -67,6 +68,25 @@ check_ca(struct conf_reader *r, const struct node *map, void *section)
 }
 
 static void
+check_priority(struct conf_reader *r, const struct node *map,
+    enum tls_leg leg, const char *wish, enum conf_tls_min min)
+{
+	struct fault f = { 0 };
+
+	if (given(map, "priority") && !tls_priority_check(leg, wish,
+	    min == CONF_TLS_1_3, &f))
+		conf_problem(r, place(map, "priority"), "%s", f.detail);
+}
+
+static void
+check_tls_client(struct conf_reader *r, const struct node *map, void *section)
+{
+	const __typeof__(((struct conf_tls *)0)->client) *c = section;
+
+	check_priority(r, map, TLS_TO_CLIENT, c->priority, c->min);
+}
+
+static void
 check_origin(struct conf_reader *r, const struct node *map, void *section)
 {
 	const __typeof__(((struct conf_tls *)0)->origin) *o = section;
@@ -74,6 +94,7 @@ check_origin(struct conf_reader *r, const struct node *map, void *section)
 	if (o->revocation == CONF_REVOCATION_OFF && o->crl.n > 0)
 		conf_problem(r, place(map, "crl"), "'crl' has no effect with "
 		    "'revocation: off'; take one of them out");
+	check_priority(r, map, TLS_TO_SERVER, o->priority, o->min);
 }
 
 /* A host by the reader of hosts (http/uri.h), in its one spelling. */
@@ -156,6 +177,20 @@ check_download(struct conf_reader *r, const struct node *map, void *section)
 	(void)r;
 	if (!given(map, "browser"))
 		d->browser = d->other;
+}
+
+/* Whether it can be written is asked later (gen.c). */
+static void
+check_log_access(struct conf_reader *r, const struct node *map, void *section)
+{
+	struct conf_log_to *to = section;
+	const struct node *at = place(map, "to");
+
+	(void)r;
+	if (at != NULL) {
+		to->line = at->line;
+		to->col = at->col;
+	}
 }
 
 static void
@@ -260,7 +295,7 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 			rule->decides |= 1u << decision_keys[i].decision;
 	if (rule->decides == 0)
 		conf_problem(r, map, "this rule decides nothing; add tls, "
-		    "access, scan, download or log");
+		    "access, scan, download, range, stream or log");
 	if (given(map, "page") && rule->access != POLICY_BLOCK)
 		conf_problem(r, place(map, "page"), "'page' without 'access: "
 		    "block'; no page would be shown");
@@ -478,12 +513,14 @@ static check_fn *const checks[SECTION_COUNT] = {
 	[SECTION_ROOT] = check_root,
 	[SECTION_LISTEN] = check_listen,
 	[SECTION_CA] = check_ca,
+	[SECTION_TLS_CLIENT] = check_tls_client,
 	[SECTION_TLS_ORIGIN] = check_origin,
 	[SECTION_SERVICE] = check_service,
 	[SECTION_SERVICE_TLS] = check_service_tls,
 	[SECTION_RULE] = check_rule,
 	[SECTION_DOWNLOAD] = check_download,
 	[SECTION_PAGES] = check_pages,
+	[SECTION_LOG_ACCESS] = check_log_access,
 	[SECTION_ADMIN] = check_admin,
 	[SECTION_LIMITS] = check_limits,
 };

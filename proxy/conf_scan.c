@@ -101,8 +101,8 @@ gap_read(struct conf_reader *r, const struct node *n, struct conf_gaps *gaps)
 	enum conf_fail fail;
 	unsigned g;
 
-	if (!fail_read(r, n, &fail))
-		return;
+	if (!fail_read(r, n, &fail) || strcmp(guess.text, "default") == 0)
+		return;			/* another "default" was read first */
 	for (g = GAP_NONE + 1; g < GAP_COUNT; g++) {
 		if (strcmp(scan_gap_name(g), n->key->text.p) == 0) {
 			gaps->of[g] = fail;

@@ -375,8 +375,9 @@ gen_audit(struct gen *g, struct conf_problems *list)
 
 /* Could it be opened?  Without making it. */
 static void
-check_log(const char *file, struct conf_problems *list)
+check_log(const struct conf_log_to *to, struct conf_problems *list)
 {
+	const char *file = to->file;
 	char folder[PATH_MAX];
 	struct stat st;
 	bool is_there = stat(file, &st) == 0, ok;
@@ -394,9 +395,13 @@ check_log(const char *file, struct conf_problems *list)
 		if (ok)
 			close(fd);
 	}
-	if (!ok)
-		problem(list, false, "log.access: %s: %s", file,
-		    strerror(errno));
+	if (ok)
+		return;
+	problem(list, false, "cannot write '%s': %s%s", file, strerror(errno),
+	    errno == ENOENT ? "; make its folder, for the user that assayd "
+	    "runs as" : "");
+	list->v[list->n - 1].line = to->line;
+	list->v[list->n - 1].col = to->col;
 }
 
 static void
@@ -407,7 +412,7 @@ gen_check_logs(const struct gen *g, struct conf_problems *list)
 
 	for (i = 0; i < to->n; i++)
 		if (to->v[i].file != NULL)
-			check_log(to->v[i].file, list);
+			check_log(&to->v[i], list);
 }
 
 static void

@@ -6,6 +6,8 @@
 #include "tls/priority.h"
 
 #define WISH_MAX 2000
+#define WORD_MAX 40		/* of a wish, in a message */
+#define NOTHING_LEFT "leaves nothing above the minimum and with forward secrecy"
 
 /* X25519 first saves browsers a retry. */
 #define AEAD ":-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
@@ -98,21 +100,28 @@ static bool
 init(gnutls_priority_t *out, enum tls_leg leg, const char *text, bool min_13,
     struct fault *f)
 {
-	const char *at = NULL;
+	const char *at = text;
 	char why[160];
+	size_t n;
 	int r = gnutls_priority_init(out, text, &at);
 
+	if (r == GNUTLS_E_NO_PRIORITIES_WERE_SET) {
+		*out = NULL;
+		return (refuse(f, leg, NOTHING_LEFT));
+	}
 	if (r < 0) {
 		*out = NULL;
-		snprintf(why, sizeof(why), "%s at \"%.60s\"",
-		    gnutls_strerror(r), at != NULL ? at : text);
+		n = strcspn(at, ":");
+		snprintf(why, sizeof(why), "GnuTLS does not know '%.*s'; %s",
+		    (int)(n < WORD_MAX ? n : WORD_MAX), at, at[0] == '@' ?
+		    "its configuration has no such policy" :
+		    "\"gnutls-cli --list\" shows what there is");
 		return (refuse(f, leg, why));
 	}
 	if (leg == TLS_TO_OLD_SERVER || (is_above_floor(*out, min_13) &&
 	    !is_empty(*out)))
 		return (true);
-	snprintf(why, sizeof(why), is_empty(*out) ?
-	    "leaves nothing above the minimum and with forward secrecy" :
+	snprintf(why, sizeof(why), is_empty(*out) ? NOTHING_LEFT :
 	    "allows what is below the minimum or without forward secrecy");
 	gnutls_priority_deinit(*out);
 	*out = NULL;
@@ -168,4 +177,16 @@ tls_priority_new(gnutls_priority_t *out, enum tls_leg leg, const char *wish,
 		    init_system(out, leg, min_13, f) :
 		    init_built_in(out, leg, min_13, f));
 	return (init_wish(out, leg, wish, min_13, f));
+}
+
+bool
+tls_priority_check(enum tls_leg leg, const char *wish, bool min_13,
+    struct fault *f)
+{
+	gnutls_priority_t p;
+
+	if (!tls_priority_new(&p, leg, wish, min_13, f))
+		return (false);
+	gnutls_priority_deinit(p);
+	return (true);
 }

@@ -34,6 +34,9 @@ enum tls_leg { TLS_TO_CLIENT, TLS_TO_SERVER, TLS_TO_OLD_SERVER };
  */
 bool tls_priority_new(gnutls_priority_t *out, enum tls_leg, const char *wish,
     bool min_13, struct fault *f);
+/* Would it be taken?  False: ERR_CONFIG in f. */
+bool tls_priority_check(enum tls_leg, const char *wish, bool min_13,
+    struct fault *f);
 /* Is that version among them? */
 bool tls_priority_has(gnutls_priority_t, gnutls_protocol_t);
 

@@ -428,6 +428,15 @@ test_services(void)
 		    "verified by its own host\n" },
 		{ "services: {none: {url: 'icap://h/', mode: req}}\n",
 		    "c:1:12: 'none' is no name for a service; take another\n" },
+		{ "services: {a: {url: 'icap://h/', mode: req, on_unscanned: "
+		    "{default: block, default: bypass}}}\n", "c:1:76: "
+		    "'default' is set twice; the first is in line 1\n" },
+		{ "tls:\n  client: {priority: 'NORMAL:+FOO:-RSA'}\n"
+		    "  origin: {min: '1.3', priority: NONE}\n", "c:2:12: "
+		    "tls.client.priority: GnuTLS does not know '+FOO'; "
+		    "\"gnutls-cli --list\" shows what there is\nc:3:24: "
+		    "tls.origin.priority: leaves nothing above the minimum "
+		    "and with forward secrecy\n" },
 #ifdef HAVE_CLAMAV
 		{ "services: {a: {url: 'clamav:'}}\n", "" },
 		{ "services: {a: {url: 'clamav:/etc', mode: req, limits: "
@@ -480,7 +489,8 @@ test_chains_and_rules(void)
 		    "none to scan nothing\n" },
 		{ "rules: [{scan: none}]\n", "" },
 		{ "rules: [{name: x}, y]\n", "c:1:9: this rule decides "
-		    "nothing; add tls, access, scan, download or log\n"
+		    "nothing; add tls, access, scan, download, range, stream "
+		    "or log\n"
 		    "c:1:20: settings are wanted here ('key: value'), not "
 		    "'y'\n" },
 		{ "rules: [{access: coach}, {tls: splcie}]\n", "c:1:18: "
