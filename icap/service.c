@@ -67,7 +67,7 @@ icap_endpoint_up(struct icap_endpoint *ep)
 	memcpy(ep->istag, tag.p != NULL ? tag.p : "", tag.n);
 	ep->istag[tag.n] = '\0';
 	if (was != ICAP_UP) {
-		notice(ep, true, "up");
+		notice(ep, true, "");
 		warn_about(ep);
 	}
 	timer_set(&ep->next, ep->caps.ttl_ms / 10 * 9);

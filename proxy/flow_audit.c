@@ -5,6 +5,7 @@
 #include "http/uri.h"
 #include "proxy/audit.h"
 #include "proxy/flow.h"
+#include "proxy/log.h"
 
 void
 flow_note_origin(struct flow *f)
@@ -194,6 +195,17 @@ log_of(const struct flow *f)
 	    POLICY_LOG_FULL : f->plan.log);
 }
 
+/* What an administrator has to mend is not left to the access records. */
+static void
+complain(const struct fault *f)
+{
+	static struct log_limit limit;
+
+	if (f->code == ERR_TEMP_FULL)
+		(void)log_limited(&limit, LEVEL_ERROR, "temp", "%s: %s",
+		    err_info(f->code)->text, f->detail);
+}
+
 void
 flow_record(struct flow *f)
 {
@@ -204,6 +216,7 @@ flow_record(struct flow *f)
 
 	atomic_fetch_add_explicit(&f->worker->shared->flows, 1,
 	    memory_order_relaxed);
+	complain(&f->fault);
 	if (log == POLICY_LOG_NONE)
 		return;
 	/* Counters are of the wire: what is queued belongs to this flow. */

@@ -485,6 +485,8 @@ page_make(struct arena *a, const struct page_facts *f, struct http_msg **resp,
 	take_texts(&p, page_case_of(f->fault->code));
 	p.status = f->status > 0 ? f->status : e->status;
 	p.cause = cause_of(a, f->fault);
+	if (str_eq(p.reason, p.cause))		/* once is enough */
+		p.reason = STR_NONE;
 	*resp = make_head(&p, form);
 	(*resp)->keep_alive = e->scope == ERR_SCOPE_FLOW;
 	add_fault_fields(&p, *resp);

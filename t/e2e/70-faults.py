@@ -191,6 +191,7 @@ def test_disk_full(lab):
             assert small.get("/small").body == b"fine"
     recs = [x for x in p.access(4) if e2e.field(x, "http.response.status_code") in (502, 503)]
     assert recs, p.access(1)
+    assert "temp: temporary storage is full or failing: " in p.log(), p.log()
     assert not list(lab.state().glob("*spill*"))
 
 
