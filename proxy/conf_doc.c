@@ -14,9 +14,10 @@
 static const char sample_head[] =
 "## assay.conf: the configuration of assay, see assay.conf(5).\n"
 "##\n"
-"## Every setting stands here behind one '#' with its default, or with an\n"
-"## example where it has none. The file is YAML; JSON is fine too. Durations\n"
-"## are written 500ms 5s 10m 2h 14d, sizes 512 64K 20M 2G.\n"
+"## Settings stand here behind one '#' with their default, or with an example\n"
+"## where there is none; those of each listener, service, rule, exception and\n"
+"## log are in assay.conf(5). The file is YAML; JSON is fine too. Durations are\n"
+"## written 500ms 5s 10m 2h 14d, sizes 512 64K 20M 2G.\n"
 "## \"assayd --check\" reads the file and prints all that is wrong with it.\n"
 "##\n"
 "## This alone is a whole configuration:\n"
@@ -144,10 +145,11 @@ static const char man_head[] =
 static const char man_rules[] =
 ".SS How rules are applied\n"
 "For each decision separately \\- \\fBtls\\fR, \\fBaccess\\fR, \\fBscan\\fR,\n"
-"\\fBdownload\\fR, \\fBlog\\fR \\- the first rule that matches and makes it\n"
-"wins. Without one a flow is inspected, allowed, scanned by all services by\n"
-"their mode in the order of the file, treated as \\fBdownload\\fR says, and\n"
-"logged in full.\n"
+"\\fBdownload\\fR, \\fBrange\\fR, \\fBstream\\fR, \\fBlog\\fR \\- the first rule\n"
+"that matches and makes it wins. Without one a flow is inspected, allowed,\n"
+"scanned by all services by their mode in the order of the file, treated as\n"
+"\\fBdownload\\fR says, asked for as a whole, let through after its begin if it\n"
+"is endless, and logged in full.\n"
 ".PP\n"
 "The conditions of a rule must all hold, of a list one item is enough,\n"
 "\\fBnot\\fR negates what is inside.\n"
@@ -160,8 +162,9 @@ static const char man_rules[] =
 "what is allowed can end with a rule that blocks the rest.\n"
 ".PP\n"
 "A rule that could never apply is an error: one that decides \\fBtls\\fR by\n"
-"\\fBurl\\fR, \\fBmethod\\fR, \\fBtype\\fR or \\fBsize\\fR, and one behind a\n"
-"rule without condition that decides the same.\n";
+"\\fBurl\\fR, \\fBmethod\\fR, \\fBtype\\fR or \\fBsize\\fR, one that decides\n"
+"\\fBrange\\fR by \\fBtype\\fR or \\fBsize\\fR, and one behind a rule without\n"
+"condition that decides the same.\n";
 
 static const char man_tail[] =
 ".SH FILES\n"
