@@ -44,6 +44,7 @@ struct flow {
 
 	struct http_msg *req;		/* as it goes on; NULL: none was read */
 	struct str url;			/* absolute, as the client asked */
+	struct str url_sent;		/* as a service changed it; STR_NONE: not */
 	struct body *req_body;		/* counted; NULL: none */
 	struct http_msg *resp;
 	struct body *resp_body;		/* counted; NULL: none */

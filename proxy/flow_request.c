@@ -55,6 +55,7 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 	    .host = req->uri.host, .host_is_ip = req->uri.host_is_ip,
 	    .port = req->uri.port, .scheme = req->uri.scheme,
 	    .dest = known_dest(f), .method = req->method, .url = f->url,
+	    .url_sent = f->url_sent,
 	    .size = req->framing == FRAMING_LENGTH ? req->length :
 		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
 	    .navigation = is_navigation(req) };
@@ -167,14 +168,17 @@ refused_by_policy(struct flow *f)
 	return (true);
 }
 
-static void
-note_url(struct flow *f)
+/* That of the request as it is now. */
+static struct str
+url_of(const struct flow *f)
 {
 	struct buf url = { 0 };
+	struct str s;
 
 	http_uri_print(&url, &f->req->uri, true);
-	f->url = arena_str(f->arena, buf_as_str(&url));
+	s = arena_str(f->arena, buf_as_str(&url));
 	buf_fini(&url);
+	return (s);
 }
 
 bool
@@ -182,11 +186,9 @@ flow_still_allowed(struct flow *f)
 {
 	struct policy_facts facts;
 	struct plan plan = f->plan;
-	struct str asked = f->url;
 
-	note_url(f);
+	f->url_sent = url_of(f);
 	flow_facts(f, &facts);
-	f->url = asked;		/* of the record */
 	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &plan);
 	f->plan.asks_dest |= plan.asks_dest;
 	if (plan.access != POLICY_BLOCK)
@@ -224,7 +226,7 @@ flow_request(struct flow *f)
 	}
 	if (f->req->method_id == METHOD_CONNECT)
 		return (flow_request_connect(f));
-	note_url(f);
+	f->url = url_of(f);
 	http_hop_strip(f->req);
 	if (refused_by_tunnel(f))
 		return (true);

@@ -412,31 +412,46 @@ decide_as(const struct conf *conf, enum policy_stage stage,
 	join(conf, plan, &other);
 }
 
-/* In every way in which origin and receiver may take URL and type. */
-void
-policy_decide(const struct conf *conf, enum policy_stage stage,
-    const struct policy_facts *facts, struct plan *plan)
+/* As *plan is by the facts: by each spelling of this URL and each type. */
+static void
+decide_url(const struct conf *conf, enum policy_stage stage,
+    const struct policy_facts *facts, struct str asked,
+    const struct plan *before, struct plan *plan)
 {
 	char room[POLICY_SPELLINGS * URL_BYTES];
 	struct str url[POLICY_SPELLINGS];
 	struct policy_facts as = *facts;
-	struct plan before = *plan;
 	unsigned i, t, n = 0;
 
-	decide(conf, stage, facts, plan);
-	if (facts->url.p != NULL && facts->url.n <= URL_BYTES)
-		n = policy_url_spellings(facts->url, url, room);
+	if (asked.p != NULL && asked.n <= URL_BYTES)
+		n = policy_url_spellings(asked, url, room);
 	for (t = 0; t <= facts->n_types; t++) {
-		as.url = facts->url;
-		if (t > 0) {
+		as.url = asked;
+		if (t > 0)
 			as.type = facts->types[t - 1];
-			decide_as(conf, stage, &as, &before, plan);
-		}
+		if (t > 0 || asked.p != facts->url.p)	/* else it is plan */
+			decide_as(conf, stage, &as, before, plan);
 		for (i = 0; i < n; i++) {
 			as.url = url[i];
-			decide_as(conf, stage, &as, &before, plan);
+			decide_as(conf, stage, &as, before, plan);
 		}
 	}
+}
+
+/*
+ * By all that origin and receiver may take URL and type for, and by the URL
+ * that was asked for as well as the one that is sent.
+ */
+void
+policy_decide(const struct conf *conf, enum policy_stage stage,
+    const struct policy_facts *facts, struct plan *plan)
+{
+	struct plan before = *plan;
+
+	decide(conf, stage, facts, plan);
+	decide_url(conf, stage, facts, facts->url, &before, plan);
+	if (facts->url_sent.p != NULL)
+		decide_url(conf, stage, facts, facts->url_sent, &before, plan);
 }
 
 const char *

@@ -81,6 +81,7 @@ struct policy_facts {
 	const struct sockaddr *dest;	/* NULL while not resolved */
 	struct str method;		/* at POLICY_TLS: "CONNECT" or absent */
 	struct str url;			/* absolute, with query; absent at POLICY_TLS */
+	struct str url_sent;		/* the same after a service changed it; absent: it did not */
 	/*
 	 * Of the message in question: Content-Type (parameters are ignored)
 	 * and size of the body.  A request without them says nothing about

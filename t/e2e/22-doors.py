@@ -308,18 +308,26 @@ def test_rules_for_a_rewritten_request(lab):
     """A service that changes the request does not lead past the rules."""
     def rewrite(tx):
         body = tx.whole() if tx.has_body else None
-        head = tx.raw["req-hdr"].replace(b"/old", b"/new").replace(b"/fine", b"/good")
+        head = tx.raw["req-hdr"].replace(b"/old", b"/new").replace(b"/fine", b"/good").replace(b"/late", b"/type")
         tx.modified(head, body, "req")
     s = lab.icap(rewrite)
     for way in ("plain", "opened"):
         with lab.sub(way):
             o = lab.origin(lambda h, b: ok(b"hello"), tls=None if way == "plain" else "www.test")
             p = lab.assay(workers=1, services={"s": {"url": s.url(), "mode": "req"}},
-                          rules=[{"name": "no", "if": {"url": "/new"}, "access": "block"}, {"name": "d", "scan": ["s"]}])
+                          rules=[{"name": "no", "if": {"url": "/new"}, "access": "block"},
+                                 {"name": "late", "if": {"url": "/type", "type": "text/x-late"}, "access": "block"},
+                                 {"name": "asked", "if": {"url": "/fine", "type": "text/x-asked"}, "access": "block"},
+                                 {"name": "d", "scan": ["s"]}])
             v = Visit(p, o, way)
             assert v.ask("/old") == "block 403"
             assert v.ask("/fine") == "pass"
             assert [h.start.split()[1] for h, _, _ in o.requests] == ["/good"]
+            # the response is judged by what was asked for and by what was sent
+            for path, kind, how in (("/late", "text/plain", "pass"), ("/late", "text/x-late", "block 403"),
+                                    ("/fine", "text/x-late", "pass"), ("/fine", "text/x-asked", "block 403")):
+                o.reply = lambda h, b, k=kind: ok(b"hello", [("Content-Type", k)])
+                assert v.ask(path) == how, (path, kind)
 
 
 def test_check_refuses_a_dest_that_never_applies(lab):
