@@ -384,8 +384,10 @@ write_text(const struct page *p, struct buf *b)
 {
 	buf_printf(b, "assay: %.*s\n", STR_ARG(p->title));
 	add_plain(b, p->cause);
-	add_fact(b, "threat", p->threat);
-	add_fact(b, "reason", p->reason);
+	if (!str_iends(p->cause, p->threat))	/* once is enough */
+		add_fact(b, "threat", p->threat);
+	if (!str_iends(p->cause, p->reason))
+		add_fact(b, "reason", p->reason);
 	add_fact(b, "service", p->service);
 	add_fact(b, "rule", p->rule);
 	add_fact(b, "url", p->url);
@@ -485,7 +487,7 @@ page_make(struct arena *a, const struct page_facts *f, struct http_msg **resp,
 	take_texts(&p, page_case_of(f->fault->code));
 	p.status = f->status > 0 ? f->status : e->status;
 	p.cause = cause_of(a, f->fault);
-	if (str_eq(p.reason, p.cause))		/* once is enough */
+	if (str_eq(p.reason, p.cause))
 		p.reason = STR_NONE;
 	*resp = make_head(&p, form);
 	(*resp)->keep_alive = e->scope == ERR_SCOPE_FLOW;

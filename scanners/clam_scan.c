@@ -379,7 +379,8 @@ end_too_large(struct clam_scan *s)
 		return;
 	}
 	s->scan->result.too_large = s->clam->max_body_set;
-	end_unscanned(s, GAP_LIMIT, STR("limit exceeded (size)"));
+	end_unscanned(s, GAP_LIMIT, s->clam->max_body_set ?
+	    STR("larger than max_body") : STR("larger than limits.scan_size"));
 }
 
 static void

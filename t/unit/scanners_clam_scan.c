@@ -119,7 +119,7 @@ test_scanner(void)
 		{ sample_text, "br", 206, VERDICT_UNSCANNED, SHUT("br"), 0 },
 		{ sample_empty, "br", 200, VERDICT_CLEAN, "", 0 },
 		{ sample_text, NULL, 200, VERDICT_UNSCANNED,
-		    "limit exceeded (size)", 100 },
+		    "larger than max_body", 100 },
 	};
 	struct clam_options o = { .threads = 2 };
 	struct clam_engine *e = kit_engine(&o);
