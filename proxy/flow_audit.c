@@ -178,7 +178,8 @@ is_refusal(enum err code)
 	static const enum err refusals[] = { ERR_CLIENT_NOT_TLS,
 		ERR_REQ_MISDIRECTED, ERR_POLICY_BLOCK, ERR_DEST_DENIED,
 		ERR_PORT_DENIED, ERR_THREAT, ERR_SERVICE_BLOCK, ERR_UNSCANNED,
-		ERR_ORIGIN_CERT };
+		ERR_ORIGIN_CERT, ERR_MEMORY, ERR_TEMP_LIMIT, ERR_TEMP_FULL,
+		ERR_DESCRIPTORS };
 	unsigned i;
 
 	for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)

@@ -201,9 +201,10 @@ def test_temp_limit(lab):
     s = lab.icap(lambda tx: (tx.whole(), tx.no_change())[1])
     o = lab.origin(lambda h, b: ok(body if "/big" in h.start else b"fine"), timeout=60)
     p = lab.assay(services={"s": {"url": s.url(), "mode": "resp"}}, scan={"c": ["s"]},
-                  rules=[{"name": "default", "scan": ["c"], "download": "hold"}], limits={"temp": "4M"})
+                  rules=[{"name": "default", "scan": ["c"], "download": "hold", "log": "none"}], limits={"temp": "4M"})
     r = lab.tunnel(p, o.port).get("/big")
     assert 500 <= r.status < 600 and r.body and not r.cut, r
+    assert e2e.field(p.access(1)[0], "error.code") == "TEMP_LIMIT"      # its page has a reference
     assert lab.tunnel(p, o.port).get("/small").body == b"fine"
 
 
