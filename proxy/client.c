@@ -118,6 +118,7 @@ client_idle(struct client *c)
 {
 	const struct conf_limits *l;
 	enum pull p = PULL_MORE;
+	uint64_t before = link_bytes_in(c->transport);
 
 	if (c->own.broken) {		/* it has to sign in from the start */
 		client_close(c, LINK_CLOSE);
@@ -136,6 +137,7 @@ client_idle(struct client *c)
 	}
 	l = &c->worker->current->gen->conf->limits;
 	c->flow = flow_new(c);
+	c->flow->in_before = before;	/* what was just read is its own */
 	/* The whole head, from its first octet (or the connection's begin). */
 	client_set_state(c, CLIENT_FLOW, l->request_ms);
 	return (true);

@@ -64,6 +64,15 @@ flow_new(struct client *c)
 	return (f);
 }
 
+/* What the client sent is no longer needed (scanners hold what they read). */
+static void
+flow_drop_request_body(struct flow *f)
+{
+	if (f->req_body != NULL)
+		f->request_body_bytes = body_received(f->req_body);
+	body_unref(&f->req_body);
+}
+
 /* Let go of everything that works for the flow. */
 static void
 flow_stop(struct flow *f, bool origin_reusable)
@@ -78,7 +87,7 @@ flow_stop(struct flow *f, bool origin_reusable)
 	chq_fini(&f->again);
 	body_unref(&f->resumed);
 	body_unref(&f->resp_body);
-	body_unref(&f->req_body);
+	flow_drop_request_body(f);
 	origin_release(&f->origin, origin_reusable);
 }
 
@@ -258,15 +267,6 @@ adopt_request(struct flow *f, struct http_msg *req)
 		return (true);
 	flow_block(f, f->plan.rule[POLICY_BY_ACCESS], NULL);
 	return (false);
-}
-
-/* What the client sent is no longer needed (scanners hold what they read). */
-static void
-flow_drop_request_body(struct flow *f)
-{
-	if (f->req_body != NULL)
-		f->request_body_bytes = body_received(f->req_body);
-	body_unref(&f->req_body);
 }
 
 static void

@@ -104,6 +104,19 @@ def test_access_record(lab):
             assert field(rec, name) is not None, rec
 
 
+def test_refused_upload_is_counted(lab):
+    """The bytes of the request, head and body, also where a page answers."""
+    s = lab.icap(lambda tx: (tx.whole(), tx.block("no"))[1])
+    o = lab.origin(tls=None)
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "req", "page": "replace"}})
+    c = lab.connect(p)
+    head = f"POST http://plain.test:{o.port}/ HTTP/1.1\r\nHost: plain.test:{o.port}\r\nContent-Length: 5000\r\n\r\n".encode()
+    c.send(head + pattern(5000))
+    assert Response(c).status == 403
+    rec = p.access(1)[0]
+    assert field(rec, "http.request.body.bytes") == 5000 and field(rec, "http.request.bytes") == len(head) + 5000, rec
+
+
 def test_squid_format(lab):
     """Byte-compatible with Squid's native format."""
     o = lab.origin(tls=None)
