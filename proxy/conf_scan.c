@@ -135,9 +135,13 @@ conf_read_gaps(struct conf_reader *r, const struct conf_option *o,
 	}
 	conf_check_duplicates(r, n);
 	rest = conf_node_get(n, "default");
-	if (rest != NULL && !conf_node_is_void(rest))
+	if (rest != NULL && !conf_node_is_void(rest)) {
 		(void)fail_read(r, rest, &fail);
-	gaps_set_all(gaps, fail);
+		gaps_set_all(gaps, fail);
+	} else {		/* as without the setting */
+		gaps_set_all(gaps, CONF_BLOCK);
+		gaps->of[GAP_STREAM] = CONF_BYPASS;
+	}
 	NODE_EACH(it, n)
 		if (it != rest && !conf_node_is_void(it))
 			gap_read(r, it, gaps);

@@ -683,6 +683,9 @@ test_defaults(void)
 	CU_ASSERT(c->log.privacy.query == CONF_DROP);
 	CU_ASSERT(c->log.privacy.client == CONF_KEEP);
 	CU_ASSERT(c->limits.clients == 20000 && c->limits.header == 65536);
+	CU_ASSERT(c->services.n == 0 || (c->services.v[0].on_unscanned.of[
+	    GAP_STREAM] == CONF_BYPASS && c->services.v[0].on_unscanned.of[
+	    GAP_PART] == CONF_BLOCK));
 	CU_ASSERT(c->limits.idle_ms == 120000 && c->limits.memory > 0);
 	CU_ASSERT(c->limits.temp == 20ull << 30);
 	CU_ASSERT(c->workers == CONF_AUTO);
@@ -701,6 +704,7 @@ static const char everything[] =
 "    mode: req\n"
 "    on_error: bypass\n"
 "    on_busy: block\n"
+"    on_unscanned: { part: bypass }\n"
 "    preview: 0\n"
 "    timeout: 1m\n"
 "    headers: { X-Site: ' berlin ' }\n"
@@ -746,15 +750,15 @@ check_dlp(const struct conf_service *s)
 	CU_ASSERT(s->tls.cert == NULL && s->tls.name == NULL);
 }
 
-/* on_unscanned: not given, a word, a map. */
+/* on_unscanned: a map that changes one, a word, a whole map. */
 static void
 check_gaps(const struct conf_service *s)
 {
 	unsigned g;
 
 	for (g = GAP_NONE + 1; g < GAP_COUNT; g++) {
-		CU_ASSERT_EQUAL(s[0].on_unscanned.of[g], g == GAP_STREAM ?
-		    CONF_BYPASS : CONF_BLOCK);
+		CU_ASSERT_EQUAL(s[0].on_unscanned.of[g], g == GAP_STREAM ||
+		    g == GAP_PART ? CONF_BYPASS : CONF_BLOCK);
 		CU_ASSERT_EQUAL(s[1].on_unscanned.of[g], CONF_BYPASS);
 		CU_ASSERT_EQUAL(s[2].on_unscanned.of[g], g == GAP_PART ?
 		    CONF_BLOCK : CONF_BYPASS);
