@@ -12,6 +12,7 @@
 #include "proxy/conf_priv.h"
 #include "tls/priority.h"
 
+#define TEMP_LEAST (1 << 20)	/* for libclamav's own test files, and a little */
 #define STATE_PATH 900		/* bytes, so that files in it have room */
 #define SOCKET_PATH sizeof(((struct sockaddr_un *)0)->sun_path)
 
@@ -490,11 +491,31 @@ check_state(struct conf_reader *r, const struct node *map)
 		    strlen(r->conf->state), STATE_PATH);
 }
 
+/* libclamav unpacks into files: without any it finds nothing. */
+static void
+check_temp(struct conf_reader *r, const struct node *map)
+{
+	const struct node *limits = conf_node_get(map, "limits");
+	unsigned i;
+
+	if (r->conf->limits.temp >= TEMP_LEAST)
+		return;
+	for (i = 0; i < r->conf->services.n; i++)
+		if (r->conf->services.v[i].type == CONF_CLAMAV) {
+			conf_problem(r, place(limits, "temp"), "'temp' is "
+			    "too small for the service '%s', which unpacks "
+			    "what it scans into files; write 1M or more",
+			    r->conf->services.v[i].name);
+			return;
+		}
+}
+
 static void
 check_root(struct conf_reader *r, const struct node *map, void *section)
 {
 	(void)section;
 	check_state(r, map);
+	check_temp(r, map);
 	name_rules(r);
 	check_listeners(r);
 	check_rule_names(r);

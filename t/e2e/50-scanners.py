@@ -396,6 +396,8 @@ def test_temporary_space_has_a_limit(lab):
     p = lab.assay(services={"clam": dict(CLAM, on_unscanned={"default": "bypass", "limit": "block"})}, limits={"temp": "1M"})
     assert lab.tunnel(p, o.port).get("/large").status == 403
     assert scanned(record(p, "/large"))["gap"] == "limit"
+    code, text, path = lab.check({"services": {"clam": CLAM}, "limits": {"temp": "0"}})
+    assert code == 1 and "'temp' is too small" in text, text
 
 
 @needs("clamav")

@@ -167,7 +167,8 @@ test_values(void)
 		{ "limits: {temp: 99999999999999999T}\n", "c:1:16: 'temp' "
 		    "cannot be '99999999999999999T'; write a size such as "
 		    "512, 64K, 20M or 2G\n" },
-		{ "limits: {memory: 25%, temp: 0}\n", "" },
+		{ "services: {a: {url: 'icap://h/', mode: req}}\nlimits: "
+		    "{memory: 25%, temp: 0}\n", "" },
 		{ "limits: {memory: 512m}\n", "" },
 		{ "limits: {memory: 0%}\n", "c:1:18: 'memory' is out of "
 		    "range; 1% to 90% is possible\n" },
