@@ -8,8 +8,11 @@
  * nobody keeps.  A repetition decodes anew.
  * Room: icap.  Thread: its loop's.  Obeys RFC 9110 8.4, 8.8.3; RFC 9530 2, 3.
  */
+#include <stdio.h>
+#include <string.h>
 #include "http/h1_frame.h"
 #include "icap/tx.h"
+#include "scanners/codings.h"
 
 #define BEGIN_BYTES 65536	/* kept: sent by then, compared with what comes back */
 
@@ -19,15 +22,22 @@ head_of(const struct scan_message *m)
 	return (m->mode == SCAN_RESP ? m->resp : m->req);
 }
 
+/*
+ * The service sees one of the readings only.  What not all receivers read like
+ * that cannot be opened for it.  Of answers nobody takes aws-chunked off.
+ */
 static void
 read_codings(struct icap_tx *tx)
 {
-	const struct http_fields *l = &head_of(tx->msg)->fields;
-	const struct http_field *f;
+	struct decode_list *l = &tx->codings;
 
-	for (f = http_fields_get(l, FIELD_CONTENT_ENCODING); f != NULL;
-	    f = http_fields_next(l, f))
-		decode_list_add(&tx->codings, f->value);
+	codings_of_message(tx->msg, l);
+	for (; l->is_answer && l->n > 0 && l->coding[l->n - 1] == DECODE_AWS;
+	    l->n--)
+		snprintf(l->ignored, sizeof(l->ignored), "%s",
+		    decode_name(DECODE_AWS));
+	if (!decode_list_is_clear(l) && l->unknown[0] == '\0')
+		memcpy(l->unknown, l->ignored, sizeof(l->unknown));
 }
 
 /* Another representation has no strong validator of this one (RFC 9110 8.8.3). */

@@ -196,7 +196,7 @@ codings_of(const struct http_msg *m, struct decode_list *list)
 	*list = (struct decode_list){ .n = 0 };
 	for (; f != NULL; f = http_fields_next(&m->fields, f))
 		decode_list_add(list, f->value);
-	return (list->unknown[0] == '\0' && (list->n == 0 ||
+	return (decode_list_is_clear(list) && (list->n == 0 ||
 	    (list->n == 1 && list->coding[0] != DECODE_AWS)));
 }
 

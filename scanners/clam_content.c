@@ -308,6 +308,14 @@ is_wrapped(const struct decode_input *in)
 	return (in->read(in->arg, head, 1, 0) == 1 && (head[0] & 15) == 8);
 }
 
+/* Answers name aws-chunked that is in them no more: they are what they are. */
+static bool
+is_left(const struct decode_list *list)
+{
+	return (list->is_answer && list->n == 1 &&
+	    list->coding[0] == DECODE_AWS);
+}
+
 /*
  * Take the codings off, the last one applied first, and look at what is in.
  * raw: as clients do that know deflate without a wrapper only; the others see
@@ -346,7 +354,7 @@ coded_pass(const struct walk *w, const struct content *c, bool raw)
 		if (w->look->decoded > most)
 			w->look->decoded = most;
 	}
-	if (!raw || end != DECODE_BAD)
+	if ((!raw && !is_left(c->codings)) || end != DECODE_BAD)
 		coded_end(w->look, end, coding);
 	/* Of a broken coding clients use what comes before the break. */
 	if (end == DECODE_DONE || end == DECODE_CUT || end == DECODE_BAD)

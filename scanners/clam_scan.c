@@ -12,6 +12,7 @@
 #include "http/msg.h"
 #include "http/multipart.h"
 #include "scanners/clam_priv.h"
+#include "scanners/codings.h"
 
 #define TURN_BYTES (1 << 20)	/* read at most before others have their turn */
 #define CACHE_S 3600		/* what went wrong unseen ends by itself */
@@ -225,34 +226,6 @@ job_done(struct job *j)
 		clam_destroy(c);
 }
 
-/* Object stores take aws-chunked from this field, too, unsaid elsewhere. */
-static bool
-is_aws_stream(const struct http_msg *head)
-{
-	const struct http_field *f = http_fields_find(&head->fields,
-	    STR("x-amz-content-sha256"));
-
-	return (f != NULL && str_starts(f->value, STR("STREAMING-")));
-}
-
-/* Content-Encoding of what is scanned; a part of a coded body cannot be decoded. */
-static void
-codings_of(const struct scan_message *msg, struct decode_list *list)
-{
-	const struct http_msg *head =
-	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
-	const struct http_field *f;
-
-	if (msg->gap == GAP_PART)
-		return;
-	for (f = http_fields_get(&head->fields, FIELD_CONTENT_ENCODING);
-	    f != NULL; f = http_fields_next(&head->fields, f))
-		decode_list_add(list, f->value);
-	if (is_aws_stream(head) && (list->n == 0 ||
-	    list->coding[list->n - 1] != DECODE_AWS))
-		decode_list_add(list, STR("aws-chunked"));
-}
-
 /*
  * Its Content-Type, if that has parts.  Of several, or one that does not fit,
  * a multipart body's boundary is not what all receivers would take: it is left
@@ -301,7 +274,7 @@ job_new(struct clam_scan *s, struct body_view *view)
 	    clam_engine_limits(c->engine)->time_ms;
 	atomic_init(&job->look.begun, false);
 	atomic_init(&job->look.stop, false);
-	codings_of(s->scan->msg, &job->look.codings);
+	codings_of_message(s->scan->msg, &job->look.codings);
 	type_of(s->scan->msg, job->look.type);
 	job->look.blocks = blocks_of(&c->scanner);
 	return (job);

@@ -233,12 +233,16 @@ zstd_close(void *state)
 
 /*
  * aws-chunked: "SIZE[;chunk-signature=...]CRLF data CRLF" again and again, a
- * size of zero, trailers.  The signatures are the store's business.
+ * size of zero, trailers.  The signatures are the store's business, but they
+ * are signatures: who knows nothing of chunks takes these lines for content.
  */
 
+static const struct str aws_sign = STR(";chunk-signature=");
+
 struct aws {
-	enum { AWS_SIZE, AWS_EXT, AWS_DATA, AWS_AFTER } at;
+	enum { AWS_SIZE, AWS_EXT, AWS_LF, AWS_DATA, AWS_AFTER } at;
 	unsigned digits;	/* of the size */
+	size_t signs;		/* bytes of aws_sign so far */
 	uint64_t left;		/* AWS_SIZE: the size so far; AWS_DATA: to come */
 };
 
@@ -248,6 +252,21 @@ aws_open(const unsigned char *head, size_t n)
 	(void)head;
 	(void)n;
 	return (calloc(1, sizeof(struct aws)));
+}
+
+/* Behind the size: nothing, or a signature (in version 4A padded with stars). */
+static enum step
+aws_ext(struct aws *a, unsigned char c)
+{
+	if (c == '\r') {
+		a->at = AWS_LF;
+		return (a->signs == 0 || a->signs == aws_sign.n ? STEP_GO :
+		    STEP_BAD);
+	}
+	if (a->signs < aws_sign.n)
+		return (c == (unsigned char)aws_sign.p[a->signs++] ? STEP_GO :
+		    STEP_BAD);
+	return (http_hex((char)c) >= 0 || c == '*' ? STEP_GO : STEP_BAD);
 }
 
 /* One byte that is no data. */
@@ -265,14 +284,16 @@ aws_byte(struct aws *a, unsigned char c)
 		a->left = a->left << 4 | (unsigned)v;
 		return (STEP_GO);
 	}
-	if (a->at == AWS_SIZE && (a->digits == 0 || (c != ';' && c != '\r')))
+	if (a->at == AWS_SIZE && a->digits == 0)
 		return (STEP_BAD);
-	a->at = AWS_EXT;
-	if (c != '\n')
-		return (STEP_GO);
+	if (a->at != AWS_LF) {
+		a->at = AWS_EXT;
+		return (aws_ext(a, c));
+	}
 	a->at = AWS_DATA;
 	a->digits = 0;
-	return (a->left == 0 ? STEP_END : STEP_GO);
+	a->signs = 0;
+	return (c != '\n' ? STEP_BAD : a->left == 0 ? STEP_END : STEP_GO);
 }
 
 static void

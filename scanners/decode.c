@@ -106,6 +106,13 @@ decode_list_add(struct decode_list *list, struct str value)
 			list_add_words(list, name);
 }
 
+bool
+decode_list_is_clear(const struct decode_list *list)
+{
+	return (list->unknown[0] == '\0' &&
+	    (list->n == 0 || list->ignored[0] == '\0'));
+}
+
 /* The loop. */
 
 struct run {

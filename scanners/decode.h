@@ -40,6 +40,8 @@ struct decode_list {
 	unsigned n;
 	char unknown[32];	/* name of one that cannot be opened, "" if all can */
 	char ignored[32];	/* name of one that is none, "" without */
+	/* Of an answer: aws-chunked in it was taken off by its store, or never is. */
+	bool is_answer;
 };
 
 /*
@@ -50,6 +52,11 @@ struct decode_list {
  * to list->ignored.
  */
 void decode_list_add(struct decode_list *, struct str value);
+/*
+ * Do all receivers take the same off?  Where a name beside codings is none,
+ * some take off the others and some nothing.
+ */
+bool decode_list_is_clear(const struct decode_list *);
 const char *decode_name(enum decode_coding);
 
 /* Like pread(2) on something. */

@@ -166,6 +166,41 @@ def test_decode_gaps(lab):
                 p.stop()
 
 
+PAGE = b"<script>not shown</script>"
+NAMED = b"\x1f\x8b\x08\x08\0\0\0\0\0\xff" + PAGE + b"\0" + gz(text(500))[10:]    # in the file's name
+CHUNKS = b"5;chunk-signature=0aF*\r\nhello\r\n0;chunk-signature=1\r\n\r\n"
+
+
+def test_decode_of_several_readings(lab):
+    """Clients that know no name of a list take nothing off, others the rest of
+    it; object stores alone take chunks off, from uploads: no client sees what
+    the service did not."""
+    for name, mode, body, fields, status, seen in (
+            ("gzip, foo", "resp", NAMED, [("Content-Encoding", "gzip, foo")], 403, None),
+            ("foo and gzip", "resp", NAMED, [("Content-Encoding", "foo"), ("Content-Encoding", "gzip")], 403, None),
+            ("foo", "resp", NAMED, [("Content-Encoding", "foo")], 200, NAMED),
+            ("gzip", "resp", NAMED, [("Content-Encoding", "gzip")], 200, text(500)),
+            ("identity too", "resp", NAMED, [("Content-Encoding", "gzip, identity")], 200, text(500)),
+            ("chunks", "resp", CHUNKS, [("Content-Encoding", "aws-chunked")], 200, CHUNKS),
+            ("no chunks", "resp", text(500), [("Content-Encoding", "aws-chunked")], 200, text(500)),
+            ("gzip in chunks", "resp", CHUNKS, [("Content-Encoding", "gzip, aws-chunked")], 403, None),
+            ("upload", "req", CHUNKS, [("Content-Encoding", "aws-chunked")], 200, b"hello\r\n"),
+            ("stream", "req", CHUNKS, [("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")], 200, b"hello\r\n"),
+            ("other extension", "req", b"5;x=" + PAGE + CHUNKS[22:], [("Content-Encoding", "aws-chunked")], 403, None),
+            ("other signature", "req", CHUNKS.replace(b"aF*", PAGE), [("Content-Encoding", "aws-chunked")], 403, None)):
+        with lab.sub(f"{name}, {mode}"):
+            s, o, p, t = start(lab, clean, lambda h, b: ok(body, fields) if mode == "resp" else ok(b"thanks"), mode=mode)
+            up = body if mode == "req" else b""
+            t.send("".join([f"PUT / HTTP/1.1\r\nHost: {t.host}\r\n", *(f"{n}: {v}\r\n" for n, v in fields if up), f"Content-Length: {len(up)}\r\n\r\n"]).encode() + up)
+            r = wire.Response(t)
+            assert r.status == status, r
+            if status == 200:
+                assert (r.body if mode == "resp" else o.requests[0][1]) == body and s.txs[0].seen == seen, s.txs[0].seen
+            else:
+                assert PAGE not in r.body and not (up and o.requests), r.body
+            p.stop()
+
+
 def test_decode_finding_wins(lab):
     """In what comes before the break the service finds something; a message
     made of a part is given to nobody."""

@@ -271,10 +271,10 @@ def test_undecodable(lab):
     coded = lambda data, coding: ok(data, [("Content-Encoding", coding)])
     chunks = b"44;chunk-signature=0a\r\n" + EICAR + b"\r\n0;chunk-signature=0b\r\n\r\n"
     o, p, t = start(lab, {"bad": coded(b"not gzip" + EICAR, "gzip"), "closed": coded(b"??" * 50, "compress"),
-                          "none": coded(b"??" * 50, "snappy"), "found": coded(EICAR, "snappy"), "aws": coded(chunks, "aws-chunked"),
+                          "none": coded(b"??" * 50, "snappy"), "found": coded(EICAR, "snappy"), "aws": coded(chunks, "aws-chunked"), "stored": coded(b"no chunks", "aws-chunked"),
                           "early": coded(zlib.compress(pattern(5000))[:-3], "deflate")})
     for name, status, outcome, gap in (("bad", 403, "blocked", None), ("closed", 403, "unscanned", "coding"), ("none", 200, "clean", None),
-                                       ("found", 403, "blocked", None), ("aws", 403, "blocked", None), ("early", 200, "clean", None)):
+                                       ("found", 403, "blocked", None), ("aws", 403, "blocked", None), ("stored", 200, "clean", None), ("early", 200, "clean", None)):
         with lab.sub(name):
             r = t.get("/" + name)
             scan = scanned(record(p, "/" + name))

@@ -252,6 +252,40 @@ test_damaged(void)
 	}
 }
 
+/* The lines between chunks hide nothing from those who take them for content. */
+static void
+test_aws_lines(void)
+{
+	static const struct {
+		const char *body;
+		enum decode_end end;
+	} t[] = {
+		{ "1\r\nx\r\n0\r\n\r\n", DECODE_DONE },
+		{ "1;chunk-signature=0aF**\r\nx\r\n0\r\n\r\n", DECODE_DONE },
+		{ "1;chunk-signature=\r\nx\r\n0\r\n\r\n", DECODE_DONE },
+		{ "1;chunk-signature=g\r\nx\r\n0\r\n\r\n", DECODE_BAD },
+		{ "1;chunk-signatur\r\nx\r\n0\r\n\r\n", DECODE_BAD },
+		{ "1;a=0\r\nx\r\n0\r\n\r\n", DECODE_BAD },
+		{ "1;\r\nx\r\n0\r\n\r\n", DECODE_BAD },
+		{ "1 \r\nx\r\n0\r\n\r\n", DECODE_BAD },
+		{ "1\nx\r\n0\r\n\r\n", DECODE_BAD },
+		{ "1\r\r\nx\r\n0\r\n\r\n", DECODE_BAD },
+		{ "\r\nx\r\n0\r\n\r\n", DECODE_BAD },
+	};
+	struct decode_store out;
+	struct bytes in;
+	size_t i;
+
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		in = (struct bytes){ .n = strlen(t[i].body),
+		    .p = (unsigned char *)strdup(t[i].body) };
+		CU_ASSERT_EQUAL(decode(DECODE_AWS, &in, &out, TEXT),
+		    t[i].end);
+		decode_store_fini(&out);
+		free(in.p);
+	}
+}
+
 static void
 test_limit(void)
 {
@@ -547,6 +581,9 @@ test_lists(void)
 		CU_ASSERT_EQUAL(list.n, t[i].n);
 		CU_ASSERT_STRING_EQUAL(list.unknown, t[i].unknown);
 		CU_ASSERT_STRING_EQUAL(list.ignored, t[i].ignored);
+		CU_ASSERT_EQUAL(decode_list_is_clear(&list), list.n == 0 ?
+		    t[i].unknown[0] == '\0' : t[i].unknown[0] == '\0' &&
+		    t[i].ignored[0] == '\0');
 		if (list.n > 0)
 			CU_ASSERT_EQUAL(list.coding[list.n - 1], t[i].last);
 	}
@@ -563,6 +600,7 @@ UNIT_TESTS(scanners_decode,
     { "read errors", test_trouble },
     { "no room for a file", test_no_file },
     { "stopped", test_stopped },
+    { "lines of aws-chunked", test_aws_lines },
     { "as it comes", test_live },
     { "as it comes: read in two ways", test_live_ambiguous },
     { "as it comes: limits", test_live_limits },
