@@ -148,6 +148,7 @@ client_flow(struct client *c)
 {
 	switch (flow_run(c->flow)) {
 	case FLOW_WAITS:
+		link_look(c->transport);	/* it may go away meanwhile */
 		return (false);
 	case FLOW_CLOSE:
 		client_close(c, LINK_CLOSE);

@@ -319,6 +319,12 @@ link_is_waiting(const struct link *l)
 	return (l->read_waits);
 }
 
+void
+link_look(struct link *l)
+{
+	link_arm(l);
+}
+
 bool
 link_peer_gone(const struct link *l)
 {

@@ -82,7 +82,9 @@ void link_unread(struct link *, struct chq *q);
 /*
  * While nobody waits in link_read, a link still notices that its peer ends:
  * it reads ahead a little, and wakes the owner when FIN or a reset is seen.
+ * One that never had to wait does so from link_look() on only.
  */
+void link_look(struct link *);
 bool link_peer_gone(const struct link *);
 /* Is anything to be read, or has it ended (asked of a pooled connection before reuse)?  TLS tickets do not count. */
 bool link_is_stale(struct link *);

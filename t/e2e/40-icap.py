@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The ICAP client against byte-exact servers (RFC 3507 and its errata)."""
+import os
+import signal
 import socket
 import threading
 import time
@@ -1013,6 +1015,45 @@ def test_client_gone(lab):
     assert wire.wait_for(lambda: s.txs, 5)
     t.cut()
     assert wire.wait_for(lambda: gone, 6 * e2e.lab_scale()) and gone[0] < 5, gone
+
+
+def test_client_gone_at_once(lab):
+    """The same where the whole request was there when its connection was taken."""
+    go = threading.Event()
+
+    def script(tx):
+        assert go.wait(60)
+        tx.no_change()
+    s = lab.icap(script, connect=True)
+    o = lab.origin(lambda h, b: ok(BODY))
+    for name, start in (("GET", f"GET http://127.0.0.1:{o.port}/"), ("CONNECT", f"CONNECT www.test:{o.port}")):
+        for how in ("close", "reset", "stays"):
+            with lab.sub(f"{name}, {how}"):
+                go.clear()
+                p = lab.assay(services={"s": {"url": s.url(), "mode": "req", "connect": True, "timeout": "60s"}}, workers=1)
+
+                def held():
+                    return len(os.listdir(f"/proc/{p.proc.pid}/fd"))
+                before, n = held(), len(s.txs)
+                p.signal(signal.SIGSTOP)
+                clients = [wire.connect(p.addr) for _ in range(5)]
+                for c in clients:
+                    c.send(f"{start} HTTP/1.1\r\nHost: www.test\r\n\r\n")
+                p.signal(signal.SIGCONT)
+                assert wire.wait_for(lambda: len(s.txs) == n + 5, 20)
+                assert held() >= before + 9
+                if how == "stays":
+                    time.sleep(1.5)
+                    assert held() >= before + 9, "who waits is served"
+                else:
+                    for c in clients:
+                        c.reset() if how == "reset" else c.cut()
+                    assert wire.wait_for(lambda: held() <= before + 2, 20), (before, held())
+                go.set()
+                for c in clients if how == "stays" else ():
+                    assert Response(c, name).status in (200, 502)
+                    c.cut()
+                p.stop()
 
 
 def test_max_body(lab):
