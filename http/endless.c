@@ -83,6 +83,27 @@ http_endless_of(const struct http_msg *resp, const struct http_msg *req)
 	return (kind);
 }
 
+/*
+ * Might one of those types be among these?  Nearly all requests say what they
+ * accept, and nearly none means a stream: subtypes are known by two letters.
+ */
+static bool
+may_be_asked(struct str v)
+{
+	static const char begins[][3] = { "ev", "x-", "nd", "js", "st", "co",
+	    "vn", "gr" };
+	size_t n, k;
+
+	while ((n = str_index(v, '/')) + 2 < v.n) {
+		v = (struct str){ v.p + n + 1, v.n - n - 1 };
+		for (k = 0; k < sizeof(begins) / sizeof(begins[0]); k++)
+			if ((v.p[0] | 0x20) == begins[k][0] &&
+			    (v.p[1] | 0x20) == begins[k][1])
+				return (true);
+	}
+	return (false);
+}
+
 bool
 http_endless_is_asked(const struct http_msg *req)
 {
@@ -93,6 +114,8 @@ http_endless_is_asked(const struct http_msg *req)
 
 	for (; f != NULL; f = http_fields_next(&req->fields, f)) {
 		rest = f->value;
+		if (!may_be_asked(rest))
+			continue;
 		while (str_next_element(&rest, &element)) {
 			kind = kind_of(element);
 			if (kind != ENDLESS_NOT && kind < ENDLESS_PICTURES)

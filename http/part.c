@@ -3,10 +3,9 @@
 #include "http/chars.h"
 #include "http/part.h"
 
-/* Names without an id that ask for less than the whole. */
-static const struct str asking[] = {
-	STR("Request-Range"),	/* Range, before it had that name */
-	STR("A-IM"),		/* RFC 3229: a difference will do */
+/* Fields that ask for less than the whole. */
+static const enum http_field_id asking[] = {
+	FIELD_RANGE, FIELD_REQUEST_RANGE, FIELD_A_IM,
 };
 
 #define N_ASKING (sizeof(asking) / sizeof(asking[0]))
@@ -97,9 +96,9 @@ http_asks_part(const struct http_msg *req)
 	unsigned i;
 
 	for (i = 0; i < N_ASKING; i++)
-		if (http_fields_find(&req->fields, asking[i]) != NULL)
+		if (http_fields_get(&req->fields, asking[i]) != NULL)
 			return (true);
-	return (http_fields_get(&req->fields, FIELD_RANGE) != NULL);
+	return (false);
 }
 
 void
@@ -107,8 +106,7 @@ http_ask_whole(struct http_msg *req)
 {
 	unsigned i;
 
-	http_fields_remove(&req->fields, FIELD_RANGE);
-	http_fields_remove(&req->fields, FIELD_IF_RANGE);
 	for (i = 0; i < N_ASKING; i++)
-		http_fields_remove_named(&req->fields, asking[i]);
+		http_fields_remove(&req->fields, asking[i]);
+	http_fields_remove(&req->fields, FIELD_IF_RANGE);
 }

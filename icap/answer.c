@@ -40,7 +40,7 @@ answer_no_content(struct icap_tx *tx)
 {
 	tx->stray = !ends_here(tx);
 	tx_release_conn(tx);
-	if (icap_reusable(tx))
+	if (tx->scan->scanner->cache != NULL && icap_reusable(tx))
 		tx->scan->result.depends =
 		    icap_depends(tx->scan->scanner, tx->scan->msg);
 	tx_clean(tx);

@@ -17,8 +17,14 @@
 static void
 add(struct buf *b, struct str s)
 {
-	buf_printf(b, "%zu:", s.n); /* no list of strings reads as another */
+	buf_add(b, &s.n, sizeof(s.n)); /* no list of strings reads as another */
 	buf_str(b, s);
+}
+
+static void
+add_number(struct buf *b, uint64_t n)
+{
+	buf_add(b, &n, sizeof(n));
 }
 
 /* Every server that may be asked; false: none, or one does not say its state. */
@@ -96,9 +102,10 @@ icap_depends(const struct scanner *scanner, const struct scan_message *msg)
 	if (add_servers(&b, svc)) {
 		add(&b, msg->req->method);
 		http_uri_print(&b, &msg->req->uri, true);
-		buf_printf(&b, " %d %llu %d %d ", svc->o.preview,
-		    (unsigned long long)svc->o.max_body, (int)svc->o.identity,
-		    svc->o.decode);
+		add_number(&b, (uint64_t)svc->o.preview);
+		add_number(&b, svc->o.max_body);
+		add_number(&b, svc->o.identity);
+		add_number(&b, svc->o.decode);
 		add_headers(&b, svc);
 		add_who(&b, svc, msg);
 		s = arena_str(msg->arena, buf_as_str(&b));

@@ -178,7 +178,7 @@ void icap_endpoint_istag(struct icap_endpoint *, struct str);
 void icap_service_kick(struct icap_service *);
 bool icap_service_is_up(const struct icap_service *);
 /* Below ICAP_CLIENTS; addresses of one IPv6 network share one. */
-unsigned icap_client_slot(struct str ip);
+unsigned icap_client_slot(uint64_t key);
 
 /* transaction.c */
 

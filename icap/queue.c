@@ -17,9 +17,8 @@
 /* Clients. */
 
 unsigned
-icap_client_slot(struct str ip)
+icap_client_slot(uint64_t key)
 {
-	uint64_t key = scan_client_key(ip);
 	uint64_t h = (key ^ key >> 32) * 0x9e3779b97f4a7c15u;
 
 	return ((unsigned)(h >> 32) % ICAP_CLIENTS);

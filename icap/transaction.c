@@ -370,15 +370,13 @@ static struct icap_tx *
 tx_new(struct scan *scan)
 {
 	struct icap_service *svc = (struct icap_service *)(void *)scan->scanner;
-	struct icap_tx *tx = calloc(1, sizeof(*tx));
+	struct icap_tx *tx = malloc(sizeof(*tx));
 	struct body *b = scan->msg->body;
 
 	if (tx == NULL)
 		abort();
-	tx->scan = scan;
-	tx->msg = scan->msg;
-	tx->arena = scan->msg->arena;
-	tx->svc = svc;
+	*tx = (struct icap_tx){ .scan = scan, .msg = scan->msg,
+	    .arena = scan->msg->arena, .svc = svc };
 	list_init(&tx->queue);
 	list_append(&svc->all, &tx->all);
 	task_init(&tx->task, svc->loop, tx_run);
@@ -386,7 +384,7 @@ tx_new(struct scan *scan)
 	tx->preview = -1;
 	tx->started_at = tx->progress_at = loop_now(svc->loop);
 	if (scan->msg->who != NULL)
-		tx->client = icap_client_slot(scan->msg->who->client_ip);
+		tx->client = icap_client_slot(scan_who_key(scan->msg->who));
 	if (scan->msg->shared != NULL)
 		tx->shared = scan->msg->shared->n;
 	if (b != NULL && body_length(b) != 0)

@@ -341,6 +341,8 @@ struct conf {
 	struct conf_services services;
 	struct conf_chains scan;
 	struct conf_rules rules;
+	bool rules_ask_url;	/* some rule looks at it */
+	bool rules_ask_type;
 	struct conf_scan all_req;	/* all services by mode, in file order, */
 	struct conf_scan all_resp;	/* for when no rule decides scan */
 	struct conf_scan used_req;	/* every service that some rule, or the */

@@ -510,6 +510,20 @@ check_temp(struct conf_reader *r, const struct node *map)
 		}
 }
 
+/* What no rule asks for is not worked out for any flow. */
+static void
+note_conditions(struct conf *conf)
+{
+	const struct policy_match *m;
+	unsigned i;
+
+	for (i = 0; i < conf->rules.n; i++)
+		for (m = conf->rules.v[i].when; m != NULL; m = m->not) {
+			conf->rules_ask_url |= m->url.n > 0;
+			conf->rules_ask_type |= m->type.n > 0;
+		}
+}
+
 static void
 check_root(struct conf_reader *r, const struct node *map, void *section)
 {
@@ -522,6 +536,7 @@ check_root(struct conf_reader *r, const struct node *map, void *section)
 	check_shadows(r);
 	check_dests(r);
 	conf_scan_finish(r);
+	note_conditions(r->conf);
 	if (r->problems->errors == 0)	/* else it may be used once corrected */
 		warn_unused(r);
 }

@@ -8,6 +8,7 @@
 #include "http/uri.h"
 #include "proxy/flow.h"
 #include "proxy/page.h"
+#include "proxy/peers.h"
 #include "proxy/reference.h"
 
 #define GONE_MS 500		/* a client that only ended its side may still read */
@@ -55,6 +56,7 @@ flow_new(struct client *c)
 	f->out_before = link_bytes_out(c->transport);
 	reference_make(f->reference);
 	f->who = (struct scan_who){ .client_ip = str_of(c->ip),
+	    .client_key = peers_key(&c->peer.sa),
 	    .reference = str_of(f->reference),
 	    .listener = str_of(c->listen->name), .account = c->account };
 	if (c->tunnel != NULL)

@@ -152,7 +152,8 @@ void flow_answer_passes(struct flow *);	/* they do */
 /* What policy may know of the request. */
 void flow_facts(struct flow *, struct policy_facts *);
 /* The same of another message of the flow: its type. */
-void flow_facts_type(const struct http_fields *, struct policy_facts *);
+void flow_facts_type(const struct flow *, const struct http_fields *,
+    struct policy_facts *);
 /* Blocked by the rule that plan.rule names for access, or by another one. */
 void flow_block(struct flow *, const char *rule, const char *detail);
 /* A scanner has changed the request: do the rules still allow it? */

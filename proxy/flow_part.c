@@ -25,7 +25,7 @@ flow_ask(struct flow *f)
 	    (f->plan.range == POLICY_RANGE_STRIP ||
 	    remember_has(&f->worker->shared->blocked, f->url)))
 		http_ask_whole(f->req);
-	f->asked_part = http_asks_part(f->req);
+	f->asked_part = f->wanted_part && http_asks_part(f->req);
 	if (!is_scanned(f))
 		return;
 	if (http_endless_is_asked(f->req))

@@ -91,7 +91,7 @@ blocked_by_policy(struct flow *f)
 	struct policy_facts facts;
 
 	flow_facts(f, &facts);
-	flow_facts_type(&f->resp->fields, &facts);
+	flow_facts_type(f, &f->resp->fields, &facts);
 	facts.size = f->resp->framing == FRAMING_LENGTH ? f->resp->length :
 	    f->resp->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN;
 	if (f->origin != NULL)

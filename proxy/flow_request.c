@@ -37,9 +37,13 @@ known_dest(struct flow *f)
 }
 
 void
-flow_facts_type(const struct http_fields *fields, struct policy_facts *facts)
+flow_facts_type(const struct flow *f, const struct http_fields *fields,
+    struct policy_facts *facts)
 {
-	unsigned n = http_types(fields, facts->types, POLICY_TYPES);
+	unsigned n = 0;
+
+	if (conf_of(f)->rules_ask_type)
+		n = http_types(fields, facts->types, POLICY_TYPES);
 
 	facts->type = http_fields_value(fields, FIELD_CONTENT_TYPE);
 	facts->n_types = n > 1 ? n : 0;
@@ -59,7 +63,7 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 	    .size = req->framing == FRAMING_LENGTH ? req->length :
 		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
 	    .navigation = is_navigation(req) };
-	flow_facts_type(&req->fields, facts);
+	flow_facts_type(f, &req->fields, facts);
 }
 
 /* Answers of our own. */

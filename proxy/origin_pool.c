@@ -25,16 +25,18 @@
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
 
 static struct place **
-place_find(struct origin_pool *p, const char *host, const char *dial,
+place_find(struct origin_pool *p, struct str host, struct str dial,
     uint16_t port)
 {
-	uint64_t h = hostname_hash(str_of(host), p->seed + port) ^
-	    hostname_hash(str_of(dial), p->seed);
+	uint64_t h = hostname_hash(host, p->seed + port);
 	struct place **at;
 
+	if (!str_eq(host, dial))
+		h ^= hostname_hash(dial, p->seed);
 	at = &p->bucket[h % ORIGIN_BUCKETS];
 	while (*at != NULL && ((*at)->port != port ||
-	    strcmp((*at)->host, host) != 0 || strcmp((*at)->dial, dial) != 0))
+	    !str_eq(str_of((*at)->host), host) ||
+	    !str_eq(str_of((*at)->dial), dial)))
 		at = &(*at)->next;
 	return (at);
 }
@@ -43,7 +45,8 @@ struct place *
 origin_place_get(struct origin_pool *p, const char *host, const char *dial,
     uint16_t port)
 {
-	struct place **at = place_find(p, host, dial, port), *place = *at;
+	struct place **at = place_find(p, str_of(host), str_of(dial), port);
+	struct place *place = *at;
 
 	if (place == NULL) {
 		place = calloc(1, sizeof(*place));
@@ -68,7 +71,8 @@ origin_place_put(struct origin_pool *p, struct place *place)
 
 	if (--place->users > 0)
 		return;
-	at = place_find(p, place->host, place->dial, place->port);
+	at = place_find(p, str_of(place->host), str_of(place->dial),
+	    place->port);
 	*at = place->next;
 	free(place);
 }
@@ -167,14 +171,11 @@ origin_pool_take(struct origin_pool *p, const struct worker_gen *g,
 {
 	struct str where = want->dial_host.p != NULL ? want->dial_host :
 	    want->host;
-	char host[256], dial[256];
 	struct list *it, *save;
 	struct place *place;
 	struct origin *o, *found = NULL;
 
-	snprintf(host, sizeof(host), "%.*s", STR_ARG(want->host));
-	snprintf(dial, sizeof(dial), "%.*s", STR_ARG(where));
-	place = *place_find(p, host, dial, want->port);
+	place = *place_find(p, want->host, where, want->port);
 	if (place == NULL)
 		return (NULL);
 	place->users++;		/* a stale one may be its last user */

@@ -423,7 +423,7 @@ decide_url(const struct conf *conf, enum policy_stage stage,
 	struct policy_facts as = *facts;
 	unsigned i, t, n = 0;
 
-	if (asked.p != NULL && asked.n <= URL_BYTES)
+	if (conf->rules_ask_url && asked.p != NULL && asked.n <= URL_BYTES)
 		n = policy_url_spellings(asked, url, room);
 	for (t = 0; t <= facts->n_types; t++) {
 		as.url = asked;
@@ -449,6 +449,9 @@ policy_decide(const struct conf *conf, enum policy_stage stage,
 	struct plan before = *plan;
 
 	decide(conf, stage, facts, plan);
+	if (!conf->rules_ask_url && (!conf->rules_ask_type ||
+	    facts->n_types == 0))
+		return;			/* all would come to the same */
 	decide_url(conf, stage, facts, facts->url, &before, plan);
 	if (facts->url_sent.p != NULL)
 		decide_url(conf, stage, facts, facts->url_sent, &before, plan);

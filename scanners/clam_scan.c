@@ -284,8 +284,7 @@ job_new(struct clam_scan *s, struct body_view *view)
 static uint64_t
 owner_of(const struct scan_message *msg)
 {
-	uint64_t key = msg->who != NULL ?
-	    scan_client_key(msg->who->client_ip) : 0;
+	uint64_t key = scan_who_key(msg->who);
 
 	return (key != 0 ? key : 1);
 }

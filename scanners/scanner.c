@@ -2,7 +2,7 @@
 /* What all scanners share, see scanner.h. */
 #include <arpa/inet.h>
 #include <assert.h>
-#include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include "scanners/scanner.h"
 
@@ -45,12 +45,22 @@ scan_client_key(struct str ip)
 	char text[INET6_ADDRSTRLEN];
 	uint64_t key[2] = { 0, 0 };
 
-	if (ip.n >= sizeof(text))
+	if (ip.n == 0 || ip.n >= sizeof(text))
 		return (0);
-	snprintf(text, sizeof(text), "%.*s", STR_ARG(ip));
-	if (inet_pton(AF_INET6, text, key) != 1)
-		(void)inet_pton(AF_INET, text, key);
+	memcpy(text, ip.p, ip.n);
+	text[ip.n] = '\0';
+	(void)inet_pton(str_index(ip, ':') < ip.n ? AF_INET6 : AF_INET, text,
+	    key);
 	return (key[0]);
+}
+
+uint64_t
+scan_who_key(const struct scan_who *who)
+{
+	if (who == NULL)
+		return (0);
+	return (who->client_key != 0 ? who->client_key :
+	    scan_client_key(who->client_ip));
 }
 
 static uint64_t

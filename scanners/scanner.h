@@ -54,6 +54,7 @@ struct account;
 /* Whose message it is; all borrowed from the flow. */
 struct scan_who {
 	struct str client_ip;
+	uint64_t client_key;	/* scan_client_key(), if known; 0: not */
 	struct str server_ip;	/* STR_NONE while unknown */
 	struct str user;	/* STR_NONE without sign-in */
 	struct str reference;	/* of the flow, as in page and log */
@@ -68,6 +69,8 @@ struct scan_who {
  * one, for a host may use any address below it.  0: that is none.
  */
 uint64_t scan_client_key(struct str client_ip);
+/* Of whose message it is; who may be NULL: 0. */
+uint64_t scan_who_key(const struct scan_who *);
 
 /* Borrowed by a scan until it is done or cancelled. */
 struct scan_message {

@@ -140,12 +140,11 @@ struct body *
 body_new(struct loop *loop, struct body_store *store, struct source *src,
     uint64_t expected)
 {
-	struct body *b = calloc(1, sizeof(*b));
+	struct body *b = malloc(sizeof(*b));
 
 	if (b == NULL)
 		abort();
-	b->loop = loop;
-	b->store = store;
+	*b = (struct body){ .loop = loop, .store = store };
 	b->src = src;
 	b->expected = src != NULL ? expected : 0;
 	b->end = src != NULL ? PULL_MORE : PULL_END;

@@ -39,6 +39,12 @@ serve_gate(struct peer_conn *c)
 	return (peer_write(c, ICAP204));
 }
 
+static unsigned
+slot(const char *ip)
+{
+	return (icap_client_slot(scan_client_key(str_of(ip))));
+}
+
 static void
 setup(const char *options, enum icap_on_busy busy)
 {
@@ -161,7 +167,7 @@ test_share(void)
 	for (i = 0; i < 6; i++)
 		add(i, "10.0.0.1", &drip);
 	CU_ASSERT(wait_for(is_waiting, 3));
-	CU_ASSERT_EQUAL(rig.shared.held[icap_client_slot(STR("10.0.0.1"))],
+	CU_ASSERT_EQUAL(rig.shared.held[slot("10.0.0.1")],
 	    3);
 	CU_ASSERT_EQUAL(rig.shared.busy[0], 3);
 	opened = true;
@@ -280,15 +286,15 @@ test_wait_is_busy(void)
 static void
 test_slots(void)
 {
-	CU_ASSERT_EQUAL(icap_client_slot(STR("2001:db8:1:2::1")),
-	    icap_client_slot(STR("2001:db8:1:2:ffff::9")));
-	CU_ASSERT_NOT_EQUAL(icap_client_slot(STR("2001:db8:1:2::1")),
-	    icap_client_slot(STR("2001:db8:1:3::1")));
-	CU_ASSERT_NOT_EQUAL(icap_client_slot(STR("10.0.0.1")),
-	    icap_client_slot(STR("10.0.0.2")));
-	CU_ASSERT_EQUAL(icap_client_slot(STR("")), 0);
-	CU_ASSERT_EQUAL(icap_client_slot(STR("not an address at all, and far "
-	    "longer than any address can ever be")), 0);
+	CU_ASSERT_EQUAL(slot("2001:db8:1:2::1"),
+	    slot("2001:db8:1:2:ffff::9"));
+	CU_ASSERT_NOT_EQUAL(slot("2001:db8:1:2::1"),
+	    slot("2001:db8:1:3::1"));
+	CU_ASSERT_NOT_EQUAL(slot("10.0.0.1"),
+	    slot("10.0.0.2"));
+	CU_ASSERT_EQUAL(slot(""), 0);
+	CU_ASSERT_EQUAL(slot("not an address at all, and far "
+	    "longer than any address can ever be"), 0);
 }
 
 UNIT_TESTS(icap_queue, { "slow bodies take no connection",
