@@ -172,8 +172,11 @@ head_field(struct multipart *m, struct str line)
 static void
 head_read(struct multipart *m)
 {
-	char *p = m->head.p, *end = p + m->head.n, *line = p, *to = p;
+	char *p = m->head.p, *end, *line = p, *to = p;
 
+	if (m->head.n == 0)
+		return;
+	end = p + m->head.n;
 	for (; p < end; p++) {
 		if (*p != '\n') {
 			if (*p != '\r')

@@ -285,7 +285,8 @@ give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
 		r->body = body_new(tx->svc->loop, tx->svc->o.store,
 		    &tx->source, length == HTTP_LENGTH_UNKNOWN ?
 		    BODY_UNKNOWN : length);
-		body_charge_to(r->body, tx->msg->who->account);
+		if (tx->msg->who != NULL)
+			body_charge_to(r->body, tx->msg->who->account);
 		tx_enter(tx, TX_STREAM);
 		tx_decode_stop(tx);
 	} else {

@@ -78,7 +78,7 @@ struct scan_message {
 	const struct http_msg *req;	/* always; req->uri is set, absolute */
 	const struct http_msg *resp;	/* SCAN_RESP */
 	struct body *body;		/* NULL: the message has none */
-	const struct scan_who *who;
+	const struct scan_who *who;	/* NULL: nobody's */
 	struct scan_shared *shared;	/* of the flow; NULL: nothing is carried on */
 	/*
 	 * What is known beforehand: no scanner can see the whole of what the
