@@ -24,17 +24,45 @@ connect_facts(struct flow *f, struct policy_facts *facts)
 	facts->size = POLICY_SIZE_UNKNOWN;
 }
 
-/* The flow becomes a tunnel, which takes its arena and generation. */
+static void
+free_arena(void *p)
+{
+	struct arena *a = p;
+
+	arena_free(&a);
+}
+
+/*
+ * A tunnel may be open for long and idle: it takes little with it, in an arena
+ * of its own, unless there is what services said of it.
+ */
+static struct tunnel *
+tunnel_of(struct flow *f)
+{
+	struct client *c = f->client;
+	struct arena *a = f->arena;
+	struct tunnel *t;
+
+	if (f->n_scans == 0) {
+		a = arena_new();
+		arena_charge_to(a, c->account);
+		loop_defer_free(c->worker->loop, f->arena, free_arena);
+	}
+	t = arena_zalloc(a, sizeof(*t));
+	t->arena = a;
+	t->connect = a == f->arena ? f->req : http_msg_copy(a, f->req);
+	return (t);
+}
+
+/* The flow becomes a tunnel, which takes its generation. */
 static void
 become_tunnel(struct flow *f)
 {
 	struct client *c = f->client;
-	struct tunnel *t = arena_zalloc(f->arena, sizeof(*t));
+	struct tunnel *t = tunnel_of(f);
 
-	t->arena = f->arena;
 	t->gen = f->gen;
-	t->connect = f->req;
-	t->uri = f->req->uri;
+	t->uri = t->connect->uri;
 	t->uri.scheme = STR("https");
 	t->dial_host = t->uri.host;
 	t->dest_known = address_parse(t->dial_host, &t->dest);
