@@ -26,7 +26,7 @@ label_ok(struct str l)
 {
 	size_t i;
 
-	/* '_' and '-' at any place, as in tls/hostname.c. */
+	/* '_' and '-' at any place, as in net/hostname.c. */
 	if (l.n == 0 || l.n > LABEL_MAX_BYTES)
 		return (false);
 	for (i = 0; i < l.n; i++)

@@ -9,9 +9,9 @@
 #include <unistd.h>
 #include "base/budget.h"
 #include "proxy/client.h"
-#include "proxy/descriptors.h"
+#include "net/descriptors.h"
 #include "proxy/flow.h"
-#include "proxy/log.h"
+#include "proxy/audit/log.h"
 #include "proxy/peers.h"
 
 #define PER_CLIENT 200		/* connections of one address */

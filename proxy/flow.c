@@ -7,9 +7,9 @@
 #include "http/h1_frame.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
-#include "proxy/page.h"
+#include "proxy/pages/page.h"
 #include "proxy/peers.h"
-#include "proxy/reference.h"
+#include "proxy/audit/reference.h"
 
 #define GONE_MS 500		/* a client that only ended its side may still read */
 #define HINTS_MAX 16384		/* octets of Link in all 1xx of one answer */

@@ -9,7 +9,7 @@
 #define PROXY_FLOW_H
 
 #include "proxy/client.h"
-#include "proxy/policy.h"
+#include "proxy/policy/policy.h"
 #include "scanners/chain.h"
 
 enum flow_state {

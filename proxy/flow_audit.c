@@ -3,9 +3,9 @@
 #include <arpa/inet.h>
 #include <string.h>
 #include "http/uri.h"
-#include "proxy/audit.h"
+#include "proxy/audit/audit.h"
 #include "proxy/flow.h"
-#include "proxy/log.h"
+#include "proxy/audit/log.h"
 
 void
 flow_note_origin(struct flow *f)

@@ -7,7 +7,7 @@
 #include "http/hop.h"
 #include "proxy/flow.h"
 #include "proxy/kept_page.h"
-#include "proxy/log.h"
+#include "proxy/audit/log.h"
 
 #define STREAM_HOLD_BACK 4096	/* of a streamed body, until the verdict */
 

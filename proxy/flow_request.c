@@ -8,7 +8,7 @@
 #include "http/types.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
-#include "proxy/page.h"
+#include "proxy/pages/page.h"
 
 static const struct conf *
 conf_of(const struct flow *f)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "config.h"
 #include "proxy/gen.h"
-#include "proxy/log.h"
+#include "proxy/audit/log.h"
 #include "tls/peer.h"
 
 #define VERDICTS_MAX 8192	/* origin chains remembered */

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "base/list.h"
 #include "proxy/kept_page.h"
-#include "proxy/text.h"
+#include "base/text.h"
 
 /* The page, then the reference: the source of a body of its own. */
 struct tail {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "proxy/listen.h"
-#include "proxy/resolve.h"
+#include "net/resolve.h"
 
 #define BACKLOG 4096
 

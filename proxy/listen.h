@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 #include "base/fault.h"
-#include "proxy/conf.h"
+#include "proxy/conf/conf.h"
 
 struct listen_set {
 	unsigned n;		/* sockets of one worker */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include "proxy/origin_priv.h"
-#include "tls/hostname.h"
+#include "net/hostname.h"
 
 /*
  * When many requests want one origin at once, so many connect; the others

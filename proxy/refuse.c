@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/list.h"
-#include "proxy/descriptors.h"
+#include "net/descriptors.h"
 #include "proxy/refuse.h"
 
 #define TICK_MS 50

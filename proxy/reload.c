@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include "proxy/client.h"
-#include "proxy/dns.h"
+#include "net/dns.h"
 #include "proxy/origin.h"
 #include "proxy/reload.h"
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include "proxy/client.h"
 #include "proxy/flow.h"
-#include "proxy/log.h"
+#include "proxy/audit/log.h"
 #include "tls/oddname.h"
 
 #define HELLO_READ 4096

@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "proxy/client.h"
-#include "proxy/dns.h"
-#include "proxy/log.h"
+#include "net/dns.h"
+#include "proxy/audit/log.h"
 #include "proxy/origin.h"
 #include "proxy/peers.h"
 #include "proxy/worker.h"

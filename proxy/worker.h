@@ -10,12 +10,12 @@
 
 #include "base/list.h"
 #include "base/loop.h"
-#include "proxy/dial.h"
+#include "net/dial.h"
 #include "proxy/gen.h"
 #include "proxy/refuse.h"
 #include "proxy/remember.h"
-#include "proxy/resolve.h"
-#include "proxy/splice.h"
+#include "net/resolve.h"
+#include "net/splice.h"
 #include "scanners/chain.h"
 
 struct client;

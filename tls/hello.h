@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include "base/chunk.h"
 #include "base/str.h"
-#include "tls/hostname.h"
+#include "net/hostname.h"
 
 /* Of the handshake message, header included: bounds what a client may park. */
 #define HELLO_MAX_BYTES 65536

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Makes proxy/page_files.c: a/style.css becomes page_file_style_css[].
+# Makes proxy/pages/page_files.c: a/style.css becomes page_file_style_css[].
 # Indentation, empty lines and comments on lines of their own are left out.
 
 BEGIN {
 	print "/* Made by etc/pages/embed.awk. */"
-	print "#include \"proxy/page_files.h\""
+	print "#include \"proxy/pages/page_files.h\""
 }
 
 function finish()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Odd values of every type of setting, made from the table of settings
-(proxy/option.def): what --check accepts is taken by a reload, what it refuses
+(proxy/conf/option.def): what --check accepts is taken by a reload, what it refuses
 changes nothing, and assayd lives and answers after each.
 
 E2E_VALUES=all gives every value to every setting; else the values of a type

@@ -7,7 +7,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proxy/conf.h"
+#include "proxy/conf/conf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

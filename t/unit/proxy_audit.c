@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "proxy/audit_priv.h"
-#include "proxy/log.h"
+#include "proxy/audit/audit_priv.h"
+#include "proxy/audit/log.h"
 #include "t/unit/unit.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "proxy/conf.h"
-#include "proxy/conf_priv.h"
+#include "proxy/conf/conf.h"
+#include "proxy/conf/conf_priv.h"
 #include "t/unit/unit.h"
 
 /* All problems as lines; the caller frees. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* http://assay.internal/: every path, every method, and no other host. */
 #include <string.h>
-#include "proxy/internal.h"
+#include "proxy/pages/internal.h"
 #include "t/unit/unit.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -3,11 +3,11 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proxy/page.h"
-#include "proxy/page_text.h"
-#include "proxy/reference.h"
-#include "proxy/template.h"
-#include "proxy/text.h"
+#include "proxy/pages/page.h"
+#include "proxy/pages/page_text.h"
+#include "proxy/audit/reference.h"
+#include "proxy/pages/template.h"
+#include "base/text.h"
 #include "t/unit/unit.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

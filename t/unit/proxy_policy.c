@@ -7,9 +7,9 @@
 #include <string.h>
 #include <time.h>
 #include "base/arena.h"
-#include "proxy/conf.h"
-#include "proxy/policy.h"
-#include "proxy/policy_priv.h"
+#include "proxy/conf/conf.h"
+#include "proxy/policy/policy.h"
+#include "proxy/policy/policy_priv.h"
 #include "t/unit/unit.h"
 
 #define SERVICES "services:\n" \

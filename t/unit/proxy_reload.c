@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "proxy/client.h"
-#include "proxy/dns.h"
+#include "net/dns.h"
 #include "proxy/origin.h"
 #include "proxy/reload.h"
 #include "t/unit/unit.h"

@@ -5,9 +5,9 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include "proxy/conf.h"
-#include "proxy/policy.h"
-#include "proxy/policy_priv.h"
+#include "proxy/conf/conf.h"
+#include "proxy/policy/policy.h"
+#include "proxy/policy/policy_priv.h"
 #include "t/unit/unit.h"
 
 /* Raw, and what it may be taken for; the order does not count. */

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The configuration: one frozen, counted generation of it.
+ *
+ * proxy/conf/option.def is the one table from which the parser, the defaults, the
+ * checks, the sample file and assay.conf(5) are made.  After conf_load() every
+ * member below has its value, default included; nothing changes any more, so
+ * any thread may read while it holds a reference.  Flows keep the generation
+ * they began with.
+ *
+ * Units: times in ms (uint64_t, names end in _ms), sizes in bytes.  Strings
+ * are NUL-terminated, live as long as the conf, and are never NULL unless it
+ * says so.
+ *
+ * Room: proxy.
+ */
+#ifndef PROXY_CONF_H
+#define PROXY_CONF_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "base/fault.h"
+#include "net/nets.h"
+#include "proxy/policy/policy.h"
+#include "scanners/scanner.h"
+
+struct arena;
+struct policy_match;
+
+/* Values of numbers for the words "auto", "none" (no limit) and "off". */
+#define CONF_AUTO UINT64_MAX
+#define CONF_NONE UINT64_MAX
+#define CONF_OFF (UINT64_MAX - 1)
+
+struct conf_strings {
+	const char **v;
+	unsigned n;
+};
+
+/* An address to listen on or to ask. */
+union conf_addr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
+enum conf_kind { CONF_EXPLICIT, CONF_REDIRECT, CONF_TPROXY };
+
+struct conf_listen {
+	const char *on;		/* as written */
+	const char *name;	/* for rules and logs; default: on */
+	enum conf_kind kind;	/* CONF_EXPLICIT in this version */
+	union conf_addr addr[2];	/* ":3128" gives 0.0.0.0 and [::] (IPV6_V6ONLY) */
+	unsigned naddr;		/* 1 or 2; port 0: the kernel chooses */
+};
+
+struct conf_listens {
+	struct conf_listen *v;
+	unsigned n;
+};
+
+struct conf_range {
+	uint64_t lo, hi;	/* inclusive */
+};
+
+struct conf_ports {
+	struct conf_range *v;
+	unsigned n;
+};
+
+struct conf_dest {
+	struct nets deny;	/* see conf_dest_check() */
+	struct nets allow;
+	struct {
+		struct conf_ports connect;	/* see conf_port_check() */
+		struct conf_ports http;
+	} ports;
+};
+
+struct conf_ca {
+	const char *cert;	/* PEM file; NULL: ca.pem in the state folder, made if missing */
+	const char *key;	/* PEM file or "pkcs11:..." URL; NULL like cert (both or neither) */
+	uint64_t leaf_days;
+};
+
+enum conf_tls_min { CONF_TLS_1_2, CONF_TLS_1_3 };
+enum conf_revocation { CONF_REVOCATION_OFF, CONF_REVOCATION_SOFT,
+	CONF_REVOCATION_HARD };
+enum conf_on_invalid { CONF_INVALID_BLOCK, CONF_INVALID_UNTRUSTED };
+
+/* Which roots to trust: both parts together. */
+struct conf_trust {
+	bool system;		/* the system's bundle */
+	struct conf_strings files;	/* PEM */
+};
+
+/* Origins that are treated otherwise; see conf_origin_legacy(). */
+struct conf_exception {
+	struct policy_hosts host;
+	enum conf_no_yes { CONF_FALSE, CONF_TRUE } legacy;
+};
+
+struct conf_exceptions {
+	struct conf_exception *v;
+	unsigned n;
+};
+
+struct conf_tls {
+	struct {
+		enum conf_tls_min min;
+		const char *priority;	/* "default", "@SYSTEM", GnuTLS's */
+	} client;
+	struct {
+		enum conf_tls_min min;
+		const char *priority;
+		struct conf_exceptions exceptions;
+		struct conf_trust trust;
+		struct conf_strings crl;	/* PEM files */
+		enum conf_revocation revocation;
+		enum conf_on_invalid on_invalid;
+	} origin;
+};
+
+struct conf_addrs {
+	union conf_addr *v;	/* port 53 filled in */
+	unsigned n;
+};
+
+struct conf_resolver {
+	const char *hosts;	/* file; may be missing when it is the default */
+	struct conf_addrs servers;	/* empty: those of the system */
+};
+
+enum conf_service_type { CONF_ICAP, CONF_CLAMAV };
+enum conf_mode { CONF_REQ, CONF_RESP, CONF_BOTH };
+enum conf_balance { CONF_FAILOVER, CONF_ROUND_ROBIN, CONF_LEAST_BUSY };
+enum conf_fail { CONF_BLOCK, CONF_BYPASS };
+/* What each enum scan_gap of a service gets. */
+struct conf_gaps {
+	enum conf_fail of[GAP_COUNT];
+};
+enum conf_busy { CONF_BUSY_WAIT, CONF_BUSY_BLOCK, CONF_BUSY_BYPASS };
+enum conf_transfer { CONF_TRANSFER_SCAN, CONF_TRANSFER_OBEY };
+enum conf_identity { CONF_IDENTITY_SQUID, CONF_IDENTITY_RFC,
+	CONF_IDENTITY_NONE };
+enum conf_cache { CONF_CACHE_AUTO, CONF_CACHE_SHARED, CONF_CACHE_OFF };
+enum conf_page { CONF_PAGE_KEEP, CONF_PAGE_REPLACE };
+
+/* One address of an ICAP service. */
+struct conf_url {
+	const char *text;	/* as written, for the request line (RFC 3507 4.2) */
+	bool tls;		/* icaps: */
+	const char *host;	/* without brackets */
+	uint16_t port;		/* 1344, icaps 11344 when not given */
+	const char *path;	/* "/reqmod?x=y"; "/" when not given */
+};
+
+struct conf_urls {
+	struct conf_url *v;
+	unsigned n;
+};
+
+struct conf_header {
+	const char *name;
+	const char *value;
+};
+
+struct conf_headers {
+	struct conf_header *v;
+	unsigned n;
+};
+
+/* A service; the members below the line belong to one type only. */
+struct conf_service {
+	const char *name;
+	enum conf_service_type type;
+	enum conf_mode mode;
+	bool used;		/* some rule, or the default, can choose it */
+	enum conf_fail on_error;	/* no verdict: down, timeout, protocol error */
+	uint64_t max_body;	/* CONF_NONE: no limit */
+	enum conf_fail over_max;	/* what a larger body gets */
+	struct conf_gaps on_unscanned;
+	enum conf_no_yes scan_answers;	/* responses that services made, too */
+	enum conf_cache cache;	/* is what it found clean known the next time? */
+	/* CONF_ICAP */
+	struct conf_urls url;
+	enum conf_balance balance;
+	enum conf_busy on_busy;
+	uint64_t preview;	/* bytes, CONF_AUTO or CONF_OFF */
+	uint64_t max_connections;	/* whole process; CONF_AUTO: what OPTIONS says */
+	uint64_t connect_timeout_ms;
+	uint64_t timeout_ms;	/* silence of the service */
+	uint64_t probe_ms;	/* between OPTIONS while it is down */
+	enum conf_transfer transfer_ignore;
+	enum conf_no_yes connect;	/* CONF_REQ: it sees CONNECT, too */
+	enum conf_identity identity;
+	struct conf_headers headers;
+	enum conf_no_yes decode;	/* it gets bodies without codings */
+	struct conf_strings share;	/* fields of its answers for later services */
+	struct {
+		struct conf_trust trust;
+		const char *cert;	/* PEM file of a client certificate, or NULL */
+		const char *key;	/* with cert; file or "pkcs11:..." */
+		const char *name;	/* expected instead of the URL's host, or NULL */
+	} tls;
+	enum conf_page page;
+	/* CONF_CLAMAV */
+	const char *database;	/* folder; NULL: the default one, see the manual */
+	uint64_t threads;	/* CONF_AUTO: one per core */
+	struct {
+		uint64_t scan_size;	/* bytes */
+		uint64_t files;
+		uint64_t recursion;
+		uint64_t time_ms;
+	} limits;
+};
+
+struct conf_services {
+	struct conf_service *v;
+	unsigned n;
+};
+
+/* Services that work at the same time on one pass of the bytes. */
+struct conf_step {
+	unsigned *service;	/* indexes into conf.services.v */
+	unsigned n;		/* at least one */
+};
+
+/* Steps in order; what a plan executes. */
+struct conf_scan {
+	struct conf_step *v;
+	unsigned n;		/* 0: no scan */
+};
+
+struct conf_chain {
+	const char *name;
+	struct conf_scan steps;
+	bool used;
+};
+
+struct conf_chains {
+	struct conf_chain *v;
+	unsigned n;
+};
+
+struct conf_rule {
+	const char *name;	/* default "rule 3" */
+	const struct policy_match *when;	/* NULL: always */
+	unsigned decides;	/* bits 1 << enum policy_decision */
+	enum policy_tls tls;
+	enum policy_access access;
+	enum policy_download download;
+	enum policy_range range;
+	enum policy_stream stream;
+	enum policy_log log;
+	/* Its chains one after another, by the mode of their services, each service once. */
+	struct conf_scan scan_req;
+	struct conf_scan scan_resp;
+};
+
+struct conf_rules {
+	struct conf_rule *v;
+	unsigned n;
+};
+
+struct conf_download {
+	uint64_t hold_ms;	/* bodies are held this long before trickling begins */
+	enum policy_download browser;	/* for navigations; default: as other */
+	enum policy_download other;
+	uint64_t rate;		/* bytes a second while trickling */
+	/* endless answers, see option.def */
+	uint64_t stream_wait_ms;
+	uint64_t stream_rate;	/* bytes a second */
+	uint64_t stream_size;	/* CONF_NONE: no limit */
+};
+
+struct conf_pages {
+	const char *org;	/* "" when not given */
+	const char *help;	/* "" when not given */
+	const char *host;	/* "assay.internal" */
+};
+
+enum conf_format { CONF_JSON, CONF_SQUID };
+
+struct conf_log_to {
+	const char *file;	/* NULL: standard output */
+	enum conf_format format;
+	unsigned line, col;	/* where it is written */
+};
+
+struct conf_log_tos {
+	struct conf_log_to *v;
+	unsigned n;
+};
+
+enum conf_keep { CONF_KEEP, CONF_DROP };
+
+struct conf_log {
+	struct conf_log_tos access;	/* may be empty */
+	struct {
+		enum conf_keep query;
+		enum conf_keep user;
+		enum conf_keep client;
+	} privacy;
+};
+
+struct conf_admin {
+	const char *socket;	/* path; NULL: none */
+};
+
+/* See option.def for what each is for. */
+struct conf_limits {
+	uint64_t clients, per_client;
+	uint64_t request_line, header, field, fields, origin_header;
+	uint64_t interim;
+	uint64_t memory, temp;	/* bytes; percent are resolved */
+	uint64_t body_memory;	/* of one body before it spills */
+	uint64_t leaf_cache;	/* certificates */
+	uint64_t verdict_cache;	/* bytes */
+	uint64_t request_ms, read_ms, first_byte_ms, idle_ms, origin_idle_ms;
+	uint64_t drain_ms;
+	uint64_t min_rate;	/* octets a second; 0: none */
+	uint64_t connect_ms, resolve_ms, tunnel_ms;
+};
+
+struct conf {
+	atomic_uint refs;
+	struct arena *arena;	/* owns everything below */
+	const char *file;	/* as given; "" for built-in defaults */
+	const char *state;	/* state folder */
+	struct conf_listens listen;
+	struct nets clients;	/* who may connect */
+	struct conf_dest destinations;
+	struct conf_ca ca;
+	struct conf_tls tls;
+	struct conf_resolver resolver;
+	struct conf_services services;
+	struct conf_chains scan;
+	struct conf_rules rules;
+	bool rules_ask_url;	/* some rule looks at it */
+	bool rules_ask_type;
+	struct conf_scan all_req;	/* all services by mode, in file order, */
+	struct conf_scan all_resp;	/* for when no rule decides scan */
+	struct conf_scan used_req;	/* every service that some rule, or the */
+	struct conf_scan used_resp;	/* lack of one, scans with */
+	struct conf_download download;
+	struct conf_pages pages;
+	struct conf_log log;
+	struct conf_admin admin;
+	struct conf_limits limits;
+	uint64_t workers;	/* CONF_AUTO: one per core */
+	const char *start_only;	/* for conf_needs_restart() */
+};
+
+struct conf_problem {
+	unsigned line, col;	/* 1-based; 0: about the file as a whole */
+	bool warning;
+	char *text;		/* "what is wrong; hint" */
+};
+
+/* In the order of the file.  {0} is an empty list. */
+struct conf_problems {
+	struct conf_problem *v;
+	unsigned n, cap;
+	unsigned errors;	/* those that are not warnings */
+};
+
+void conf_problems_fini(struct conf_problems *);
+/* Lines "file:line:col: text", warnings as "file:line:col: warning: text". */
+void conf_problems_print(const struct conf_problems *, const char *file,
+    FILE *);
+
+/*
+ * Read and check a file; path NULL: built-in defaults.  All problems are
+ * added to the list.  NULL if one of them is not a warning, else a conf with
+ * one reference.
+ */
+struct conf *conf_load(const char *path, struct conf_problems *);
+/* The same for text in memory; name is its file name (relative paths in it count from that folder). */
+struct conf *conf_parse(const char *name, const char *text, size_t n,
+    struct conf_problems *);
+
+struct conf *conf_ref(struct conf *);
+void conf_unref(struct conf **);	/* *c may be NULL; becomes NULL */
+
+/*
+ * Replace the listeners by one explicit listener (--listen), before the conf
+ * is shared.  False: not an address, and why[] says so.
+ */
+bool conf_set_listen(struct conf *, const char *on, char why[NETS_WHY]);
+
+/*
+ * Which setting that counts at start only differs between two generations,
+ * "listen" for example; NULL: none.  The pointer stays valid.
+ */
+const char *conf_needs_restart(const struct conf *old, const struct conf *new);
+
+/*
+ * $STATE_DIRECTORY of systemd, /var/lib/assay for root, else
+ * $XDG_STATE_HOME/assay or ~/.local/state/assay; NULL when there is no home.
+ * The caller frees.
+ */
+char *conf_default_state_dir(void);
+/* <sysconfdir>/assay/assay.conf */
+const char *conf_default_file(void);
+
+/*
+ * May this address be connected to?  destinations.allow opens what
+ * destinations.deny closes; unspecified, broadcast and multicast addresses
+ * are closed too.  Where this process listens itself is opened by "self" only.
+ * To be asked for the address actually used, every time.
+ * ERR_NONE, or ERR_DEST_DENIED with the reason in f.
+ */
+enum err conf_dest_check(const struct conf *, const struct sockaddr *,
+    struct fault *f);
+/* ERR_NONE, or ERR_PORT_DENIED; connect: by the list for CONNECT. */
+enum err conf_port_check(const struct conf *, bool connect, uint16_t port,
+    struct fault *f);
+/* Does this origin (lower case) get what browsers dropped of late? */
+bool conf_origin_legacy(const struct conf *, struct str host, bool is_ip);
+/* May this address use the proxy?  ERR_NONE or ERR_CLIENT_DENIED. */
+enum err conf_client_check(const struct conf *, const struct sockaddr *,
+    struct fault *f);
+
+/* Is the service in one of its steps? */
+bool conf_scan_has(const struct conf_scan *, unsigned service);
+/* Does the service look at requests (responses)? */
+bool conf_service_scans(const struct conf_service *, bool response);
+
+/* The commented sample file, and assay.conf(5) in man(7). */
+void conf_write_sample(FILE *);
+void conf_write_man(FILE *);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The conditions of a rule, as the configuration reader builds them and
+ * policy_decide() asks them.
+ * Room: proxy, policy*.c and conf*.c only.
+ */
+#ifndef PROXY_POLICY_PRIV_H
+#define PROXY_POLICY_PRIV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/str.h"
+#include "proxy/conf/conf.h"
+#include "net/nets.h"
+
+struct arena;
+struct policy_pattern;
+
+/* In rising certainty, so that AND is the minimum. */
+enum policy_answer { POLICY_NO, POLICY_UNKNOWN, POLICY_YES };
+
+#define POLICY_HOST_EXACT 1
+#define POLICY_HOST_BELOW 2	/* its subdomains */
+
+/* A host taken apart once for all rules. */
+#define POLICY_LABELS 128		/* RFC 1035 2.3.4: 255 octets */
+struct policy_host_key {
+	unsigned n;
+	bool is_ip;
+	struct {
+		struct str name;	/* from this label to the end */
+		uint32_t hash;
+	} suffix[POLICY_LABELS];	/* [n-1] is the whole name */
+	char text[256];			/* lower case */
+};
+
+struct policy_types {
+	struct str *v;		/* lower case "text/html"; "video/" means all below */
+	unsigned n;
+};
+
+struct policy_urls {
+	struct policy_pattern **v;
+	unsigned n;
+};
+
+/* What is written under "if"; an empty member asks nothing. */
+struct policy_match {
+	struct nets client;
+	struct conf_strings listener;
+	struct policy_hosts host;
+	struct nets dest;
+	struct conf_ports port;
+	struct conf_strings method;
+	struct policy_types type;
+	struct conf_ports size;		/* ranges of bytes */
+	struct policy_urls url;
+	const struct policy_match *not;
+};
+
+/* Room for what policy_*_add() say is wrong. */
+#define POLICY_WHY 160
+
+/* Add "example.com", "=example.com", "*.example.com" or an address. */
+bool policy_hosts_add(struct policy_hosts *, struct arena *, const char *text,
+    char why[POLICY_WHY]);
+/* "::ffff:192.0.2.1" as "192.0.2.1", a part of it; all others as they are. */
+struct str policy_unmapped(struct str ip);
+void policy_host_key(struct policy_host_key *, struct str host, bool is_ip);
+bool policy_hosts_match(const struct policy_hosts *,
+    const struct policy_host_key *);
+
+/* Compile a URL pattern; NULL: *at is the offset of the fault in text. */
+struct policy_pattern *policy_pattern_new(const char *text,
+    char why[POLICY_WHY], unsigned *at);
+/* POLICY_UNKNOWN: a limit was hit. */
+enum policy_answer policy_pattern_match(const struct policy_pattern *,
+    struct str url);
+void policy_pattern_free(struct policy_pattern **);
+
+/*
+ * The other ways in which an origin may read an absolute URL: normalised, the
+ * same with doubled slashes kept, and with what only some origins take for
+ * dot segments resolved.  Returns how many differ from it and each other; none
+ * for nearly every URL.  They lie in room, POLICY_SPELLINGS times url.n bytes.
+ */
+#define POLICY_SPELLINGS 3
+unsigned policy_url_spellings(struct str url,
+    struct str out[POLICY_SPELLINGS], char *room);
+
+#endif
