@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Client connections, see client.h. */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "proxy/flow.h"
 #include "proxy/audit/log.h"
 #include "proxy/peers.h"
+#include "proxy/tunnel.h"
 
 #define PER_CLIENT 200		/* connections of one address */
 #define CLIENT_BYTES 32768	/* of memory: its state, TLS, the first of each flow */
@@ -112,6 +114,13 @@ client_tick(struct timer *t)
 		client_expired(c);
 }
 
+void
+client_tunnel(struct client *c, struct tunnel *t)
+{
+	assert(c->state == CLIENT_FLOW && c->tunnel == NULL);
+	c->tunnel = t;
+}
+
 /* Between requests: begin a flow with the first octet, not before. */
 static bool
 client_idle(struct client *c)
@@ -164,8 +173,10 @@ client_flow(struct client *c)
 		    c->worker->current->gen->conf->limits.idle_ms);
 		return (true);
 	case FLOW_TUNNEL:
+		assert(c->tunnel != NULL);
 		flow_free(&c->flow);
-		return (c->state != CLIENT_ENDED);
+		tunnel_start(c);
+		return (true);
 	}
 	return (false);
 }

@@ -10,6 +10,7 @@
 #include "proxy/pages/page.h"
 #include "proxy/peers.h"
 #include "proxy/audit/reference.h"
+#include "proxy/tunnel.h"
 
 #define GONE_MS 500		/* a client that only ended its side may still read */
 #define HINTS_MAX 16384		/* octets of Link in all 1xx of one answer */
@@ -60,7 +61,7 @@ flow_new(struct client *c)
 	    .reference = str_of(f->reference),
 	    .listener = str_of(c->listen->name), .account = c->account };
 	if (c->tunnel != NULL)
-		f->who.sni = str_of(c->tunnel->hello.sni);
+		f->who.sni = tunnel_sni(c->tunnel);
 	f->hints = HINTS_MAX;
 	policy_plan_init(f->gen->gen->conf, &f->plan);
 	return (f);
@@ -238,15 +239,15 @@ static bool
 adopt_request(struct flow *f, struct http_msg *req)
 {
 	struct http_uri was = f->req->uri;
-	struct tunnel *t = f->client->tunnel;
+	const struct tunnel *t = f->client->tunnel;
 	struct fault fault = { 0 };
 
 	req->keep_alive = f->req->keep_alive;
 	req->version_minor = f->req->version_minor;
 	if (req->target.n > 0 && req->target.p[0] == '/') {
 		/* Origin-form: the authority stays what it was. */
-		if (http_target_parse(req, t != NULL ? &t->uri : &was, false,
-		    &fault) == ERR_NONE)
+		if (http_target_parse(req, t != NULL ? tunnel_authority(t) :
+		    &was, false, &fault) == ERR_NONE)
 			req->uri.scheme = was.scheme;
 	} else
 		(void)http_target_parse(req, NULL, false, &fault);

@@ -89,7 +89,7 @@ struct flow {
 	struct str origin_version, origin_cipher;
 	uint64_t request_body_bytes;	/* of a body that was given up */
 	uint64_t in_before, out_before;	/* the link's counters at the start */
-	struct audit_scan *scans;
+	const struct audit_scan *scans;
 	unsigned n_scans;
 	bool has_verdict;
 	enum verdict verdict;
@@ -203,7 +203,6 @@ void flow_chain_stop(struct flow *);
 enum flow_step flow_reply(struct flow *);
 /* flow_audit.c */
 void flow_record(struct flow *);
-void tunnel_record(struct client *, const struct tunnel *);
 void flow_note_origin(struct flow *);
 
 #endif

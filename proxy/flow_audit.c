@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One access record per flow, and per tunnel that no request came through. */
+/* One access record per flow. */
 #include <arpa/inet.h>
 #include <string.h>
-#include "http/uri.h"
 #include "proxy/audit/audit.h"
-#include "proxy/flow.h"
 #include "proxy/audit/log.h"
+#include "proxy/flow.h"
+#include "proxy/record.h"
+#include "proxy/tunnel.h"
 
 void
 flow_note_origin(struct flow *f)
@@ -107,35 +108,6 @@ action_of(const struct flow *f)
 	return (f->fault.code != ERR_NONE ? AUDIT_ERROR : AUDIT_ALLOW);
 }
 
-static int64_t
-since(uint64_t then, uint64_t now)
-{
-	return (then > 0 ? (int64_t)(now - then) : -1);
-}
-
-static void
-record_client(struct audit_record *r, struct client *c)
-{
-	r->client_ip = str_of(c->ip);
-	r->client_port = c->port;
-	r->listener = str_of(c->listen->name);
-	if (c->tunnel == NULL || !c->tunnel->opened || c->transport == NULL)
-		return;
-	r->client_tls.version = tls_version_text(link_tls(c->transport));
-	r->client_tls.cipher = tls_cipher_text(link_tls(c->transport));
-	r->client_tls.sni = str_of(c->tunnel->hello.sni);
-}
-
-static void
-record_rules(struct audit_record *r, const struct plan *p)
-{
-	r->rules = (struct audit_rules){
-	    .tls = str_of(p->rule[POLICY_BY_TLS]),
-	    .access = str_of(p->rule[POLICY_BY_ACCESS]),
-	    .scan = str_of(p->rule[POLICY_BY_SCAN]),
-	    .download = str_of(p->rule[POLICY_BY_DOWNLOAD]) };
-}
-
 static void
 record_request(struct audit_record *r, const struct flow *f)
 {
@@ -167,32 +139,11 @@ record_bytes(struct audit_record *r, const struct flow *f)
 		r->response_bytes = f->down.sent;
 }
 
-/*
- * Did assay keep from the client what it could have delivered?  That is
- * recorded in full whatever a rule says about logs: somebody has read a
- * reference and asks about it.
- */
-static bool
-is_refusal(enum err code)
-{
-	static const enum err refusals[] = { ERR_CLIENT_NOT_TLS,
-		ERR_REQ_MISDIRECTED, ERR_POLICY_BLOCK, ERR_DEST_DENIED,
-		ERR_PORT_DENIED, ERR_THREAT, ERR_SERVICE_BLOCK, ERR_UNSCANNED,
-		ERR_ORIGIN_CERT, ERR_MEMORY, ERR_TEMP_LIMIT, ERR_TEMP_FULL,
-		ERR_DESCRIPTORS };
-	unsigned i;
-
-	for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
-		if (code == refusals[i])
-			return (true);
-	return (code >= ERR_SCAN_DOWN && code <= ERR_SCAN_MESSAGE);
-}
-
 /* How much of the flow is recorded. */
 static enum policy_log
 log_of(const struct flow *f)
 {
-	return (f->blocked || is_refusal(f->fault.code) ?
+	return (f->blocked || record_is_refusal(f->fault.code) ?
 	    POLICY_LOG_FULL : f->plan.log);
 }
 
@@ -229,8 +180,8 @@ flow_record(struct flow *f)
 	r.ms = (struct audit_ms){ .dns = f->dns_ms, .connect = f->connect_ms,
 	    .tls = f->tls_ms, .scan_us = f->scan_us,
 	    .first_byte = f->first_byte_at > 0 ?
-		since(f->started_at, f->first_byte_at) : -1,
-	    .total = since(f->started_at, now) };
+		record_since(f->started_at, f->first_byte_at) : -1,
+	    .total = record_since(f->started_at, now) };
 	r.action = action_of(f);
 	r.mode = f->internal ? AUDIT_INTERNAL : t != NULL ?
 	    AUDIT_INTERCEPTED : AUDIT_PLAIN;
@@ -258,61 +209,4 @@ flow_record(struct flow *f)
 		r.agent = r.mime = STR_NONE;
 	}
 	audit_write(f->gen->gen->audit, &r);
-}
-
-static void
-record_splice(struct audit_record *r, const struct tunnel *t, char ip[64])
-{
-	union address peer = t->dial.peer;
-
-	r->request_bytes = r->request_body_bytes =
-	    splice_bytes_to_origin(t->splice);
-	r->response_bytes = r->response_body_bytes =
-	    splice_bytes_to_client(t->splice);
-	r->server_port = address_port(&peer.sa);
-	address_set_port(&peer, 0);
-	address_text(&peer.sa, ip);
-	r->server_ip = str_of(ip);
-	r->ms.dns = t->dial.dns_ms;
-	r->ms.connect = t->dial.connect_ms;
-}
-
-/* A tunnel through which no request came: spliced, refused, or TLS failed. */
-void
-tunnel_record(struct client *c, const struct tunnel *t)
-{
-	uint64_t now = loop_now(c->worker->loop);
-	struct buf url = { 0 };
-	struct audit_record r;
-	char ip[64];
-
-	if (t->flows > 0 || (t->plan.log == POLICY_LOG_NONE &&
-	    !is_refusal(t->fault.code)))
-		return;
-	audit_record_init(&r);
-	r.reference = str_of(t->reference);
-	r.started_ms = t->started_wall;
-	r.ms.total = since(t->started_at, now);
-	r.mode = t->splice != NULL ? AUDIT_TUNNEL : AUDIT_CONNECT;
-	r.action = t->fault.code == ERR_POLICY_BLOCK ? AUDIT_BLOCK :
-	    t->splice != NULL ? AUDIT_SPLICE :
-	    t->fault.code != ERR_NONE ? AUDIT_ERROR : AUDIT_ALLOW;
-	record_client(&r, c);
-	record_rules(&r, &t->plan);
-	r.client_tls.sni = str_of(t->hello.sni);
-	r.method = STR("CONNECT");
-	r.http_minor = t->connect->version_minor;
-	http_authority_print(&url, &t->connect->uri);
-	r.url = buf_as_str(&url);
-	r.host = t->connect->uri.host;
-	r.port = t->connect->uri.port;
-	r.status = 200;
-	r.scans = t->scans;
-	r.n_scans = t->n_scans;
-	r.ms.scan_us = t->scan_us;
-	if (t->splice != NULL)
-		record_splice(&r, t, ip);
-	r.fault = t->fault.code != ERR_NONE ? &t->fault : NULL;
-	audit_write(t->gen->gen->audit, &r);
-	buf_fini(&url);
 }

@@ -2,11 +2,11 @@
 /*
  * CONNECT: what policy says, then the services that look at it ("connect:
  * true"), before anything is opened, spliced or even answered.  Then the flow
- * becomes a tunnel.  What the client sends behind the head waits meanwhile.
+ * becomes a tunnel, once the client has its 200.  What the client sends behind the head waits meanwhile.
  */
-#include <string.h>
 #include "http/hop.h"
 #include "proxy/flow.h"
+#include "proxy/tunnel.h"
 
 static const struct conf *
 conf_of(const struct flow *f)
@@ -24,59 +24,24 @@ connect_facts(struct flow *f, struct policy_facts *facts)
 	facts->size = POLICY_SIZE_UNKNOWN;
 }
 
-static void
-free_arena(void *p)
-{
-	struct arena *a = p;
-
-	arena_free(&a);
-}
-
 /*
- * A tunnel may be open for long and idle: it takes little with it, in an arena
- * of its own, unless there is what services said of it.
+ * The flow ends, unrecorded, and its connection is a tunnel: what comes of that
+ * has a record of its own.
  */
-static struct tunnel *
-tunnel_of(struct flow *f)
-{
-	struct client *c = f->client;
-	struct arena *a = f->arena;
-	struct tunnel *t;
-
-	if (f->n_scans == 0) {
-		a = arena_new();
-		arena_charge_to(a, c->account);
-		loop_defer_free(c->worker->loop, f->arena, free_arena);
-	}
-	t = arena_zalloc(a, sizeof(*t));
-	t->arena = a;
-	t->connect = a == f->arena ? f->req : http_msg_copy(a, f->req);
-	return (t);
-}
-
-/* The flow becomes a tunnel, which takes its generation. */
-static void
+static enum flow_step
 become_tunnel(struct flow *f)
 {
-	struct client *c = f->client;
-	struct tunnel *t = tunnel_of(f);
+	static const char ok[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+	const struct tunnel_facts facts = { .reference = f->reference,
+	    .started_at = f->started_at, .started_wall = f->started_wall,
+	    .method = f->req->method, .http_minor = f->req->version_minor,
+	    .said = { f->scans, f->n_scans, f->scan_us } };
 
-	t->gen = f->gen;
-	t->uri = t->connect->uri;
-	t->uri.scheme = STR("https");
-	t->dial_host = t->uri.host;
-	t->dest_known = address_parse(t->dial_host, &t->dest);
-	t->plan = f->plan;
-	t->started_at = f->started_at;
-	t->started_wall = f->started_wall;
-	t->scans = f->scans;
-	t->n_scans = f->n_scans;
-	t->scan_us = f->scan_us;
-	memcpy(t->reference, f->reference, sizeof(t->reference));
-	if (f->plan.access == POLICY_BLOCK)
-		tunnel_block(t, f->plan.rule[POLICY_BY_ACCESS]);
-	c->flow = NULL;
-	tunnel_start(c, t);
+	client_tunnel(f->client, tunnel_new(f->client, f->gen, &f->req->uri,
+	    f->req->uri.host, &f->plan, &facts));
+	link_write(f->client->transport, ok, sizeof(ok) - 1);
+	flow_go(f, FLOW_STATE_DONE);
+	return (FLOW_TUNNEL);
 }
 
 static bool
@@ -150,7 +115,7 @@ flow_request_connect(struct flow *f)
 	if (f->plan.access != POLICY_BLOCK)
 		chain = services_of(f);
 	if (chain.n == 0) {
-		become_tunnel(f);
+		(void)become_tunnel(f);
 		return (false);
 	}
 	http_hop_strip(f->req);
@@ -181,6 +146,5 @@ flow_connect(struct flow *f)
 		return (FLOW_NEXT);
 	}
 	chain_cancel(&f->chain);	/* an adapted head goes nowhere */
-	become_tunnel(f);
-	return (FLOW_TUNNEL);
+	return (become_tunnel(f));
 }

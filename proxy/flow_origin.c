@@ -4,6 +4,7 @@
 #include "http/h1_emit.h"
 #include "http/hop.h"
 #include "proxy/flow.h"
+#include "proxy/tunnel.h"
 
 void
 flow_take_origin(struct flow *f)
@@ -26,9 +27,8 @@ flow_take_origin(struct flow *f)
 	want.may_reach = f->plan.asks_dest ? client_may_reach : NULL;
 	want.arg = f->client;
 	f->tries++;
-	o = t != NULL && f->tries == 1 ? t->ahead : NULL;
+	o = t != NULL && f->tries == 1 ? tunnel_take_ahead(t) : NULL;
 	if (o != NULL) {
-		t->ahead = NULL;
 		if (o->gen != f->gen || (o->state == ORIGIN_READY &&
 		    (link_is_stale(o->transport) ||
 		    (want.recent && !origin_is_recent(o)))))

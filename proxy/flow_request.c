@@ -9,6 +9,7 @@
 #include "http/uri.h"
 #include "proxy/flow.h"
 #include "proxy/pages/page.h"
+#include "proxy/tunnel.h"
 
 static const struct conf *
 conf_of(const struct flow *f)
@@ -31,7 +32,7 @@ known_dest(struct flow *f)
 	if (f->origin != NULL && origin_peer(f->origin) != NULL)
 		return (origin_peer(f->origin));
 	if (t != NULL)
-		return (t->dest_known ? &t->dest.sa : NULL);
+		return (tunnel_dest(t));
 	return (f->req->uri.host_is_ip && address_parse(f->req->uri.host,
 	    &f->dest) ? &f->dest.sa : NULL);
 }
@@ -133,17 +134,19 @@ flow_block(struct flow *f, const char *rule, const char *detail)
 static bool
 refused_by_tunnel(struct flow *f)
 {
-	struct tunnel *t = f->client->tunnel;
+	const struct tunnel *t = f->client->tunnel;
+	const struct plan *plan;
 
-	if (t == NULL || t->fault.code == ERR_NONE)
+	if (t == NULL || tunnel_fault(t)->code == ERR_NONE)
 		return (false);
 	/* Who decided it, for the record; the tunnel keeps its configuration. */
-	memcpy(f->plan.rule, t->plan.rule, sizeof(f->plan.rule));
-	f->plan.log = t->plan.log;
-	if (t->fault.code == ERR_POLICY_BLOCK)
-		flow_block(f, t->plan.rule[POLICY_BY_ACCESS], NULL);
+	plan = tunnel_plan(t);
+	memcpy(f->plan.rule, plan->rule, sizeof(f->plan.rule));
+	f->plan.log = plan->log;
+	if (tunnel_fault(t)->code == ERR_POLICY_BLOCK)
+		flow_block(f, plan->rule[POLICY_BY_ACCESS], NULL);
 	else
-		flow_fail(f, &t->fault);
+		flow_fail(f, tunnel_fault(t));
 	return (true);
 }
 
@@ -207,16 +210,17 @@ flow_request(struct flow *f)
 {
 	struct client *c = f->client;
 	struct tunnel *t = c->tunnel;
+	const struct tunnel_scans *said;
 	struct fault fault = { 0 };
 	bool bad;
 
 	bad = h1_frame_request(f->req, &fault) != ERR_NONE ||
-	    http_target_parse(f->req, t != NULL ? &t->uri : NULL, t == NULL,
-	    &fault) != ERR_NONE;
-	if (t != NULL && t->flows++ == 0) {
-		f->scans = t->scans;		/* of the CONNECT */
-		f->n_scans = t->n_scans;
-		f->scan_us = t->scan_us;
+	    http_target_parse(f->req, t != NULL ? tunnel_authority(t) : NULL,
+	    t == NULL, &fault) != ERR_NONE;
+	if (t != NULL && (said = tunnel_count(t)) != NULL) {
+		f->scans = said->scans;		/* of the CONNECT */
+		f->n_scans = said->n;
+		f->scan_us = said->us;
 	}
 	if (bad) {
 		c->in.poisoned = true;

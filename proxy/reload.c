@@ -6,6 +6,7 @@
 #include "net/dns.h"
 #include "proxy/origin.h"
 #include "proxy/reload.h"
+#include "proxy/tunnel.h"
 
 /* In the workers. */
 

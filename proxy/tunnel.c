@@ -9,11 +9,11 @@
  * for its SNI and 421 to every request (RFC 9110 15.5.20; this is also what
  * makes a client with ECH come back without, RFC 9849).
  */
+#include <assert.h>
 #include <string.h>
 #include <unistd.h>
-#include "proxy/client.h"
-#include "proxy/flow.h"
 #include "proxy/audit/log.h"
+#include "proxy/tunnel_priv.h"
 #include "tls/oddname.h"
 
 #define HELLO_READ 4096
@@ -75,13 +75,81 @@ connect_ahead(struct client *c, struct dial *dialled)
 	t->ahead = origin_get(c->worker, t->gen, &want, &c->task);
 }
 
-void
-tunnel_start(struct client *c, struct tunnel *t)
+static struct http_uri
+copy_uri(struct arena *a, const struct http_uri *u)
 {
-	static const char ok[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+	return ((struct http_uri){ .scheme = STR("https"),
+	    .host = arena_str(a, u->host), .host_is_ip = u->host_is_ip,
+	    .host_is_v6 = u->host_is_v6, .port = u->port,
+	    .port_given = u->port_given });
+}
 
-	c->tunnel = t;
-	link_write(c->transport, ok, sizeof(ok) - 1);
+static struct str
+copy_str(struct arena *a, struct str s)
+{
+	return (s.n > 0 ? arena_str(a, s) : STR_NONE);
+}
+
+static struct tunnel_scans
+copy_scans(struct arena *a, const struct tunnel_scans *said)
+{
+	struct audit_scan *v = NULL;
+	unsigned i;
+
+	if (said->n > 0)
+		v = arena_alloc(a, said->n * sizeof(*v));
+	for (i = 0; i < said->n; i++) {
+		v[i] = said->scans[i];
+		v[i].service = copy_str(a, v[i].service);
+		v[i].endpoint = copy_str(a, v[i].endpoint);
+		v[i].outcome = copy_str(a, v[i].outcome);
+		v[i].threat = copy_str(a, v[i].threat);
+		v[i].reason = copy_str(a, v[i].reason);
+		v[i].gap = copy_str(a, v[i].gap);
+	}
+	return ((struct tunnel_scans){ v, said->n, said->us });
+}
+
+static void
+set_record(struct tunnel *t, const struct tunnel_facts *facts)
+{
+	struct tunnel_record *r = &t->record;
+
+	assert(strlen(facts->reference) < sizeof(r->reference));
+	strcpy(r->reference, facts->reference);
+	r->started_at = facts->started_at;
+	r->started_wall = facts->started_wall;
+	r->method = copy_str(t->arena, facts->method);
+	r->http_minor = facts->http_minor;
+	r->said = copy_scans(t->arena, &facts->said);
+}
+
+struct tunnel *
+tunnel_new(struct client *c, struct worker_gen *gen,
+    const struct http_uri *authority, struct str dial_host,
+    const struct plan *plan, const struct tunnel_facts *facts)
+{
+	struct arena *a = arena_new();
+	struct tunnel *t = arena_zalloc(a, sizeof(*t));
+
+	assert(authority->host.n > 0 && dial_host.n > 0);
+	arena_charge_to(a, c->account);
+	t->arena = a;
+	t->client = c;
+	t->gen = worker_gen_ref(gen);
+	t->named = t->uri = copy_uri(a, authority);
+	t->dial_host = arena_str(a, dial_host);
+	t->dest_known = address_parse(t->dial_host, &t->dest);
+	t->plan = *plan;
+	set_record(t, facts);
+	if (plan->access == POLICY_BLOCK)
+		tunnel_block(t, plan->rule[POLICY_BY_ACCESS]);
+	return (t);
+}
+
+void
+tunnel_start(struct client *c)
+{
 	client_set_state(c, CLIENT_HELLO, conf_of(c)->limits.request_ms);
 }
 
@@ -112,7 +180,7 @@ apply_sni(struct client *c)
 	}
 	t->uri.host = arena_str(t->arena, sni);
 	t->uri.host_is_ip = t->uri.host_is_v6 = false;
-	(void)tunnel_decide(c, t->dest_known ? &t->dest.sa : NULL);
+	(void)tunnel_decide(t, t->dest_known ? &t->dest.sa : NULL);
 }
 
 static bool
@@ -163,7 +231,7 @@ not_tls(struct client *c)
 	log_line(LEVEL_WARNING, "tunnel",
 	    "%s: %s wanted a tunnel to %.*s:%u but does not speak TLS; "
 	    "refused (a rule with 'tls: splice' would let it through)",
-	    t->reference, c->ip, STR_ARG(t->dial_host), t->uri.port);
+	    t->record.reference, c->ip, STR_ARG(t->dial_host), t->uri.port);
 	tunnel_end(c, ERR_CLIENT_NOT_TLS, NULL, LINK_CLOSE);
 }
 
@@ -278,7 +346,7 @@ mint_done(struct client *c)
 
 	if (t->leaf.leaf == NULL) {
 		log_line(LEVEL_ERROR, "ca", "%s: no certificate for %s: %s",
-		    t->reference, leaf_host(t), t->leaf.fault.detail);
+		    t->record.reference, leaf_host(t), t->leaf.fault.detail);
 		tunnel_end(c, ERR_MINT, t->leaf.fault.detail, LINK_CLOSE);
 		return;
 	}
@@ -400,7 +468,7 @@ run_dial(struct client *c)
 		return;
 	if (t->dial.fault.code != ERR_NONE)
 		dial_failed(c);
-	else if (tunnel_may_splice(c)) {
+	else if (tunnel_may_splice(t)) {
 		t->dial.fd = -1;
 		spliced(c, fd);
 		return;
@@ -470,7 +538,7 @@ tunnel_free(struct client *c)
 
 	if (t == NULL)
 		return;
-	tunnel_record(c, t);
+	tunnel_record(t);
 	c->tunnel = NULL;
 	hello_let_go(t);
 	leaf_cancel(&t->leaf);
@@ -481,4 +549,57 @@ tunnel_free(struct client *c)
 	worker_gen_unref(&t->gen);
 	arena = t->arena;
 	arena_free(&arena);
+}
+
+/* What a request inside may ask. */
+
+const struct tunnel_scans *
+tunnel_count(struct tunnel *t)
+{
+	return (t->record.flows++ == 0 ? &t->record.said : NULL);
+}
+
+const struct http_uri *
+tunnel_authority(const struct tunnel *t)
+{
+	return (&t->uri);
+}
+
+const struct fault *
+tunnel_fault(const struct tunnel *t)
+{
+	return (&t->fault);
+}
+
+const struct plan *
+tunnel_plan(const struct tunnel *t)
+{
+	return (&t->plan);
+}
+
+struct str
+tunnel_sni(const struct tunnel *t)
+{
+	return (str_of(t->hello.sni));
+}
+
+const struct sockaddr *
+tunnel_dest(const struct tunnel *t)
+{
+	return (t->dest_known ? &t->dest.sa : NULL);
+}
+
+bool
+tunnel_is_open(const struct tunnel *t)
+{
+	return (t->opened);
+}
+
+struct origin *
+tunnel_take_ahead(struct tunnel *t)
+{
+	struct origin *o = t->ahead;
+
+	t->ahead = NULL;
+	return (o);
 }

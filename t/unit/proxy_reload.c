@@ -10,6 +10,7 @@
 #include "net/dns.h"
 #include "proxy/origin.h"
 #include "proxy/reload.h"
+#include "proxy/tunnel.h"
 #include "t/unit/unit.h"
 
 #define WORKERS 3

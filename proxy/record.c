@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the records of flows and of tunnels have in common, see record.h. */
+#include "proxy/client.h"
+#include "proxy/policy/policy.h"
+#include "proxy/record.h"
+#include "proxy/tunnel.h"
+
+int64_t
+record_since(uint64_t then, uint64_t now)
+{
+	return (then > 0 ? (int64_t)(now - then) : -1);
+}
+
+void
+record_client(struct audit_record *r, struct client *c)
+{
+	r->client_ip = str_of(c->ip);
+	r->client_port = c->port;
+	r->listener = str_of(c->listen->name);
+	if (c->tunnel == NULL || !tunnel_is_open(c->tunnel) || c->transport == NULL)
+		return;
+	r->client_tls.version = tls_version_text(link_tls(c->transport));
+	r->client_tls.cipher = tls_cipher_text(link_tls(c->transport));
+	r->client_tls.sni = tunnel_sni(c->tunnel);
+}
+
+void
+record_rules(struct audit_record *r, const struct plan *p)
+{
+	r->rules = (struct audit_rules){
+	    .tls = str_of(p->rule[POLICY_BY_TLS]),
+	    .access = str_of(p->rule[POLICY_BY_ACCESS]),
+	    .scan = str_of(p->rule[POLICY_BY_SCAN]),
+	    .download = str_of(p->rule[POLICY_BY_DOWNLOAD]) };
+}
+
+bool
+record_is_refusal(enum err code)
+{
+	static const enum err refusals[] = { ERR_CLIENT_NOT_TLS,
+		ERR_REQ_MISDIRECTED, ERR_POLICY_BLOCK, ERR_DEST_DENIED,
+		ERR_PORT_DENIED, ERR_THREAT, ERR_SERVICE_BLOCK, ERR_UNSCANNED,
+		ERR_ORIGIN_CERT, ERR_MEMORY, ERR_TEMP_LIMIT, ERR_TEMP_FULL,
+		ERR_DESCRIPTORS };
+	unsigned i;
+
+	for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+		if (code == refusals[i])
+			return (true);
+	return (code >= ERR_SCAN_DOWN && code <= ERR_SCAN_MESSAGE);
+}

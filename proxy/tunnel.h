@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A tunnel: what a client's connection becomes when it asks for one authority
+ * (CONNECT).  Its ClientHello decides: it is opened (TLS with a leaf of ours,
+ * then requests come through it), spliced or refused.  A refused one is opened
+ * as well, so that the client can be shown the page.
+ *
+ * Room: proxy.  Thread: its worker's; driven by its client's task.
+ */
+#ifndef PROXY_TUNNEL_H
+#define PROXY_TUNNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/str.h"
+
+struct audit_scan;
+struct client;
+struct conf;
+struct fault;
+struct http_uri;
+struct origin;
+struct origin_want;
+struct plan;
+struct sockaddr;
+struct tunnel;
+struct worker_gen;
+
+/* What services said of a tunnel before it began. */
+struct tunnel_scans {
+	const struct audit_scan *scans;
+	unsigned n;
+	int64_t us;		/* -1: none looked at it */
+};
+
+/* What its record says of how it was asked for. */
+struct tunnel_facts {
+	const char *reference;
+	uint64_t started_at;	/* monotonic ms */
+	uint64_t started_wall;	/* Unix ms */
+	struct str method;
+	unsigned http_minor;
+	struct tunnel_scans said;
+};
+
+/*
+ * A tunnel of the client to an authority (a name, or an address: then the name
+ * in TLS takes its place), reached at the address or name dial_host.  It goes
+ * by the plan, which the generation's configuration has made; a plan that
+ * blocks it makes a tunnel that shows the page.  All is copied, the generation
+ * is counted.  Never NULL; the client owns it: client_tunnel().
+ */
+struct tunnel *tunnel_new(struct client *, struct worker_gen *,
+    const struct http_uri *authority, struct str dial_host,
+    const struct plan *, const struct tunnel_facts *);
+/* It begins to read the ClientHello. */
+void tunnel_start(struct client *);
+void tunnel_run(struct client *);
+void tunnel_expired(struct client *);
+/* Writes its record, if no request came through it.  NULL tunnel: nothing. */
+void tunnel_free(struct client *);
+/* A new configuration: does a spliced tunnel still stand? */
+void tunnel_reload(struct client *, const struct conf *);
+
+/* For the requests that come through it; what is returned is the tunnel's. */
+
+/* One more has come.  For the first: what services said of the tunnel; else NULL. */
+const struct tunnel_scans *tunnel_count(struct tunnel *);
+/* Whose certificate the client was shown, with scheme "https". */
+const struct http_uri *tunnel_authority(const struct tunnel *);
+/* Not ERR_NONE: every request inside gets this page. */
+const struct fault *tunnel_fault(const struct tunnel *);
+const struct plan *tunnel_plan(const struct tunnel *);
+/* The name that the ClientHello gave; empty: none. */
+struct str tunnel_sni(const struct tunnel *);
+/* The address that was named instead of a host; NULL: none was. */
+const struct sockaddr *tunnel_dest(const struct tunnel *);
+/* Is TLS with the client up? */
+bool tunnel_is_open(const struct tunnel *);
+/*
+ * The connection that was made while the client shook hands; the caller's from
+ * now on.  NULL: none, or it was taken.
+ */
+struct origin *tunnel_take_ahead(struct tunnel *);
+/*
+ * What a request in the tunnel asks of the pool, by the configuration that it
+ * goes by.  Its strings are the tunnel's.
+ */
+void tunnel_want(const struct tunnel *, const struct worker_gen *,
+    struct origin_want *);
+/* May the client be led to this address by the rules of the tunnel? */
+bool tunnel_may_reach(struct tunnel *, const struct sockaddr *);
+/* The rule that forbade an address of it; NULL: none did. */
+const char *tunnel_refused_by(const struct tunnel *);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The access record of a tunnel that no request came through. */
+#include "http/uri.h"
+#include "proxy/audit/audit.h"
+#include "proxy/record.h"
+#include "proxy/tunnel_priv.h"
+
+static void
+record_splice(struct audit_record *r, const struct tunnel *t, char ip[64])
+{
+	union address peer = t->dial.peer;
+
+	r->request_bytes = r->request_body_bytes =
+	    splice_bytes_to_origin(t->splice);
+	r->response_bytes = r->response_body_bytes =
+	    splice_bytes_to_client(t->splice);
+	r->server_port = address_port(&peer.sa);
+	address_set_port(&peer, 0);
+	address_text(&peer.sa, ip);
+	r->server_ip = str_of(ip);
+	r->ms.dns = t->dial.dns_ms;
+	r->ms.connect = t->dial.connect_ms;
+}
+
+static enum audit_action
+action_of(const struct tunnel *t)
+{
+	if (t->fault.code == ERR_POLICY_BLOCK)
+		return (AUDIT_BLOCK);
+	if (t->splice != NULL)
+		return (AUDIT_SPLICE);
+	return (t->fault.code != ERR_NONE ? AUDIT_ERROR : AUDIT_ALLOW);
+}
+
+void
+tunnel_record(const struct tunnel *t)
+{
+	const struct tunnel_record *of = &t->record;
+	uint64_t now = loop_now(t->client->worker->loop);
+	struct buf url = { 0 };
+	struct audit_record r;
+	char ip[64];
+
+	if (of->flows > 0 || (t->plan.log == POLICY_LOG_NONE &&
+	    !record_is_refusal(t->fault.code)))
+		return;
+	audit_record_init(&r);
+	r.reference = str_of(of->reference);
+	r.started_ms = of->started_wall;
+	r.ms.total = record_since(of->started_at, now);
+	r.mode = t->splice != NULL ? AUDIT_TUNNEL : AUDIT_CONNECT;
+	r.action = action_of(t);
+	record_client(&r, t->client);
+	record_rules(&r, &t->plan);
+	r.client_tls.sni = tunnel_sni(t);
+	r.method = of->method;
+	r.http_minor = of->http_minor;
+	http_authority_print(&url, &t->named);
+	r.url = buf_as_str(&url);
+	r.host = t->named.host;
+	r.port = t->named.port;
+	r.status = 200;
+	r.scans = of->said.scans;
+	r.n_scans = of->said.n;
+	r.ms.scan_us = of->said.us;
+	if (t->splice != NULL)
+		record_splice(&r, t, ip);
+	r.fault = t->fault.code != ERR_NONE ? &t->fault : NULL;
+	audit_write(t->gen->gen->audit, &r);
+	buf_fini(&url);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules of a tunnel: asked when its name and its address are known, for
+ * each address before a packet is sent to it, before the bytes of a spliced
+ * tunnel flow, and again after a reload.
+ */
+#include "proxy/tunnel_priv.h"
+
+static void
+facts_of(const struct tunnel *t, const struct http_uri *uri,
+    const struct sockaddr *dest, struct policy_facts *facts)
+{
+	const struct client *c = t->client;
+
+	*facts = (struct policy_facts){ .client = &c->peer.sa,
+	    .listener = str_of(c->listen->name), .host = uri->host,
+	    .host_is_ip = uri->host_is_ip, .port = uri->port,
+	    .scheme = STR("https"), .dest = dest,
+	    .method = STR("CONNECT"), .size = POLICY_SIZE_UNKNOWN };
+}
+
+/*
+ * By what was asked for.  A name that only TLS has given is the client's
+ * claim: it may close the tunnel, not exempt it.
+ */
+static void
+decide_by(const struct tunnel *t, const struct conf *conf,
+    const struct sockaddr *dest, struct plan *plan)
+{
+	struct policy_facts facts;
+	struct plan claimed;
+
+	facts_of(t, &t->named, dest, &facts);
+	policy_decide(conf, POLICY_TLS, &facts, plan);
+	if (plan->access == POLICY_BLOCK ||
+	    str_eq(t->uri.host, t->named.host))
+		return;
+	claimed = *plan;
+	facts_of(t, &t->uri, dest, &facts);
+	policy_decide(conf, POLICY_TLS, &facts, &claimed);
+	if (claimed.access == POLICY_BLOCK)
+		*plan = claimed;
+	plan->asks_dest |= claimed.asks_dest;
+	plan->dest_open |= claimed.dest_open & ~(1u << POLICY_BY_TLS);
+}
+
+bool
+tunnel_decide(struct tunnel *t, const struct sockaddr *dest)
+{
+	decide_by(t, t->gen->gen->conf, dest, &t->plan);
+	if (t->plan.access != POLICY_BLOCK)
+		return (true);
+	tunnel_block(t, t->plan.rule[POLICY_BY_ACCESS]);
+	return (false);
+}
+
+void
+tunnel_block(struct tunnel *t, const char *rule)
+{
+	t->plan.access = POLICY_BLOCK;
+	t->plan.tls = POLICY_INSPECT;		/* to show the page */
+	t->plan.rule[POLICY_BY_ACCESS] = rule;
+	fault_set(&t->fault, ERR_POLICY_BLOCK, NULL);
+}
+
+bool
+tunnel_may_reach(struct tunnel *t, const struct sockaddr *dest)
+{
+	struct plan plan = t->plan;
+
+	decide_by(t, t->gen->gen->conf, dest, &plan);
+	if (plan.access != POLICY_BLOCK)
+		return (true);
+	t->refused_by = plan.rule[POLICY_BY_ACCESS];
+	return (false);
+}
+
+const char *
+tunnel_refused_by(const struct tunnel *t)
+{
+	return (t->refused_by);
+}
+
+/* Does a configuration that the tunnel does not hold deny what it does? */
+static bool
+denied_since(struct tunnel *t, const struct conf *conf, struct plan *plan)
+{
+	const struct client *c = t->client;
+
+	*plan = t->plan;
+	decide_by(t, conf, &t->dial.peer.sa, plan);
+	if (plan->access != POLICY_BLOCK &&
+	    conf_client_check(conf, &c->peer.sa, NULL) == ERR_NONE &&
+	    conf_port_check(conf, true, t->uri.port, NULL) == ERR_NONE &&
+	    conf_dest_check(conf, &t->dial.peer.sa, NULL) == ERR_NONE)
+		return (false);
+	fault_set(&t->fault, ERR_POLICY_BLOCK, "denied since a reload");
+	tunnel_block(t, plan->access == POLICY_BLOCK ?
+	    arena_cstr(t->arena, plan->rule[POLICY_BY_ACCESS]) : NULL);
+	return (true);
+}
+
+bool
+tunnel_may_splice(struct tunnel *t)
+{
+	const struct worker_gen *now = t->client->worker->current;
+	struct plan plan;
+
+	if (!tunnel_decide(t, &t->dial.peer.sa) ||
+	    t->plan.tls != POLICY_SPLICE)
+		return (false);
+	if (t->gen == now)
+		return (true);
+	/* A reload came meanwhile; it did not find the tunnel spliced. */
+	return (!denied_since(t, now->gen->conf, &plan) &&
+	    plan.tls == POLICY_SPLICE);
+}
+
+void
+tunnel_reload(struct client *c, const struct conf *conf)
+{
+	struct plan plan;
+
+	if (c->state == CLIENT_SPLICE && denied_since(c->tunnel, conf, &plan))
+		client_abort(c);
+}
