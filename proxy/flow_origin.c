@@ -18,6 +18,7 @@ flow_take_origin(struct flow *f)
 	else
 		want = (struct origin_want){ .host = f->req->uri.host,
 		    .tls = str_eq(f->req->uri.scheme, STR("https")),
+		    .protocols = TLS_HTTP1,
 		    .host_is_ip = f->req->uri.host_is_ip,
 		    .port = f->req->uri.port };
 	want.fresh = f->tries > 0;

@@ -108,6 +108,7 @@ origin_new(struct worker *w, struct worker_gen *g,
 	o->host_is_ip = want->host_is_ip;
 	o->allow_invalid = want->allow_invalid;
 	o->tls.port = want->port;
+	o->tls.protocols = want->protocols;
 	o->tls.resume = g->resume;
 	o->tls.legacy = conf_origin_legacy(g->gen->conf, want->host,
 	    want->host_is_ip);

@@ -76,6 +76,7 @@ struct origin {
 struct origin_want {
 	struct account *account;	/* borrowed: for whom; NULL: nobody */
 	bool tls;
+	unsigned protocols;	/* tls: what is offered, of enum tls_protocol */
 	struct str host;	/* SNI and certificate name */
 	bool host_is_ip;
 	uint16_t port;

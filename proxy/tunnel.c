@@ -46,7 +46,8 @@ void
 tunnel_want(const struct tunnel *t, const struct worker_gen *g,
     struct origin_want *want)
 {
-	*want = (struct origin_want){ .tls = true, .host = t->uri.host,
+	*want = (struct origin_want){ .tls = true, .protocols = TLS_HTTP1,
+	    .host = t->uri.host,
 	    .host_is_ip = t->uri.host_is_ip, .port = t->uri.port,
 	    .dial_host = t->dial_host, .allow_invalid = may_be_invalid(t, g) };
 }
@@ -350,7 +351,8 @@ mint_done(struct client *c)
 		tunnel_end(c, ERR_MINT, t->leaf.fault.detail, LINK_CLOSE);
 		return;
 	}
-	s = tls_server_new(gen_of(c)->gen->tls, t->leaf.leaf, ticket_name(t));
+	s = tls_server_new(gen_of(c)->gen->tls, t->leaf.leaf, ticket_name(t),
+	    TLS_HTTP1);
 	if (s == NULL) {
 		tunnel_end(c, ERR_MEMORY, NULL, LINK_CLOSE);
 		return;

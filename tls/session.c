@@ -146,12 +146,55 @@ ticket_key(const struct tls_context *c, const char *name,
 		abort();
 }
 
-static const gnutls_datum_t alpn_http1 = {
-	(unsigned char *)(uintptr_t)"http/1.1", 8
+/* What is preferred comes first. */
+static const struct {
+	enum tls_protocol protocol;
+	gnutls_datum_t name;
+} alpn[] = {
+	{ TLS_H2, { (unsigned char *)(uintptr_t)"h2", 2 } },
+	{ TLS_HTTP1, { (unsigned char *)(uintptr_t)"http/1.1", 8 } }
 };
 
+#define ALPN_NAMES (sizeof(alpn) / sizeof(alpn[0]))
+
+/* False: out of memory. */
+static bool
+alpn_offer(gnutls_session_t s, unsigned protocols)
+{
+	gnutls_datum_t names[ALPN_NAMES];
+	unsigned i, n = 0;
+
+	for (i = 0; i < ALPN_NAMES; i++)
+		if ((protocols & alpn[i].protocol) != 0)
+			names[n++] = alpn[i].name;
+	return (n == 0 || gnutls_alpn_set_protocols(s, names, n, 0) >= 0);
+}
+
+/* 0: a name that is none of ours. */
+static enum tls_protocol
+alpn_of(const gnutls_datum_t *name)
+{
+	unsigned i;
+
+	for (i = 0; i < ALPN_NAMES; i++)
+		if (name->size == alpn[i].name.size &&
+		    memcmp(name->data, alpn[i].name.data, name->size) == 0)
+			return (alpn[i].protocol);
+	return (0);
+}
+
+enum tls_protocol
+tls_agreed(gnutls_session_t s)
+{
+	gnutls_datum_t name;
+
+	return (gnutls_alpn_get_selected_protocol(s, &name) == 0 ?
+	    alpn_of(&name) : 0);
+}
+
 gnutls_session_t
-tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name)
+tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name,
+    unsigned protocols)
 {
 	unsigned char key[TICKET_KEY_BYTES];
 	gnutls_datum_t ticket = { key, sizeof(key) };
@@ -166,7 +209,7 @@ tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name)
 	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE,
 	    c->server_cred) < 0 ||
 	    gnutls_session_ticket_enable_server(s, &ticket) < 0 ||
-	    gnutls_alpn_set_protocols(s, &alpn_http1, 1, 0) < 0) {
+	    !alpn_offer(s, protocols)) {
 		gnutls_deinit(s);
 		s = NULL;
 	} else
@@ -232,7 +275,7 @@ tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 	if (gnutls_priority_set(s, c->legacy ? ctx->old : ctx->client) < 0 ||
 	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE,
 	    ctx->client_cred) < 0 ||
-	    gnutls_alpn_set_protocols(s, &alpn_http1, 1, 0) < 0 ||
+	    !alpn_offer(s, c->protocols) ||
 	    (!host_is_ip && gnutls_server_name_set(s, GNUTLS_NAME_DNS,
 	    c->host, strlen(c->host)) < 0)) {	/* RFC 6066 3 */
 		gnutls_deinit(s);
@@ -278,16 +321,16 @@ has_sentinel(gnutls_session_t s)
 bool
 tls_client_acceptable(gnutls_session_t s, struct fault *f)
 {
-	gnutls_datum_t alpn;
+	const struct tls_client *c = gnutls_session_get_ptr(s);
+	gnutls_datum_t name;
 
 	if (gnutls_protocol_get_version(s) != GNUTLS_TLS1_3 &&
 	    has_sentinel(s)) {
 		fault_set(f, ERR_ORIGIN_TLS, "downgrade detected");
 		return (false);
 	}
-	if (gnutls_alpn_get_selected_protocol(s, &alpn) == 0 &&
-	    (alpn.size != alpn_http1.size ||
-	    memcmp(alpn.data, alpn_http1.data, alpn.size) != 0)) {
+	if (gnutls_alpn_get_selected_protocol(s, &name) == 0 &&
+	    (alpn_of(&name) & c->protocols) == 0) {
 		fault_set(f, ERR_ORIGIN_TLS, "protocol chosen was not offered");
 		return (false);
 	}

@@ -34,6 +34,12 @@ struct tls_options {
 	const char *cert, *key;
 };
 
+/* What is spoken inside TLS (RFC 7301); a set is what a side offers. */
+enum tls_protocol {
+	TLS_HTTP1 = 1 << 0,	/* "http/1.1" */
+	TLS_H2 = 1 << 1		/* "h2"; preferred */
+};
+
 /* NULL with the cause in f (a system-wide GnuTLS policy may forbid what we need). */
 struct tls_context *tls_context_new(const struct tls_options *,
     struct fault *f);
@@ -44,10 +50,11 @@ void tls_context_unref(struct tls_context **);
  * A server session that shows leaf, which the caller keeps as long as the
  * session lives.  name binds its tickets: a ticket is good only under the
  * name it was given for (GnuTLS 3.7 does not check that for TLS 1.3).
- * NULL: out of memory.
+ * protocols: the set that it speaks; a client that offers none of them gets
+ * no word about it.  NULL: out of memory.
  */
 gnutls_session_t tls_server_new(struct tls_context *, struct leaf *leaf,
-    const char *name);
+    const char *name, unsigned protocols);
 /* Do clients get TLS 1.3? */
 bool tls_server_speaks_13(const struct tls_context *);
 
@@ -67,6 +74,7 @@ struct tls_client {
 	struct tls_resume *resume;	/* see resume.h; borrowed; NULL: none */
 	char host[256];
 	uint16_t port;
+	unsigned protocols;		/* the set that it offers; 0: it says nothing */
 	bool legacy;			/* TLS_TO_OLD_SERVER */
 	bool verified;
 	uint64_t until;			/* s, wall clock: its tickets are not used later */
@@ -75,6 +83,8 @@ gnutls_session_t tls_client_new(struct tls_context *, struct tls_client *,
     bool host_is_ip);
 /* The peer was verified: tickets from now on may be used again without. */
 void tls_client_verified(struct tls_client *, gnutls_session_t);
+/* After the handshake: what both sides agreed on; 0: nothing was said. */
+enum tls_protocol tls_agreed(gnutls_session_t);
 /*
  * After the handshake: what GnuTLS does not check.  False: refuse, cause in
  * f (ERR_ORIGIN_TLS).

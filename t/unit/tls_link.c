@@ -37,7 +37,7 @@ put_tls(enum how how)
 		return;
 	client = (struct tls_client){ .host = "lab.test", .port = 443 };
 	c = tls_client_new(context, &client, false);
-	s = tls_server_new(context, lab_leaf(), "lab.test");
+	s = tls_server_new(context, lab_leaf(), "lab.test", TLS_HTTP1);
 	CU_ASSERT_FATAL(c != NULL && s != NULL);
 	if (how == TLS12)
 		CU_ASSERT_EQUAL_FATAL(gnutls_priority_set_direct(s,
@@ -340,7 +340,7 @@ test_junk(void)
 		    i == 5 ? 6 : strlen(junk[i]));
 		link_shutdown(a.link);
 		link_start_tls(b.link, tls_server_new(context, lab_leaf(),
-		    "x"));
+		    "x", TLS_HTTP1));
 		b.tls = true;
 		lab_run(loop, 20);
 		CU_ASSERT_EQUAL(b.shake, PULL_FAIL);
@@ -764,7 +764,7 @@ test_unread(void)
 		link_unread(b.link, &q);
 		CU_ASSERT_EQUAL(chq_len(&q), 0);
 		link_start_tls(b.link, tls_server_new(context, lab_leaf(),
-		    "lab.test"));
+		    "lab.test", TLS_HTTP1));
 		b.tls = true;
 		both_ways(20000, 10000);
 		lab_end_wake(&a);
@@ -789,7 +789,7 @@ test_plain_first(void)
 		task_fini(&b.task);
 		link_write(b.link, text, n);
 		link_start_tls(b.link, tls_server_new(context, lab_leaf(),
-		    "lab.test"));
+		    "lab.test", TLS_HTTP1));
 		b.tls = true;
 		lab_end_wake(&b);
 		while (chq_len(&q) < n) {

@@ -72,9 +72,16 @@ struct meeting {
 	const char *host;	/* the client wants; NULL: name */
 	uint16_t port;
 	const char *server_prio, *client_prio;	/* NULL: as they are */
+	unsigned server_speaks, client_speaks;	/* 0: http/1.1 */
 	bool unverified;
 	bool no_table;
 };
+
+static unsigned
+speaks(unsigned protocols)
+{
+	return (protocols != 0 ? protocols : TLS_HTTP1);
+}
 
 /* Shake hands, exchange some bytes, so that tickets come across. */
 static bool
@@ -87,11 +94,12 @@ meet(const struct meeting *m)
 	lab_end_init(&a, loop, fd[0], 0);
 	lab_end_init(&b, loop, fd[1], 1);
 	client = (struct tls_client){ .resume = m->no_table ? NULL : resume,
-	    .port = m->port };
+	    .port = m->port, .protocols = speaks(m->client_speaks) };
 	snprintf(client.host, sizeof(client.host), "%s",
 	    m->host != NULL ? m->host : m->name);
 	c = tls_client_new(one, &client, false);
-	s = tls_server_new(m->server, lab_leaf(), m->name);
+	s = tls_server_new(m->server, lab_leaf(), m->name,
+	    speaks(m->server_speaks));
 	CU_ASSERT_FATAL(c != NULL && s != NULL);
 	if (m->server_prio != NULL)
 		gnutls_priority_set_direct(s, m->server_prio, NULL);
@@ -197,9 +205,10 @@ reject_long_exponent(void)
 	lab_tcp(fd);
 	lab_end_init(&a, loop, fd[0], 0);
 	lab_end_init(&b, loop, fd[1], 1);
-	client = (struct tls_client){ .host = "a.test", .port = 443 };
+	client = (struct tls_client){ .host = "a.test", .port = 443,
+	    .protocols = TLS_HTTP1 };
 	c = tls_client_new(one, &client, false);
-	s = tls_server_new(one, &leaf, "a.test");
+	s = tls_server_new(one, &leaf, "a.test", TLS_HTTP1);
 	CU_ASSERT_FATAL(c != NULL && s != NULL);
 	link_start_tls(a.link, c);
 	link_start_tls(b.link, s);
@@ -505,6 +514,37 @@ test_downgrade(void)
 	end();
 }
 
+/* Both say what they speak; what both do is agreed on, the newer first. */
+static void
+test_protocols(void)
+{
+	static const struct {
+		unsigned server, client, agreed;
+	} is[] = {
+		{ TLS_HTTP1, TLS_HTTP1, TLS_HTTP1 },
+		{ TLS_HTTP1 | TLS_H2, TLS_HTTP1, TLS_HTTP1 },
+		{ TLS_HTTP1, TLS_HTTP1 | TLS_H2, TLS_HTTP1 },
+		{ TLS_HTTP1 | TLS_H2, TLS_HTTP1 | TLS_H2, TLS_H2 },
+		{ TLS_H2, TLS_HTTP1, 0 }
+	};
+	struct meeting m = { .name = "a.test", .no_table = true };
+	struct fault f = { 0 };
+	unsigned i;
+
+	begin();
+	m.server = one;
+	for (i = 0; i < sizeof(is) / sizeof(is[0]); i++) {
+		m.server_speaks = is[i].server;
+		m.client_speaks = is[i].client;
+		CU_ASSERT(meet(&m));
+		CU_ASSERT_EQUAL(tls_agreed(link_tls(a.link)), is[i].agreed);
+		CU_ASSERT_EQUAL(tls_agreed(link_tls(b.link)), is[i].agreed);
+		CU_ASSERT_TRUE(tls_client_acceptable(link_tls(a.link), &f));
+		part();
+	}
+	end();
+}
+
 /* What the client says: the name, unless it is an address; http/1.1. */
 static void
 test_client_hello(void)
@@ -557,5 +597,6 @@ UNIT_TESTS(tls_session,
     { "bytes of tickets", test_ticket_bytes },
     { "versions and suites", test_versions },
     { "downgrade", test_downgrade },
+    { "protocols inside", test_protocols },
     { "what the client says", test_client_hello },
     { "files that are not there", test_bad_files })
