@@ -10,7 +10,7 @@
 #define PROXY_CLIENT_H
 
 #include "proxy/h1io.h"
-#include "proxy/origin.h"
+#include "proxy/wire/origin.h"
 #include "proxy/worker.h"
 
 struct account;

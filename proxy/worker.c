@@ -12,7 +12,7 @@
 #include "proxy/client.h"
 #include "net/dns.h"
 #include "proxy/audit/log.h"
-#include "proxy/origin.h"
+#include "proxy/wire/origin.h"
 #include "proxy/peers.h"
 #include "proxy/worker.h"
 #include "tls/peer.h"

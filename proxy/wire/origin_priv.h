@@ -6,7 +6,7 @@
 #ifndef PROXY_ORIGIN_PRIV_H
 #define PROXY_ORIGIN_PRIV_H
 
-#include "proxy/origin.h"
+#include "proxy/wire/origin.h"
 
 #define ORIGIN_BUCKETS 1024
 

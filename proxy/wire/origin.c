@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/budget.h"
-#include "proxy/origin_priv.h"
+#include "proxy/wire/origin_priv.h"
 
 #define RECENT_MS 1500		/* nobody closes an idle connection so soon */
 

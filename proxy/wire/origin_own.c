@@ -8,7 +8,7 @@
 #include <assert.h>
 #include "base/budget.h"
 #include "http/auth.h"
-#include "proxy/origin_priv.h"
+#include "proxy/wire/origin_priv.h"
 
 #define OWN_MAX 16		/* idle ones a client may keep: sockets of ours */
 #define OWN_BYTES 16384		/* of memory each: its state and TLS */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include "proxy/origin_priv.h"
+#include "proxy/wire/origin_priv.h"
 #include "net/hostname.h"
 
 /*
