@@ -251,7 +251,7 @@ client_account(struct worker *w, const struct sockaddr *sa)
 
 /* May this connection be served?  Counts it if so: its account, else NULL. */
 static struct account *
-client_admit(struct worker *w, int fd, const union conf_addr *peer)
+client_admit(struct worker *w, int fd, const union address *peer)
 {
 	static struct log_limit denied, full, few, hungry;
 	const struct conf *conf = w->current->gen->conf;
@@ -302,17 +302,16 @@ client_admit(struct worker *w, int fd, const union conf_addr *peer)
 static void
 client_name(struct client *c)
 {
-	const void *a = &c->peer.in.sin_addr;
+	const void *a = &c->peer.v4.sin_addr;
 
 	if (c->peer.sa.sa_family == AF_INET6)
-		a = &c->peer.in6.sin6_addr;
+		a = &c->peer.v6.sin6_addr;
 	(void)inet_ntop(c->peer.sa.sa_family, a, c->ip, sizeof(c->ip));
-	c->port = ntohs(c->peer.sa.sa_family == AF_INET6 ?
-	    c->peer.in6.sin6_port : c->peer.in.sin_port);
+	c->port = address_port(&c->peer.sa);
 }
 
 void
-client_new(struct worker *w, int fd, const union conf_addr *peer,
+client_new(struct worker *w, int fd, const union address *peer,
     const struct conf_listen *listen)
 {
 	struct account *a = client_admit(w, fd, peer);

@@ -33,7 +33,7 @@ struct client {
 	struct worker *worker;
 	struct account *account;	/* counted: his share of the budget */
 	const struct conf_listen *listen;
-	union conf_addr peer;
+	union address peer;
 	char ip[64];
 	uint16_t port;
 	enum client_state state;
@@ -50,7 +50,7 @@ struct client {
 };
 
 /* Takes the socket; it may be refused and closed at once. */
-void client_new(struct worker *, int fd, const union conf_addr *peer,
+void client_new(struct worker *, int fd, const union address *peer,
     const struct conf_listen *);
 /* End it now, visibly. */
 void client_abort(struct client *);

@@ -10,20 +10,14 @@
 #define BACKLOG 4096
 
 void
-listen_text(const union conf_addr *a, char out[64])
+listen_text(const union address *a, char out[64])
 {
 	address_text(&a->sa, out);
 }
 
-static socklen_t
-size_of(const union conf_addr *a)
-{
-	return (a->sa.sa_family == AF_INET ? sizeof(a->in) : sizeof(a->in6));
-}
-
 /* One socket; a port of 0 becomes the one the kernel gave. */
 static int
-listen_one(union conf_addr *a, struct fault *f)
+listen_one(union address *a, struct fault *f)
 {
 	socklen_t n = sizeof(*a);
 	char text[64];
@@ -35,7 +29,7 @@ listen_one(union conf_addr *a, struct fault *f)
 	    sizeof(one)) == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one,
 	    sizeof(one)) == 0 && (a->sa.sa_family != AF_INET6 ||
 	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one,
-	    sizeof(one)) == 0) && bind(fd, &a->sa, size_of(a)) == 0 &&
+	    sizeof(one)) == 0) && bind(fd, &a->sa, address_size(&a->sa)) == 0 &&
 	    listen(fd, BACKLOG) == 0 && getsockname(fd, &a->sa, &n) == 0)
 		return (fd);
 	listen_text(a, text);
@@ -64,7 +58,7 @@ addresses(struct listen_set *s, const struct conf *c)
 
 /* SO_REUSEPORT lets us share an address with ourselves, not with strangers. */
 static bool
-taken(const union conf_addr *a, struct fault *f)
+taken(const union address *a, struct fault *f)
 {
 	char text[64];
 	int one = 1;
@@ -75,7 +69,7 @@ taken(const union conf_addr *a, struct fault *f)
 	if (a->sa.sa_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one,
 		    sizeof(one));
-	in_use = bind(fd, &a->sa, size_of(a)) != 0 && errno == EADDRINUSE;
+	in_use = bind(fd, &a->sa, address_size(&a->sa)) != 0 && errno == EADDRINUSE;
 	close(fd);
 	if (in_use) {
 		listen_text(a, text);
@@ -96,7 +90,7 @@ unsupported(const struct listen_set *s, unsigned i)
 	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return (errno == EAFNOSUPPORT);
-	if (bind(fd, &s->addr[i].sa, sizeof(s->addr[i].in6)) != 0 &&
+	if (bind(fd, &s->addr[i].sa, sizeof(s->addr[i].v6)) != 0 &&
 	    errno == EADDRNOTAVAIL) {
 		close(fd);
 		return (true);

@@ -14,7 +14,7 @@
 struct listen_set {
 	unsigned n;		/* sockets of one worker */
 	const struct conf_listen **of;	/* [n] */
-	union conf_addr *addr;	/* [n]; the port the kernel gave is filled in */
+	union address *addr;	/* [n]; the port the kernel gave is filled in */
 	int *fd;		/* [workers * n] */
 };
 
@@ -26,6 +26,6 @@ const int *listen_of(const struct listen_set *, unsigned worker);
 /* Free the lists; sockets belong to the workers. */
 void listen_fini(struct listen_set *);
 /* "127.0.0.1:3128" */
-void listen_text(const union conf_addr *, char out[64]);
+void listen_text(const union address *, char out[64]);
 
 #endif

@@ -361,7 +361,7 @@ static void
 listener_ready(void *arg, unsigned events)
 {
 	struct listener *l = arg;
-	union conf_addr peer;
+	union address peer;
 	socklen_t n;
 	unsigned i;
 	int fd;

@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "base/fault.h"
+#include "net/address.h"
 #include "net/nets.h"
 #include "proxy/policy/policy.h"
 #include "scanners/scanner.h"
@@ -41,20 +42,13 @@ struct conf_strings {
 	unsigned n;
 };
 
-/* An address to listen on or to ask. */
-union conf_addr {
-	struct sockaddr sa;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
 enum conf_kind { CONF_EXPLICIT, CONF_REDIRECT, CONF_TPROXY };
 
 struct conf_listen {
 	const char *on;		/* as written */
 	const char *name;	/* for rules and logs; default: on */
 	enum conf_kind kind;	/* CONF_EXPLICIT in this version */
-	union conf_addr addr[2];	/* ":3128" gives 0.0.0.0 and [::] (IPV6_V6ONLY) */
+	union address addr[2];	/* ":3128" gives 0.0.0.0 and [::] (IPV6_V6ONLY) */
 	unsigned naddr;		/* 1 or 2; port 0: the kernel chooses */
 };
 
@@ -126,7 +120,7 @@ struct conf_tls {
 };
 
 struct conf_addrs {
-	union conf_addr *v;	/* port 53 filled in */
+	union address *v;	/* port 53 filled in */
 	unsigned n;
 };
 

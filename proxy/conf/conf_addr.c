@@ -135,10 +135,10 @@ conf_listen_parse(const char *on, struct conf_listen *out,
 		if (conf_value_range(on + 1, 65535, &port) &&
 		    strchr(on, '-') == NULL) {
 			memset(out->addr, 0, sizeof(out->addr));
-			out->addr[0].in.sin_family = AF_INET;
-			out->addr[0].in.sin_port = htons((uint16_t)port.lo);
-			out->addr[1].in6.sin6_family = AF_INET6;
-			out->addr[1].in6.sin6_port = htons((uint16_t)port.lo);
+			out->addr[0].v4.sin_family = AF_INET;
+			out->addr[0].v4.sin_port = htons((uint16_t)port.lo);
+			out->addr[1].v6.sin6_family = AF_INET6;
+			out->addr[1].v6.sin6_port = htons((uint16_t)port.lo);
 			out->naddr = 2;
 			return (true);
 		}

@@ -409,17 +409,12 @@ check_dests(struct conf_reader *r)
 }
 
 static bool
-same_addr(const union conf_addr *a, const union conf_addr *b)
+same_addr(const union address *a, const union address *b)
 {
-	if (a->sa.sa_family != b->sa.sa_family)
-		return (false);
-	if (a->sa.sa_family == AF_INET)
-		return (a->in.sin_port != 0 &&
-		    a->in.sin_port == b->in.sin_port &&
-		    a->in.sin_addr.s_addr == b->in.sin_addr.s_addr);
-	return (a->in6.sin6_port != 0 && a->in6.sin6_port ==
-	    b->in6.sin6_port && memcmp(&a->in6.sin6_addr,
-	    &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0);
+	uint16_t port = address_port(&a->sa);
+
+	return (port != 0 && port == address_port(&b->sa) &&
+	    address_eq(&a->sa, &b->sa));
 }
 
 static bool

@@ -187,7 +187,7 @@ bool conf_value_range(const char *text, uint64_t max, struct conf_range *);
 int conf_value_word(const char *words, const char *text);
 /* "127.0.0.1:3128", "[::1]:53"; port_default 0: a port is needed. */
 bool conf_value_addr(const char *text, uint16_t port_default,
-    union conf_addr *);
+    union address *);
 /* Formats for humans: "64K", "2m". */
 const char *conf_show_size(uint64_t, char room[32]);
 const char *conf_show_time(uint64_t ms, char room[32]);

@@ -144,7 +144,7 @@ split_port(const char *text, char *host, size_t room, const char **port,
 
 bool
 conf_value_addr(const char *text, uint16_t port_default,
-    union conf_addr *out)
+    union address *out)
 {
 	char host[INET6_ADDRSTRLEN];
 	struct conf_range range = { port_default, 0 };
@@ -153,9 +153,9 @@ conf_value_addr(const char *text, uint16_t port_default,
 
 	memset(out, 0, sizeof(*out));
 	if (port_default != 0 && inet_pton(AF_INET6, text,
-	    &out->in6.sin6_addr) == 1) {	/* no port, no brackets */
-		out->in6.sin6_family = AF_INET6;
-		out->in6.sin6_port = htons(port_default);
+	    &out->v6.sin6_addr) == 1) {	/* no port, no brackets */
+		out->v6.sin6_family = AF_INET6;
+		out->v6.sin6_port = htons(port_default);
 		return (true);
 	}
 	if (!split_port(text, host, sizeof(host), &port, &bracket) ||
@@ -164,13 +164,13 @@ conf_value_addr(const char *text, uint16_t port_default,
 	    strchr(port, '-') != NULL)))
 		return (false);
 	if (bracket) {
-		out->in6.sin6_family = AF_INET6;
-		out->in6.sin6_port = htons((uint16_t)range.lo);
-		return (inet_pton(AF_INET6, host, &out->in6.sin6_addr) == 1);
+		out->v6.sin6_family = AF_INET6;
+		out->v6.sin6_port = htons((uint16_t)range.lo);
+		return (inet_pton(AF_INET6, host, &out->v6.sin6_addr) == 1);
 	}
-	out->in.sin_family = AF_INET;
-	out->in.sin_port = htons((uint16_t)range.lo);
-	return (inet_pton(AF_INET, host, &out->in.sin_addr) == 1);
+	out->v4.sin_family = AF_INET;
+	out->v4.sin_port = htons((uint16_t)range.lo);
+	return (inet_pton(AF_INET, host, &out->v4.sin_addr) == 1);
 }
 
 static const char *
