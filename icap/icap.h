@@ -16,35 +16,12 @@
 #include "scanners/scanner.h"
 #include "stream/body.h"
 
+struct dialer;
 struct gnutls_session_int;
 
 #define ICAP_MAX_URLS 16	/* servers of one service */
 #define ICAP_CLIENTS 256	/* slots that clients are told apart by */
 #define ICAP_MAX_PREVIEW 65536	/* what a service may make us hold back */
-
-/* One attempt to connect, embedded in who wants it. */
-struct icap_dial {
-	struct task *wake;	/* woken when done; set by who asks */
-	uint64_t timeout_ms;	/* set by who asks; 0: the dialer's own limit */
-	bool done;
-	int fd;			/* connected, non-blocking; -1: see fault */
-	struct fault fault;
-	void *priv;		/* the dialer's */
-};
-
-/* Names and connections, done by somebody who has a resolver. */
-struct icap_dialer {
-	void *arg;
-	/*
-	 * Resolve host (a name, or an address; IPv6 without brackets) and
-	 * connect to it.  Completes exactly once, later, by filling d (fd is the
-	 * taker's), setting done and waking d->wake.  host is borrowed until then.
-	 */
-	void (*start)(void *arg, const char *host, uint16_t port,
-	    struct icap_dial *d);
-	/* Forget it: no completion afterwards; a completed one: nothing. */
-	void (*cancel)(void *arg, struct icap_dial *d);
-};
 
 enum icap_balance { ICAP_FAILOVER, ICAP_ROUND_ROBIN, ICAP_LEAST_BUSY };
 enum icap_on_busy { ICAP_BUSY_WAIT, ICAP_BUSY_BLOCK, ICAP_BUSY_BYPASS };
@@ -120,15 +97,14 @@ struct icap_shared {
 };
 
 /*
- * A service on one loop.  dialer and shared are borrowed and outlive it; the
- * dialer is called on the loop's thread.  NULL with cause in f: a bad URL or
- * header.
+ * A service on one loop.  shared and dialer (of the same loop) are borrowed
+ * and outlive it.  NULL with cause in f: a bad URL or header.
  * Whoever scans keeps the message's body from its first byte on until the
  * scan is done (a chain does), so that it can be repeated.  The arena of the
  * message outlives an adapted body.
  */
 struct scanner *icap_new(struct loop *, const struct icap_options *,
-    struct icap_shared *, const struct icap_dialer *, struct fault *f);
+    struct icap_shared *, struct dialer *, struct fault *f);
 /* No scan of it may be unfinished.  Adapted bodies still being read end cut. */
 void icap_free(struct scanner **);
 /* Ask all servers for OPTIONS now instead of at the first scan. */

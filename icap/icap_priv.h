@@ -15,6 +15,7 @@
 #include "icap/icap.h"
 #include "icap/options.h"
 #include "icap/url.h"
+#include "net/dial.h"
 #include "tls/link.h"
 
 #define BUSY_MIN_MS 250	/* after ICAP 503 */
@@ -37,7 +38,7 @@ struct icap_conn {
 /* Making one: name, connect, TLS. Embedded. */
 struct icap_connect {
 	struct icap_endpoint *ep;	/* NULL: not under way */
-	struct icap_dial dial;
+	struct dial dial;
 	struct task task;
 	struct timer timer;
 	struct task *wake;		/* borrowed; woken when done */
@@ -100,7 +101,7 @@ struct icap_service {
 	struct arena *arena;
 	struct icap_options o;	/* strings in arena */
 	struct icap_shared *shared;
-	struct icap_dialer dialer;
+	struct dialer *dialer;	/* borrowed */
 	struct icap_endpoint *eps;
 	unsigned n;
 	unsigned turn;		/* round robin */

@@ -249,9 +249,7 @@ connect_failed(struct icap_connect *c, const char *why)
 	    ep->name, why[0] != '\0' ? why : "no connection");
 	if (c->net != NULL)
 		link_close(&c->net, LINK_ABORT);
-	else if (c->dial.done && c->dial.fd >= 0)
-		close(c->dial.fd);	/* it came in the moment of the deadline */
-	c->dial.fd = -1;
+	dial_cancel(&c->dial);	/* it may have come in this moment */
 	icap_pool_unreserve(ep);
 	connect_done(c);
 }
@@ -279,7 +277,7 @@ take_socket(struct icap_connect *c)
 {
 	const struct fault *f = &c->dial.fault;
 
-	if (c->dial.fd < 0) {
+	if (f->code != ERR_NONE) {
 		if (f->code == ERR_DESCRIPTORS)	/* our want, not its fault */
 			fault_set(&c->fault, ERR_SCAN_BUSY, "%s (%s): %s",
 			    c->ep->svc->o.name, c->ep->name,
@@ -323,8 +321,6 @@ connect_late(struct timer *t)
 {
 	struct icap_connect *c = CONTAINER_OF(t, struct icap_connect, timer);
 
-	if (!c->dial.done)
-		c->ep->svc->dialer.cancel(c->ep->svc->dialer.arg, &c->dial);
 	connect_failed(c, "no connection in time");
 }
 
@@ -333,15 +329,16 @@ icap_connect_start(struct icap_connect *c, struct icap_endpoint *ep,
     struct task *wake)
 {
 	struct icap_service *svc = ep->svc;
+	struct dial_options options = { .connect_timeout_ms =
+	    (unsigned)svc->o.connect_timeout_ms };
 
 	*c = (struct icap_connect){ .ep = ep, .wake = wake };
 	task_init(&c->task, svc->loop, connect_run);
 	timer_init(&c->timer, svc->loop, connect_late);
 	timer_set(&c->timer, svc->o.connect_timeout_ms);
 	ep->stats.connects++;
-	c->dial = (struct icap_dial){ .wake = &c->task, .fd = -1,
-	    .timeout_ms = svc->o.connect_timeout_ms };
-	svc->dialer.start(svc->dialer.arg, ep->host, ep->url.port, &c->dial);
+	dial_start(svc->dialer, &c->dial, str_of(ep->host), ep->url.port,
+	    &options, &c->task);
 }
 
 void
@@ -354,10 +351,7 @@ icap_connect_cancel(struct icap_connect *c)
 	timer_stop(&c->timer);
 	task_fini(&c->task);
 	if (!c->done) {
-		if (!c->dial.done)
-			ep->svc->dialer.cancel(ep->svc->dialer.arg, &c->dial);
-		else if (c->net == NULL && c->dial.fd >= 0)
-			close(c->dial.fd);
+		dial_cancel(&c->dial);
 		if (c->net != NULL)
 			link_close(&c->net, LINK_ABORT);
 		icap_pool_unreserve(ep);

@@ -409,7 +409,7 @@ service_free(void *p)
 
 static struct icap_service *
 service_new(struct loop *loop, const struct icap_options *o,
-    struct icap_shared *shared, const struct icap_dialer *dialer)
+    struct icap_shared *shared, struct dialer *dialer)
 {
 	struct icap_service *svc = calloc(1, sizeof(*svc));
 
@@ -422,7 +422,7 @@ service_new(struct loop *loop, const struct icap_options *o,
 	svc->o.name = arena_cstr(svc->arena, o->name);
 	svc->o.urls = NULL;		/* each server has its own */
 	svc->shared = shared;
-	svc->dialer = *dialer;
+	svc->dialer = dialer;
 	list_init(&svc->queue);
 	list_init(&svc->all);
 	timer_init(&svc->look, loop, on_look);
@@ -432,7 +432,7 @@ service_new(struct loop *loop, const struct icap_options *o,
 
 struct scanner *
 icap_new(struct loop *loop, const struct icap_options *o,
-    struct icap_shared *shared, const struct icap_dialer *dialer,
+    struct icap_shared *shared, struct dialer *dialer,
     struct fault *f)
 {
 	struct icap_service *svc = service_new(loop, o, shared, dialer);

@@ -135,7 +135,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 		    s->headers.v[k].value };
 	o.headers = headers;
 	made = icap_new(w->loop, &o, g->services[i].shared,
-	    &w->icap_dialer, f);
+	    w->dialer, f);
 	free(headers);
 	return (made);
 }
@@ -278,61 +278,6 @@ worker_resolver(const struct gen *g, struct resolver_options *o)
 	*o = (struct resolver_options){ .hosts = g->hosts,
 	    .servers = g->servers,
 	    .deadline_ms = (unsigned)g->conf->limits.resolve_ms };
-}
-
-/* Connections to scanning services, over the worker's dialer. */
-
-struct icap_dialling {
-	struct task task;
-	struct dial dial;
-	struct icap_dial *to;
-};
-
-static void
-icap_dialled(struct task *t)
-{
-	struct icap_dialling *d = CONTAINER_OF(t, struct icap_dialling, task);
-
-	if (!d->dial.done)
-		return;
-	d->to->fd = d->dial.fd;
-	d->to->fault = d->dial.fault;
-	d->to->done = true;
-	d->to->priv = NULL;
-	task_wake(d->to->wake);
-	task_fini(&d->task);
-	loop_defer_free(t->loop, d, free);
-}
-
-static void
-icap_dial_start(void *arg, const char *host, uint16_t port,
-    struct icap_dial *to)
-{
-	struct worker *w = arg;
-	struct icap_dialling *d = calloc(1, sizeof(*d));
-	struct dial_options o = { .connect_timeout_ms =
-	    (unsigned)to->timeout_ms };
-
-	d->to = to;
-	to->priv = d;
-	to->done = false;
-	to->fd = -1;
-	task_init(&d->task, w->loop, icap_dialled);
-	dial_start(w->dialer, &d->dial, str_of(host), port, &o, &d->task);
-}
-
-static void
-icap_dial_cancel(void *arg, struct icap_dial *to)
-{
-	struct icap_dialling *d = to->priv;
-
-	(void)arg;
-	to->priv = NULL;
-	if (d == NULL)
-		return;
-	dial_cancel(&d->dial);
-	task_fini(&d->task);
-	loop_defer_free(d->task.loop, d, free);
 }
 
 /* Accepting. */
@@ -553,8 +498,6 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->dialer = dialer_new(w->loop, w->resolver);
 	w->splicer = splicer_new(w->loop);
 	w->pool = origin_pool_new(w);
-	w->icap_dialer = (struct icap_dialer){ w, icap_dial_start,
-	    icap_dial_cancel };
 	w->current = worker_gen_new(w, g, f);
 	if (w->current == NULL)
 		return (NULL);

@@ -62,7 +62,6 @@ struct worker {
 	struct dialer *dialer;
 	struct splicer *splicer;
 	struct origin_pool *pool;
-	struct icap_dialer icap_dialer;
 	struct list clients;		/* of struct client */
 	unsigned n_clients;
 	struct listener *listeners;	/* owned */

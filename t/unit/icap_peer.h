@@ -59,7 +59,8 @@ struct rig {
 	struct loop *loop;
 	struct body_store store;
 	struct icap_shared shared;
-	struct icap_dialer dialer;
+	struct resolver *resolver;
+	struct dialer *dialer;
 	struct icap_options options;	/* change before rig_start() */
 	struct scanner *scanner;
 	struct timer guard;

@@ -1,79 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The client's side of the ICAP tests, see icap_peer.h. */
-#include <arpa/inet.h>
 #include <CUnit/CUnit.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include "base/list.h"
 #include "http/h1_frame.h"
 #include "http/h1_head.h"
 #include "http/uri.h"
+#include "net/dial.h"
 #include "t/unit/icap_peer.h"
 
 #define GUARD_MS 60000
-
-/* A dialer for addresses of this machine. */
-
-struct dialing {
-	struct icap_dial *d;
-	struct watch *watch;
-	int fd;
-};
-
-static void
-dial_ready(void *arg, unsigned events)
-{
-	struct dialing *g = arg;
-	struct icap_dial *d = g->d;
-	int error = 0;
-	socklen_t n = sizeof(error);
-
-	(void)events;
-	getsockopt(g->fd, SOL_SOCKET, SO_ERROR, &error, &n);
-	watch_free(&g->watch);
-	d->fd = g->fd;
-	if (error != 0) {
-		close(g->fd);
-		d->fd = -1;
-		fault_set(&d->fault, ERR_CONNECT_REFUSED, "%s",
-		    strerror(error));
-	}
-	free(g);
-	d->done = true;
-	task_wake(d->wake);
-}
-
-static void
-dial_start(void *arg, const char *host, uint16_t port, struct icap_dial *d)
-{
-	struct rig *rig = arg;
-	struct dialing *g = calloc(1, sizeof(*g));
-	struct sockaddr_in a = { .sin_family = AF_INET,
-	    .sin_port = htons(port) };
-
-	inet_pton(AF_INET, host, &a.sin_addr);
-	g->d = d;
-	g->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	(void)connect(g->fd, (struct sockaddr *)&a, sizeof(a));
-	d->priv = g;
-	g->watch = watch_new(rig->loop, g->fd, dial_ready, g);
-	watch_set(g->watch, WATCH_WRITE);
-}
-
-static void
-dial_cancel(void *arg, struct icap_dial *d)
-{
-	struct dialing *g = d->priv;
-
-	(void)arg;
-	watch_free(&g->watch);
-	close(g->fd);
-	free(g);
-}
 
 /* The rig. */
 
@@ -98,10 +36,14 @@ on_notice(void *arg, const struct icap_notice *n)
 void
 rig_init(struct rig *rig)
 {
+	struct resolver_options names = { .servers = "127.0.0.1:9" };
+	struct fault f = { .code = ERR_NONE };
+
 	*rig = (struct rig){ .loop = loop_new() };
 	rig->store = (struct body_store){ .temp_dir = "/tmp",
 	    .window = 262144 };
-	rig->dialer = (struct icap_dialer){ rig, dial_start, dial_cancel };
+	rig->resolver = resolver_new(rig->loop, &names, &f);
+	rig->dialer = dialer_new(rig->loop, rig->resolver);
 	timer_init(&rig->guard, rig->loop, on_guard);
 	rig->options = (struct icap_options){
 		.name = "svc",
@@ -129,7 +71,7 @@ rig_start(struct rig *rig, uint16_t port, uint16_t port2)
 	rig->options.urls = urls;
 	rig->options.n_urls = port2 != 0 ? 2 : 1;
 	rig->scanner = icap_new(rig->loop, &rig->options, &rig->shared,
-	    &rig->dialer, &f);
+	    rig->dialer, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(rig->scanner);
 }
 
@@ -154,6 +96,8 @@ rig_end(struct rig *rig, struct peer **peer, struct peer **peer2)
 	CU_ASSERT_EQUAL(rig->shared.busy[0], 0);
 	CU_ASSERT_EQUAL(rig->shared.waiting, 0);
 	timer_stop(&rig->guard);
+	dialer_free(&rig->dialer);
+	resolver_free(&rig->resolver);
 	loop_free(&rig->loop);
 }
 

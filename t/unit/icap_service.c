@@ -496,7 +496,7 @@ test_other_worker(void)
 	CU_ASSERT_EQUAL(run_one().fault.code, ERR_NONE);
 	snprintf(url, sizeof(url), "icap://127.0.0.1:%u/", peer_port(peer));
 	rig.options.urls = urls;
-	other = icap_new(rig.loop, &rig.options, &rig.shared, &rig.dialer, &f);
+	other = icap_new(rig.loop, &rig.options, &rig.shared, rig.dialer, &f);
 	mine = rig.scanner;
 	rig.scanner = other;
 	CU_ASSERT_EQUAL(rig.shared.open[0], 1);
@@ -621,13 +621,13 @@ test_bad_settings(void)
 	rig.options.urls = urls;
 	rig.options.n_urls = 1;
 	CU_ASSERT_PTR_NULL(icap_new(rig.loop, &rig.options, &rig.shared,
-	    &rig.dialer, &f));
+	    rig.dialer, &f));
 	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
 	rig.options.urls = good;
 	rig.options.headers = bad;
 	rig.options.n_headers = 1;
 	CU_ASSERT_PTR_NULL(icap_new(rig.loop, &rig.options, &rig.shared,
-	    &rig.dialer, &f));
+	    rig.dialer, &f));
 	timer_stop(&rig.guard);
 	loop_free(&rig.loop);
 }

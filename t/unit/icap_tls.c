@@ -163,7 +163,7 @@ run_case(unsigned i, struct front *front)
 	rig.options.urls = urls;
 	rig.options.n_urls = 1;
 	rig.scanner = icap_new(rig.loop, &rig.options, &rig.shared,
-	    &rig.dialer, &f);
+	    rig.dialer, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(rig.scanner);
 	with_body = &body;
 	message();
