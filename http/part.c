@@ -2,6 +2,7 @@
 /* Parts of a representation, see part.h. */
 #include "http/chars.h"
 #include "http/part.h"
+#include "http/upload.h"
 
 /* Fields that ask for less than the whole. */
 static const enum http_field_id asking[] = {
@@ -41,36 +42,6 @@ range_is_whole(struct str v, uint64_t *length)
 	    last + 1 == *length);
 }
 
-/*
- * Uploads that can be resumed (tus 1.0; draft-ietf-httpbis-resumable-upload):
- * fields that say by any other value that there is more than this body.  What
- * begins at 0 may be the whole.
- */
-static const struct {
-	struct str name, whole;
-} uploads[] = {
-	{ STR("Upload-Offset"), STR("0") },
-	{ STR("Upload-Complete"), STR("?1") },
-	{ STR("Upload-Incomplete"), STR("?0") },
-};
-
-static bool
-is_resumed(const struct http_msg *m)
-{
-	const struct http_field *f;
-	uint64_t length;
-	unsigned i;
-
-	for (i = 0; i < sizeof(uploads) / sizeof(uploads[0]); i++) {
-		f = http_fields_find(&m->fields, uploads[i].name);
-		if (f != NULL && !str_eq(f->value, uploads[i].whole))
-			return (true);
-	}
-	f = http_fields_find(&m->fields, STR("Upload-Length"));
-	return (f != NULL && m->framing == FRAMING_LENGTH &&
-	    str_to_u64(f->value, INT64_MAX, &length) && length != m->length);
-}
-
 enum http_part
 http_part_of(const struct http_msg *m)
 {
@@ -78,7 +49,7 @@ http_part_of(const struct http_msg *m)
 	    FIELD_CONTENT_RANGE);
 	uint64_t length;
 
-	if (m->is_request && is_resumed(m))
+	if (m->is_request && http_upload_is_part(m))
 		return (HTTP_PART_SOME);
 	if (m->is_request ? f == NULL : m->status != 206 && m->status != 226)
 		return (HTTP_PART_NONE);

@@ -19,7 +19,7 @@ enum http_part {
 /*
  * What a head says about its body: a response by its status 206 (or 226, a
  * difference to something else), a request by Content-Range (RFC 9110 14.5) or
- * by the fields of resumable uploads.
+ * as one piece of an upload (upload.h).
  * Whole is one range from 0 to the last octet of a length that is said, and
  * does not disagree with the framing, which must be known.
  */

@@ -221,6 +221,34 @@ def test_uploads_that_are_resumed(lab):
         p.stop()
 
 
+def test_uploads_in_pieces(lab):
+    """Object stores put together what comes in requests of its own: unscanned
+    (part), and page and record say why; a rule lets those to one host pass.
+    What only looks alike is scanned as ever."""
+    o = lab.origin()
+    p = lab.assay(services={"clam": CLAM, "pieces": dict(CLAM, on_unscanned={"part": "bypass"})}, scan={"all": ["clam"], "store": ["pieces"]},
+                  rules=[{"name": "store", "if": {"host": ["other.test"]}, "scan": ["store"]}, {"name": "rest", "scan": ["all"]}])
+    s3, goog = "/b/k?partNumber=2&uploadId=abc", "X-Goog-Upload-Command: upload, finalize\r\nX-Goog-Upload-Offset: "
+    rows = (("s3", "PUT", s3, "", 403), ("s3 whole", "PUT", "/b/k", "", 200), ("s3 complete", "POST", "/b/k?uploadId=abc", "", 200),
+            ("azure", "PUT", "/c/b?comp=block&blockid=QQ%3D%3D", "", 403), ("like azure", "PUT", "/c/b?comp=x", "", 200),
+            ("google", "POST", "/u", goog + "10\r\n", 403), ("google whole", "POST", "/u", goog + "0\r\n", 200))
+    for host in ("www.test", "other.test"):
+        for name, method, path, said, want in rows:
+            with lab.sub(f"{name} {host}"):
+                n = len(o.requests)
+                t = lab.tunnel(p, o.port, host)
+                t.send(f"{method} {path} HTTP/1.1\r\nHost: {t.host}\r\n{said}Content-Length: 10\r\n\r\n0123456789".encode())
+                r = Response(t, method)
+                assert r.status == (want if host == "www.test" else 200) and (len(o.requests) > n) == (r.status == 200), r
+                if r.status == 403:
+                    assert b"part of an upload" in r.body, r
+    def scans():
+        return [field(r, "assay.scan")[0] for r in p.access(0) if field(r, "assay.scan")]
+    assert wire.wait_for(lambda: len(scans()) == 2 * len(rows), 20)
+    gaps = scans()
+    assert sorted(g["outcome"] for g in gaps if g.get("gap") == "part") == ["bypassed"] * 3 + ["unscanned"] * 3, gaps
+
+
 def test_range_is_decided_early(lab):
     """--check refuses a rule that would need the response."""
     code, text, _ = lab.check(lab.conf(1, services={"s": {"url": "icap://127.0.0.1/x", "mode": "resp"}},

@@ -108,6 +108,105 @@ requests(void)
 	arena_free(&a);
 }
 
+/* Pieces by what the query and the fields say, and what only looks alike. */
+static const struct {
+	const char *line, *fields;
+	bool part;
+} pieces[] = {
+	/* Amazon S3 */
+	{ "PUT /k?partNumber=1&uploadId=x", "", true },
+	{ "PUT /k?uploadId=x&a=b&partNumber=12", "", true },
+	{ "PUT /k?part%4eumber=1&uploadId=x", "", true },
+	{ "PUT /k?partNumber=a&partNumber=2&uploadId=x", "", true },
+	{ "PUT http://a.example/k?partNumber=2&uploadId=x", "", true },
+	{ "POST /k?uploadId=x", "", false },
+	{ "PUT /k?partNumber=1", "", false },
+	{ "PUT /k?partNumber=first&uploadId=x", "", false },
+	{ "PUT /k?partNumber=1&uploadId=", "", false },
+	{ "PUT /partNumber=1&uploadId=x", "", false },
+	{ "GET /k?partNumber=1&uploadId=x", "", false },
+	{ "DELETE /k?partNumber=1&uploadId=x", "", false },
+	{ "PUT /k?xpartNumber=1&uploadId=x", "", false },
+	/* Azure */
+	{ "PUT /c/b?comp=block&blockid=AAA%3D", "", true },
+	{ "PUT /c/b?blockid=AAAA&Comp=BLOCK&sig=x", "", true },
+	{ "PUT /c/b?comp=block", "", false },
+	{ "PUT /c/b?comp=blocklist", "", false },
+	{ "PUT /c/b?comp=blocklist&blockid=A", "", false },
+	{ "PUT /c/b?comp=x", "", false },
+	{ "POST /c/b?comp=block&blockid=A", "", false },
+	{ "PUT /c/b?comp=appendblock", "", true },
+	{ "PUT /c/b?comp=page", "", false },
+	{ "PUT /c/b?comp=page", "x-ms-page-write: update\r\n", true },
+	{ "PUT /c/b?comp=range", "x-ms-write: update\r\n", true },
+	{ "PUT /c/b", "x-ms-blob-type: BlockBlob\r\n", false },
+	{ "PATCH /c/b?action=append&position=0", "", false },
+	{ "PATCH /c/b?action=append&position=9", "", true },
+	{ "PATCH /c/b?action=flush&position=9", "", false },
+	/* Google */
+	{ "POST /u", "X-Goog-Upload-Command: start\r\n", false },
+	{ "POST /u", "X-Goog-Upload-Command: upload\r\n"
+	    "X-Goog-Upload-Offset: 0\r\n", true },
+	{ "POST /u", "X-Goog-Upload-Command: upload, finalize\r\n"
+	    "X-Goog-Upload-Offset: 0\r\n", false },
+	{ "POST /u", "X-Goog-Upload-Command: upload, finalize\r\n"
+	    "X-Goog-Upload-Offset: 5\r\n", true },
+	{ "POST /u", "X-Goog-Upload-Command: upload,finalize\r\n", true },
+	{ "POST /u", "X-Goog-Upload-Command: finalize\r\n", false },
+	/* Dropbox */
+	{ "POST /2/files/upload", "Dropbox-API-Arg: {\"path\":\"/a\"}\r\n",
+	    false },
+	{ "POST /2/files/upload_session/start",
+	    "Dropbox-API-Arg: {\"close\": true}\r\n", false },
+	{ "POST /2/files/upload_session/start",
+	    "Dropbox-API-Arg: {\"close\": false}\r\n", true },
+	{ "POST /2/files/upload_session/start", "", true },
+	{ "POST /2/files/upload_session/append_v2", "Dropbox-API-Arg: "
+	    "{\"cursor\":{\"session_id\":\"x\",\"offset\":0},"
+	    "\"close\":true}\r\n", false },
+	{ "POST /2/files/upload_session/append_v2", "Dropbox-API-Arg: "
+	    "{\"cursor\":{\"session_id\":\"x\",\"offset\":5}}\r\n", true },
+	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
+	    "{\"cursor\":{\"session_id\":\"x\",\"offset\": 0}}\r\n", false },
+	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
+	    "{\"cursor\":{\"session_id\":\"x\",\"offset\": 05}}\r\n", true },
+	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
+	    "{\"a\":{\"offset\":0},\"offset\":9}\r\n", true },
+	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
+	    "{\"a\":{\"offset\":0},\"offse\\u0074\":9}\r\n", true },
+	/* others */
+	{ "POST /b2", "X-Bz-Part-Number: 1\r\n", true },
+	{ "PUT /remote.php/dav/uploads/u/web-1/0001", "", true },
+	{ "PUT /remote.php/dav/files/u/a", "OC-Total-Length: 5\r\n", false },
+	{ "PUT /remote.php/webdav/a", "OC-Chunked: 1\r\n", true },
+	{ "PATCH /f", "X-Update-Range: append\r\n", true },
+	{ "PATCH /f", "Upload-Offset: 0\r\nUpload-Offset: 5\r\n", true },
+	{ "POST /u?resumableChunkNumber=1&resumableTotalChunks=2", "", true },
+	{ "POST /u?resumableChunkNumber=1&resumableTotalChunks=1", "", false },
+	{ "POST /u?chunk=0&chunks=2", "", true },
+	{ "POST /u?chunk=0&chunks=1", "", false },
+	{ "POST /u?chunk=vendor&chunks=all", "", false },
+};
+
+static void
+uploads_in_pieces(void)
+{
+	struct arena *a = arena_new();
+	struct fault f = { 0 };
+	struct http_msg *m;
+	unsigned i;
+
+	for (i = 0; i < COUNT(pieces); i++) {
+		m = http_help_head(a, H1_REQUEST, arena_printf(a,
+		    "%s HTTP/1.1\r\nContent-Length: 5\r\n%s\r\n",
+		    pieces[i].line, pieces[i].fields).p);
+		CU_ASSERT(h1_frame_request(m, &f) == ERR_NONE);
+		CHECK_ROW(i, pieces[i].line, http_part_of(m) ==
+		    (pieces[i].part ? HTTP_PART_SOME : HTTP_PART_NONE));
+	}
+	arena_free(&a);
+}
+
 static void
 asking(void)
 {
@@ -135,4 +234,5 @@ asking(void)
 UNIT_TESTS(http_part,
     { "responses that are parts", responses },
     { "requests that are parts", requests },
+    { "pieces of uploads", uploads_in_pieces },
     { "asks for the whole", asking })
