@@ -9,7 +9,8 @@
 #ifndef PROXY_CLIENT_H
 #define PROXY_CLIENT_H
 
-#include "proxy/h1io.h"
+#include "proxy/wire/h1_in.h"
+#include "proxy/wire/h1_sink.h"
 #include "proxy/wire/origin.h"
 #include "proxy/worker.h"
 
@@ -43,6 +44,7 @@ struct client {
 	uint64_t gone_since;	/* when its FIN was seen during a flow; 0: not */
 	struct link *transport;
 	struct h1_in in;
+	struct h1_sink out;
 	struct origin_holder own;	/* origin connections it has signed in */
 	struct tunnel *tunnel;	/* owned; NULL: plain */
 	struct flow *flow;	/* NULL: none */

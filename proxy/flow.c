@@ -296,7 +296,7 @@ after_request_scan(struct flow *f, struct chain_result *r)
 	}
 	if (body != NULL) {	/* held from its first octet on */
 		pump_hold(&f->up, body, &f->client->task);
-		f->up.small = f->arena;
+		flow_trim(f, &f->up);
 	}
 	chain_cancel(&f->chain);
 	if (r->modified) {

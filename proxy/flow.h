@@ -11,6 +11,7 @@
 #include "proxy/client.h"
 #include "proxy/policy/policy.h"
 #include "scanners/chain.h"
+#include "stream/pump.h"
 
 enum flow_state {
 #define S(name, next) FLOW_STATE_##name,
@@ -170,6 +171,8 @@ bool flow_again(struct flow *);
 /* flow_clock.c: fail it if a peer is silent or slow beyond its limit. */
 void flow_check_clocks(struct flow *);
 /* flow_part.c */
+/* What the pump sends is scanned: no trailer but small ones that are known. */
+void flow_trim(struct flow *, struct pump *);
 void flow_ask(struct flow *);	/* the request is about to leave: for the whole? */
 /* The response head is there; false: a part that nobody wants, and the flow has failed. */
 bool flow_part(struct flow *);

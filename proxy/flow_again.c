@@ -55,7 +55,7 @@ flow_keep_body(struct flow *f)
 bool
 flow_again(struct flow *f)
 {
-	struct arena *small = f->up.small;
+	bool trims = f->up.trim != NULL;
 	struct body *b = f->body_again.body;
 
 	if (!f->origin->reused || f->tries >= TRIES_MAX || f->interim > 0 ||
@@ -64,7 +64,8 @@ flow_again(struct flow *f)
 	if (b != NULL) {
 		pump_stop(&f->up);
 		pump_hold(&f->up, b, &f->client->task);
-		f->up.small = small;
+		if (trims)
+			flow_trim(f, &f->up);
 		reader_close(&f->body_again);
 	}
 	origin_release(&f->origin, false);

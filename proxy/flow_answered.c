@@ -42,7 +42,7 @@ frame(struct flow *f)
 static void
 scan_start_answer(struct flow *f, const struct worker_chain *chain)
 {
-	f->down.small = f->arena;
+	flow_trim(f, &f->down);
 	f->plan.download = POLICY_HOLD;
 	f->scanned = (struct scan_message){ .mode = SCAN_RESP, .req = f->req,
 	    .resp = f->resp, .body = f->resp_body, .who = &f->who,

@@ -70,7 +70,8 @@ send_request(struct flow *f)
 	if (f->up.reader.body != NULL) {
 		flow_keep_body(f);
 		reader_release(&f->up.reader, BODY_ALL);
-		pump_begin(&f->up, l, f->req, false);
+		pump_begin(&f->up, h1_sink_begin(&f->origin->out, l, f->req,
+		    false, &f->client->task));
 	}
 	f->asked_at = loop_now(f->worker->loop);
 	flow_go(f, FLOW_STATE_ANSWER);

@@ -6,6 +6,7 @@
  * Obeys RFC 9110 14, 15.3.7.
  */
 #include "http/endless.h"
+#include "http/hop.h"
 #include "http/offer.h"
 #include "http/part.h"
 #include "proxy/flow.h"
@@ -15,6 +16,24 @@ static bool
 is_scanned(const struct flow *f)
 {
 	return (f->plan.scan_resp->n > 0 || f->plan.may_scan_resp);
+}
+
+/* A trailer comes behind what a scanner has seen. */
+static const void *
+trim(void *arg, const void *trailer)
+{
+	struct arena *a = arg;
+	struct http_fields *few = arena_zalloc(a, sizeof(*few));
+
+	http_trailer_small(a, trailer, few);
+	return (few);
+}
+
+void
+flow_trim(struct flow *f, struct pump *p)
+{
+	p->trim = trim;
+	p->trim_arg = f->arena;
 }
 
 void

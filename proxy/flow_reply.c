@@ -80,7 +80,8 @@ write_head(struct flow *f)
 	f->head_out = true;
 	f->first_byte_at = loop_now(f->worker->loop);
 	if (f->resp_body != NULL && f->down.reader.body != NULL)
-		pump_begin(&f->down, l, r, http10);
+		pump_begin(&f->down, h1_sink_begin(&f->client->out, l, r,
+		    http10, &f->client->task));
 }
 
 /* The response head, from the origin or from ourselves. */
@@ -136,7 +137,8 @@ flow_response(struct flow *f)
 	reframe(f);
 	if (f->resp_body != NULL)
 		pump_hold(&f->down, f->resp_body, &f->client->task);
-	f->down.small = f->plan.scan_resp->n > 0 ? f->arena : NULL;
+	if (f->plan.scan_resp->n > 0)
+		flow_trim(f, &f->down);
 	f->hold_until = loop_now(f->worker->loop) +
 	    conf_of(f)->download.hold_ms;
 	flow_go(f, FLOW_STATE_SCAN_RESP);
@@ -191,7 +193,7 @@ adopt_response(struct flow *f, struct chain_result *r)
 	pump_stop(&f->down);
 	if (body != NULL)
 		pump_hold(&f->down, body, &f->client->task);
-	f->down.small = f->arena;
+	flow_trim(f, &f->down);
 	chain_cancel(&f->chain);	/* it held the body's begin until here */
 	body_unref(&f->resp_body);
 	f->resp_body = body;
@@ -397,7 +399,7 @@ flow_reply(struct flow *f)
 	if (!f->head_out) {
 		if (f->resp_body != NULL && f->down.reader.body == NULL) {
 			pump_hold(&f->down, f->resp_body, &f->client->task);
-			f->down.small = f->arena;
+			flow_trim(f, &f->down);
 		}
 		write_head(f);
 	}

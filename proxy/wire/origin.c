@@ -208,6 +208,7 @@ origin_release(struct origin **op, bool reusable)
 	o->owner = NULL;
 	if (reusable && o->state == ORIGIN_READY && !o->in.poisoned &&
 	    !o->in.in_body && chq_len(&o->in.bytes) == 0 &&
+	    !h1_sink_is_open(&o->out) &&
 	    !link_broken(o->transport) && !o->worker->draining &&
 	    o->gen == o->worker->current)
 		origin_pool_put(o->worker->pool, o);

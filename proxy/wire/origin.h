@@ -15,7 +15,8 @@
 
 #include "certs/verify.h"
 #include "http/auth.h"
-#include "proxy/h1io.h"
+#include "proxy/wire/h1_in.h"
+#include "proxy/wire/h1_sink.h"
 #include "proxy/worker.h"
 
 enum origin_state {
@@ -49,6 +50,7 @@ struct origin {
 	enum origin_state state;
 	struct link *transport;		/* NULL before it is connected */
 	struct h1_in in;
+	struct h1_sink out;
 	struct dial dial;
 	struct verify_wait verify;
 	struct tls_client tls;		/* .host: whose certificate; .port */

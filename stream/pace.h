@@ -3,10 +3,10 @@
  * How fast a peer is while it is the one that is waited for.  Time in which
  * it waits for us, or for a scanner, is not counted.
  *
- * Room: proxy.  Units: octets, ms.  Embedded; {0} is the begin.
+ * Room: stream.  Units: octets, ms.  Embedded; {0} is the begin.
  */
-#ifndef PROXY_PACE_H
-#define PROXY_PACE_H
+#ifndef STREAM_PACE_H
+#define STREAM_PACE_H
 
 #include <stdbool.h>
 #include <stdint.h>

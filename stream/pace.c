@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The pace of a peer, see pace.h. */
-#include "proxy/pace.h"
+#include "stream/pace.h"
 
 void
 pace_wait(struct pace *p, uint64_t now)

@@ -11,7 +11,9 @@
 #include <unistd.h>
 #include "base/list.h"
 #include "http/h1_frame.h"
-#include "proxy/h1io.h"
+#include "proxy/wire/h1_in.h"
+#include "proxy/wire/h1_sink.h"
+#include "stream/pump.h"
 #include "t/unit/http_help.h"
 #include "t/unit/tls_lab.h"
 
@@ -370,6 +372,7 @@ test_slow(void)
 	const char *text = "POST /a HTTP/1.1\r\nHost: h\r\n"
 	    "Content-Length: 9\r\n\r\nabc";
 	struct http_msg msg = { .framing = FRAMING_LENGTH };
+	struct h1_sink sink = { 0 };
 	struct pump pump = { 0 };
 	struct body *large;
 	uint64_t now;
@@ -392,7 +395,8 @@ test_slow(void)
 	large = body_of_bytes(loop, &store, many, 32 << 20);
 	free(many);
 	msg.length = 32 << 20;
-	pump_start(&pump, c.link, large, &msg, false, &c.task);
+	pump_start(&pump, h1_sink_begin(&sink, c.link, &msg, false, &c.task),
+	    large, &c.task);
 	while (pump_run(&pump, loop_now(loop)) != PULL_WAIT ||
 	    pump.blocked_since == 0)
 		lab_run(loop, 2);
@@ -491,6 +495,7 @@ static const struct source_type drip_type = { "drip", drip_pull, drip_drop };
 static struct sender {
 	struct task task;
 	struct link *link;
+	struct h1_sink sink;
 	struct pump pump;
 	struct drip drip;
 	struct body *body;
@@ -530,6 +535,12 @@ is_heard(void *arg)
 	s.heard.n += n > 0 ? (size_t)n : 0;
 	(void)is_sent(arg);
 	return (n == 0 || (n < 0 && errno != EAGAIN));
+}
+
+static struct sink *
+sink_for(const struct http_msg *m, bool http10)
+{
+	return (h1_sink_begin(&s.sink, s.link, m, http10, &s.task));
 }
 
 static void
@@ -613,14 +624,14 @@ pump_whole(enum http_framing framing, uint64_t len, bool http10, bool hold)
 		task_wake(&s.task);
 		lab_run(loop, 2);
 		CU_ASSERT_FALSE(body_was_pulled(s.body));
-		pump_begin(&s.pump, s.link, &m, http10);
+		pump_begin(&s.pump, sink_for(&m, http10));
 		reader_release(&s.pump.reader, len / 3);
 		task_wake(&s.task);
 		lab_run(loop, 3);
 		CU_ASSERT(s.pump.sent <= len / 3);
 		reader_release(&s.pump.reader, BODY_ALL);
 	} else
-		pump_start(&s.pump, s.link, s.body, &m, http10, &s.task);
+		pump_start(&s.pump, sink_for(&m, http10), s.body, &s.task);
 	task_wake(&s.task);
 	CU_ASSERT(lab_until(loop, is_heard, NULL, LONG_MS));
 	CU_ASSERT_EQUAL(s.end, PULL_END);
@@ -679,12 +690,16 @@ test_pump_breaks(void)
 			send_begin(rows[i].len, rows[i].last);
 			m.framing = rows[i].framing;
 			m.length = rows[i].announced;
-			pump_start(&s.pump, s.link, s.body, &m, false,
+			pump_start(&s.pump, sink_for(&m, false), s.body,
 			    &s.task);
 			task_wake(&s.task);
 			CU_ASSERT(lab_until(loop, is_sent, NULL, LONG_MS));
 			CU_ASSERT_EQUAL(s.end, rows[i].end);
 			CU_ASSERT_EQUAL(pump_run(&s.pump, 1), rows[i].end);
+			CU_ASSERT_EQUAL(s.sink.sink.end, rows[i].end ==
+			    PULL_END ? PULL_END : PULL_CUT);
+			CU_ASSERT_EQUAL(h1_sink_is_open(&s.sink),
+			    rows[i].end != PULL_END);
 			CU_ASSERT(m.framing != FRAMING_LENGTH ||
 			    s.pump.sent <= rows[i].announced);
 			link_close(&s.link, LINK_ABORT);
@@ -715,7 +730,7 @@ test_pump_check(void)
 	for (i = 0; i < 2; i++) {
 		seen = 0;
 		send_begin(i == 0 ? 1000 : 100000, PULL_END);
-		pump_start(&s.pump, s.link, s.body, &m, false, &s.task);
+		pump_start(&s.pump, sink_for(&m, false), s.body, &s.task);
 		s.pump.check = check_first;
 		s.pump.check_arg = &seen;
 		task_wake(&s.task);
@@ -737,7 +752,7 @@ test_pump_blocked(void)
 
 	send_begin(20000000, PULL_END);
 	s.drip.steady = true;
-	pump_start(&s.pump, s.link, s.body, &m, false, &s.task);
+	pump_start(&s.pump, sink_for(&m, false), s.body, &s.task);
 	task_wake(&s.task);
 	CU_ASSERT_FALSE(lab_until(loop, is_sent, NULL, 700));
 	CU_ASSERT(s.pump.blocked_since != 0);
@@ -749,7 +764,7 @@ test_pump_blocked(void)
 	send_end();
 }
 
-UNIT_TESTS(proxy_h1io,
+UNIT_TESTS(proxy_h1_in,
     { "pipelined messages", test_talks },
     { "cut anywhere", test_talks_cut },
     { "bodies let go", test_let_go },

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * HTTP/1 on a link: the incoming half gives heads and one body at a time (as
- * the source of a struct body), the outgoing half moves a body with its
- * framing (the pump).
+ * What comes in over HTTP/1 on a link: heads, and one body at a time as the
+ * source of a struct body.
  *
  * Room: proxy.  Thread: its loop's.  Obeys RFC 9112.
  */
-#ifndef PROXY_H1IO_H
-#define PROXY_H1IO_H
+#ifndef PROXY_WIRE_H1_IN_H
+#define PROXY_WIRE_H1_IN_H
 
 #include "http/h1_body.h"
 #include "http/h1_head.h"
 #include "http/msg.h"
-#include "proxy/pace.h"
+#include "stream/pace.h"
 #include "stream/body.h"
 #include "tls/link.h"
 
@@ -67,51 +66,5 @@ bool h1_in_is_slow(struct h1_in *, uint64_t now, uint64_t rate);
 void h1_in_forgive(struct h1_in *, uint64_t now);
 /* The connection goes away: a body under way ends as cut, cause f (or its own). */
 void h1_in_fini(struct h1_in *, const struct fault *f);
-
-/* A body on its way out.  Embedded; {0} is not started. */
-struct pump {
-	struct reader reader;
-	struct link *link;	/* borrowed */
-	enum http_framing framing;	/* on the wire */
-	uint64_t left;		/* FRAMING_LENGTH: octets still to be written */
-	uint64_t sent;		/* octets of content */
-	uint64_t blocked_since;	/* ms; 0: the peer takes what we have */
-	uint64_t taken;		/* while blocked: link_taken() at the last look */
-	struct pace pace;	/* of the peer, while blocked */
-	enum pull end;		/* PULL_MORE: running */
-	bool started;
-	/* Is what goes out now all right?  NULL: always.  False ends it as PULL_FAIL. */
-	bool (*check)(void *arg, const struct chq *);
-	void *check_arg;
-	struct arena *small;	/* borrowed; not NULL: only small trailers, made here */
-};
-
-/*
- * Send body's octets from offset 0 with msg's framing (to_http10: chunked is
- * sent as close-delimited). Opens a reader with wake.
- */
-void pump_start(struct pump *, struct link *, struct body *,
-    const struct http_msg *msg, bool to_http10, struct task *wake);
-/* Only open the reader, held at 0, for a body whose head is not decided yet. */
-void pump_hold(struct pump *, struct body *, struct task *wake);
-/* The head is decided: go on with the held reader. */
-void pump_begin(struct pump *, struct link *, const struct http_msg *msg,
-    bool to_http10);
-/*
- * Move what can be moved.  PULL_WAIT: woken later.  PULL_MORE: it has had its
- * share of this turn, and the reader's task is woken.  PULL_END: all is
- * written, its end included.  PULL_CUT, PULL_FAIL: the body broke off (or
- * disagrees with its length): the peer must see that.
- */
-enum pull pump_run(struct pump *, uint64_t now);
-/*
- * How does the peer take it?  Looked at often while it runs.  silence: ms in
- * which it took nothing at all.  A window of TCP opens in steps, so only two
- * slow times in a row count.
- */
-enum pump_peer { PUMP_PEER_WELL, PUMP_PEER_SILENT, PUMP_PEER_SLOW };
-enum pump_peer pump_peer(struct pump *, uint64_t now, uint64_t silence,
-    uint64_t rate);
-void pump_stop(struct pump *);	/* closes the reader; {0} again */
 
 #endif
