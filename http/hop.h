@@ -19,7 +19,7 @@
  * HTTP2-Settings, Trailer, and the framing fields, which the model has by now (but for the Content-Length of a
  * response with FRAMING_NONE).  What framing, routing or scanning need stays
  * even if Connection names it: Host, Via, Max-Forwards, Expect, Content-Type,
- * -Encoding, -Range, -Disposition, Cache-Control.
+ * -Encoding, -Range, -Disposition, Cache-Control, Sec-WebSocket-*.
  */
 void http_hop_strip(struct http_msg *);
 
