@@ -26,9 +26,9 @@ struct gnutls_session_int;
 enum icap_balance { ICAP_FAILOVER, ICAP_ROUND_ROBIN, ICAP_LEAST_BUSY };
 enum icap_on_busy { ICAP_BUSY_WAIT, ICAP_BUSY_BLOCK, ICAP_BUSY_BYPASS };
 enum icap_identity {
-	ICAP_IDENTITY_NONE,
 	ICAP_IDENTITY_SQUID,	/* X-Client-IP, X-Client-Username */
-	ICAP_IDENTITY_RFC	/* X-Client-IP, X-Authenticated-User (base64) */
+	ICAP_IDENTITY_RFC,	/* X-Client-IP, X-Authenticated-User (base64) */
+	ICAP_IDENTITY_NONE
 };
 
 #define ICAP_PREVIEW_AUTO (-1)	/* what OPTIONS says */

@@ -63,7 +63,7 @@ flow_new(struct client *c)
 	if (c->tunnel != NULL)
 		f->who.sni = tunnel_sni(c->tunnel);
 	f->hints = HINTS_MAX;
-	policy_plan_init(f->gen->gen->conf, &f->plan);
+	policy_plan_init(&f->gen->gen->conf->policy, &f->plan);
 	return (f);
 }
 

@@ -62,7 +62,7 @@ struct flow {
 	struct chq again;		/* RESUME: read from now, not yet compared */
 
 	union address dest;		/* where the client named an address */
-	const struct conf_scan *scanned_by;	/* the chain of the request that ran */
+	const struct policy_scan *scanned_by;	/* the chain of the request that ran */
 	unsigned interim;		/* 1xx received */
 	size_t hints;			/* what Link fields of 1xx may still come to */
 	unsigned tries;			/* origin connections used */
@@ -142,7 +142,7 @@ bool flow_request_connect(struct flow *);
 /* CONNECT: do services let it pass?  FLOW_TUNNEL: it became one. */
 enum flow_step flow_connect(struct flow *);
 /* Of a chain the services that want it, in the flow's arena; maybe none. */
-struct worker_chain flow_pick(struct flow *, const struct conf_scan *,
+struct worker_chain flow_pick(struct flow *, const struct policy_scan *,
     bool (*wants)(const struct scanner *));
 /*
  * flow_answered.c: a service has answered the request.  Its answer is what the

@@ -27,7 +27,7 @@ services_of(struct flow *f)
 	facts.type = http_fields_value(&r->fields, FIELD_CONTENT_TYPE);
 	facts.size = r->framing == FRAMING_LENGTH ? r->length :
 	    r->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN;
-	policy_decide(f->gen->gen->conf, POLICY_RESPONSE, &facts, &plan);
+	policy_decide(&f->gen->gen->conf->policy, POLICY_RESPONSE, &facts, &plan);
 	f->who.rule = str_of(plan.rule[POLICY_BY_SCAN]);
 	return (flow_pick(f, plan.scan_resp, sees_answers));
 }

@@ -64,13 +64,13 @@ services_of(struct flow *f)
 	if (str_eq(f->req->uri.host, str_of(conf_of(f)->pages.host)))
 		return ((struct worker_chain){ .n = 0 });
 	connect_facts(f, &facts);
-	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &plan);
+	policy_decide(&conf_of(f)->policy, POLICY_REQUEST, &facts, &plan);
 	f->who.rule = str_of(plan.rule[POLICY_BY_SCAN]);
 	return (flow_pick(f, plan.scan_req, sees_connect));
 }
 
 struct worker_chain
-flow_pick(struct flow *f, const struct conf_scan *scan,
+flow_pick(struct flow *f, const struct policy_scan *scan,
     bool (*wants)(const struct scanner *))
 {
 	const struct worker_chain *all = worker_gen_chain(f->gen, scan);
@@ -111,7 +111,7 @@ flow_request_connect(struct flow *f)
 		return (true);
 	}
 	connect_facts(f, &facts);
-	policy_decide(conf_of(f), POLICY_TLS, &facts, &f->plan);
+	policy_decide(&conf_of(f)->policy, POLICY_TLS, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		chain = services_of(f);
 	if (chain.n == 0) {

@@ -97,7 +97,7 @@ blocked_by_policy(struct flow *f)
 	    f->resp->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN;
 	if (f->origin != NULL)
 		facts.dest = origin_peer(f->origin);
-	policy_decide(conf_of(f), POLICY_RESPONSE, &facts, &f->plan);
+	policy_decide(&conf_of(f)->policy, POLICY_RESPONSE, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		return (false);
 	flow_block(f, f->plan.rule[POLICY_BY_ACCESS], NULL);

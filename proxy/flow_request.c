@@ -43,7 +43,7 @@ flow_facts_type(const struct flow *f, const struct http_fields *fields,
 {
 	unsigned n = 0;
 
-	if (conf_of(f)->rules_ask_type)
+	if (conf_of(f)->policy.ask_type)
 		n = http_types(fields, facts->types, POLICY_TYPES);
 
 	facts->type = http_fields_value(fields, FIELD_CONTENT_TYPE);
@@ -166,8 +166,8 @@ refused_by_policy(struct flow *f)
 	}
 	flow_facts(f, &facts);
 	if (f->client->tunnel != NULL)
-		policy_decide(conf_of(f), POLICY_TLS, &facts, &f->plan);
-	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &f->plan);
+		policy_decide(&conf_of(f)->policy, POLICY_TLS, &facts, &f->plan);
+	policy_decide(&conf_of(f)->policy, POLICY_REQUEST, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		return (false);
 	flow_block(f, f->plan.rule[POLICY_BY_ACCESS], f->plan.overrun ?
@@ -196,7 +196,7 @@ flow_still_allowed(struct flow *f)
 
 	f->url_sent = url_of(f);
 	flow_facts(f, &facts);
-	policy_decide(conf_of(f), POLICY_REQUEST, &facts, &plan);
+	policy_decide(&conf_of(f)->policy, POLICY_REQUEST, &facts, &plan);
 	f->plan.asks_dest |= plan.asks_dest;
 	if (plan.access != POLICY_BLOCK)
 		return (true);

@@ -131,7 +131,7 @@ gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old,
 
 /* "system" first if it is wanted; the caller frees the list. */
 static const char **
-file_list(bool system, const struct conf_strings *files)
+file_list(bool system, const struct policy_strings *files)
 {
 	const char **out = calloc(files->n + 2, sizeof(*out));
 	unsigned i, n = 0;
@@ -165,9 +165,7 @@ gen_trust(struct gen *g, const struct gen_pools *pools,
 		return;
 	}
 	v.trust = g->trust;
-	v.revocation = t->origin.revocation == CONF_REVOCATION_OFF ?
-	    REVOCATION_OFF : t->origin.revocation == CONF_REVOCATION_SOFT ?
-	    REVOCATION_SOFT : REVOCATION_HARD;
+	v.revocation = t->origin.revocation;
 	g->verifier = verifier_new(&v);
 }
 

@@ -31,13 +31,13 @@ decide_by(const struct tunnel *t, const struct conf *conf,
 	struct plan claimed;
 
 	facts_of(t, &t->named, dest, &facts);
-	policy_decide(conf, POLICY_TLS, &facts, plan);
+	policy_decide(&conf->policy, POLICY_TLS, &facts, plan);
 	if (plan->access == POLICY_BLOCK ||
 	    str_eq(t->uri.host, t->named.host))
 		return;
 	claimed = *plan;
 	facts_of(t, &t->uri, dest, &facts);
-	policy_decide(conf, POLICY_TLS, &facts, &claimed);
+	policy_decide(&conf->policy, POLICY_TLS, &facts, &claimed);
 	if (claimed.access == POLICY_BLOCK)
 		*plan = claimed;
 	plan->asks_dest |= claimed.asks_dest;

@@ -45,21 +45,6 @@ icap_notice(void *arg, const struct icap_notice *n)
 	    n->up ? "up" : "down", n->text[0] != '\0' ? ": " : "", n->text);
 }
 
-static enum scan_policy
-policy_of(enum conf_fail f)
-{
-	return (f == CONF_BLOCK ? SCAN_POLICY_BLOCK : SCAN_POLICY_BYPASS);
-}
-
-static void
-gaps_of(const struct conf_service *s, enum scan_policy to[GAP_COUNT])
-{
-	unsigned g;
-
-	for (g = 0; g < GAP_COUNT; g++)
-		to[g] = policy_of(s->on_unscanned.of[g]);
-}
-
 static struct scanner *
 make_clam(struct worker *w, struct gen *g, unsigned i)
 {
@@ -67,11 +52,11 @@ make_clam(struct worker *w, struct gen *g, unsigned i)
 	struct clam_service o = { .name = s->name,
 	    .scans_req = conf_service_scans(s, false),
 	    .scans_resp = conf_service_scans(s, true),
-	    .on_error = policy_of(s->on_error),
-	    .over_max = policy_of(s->over_max),
+	    .on_error = s->on_error,
+	    .over_max = s->over_max,
 	    .max_body = s->max_body == CONF_NONE ? 0 : s->max_body };
 
-	gaps_of(s, o.on_unscanned);
+	memcpy(o.on_unscanned, s->on_unscanned.of, sizeof(o.on_unscanned));
 	return (clam_new(w->loop, g->services[i].clam, &o));
 }
 
@@ -86,18 +71,6 @@ preview_of(uint64_t preview)
 static struct scanner *
 make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 {
-	static const enum icap_balance balance[] = {
-	    [CONF_FAILOVER] = ICAP_FAILOVER,
-	    [CONF_ROUND_ROBIN] = ICAP_ROUND_ROBIN,
-	    [CONF_LEAST_BUSY] = ICAP_LEAST_BUSY };
-	static const enum icap_on_busy busy[] = {
-	    [CONF_BUSY_WAIT] = ICAP_BUSY_WAIT,
-	    [CONF_BUSY_BLOCK] = ICAP_BUSY_BLOCK,
-	    [CONF_BUSY_BYPASS] = ICAP_BUSY_BYPASS };
-	static const enum icap_identity identity[] = {
-	    [CONF_IDENTITY_SQUID] = ICAP_IDENTITY_SQUID,
-	    [CONF_IDENTITY_RFC] = ICAP_IDENTITY_RFC,
-	    [CONF_IDENTITY_NONE] = ICAP_IDENTITY_NONE };
 	const struct conf_service *s = &g->conf->services.v[i];
 	const char *urls[ICAP_MAX_URLS];
 	struct icap_header *headers;
@@ -106,16 +79,16 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	struct icap_options o = { .name = s->name, .urls = urls,
 	    .req = conf_service_scans(s, false),
 	    .resp = conf_service_scans(s, true),
-	    .balance = balance[s->balance], .on_error = policy_of(s->on_error),
-	    .on_busy = busy[s->on_busy], .preview = preview_of(s->preview),
+	    .balance = s->balance, .on_error = s->on_error,
+	    .on_busy = s->on_busy, .preview = preview_of(s->preview),
 	    .max_connections = s->max_connections == CONF_AUTO ? 0 :
 		(unsigned)s->max_connections,
 	    .connect_timeout_ms = s->connect_timeout_ms,
 	    .timeout_ms = s->timeout_ms, .probe_ms = s->probe_ms,
 	    .max_body = s->max_body == CONF_NONE ? 0 : s->max_body,
-	    .over_max = policy_of(s->over_max),
+	    .over_max = s->over_max,
 	    .obey_transfer = s->transfer_ignore == CONF_TRANSFER_OBEY,
-	    .identity = identity[s->identity], .n_headers = s->headers.n,
+	    .identity = s->identity, .n_headers = s->headers.n,
 	    .share = (const char *const *)s->share.v,
 	    .n_share = s->share.n,
 	    .replace_page = s->page == CONF_PAGE_REPLACE,
@@ -125,7 +98,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	    .tls_arg = g->services[i].icaps, .notice = icap_notice,
 	    .store = &g->store };
 
-	gaps_of(s, o.on_unscanned);
+	memcpy(o.on_unscanned, s->on_unscanned.of, sizeof(o.on_unscanned));
 	for (k = 0; k < s->url.n && k < ICAP_MAX_URLS; k++)
 		urls[k] = s->url.v[k].text;
 	o.n_urls = k;
@@ -149,7 +122,7 @@ chain_order(const void *a, const void *b)
 }
 
 static void
-chain_make(struct worker_gen *wg, const struct conf_scan *of)
+chain_make(struct worker_gen *wg, const struct policy_scan *of)
 {
 	struct worker_chain *c = &wg->chains[wg->n_chains++];
 	struct scanner **list;
@@ -233,14 +206,14 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 		wg->scanners[i]->cache_shared =
 		    c->services.v[i].cache == CONF_CACHE_SHARED;
 	}
-	wg->chains = calloc(2 * c->rules.n + 4, sizeof(*wg->chains));
-	chain_make(wg, &c->all_req);
-	chain_make(wg, &c->all_resp);
-	chain_make(wg, &c->used_req);
-	chain_make(wg, &c->used_resp);
-	for (i = 0; i < c->rules.n; i++) {
-		chain_make(wg, &c->rules.v[i].scan_req);
-		chain_make(wg, &c->rules.v[i].scan_resp);
+	wg->chains = calloc(2 * c->policy.rules.n + 4, sizeof(*wg->chains));
+	chain_make(wg, &c->policy.all_req);
+	chain_make(wg, &c->policy.all_resp);
+	chain_make(wg, &c->policy.used_req);
+	chain_make(wg, &c->policy.used_resp);
+	for (i = 0; i < c->policy.rules.n; i++) {
+		chain_make(wg, &c->policy.rules.v[i].scan_req);
+		chain_make(wg, &c->policy.rules.v[i].scan_resp);
 	}
 	qsort(wg->chains, wg->n_chains, sizeof(*wg->chains), chain_order);
 	return (wg);
@@ -264,7 +237,7 @@ worker_gen_unref(struct worker_gen **wgp)
 }
 
 const struct worker_chain *
-worker_gen_chain(const struct worker_gen *wg, const struct conf_scan *of)
+worker_gen_chain(const struct worker_gen *wg, const struct policy_scan *of)
 {
 	struct worker_chain key = { .of = of };
 

@@ -34,7 +34,7 @@ struct proxy_shared {
 
 /* The steps of one chain of the configuration, with this worker's scanners. */
 struct worker_chain {
-	const struct conf_scan *of;
+	const struct policy_scan *of;
 	struct chain_step *steps;
 	unsigned n;
 };
@@ -84,7 +84,7 @@ struct worker_gen *worker_gen_ref(struct worker_gen *);
 void worker_gen_unref(struct worker_gen **);
 /* The steps for a chain of this generation's configuration. */
 const struct worker_chain *worker_gen_chain(const struct worker_gen *,
-    const struct conf_scan *);
+    const struct policy_scan *);
 
 /*
  * Start a worker on sockets already bound and listening (borrowed array,

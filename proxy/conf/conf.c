@@ -186,8 +186,8 @@ conf_unref(struct conf **c)
 	if (conf == NULL || atomic_fetch_sub_explicit(&conf->refs, 1,
 	    memory_order_acq_rel) != 1)
 		return;
-	for (i = 0; i < conf->rules.n; i++)
-		conf_match_fini(conf->rules.v[i].when);
+	for (i = 0; i < conf->policy.rules.n; i++)
+		conf_match_fini(conf->policy.rules.v[i].when);
 	a = conf->arena;
 	arena_free(&a);
 }
@@ -281,7 +281,7 @@ enum err
 conf_port_check(const struct conf *conf, bool connect, uint16_t port,
     struct fault *f)
 {
-	const struct conf_ports *p = connect ?
+	const struct policy_spans *p = connect ?
 	    &conf->destinations.ports.connect :
 	    &conf->destinations.ports.http;
 	unsigned i;

@@ -24,6 +24,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "base/fault.h"
+#include "certs/verify.h"
+#include "icap/icap.h"
 #include "net/address.h"
 #include "net/nets.h"
 #include "proxy/policy/policy.h"
@@ -36,11 +38,6 @@ struct policy_match;
 #define CONF_AUTO UINT64_MAX
 #define CONF_NONE UINT64_MAX
 #define CONF_OFF (UINT64_MAX - 1)
-
-struct conf_strings {
-	const char **v;
-	unsigned n;
-};
 
 enum conf_kind { CONF_EXPLICIT, CONF_REDIRECT, CONF_TPROXY };
 
@@ -57,21 +54,12 @@ struct conf_listens {
 	unsigned n;
 };
 
-struct conf_range {
-	uint64_t lo, hi;	/* inclusive */
-};
-
-struct conf_ports {
-	struct conf_range *v;
-	unsigned n;
-};
-
 struct conf_dest {
 	struct nets deny;	/* see conf_dest_check() */
 	struct nets allow;
 	struct {
-		struct conf_ports connect;	/* see conf_port_check() */
-		struct conf_ports http;
+		struct policy_spans connect;	/* see conf_port_check() */
+		struct policy_spans http;
 	} ports;
 };
 
@@ -82,14 +70,12 @@ struct conf_ca {
 };
 
 enum conf_tls_min { CONF_TLS_1_2, CONF_TLS_1_3 };
-enum conf_revocation { CONF_REVOCATION_OFF, CONF_REVOCATION_SOFT,
-	CONF_REVOCATION_HARD };
 enum conf_on_invalid { CONF_INVALID_BLOCK, CONF_INVALID_UNTRUSTED };
 
 /* Which roots to trust: both parts together. */
 struct conf_trust {
 	bool system;		/* the system's bundle */
-	struct conf_strings files;	/* PEM */
+	struct policy_strings files;	/* PEM */
 };
 
 /* Origins that are treated otherwise; see conf_origin_legacy(). */
@@ -113,8 +99,8 @@ struct conf_tls {
 		const char *priority;
 		struct conf_exceptions exceptions;
 		struct conf_trust trust;
-		struct conf_strings crl;	/* PEM files */
-		enum conf_revocation revocation;
+		struct policy_strings crl;	/* PEM files */
+		enum revocation revocation;
 		enum conf_on_invalid on_invalid;
 	} origin;
 };
@@ -131,16 +117,11 @@ struct conf_resolver {
 
 enum conf_service_type { CONF_ICAP, CONF_CLAMAV };
 enum conf_mode { CONF_REQ, CONF_RESP, CONF_BOTH };
-enum conf_balance { CONF_FAILOVER, CONF_ROUND_ROBIN, CONF_LEAST_BUSY };
-enum conf_fail { CONF_BLOCK, CONF_BYPASS };
 /* What each enum scan_gap of a service gets. */
 struct conf_gaps {
-	enum conf_fail of[GAP_COUNT];
+	enum scan_policy of[GAP_COUNT];
 };
-enum conf_busy { CONF_BUSY_WAIT, CONF_BUSY_BLOCK, CONF_BUSY_BYPASS };
 enum conf_transfer { CONF_TRANSFER_SCAN, CONF_TRANSFER_OBEY };
-enum conf_identity { CONF_IDENTITY_SQUID, CONF_IDENTITY_RFC,
-	CONF_IDENTITY_NONE };
 enum conf_cache { CONF_CACHE_AUTO, CONF_CACHE_SHARED, CONF_CACHE_OFF };
 enum conf_page { CONF_PAGE_KEEP, CONF_PAGE_REPLACE };
 
@@ -174,16 +155,16 @@ struct conf_service {
 	enum conf_service_type type;
 	enum conf_mode mode;
 	bool used;		/* some rule, or the default, can choose it */
-	enum conf_fail on_error;	/* no verdict: down, timeout, protocol error */
+	enum scan_policy on_error;	/* no verdict: down, timeout, protocol error */
 	uint64_t max_body;	/* CONF_NONE: no limit */
-	enum conf_fail over_max;	/* what a larger body gets */
+	enum scan_policy over_max;	/* what a larger body gets */
 	struct conf_gaps on_unscanned;
 	enum conf_no_yes scan_answers;	/* responses that services made, too */
 	enum conf_cache cache;	/* is what it found clean known the next time? */
 	/* CONF_ICAP */
 	struct conf_urls url;
-	enum conf_balance balance;
-	enum conf_busy on_busy;
+	enum icap_balance balance;
+	enum icap_on_busy on_busy;
 	uint64_t preview;	/* bytes, CONF_AUTO or CONF_OFF */
 	uint64_t max_connections;	/* whole process; CONF_AUTO: what OPTIONS says */
 	uint64_t connect_timeout_ms;
@@ -191,10 +172,10 @@ struct conf_service {
 	uint64_t probe_ms;	/* between OPTIONS while it is down */
 	enum conf_transfer transfer_ignore;
 	enum conf_no_yes connect;	/* CONF_REQ: it sees CONNECT, too */
-	enum conf_identity identity;
+	enum icap_identity identity;
 	struct conf_headers headers;
 	enum conf_no_yes decode;	/* it gets bodies without codings */
-	struct conf_strings share;	/* fields of its answers for later services */
+	struct policy_strings share;	/* fields of its answers for later services */
 	struct {
 		struct conf_trust trust;
 		const char *cert;	/* PEM file of a client certificate, or NULL */
@@ -218,46 +199,14 @@ struct conf_services {
 	unsigned n;
 };
 
-/* Services that work at the same time on one pass of the bytes. */
-struct conf_step {
-	unsigned *service;	/* indexes into conf.services.v */
-	unsigned n;		/* at least one */
-};
-
-/* Steps in order; what a plan executes. */
-struct conf_scan {
-	struct conf_step *v;
-	unsigned n;		/* 0: no scan */
-};
-
 struct conf_chain {
 	const char *name;
-	struct conf_scan steps;
+	struct policy_scan steps;
 	bool used;
 };
 
 struct conf_chains {
 	struct conf_chain *v;
-	unsigned n;
-};
-
-struct conf_rule {
-	const char *name;	/* default "rule 3" */
-	const struct policy_match *when;	/* NULL: always */
-	unsigned decides;	/* bits 1 << enum policy_decision */
-	enum policy_tls tls;
-	enum policy_access access;
-	enum policy_download download;
-	enum policy_range range;
-	enum policy_stream stream;
-	enum policy_log log;
-	/* Its chains one after another, by the mode of their services, each service once. */
-	struct conf_scan scan_req;
-	struct conf_scan scan_resp;
-};
-
-struct conf_rules {
-	struct conf_rule *v;
 	unsigned n;
 };
 
@@ -334,13 +283,7 @@ struct conf {
 	struct conf_resolver resolver;
 	struct conf_services services;
 	struct conf_chains scan;
-	struct conf_rules rules;
-	bool rules_ask_url;	/* some rule looks at it */
-	bool rules_ask_type;
-	struct conf_scan all_req;	/* all services by mode, in file order, */
-	struct conf_scan all_resp;	/* for when no rule decides scan */
-	struct conf_scan used_req;	/* every service that some rule, or the */
-	struct conf_scan used_resp;	/* lack of one, scans with */
+	struct policy policy;	/* rules, and what holds without them */
 	struct conf_download download;
 	struct conf_pages pages;
 	struct conf_log log;
@@ -419,9 +362,6 @@ bool conf_origin_legacy(const struct conf *, struct str host, bool is_ip);
 /* May this address use the proxy?  ERR_NONE or ERR_CLIENT_DENIED. */
 enum err conf_client_check(const struct conf *, const struct sockaddr *,
     struct fault *f);
-
-/* Is the service in one of its steps? */
-bool conf_scan_has(const struct conf_scan *, unsigned service);
 /* Does the service look at requests (responses)? */
 bool conf_service_scans(const struct conf_service *, bool response);
 

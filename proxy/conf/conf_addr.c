@@ -105,7 +105,7 @@ void
 conf_read_share(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_strings *out = member;
+	struct policy_strings *out = member;
 	const struct node **item;
 	unsigned i, count = conf_node_items(r, n, &item);
 	const char *fault;
@@ -128,7 +128,7 @@ bool
 conf_listen_parse(const char *on, struct conf_listen *out,
     char why[NETS_WHY])
 {
-	struct conf_range port;
+	struct policy_span port;
 
 	out->naddr = 1;
 	if (on[0] == ':') {			/* both families */

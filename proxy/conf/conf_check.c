@@ -92,7 +92,7 @@ check_origin(struct conf_reader *r, const struct node *map, void *section)
 {
 	const __typeof__(((struct conf_tls *)0)->origin) *o = section;
 
-	if (o->revocation == CONF_REVOCATION_OFF && o->crl.n > 0)
+	if (o->revocation == REVOCATION_OFF && o->crl.n > 0)
 		conf_problem(r, place(map, "crl"), "'crl' has no effect with "
 		    "'revocation: off'; take one of them out");
 	check_priority(r, map, TLS_TO_SERVER, o->priority, o->min);
@@ -286,7 +286,7 @@ check_range(struct conf_reader *r, const struct node *when)
 static void
 check_rule(struct conf_reader *r, const struct node *map, void *section)
 {
-	struct conf_rule *rule = section;
+	struct policy_rule *rule = section;
 	unsigned i;
 
 	if (map == NULL)
@@ -314,16 +314,16 @@ name_rules(struct conf_reader *r)
 {
 	unsigned i;
 
-	for (i = 0; i < r->conf->rules.n; i++)
-		if (r->conf->rules.v[i].name == NULL)
-			r->conf->rules.v[i].name = arena_printf(r->keep,
+	for (i = 0; i < r->conf->policy.rules.n; i++)
+		if (r->conf->policy.rules.v[i].name == NULL)
+			r->conf->policy.rules.v[i].name = arena_printf(r->keep,
 			    "rule %u", i + 1).p;
 }
 
 static void
 check_rule_names(struct conf_reader *r)
 {
-	const struct conf_rules *rules = &r->conf->rules;
+	const struct policy_rules *rules = &r->conf->policy.rules;
 	unsigned i, j;
 
 	for (i = 0; i < rules->n; i++)
@@ -341,8 +341,8 @@ check_rule_names(struct conf_reader *r)
 static void
 check_shadows(struct conf_reader *r)
 {
-	const struct conf_rules *rules = &r->conf->rules;
-	const struct conf_rule *always[POLICY_DECISIONS] = { NULL };
+	const struct policy_rules *rules = &r->conf->policy.rules;
+	const struct policy_rule *always[POLICY_DECISIONS] = { NULL };
 	unsigned i, j, bit;
 
 	for (i = 0; i < rules->n; i++)
@@ -391,8 +391,8 @@ check_dests(struct conf_reader *r)
 	const struct policy_match *m;
 	unsigned i, k;
 
-	for (i = 0; i < r->conf->rules.n; i++) {
-		m = r->conf->rules.v[i].when;
+	for (i = 0; i < r->conf->policy.rules.n; i++) {
+		m = r->conf->policy.rules.v[i].when;
 		if (m == NULL || m->dest.n == 0 || m->dest.self)
 			continue;
 		for (k = 0; k < m->dest.n; k++)
@@ -512,10 +512,10 @@ note_conditions(struct conf *conf)
 	const struct policy_match *m;
 	unsigned i;
 
-	for (i = 0; i < conf->rules.n; i++)
-		for (m = conf->rules.v[i].when; m != NULL; m = m->not) {
-			conf->rules_ask_url |= m->url.n > 0;
-			conf->rules_ask_type |= m->type.n > 0;
+	for (i = 0; i < conf->policy.rules.n; i++)
+		for (m = conf->policy.rules.v[i].when; m != NULL; m = m->not) {
+			conf->policy.ask_url |= m->url.n > 0;
+			conf->policy.ask_type |= m->type.n > 0;
 		}
 }
 

@@ -182,7 +182,7 @@ bool conf_scalar(struct conf_reader *, const struct node *,
 bool conf_value_size(const char *text, uint64_t *out);
 /* "5s", "2h30m" is none; false: no duration. */
 bool conf_value_time(const char *text, uint64_t *ms);
-bool conf_value_range(const char *text, uint64_t max, struct conf_range *);
+bool conf_value_range(const char *text, uint64_t max, struct policy_span *);
 /* The index of a word in words; -1: none, -2: a reserved one. */
 int conf_value_word(const char *words, const char *text);
 /* "127.0.0.1:3128", "[::1]:53"; port_default 0: a port is needed. */
@@ -233,7 +233,7 @@ void conf_read_match(struct conf_reader *, const struct conf_option *,
 void conf_read_chains(struct conf_reader *, const struct node *,
     struct conf_chains *out);
 void conf_read_scan(struct conf_reader *, const struct node *,
-    struct conf_rule *rule);
+    struct policy_rule *rule);
 /* Does the node say what a reserved setting is anyway? */
 bool conf_reserved_default(const struct conf_option *, const struct node *);
 

@@ -52,7 +52,7 @@ void
 conf_read_methods(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_strings *out = member;
+	struct policy_strings *out = member;
 	const struct node **item;
 	unsigned i, count = items_of(r, o, n, &item);
 
@@ -123,7 +123,7 @@ conf_read_types(struct conf_reader *r, const struct conf_option *o,
 
 /* ">10M", ">=10M", "<1K", "<=1K", "1K-10M" */
 static bool
-parse_sizes(const char *text, struct conf_range *out)
+parse_sizes(const char *text, struct policy_span *out)
 {
 	bool above = text[0] == '>', below = text[0] == '<';
 	bool equal = (above || below) && text[1] == '=';
@@ -134,7 +134,7 @@ parse_sizes(const char *text, struct conf_range *out)
 	while ((above || below) && *p == ' ')
 		p++;
 	dash = strchr(p, '-');
-	*out = (struct conf_range){ 0, POLICY_SIZE_UNKNOWN - 1 };
+	*out = (struct policy_span){ 0, POLICY_SIZE_UNKNOWN - 1 };
 	if (above || below) {
 		if (!conf_value_size(p, &v) || (below && !equal && v == 0))
 			return (false);
@@ -156,7 +156,7 @@ void
 conf_read_sizes(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_ports *out = member;
+	struct policy_spans *out = member;
 	const struct node **item;
 	unsigned i, count = items_of(r, o, n, &item);
 
@@ -221,7 +221,7 @@ void
 conf_read_listeners(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_strings *out = member;
+	struct policy_strings *out = member;
 	struct conf_guess guess;
 	const struct node **item;
 	unsigned i, count = items_of(r, o, n, &item);

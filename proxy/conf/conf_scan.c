@@ -54,22 +54,10 @@ unknown_name(struct conf_reader *r, const struct node *n, const char *what,
 		    conf_node_name(r, n));
 }
 
-bool
-conf_scan_has(const struct conf_scan *scan, unsigned service)
-{
-	unsigned i, j;
-
-	for (i = 0; i < scan->n; i++)
-		for (j = 0; j < scan->v[i].n; j++)
-			if (scan->v[i].service[j] == service)
-				return (true);
-	return (false);
-}
-
 /* ---- what the reasons of unscanned get ---- */
 
 static bool
-fail_read(struct conf_reader *r, const struct node *n, enum conf_fail *out)
+fail_read(struct conf_reader *r, const struct node *n, enum scan_policy *out)
 {
 	int word;
 
@@ -80,12 +68,12 @@ fail_read(struct conf_reader *r, const struct node *n, enum conf_fail *out)
 		    conf_node_name(r, n));
 		return (false);
 	}
-	*out = (enum conf_fail)word;
+	*out = (enum scan_policy)word;
 	return (true);
 }
 
 static void
-gaps_set_all(struct conf_gaps *gaps, enum conf_fail fail)
+gaps_set_all(struct conf_gaps *gaps, enum scan_policy fail)
 {
 	unsigned g;
 
@@ -98,7 +86,7 @@ static void
 gap_read(struct conf_reader *r, const struct node *n, struct conf_gaps *gaps)
 {
 	struct conf_guess guess = { .text = n->key->text.p };
-	enum conf_fail fail;
+	enum scan_policy fail;
 	unsigned g;
 
 	if (!fail_read(r, n, &fail) || strcmp(guess.text, "default") == 0)
@@ -126,7 +114,7 @@ conf_read_gaps(struct conf_reader *r, const struct conf_option *o,
 {
 	struct conf_gaps *gaps = member;
 	const struct node *it, *rest;
-	enum conf_fail fail = CONF_BLOCK;
+	enum scan_policy fail = SCAN_POLICY_BLOCK;
 
 	if (n->kind != NODE_MAP) {
 		if (fail_read(r, n, &fail))
@@ -139,8 +127,8 @@ conf_read_gaps(struct conf_reader *r, const struct conf_option *o,
 		(void)fail_read(r, rest, &fail);
 		gaps_set_all(gaps, fail);
 	} else {		/* as without the setting */
-		gaps_set_all(gaps, CONF_BLOCK);
-		gaps->of[GAP_STREAM] = CONF_BYPASS;
+		gaps_set_all(gaps, SCAN_POLICY_BLOCK);
+		gaps->of[GAP_STREAM] = SCAN_POLICY_BYPASS;
 	}
 	NODE_EACH(it, n)
 		if (it != rest && !conf_node_is_void(it))
@@ -152,8 +140,8 @@ conf_read_gaps(struct conf_reader *r, const struct conf_option *o,
 
 /* One name in a step. */
 static void
-chain_add(struct conf_reader *r, const struct node *n, struct conf_scan *scan,
-    struct conf_step *step)
+chain_add(struct conf_reader *r, const struct node *n, struct policy_scan *scan,
+    struct policy_step *step)
 {
 	struct conf_guess guess = { .text = n->text.p };
 	int service;
@@ -164,7 +152,7 @@ chain_add(struct conf_reader *r, const struct node *n, struct conf_scan *scan,
 		unknown_name(r, n, "service", &guess);
 		return;
 	}
-	if (conf_scan_has(scan, (unsigned)service)) {
+	if (policy_scan_has(scan, (unsigned)service)) {
 		conf_problem(r, n, "%s is in this chain already; name a "
 		    "service once", conf_node_name(r, n));
 		return;
@@ -173,11 +161,11 @@ chain_add(struct conf_reader *r, const struct node *n, struct conf_scan *scan,
 }
 
 static void
-chain_read(struct conf_reader *r, const struct node *n, struct conf_scan *scan)
+chain_read(struct conf_reader *r, const struct node *n, struct policy_scan *scan)
 {
 	const struct node **item, **inner;
 	unsigned i, j, steps = conf_node_items(r, n, &item), count;
-	struct conf_step *step;
+	struct policy_step *step;
 
 	if (steps == 0)
 		conf_problem(r, n, "the chain '%s' is empty; a rule that "
@@ -229,16 +217,16 @@ conf_read_chains(struct conf_reader *r, const struct node *n,
 
 /* Append the services of a step that fit and are not there yet. */
 static void
-scan_add(struct conf_reader *r, struct conf_scan *scan, unsigned room,
-    const struct conf_step *from, bool response)
+scan_add(struct conf_reader *r, struct policy_scan *scan, unsigned room,
+    const struct policy_step *from, bool response)
 {
-	struct conf_step step = { NULL, 0 };
+	struct policy_step step = { NULL, 0 };
 	unsigned i;
 
 	step.service = arena_alloc(r->keep, from->n * sizeof(*step.service));
 	for (i = 0; i < from->n; i++)
 		if (conf_service_scans(&r->conf->services.v[from->service[i]],
-		    response) && !conf_scan_has(scan, from->service[i]))
+		    response) && !policy_scan_has(scan, from->service[i]))
 			step.service[step.n++] = from->service[i];
 	if (step.n == 0)
 		return;
@@ -247,8 +235,8 @@ scan_add(struct conf_reader *r, struct conf_scan *scan, unsigned room,
 }
 
 static void
-scan_add_all(struct conf_reader *r, struct conf_rule *rule, unsigned room,
-    const struct conf_scan *from)
+scan_add_all(struct conf_reader *r, struct policy_rule *rule, unsigned room,
+    const struct policy_scan *from)
 {
 	unsigned i;
 
@@ -260,13 +248,13 @@ scan_add_all(struct conf_reader *r, struct conf_rule *rule, unsigned room,
 
 /* One name under "scan:" of a rule. */
 static void
-scan_name(struct conf_reader *r, const struct node *n, struct conf_rule *rule,
+scan_name(struct conf_reader *r, const struct node *n, struct policy_rule *rule,
     unsigned room)
 {
 	struct conf_guess guess = { .text = n->text.p };
 	struct conf_chain *chain;
-	struct conf_step alone;
-	struct conf_scan single = { &alone, 1 };
+	struct policy_step alone;
+	struct policy_scan single = { &alone, 1 };
 	unsigned index;
 	int service;
 
@@ -277,7 +265,7 @@ scan_name(struct conf_reader *r, const struct node *n, struct conf_rule *rule,
 		scan_add_all(r, rule, room, &chain->steps);
 	} else if ((service = find_service(r->conf, n->text.p, &guess)) >= 0) {
 		index = (unsigned)service;
-		alone = (struct conf_step){ &index, 1 };
+		alone = (struct policy_step){ &index, 1 };
 		scan_add_all(r, rule, room, &single);
 	} else {
 		unknown_name(r, n, "chain or service", &guess);
@@ -285,7 +273,7 @@ scan_name(struct conf_reader *r, const struct node *n, struct conf_rule *rule,
 }
 
 static void
-scan_reserve(struct conf_reader *r, struct conf_scan *scan, unsigned room)
+scan_reserve(struct conf_reader *r, struct policy_scan *scan, unsigned room)
 {
 	scan->v = arena_zalloc(r->keep, (room + 1) * sizeof(*scan->v));
 	scan->n = 0;
@@ -293,7 +281,7 @@ scan_reserve(struct conf_reader *r, struct conf_scan *scan, unsigned room)
 
 void
 conf_read_scan(struct conf_reader *r, const struct node *n,
-    struct conf_rule *rule)
+    struct policy_rule *rule)
 {
 	unsigned i, count, room = r->conf->services.n;
 	const struct node **item;
@@ -313,7 +301,7 @@ conf_read_scan(struct conf_reader *r, const struct node *n,
 /* ---- after everything ---- */
 
 static void
-mark_used(struct conf *conf, const struct conf_scan *scan)
+mark_used(struct conf *conf, const struct policy_scan *scan)
 {
 	unsigned i, j;
 
@@ -328,9 +316,9 @@ scan_is_decided(const struct conf *conf)
 {
 	unsigned i;
 
-	for (i = 0; i < conf->rules.n; i++)
-		if (conf->rules.v[i].when == NULL &&
-		    (conf->rules.v[i].decides & 1u << POLICY_BY_SCAN) != 0)
+	for (i = 0; i < conf->policy.rules.n; i++)
+		if (conf->policy.rules.v[i].when == NULL &&
+		    (conf->policy.rules.v[i].decides & 1u << POLICY_BY_SCAN) != 0)
 			return (true);
 	return (false);
 }
@@ -339,30 +327,32 @@ void
 conf_scan_finish(struct conf_reader *r)
 {
 	struct conf *conf = r->conf;
-	struct conf_rule all = { 0 }, used = { 0 };
+	struct policy_rule all = { 0 }, used = { 0 };
 	unsigned i, room = conf->services.n;
-	struct conf_step step = { &i, 1 };
-	struct conf_scan single = { &step, 1 };
+	struct policy_step step = { &i, 1 };
+	struct policy_scan single = { &step, 1 };
 
 	scan_reserve(r, &all.scan_req, room);
 	scan_reserve(r, &all.scan_resp, room);
 	for (i = 0; i < room; i++)
 		scan_add_all(r, &all, room, &single);
-	conf->all_req = all.scan_req;
-	conf->all_resp = all.scan_resp;
+	conf->policy.browser = conf->download.browser;
+	conf->policy.other = conf->download.other;
+	conf->policy.all_req = all.scan_req;
+	conf->policy.all_resp = all.scan_resp;
 	if (!scan_is_decided(conf)) {
-		mark_used(conf, &conf->all_req);
-		mark_used(conf, &conf->all_resp);
+		mark_used(conf, &conf->policy.all_req);
+		mark_used(conf, &conf->policy.all_resp);
 	}
-	for (i = 0; i < conf->rules.n; i++) {
-		mark_used(conf, &conf->rules.v[i].scan_req);
-		mark_used(conf, &conf->rules.v[i].scan_resp);
+	for (i = 0; i < conf->policy.rules.n; i++) {
+		mark_used(conf, &conf->policy.rules.v[i].scan_req);
+		mark_used(conf, &conf->policy.rules.v[i].scan_resp);
 	}
 	scan_reserve(r, &used.scan_req, room);
 	scan_reserve(r, &used.scan_resp, room);
 	for (i = 0; i < room; i++)
 		if (conf->services.v[i].used)
 			scan_add_all(r, &used, room, &single);
-	conf->used_req = used.scan_req;
-	conf->used_resp = used.scan_resp;
+	conf->policy.used_req = used.scan_req;
+	conf->policy.used_resp = used.scan_resp;
 }

@@ -244,7 +244,7 @@ struct number_form {
 static bool
 parse_count(const char *text, uint64_t *out)
 {
-	struct conf_range range;
+	struct policy_span range;
 
 	if (strchr(text, '-') != NULL ||
 	    !conf_value_range(text, UINT64_MAX - 2, &range))
@@ -361,7 +361,7 @@ static void
 read_memory(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_range range;
+	struct policy_span range;
 	char text[8];
 
 	if (n->kind == NODE_SCALAR && n->text.n > 1 &&
@@ -401,8 +401,8 @@ static void
 read_ports(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_ports *out = member;
-	struct conf_range range;
+	struct policy_spans *out = member;
+	struct policy_span range;
 	const struct node **item;
 	unsigned i, count = conf_node_items(r, n, &item);
 
@@ -421,7 +421,7 @@ read_ports(struct conf_reader *r, const struct conf_option *o,
 }
 
 static void
-add_file(struct conf_reader *r, const struct node *n, struct conf_strings *to)
+add_file(struct conf_reader *r, const struct node *n, struct policy_strings *to)
 {
 	const char *path = conf_path(r, n->text.p);
 
@@ -433,7 +433,7 @@ static void
 read_files(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_strings *out = member;
+	struct policy_strings *out = member;
 	const struct node **item;
 	unsigned i, count = conf_node_items(r, n, &item);
 
@@ -515,7 +515,7 @@ read_scan(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
 	(void)o;
-	conf_read_scan(r, n, CONTAINER_OF(member, struct conf_rule, scan_req));
+	conf_read_scan(r, n, CONTAINER_OF(member, struct policy_rule, scan_req));
 }
 
 static void

@@ -82,7 +82,7 @@ conf_value_time(const char *text, uint64_t *ms)
 }
 
 bool
-conf_value_range(const char *text, uint64_t max, struct conf_range *out)
+conf_value_range(const char *text, uint64_t max, struct policy_span *out)
 {
 	if (!take_number(&text, &out->lo))
 		return (false);
@@ -147,7 +147,7 @@ conf_value_addr(const char *text, uint16_t port_default,
     union address *out)
 {
 	char host[INET6_ADDRSTRLEN];
-	struct conf_range range = { port_default, 0 };
+	struct policy_span range = { port_default, 0 };
 	const char *port;
 	bool bracket;
 

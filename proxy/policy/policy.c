@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proxy/conf/conf.h"
 #include "proxy/policy/policy_priv.h"
 
 /* The longest URL: limits.request_line and scheme and host (option.def). */
@@ -44,7 +43,7 @@ yes_if(bool is)
 }
 
 static bool
-has_string(const struct conf_strings *list, struct str s)
+has_string(const struct policy_strings *list, struct str s)
 {
 	unsigned i;
 
@@ -55,7 +54,7 @@ has_string(const struct conf_strings *list, struct str s)
 }
 
 static bool
-in_ranges(const struct conf_ports *list, uint64_t v)
+in_ranges(const struct policy_spans *list, uint64_t v)
 {
 	unsigned i;
 
@@ -205,7 +204,7 @@ ask_all(const struct policy_match *m, struct query *q)
 
 /* The part of a plan that a stage decides, as without rules. */
 static void
-set_defaults(const struct conf *conf, enum policy_stage stage,
+set_defaults(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
 	unsigned i;
@@ -222,17 +221,17 @@ set_defaults(const struct conf *conf, enum policy_stage stage,
 		return;
 	}
 	if (stage == POLICY_REQUEST) {
-		plan->scan_req = &conf->all_req;
+		plan->scan_req = &policy->all_req;
 		plan->range = POLICY_RANGE_STRIP;
 	}
-	plan->scan_resp = &conf->all_resp;
+	plan->scan_resp = &policy->all_resp;
 	plan->stream = POLICY_STREAM_DEFER;
-	plan->download = facts->navigation ? conf->download.browser :
-	    conf->download.other;
+	plan->download = facts->navigation ? policy->browser :
+	    policy->other;
 }
 
 static void
-apply(const struct conf_rule *rule, unsigned decisions,
+apply(const struct policy_rule *rule, unsigned decisions,
     enum policy_stage stage, struct plan *plan)
 {
 	unsigned i;
@@ -261,7 +260,7 @@ apply(const struct conf_rule *rule, unsigned decisions,
 
 /* Block, because a pattern of this rule could not be answered. */
 static void
-block_overrun(const struct conf_rule *rule, struct plan *plan)
+block_overrun(const struct policy_rule *rule, struct plan *plan)
 {
 	plan->overrun = true;
 	plan->access = POLICY_BLOCK;
@@ -272,16 +271,16 @@ block_overrun(const struct conf_rule *rule, struct plan *plan)
  * The walk over the rules.  Returns the block that was put off, because a
  * rule before it that allows is not known yet, or NULL.
  */
-static const struct conf_rule *
-walk(const struct conf *conf, struct query *q, struct plan *plan)
+static const struct policy_rule *
+walk(const struct policy *policy, struct query *q, struct plan *plan)
 {
 	unsigned open = stage_decides[q->stage], may, i;
-	const struct conf_rule *rule, *put_off = NULL;
+	const struct policy_rule *rule, *put_off = NULL;
 	bool allow_pending = false;
 	enum policy_answer a;
 
-	for (i = 0; i < conf->rules.n && open != 0; i++) {
-		rule = &conf->rules.v[i];
+	for (i = 0; i < policy->rules.n && open != 0; i++) {
+		rule = &policy->rules.v[i];
 		if ((may = rule->decides & open) == 0)
 			continue;
 		q->lacks_dest = false;
@@ -312,28 +311,28 @@ walk(const struct conf *conf, struct query *q, struct plan *plan)
 }
 
 void
-policy_plan_init(const struct conf *conf, struct plan *plan)
+policy_plan_init(const struct policy *policy, struct plan *plan)
 {
 	memset(plan, 0, sizeof(*plan));
-	plan->scan_req = &conf->all_req;
-	plan->scan_resp = &conf->all_resp;
-	plan->download = conf->download.other;
+	plan->scan_req = &policy->all_req;
+	plan->scan_resp = &policy->all_resp;
+	plan->download = policy->other;
 }
 
 /* By one spelling of the URL. */
 static void
-decide(const struct conf *conf, enum policy_stage stage,
+decide(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
-	const struct conf_rule *put_off;
+	const struct policy_rule *put_off;
 	struct query q;
 
-	set_defaults(conf, stage, facts, plan);
+	set_defaults(policy, stage, facts, plan);
 	q.stage = stage;
 	q.facts = facts;
 	q.asks_dest = q.may_scan_resp = q.overrun = false;
 	q.has_key = false;
-	put_off = walk(conf, &q, plan);
+	put_off = walk(policy, &q, plan);
 	plan->asks_dest = q.asks_dest;
 	plan->may_scan_resp = q.may_scan_resp;
 	/* no further stage will come: what is not known now stays so */
@@ -344,22 +343,34 @@ decide(const struct conf *conf, enum policy_stage stage,
 }
 
 /* Does scan look with everything that other looks with? */
+bool
+policy_scan_has(const struct policy_scan *scan, unsigned service)
+{
+	unsigned i, j;
+
+	for (i = 0; i < scan->n; i++)
+		for (j = 0; j < scan->v[i].n; j++)
+			if (scan->v[i].service[j] == service)
+				return (true);
+	return (false);
+}
+
 static bool
-scans_all_of(const struct conf_scan *scan, const struct conf_scan *other)
+scans_all_of(const struct policy_scan *scan, const struct policy_scan *other)
 {
 	unsigned i, k;
 
 	for (i = 0; i < other->n; i++)
 		for (k = 0; k < other->v[i].n; k++)
-			if (!conf_scan_has(scan, other->v[i].service[k]))
+			if (!policy_scan_has(scan, other->v[i].service[k]))
 				return (false);
 	return (true);
 }
 
 /* What looks with the services of both; everything, if neither does. */
-static const struct conf_scan *
-join_scan(const struct conf_scan *a, const struct conf_scan *b,
-    const struct conf_scan *everything)
+static const struct policy_scan *
+join_scan(const struct policy_scan *a, const struct policy_scan *b,
+    const struct policy_scan *everything)
 {
 	if (scans_all_of(a, b))
 		return (a);
@@ -371,9 +382,9 @@ join_scan(const struct conf_scan *a, const struct conf_scan *b,
  * for, no odd spelling gets more than the plain one.
  */
 static void
-join(const struct conf *conf, struct plan *plan, const struct plan *other)
+join(const struct policy *policy, struct plan *plan, const struct plan *other)
 {
-	const struct conf_scan *req, *resp;
+	const struct policy_scan *req, *resp;
 
 #define JOIN(member, decision, stricter)				\
 	if (stricter) {							\
@@ -387,9 +398,9 @@ join(const struct conf *conf, struct plan *plan, const struct plan *other)
 	JOIN(stream, POLICY_BY_STREAM, other->stream > plan->stream)
 	JOIN(log, POLICY_BY_LOG, other->log < plan->log)
 #undef JOIN
-	req = join_scan(plan->scan_req, other->scan_req, &conf->used_req);
+	req = join_scan(plan->scan_req, other->scan_req, &policy->used_req);
 	resp = join_scan(plan->scan_resp, other->scan_resp,
-	    &conf->used_resp);
+	    &policy->used_resp);
 	if (req != plan->scan_req || resp != plan->scan_resp)
 		plan->rule[POLICY_BY_SCAN] = other->rule[POLICY_BY_SCAN];
 	plan->scan_req = req;
@@ -402,19 +413,19 @@ join(const struct conf *conf, struct plan *plan, const struct plan *other)
 
 /* As if the facts were these, and before what was before. */
 static void
-decide_as(const struct conf *conf, enum policy_stage stage,
+decide_as(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *as, const struct plan *before,
     struct plan *plan)
 {
 	struct plan other = *before;
 
-	decide(conf, stage, as, &other);
-	join(conf, plan, &other);
+	decide(policy, stage, as, &other);
+	join(policy, plan, &other);
 }
 
 /* As *plan is by the facts: by each spelling of this URL and each type. */
 static void
-decide_url(const struct conf *conf, enum policy_stage stage,
+decide_url(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct str asked,
     const struct plan *before, struct plan *plan)
 {
@@ -423,17 +434,17 @@ decide_url(const struct conf *conf, enum policy_stage stage,
 	struct policy_facts as = *facts;
 	unsigned i, t, n = 0;
 
-	if (conf->rules_ask_url && asked.p != NULL && asked.n <= URL_BYTES)
+	if (policy->ask_url && asked.p != NULL && asked.n <= URL_BYTES)
 		n = policy_url_spellings(asked, url, room);
 	for (t = 0; t <= facts->n_types; t++) {
 		as.url = asked;
 		if (t > 0)
 			as.type = facts->types[t - 1];
 		if (t > 0 || asked.p != facts->url.p)	/* else it is plan */
-			decide_as(conf, stage, &as, before, plan);
+			decide_as(policy, stage, &as, before, plan);
 		for (i = 0; i < n; i++) {
 			as.url = url[i];
-			decide_as(conf, stage, &as, before, plan);
+			decide_as(policy, stage, &as, before, plan);
 		}
 	}
 }
@@ -443,18 +454,18 @@ decide_url(const struct conf *conf, enum policy_stage stage,
  * that was asked for as well as the one that is sent.
  */
 void
-policy_decide(const struct conf *conf, enum policy_stage stage,
+policy_decide(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
 	struct plan before = *plan;
 
-	decide(conf, stage, facts, plan);
-	if (!conf->rules_ask_url && (!conf->rules_ask_type ||
+	decide(policy, stage, facts, plan);
+	if (!policy->ask_url && (!policy->ask_type ||
 	    facts->n_types == 0))
 		return;			/* all would come to the same */
-	decide_url(conf, stage, facts, facts->url, &before, plan);
+	decide_url(policy, stage, facts, facts->url, &before, plan);
 	if (facts->url_sent.p != NULL)
-		decide_url(conf, stage, facts, facts->url_sent, &before, plan);
+		decide_url(policy, stage, facts, facts->url_sent, &before, plan);
 }
 
 const char *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Policy: the rules of the configuration, applied to what is known of a flow.
+ * Policy: rules, applied to what is known of a flow.
  *
  * For each decision separately the first rule that matches and makes it wins.
  * A condition has three answers: yes, no, and not known yet (the type of a
@@ -27,7 +27,21 @@
 #include "base/str.h"
 
 struct conf;
-struct conf_scan;
+struct policy_match;
+
+struct policy_strings {
+	const char **v;
+	unsigned n;
+};
+
+struct policy_span {
+	uint64_t lo, hi;	/* inclusive */
+};
+
+struct policy_spans {
+	struct policy_span *v;
+	unsigned n;
+};
 
 struct policy_host {
 	struct str name;	/* lower case; {NULL, 0}: free slot */
@@ -64,6 +78,53 @@ enum policy_decision {
 	POLICY_DECISIONS
 };
 
+/* Services that work at the same time on one pass of the bytes. */
+struct policy_step {
+	unsigned *service;	/* numbers of services, as the configuration counts them */
+	unsigned n;		/* at least one */
+};
+
+/* Steps in order; what a plan executes. */
+struct policy_scan {
+	struct policy_step *v;
+	unsigned n;		/* 0: no scan */
+};
+
+struct policy_rule {
+	const char *name;	/* default "rule 3" */
+	const struct policy_match *when;	/* NULL: always */
+	unsigned decides;	/* bits 1 << enum policy_decision */
+	enum policy_tls tls;
+	enum policy_access access;
+	enum policy_download download;
+	enum policy_range range;
+	enum policy_stream stream;
+	enum policy_log log;
+	/* Its chains one after another, by the mode of their services, each service once. */
+	struct policy_scan scan_req;
+	struct policy_scan scan_resp;
+};
+
+struct policy_rules {
+	struct policy_rule *v;
+	unsigned n;
+};
+
+/* The rules and what holds without them; frozen, like the configuration it is in. */
+struct policy {
+	struct policy_rules rules;
+	bool ask_url;		/* some rule looks at it */
+	bool ask_type;
+	enum policy_download browser, other;	/* where no rule decides download */
+	struct policy_scan all_req;	/* all services by mode, in file order, */
+	struct policy_scan all_resp;	/* for when no rule decides scan */
+	struct policy_scan used_req;	/* every service that some rule, or the */
+	struct policy_scan used_resp;	/* lack of one, scans with */
+};
+
+/* Is the service in some step of it? */
+bool policy_scan_has(const struct policy_scan *, unsigned service);
+
 #define POLICY_SIZE_UNKNOWN UINT64_MAX
 #define POLICY_TYPES 8
 
@@ -73,7 +134,7 @@ enum policy_decision {
  */
 struct policy_facts {
 	const struct sockaddr *client;
-	struct str listener;		/* conf_listen.name */
+	struct str listener;		/* the listener's name */
 	struct str host;		/* normalised: lower case, no trailing dot, no brackets */
 	bool host_is_ip;
 	uint16_t port;
@@ -102,9 +163,9 @@ struct plan {
 	enum policy_range range;
 	enum policy_stream stream;
 	enum policy_log log;
-	const struct conf_scan *scan_req;	/* in the conf; n = 0: no scan */
-	const struct conf_scan *scan_resp;
-	/* The rule that made each decision; NULL: no rule did.  In the conf. */
+	const struct policy_scan *scan_req;	/* in the policy; n = 0: no scan */
+	const struct policy_scan *scan_resp;
+	/* The rule that made each decision; NULL: no rule did.  In the policy. */
 	const char *rule[POLICY_DECISIONS];
 	/*
 	 * Some rule that is not known yet would have the response scanned,
@@ -127,14 +188,14 @@ struct plan {
 };
 
 /* Everything as without rules. */
-void policy_plan_init(const struct conf *, struct plan *);
+void policy_plan_init(const struct policy *, struct plan *);
 
 /*
  * Decide what the stage decides.  The plan was made by policy_plan_init(),
- * and for later stages is the one of the stage before; it points into conf,
+ * and for later stages is the one of the stage before; it points into the policy,
  * of which the caller holds a reference.
  */
-void policy_decide(const struct conf *, enum policy_stage,
+void policy_decide(const struct policy *, enum policy_stage,
     const struct policy_facts *, struct plan *);
 
 const char *policy_log_name(enum policy_log);		/* "full" ... */

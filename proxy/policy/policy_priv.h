@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/str.h"
-#include "proxy/conf/conf.h"
 #include "net/nets.h"
+#include "proxy/policy/policy.h"
 
 struct arena;
 struct policy_pattern;
@@ -47,13 +47,13 @@ struct policy_urls {
 /* What is written under "if"; an empty member asks nothing. */
 struct policy_match {
 	struct nets client;
-	struct conf_strings listener;
+	struct policy_strings listener;
 	struct policy_hosts host;
 	struct nets dest;
-	struct conf_ports port;
-	struct conf_strings method;
+	struct policy_spans port;
+	struct policy_strings method;
 	struct policy_types type;
-	struct conf_ports size;		/* ranges of bytes */
+	struct policy_spans size;		/* ranges of bytes */
 	struct policy_urls url;
 	const struct policy_match *not;
 };

@@ -23,9 +23,9 @@ ask(const struct conf *conf, struct str text)
 	unsigned stage;
 
 	memcpy(&sa.sin6_addr, text.p, text.n < 16 ? text.n : 16);
-	policy_plan_init(conf, &plan);
+	policy_plan_init(&conf->policy, &plan);
 	for (stage = POLICY_TLS; stage <= POLICY_RESPONSE; stage++)
-		policy_decide(conf, (enum policy_stage)stage, &f, &plan);
+		policy_decide(&conf->policy, (enum policy_stage)stage, &f, &plan);
 	assert(plan.scan_req != NULL && plan.scan_resp != NULL);
 	conf_dest_check(conf, f.dest, NULL);
 	conf_client_check(conf, f.client, NULL);

@@ -654,7 +654,7 @@ test_defaults(void)
 	CU_ASSERT(p.n == 0);
 	CU_ASSERT_STRING_EQUAL(c->file, "");
 	CU_ASSERT(c->listen.n == 2 && c->listen.v[0].naddr == 1);
-	CU_ASSERT(c->listen.v[0].addr[0].in.sin_port == htons(3128));
+	CU_ASSERT(c->listen.v[0].addr[0].v4.sin_port == htons(3128));
 	CU_ASSERT(c->listen.v[1].addr[0].sa.sa_family == AF_INET6);
 	CU_ASSERT_STRING_EQUAL(c->listen.v[1].name, "[::1]:3128");
 	CU_ASSERT(c->clients.n > 0 && c->destinations.deny.self);
@@ -674,7 +674,7 @@ test_defaults(void)
 	CU_ASSERT(c->services.v[0].max_body == 100 << 20);
 	CU_ASSERT(c->services.v[0].limits.scan_size == 400 << 20);
 	CU_ASSERT(c->services.v[0].limits.time_ms == 120000);
-	CU_ASSERT(c->all_req.n == 1 && c->all_resp.n == 1);
+	CU_ASSERT(c->policy.all_req.n == 1 && c->policy.all_resp.n == 1);
 #endif
 	CU_ASSERT(c->download.hold_ms == 5000 && c->download.rate == 64);
 	CU_ASSERT(c->download.browser == POLICY_TRICKLE);
@@ -685,8 +685,8 @@ test_defaults(void)
 	CU_ASSERT(c->log.privacy.client == CONF_KEEP);
 	CU_ASSERT(c->limits.clients == 20000 && c->limits.header == 65536);
 	CU_ASSERT(c->services.n == 0 || (c->services.v[0].on_unscanned.of[
-	    GAP_STREAM] == CONF_BYPASS && c->services.v[0].on_unscanned.of[
-	    GAP_PART] == CONF_BLOCK));
+	    GAP_STREAM] == SCAN_POLICY_BYPASS && c->services.v[0].on_unscanned.of[
+	    GAP_PART] == SCAN_POLICY_BLOCK));
 	CU_ASSERT(c->limits.idle_ms == 120000 && c->limits.memory > 0);
 	CU_ASSERT(c->limits.temp == 20ull << 30);
 	CU_ASSERT(c->workers == CONF_AUTO);
@@ -739,11 +739,11 @@ check_dlp(const struct conf_service *s)
 	CU_ASSERT_STRING_EQUAL(s->url.v[1].host, "::1");
 	CU_ASSERT_STRING_EQUAL(s->url.v[1].path, "/");
 	CU_ASSERT(s->url.v[1].port == 11344 && s->url.v[1].tls);
-	CU_ASSERT(s->on_error == CONF_BYPASS && s->on_busy == CONF_BUSY_BLOCK);
+	CU_ASSERT(s->on_error == SCAN_POLICY_BYPASS && s->on_busy == ICAP_BUSY_BLOCK);
 	CU_ASSERT(s->preview == 0 && s->timeout_ms == 60000);
 	CU_ASSERT(s->connect_timeout_ms == 3000 && s->probe_ms == 5000);
-	CU_ASSERT(s->balance == CONF_LEAST_BUSY);
-	CU_ASSERT(s->max_body == CONF_NONE && s->over_max == CONF_BLOCK);
+	CU_ASSERT(s->balance == ICAP_LEAST_BUSY);
+	CU_ASSERT(s->max_body == CONF_NONE && s->over_max == SCAN_POLICY_BLOCK);
 	CU_ASSERT_FATAL(s->headers.n == 1);
 	CU_ASSERT_STRING_EQUAL(s->headers.v[0].name, "X-Site");
 	CU_ASSERT_STRING_EQUAL(s->headers.v[0].value, "berlin");
@@ -759,19 +759,19 @@ check_gaps(const struct conf_service *s)
 
 	for (g = GAP_NONE + 1; g < GAP_COUNT; g++) {
 		CU_ASSERT_EQUAL(s[0].on_unscanned.of[g], g == GAP_STREAM ||
-		    g == GAP_PART ? CONF_BYPASS : CONF_BLOCK);
-		CU_ASSERT_EQUAL(s[1].on_unscanned.of[g], CONF_BYPASS);
+		    g == GAP_PART ? SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK);
+		CU_ASSERT_EQUAL(s[1].on_unscanned.of[g], SCAN_POLICY_BYPASS);
 		CU_ASSERT_EQUAL(s[2].on_unscanned.of[g], g == GAP_PART ?
-		    CONF_BLOCK : CONF_BYPASS);
+		    SCAN_POLICY_BLOCK : SCAN_POLICY_BYPASS);
 	}
 }
 
 static void
 check_scans(const struct conf *c)
 {
-	const struct conf_rule *r = c->rules.v;
+	const struct policy_rule *r = c->policy.rules.v;
 
-	CU_ASSERT_FATAL(c->rules.n == 3);
+	CU_ASSERT_FATAL(c->policy.rules.n == 3);
 	CU_ASSERT_STRING_EQUAL(r[0].name, "rule 1");
 	CU_ASSERT(r[0].decides == 1u << POLICY_BY_SCAN);
 	CU_ASSERT(r[0].scan_req.n == 1 && r[0].scan_req.v[0].n == 1);
@@ -786,8 +786,8 @@ check_scans(const struct conf *c)
 	CU_ASSERT(r[2].decides == (1u << POLICY_BY_SCAN | 1u << POLICY_BY_TLS |
 	    1u << POLICY_BY_LOG));
 	/* without a rule: all, one after another */
-	CU_ASSERT(c->all_req.n == 1 && c->all_resp.n == 2);
-	CU_ASSERT(c->all_resp.v[0].n == 1 && c->all_resp.v[1].n == 1);
+	CU_ASSERT(c->policy.all_req.n == 1 && c->policy.all_resp.n == 2);
+	CU_ASSERT(c->policy.all_resp.v[0].n == 1 && c->policy.all_resp.v[1].n == 1);
 }
 
 static void
@@ -806,9 +806,9 @@ test_values_read(void)
 	av = &c->services.v[1];
 	CU_ASSERT_STRING_EQUAL(av->url.v[0].path, "/?x");
 	CU_ASSERT(av->url.v[0].port == 99 && av->preview == CONF_OFF);
-	CU_ASSERT(av->max_body == 5 << 20 && av->over_max == CONF_BLOCK);
+	CU_ASSERT(av->max_body == 5 << 20 && av->over_max == SCAN_POLICY_BLOCK);
 	CU_ASSERT(av->max_connections == 7 && av->page == CONF_PAGE_REPLACE);
-	CU_ASSERT(av->identity == CONF_IDENTITY_NONE && av->used);
+	CU_ASSERT(av->identity == ICAP_IDENTITY_NONE && av->used);
 	CU_ASSERT(!conf_service_scans(av, false) &&
 	    conf_service_scans(av, true));
 	check_gaps(c->services.v);
@@ -855,7 +855,7 @@ test_services_none(void)
 {
 	struct conf *c = load("services: {}\nrules: [{scan: none}]\n");
 
-	CU_ASSERT(c->services.n == 0 && c->all_req.n == 0);
+	CU_ASSERT(c->services.n == 0 && c->policy.all_req.n == 0);
 	conf_unref(&c);
 }
 
@@ -933,8 +933,8 @@ test_json_bench(void)
 	    "[\"=a.test\"]}, \"tls\": \"splice\"}, {\"name\": \"default\", "
 	    "\"scan\": [\"upload\", \"download\"]}]\n}\n\n");
 
-	CU_ASSERT(c->rules.v[1].scan_req.n == 1);
-	CU_ASSERT(c->rules.v[1].scan_resp.v[0].service[0] == 1);
+	CU_ASSERT(c->policy.rules.v[1].scan_req.n == 1);
+	CU_ASSERT(c->policy.rules.v[1].scan_resp.v[0].service[0] == 1);
 	CU_ASSERT(c->limits.request_ms == 3000 && c->log.access.n == 0);
 	CU_ASSERT_STRING_EQUAL(c->admin.socket, "/tmp/admin.sock");
 	conf_unref(&c);

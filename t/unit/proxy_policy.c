@@ -82,7 +82,7 @@ decide(const struct conf *conf, enum policy_stage stage,
 		dest = addr(g->dest);
 		f.dest = (const struct sockaddr *)&dest;
 	}
-	policy_decide(conf, stage, &f, plan);
+	policy_decide(&conf->policy, stage, &f, plan);
 }
 
 /* One condition at one stage: does the rule "hit" block? */
@@ -106,7 +106,7 @@ check_ones(const struct one *t, unsigned n)
 		buf_printf(&rule, "rules: [{name: hit, if: {%s}, access: "
 		    "block}]\n", t[i].when);
 		conf = load(rule.p);
-		policy_plan_init(conf, &plan);
+		policy_plan_init(&conf->policy, &plan);
 		decide(conf, t[i].stage, &t[i].given, &plan);
 		if ((plan.access == POLICY_BLOCK) != t[i].hit)
 			printf("# case %u: %s\n", i, t[i].when);
@@ -310,7 +310,7 @@ test_no_rules(void)
 	struct conf *c = load("download: {other: stream, browser: hold}\n");
 	struct plan plan;
 
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_TLS, &(struct given){ .host = "a" }, &plan);
 	CU_ASSERT(plan.tls == POLICY_INSPECT && plan.access == POLICY_ALLOW);
 	CU_ASSERT(plan.log == POLICY_LOG_FULL);
@@ -335,7 +335,7 @@ test_first_wins(void)
 	    "- {name: four, tls: inspect, scan: both}\n");
 	struct plan plan;
 
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_TLS, &(struct given){ .host = "a.test" }, &plan);
 	CU_ASSERT(plan.tls == POLICY_SPLICE);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_TLS), "two");
@@ -365,9 +365,9 @@ test_scan_again(void)
 	    "download: stream}\n"
 	    "- {name: all, scan: both}\n");
 	struct plan plan;
-	const struct conf_scan *req;
+	const struct policy_scan *req;
 
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_REQUEST, &(struct given){ .method = "GET" }, &plan);
 	CU_ASSERT(plan.scan_req->n == 1 && plan.scan_resp->n == 1);
 	req = plan.scan_req;
@@ -397,7 +397,7 @@ test_put_off(void)
 	struct given a = { .host = "a.test", .method = "CONNECT" };
 	struct plan plan;
 
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_TLS, &a, &plan);
 	CU_ASSERT(plan.access == POLICY_ALLOW);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_ACCESS), "-");
@@ -440,7 +440,7 @@ test_late_dest(void)
 	struct given a = { .host = "a.test" };
 	struct plan plan;
 
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_REQUEST, &a, &plan);
 	CU_ASSERT(plan.access == POLICY_ALLOW && plan.asks_dest);
 	CU_ASSERT(plan.dest_open == 1u << POLICY_BY_ACCESS);
@@ -479,7 +479,7 @@ test_late_dest_of_splice(void)
 	struct given a = { .host = "s.test" };
 	struct plan plan;
 
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_TLS, &a, &plan);
 	CU_ASSERT(plan.tls == POLICY_SPLICE && plan.access == POLICY_ALLOW);
 	CU_ASSERT(plan.dest_open == 1u << POLICY_BY_ACCESS);
@@ -506,7 +506,7 @@ test_overrun(void)
 
 	memset(url, 'a', sizeof(url) - 2);
 	url[sizeof(url) - 2] = '!';
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_REQUEST, &g, &plan);
 	CU_ASSERT(plan.overrun && plan.access == POLICY_BLOCK);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_ACCESS), "evil");
@@ -566,7 +566,7 @@ test_long_hosts(void)
 	for (i = 0; i < sizeof(host) - 1; i++)
 		host[i] = i % 2 == 0 ? 'b' : '.';
 	host[sizeof(host) - 1] = '\0';
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_TLS, &(struct given){ .host = host }, &plan);
 	CU_ASSERT(plan.access == POLICY_ALLOW);	/* no host has 399 octets */
 	host[253] = '\0';
@@ -603,11 +603,11 @@ test_speed(void)
 	unsigned i, n = 200000;
 	double ns;
 
-	policy_plan_init(c, &plan);
-	policy_decide(c, POLICY_REQUEST, &f, &plan);
+	policy_plan_init(&c->policy, &plan);
+	policy_decide(&c->policy, POLICY_REQUEST, &f, &plan);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
 	for (i = 0; i < n; i++)
-		policy_decide(c, POLICY_REQUEST, &f, &plan);
+		policy_decide(&c->policy, POLICY_REQUEST, &f, &plan);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
 	ns = ((double)(b.tv_sec - a.tv_sec) * 1e9 +
 	    (double)(b.tv_nsec - a.tv_nsec)) / n;
@@ -621,12 +621,13 @@ test_speed(void)
 static void *
 run_thread(void *arg)
 {
+	const struct conf *conf = arg;
 	struct plan plan;
 	unsigned i, bad = 0;
 
-	policy_plan_init(arg, &plan);
+	policy_plan_init(&conf->policy, &plan);
 	for (i = 0; i < 20000; i++) {
-		decide(arg, POLICY_REQUEST, &(struct given){ .host = "a",
+		decide(conf, POLICY_REQUEST, &(struct given){ .host = "a",
 		    .client = "10.0.0.1", .url = i % 2 == 0 ?
 		    "http://a/x.exe" : "http://a/x.txt" }, &plan);
 		bad += (plan.access == POLICY_BLOCK) != (i % 2 == 0);
@@ -662,7 +663,7 @@ test_range(void)
 	    "- {name: none, scan: none}\n");
 	struct plan plan;
 
-	policy_plan_init(c, &plan);
+	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_REQUEST, &(struct given){ .host = "b.test" }, &plan);
 	CU_ASSERT(plan.range == POLICY_RANGE_STRIP);
 	CU_ASSERT(plan.scan_resp->n == 0 && plan.may_scan_resp);

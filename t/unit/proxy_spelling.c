@@ -149,10 +149,10 @@ plan_for(const char *rules, const char *url, bool late, struct plan *plan)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(conf);
 	conf_problems_fini(&problems);
 	buf_fini(&text);
-	policy_plan_init(conf, plan);
-	policy_decide(conf, POLICY_REQUEST, &f, plan);
+	policy_plan_init(&conf->policy, plan);
+	policy_decide(&conf->policy, POLICY_REQUEST, &f, plan);
 	if (late)
-		policy_decide(conf, POLICY_RESPONSE, &f, plan);
+		policy_decide(&conf->policy, POLICY_RESPONSE, &f, plan);
 	return (conf);
 }
 
@@ -323,7 +323,7 @@ has_service(const struct plan *p, const char *name, const struct conf *c)
 
 	for (i = 0; i < c->services.n; i++)
 		if (strcmp(c->services.v[i].name, name) == 0)
-			return (conf_scan_has(p->scan_resp, i));
+			return (policy_scan_has(p->scan_resp, i));
 	return (false);
 }
 
