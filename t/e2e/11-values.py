@@ -91,7 +91,7 @@ def number(text):
 @functools.cache
 def table():
     """Every setting: (section, key, type, words, min, max, flags)."""
-    text = (e2e.SRC / "proxy" / "option.def").read_text()
+    text = (e2e.SRC / "proxy" / "conf" / "option.def").read_text()
     text = text[text.index("/* ---- the file ---- */"):]
     string = r'(?:"(?:[^"\\]|\\.)*"\s*)+'
     part = rf"\s*({string}|[^,()]*(?:\([^)]*\))?[^,()]*)\s*"
