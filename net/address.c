@@ -65,20 +65,27 @@ address_is_host(const struct sockaddr *sa)
 }
 
 void
-address_text(const struct sockaddr *sa, char out[ADDRESS_TEXT])
+address_ip_text(const struct sockaddr *sa, char out[ADDRESS_TEXT])
 {
 	const void *p = sa->sa_family == AF_INET6 ?
 	    (const void *)&as_v6(sa)->sin6_addr :
 	    (const void *)&as_v4(sa)->sin_addr;
-	bool v6 = sa->sa_family == AF_INET6;
-	char host[INET6_ADDRSTRLEN] = "";
 
-	(void)inet_ntop(sa->sa_family, p, host, sizeof(host));
+	out[0] = '\0';
+	(void)inet_ntop(sa->sa_family, p, out, ADDRESS_TEXT);
+}
+
+void
+address_text(const struct sockaddr *sa, char out[ADDRESS_TEXT])
+{
+	char host[INET6_ADDRSTRLEN + 1];
+
+	address_ip_text(sa, out);
 	if (address_port(sa) == 0)
-		(void)snprintf(out, ADDRESS_TEXT, "%s", host);
-	else
-		(void)snprintf(out, ADDRESS_TEXT, "%s%s%s:%u", v6 ? "[" : "",
-		    host, v6 ? "]" : "", address_port(sa));
+		return;
+	(void)snprintf(host, sizeof(host), "%s", out);
+	(void)snprintf(out, ADDRESS_TEXT, sa->sa_family == AF_INET6 ?
+	    "[%s]:%u" : "%s:%u", host, address_port(sa));
 }
 
 static void

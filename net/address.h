@@ -32,6 +32,8 @@ bool address_is_host(const struct sockaddr *);
 #define ADDRESS_TEXT 56
 /* "192.0.2.1"; with a port "192.0.2.1:80" and "[2001:db8::1]:80". */
 void address_text(const struct sockaddr *, char out[ADDRESS_TEXT]);
+/* The same, never with a port. */
+void address_ip_text(const struct sockaddr *, char out[ADDRESS_TEXT]);
 /*
  * Read a literal: dotted quad (inet_pton's strict form) or IPv6 with or
  * without brackets, no zone; IPv4-mapped IPv6 becomes IPv4, so that rules

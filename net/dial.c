@@ -193,6 +193,7 @@ run_win(struct attempt *won)
 
 	r->dial->fd = won->fd;
 	r->dial->peer = won->address;
+	address_ip_text(&won->address.sa, r->dial->peer_ip);
 	won->fd = -1;			/* the caller's */
 	/* Who was overtaken is slow: next time he comes behind. */
 	for (i = 0; i < r->n; i++) {

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "net/address.h"
 #include "net/resolve.h"
 
 /* Per loop: remembers for a while which addresses failed. */
@@ -44,6 +45,7 @@ struct dial {
 	int fd;			/* connected, non-blocking, TCP_NODELAY; the
 				 * owner's once done without fault, else -1 */
 	union address peer;	/* of fd, or the last candidate tried */
+	char peer_ip[ADDRESS_TEXT];	/* of fd, without its port; else "" */
 	unsigned attempts;	/* sockets opened */
 	uint32_t dns_ms;	/* until the first usable address */
 	uint32_t connect_ms;	/* from then to the end */

@@ -85,7 +85,7 @@ struct flow {
 	uint64_t first_byte_at;
 	int64_t scan_us;		/* -1: not scanned */
 	int64_t dns_ms, connect_ms, tls_ms;
-	char server_ip[64];
+	char server_ip[ADDRESS_TEXT];	/* "": none was reached */
 	uint16_t server_port;
 	struct str origin_version, origin_cipher;
 	uint64_t request_body_bytes;	/* of a body that was given up */

@@ -12,7 +12,6 @@ void
 flow_note_origin(struct flow *f)
 {
 	const struct origin *o = f->origin;
-	union address peer;
 	const struct sockaddr *sa;
 
 	if (o == NULL)
@@ -22,10 +21,8 @@ flow_note_origin(struct flow *f)
 	f->tls_ms = o->tls_ms;
 	if ((sa = origin_peer(o)) == NULL)
 		return;
-	peer = o->dial.peer;
-	f->server_port = address_port(&peer.sa);
-	address_set_port(&peer, 0);
-	address_text(&peer.sa, f->server_ip);
+	f->server_port = address_port(sa);
+	memcpy(f->server_ip, o->dial.peer_ip, sizeof(f->server_ip));
 	f->who.server_ip = str_of(f->server_ip);
 	if (o->is_tls && o->state == ORIGIN_READY) {
 		f->origin_version = tls_version_text(link_tls(o->transport));

@@ -156,7 +156,8 @@ peer_is(const struct dial *d, const char *ip)
 	union address a;
 
 	return (address_parse(str_of(ip), &a) &&
-	    address_eq(&a.sa, &d->peer.sa) && address_port(&d->peer.sa) == port);
+	    address_eq(&a.sa, &d->peer.sa) && address_port(&d->peer.sa) == port &&
+	    strcmp(d->peer_ip, ip) == 0);
 }
 
 static void

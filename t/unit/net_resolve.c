@@ -156,6 +156,8 @@ test_address(void)
 	CU_ASSERT(address_eq(&a.sa, &b.sa));
 	address_text(&a.sa, text);
 	CU_ASSERT_STRING_EQUAL(text, "[::1]:443");
+	address_ip_text(&a.sa, text);
+	CU_ASSERT_STRING_EQUAL(text, "::1");
 	CU_ASSERT(address_is_host(&a.sa));
 	CU_ASSERT(address_parse(STR("::"), &a) && !address_is_host(&a.sa));
 	CU_ASSERT(address_parse(STR("ff02::1"), &a) && !address_is_host(&a.sa));
