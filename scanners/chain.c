@@ -58,13 +58,12 @@ step_cancel(struct chain_run *run)
 	unsigned i;
 
 	for (i = run->first; i < run->used; i++) {
-		if (run->settled[i])
+		if (run->states[i] == CHAIN_SETTLED)
 			continue;
-		run->settled[i] = true;
 		run->running--;
-		if (run->waits[i])		/* it never began */
+		if (run->states[i] == CHAIN_WAITS)	/* it never began */
 			run->scans[i].scanner = NULL;
-		run->waits[i] = false;
+		run->states[i] = CHAIN_SETTLED;
 		scan_waits(&run->scans[i]);
 		chain_record_end(run, i, has_found(&run->scans[i]) ?
 		    CHAIN_BLOCKED : CHAIN_CANCELLED, ERR_NONE, STR_NONE);
@@ -106,6 +105,7 @@ scan_go(struct chain_run *run, unsigned i)
 {
 	struct scan *scan = &run->scans[i];
 
+	run->states[i] = CHAIN_RUNS;
 	scan_start(scan, scan->scanner, run->msg, &run->task);
 	scan_metered(scan, &run->meter);
 }
@@ -121,11 +121,11 @@ scan_begin(struct chain_run *run, struct scanner *scanner)
 	rec->outcome = CHAIN_CANCELLED;
 	run->running++;
 	run->scans[i].scanner = scanner;
-	run->waits[i] = !run->result.modified &&
-	    known_applies(&run->known, scanner, run->msg);
-	if (run->waits[i])
+	if (!run->result.modified &&
+	    known_applies(&run->known, scanner, run->msg)) {
+		run->states[i] = CHAIN_WAITS;
 		known_begin(&run->known, run->body);
-	else
+	} else
 		scan_go(run, i);
 }
 
@@ -137,9 +137,8 @@ step_ask(struct chain_run *run)
 	unsigned i;
 
 	for (i = run->first; i < run->used; i++) {
-		if (!run->waits[i])
+		if (run->states[i] != CHAIN_WAITS)
 			continue;
-		run->waits[i] = false;
 		switch (known_ask(&run->known, run->scans[i].scanner,
 		    run->msg)) {
 		case KNOWN_CLEAN:
@@ -149,7 +148,7 @@ step_ask(struct chain_run *run)
 			scan_go(run, i);
 			break;
 		case KNOWN_WAIT:
-			wait = run->waits[i] = true;
+			wait = true;
 			break;
 		}
 	}
@@ -214,7 +213,7 @@ chain_work(struct task *t)
 		return;
 	step_ask(run);
 	for (i = run->first; i < run->used; i++)
-		if (run->scans[i].done && !run->settled[i])
+		if (run->scans[i].done && run->states[i] != CHAIN_SETTLED)
 			chain_settle(run, i);
 	if (run->unscanned && run->result.action == CHAIN_FAIL)
 		run->ending = false;	/* that it blocks is known already */
@@ -241,8 +240,7 @@ chain_start(struct loop *loop, const struct chain_step *steps, unsigned n,
 	task_init(&run->task, loop, chain_work);
 	run->scans = arena_zalloc(msg->arena, total * sizeof(*run->scans));
 	run->records = arena_zalloc(msg->arena, total * sizeof(*run->records));
-	run->settled = arena_zalloc(msg->arena, total * sizeof(*run->settled));
-	run->waits = arena_zalloc(msg->arena, total * sizeof(*run->waits));
+	run->states = arena_zalloc(msg->arena, total * sizeof(*run->states));
 	known_init(&run->known, loop, &run->task);
 	if (msg->body != NULL)
 		chain_body_give(run, body_ref(msg->body));

@@ -10,6 +10,13 @@
 #include "scanners/chain.h"
 #include "scanners/known.h"
 
+/* Of one scan. */
+enum chain_scan {
+	CHAIN_RUNS,
+	CHAIN_WAITS,		/* not started: its answer may be known */
+	CHAIN_SETTLED		/* its end is joined, or it was stopped */
+};
+
 struct chain_run {
 	struct loop *loop;
 	struct task task;	/* woken by the scans */
@@ -22,8 +29,7 @@ struct chain_run {
 	struct reader keeper;	/* keeps all of it, reads nothing */
 	struct scan *scans;	/* all that were started, step after step */
 	struct chain_record *records;	/* one for each of them */
-	bool *settled;
-	bool *waits;		/* not started: its answer may be known */
+	enum chain_scan *states;	/* one for each of them */
 	struct known known;	/* of the message as it came */
 	struct scan_meter meter;
 	unsigned first;		/* of the running step */

@@ -287,7 +287,7 @@ chain_settle(struct chain_run *run, unsigned i)
 {
 	const struct scan_result *r = &run->scans[i].result;
 
-	run->settled[i] = true;
+	run->states[i] = CHAIN_SETTLED;
 	run->running--;
 	if (r->fault.code != ERR_NONE) {
 		settle_fault(run, i);
@@ -316,7 +316,7 @@ chain_settle_known(struct chain_run *run, unsigned i)
 
 	scan->scanner = NULL;			/* it never began */
 	scan->result.bytes = body_received(run->body);
-	run->settled[i] = true;
+	run->states[i] = CHAIN_SETTLED;
 	run->running--;
 	chain_record_end(run, i, CHAIN_CACHED, ERR_NONE, STR_NONE);
 }
