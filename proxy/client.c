@@ -23,7 +23,7 @@
 
 static void client_run(struct task *);
 
-void
+static void
 client_set_state(struct client *c, enum client_state s, uint64_t ms)
 {
 	c->state = s;
@@ -54,7 +54,7 @@ client_close(struct client *c, enum link_end how)
 	h1_in_fini(&c->in, NULL);
 	if (c->transport != NULL)
 		link_close(&c->transport, how);
-	tunnel_free(c);
+	tunnel_free(&c->tunnel);
 	origin_holder_fini(&c->own);
 	timer_stop(&c->timer);
 	task_fini(&c->task);
@@ -81,6 +81,13 @@ client_drain(struct client *c)
 		client_close(c, LINK_CLOSE);
 }
 
+void
+client_reload(struct client *c, const struct conf *conf)
+{
+	if (c->tunnel != NULL && !tunnel_reload(c->tunnel, conf))
+		client_abort(c);
+}
+
 /* A silent or slow client. */
 static void
 client_expired(struct client *c)
@@ -89,14 +96,8 @@ client_expired(struct client *c)
 	case CLIENT_IDLE:
 		client_close(c, LINK_CLOSE);
 		break;
-	case CLIENT_HELLO:
-	case CLIENT_MINT:
-	case CLIENT_HANDSHAKE:
-	case CLIENT_DIAL:
-		tunnel_expired(c);
-		break;
 	case CLIENT_FLOW:
-	case CLIENT_SPLICE:
+	case CLIENT_TUNNEL:
 	case CLIENT_ENDED:
 		break;
 	}
@@ -175,10 +176,27 @@ client_flow(struct client *c)
 	case FLOW_TUNNEL:
 		assert(c->tunnel != NULL);
 		flow_free(&c->flow);
-		tunnel_start(c);
+		client_set_state(c, CLIENT_TUNNEL, 0);
 		return (true);
 	}
 	return (false);
+}
+
+static bool
+client_in_tunnel(struct client *c)
+{
+	switch (tunnel_run(c->tunnel)) {
+	case TUNNEL_WAITS:
+		return (false);
+	case TUNNEL_CLOSE:
+		client_close(c, LINK_CLOSE);
+		return (false);
+	case TUNNEL_OPENED:
+		break;
+	}
+	client_set_state(c, CLIENT_IDLE,
+	    c->worker->current->gen->conf->limits.request_ms);
+	return (true);
 }
 
 static void
@@ -204,13 +222,8 @@ client_run(struct task *t)
 		case CLIENT_FLOW:
 			again = client_flow(c);
 			break;
-		case CLIENT_HELLO:
-		case CLIENT_MINT:
-		case CLIENT_HANDSHAKE:
-		case CLIENT_DIAL:
-		case CLIENT_SPLICE:
-			tunnel_run(c);
-			again = c->state == CLIENT_IDLE;
+		case CLIENT_TUNNEL:
+			again = client_in_tunnel(c);
 			break;
 		case CLIENT_ENDED:
 			return;

@@ -21,11 +21,7 @@ struct tunnel;
 enum client_state {
 	CLIENT_IDLE,		/* between requests */
 	CLIENT_FLOW,		/* a request is under way */
-	CLIENT_HELLO,		/* tunnel: reading the ClientHello */
-	CLIENT_MINT,		/* tunnel: waiting for the leaf (or the origin's verdict) */
-	CLIENT_HANDSHAKE,
-	CLIENT_DIAL,		/* tunnel: connecting for a splice */
-	CLIENT_SPLICE,
+	CLIENT_TUNNEL,		/* a tunnel that is not open (yet) */
 	CLIENT_ENDED
 };
 
@@ -59,8 +55,10 @@ void client_abort(struct client *);
 /* The worker ends: idle ones close, the rest finish what they do. */
 void client_drain(struct client *);
 
+/* A new configuration: does what the client does still stand? */
+void client_reload(struct client *, const struct conf *);
+
 /* For flows and tunnels. */
-void client_set_state(struct client *, enum client_state, uint64_t ms);
 /*
  * A flow has found that the connection is to be this tunnel, which the client
  * owns from now on.  It begins when the flow has ended with FLOW_TUNNEL.

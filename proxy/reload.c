@@ -6,7 +6,6 @@
 #include "net/dns.h"
 #include "proxy/wire/origin.h"
 #include "proxy/reload.h"
-#include "proxy/tunnel.h"
 
 /* In the workers. */
 
@@ -48,7 +47,7 @@ switch_over(struct worker *w)
 	w->next_dns = NULL;
 	origin_pool_purge(w->pool, w->current);
 	LIST_EACH(it, save, &w->clients)
-		tunnel_reload(CONTAINER_OF(it, struct client, link),
+		client_reload(CONTAINER_OF(it, struct client, link),
 		    w->current->gen->conf);
 	worker_gen_unref(&old);
 }

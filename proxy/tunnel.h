@@ -5,6 +5,8 @@
  * then requests come through it), spliced or refused.  A refused one is opened
  * as well, so that the client can be shown the page.
  *
+ * Its states are in tunnel.def.
+ *
  * Room: proxy.  Thread: its worker's; driven by its client's task.
  */
 #ifndef PROXY_TUNNEL_H
@@ -25,6 +27,12 @@ struct plan;
 struct sockaddr;
 struct tunnel;
 struct worker_gen;
+
+enum tunnel_step {
+	TUNNEL_WAITS,	/* the client's task will be woken */
+	TUNNEL_OPENED,	/* the client reads requests from its link now */
+	TUNNEL_CLOSE	/* it has ended: close in order */
+};
 
 /* What services said of a tunnel before it began. */
 struct tunnel_scans {
@@ -48,19 +56,24 @@ struct tunnel_facts {
  * in TLS takes its place), reached at the address or name dial_host.  It goes
  * by the plan, which the generation's configuration has made; a plan that
  * blocks it makes a tunnel that shows the page.  All is copied, the generation
- * is counted.  Never NULL; the client owns it: client_tunnel().
+ * is counted.  Never NULL; the
+ * client takes it by client_tunnel().
  */
 struct tunnel *tunnel_new(struct client *, struct worker_gen *,
     const struct http_uri *authority, struct str dial_host,
     const struct plan *, const struct tunnel_facts *);
-/* It begins to read the ClientHello. */
-void tunnel_start(struct client *);
-void tunnel_run(struct client *);
-void tunnel_expired(struct client *);
-/* Writes its record, if no request came through it.  NULL tunnel: nothing. */
-void tunnel_free(struct client *);
-/* A new configuration: does a spliced tunnel still stand? */
-void tunnel_reload(struct client *, const struct conf *);
+/*
+ * Go on, until it is open or has ended: the client's task has run, which the
+ * tunnel also wakes at its deadlines.
+ */
+enum tunnel_step tunnel_run(struct tunnel *);
+/*
+ * In any state, when the client's connection has ended.  Writes the record, if
+ * no request came through it.  *t may be NULL; becomes NULL.
+ */
+void tunnel_free(struct tunnel **t);
+/* A new configuration: false: it denies what the tunnel does, abort it. */
+bool tunnel_reload(struct tunnel *, const struct conf *);
 
 /* For the requests that come through it; what is returned is the tunnel's. */
 

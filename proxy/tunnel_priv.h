@@ -11,6 +11,13 @@
 #include "proxy/tunnel.h"
 #include "tls/hello.h"
 
+enum tunnel_state {
+#define S(name, deadline, next) TUNNEL_##name,
+#include "proxy/tunnel.def"
+#undef S
+	TUNNEL_STATES
+};
+
 /* What the record says; for tunnel_audit.c. */
 struct tunnel_record {
 	char reference[16];
@@ -26,6 +33,8 @@ struct tunnel {
 	struct arena *arena;	/* owned; holds this too */
 	struct client *client;	/* borrowed: its owner */
 	struct worker_gen *gen;	/* counted: the one that decided */
+	enum tunnel_state state;
+	struct timer deadline;	/* of the state */
 	struct http_uri named;	/* what was asked for */
 	struct http_uri uri;	/* the authority of what goes through it */
 	struct str dial_host;	/* what is connected to */
@@ -39,12 +48,40 @@ struct tunnel {
 	struct dial dial;	/* of a splice, or to learn the address */
 	union address dest;	/* an address was named: that one */
 	bool dest_known;
-	bool opened;		/* TLS with the client is up */
 	bool untrusted;		/* its leaf warns: the origin may be invalid */
 	const char *refused_by;	/* the rule that refused an address of it */
 	struct splice *splice;	/* owned; NULL: not spliced */
 	struct tunnel_record record;
 };
+
+/* tunnel.c */
+/* Change the state; checked against the table. */
+void tunnel_go(struct tunnel *, enum tunnel_state);
+/* It has failed, for the record; the client closes. */
+void tunnel_end(struct tunnel *, enum err, const char *detail);
+/* Is it to the pages of assay itself? */
+bool tunnel_is_internal(const struct tunnel *);
+/*
+ * Connect to the origin, unless the tunnel only shows a page.  dialled:
+ * connected already, taken over; or NULL.
+ */
+void tunnel_connect_ahead(struct tunnel *, struct dial *dialled);
+
+/* tunnel_hello.c */
+void tunnel_hello(struct tunnel *);	/* HELLO */
+/* What is kept of the ClientHello for the parser; facts of it stay. */
+void tunnel_hello_fini(struct tunnel *);
+/* The client speaks something else, which no rule splices. */
+void tunnel_not_tls(struct tunnel *);
+
+/* tunnel_open.c */
+void tunnel_mint(struct tunnel *);	/* MINT */
+void tunnel_handshake(struct tunnel *);	/* HANDSHAKE */
+
+/* tunnel_splice.c */
+void tunnel_dial(struct tunnel *);	/* begins DIAL */
+void tunnel_dialled(struct tunnel *);	/* DIAL */
+void tunnel_spliced(struct tunnel *);	/* SPLICE */
 
 /* tunnel_rules.c */
 /*

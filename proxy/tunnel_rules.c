@@ -116,11 +116,10 @@ tunnel_may_splice(struct tunnel *t)
 	    plan.tls == POLICY_SPLICE);
 }
 
-void
-tunnel_reload(struct client *c, const struct conf *conf)
+bool
+tunnel_reload(struct tunnel *t, const struct conf *conf)
 {
 	struct plan plan;
 
-	if (c->state == CLIENT_SPLICE && denied_since(c->tunnel, conf, &plan))
-		client_abort(c);
+	return (t->state != TUNNEL_SPLICE || !denied_since(t, conf, &plan));
 }

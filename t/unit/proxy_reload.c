@@ -10,7 +10,6 @@
 #include "net/dns.h"
 #include "proxy/wire/origin.h"
 #include "proxy/reload.h"
-#include "proxy/tunnel.h"
 #include "t/unit/unit.h"
 
 #define WORKERS 3
@@ -120,7 +119,7 @@ origin_pool_purge(struct origin_pool *pool, const struct worker_gen *keep)
 }
 
 void
-tunnel_reload(struct client *c, const struct conf *conf)
+client_reload(struct client *c, const struct conf *conf)
 {
 	(void)c;
 	CU_ASSERT_PTR_EQUAL(conf, new_gen.conf);

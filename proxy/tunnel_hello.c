@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* HELLO: the ClientHello is read, and what is to come of the tunnel decided. */
+#include <assert.h>
+#include "proxy/audit/log.h"
+#include "proxy/tunnel_priv.h"
+
+#define HELLO_READ 4096
+#define HELLO_FREE 16384	/* of a ClientHello that are not counted */
+
+/* The SNI against what was asked for. */
+static void
+apply_sni(struct tunnel *t)
+{
+	struct str sni = str_of(t->hello.sni);
+
+	if (t->hello.sni_state != HELLO_SNI_NAME || str_eq(sni, t->uri.host))
+		return;
+	if (!t->uri.host_is_ip) {
+		t->plan.tls = POLICY_INSPECT;
+		fault_set(&t->fault, ERR_REQ_MISDIRECTED,
+		    "CONNECT named %.*s, TLS names %s",
+		    STR_ARG(t->uri.host), t->hello.sni);
+		return;
+	}
+	t->uri.host = arena_str(t->arena, sni);
+	t->uri.host_is_ip = t->uri.host_is_v6 = false;
+	(void)tunnel_decide(t, tunnel_dest(t));
+}
+
+/*
+ * To splice, or because a rule splices by the address and that comes late.
+ * The rules are asked again when it is connected.
+ */
+static bool
+dials_itself(const struct tunnel *t)
+{
+	return (t->fault.code == ERR_NONE && (t->plan.tls == POLICY_SPLICE ||
+	    (t->plan.dest_open & 1u << POLICY_BY_TLS) != 0));
+}
+
+void
+tunnel_not_tls(struct tunnel *t)
+{
+	log_line(LEVEL_WARNING, "tunnel",
+	    "%s: %s wanted a tunnel to %.*s:%u but does not speak TLS; "
+	    "refused (a rule with 'tls: splice' would let it through)",
+	    t->record.reference, t->client->ip, STR_ARG(t->dial_host),
+	    t->uri.port);
+	tunnel_end(t, ERR_CLIENT_NOT_TLS, NULL);
+}
+
+static void
+hello_done(struct tunnel *t)
+{
+	apply_sni(t);
+	if (dials_itself(t) && !tunnel_is_internal(t)) {
+		tunnel_dial(t);
+		return;
+	}
+	tunnel_connect_ahead(t, NULL);
+	tunnel_go(t, TUNNEL_MINT);
+}
+
+void
+tunnel_hello_fini(struct tunnel *t)
+{
+	hello_fini(&t->hello);
+	chunk_unref(&t->hello_tail);
+	charge_set(&t->hello_charge, NULL, 0, 0);
+}
+
+/*
+ * More of the ClientHello, which is kept: what comes byte by byte takes no
+ * block for each, and what is large is its client's memory.
+ */
+static enum pull
+read_hello(struct tunnel *t)
+{
+	struct client *c = t->client;
+	unsigned had = c->in.bytes.count;
+	enum pull p = link_read(c->transport, &c->in.bytes, HELLO_READ);
+
+	if (had > 0 && c->in.bytes.count > had)
+		chq_pack(&c->in.bytes, had, &t->hello_tail);
+	charge_set(&t->hello_charge, c->account, chq_len(&c->in.bytes) +
+	    t->hello.message.n, HELLO_FREE);
+	return (p);
+}
+
+static bool
+hello_too_dear(const struct tunnel *t)
+{
+	return (t->hello_charge.held > 0 &&
+	    account_room(t->client->account, BUDGET_MEMORY) == 0);
+}
+
+void
+tunnel_hello(struct tunnel *t)
+{
+	enum hello_step step;
+	enum pull p;
+
+	assert(!t->dial.done && t->ahead == NULL && t->splice == NULL);
+	for (;;) {
+		step = hello_parse(&t->hello, &t->client->in.bytes);
+		if (step != HELLO_MORE)
+			break;
+		p = read_hello(t);
+		if (hello_too_dear(t)) {
+			tunnel_end(t, ERR_MEMORY, NULL);
+			return;
+		}
+		if (p == PULL_WAIT)
+			return;
+		if (p != PULL_MORE) {
+			tunnel_end(t, ERR_CLIENT_GONE,
+			    "before its TLS hello");
+			return;
+		}
+	}
+	if (step == HELLO_DONE)
+		hello_done(t);
+	else if (step != HELLO_NOT_TLS)
+		tunnel_end(t, ERR_CLIENT_TLS, t->hello.reason);
+	else if (dials_itself(t))
+		tunnel_dial(t);
+	else
+		tunnel_not_tls(t);
+}
