@@ -663,7 +663,7 @@ test_defaults(void)
 	CU_ASSERT(c->ca.leaf_days == 14);
 	CU_ASSERT(c->tls.client.min == CONF_TLS_1_2);
 	CU_ASSERT(c->tls.origin.trust.system);
-	CU_ASSERT(c->tls.origin.revocation == CONF_REVOCATION_SOFT);
+	CU_ASSERT(c->tls.origin.revocation == REVOCATION_SOFT);
 	CU_ASSERT_STRING_EQUAL(c->resolver.hosts, "/etc/hosts");
 #ifdef HAVE_CLAMAV
 	CU_ASSERT(c->services.n == 1 && c->services.v[0].used);
