@@ -22,7 +22,7 @@
 #include "base/arena.h"
 #include "base/str.h"
 #include "proxy/conf/conf.h"
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 
 /* ---- the tree ---- */
 

@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 
 /* The longest URL: limits.request_line and scheme and host (option.def). */
 #define URL_BYTES (64 * 1024 + 512)

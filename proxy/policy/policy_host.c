@@ -10,7 +10,7 @@
 #include <string.h>
 #include "base/arena.h"
 #include "http/uri.h"
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 
 static char
 lower(char c)

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 #include "http/chars.h"
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 
 #define MERGE 1		/* doubled slashes are one, as most servers have it */
 #define LOOSE 2		/* "%2F", "\" and "..;" as some servers have them */

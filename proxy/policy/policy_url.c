@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 
 #define MATCH_LIMIT 100000	/* backtracking steps, about 1 ms */
 #define DEPTH_LIMIT 1000

@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

@@ -9,7 +9,7 @@
 #include "base/arena.h"
 #include "proxy/conf/conf.h"
 #include "proxy/policy/policy.h"
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 #include "t/unit/unit.h"
 
 #define SERVICES "services:\n" \

@@ -7,7 +7,7 @@
 #include <string.h>
 #include "proxy/conf/conf.h"
 #include "proxy/policy/policy.h"
-#include "proxy/policy/policy_priv.h"
+#include "proxy/policy/match.h"
 #include "t/unit/unit.h"
 
 /* Raw, and what it may be taken for; the order does not count. */

@@ -2,10 +2,10 @@
 /*
  * The conditions of a rule, as the configuration reader builds them and
  * policy_decide() asks them.
- * Room: proxy, policy*.c and conf*.c only.
+ * Room: proxy, the closets policy and conf only.
  */
-#ifndef PROXY_POLICY_PRIV_H
-#define PROXY_POLICY_PRIV_H
+#ifndef PROXY_POLICY_MATCH_H
+#define PROXY_POLICY_MATCH_H
 
 #include <stdbool.h>
 #include <stdint.h>
