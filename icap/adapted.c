@@ -73,14 +73,31 @@ set_trailer(struct icap_tx *tx)
 static void
 hear_trailer(struct icap_tx *tx)
 {
+	enum icap_finding found;
 	struct str threat;
 
-	if (icap_find_threat(&tx->coding.trailer, NULL, &threat) !=
-	    ICAP_FOUND_THREAT)
+	found = icap_find_threat(&tx->coding.trailer, NULL, &threat);
+	if (found <= tx->finding)
 		return;
 	if (tx->finding == ICAP_FOUND_NOTHING || tx->threat.n == 0)
 		tx->threat = threat;
-	tx->finding = ICAP_FOUND_THREAT;
+	tx->finding = found;
+}
+
+/*
+ * The body is out but for its end: does what stands behind it come too late?
+ * Repaired is known to be true of what was compared only.
+ */
+static bool
+heard_too_late(struct icap_tx *tx)
+{
+	enum icap_finding was = tx->finding;
+
+	hear_trailer(tx);
+	if (tx->blocked)
+		return (false);
+	return (tx->finding == ICAP_FOUND_THREAT || (tx->body != NULL &&
+	    tx->finding != was && tx->compare.state != COMPARE_OTHER));
 }
 
 /* Too late for a verdict: the message never becomes whole. */
@@ -97,8 +114,7 @@ static enum pull
 coding_ended(struct icap_tx *tx, struct chq *out, size_t want,
     struct fault *f)
 {
-	hear_trailer(tx);
-	if (tx->finding == ICAP_FOUND_THREAT && !tx->blocked)
+	if (heard_too_late(tx))
 		return (cut_threat(tx, f));
 	if (!original_offset(tx, &tx->tail_from))
 		return (cut(tx, f, ERR_SCAN_PROTOCOL,
@@ -140,6 +156,11 @@ adapted_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 	size_t n = chq_len(&tx->ready);
 	enum pull r;
 
+	r = tx_compare_pull(tx, out, want);
+	if (r == PULL_CUT || r == PULL_FAIL)
+		return (cut(tx, f, ERR_INTERNAL, "original ended early"));
+	if (r != PULL_END)
+		return (r);
 	if (n > 0) {
 		chq_move(out, &tx->ready, n < want ? n : want);
 		return (PULL_MORE);
@@ -173,10 +194,47 @@ static const struct source_type adapted_type = {
 	.drop = adapted_drop,
 };
 
-enum pull
-tx_source_begin(struct icap_tx *tx, uint64_t *length, struct fault *f)
+uint64_t
+tx_source_here(const struct icap_tx *tx)
 {
-	enum pull r = PULL_MORE;
+	return (tx->compare.same + chq_len(&tx->ready));
+}
+
+/* Does it go on as long as the bytes are the same? */
+static bool
+is_compared(const struct icap_tx *tx)
+{
+	return (tx->compare.state == COMPARE_ON);
+}
+
+/* Take what has come, and compare it where that is wanted. */
+static enum pull
+collect(struct icap_tx *tx, const struct http_msg *m, struct fault *f)
+{
+	enum pull r, c;
+
+	do {
+		r = PULL_MORE;
+		while (r == PULL_MORE && chq_len(&tx->ready) < READY_MAX &&
+		    (is_compared(tx) || tx_source_here(tx) < READY_MAX))
+			r = h1_body_pull(&tx->coding, &tx->in, &tx->ready,
+			    READY_MAX, f);
+		if (r == PULL_END)
+			hear_trailer(tx);
+		c = m == NULL || r == PULL_FAIL ? PULL_MORE :
+		    tx_compare(tx, m, f);
+		if (c != PULL_MORE)
+			return (c);
+	} while (r == PULL_MORE && is_compared(tx));
+	return (r == PULL_WAIT && !is_compared(tx) &&
+	    tx_source_here(tx) >= READY_MAX ? PULL_MORE : r);
+}
+
+enum pull
+tx_source_begin(struct icap_tx *tx, const struct http_msg *m,
+    uint64_t *length, struct fault *f)
+{
+	enum pull r;
 
 	if (!tx->collecting) {
 		source_init(&tx->source, &adapted_type);
@@ -184,16 +242,11 @@ tx_source_begin(struct icap_tx *tx, uint64_t *length, struct fault *f)
 		    ERR_SCAN_PROTOCOL);
 	}
 	tx_skip_slack(tx);
-	while (r == PULL_MORE && chq_len(&tx->ready) < READY_MAX)
-		r = h1_body_pull(&tx->coding, &tx->in, &tx->ready, READY_MAX,
-		    f);
-	if (r != PULL_END)
-		return (r);
-	hear_trailer(tx);
-	if (!original_offset(tx, &tx->tail_from) ||
+	r = collect(tx, m, f);
+	if (r != PULL_END || !original_offset(tx, &tx->tail_from) ||
 	    tx->tail_from != NO_OFFSET)
 		return (r);
-	*length = chq_len(&tx->ready);
+	*length = tx_source_here(tx);
 	tx_release_conn(tx);
 	return (r);
 }

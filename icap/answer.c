@@ -255,15 +255,15 @@ judge(const struct icap_tx *tx, const struct http_msg *m, enum shape shape)
  */
 static bool
 is_overruled(const struct icap_tx *tx, const struct http_msg *m,
-    enum shape shape, bool whole)
+    enum shape shape, bool has_body, bool whole)
 {
 	if (judge(tx, m, shape) == VERDICT_BLOCKED)
 		return (!tx_is_page(tx, m) && !(tx_may_be_page(tx, m) &&
 		    whole && tx_is_foreign(tx)));
 	if (tx->cut_short || tx_decode_gap(tx) != GAP_NONE)
 		return (true);	/* made of a part that passed for the whole */
-	return (tx->finding == ICAP_FOUND_REPAIRED && whole &&
-	    tx_is_handed_back(tx));
+	return (tx->finding == ICAP_FOUND_REPAIRED &&
+	    tx_is_handed_back(tx, has_body));
 }
 
 static void
@@ -326,8 +326,10 @@ static bool
 must_collect(const struct icap_tx *tx, const struct http_msg *m,
     enum shape shape)
 {
-	return (chq_len(&tx->ready) == 0 || wants_length(tx, m, shape) ||
-	    (tx->finding != ICAP_FOUND_NOTHING && !tx_is_page(tx, m)));
+	return (tx_source_here(tx) == 0 || wants_length(tx, m, shape) ||
+	    tx->compare.state == COMPARE_ON ||
+	    (tx->finding != ICAP_FOUND_NOTHING && !tx_is_page(tx, m) &&
+	    tx->compare.state != COMPARE_OTHER));
 }
 
 /*
@@ -343,7 +345,7 @@ final_length(const struct icap_tx *tx, const struct http_msg *m,
 	if (here != HTTP_LENGTH_UNKNOWN)
 		return (here == 0 || wants_length(tx, m, shape) ? here :
 		    HTTP_LENGTH_UNKNOWN);
-	return (said >= chq_len(&tx->ready) ? said : HTTP_LENGTH_UNKNOWN);
+	return (said >= tx_source_here(tx) ? said : HTTP_LENGTH_UNKNOWN);
 }
 
 static void
@@ -367,12 +369,17 @@ take_message(struct icap_tx *tx, enum shape shape)
 		return;
 	}
 	if (has_body) {
-		r = tx_source_begin(tx, &length, &f);
+		r = tx_source_begin(tx, judge(tx, m, shape) ==
+		    VERDICT_MODIFIED ? m : NULL, &length, &f);
 		if (r == PULL_WAIT && must_collect(tx, m, shape)) {
 			tx->collecting = true;
 			return;
 		}
-		if (r == PULL_CUT || r == PULL_FAIL) {
+		if (r == PULL_CUT) {
+			tx_fail_as(tx, &f);
+			return;
+		}
+		if (r == PULL_FAIL) {
 			tx_fail(tx, ERR_SCAN_PROTOCOL,
 			    "invalid chunked coding");
 			return;
@@ -385,7 +392,7 @@ take_message(struct icap_tx *tx, enum shape shape)
 		icap_adapt_request(msg, m, has_body, length, &f);
 	if (f.code != ERR_NONE)
 		tx_fail(tx, f.code, "%s", f.detail);
-	else if (is_overruled(tx, m, shape, r == PULL_END))
+	else if (is_overruled(tx, m, shape, has_body, r == PULL_END))
 		tx_block(tx);
 	else
 		give_result(tx, m, shape, has_body && length != 0, length);

@@ -64,6 +64,14 @@ same(const struct icap_tx *tx, uint64_t at, size_t ours, size_t n)
 }
 
 bool
+tx_begins_alike(const struct icap_tx *tx)
+{
+	size_t all = chq_len(&tx->ready);
+
+	return (same(tx, 0, 0, all < EDGE ? all : EDGE));
+}
+
+bool
 tx_is_foreign(const struct icap_tx *tx)
 {
 	size_t all = chq_len(&tx->ready), n = all < EDGE ? all : EDGE;
@@ -73,20 +81,4 @@ tx_is_foreign(const struct icap_tx *tx)
 	if (same(tx, 0, 0, n))
 		return (false);
 	return (tx->sent < n || !same(tx, tx->sent - n, all - n, n));
-}
-
-bool
-tx_is_handed_back(const struct icap_tx *tx)
-{
-	size_t all = chq_len(&tx->ready), at, n;
-
-	if (tx->body == NULL || (tx->answer->status == 206 &&
-	    tx->tail_from != NO_OFFSET && tx->tail_from != all))
-		return (false);
-	for (at = 0; at < all; at += n) {
-		n = all - at < EDGE ? all - at : EDGE;
-		if (!same(tx, at, at, n))
-			return (false);
-	}
-	return (true);
 }

@@ -7,6 +7,7 @@
 #include "icap/tx.h"
 
 #define READ_BYTES 16384
+#define TURN_MAX 524288		/* then others get their turn */
 #define SLOPPY_BYTES 16		/* so far may the offsets be off */
 
 /* The connection ended where an answer was due. */
@@ -132,16 +133,22 @@ tx_skip_slack(struct icap_tx *tx)
 static bool
 has_work(const struct icap_tx *tx)
 {
-	return (chq_len(&tx->in) > 0 || (tx->state == TX_HEADS &&
+	return (chq_len(&tx->in) > 0 || tx->compare.waits ||
+	    (tx->state == TX_HEADS &&
 	    tx->part + 1 >= tx->encap.n && !tx->collecting));
 }
 
 void
 tx_receive(struct icap_tx *tx)
 {
+	uint64_t turn = tx->received + TURN_MAX;
 	enum pull r;
 
 	while (tx->state == TX_ANSWER || tx->state == TX_HEADS) {
+		if (tx->received >= turn) {
+			task_wake(&tx->task);
+			return;
+		}
 		if (!has_work(tx)) {
 			r = link_read(tx->conn->net, &tx->in, READ_BYTES);
 			if (r == PULL_WAIT)
@@ -157,5 +164,7 @@ tx_receive(struct icap_tx *tx)
 			feed_answer(tx);
 		else
 			feed_heads(tx);
+		if (tx->compare.waits)
+			return;
 	}
 }

@@ -50,6 +50,7 @@ tx_put(struct icap_tx *tx)
 	icap_connect_cancel(&tx->connect);
 	reader_close(&tx->reader);
 	reader_close(&tx->original);
+	tx_compare_fini(tx);
 	tx_decode_fini(tx);
 	icap_conn_drop(&tx->conn, LINK_ABORT);
 	chq_fini(&tx->out);
@@ -117,6 +118,7 @@ tx_finish(struct icap_tx *tx)
 		tx_enter(tx, TX_OVER);
 		timer_stop(&tx->deadline);
 		drop_conn(tx);
+		tx_compare_fini(tx);
 	}
 	tx_done(tx);
 }
@@ -131,6 +133,7 @@ stream_ends(struct icap_tx *tx, const struct fault *f)
 	timer_stop(&tx->deadline);
 	drop_conn(tx);
 	reader_close(&tx->original);
+	tx_compare_fini(tx);
 	tx_put(tx);
 }
 
@@ -336,7 +339,7 @@ tx_run(struct task *t)
 static bool
 waits_for_service(const struct icap_tx *tx)
 {
-	if (tx->body_waits || tx->conn == NULL)
+	if (tx->body_waits || tx->conn == NULL || tx->compare.waits)
 		return (false);
 	return (tx->state != TX_STREAM || tx->source_waits);
 }
@@ -453,6 +456,7 @@ tx_source_done(struct icap_tx *tx, bool whole)
 	else
 		drop_conn(tx);
 	reader_close(&tx->original);
+	tx_compare_fini(tx);
 	tx_put(tx);
 }
 

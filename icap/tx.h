@@ -127,6 +127,17 @@ struct icap_tx {
 	uint64_t tail_from;	/* from this offset on */
 #define NO_OFFSET UINT64_MAX
 	struct reader original;	/* 206: keeps it all, later reads the tail */
+
+	/* is what comes back what the service was sent? */
+	struct {
+		enum { COMPARE_NOT, COMPARE_ON, COMPARE_OTHER } state;
+		struct body *with;	/* counted; NULL: it is over */
+		struct decode_how how;
+		struct reader was;	/* compares */
+		struct reader front;	/* keeps it, later reads what was the same */
+		uint64_t same;		/* bytes that came, are the same and not in ready */
+		bool waits;		/* for more of the original */
+	} compare;
 };
 
 /* queue.c */
@@ -197,12 +208,34 @@ void tx_take_heads(struct icap_tx *);
 
 /*
  * Begin the source of an adapted body with what has come already; once more
- * while tx->collecting.  PULL_END: all of it is here, *length is set if no
- * original follows, a threat named behind it is in tx->finding.  PULL_WAIT:
- * some may come.  PULL_MORE: it is long.  Else the coding is broken, cause in f.
+ * while tx->collecting.  m: its head, where it may be the message handed back,
+ * else NULL.  PULL_END: all of it is here, *length is set if no original
+ * follows, a threat named behind it is in tx->finding.  PULL_WAIT: some may
+ * come, or has to be compared.  PULL_MORE: it is long.  PULL_CUT: the message's
+ * own body is; PULL_FAIL: the coding is broken; cause in f.
  */
-enum pull tx_source_begin(struct icap_tx *, uint64_t *length,
+enum pull tx_source_begin(struct icap_tx *, const struct http_msg *m,
+    uint64_t *length, struct fault *f);
+/* So much of the body is here, compared or not. */
+uint64_t tx_source_here(const struct icap_tx *);
+
+/* compare.c: the body that comes, with what the service was sent. */
+
+/*
+ * Compare what is in tx->ready, where a threat is named as repaired, or may be
+ * named behind it; m: its head.  PULL_MORE: that is done.  PULL_WAIT: the task
+ * is woken when more can be done.  PULL_CUT: so has the original, cause in f.
+ */
+enum pull tx_compare(struct icap_tx *, const struct http_msg *m,
     struct fault *f);
+/*
+ * All of it is here: nothing but what the service was sent, or its begin (200,
+ * 206), or that cannot be told.  has_body: one came.
+ */
+bool tx_is_handed_back(const struct icap_tx *, bool has_body);
+/* What was the same goes before tx->ready.  PULL_END: all of that was read. */
+enum pull tx_compare_pull(struct icap_tx *, struct chq *out, size_t want);
+void tx_compare_fini(struct icap_tx *);
 
 /* page.c: a message m that came along with a finding. */
 
@@ -212,8 +245,8 @@ bool tx_is_page(const struct icap_tx *, const struct http_msg *m);
 bool tx_may_be_page(const struct icap_tx *, const struct http_msg *m);
 /* It is here: neither begins nor ends as what the service was sent. */
 bool tx_is_foreign(const struct icap_tx *);
-/* It is here: nothing but what the service was sent, or its begin (200, 206). */
-bool tx_is_handed_back(const struct icap_tx *);
+/* What there is of it begins as what the service was sent. */
+bool tx_begins_alike(const struct icap_tx *);
 
 /* decoded.c */
 

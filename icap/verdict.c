@@ -184,6 +184,17 @@ icap_find_threat(const struct http_fields *fs,
 	return (conclude(&said, fs));
 }
 
+bool
+icap_announces_threat(const struct http_fields *fs)
+{
+	unsigned i;
+
+	for (i = 0; i < FINDINGS; i++)
+		if (http_fields_has_token(fs, FIELD_TRAILER, findings[i]))
+			return (true);
+	return (false);
+}
+
 static void
 note_field(struct buf *b, const struct http_field *f)
 {

@@ -23,6 +23,8 @@ enum icap_finding {
  */
 enum icap_finding icap_find_threat(const struct http_fields *,
     const struct http_fields *known, struct str *threat);
+/* Is a trailer announced in which a threat may be named (RFC 9110 6.6.2)? */
+bool icap_announces_threat(const struct http_fields *);
 /* For the log: the status and the fields that matter, shortened. */
 struct str icap_note(struct arena *, const struct http_msg *answer);
 

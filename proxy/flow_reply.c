@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The answer's way back: policy, the chain, the release mark, the client. */
-#include <string.h>
 #include <time.h>
 #include "http/h1_emit.h"
 #include "http/h1_frame.h"
@@ -239,30 +238,6 @@ begin_resume(struct flow *f, struct chain_result *r)
 	flow_go(f, FLOW_STATE_RESUME);
 }
 
-/* Is q what the original has next?  PULL_MORE: yes, all of it; PULL_FAIL: no. */
-static enum pull
-as_before(struct reader *was, struct chq *q)
-{
-	unsigned char a[4096], b[4096];
-	struct chq o = { 0 };
-	enum pull p = PULL_MORE;
-	size_t n;
-
-	while (p == PULL_MORE && chq_len(q) > 0) {
-		n = chq_len(q) < sizeof(a) ? chq_len(q) : sizeof(a);
-		p = reader_pull(was, &o, n);
-		n = chq_len(&o);
-		chq_read(&o, 0, a, n);
-		chq_read(q, 0, b, n);
-		if (memcmp(a, b, n) != 0)
-			p = PULL_FAIL;
-		chq_drop(&o, n);
-		chq_drop(q, n);
-	}
-	chq_fini(&o);
-	return (p);
-}
-
 enum flow_step
 flow_resume(struct flow *f)
 {
@@ -274,7 +249,7 @@ flow_resume(struct flow *f)
 			p = reader_pull(&f->now, &f->again,
 			    (size_t)(f->down.sent - f->now.offset));
 		if (p == PULL_MORE)
-			p = as_before(&f->was, &f->again);
+			p = reader_match(&f->was, &f->again);
 	}
 	if (p == PULL_WAIT)
 		return (FLOW_WAITS);

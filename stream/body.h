@@ -112,6 +112,13 @@ void reader_release(struct reader *, uint64_t mark);
  * received are pulled and passed over by later reader_pull calls' like.
  */
 enum pull reader_skip(struct reader *, uint64_t to);
+/*
+ * Is q what it gets next?  What is the same is dropped from q, which then is
+ * empty (PULL_MORE) or has to wait (PULL_WAIT: wake is woken).  PULL_END: q
+ * begins with something else, within 4 KiB, or goes on behind the body's end;
+ * the reader is of no use any more.  PULL_CUT, PULL_FAIL: so has the body.
+ */
+enum pull reader_match(struct reader *, struct chq *q);
 /* Bytes received and not yet read by it. */
 uint64_t reader_behind(const struct reader *);
 /* Closes; what only it needed is freed.  Not open: nothing. */

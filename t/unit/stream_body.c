@@ -933,6 +933,52 @@ test_skip(void)
 	end();
 }
 
+/* What of a queue a reader has next, what is not, and where that begins. */
+static void
+test_match(void)
+{
+	static const size_t at[] = { 0, 1, 4095, 4096, 4097, 12345, 39999 };
+	unsigned char all[40001];
+	struct chq q = { 0 };
+	struct reader k, r;
+	struct feed f;
+	struct body *b;
+	size_t i, n, n_at = sizeof(at) / sizeof(at[0]);
+
+	begin(3000);
+	b = feed_body(&f, 40000, PULL_END);
+	reader_open(&k, b, 0, NULL);
+	for (i = 0; i < sizeof(all); i++)
+		all[i] = byte_at(i);
+	for (i = 0; i <= n_at; i++) {
+		reader_open(&r, b, 0, NULL);
+		if (i < n_at)
+			all[at[i]] ^= 1;
+		chq_copy(&q, all, i < n_at ? 40000 : 40001);
+		CU_ASSERT_EQUAL(reader_match(&r, &q), PULL_END);
+		n = 40000 - chq_len(&q);
+		CU_ASSERT(i < n_at || chq_len(&q) == 1);
+		if (i < n_at) {
+			CU_ASSERT(n <= at[i] && at[i] - n < 4096);
+			all[at[i]] ^= 1;
+		}
+		chq_fini(&q);
+		reader_close(&r);
+	}
+	reader_open(&r, b, 0, NULL);
+	for (i = 0; i < 40000; i += n) {
+		n = 1 + i % 7000 < 40000 - i ? 1 + i % 7000 : 40000 - i;
+		chq_copy(&q, all + i, n);
+		CU_ASSERT_EQUAL(reader_match(&r, &q), PULL_MORE);
+		CU_ASSERT(chq_len(&q) == 0 && r.offset == i + n);
+	}
+	chq_fini(&q);
+	reader_close(&r);
+	reader_close(&k);
+	body_unref(&b);
+	end();
+}
+
 static void
 on_first(struct task *t)
 {
@@ -1255,6 +1301,6 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "limit of the file's size", test_file_size },
     { "disk full", test_disk_full },
     { "late readers", test_late },
-    { "skipping", test_skip },
+    { "skipping", test_skip }, { "is it the same", test_match },
     { "empty, ready-made, first pull, trailer", test_small_things },
     { "views from another thread", test_views })
