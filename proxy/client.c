@@ -23,9 +23,29 @@
 
 static void client_run(struct task *);
 
+static const unsigned follows[CLIENT_STATES] = {
+#define ON(name) (1u << CLIENT_##name)
+#define S(name, next) [CLIENT_##name] = (next),
+#include "proxy/client.def"
+#undef S
+#undef ON
+};
+
+/* What is true of a client in each state. */
+static void
+check_state(const struct client *c)
+{
+	assert((c->state == CLIENT_FLOW) == (c->flow != NULL));
+	assert(c->state != CLIENT_TUNNEL || c->tunnel != NULL);
+	assert(c->transport != NULL || c->state == CLIENT_TUNNEL ||
+	    c->state == CLIENT_ENDED);
+}
+
+/* ms: its deadline, which begins anew; 0: none. */
 static void
 client_set_state(struct client *c, enum client_state s, uint64_t ms)
 {
+	assert((follows[c->state] & (1u << s)) != 0);
 	c->state = s;
 	c->deadline_at = ms > 0 ? loop_now(c->worker->loop) + ms : 0;
 	if (s == CLIENT_FLOW)
@@ -49,14 +69,13 @@ client_close(struct client *c, enum link_end how)
 
 	if (c->state == CLIENT_ENDED)
 		return;
-	c->state = CLIENT_ENDED;
+	client_set_state(c, CLIENT_ENDED, 0);
 	flow_free(&c->flow);
 	h1_in_fini(&c->in, NULL);
 	if (c->transport != NULL)
 		link_close(&c->transport, how);
 	tunnel_free(&c->tunnel);
 	origin_holder_fini(&c->own);
-	timer_stop(&c->timer);
 	task_fini(&c->task);
 	list_remove(&c->link);
 	w->n_clients--;
@@ -99,6 +118,7 @@ client_expired(struct client *c)
 	case CLIENT_FLOW:
 	case CLIENT_TUNNEL:
 	case CLIENT_ENDED:
+	case CLIENT_STATES:
 		break;
 	}
 }
@@ -207,6 +227,7 @@ client_run(struct task *t)
 	bool again = true;
 
 	while (again) {
+		check_state(c);
 		if (c->state == CLIENT_IDLE && c->served == until) {
 			task_wake(t);
 			return;
@@ -226,6 +247,7 @@ client_run(struct task *t)
 			again = client_in_tunnel(c);
 			break;
 		case CLIENT_ENDED:
+		case CLIENT_STATES:
 			return;
 		}
 	}

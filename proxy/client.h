@@ -19,10 +19,10 @@ struct flow;
 struct tunnel;
 
 enum client_state {
-	CLIENT_IDLE,		/* between requests */
-	CLIENT_FLOW,		/* a request is under way */
-	CLIENT_TUNNEL,		/* a tunnel that is not open (yet) */
-	CLIENT_ENDED
+#define S(name, next) CLIENT_##name,
+#include "proxy/client.def"
+#undef S
+	CLIENT_STATES
 };
 
 struct client {
