@@ -51,6 +51,10 @@ def rss_now(pids):
     return n
 
 
+class Skip(Exception):
+    """The proxy does not offer what the scenario is about."""
+
+
 class Bench:
     def __init__(self, quiet=0):
         self.quiet = quiet
@@ -94,13 +98,16 @@ class Bench:
                 return
 
     @contextlib.contextmanager
-    def proxy(self, kind, hosts=16, **kw):
-        opts = lab.Options(trust=str(self.origin.ca), hosts={f"h{i}.perf.test": peers.ORIGIN["ip"] for i in range(hosts)}, **kw)
+    def proxy(self, kind, hosts=16, origin="h1", **kw):
+        """origin "h2": the origin's address that offers HTTP/2 too; a peer with a fixed origin then asks it in HTTP/2 if it can"""
+        mine = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {CPUS[0]})
+        peers.ORIGIN.update(ip=peers.ORIGIN[origin], alpn="http/1.1" if origin == "h1" else "h2,http/1.1")
         try:
-            p = peers.start(kind, opts)
+            p = peers.start(kind, lab.Options(trust=str(self.origin.ca), hosts={f"h{i}.perf.test": peers.ORIGIN["ip"] for i in range(hosts)}, **kw))
         finally:
-            os.sched_setaffinity(0, {CPUS[1]})
+            peers.ORIGIN.update(ip=peers.ORIGIN["h1"], alpn="http/1.1")
+            os.sched_setaffinity(0, mine)
         try:
             yield p
         finally:
@@ -172,6 +179,7 @@ class Bench:
                    max=j["latency_us"]["max"], hs50=j["handshake_us"]["p50"], hs99=j["handshake_us"]["p99"], handshakes=j["handshakes"], resumed=j["resumed"], reopened=j["reopened"],
                    rss=r1, rss0=r0, peak=max(peak[0], r1), util=cpu / wall, load_busy=(B1 - b1) / wall,
                    noise=0 if p.kind == "direct" else max(0.0, (B0 - b0) - cpu) / wall,
+                   origin_conns=(o1["conns"] - o0["conns"] - 1) / n, origin_h2=(o1["h2_requests"] - o0["h2_requests"]) / n,
                    noise1=max(0.0, (B1 - b1) - j["cpu_s"] - (o1["cpu_s"] - o0["cpu_s"]) - cpu_between(i0, i1) - (time.process_time() - self0)) / wall,
                    icap_us=cpu_between(i0, i1) / n * 1e6 if icap else 0,
                    origin_us=(o1["cpu_s"] - o0["cpu_s"]) / n * 1e6, load_us=j["cpu_s"] / n * 1e6, origin_full=(o1["tls_full"] - o0["tls_full"]) / n, origin_resumed=(o1["tls_resumed"] - o0["tls_resumed"]) / n,
@@ -442,6 +450,68 @@ def _(b, kind):
     return scan(b, kind, "1m", 8)
 
 
+def offers(b, p, args):
+    """Nothing but an attempt tells what a proxy can: no h2 chosen by ALPN, or an upgrade refused, is a scenario skipped; any other failure is one."""
+    j = b.load(p, args + ["-c", 1, "-n", 1])
+    if set(j["error_kinds"]) & {"no_h2", "no_upgrade"}:
+        raise Skip(", ".join(j["error_kinds"]))
+
+
+def h2(b, kind, path="1k", variant="none", origin="h1"):
+    o, s = icap_opts(b, variant)
+    with b.proxy(kind, origin=origin, **o) as p:
+        args = ["--h2", "--streams", 10, "--path", "/" + path, "--expect", path, "--hosts", 1, "-c", 10, "--timeout", 20]
+        offers(b, p, args)
+        b.load(p, args + ["-n", 1000 if not QUICK else 200])
+        return b.measure(p, args + ["-d", SECS(3)], icap=s)
+
+
+@scenario("S15-h2-keepalive", "bump", "HTTP/2 from the client: 1 KB GET, 10 connections x 10 streams; the origin speaks HTTP/1 only")
+def _(b, kind):
+    return h2(b, kind)
+
+
+@scenario("S15b-h2-both", "bump", "as S15, the origin speaks HTTP/2 too (whether the proxy does to it: origin h2)")
+def _(b, kind):
+    return h2(b, kind, origin="h2")
+
+
+@scenario("S15c-h2-100k", "bump", "as S15, 100 KB GET")
+def _(b, kind):
+    return h2(b, kind, "100k")
+
+
+@scenario("S15d-h2-icap204", "bump req resp", "as S15 with REQMOD and RESPMOD, 204 in preview")
+def _(b, kind):
+    return h2(b, kind, variant="null")
+
+
+PAGE = 20
+
+
+@scenario("S15e-h2-newconn", "bump", f"as a browser opens a page: a new connection, one 1 KB GET, then {PAGE - 1} at once; 8 pages at a time, one host; figures for the page", "page")
+def _(b, kind):
+    with b.proxy(kind) as p:
+        args = ["--h2", "--streams", PAGE, "-k", PAGE, "--path", "/1k", "--expect", "1k", "--hosts", 1, "-c", 8, "--timeout", 20]
+        offers(b, p, args)
+        b.load(p, args + ["-n", 50 * PAGE])
+        r = b.measure(p, args + ["-d", SECS(4)], warm=False)
+        for k in ("cpu_us", "origin_us", "load_us", "icap_us", "origin_full", "origin_resumed", "origin_conns"):
+            r[k] *= PAGE
+        return dict(r, req_s=r["req_s"] / PAGE)
+
+
+@scenario("S16-ws", "bump", "WebSocket: 1 KB messages echoed by the origin, 50 connections, one message at a time on each; a message there and back is one", "msg")
+def _(b, kind):
+    with b.proxy(kind) as p:
+        args = ["--ws", "1k", "--path", "/ws", "--hosts", 1, "-c", 50, "--timeout", 20]
+        offers(b, p, args)
+        b.load(p, args + ["-n", 1000 if not QUICK else 200])
+        return b.measure(p, args + ["-d", SECS(3)])
+
+
+
+
 # ---------------------------------------------------------------- running and printing
 def med(rs, k):
     v = [r[k] for r in rs if r.get(k) is not None]
@@ -508,7 +578,7 @@ def show(sid, table):
         else:
             cap = 1e6 / m["cpu_us"] if m["cpu_us"] else 0
             print(f"  {kind:20} {m['req_s']:7.0f}/s  cpu {m['cpu_us']:8.1f} us/{u}  cap/core {cap:6.0f}/s  p50 {m['p50'] / 1e3:.2f} p99 {m['p99'] / 1e3:.2f} p99.9 {m['p999'] / 1e3:.2f} ms{add}  "
-                  f"{'hs50 %.2f ' % (m['hs50'] / 1e3) if u == 'conn' else ''}resumed {m['resumed'] / max(m['handshakes'], 1):.2f} origin full/res {m['origin_full']:.2f}/{m['origin_resumed']:.2f} "
+                  f"{'hs50 %.2f ' % (m['hs50'] / 1e3) if u in ('conn', 'page') else ''}resumed {m['resumed'] / max(m['handshakes'], 1):.2f} origin full/res {m['origin_full']:.2f}/{m['origin_resumed']:.2f} {'origin h2 %.2f ' % m['origin_h2'] if m.get('origin_h2') else ''}"
                   f"err {m['errors']} {m['kinds'] or ''} rss {m['rss'] / MIB:.0f} noise {m['noise'] * 100:.0f}/{m['noise1'] * 100:.0f}% core1 {m['load_busy'] * 100:.0f}%")
     sys.stdout.flush()
 
@@ -541,19 +611,23 @@ def main():
             if not any(fnmatch.fnmatch(sid, g) for g in a.scenario.split(",")):
                 continue
             kinds = [k for k in a.proxy if sc["need"] <= peers.CAPS[k]]
-            runs = {k: [] for k in kinds}
+            runs, skipped = {k: [] for k in kinds}, {}
             for r in range(rounds + 2 if a.quiet else rounds):
                 for k in kinds[r % max(len(kinds), 1):] + kinds[:r % max(len(kinds), 1)]:
-                    if sum("failed" in x or noise(x) < 0.2 for x in runs[k]) >= rounds:
+                    if k in skipped or sum("failed" in x or noise(x) < 0.2 for x in runs[k]) >= rounds:
                         continue
                     try:
                         runs[k].append(sc["f"](b, k))
+                    except Skip as e:
+                        skipped[k] = str(e)
                     except Exception as e:      # a peer that cannot do it is a result too
                         runs[k].append({"failed": f"{type(e).__name__}: {e}"[:300]})
                         print(f"  ! {sid} {k}: {runs[k][-1]['failed']}", file=sys.stderr)
-            table = {k: merge(sorted(v, key=noise)[:rounds]) for k, v in runs.items()}
-            result["scenarios"][sid] = {"title": sc["title"], "unit": sc["unit"], "median": table, "runs": runs}
+            table = {k: merge(sorted(v, key=noise)[:rounds]) for k, v in runs.items() if k not in skipped}
+            result["scenarios"][sid] = {"title": sc["title"], "unit": sc["unit"], "median": table, "runs": runs, "skipped": skipped}
             show(sid, table)
+            for k, why in skipped.items():
+                print(f"  {k:20} skipped: {why}", flush=True)
             if a.out:
                 pathlib.Path(a.out).write_text(json.dumps(result, indent=1))
     finally:

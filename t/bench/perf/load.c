@@ -16,18 +16,30 @@
  *   --warm        open all connections, one request each, print "ready", wait for a line on stdin, then measure
  *   --timeout S   of one request                      --opening N         connections being opened at a time in --warm
  *   --tls 1.2     highest version                     --no-check          do not compare bodies
+ *   --h2          HTTP/2 (offered with http/1.1, as browsers do; not chosen: error no_h2), --streams N at a time on each connection.
+ *                 A connection's first request goes alone, as a page before its parts; with -k latency is that of all -k requests
+ *                 from the opening of the connection on. No --rate.
+ *   --ws BYTES    WebSocket: one upgrade for each connection, then messages that the origin echoes; each counts as a request. No --rate, no -k.
  * Result: one JSON line.
  */
 #include "common.h"
+#include "h2.h"
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <math.h>
 
-enum { C_CLOSED, C_TCP, C_CONNECT_OUT, C_CONNECT_IN, C_TLS, C_READY, C_BUSY };
-enum { E_TCP, E_CONNECT, E_TLS, E_VERIFY, E_STATUS, E_BODY, E_FRAMING, E_CLOSED, E_TIMEOUT, E_EARLY, E_N };
-static const char *const err_name[E_N] = {"tcp", "connect_refused", "tls", "verify", "status", "body", "framing", "closed", "timeout", "early_answer"};
+enum { C_CLOSED, C_TCP, C_CONNECT_OUT, C_CONNECT_IN, C_TLS, C_READY, C_BUSY, C_H2, C_WS_UP, C_WS };
+enum { E_TCP, E_CONNECT, E_TLS, E_VERIFY, E_STATUS, E_BODY, E_FRAMING, E_CLOSED, E_TIMEOUT, E_EARLY, E_NO_H2, E_NO_UPGRADE, E_RESET, E_N };
+static const char *const err_name[E_N] = {"tcp", "connect_refused", "tls", "verify", "status", "body", "framing", "closed", "timeout", "early_answer", "no_h2", "no_upgrade", "stream_reset"};
 static uint64_t errors[E_N], err_status[600];
 
+struct stream { /* one slot of a connection, free while id is 0 */
+    struct conn *c;
+    int32_t id;
+    int status;
+    bool bad, timed_out;
+    uint64_t t_start, deadline, got, sent;
+};
 struct conn {
     int fd, st, id;
     SSL *ssl;
@@ -38,6 +50,12 @@ struct conn {
     uint64_t body_left, body_off;
     struct body in;
     char out[1024], head[8192];
+    nghttp2_session *h2;
+    struct h2out o;
+    struct stream *s;
+    int live, pending; /* HTTP/2 and WebSocket: requests under way; requests already counted as started that wait for the connection */
+    uint64_t begun;
+    bool goaway;
 };
 struct list { uint64_t *v; size_t n, cap; };
 static struct list lat, hs;
@@ -48,7 +66,9 @@ static void push(struct list *l, uint64_t v)
     l->v[l->n++] = v;
 }
 
-static int conc = 1, opening = 64, mode = 0;
+static int conc = 1, opening = 64, mode = 0, streams = 0;
+static unsigned char *ws;                   /* the one WebSocket frame that is sent, masked */
+static size_t ws_len, ws_size;
 static uint64_t want_reqs, per_conn, body, expect_len, timeout_ns = 30000000000ull, host0, hosts = 1;
 static double duration, rate;
 static bool warm, resume, check = true, have_expect;
@@ -87,6 +107,10 @@ static void drop(struct conn *c)
         SSL_free(c->ssl);
         c->ssl = NULL;
     }
+    if (c->h2) {
+        nghttp2_session_del(c->h2);
+        c->h2 = NULL;
+    }
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -119,6 +143,7 @@ static void open_conn(struct conn *c)
     set_nodelay(c->fd);
     c->host = (uint32_t)(host_next++ % hosts);
     c->reqs = 0, c->ooff = c->olen = c->hn = 0, c->fresh = true, c->retry = false;
+    c->live = 0, c->pending = 1, c->begun = 0, c->goaway = false;
     c->t_open = now_ns();
     c->deadline = c->t_open + timeout_ns;
     c->st = C_TCP;
@@ -181,8 +206,15 @@ static void next(struct conn *c)
         }
         return;
     }
+    if (c->st == C_H2) { /* starts as many as it may itself */
+        run_again(c);
+        return;
+    }
     started++;
-    if (c->st == C_READY) {
+    if (c->st == C_WS) {
+        c->pending++;
+        run_again(c);
+    } else if (c->st == C_READY) {
         begin_request(c, 0);
         run_again(c);
     } else {
@@ -200,11 +232,12 @@ static void done_one(struct conn *c)
 
 static void fail(struct conn *c, int e)
 {
-    errors[e]++;
-    if ((e == E_STATUS || e == E_CONNECT) && c->status > 0 && c->status < 600)
+    uint64_t n = streams || ws ? (uint64_t)(c->live + c->pending) : 1;
+    errors[e] += n;
+    if ((e == E_STATUS || e == E_CONNECT || e == E_NO_UPGRADE) && c->status > 0 && c->status < 600)
         err_status[c->status]++;
     drop(c);
-    finished++;
+    finished += n;
     if (warming)
         warm_done++;
     c->retry = true; /* its next turn comes from the loop: no recursion when every try fails */
@@ -349,6 +382,270 @@ static void tls_ready(struct conn *c)
         snprintf(tls_desc, sizeof tls_desc, "%s %s", SSL_get_version(c->ssl), SSL_get_cipher(c->ssl));
 }
 
+/* ---- HTTP/2: each connection keeps up to --streams requests under way */
+static int h2_on_header(nghttp2_session *h, const nghttp2_frame *f, const uint8_t *n, size_t nl, const uint8_t *v, size_t vl, uint8_t flags, void *arg)
+{
+    (void)flags, (void)arg, (void)vl;
+    struct stream *s = nghttp2_session_get_stream_user_data(h, f->hd.stream_id);
+    if (s && nl == 7 && !memcmp(n, ":status", 7))
+        s->status = atoi((const char *)v); /* nghttp2 ends values with a NUL */
+    return 0;
+}
+
+static int h2_on_data(nghttp2_session *h, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *arg)
+{
+    (void)flags, (void)arg;
+    struct stream *s = nghttp2_session_get_stream_user_data(h, id);
+    if (s) {
+        bytes_in += n;
+        s->bad |= check && !body && s->status == 200 && !pattern_ok(p, n, s->got);
+        s->got += n;
+        s->deadline = now_ns() + timeout_ns;
+    }
+    return 0;
+}
+
+static int h2_on_frame(nghttp2_session *h, const nghttp2_frame *f, void *arg)
+{
+    (void)h;
+    if (f->hd.type == NGHTTP2_GOAWAY)
+        ((struct conn *)arg)->goaway = true;
+    return 0;
+}
+
+static int h2_on_close(nghttp2_session *h, int32_t id, uint32_t code, void *arg)
+{
+    struct conn *c = arg;
+    struct stream *s = nghttp2_session_get_stream_user_data(h, id);
+    if (!s || s->id != id)
+        return 0;
+    s->id = 0, c->live--;
+    if (code == NGHTTP2_REFUSED_STREAM && c->goaway) { /* told to take another connection: not an error */
+        c->pending++;
+        return 0;
+    }
+    c->reqs++, finished++;
+    if (warming)
+        warm_done++;
+    int e = s->timed_out ? E_TIMEOUT : code ? E_RESET : s->status != 200 ? E_STATUS : s->bad || (have_expect && s->got != expect_len) ? E_BODY : body && s->sent < body ? E_EARLY : -1;
+    if (e >= 0) {
+        errors[e]++;
+        if (e == E_STATUS && s->status > 0 && s->status < 600)
+            err_status[s->status]++;
+        return 0;
+    }
+    ok++;
+    if (!warming && (!per_conn || c->reqs == per_conn))
+        push(&lat, now_ns() - (per_conn ? c->t_open : s->t_start));
+    return 0;
+}
+
+static ssize_t h2_body(nghttp2_session *h, int32_t id, uint8_t *to, size_t n, uint32_t *flags, nghttp2_data_source *src, void *arg)
+{
+    (void)h, (void)id, (void)arg;
+    struct stream *s = src->ptr;
+    size_t k = body - s->sent < n ? (size_t)(body - s->sent) : n;
+    memcpy(to, pattern + s->sent % PAT, k);
+    s->sent += k, bytes_out += k;
+    if (s->sent == body)
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return (ssize_t)k;
+}
+
+/* after the handshake; false when the other side did not choose h2 */
+static bool h2_start(struct conn *c)
+{
+    static nghttp2_session_callbacks *cb;
+    const unsigned char *alpn;
+    unsigned n;
+    SSL_get0_alpn_selected(c->ssl, &alpn, &n);
+    if (n != 2 || memcmp(alpn, "h2", 2))
+        return false;
+    if (!cb) {
+        nghttp2_session_callbacks_new(&cb);
+        nghttp2_session_callbacks_set_on_header_callback(cb, h2_on_header);
+        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, h2_on_data);
+        nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_on_frame);
+        nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_close);
+    }
+    nghttp2_session_client_new(&c->h2, cb, c);
+    if (!c->o.b)
+        c->o.b = malloc(H2_OUT), c->s = malloc((size_t)streams * sizeof *c->s);
+    c->o.n = c->o.off = 0;
+    memset(c->s, 0, (size_t)streams * sizeof *c->s);
+    h2_greet(c->h2, 100);
+    c->st = C_H2;
+    return true;
+}
+
+static void h2_fill(struct conn *c)
+{
+    while (!c->goaway && c->live < (c->reqs ? streams : 1) && (!per_conn || c->begun < per_conn)) {
+        if (!c->pending && (warming || !more_wanted()))
+            return;
+        char authority[320], len[24];
+        snprintf(authority, sizeof authority, origin_port == 443 ? "h%lu.%s" : "h%lu.%s:%d", host0 + c->host, suffix, origin_port);
+        snprintf(len, sizeof len, "%lu", body);
+        nghttp2_nv nv[] = {NV(":method", body ? "POST" : "GET"), NV(":scheme", "https"), NV(":authority", authority), NV(":path", path),
+                           NV("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+                           NV("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), NV("accept-language", "en-US,en;q=0.5"), NV("content-length", len)};
+        struct stream *s = c->s;
+        while (s->id)
+            s++;
+        *s = (struct stream){.c = c, .t_start = now_ns()};
+        s->deadline = s->t_start + timeout_ns;
+        nghttp2_data_provider d = {{.ptr = s}, h2_body};
+        int32_t id = nghttp2_submit_request(c->h2, NULL, nv, sizeof nv / sizeof *nv - !body, body ? &d : NULL, s);
+        if (id < 0) { /* no more stream ids, or the other side is going away */
+            c->goaway = true;
+            return;
+        }
+        s->id = id, c->live++, c->begun++;
+        if (c->pending)
+            c->pending--;
+        else
+            started++;
+    }
+}
+
+static void h2_drive(struct conn *c, unsigned char *buf, size_t cap)
+{
+    for (int turns = 0;; turns++) {
+        h2_fill(c);
+        int live = c->live;
+        if (h2_flush(c->h2, &c->o, c, cwrite) < 0) {
+            fail(c, E_CLOSED);
+            return;
+        }
+        if (c->live < live && turns < 16) /* a reset left: its slot is free */
+            continue;
+        if (!c->live && (c->goaway || (per_conn && c->reqs >= per_conn && !warming))) {
+            int p = c->pending;
+            reopened += c->goaway;
+            drop(c);
+            if (p) {
+                open_conn(c);
+                if (c->st != C_CLOSED)
+                    c->pending = p;
+            } else {
+                c->retry = true;
+                run_again(c);
+            }
+            return;
+        }
+        if (turns == 16) {
+            run_again(c);
+            return;
+        }
+        long r = cread(c, buf, cap);
+        if (r == -1)
+            return;
+        if (r <= 0 && !c->live && !c->pending) { /* closed while idle */
+            reopened++;
+            drop(c);
+            return;
+        }
+        if (r <= 0 || nghttp2_session_mem_recv(c->h2, buf, (size_t)r) != r) {
+            fail(c, r <= 0 ? E_CLOSED : E_FRAMING);
+            return;
+        }
+    }
+}
+
+/* ---- WebSocket: one message at a time on each connection, echoed by the origin */
+static void ws_prepare(void)
+{
+    static const unsigned char mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    ws = malloc(ws_size + 14);
+    size_t n = 0;
+    ws[n++] = 0x82;
+    if (ws_size < 126)
+        ws[n++] = (unsigned char)(0x80 | ws_size);
+    else if (ws_size < 65536)
+        ws[n++] = 0x80 | 126, ws[n++] = (unsigned char)(ws_size >> 8), ws[n++] = (unsigned char)ws_size;
+    else
+        for (ws[n++] = 0x80 | 127; n < 10; n++)
+            ws[n] = (unsigned char)((uint64_t)ws_size >> (8 * (9 - n)));
+    memcpy(ws + n, mask, 4), n += 4;
+    for (size_t i = 0; i < ws_size; i++)
+        ws[n + i] = pattern[i % PAT] ^ mask[i & 3];
+    ws_len = n + ws_size;
+}
+
+static void ws_drive(struct conn *c, unsigned char *buf, size_t cap)
+{
+    for (int turns = 0;; turns++) {
+        if (!c->live && c->pending) {
+            c->live = 1, c->pending--;
+            c->ooff = 0, c->body_off = 0;
+            c->t_start = now_ns(), c->deadline = c->t_start + timeout_ns;
+        }
+        while (c->live && (size_t)c->ooff < ws_len) {
+            long r = cwrite(c, ws + c->ooff, ws_len - (size_t)c->ooff);
+            if (r == -1)
+                break;
+            if (r < 0) {
+                fail(c, E_CLOSED);
+                return;
+            }
+            c->ooff += (int)r;
+        }
+        if (turns == 16) {
+            run_again(c);
+            return;
+        }
+        long r = cread(c, buf, cap);
+        if (r == -1)
+            return;
+        if (r <= 0 && !c->live) {
+            reopened++;
+            drop(c);
+            return;
+        }
+        if (r <= 0) {
+            fail(c, E_CLOSED);
+            return;
+        }
+        for (unsigned char *p = buf, *e = buf + r; p < e;) {
+            unsigned char *h = (unsigned char *)c->head;
+            if (!c->body_left) { /* the frame's header, octet by octet */
+                h[c->hn++] = *p++;
+                int want = c->hn < 2 ? 2 : (h[1] & 127) == 126 ? 4 : (h[1] & 127) == 127 ? 10 : 2;
+                if (c->hn < want)
+                    continue;
+                c->hn = 0;
+                c->body_left = want == 2 ? h[1] & 127 : 0;
+                for (int i = 2; i < want; i++)
+                    c->body_left = c->body_left << 8 | h[i];
+                if (!c->live || h[1] & 128 || (h[0] & 15) > 2 || !c->body_left) { /* masked, a control frame, or nothing was asked */
+                    fail(c, E_FRAMING);
+                    return;
+                }
+                continue;
+            }
+            size_t k = (size_t)(e - p) < c->body_left ? (size_t)(e - p) : (size_t)c->body_left;
+            if (c->body_off + k > ws_size || !pattern_ok(p, k, c->body_off)) {
+                fail(c, E_BODY);
+                return;
+            }
+            p += k, c->body_left -= k, c->body_off += k, bytes_in += k;
+            if (c->body_left || !(h[0] & 128))
+                continue;
+            if (c->body_off != ws_size) {
+                fail(c, E_BODY);
+                return;
+            }
+            ok++, finished++, bytes_out += ws_size, c->live = 0;
+            if (warming)
+                warm_done++;
+            else
+                push(&lat, now_ns() - c->t_start);
+            if (!warming && more_wanted())
+                started++, c->pending++;
+        }
+    }
+}
+
 static void drive(struct conn *c)
 {
     static unsigned char buf[2 * PAT];
@@ -444,11 +741,63 @@ static void drive(struct conn *c)
                 return;
             }
             tls_ready(c);
+            if (streams) {
+                if (h2_start(c))
+                    break;
+                fail(c, E_NO_H2);
+                return;
+            }
         up:
+            if (ws) {
+                c->olen = snprintf(c->out, sizeof c->out, "GET %s HTTP/1.1\r\nHost: h%lu.%s\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
+                                   "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, host0 + c->host, suffix);
+                c->ooff = c->hn = 0;
+                c->st = C_WS_UP;
+                break;
+            }
             c->st = C_READY;
             begin_request(c, rate > 0 && !warming ? c->t_start : 0);
             break;
         }
+        case C_H2:
+            h2_drive(c, buf, sizeof buf);
+            return;
+        case C_WS_UP:
+            if (c->ooff < c->olen) {
+                long r = cwrite(c, c->out + c->ooff, (size_t)(c->olen - c->ooff));
+                if (r == -1)
+                    return;
+                if (r < 0) {
+                    fail(c, E_CLOSED);
+                    return;
+                }
+                c->ooff += (int)r;
+                break;
+            } else {
+                long r = cread(c, c->head + c->hn, sizeof c->head - 1 - (size_t)c->hn);
+                if (r == -1)
+                    return;
+                c->status = 0;
+                if (r <= 0) {
+                    fail(c, E_CLOSED);
+                    return;
+                }
+                c->head[c->hn += (int)r] = 0;
+                if (!strstr(c->head, "\r\n\r\n"))
+                    break;
+                char v[64];
+                c->status = atoi(c->head + 9);
+                if (c->status != 101 || !header(c->head, "sec-websocket-accept", v, sizeof v) || strcmp(v, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")) {
+                    fail(c, E_NO_UPGRADE);
+                    return;
+                }
+                c->hn = 0, c->body_left = 0;
+                c->st = C_WS;
+            }
+            break;
+        case C_WS:
+            ws_drive(c, buf, sizeof buf);
+            return;
         case C_READY: { /* idle: the peer may close */
             long r = cread(c, buf, 1);
             if (r == -1)
@@ -588,8 +937,16 @@ static void poll_once(int timeout_ms_max)
     if (t - last > 250000000) {
         last = t;
         for (int i = 0; i < conc; i++)
-            if (cs[i].st != C_CLOSED && cs[i].st != C_READY && t > cs[i].deadline)
+            if (cs[i].st == C_H2) {
+                for (struct stream *s = cs[i].s; s < cs[i].s + streams; s++)
+                    if (s->id && t > s->deadline && !s->timed_out) {
+                        s->timed_out = true;
+                        nghttp2_submit_rst_stream(cs[i].h2, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
+                        run_again(&cs[i]);
+                    }
+            } else if (cs[i].st != C_CLOSED && cs[i].st != C_READY && !(cs[i].st == C_WS && !cs[i].live) && t > cs[i].deadline) {
                 fail(&cs[i], E_TIMEOUT);
+            }
     }
 }
 
@@ -601,6 +958,7 @@ int main(int argc, char **argv)
         if (!strcmp(o, "--warm")) { warm = true; continue; }
         if (!strcmp(o, "--resume")) { resume = true; continue; }
         if (!strcmp(o, "--no-check")) { check = false; continue; }
+        if (!strcmp(o, "--h2")) { streams = streams ? streams : 1; continue; }
         i++;
         if (!strcmp(o, "--mode")) mode = !strcmp(v, "connect") ? 0 : !strcmp(v, "direct") ? 1 : !strcmp(v, "plain") ? 2 : 3;
         else if (!strcmp(o, "--addr")) {
@@ -627,6 +985,8 @@ int main(int argc, char **argv)
         else if (!strcmp(o, "--rate")) rate = atof(v);
         else if (!strcmp(o, "--timeout")) timeout_ns = (uint64_t)(atof(v) * 1e9);
         else if (!strcmp(o, "--opening")) opening = atoi(v);
+        else if (!strcmp(o, "--streams")) streams = atoi(v);
+        else if (!strcmp(o, "--ws")) ws_size = parse_size(v, NULL);
         else if (!strcmp(o, "--tls")) tls = v;
         else { fprintf(stderr, "unknown option %s\n", o); return 2; }
     }
@@ -634,9 +994,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "--addr, --ca, and -n or -d are needed\n");
         return 2;
     }
+    if ((streams && (ws_size || mode > 1)) || ((streams || ws_size) && rate > 0) || (ws_size && per_conn)) {
+        fprintf(stderr, "--h2 goes with TLS only, and neither it nor --ws with --rate or with each other\n");
+        return 2;
+    }
     signal(SIGPIPE, SIG_IGN);
     raise_fd_limit();
     pattern_init();
+    if (ws_size)
+        ws_prepare();
     ctx = SSL_CTX_new(TLS_client_method());
     ex_host = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
     sessions = calloc(hosts, sizeof *sessions);
@@ -647,7 +1013,7 @@ int main(int argc, char **argv)
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)"\x08http/1.1", 9);
+    SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)"\x02h2\x08http/1.1" + (streams ? 0 : 3), streams ? 12 : 9);
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_default_read_buffer_len(ctx, 65536);
     if (tls && !strcmp(tls, "1.2"))
@@ -676,7 +1042,7 @@ int main(int argc, char **argv)
             warm_errors += errors[i];
         uint64_t up = 0;
         for (int i = 0; i < conc; i++)
-            up += cs[i].st == C_READY;
+            up += cs[i].st == C_READY || cs[i].st == C_H2 || cs[i].st == C_WS;
         printf("ready %lu %lu\n", up, warm_errors);
         fflush(stdout);
         char line[64];

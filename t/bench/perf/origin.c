@@ -7,15 +7,18 @@
  * count, /1k answers 1 KiB.
  * Each host name h<i>.<suffix> gets a certificate of its own (one key, made at start), so that a proxy that
  * mimics the origin's certificate has to mint one for each host.
+ * --addr2 IP: the same HTTPS port on a second address, where HTTP/2 is offered too (by ALPN, before http/1.1).
+ * "Upgrade: websocket" is granted for any path; messages of up to 64 KiB are echoed.
  * GET /stats on either port: counters and CPU seconds as JSON.
  */
 #include "common.h"
+#include "h2.h"
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-enum { S_HS, S_HEAD, S_BODY, S_OUT };
+enum { S_HS, S_HEAD, S_BODY, S_OUT, S_H2, S_WS };
 struct conn {
     int fd, st;
     SSL *ssl;
@@ -24,9 +27,15 @@ struct conn {
     uint64_t out_len, out_off;   /* response body: length and bytes sent */
     int hn, hlen, hoff;          /* head of the request so far; head of the response and what is sent of it */
     char head[8192], rhead[512];
+    bool h2ok;                   /* HTTP/2 may be offered */
+    nghttp2_session *h2;
+    struct h2out o;              /* with WebSocket: the echo on its way out */
+    unsigned char *ws;           /* frames as they come in, WS_MAX */
+    size_t ws_n;
 };
+#define WS_MAX (65536u + 14)
 static struct {
-    uint64_t conns, full, resumed, hs_fail, requests, bytes_in, bytes_out, bad_bodies, open;
+    uint64_t conns, full, resumed, hs_fail, requests, bytes_in, bytes_out, bad_bodies, open, h2_conns, h2_requests, ws_messages;
 } st;
 static int ep;
 static SSL_CTX *ctx;
@@ -87,9 +96,10 @@ static int sni_cb(SSL *s, int *al, void *arg)
 
 static int alpn_cb(SSL *s, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
 {
-    (void)s, (void)arg;
-    static const unsigned char want[] = "\x08http/1.1";
-    return SSL_select_next_proto((unsigned char **)(uintptr_t)out, outlen, want, 9, in, inlen) == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+    (void)arg;
+    static const unsigned char want[] = "\x02h2\x08http/1.1";
+    int skip = ((struct conn *)SSL_get_app_data(s))->h2ok ? 0 : 3;
+    return SSL_select_next_proto((unsigned char **)(uintptr_t)out, outlen, want + skip, 12 - (unsigned)skip, in, inlen) == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
 static void conn_free(struct conn *c)
@@ -103,6 +113,8 @@ static void conn_free(struct conn *c)
         SSL_free(c->ssl);
         c->ssl = NULL;
     }
+    nghttp2_session_del(c->h2);
+    free(c->o.b), free(c->ws);
     close(c->fd);
     st.open--;
     if (!c->in_again)
@@ -170,8 +182,8 @@ static void respond(struct conn *c)
     int tn = 0;
     if (!sized) {
         if (!strncmp(path, "/stats", 6))
-            tn = snprintf(text, sizeof text, "{\"conns\":%lu,\"open\":%lu,\"tls_full\":%lu,\"tls_resumed\":%lu,\"tls_fail\":%lu,\"requests\":%lu,\"bytes_in\":%lu,\"bytes_out\":%lu,\"bad_bodies\":%lu,\"cpu_s\":%.6f}\n",
-                          st.conns, st.open, st.full, st.resumed, st.hs_fail, st.requests, st.bytes_in, st.bytes_out, st.bad_bodies, cpu_seconds());
+            tn = snprintf(text, sizeof text, "{\"conns\":%lu,\"open\":%lu,\"tls_full\":%lu,\"tls_resumed\":%lu,\"tls_fail\":%lu,\"requests\":%lu,\"bytes_in\":%lu,\"bytes_out\":%lu,\"bad_bodies\":%lu,\"h2_conns\":%lu,\"h2_requests\":%lu,\"ws_messages\":%lu,\"cpu_s\":%.6f}\n",
+                          st.conns, st.open, st.full, st.resumed, st.hs_fail, st.requests, st.bytes_in, st.bytes_out, st.bad_bodies, st.h2_conns, st.h2_requests, st.ws_messages, cpu_seconds());
         else
             tn = snprintf(text, sizeof text, "%lu %s\n", c->in.got, c->bad ? "bad" : "ok");
     }
@@ -197,6 +209,10 @@ static void request(struct conn *c, char *end)
     char v[64];
     *end = 0;
     st.requests++;
+    if (header(c->head, "upgrade", v, sizeof v) && !strcasecmp(v, "websocket")) {
+        c->st = S_WS;
+        return;
+    }
     c->in = (struct body){0};
     c->bad = false;
     c->close_after = header(c->head, "connection", v, sizeof v) && !strcasecmp(v, "close");
@@ -209,10 +225,175 @@ static void request(struct conn *c, char *end)
         cwrite(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 }
 
+/* ---- WebSocket: masked frames in, the same message back; false on error */
+static bool ws_accept(struct conn *c)
+{
+    char v[128], key[200];
+    unsigned char d[20], b[40];
+    if (!header(c->head, "sec-websocket-key", v, sizeof v))
+        return false;
+    snprintf(key, sizeof key, "%s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", v);
+    EVP_Digest(key, strlen(key), d, NULL, EVP_sha1(), NULL);
+    EVP_EncodeBlock(b, d, 20);
+    c->ws = malloc(WS_MAX), c->o.b = malloc(WS_MAX);
+    c->o.n = (size_t)snprintf((char *)c->o.b, WS_MAX, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", b);
+    return true;
+}
+
+static bool ws_drive(struct conn *c)
+{
+    for (int turns = 0; turns < 32; turns++) {
+        while (c->o.off < c->o.n) {
+            long r = cwrite(c, c->o.b + c->o.off, c->o.n - c->o.off);
+            if (r < 0)
+                return r == -1;
+            c->o.off += (size_t)r;
+        }
+        c->o.n = c->o.off = 0;
+        unsigned char *p = c->ws;
+        size_t hl = c->ws_n < 2 ? 0 : (p[1] & 127) < 126 ? 6 : (p[1] & 127) == 126 ? 8 : 14, len = 0;
+        if (hl && c->ws_n >= hl) {
+            len = hl == 6 ? p[1] & 127 : 0;
+            for (size_t i = 2; i + 4 < hl; i++)
+                len = len << 8 | p[i];
+            if (!(p[1] & 128) || (p[0] & 15) > 2 || hl + len > WS_MAX) /* not masked, a control frame, too long */
+                return false;
+            if (c->ws_n >= hl + len) {
+                for (size_t i = 0; i < len; i++)
+                    p[hl + i] ^= p[hl - 4 + (i & 3)];
+                memcpy(c->o.b, p, hl - 4);
+                c->o.b[1] &= 127;
+                memcpy(c->o.b + hl - 4, p + hl, len);
+                c->o.n = hl - 4 + len;
+                memmove(p, p + hl + len, c->ws_n -= hl + len);
+                st.ws_messages++;
+                continue;
+            }
+        }
+        long r = cread(c, p + c->ws_n, WS_MAX - c->ws_n);
+        if (r <= 0)
+            return r == -1;
+        c->ws_n += (size_t)r;
+    }
+    run_again(c);
+    return true;
+}
+
+/* ---- HTTP/2 */
+struct stream { char path[64]; uint64_t got, len, off; bool bad; char text[48]; };
+
+static int h2_on_begin(nghttp2_session *h, const nghttp2_frame *f, void *arg)
+{
+    (void)arg;
+    if (f->hd.type == NGHTTP2_HEADERS && f->headers.cat == NGHTTP2_HCAT_REQUEST)
+        nghttp2_session_set_stream_user_data(h, f->hd.stream_id, calloc(1, sizeof(struct stream)));
+    return 0;
+}
+
+static int h2_on_header(nghttp2_session *h, const nghttp2_frame *f, const uint8_t *n, size_t nl, const uint8_t *v, size_t vl, uint8_t flags, void *arg)
+{
+    (void)flags, (void)arg, (void)vl;
+    struct stream *s = nghttp2_session_get_stream_user_data(h, f->hd.stream_id);
+    if (s && nl == 5 && !memcmp(n, ":path", 5))
+        snprintf(s->path, sizeof s->path, "%s", (const char *)v);
+    return 0;
+}
+
+static int h2_on_data(nghttp2_session *h, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *arg)
+{
+    (void)flags, (void)arg;
+    struct stream *s = nghttp2_session_get_stream_user_data(h, id);
+    if (s) {
+        if (!s->bad && !pattern_ok(p, n, s->got))
+            s->bad = true, st.bad_bodies++;
+        s->got += n, st.bytes_in += n;
+    }
+    return 0;
+}
+
+static ssize_t h2_body(nghttp2_session *h, int32_t id, uint8_t *to, size_t n, uint32_t *flags, nghttp2_data_source *src, void *arg)
+{
+    (void)h, (void)id, (void)arg;
+    struct stream *s = src->ptr;
+    size_t k = s->len - s->off < n ? (size_t)(s->len - s->off) : n;
+    memcpy(to, *s->text ? (unsigned char *)s->text + s->off : pattern + s->off % PAT, k);
+    s->off += k, st.bytes_out += k;
+    if (s->off == s->len)
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return (ssize_t)k;
+}
+
+static int h2_on_frame(nghttp2_session *h, const nghttp2_frame *f, void *arg)
+{
+    (void)arg;
+    if ((f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA) || !(f->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        return 0;
+    struct stream *s = nghttp2_session_get_stream_user_data(h, f->hd.stream_id);
+    if (!s)
+        return 0;
+    st.requests++, st.h2_requests++;
+    bool sized = *s->path == '/' && isdigit((unsigned char)s->path[1]);
+    if (sized)
+        s->len = parse_size(s->path + 1, NULL);
+    else
+        s->len = (uint64_t)snprintf(s->text, sizeof s->text, "%lu %s\n", s->got, s->bad ? "bad" : "ok");
+    char len[24];
+    snprintf(len, sizeof len, "%lu", s->len);
+    nghttp2_nv nv[] = {NV(":status", s->bad ? "422" : "200"), NV("server", "perf"), NV("date", "Mon, 01 Jan 2024 00:00:00 GMT"),
+                       NV("content-type", sized ? "application/octet-stream" : "text/plain"), NV("cache-control", "no-store"), NV("content-length", len)};
+    nghttp2_data_provider d = {{.ptr = s}, h2_body};
+    nghttp2_submit_response(h, f->hd.stream_id, nv, sizeof nv / sizeof *nv, s->len ? &d : NULL);
+    return 0;
+}
+
+static int h2_on_close(nghttp2_session *h, int32_t id, uint32_t code, void *arg)
+{
+    (void)code, (void)arg;
+    free(nghttp2_session_get_stream_user_data(h, id));
+    return 0;
+}
+
+static void h2_start(struct conn *c)
+{
+    static nghttp2_session_callbacks *cb;
+    if (!cb) {
+        nghttp2_session_callbacks_new(&cb);
+        nghttp2_session_callbacks_set_on_begin_headers_callback(cb, h2_on_begin);
+        nghttp2_session_callbacks_set_on_header_callback(cb, h2_on_header);
+        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, h2_on_data);
+        nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_on_frame);
+        nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_close);
+    }
+    nghttp2_session_server_new(&c->h2, cb, c);
+    c->o.b = malloc(H2_OUT);
+    h2_greet(c->h2, 1000);
+    c->st = S_H2;
+    st.h2_conns++;
+}
+
+static bool h2_drive(struct conn *c)
+{
+    static unsigned char buf[PAT];
+    for (int turns = 0; turns < 32; turns++) {
+        int w = h2_flush(c->h2, &c->o, c, cwrite);
+        if (w < 0 || (!nghttp2_session_want_read(c->h2) && !nghttp2_session_want_write(c->h2)))
+            return false;
+        long r = cread(c, buf, sizeof buf);
+        if (r == -1)
+            return true;
+        if (r <= 0 || nghttp2_session_mem_recv(c->h2, buf, (size_t)r) != r)
+            return false;
+    }
+    run_again(c);
+    return true;
+}
+
 /* consume bytes that are already read: heads and bodies. Returns bytes left unused (pipelined), or -1 */
 static long consume(struct conn *c, const unsigned char *p, size_t n)
 {
     while (c->st != S_OUT) {
+        if (c->st == S_WS) /* nothing may come before our 101 */
+            return n || !ws_accept(c) ? -1 : 0;
         if (c->st == S_HEAD) {
             if (!n)
                 return 0;
@@ -345,9 +526,19 @@ static void drive(struct conn *c)
             st.resumed++;
         else
             st.full++;
+        const unsigned char *alpn;
+        unsigned n;
+        SSL_get0_alpn_selected(c->ssl, &alpn, &n);
         c->st = S_HEAD;
+        if (n == 2)
+            h2_start(c);
     }
     for (int turns = 0; turns < 32; turns++) {
+        if (c->st == S_H2 || c->st == S_WS) {
+            if (!(c->st == S_H2 ? h2_drive(c) : ws_drive(c)))
+                conn_free(c);
+            return;
+        }
         if (c->st == S_OUT) {
             int r = output(c);
             if (r < 0 || (r == 1 && c->close_after)) {
@@ -386,12 +577,13 @@ static void drive(struct conn *c)
 int main(int argc, char **argv)
 {
     int tls_port = 0, http_port = 0;
-    const char *ca = NULL, *cak = NULL, *addr = "127.0.0.1";
+    const char *ca = NULL, *cak = NULL, *addr = "127.0.0.1", *addr2 = NULL;
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *o = argv[i], *v = argv[i + 1];
         if (!strcmp(o, "--tls")) tls_port = atoi(v);
         else if (!strcmp(o, "--http")) http_port = atoi(v);
         else if (!strcmp(o, "--addr")) addr = v;
+        else if (!strcmp(o, "--addr2")) addr2 = v;
         else if (!strcmp(o, "--ca")) ca = v;
         else if (!strcmp(o, "--cakey")) cak = v;
         else if (!strcmp(o, "--suffix")) suffix = v;
@@ -428,8 +620,8 @@ int main(int argc, char **argv)
     SSL_CTX_set_default_read_buffer_len(ctx, 65536);
 
     ep = epoll_create1(EPOLL_CLOEXEC);
-    int ls[2] = {tls_port ? listen_on(addr, tls_port) : -1, http_port ? listen_on(addr, http_port) : -1};
-    for (int i = 0; i < 2; i++)
+    int ls[3] = {tls_port ? listen_on(addr, tls_port) : -1, http_port ? listen_on(addr, http_port) : -1, tls_port && addr2 ? listen_on(addr2, tls_port) : -1};
+    for (int i = 0; i < 3; i++)
         if (ls[i] >= 0)
             epoll_ctl(ep, EPOLL_CTL_ADD, ls[i], &(struct epoll_event){.events = EPOLLIN, .data.ptr = &ls[i]});
     struct epoll_event ev[512];
@@ -437,7 +629,7 @@ int main(int argc, char **argv)
         int n = epoll_wait(ep, ev, 512, nagain ? 0 : 1000);
         for (int i = 0; i < n; i++) {
             int *l = ev[i].data.ptr;
-            if (l == &ls[0] || l == &ls[1]) {
+            if (l >= ls && l < ls + 3) {
                 for (int k = 0; k < 64; k++) {
                     int fd = accept4(*l, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
                     if (fd < 0)
@@ -446,8 +638,10 @@ int main(int argc, char **argv)
                     struct conn *c = calloc(1, sizeof *c);
                     c->fd = fd;
                     st.conns++, st.open++;
-                    if (l == &ls[0]) {
+                    if (l != &ls[1]) {
+                        c->h2ok = l == &ls[2];
                         c->ssl = SSL_new(ctx);
+                        SSL_set_app_data(c->ssl, c);
                         SSL_set_fd(c->ssl, fd);
                         SSL_set_accept_state(c->ssl);
                         c->st = S_HS;

@@ -11,13 +11,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import lab
 
 HERE = pathlib.Path(__file__).resolve().parent
-BIN = pathlib.Path(os.environ.get("ASSAY_BUILD", os.getcwd())) / "t" / "bench"     # programs are built in the build tree
-ORIGIN = {"ip": "", "tls": 443, "http": 80}     # set by Origin(): where the host names lead and the fixed-origin peers connect to
+BIN = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "/tmp")) / "assay-bench"     # shared/ may be read-only: programs are built here
+# set by Origin(): where the host names lead and the fixed-origin peers connect to; "ip" is one of "h1" and "h2", "alpn" what peers offer it
+ORIGIN = {"ip": "", "tls": 443, "http": 80, "h1": "", "h2": "", "alpn": "http/1.1"}
 
 ENTRY, CAPS, NOTE = {}, {}, {}
 SCANS = {"assay"}                       # kinds that honour Options.clamav
 STARTERS = {}
-FULL = {"bump", "mint", "plain", "splice", "req", "resp", "upload", "idle"}
+FULL = {"bump", "mint", "plain", "splice", "req", "resp", "upload", "idle", "workers"}
 for k in ("squid", "assay"):
     ENTRY[k], CAPS[k] = "connect", FULL
 
@@ -82,14 +83,14 @@ _squid_bump("squid-serverfirst", "ssl_bump server-first all")   # the old rule: 
 _squid_bump("squid-clientfirst", "ssl_bump bump all")           # at step 1: the client's handshake before any word with the origin
 
 
-@peer("mitmdump", "connect", "bump mint plain upload idle", "mitmproxy 8.1.1, Python; bodies over 64 KB are streamed")
+@peer("mitmdump", "connect", "bump mint plain upload idle", "mitmproxy 8.1.1, Python; bodies over 64 KB are streamed; offers h2 where the origin speaks it")
 def _mitmdump(opts):
     opts, w = lab._prepare(opts)
     conf = w / "conf"
     conf.mkdir()
     shutil.copy(_both(w), conf / "mitmproxy-ca.pem")
     argv = ["mitmdump", "-q", "--listen-host", "127.0.0.1", "-p", str(opts.port), "--set", f"confdir={conf}", "--set", "flow_detail=0",
-            "--set", "stream_large_bodies=64k", "--set", "http2=false"]
+            "--set", "stream_large_bodies=64k"]
     if opts.trust:
         argv += ["--set", f"ssl_verify_upstream_trusted_ca={opts.trust}"]
     return _spawn("mitmdump", opts, w, argv, opts.hosts)
@@ -105,12 +106,12 @@ def _sslsplit(opts):
                                         "https", "127.0.0.1", str(opts.port), ORIGIN["ip"], str(ORIGIN["tls"])])
 
 
-def _haproxy(opts, kind, front, back, mode):
+def _haproxy(opts, kind, front, back, mode, reuse="never"):
     opts, w = lab._prepare(opts)
     trust = opts.trust
     _leaf(w)
     (w / "h.cfg").write_text(f"""global
-    nbthread 1
+    nbthread {opts.workers}
     maxconn 9000
     ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
@@ -119,21 +120,27 @@ defaults
     timeout client 300s
     timeout server 300s
     option http-keep-alive
-    http-reuse never
+    http-reuse {reuse}
 frontend f
     bind 127.0.0.1:{opts.port} {front.format(w=w)}
     default_backend b
 backend b
-    server o {ORIGIN['ip']}:{ORIGIN['tls']} {back.format(trust=trust)}
-""".replace("    option http-keep-alive\n    http-reuse never\n", "" if mode == "tcp" else "    option http-keep-alive\n    http-reuse never\n"))
+    server o {ORIGIN['ip']}:{ORIGIN['tls']} {back.format(trust=trust, alpn=ORIGIN['alpn'])}
+""".replace(f"    option http-keep-alive\n    http-reuse {reuse}\n", "" if mode == "tcp" else f"    option http-keep-alive\n    http-reuse {reuse}\n"))
     _both(w, "ca-both.pem")
     return _spawn(kind, opts, w, ["haproxy", "-db", "-f", str(w / "h.cfg")])
 
 
-@peer("haproxy", "direct", "bump mint upload idle", "HAProxy 2.6: SNI minting (generate-certificates), HTTP parsing, fixed origin")
+@peer("haproxy", "direct", "bump mint upload idle workers", "HAProxy 2.6: SNI minting (generate-certificates), HTTP parsing, fixed origin")
 def _haproxy_mint(opts):
-    return _haproxy(opts, "haproxy", "ssl crt {w}/leaf.pem generate-certificates ca-sign-file {w}/ca-both.pem alpn http/1.1",
-                    "ssl verify required ca-file {trust} sni ssl_fc_sni alpn http/1.1", "http")
+    return _haproxy(opts, "haproxy", "ssl crt {w}/leaf.pem generate-certificates ca-sign-file {w}/ca-both.pem alpn h2,http/1.1",
+                    "ssl verify required ca-file {trust} sni ssl_fc_sni alpn {alpn}", "http")
+
+
+@peer("haproxy-pool", "direct", "bump mint upload idle workers", "as haproxy, but clients share origin connections (http-reuse always): without it, each of an h2 client's streams wants one of its own")
+def _haproxy_pool(opts):
+    return _haproxy(opts, "haproxy-pool", "ssl crt {w}/leaf.pem generate-certificates ca-sign-file {w}/ca-both.pem alpn h2,http/1.1",
+                    "ssl verify required ca-file {trust} sni ssl_fc_sni alpn {alpn}", "http", "always")
 
 
 @peer("limit-haproxy-tcp", "direct", "bump upload idle", "limit: HAProxy 2.6 TLS to TLS, no HTTP, fixed certificate")
@@ -145,7 +152,7 @@ def _nginx(opts, kind, body):
     opts, w = lab._prepare(opts)
     _leaf(w)
     (w / "n.conf").write_text(f"""daemon off;
-worker_processes 1;
+worker_processes {opts.workers};
 worker_rlimit_nofile 20000;
 pid {w}/n.pid;
 error_log {w}/err.log;
@@ -170,17 +177,18 @@ def _nginx_stream(opts):
 """)
 
 
-@peer("nginx-http", "direct", "bump upload", "nginx 1.22 reverse proxy TLS to TLS with HTTP parsing, fixed certificate")
+@peer("nginx-http", "direct", "bump upload workers", "nginx 1.22 reverse proxy TLS to TLS with HTTP parsing, fixed certificate; HTTP/1 to the origin")
 def _nginx_http(opts):
     return _nginx(opts, "nginx-http", """http {{
     access_log off; client_max_body_size 0; keepalive_requests 1000000; keepalive_timeout 300s;
+    map $http_upgrade $up {{ default upgrade; '' ''; }}
     upstream o {{ server {tls}; keepalive 512; keepalive_requests 1000000; }}
     server {{
-        listen 127.0.0.1:{port} ssl;
+        listen 127.0.0.1:{port} ssl http2; http2_max_concurrent_streams 128;
         ssl_certificate {w}/leaf.crt; ssl_certificate_key {w}/leaf.key; ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_cache shared:s:10m;
         location / {{
-            proxy_pass https://o; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+            proxy_pass https://o; proxy_http_version 1.1; proxy_set_header Connection $up; proxy_set_header Upgrade $http_upgrade; proxy_set_header Host $http_host;
             proxy_ssl_verify on; proxy_ssl_trusted_certificate {trust}; proxy_ssl_name $ssl_server_name; proxy_ssl_server_name on;
             proxy_ssl_protocols TLSv1.2 TLSv1.3; proxy_request_buffering off; proxy_max_temp_file_size 0;
         }}
@@ -206,7 +214,7 @@ def _ats(opts):
     (e / "ssl_multicert.config").write_text(f"dest_ip=* ssl_cert_name={w}/leaf.pem\n")
     (w / "serial").write_text("1000\n")
     (e / "plugin.config").write_text(f"certifier.so --store={w}/certs --max=20000 --sign-cert={w}/proxyca.crt --sign-key={w}/proxyca.key --sign-serial={w}/serial\n")
-    (e / "remap.config").write_text(f"regex_map https://(.*)/ https://{ORIGIN['ip']}/\nregex_map http://(.*)/ http://{ORIGIN['ip']}/\n")
+    (e / "remap.config").write_text(f"regex_map https://(.*)/ https://{ORIGIN['ip']}/\nregex_map http://(.*)/ http://{ORIGIN['ip']}/\nregex_map wss://(.*)/ wss://{ORIGIN['ip']}/\n")
     plain = lab.free_port()
     recs = {"proxy.config.http.server_ports": ("STRING", f"{opts.port}:ssl:ip-in=127.0.0.1 {plain}:ip-in=127.0.0.1"),
             "proxy.config.http.cache.http": ("INT", 0), "proxy.config.url_remap.remap_required": ("INT", 0),
@@ -229,6 +237,17 @@ def _ats(opts):
     p = _spawn("ats", opts, w, ["/usr/bin/traffic_server", f"--run-root={w}/runroot.yaml"])
     p.plain_port = plain
     return p
+
+
+@peer("nghttpx", "direct", "bump upload workers", "nghttpx 1.52 (nghttp2's own proxy), fixed certificate and origin, which it asks in one protocol only: ORIGIN['alpn']")
+def _nghttpx(opts):
+    opts, w = lab._prepare(opts)
+    _leaf(w)
+    proto = ";proto=h2" if ORIGIN["alpn"].startswith("h2") else ""
+    return _spawn("nghttpx", opts, w, ["nghttpx", "--conf=/dev/null", f"--frontend=127.0.0.1,{opts.port}", f"--backend={ORIGIN['ip']},{ORIGIN['tls']};;tls;sni=h0.perf.test{proto}",
+                                       f"--workers={opts.workers}", f"--cacert={opts.trust}", "--no-via", "--no-server-rewrite", "--no-ocsp", "--log-level=ERROR", "--errorlog-file=/dev/stderr",
+                                       "--frontend-http2-window-size=1M", "--backend-http2-window-size=1M", "--backend-http2-connection-window-size=16M",
+                                       "--backend-connections-per-host=8", str(w / "leaf.key"), str(w / "leaf.crt")])
 
 
 @peer("e2guardian", "connect", "bump mint plain upload idle", "e2guardian 5.3.5 with sslmitm, content filters at their defaults; a thread per connection")
@@ -318,15 +337,16 @@ class Origin(Backend):
         os.chmod(w, 0o755)
         # an address of its own, so that the ports are 443 and 80 (e2guardian inspects no other port) for any number of benches at a time
         for n in range(1, 250):
-            with socket.socket() as a, socket.socket() as b, contextlib.suppress(OSError):
-                a.bind((f"127.0.77.{n}", 443)), b.bind((f"127.0.77.{n}", 80))
-                ORIGIN["ip"] = f"127.0.77.{n}"
+            with socket.socket() as a, socket.socket() as b, socket.socket() as c, contextlib.suppress(OSError):
+                a.bind((f"127.0.77.{n}", 443)), b.bind((f"127.0.77.{n}", 80)), c.bind((f"127.0.78.{n}", 443))
+                ORIGIN["ip"] = ORIGIN["h1"] = f"127.0.77.{n}"
+                ORIGIN["h2"] = f"127.0.78.{n}"
                 break
-        super().__init__([str(BIN / "origin"), "--addr", ORIGIN["ip"], "--tls", str(ORIGIN["tls"]), "--http", str(ORIGIN["http"]), "--ca", str(self.ca), "--cakey", str(w / "originca.key"),
-                          "--hosts", str(hosts)], ORIGIN["tls"], w / "origin.log", host=ORIGIN["ip"])
+        super().__init__([str(BIN / "origin"), "--addr", ORIGIN["h1"], "--addr2", ORIGIN["h2"], "--tls", str(ORIGIN["tls"]), "--http", str(ORIGIN["http"]), "--ca", str(self.ca), "--cakey", str(w / "originca.key"),
+                          "--hosts", str(hosts)], ORIGIN["tls"], w / "origin.log", host=ORIGIN["h1"])
 
     def stats(self):
-        return json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{ORIGIN['ip']}:{ORIGIN['http']}/stats", timeout=10))
+        return json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{ORIGIN['h1']}:{ORIGIN['http']}/stats", timeout=10))
 
 
 def icapnull(w):
