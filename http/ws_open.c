@@ -23,7 +23,7 @@ ws_open_key(char out[static WS_KEY_LEN + 1])
 	uint8_t key[KEY_OCTETS];
 	ssize_t n = getrandom(key, sizeof(key), 0);
 
-	assert(n == (ssize_t)sizeof(key));	/* getrandom(2): up to 256, always */
+	assert(n == (ssize_t)sizeof(key));	/* getrandom(2): to 256 */
 	base64_encode_raw(out, sizeof(key), key);
 	out[WS_KEY_LEN] = '\0';
 }

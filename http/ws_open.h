@@ -20,7 +20,7 @@ enum ws_side { WS_CLIENT, WS_SERVER };
 
 enum ws_asks {
 	WS_ASKS_NOT,		/* some other request */
-	WS_ASKS,		/* an opening handshake that an origin may accept */
+	WS_ASKS,		/* an opening handshake that may go on */
 	WS_ASKS_WRONG		/* it means to be one: ERR_REQ_WEBSOCKET */
 };
 
