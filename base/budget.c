@@ -215,6 +215,26 @@ account_take(struct account *a, enum budget_kind k, uint64_t n)
 	return (true);
 }
 
+bool
+account_take_early(struct account *a, enum budget_kind k, uint64_t n)
+{
+	uint64_t room = account_room(a, k);
+
+	if (room < n || room - n < account_used(a, k) / 2)
+		return (false);
+	account_add(a, k, n);
+	return (true);
+}
+
+bool
+account_take_spare(struct account *a, enum budget_kind k, uint64_t n)
+{
+	if (n > account_spare(a, k))
+		return (false);
+	account_add(a, k, n);
+	return (true);
+}
+
 void
 account_give(struct account *a, enum budget_kind k, uint64_t n)
 {

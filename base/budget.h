@@ -8,8 +8,9 @@
  * u + n <= max - t - n.  One client alone gets half, and whoever holds most is
  * the first to be refused; a small one always finds room.
  *
- * Room: base.  Units: bytes but for two kinds.  Any thread; taking and giving are two atomic
- * additions, opening and closing an account takes a lock.
+ * Room: base.  Units: bytes, or what the kind says.  Any thread; taking and
+ * giving are two atomic additions, opening and closing an account takes a
+ * lock.
  */
 #ifndef BASE_BUDGET_H
 #define BASE_BUDGET_H
@@ -25,6 +26,9 @@ enum budget_kind {
 	BUDGET_TEMP,		/* temporary files */
 	BUDGET_LINGER,		/* connections that only end; units: connections */
 	BUDGET_NAMES,		/* that are being looked up; units: names */
+	BUDGET_CLIENTS,		/* connections of clients; units: descriptors */
+	BUDGET_DESCRIPTORS,	/* others that are open for them: connections to
+				 * origins and services, pipes, files */
 	BUDGET_KINDS
 };
 
@@ -43,6 +47,11 @@ uint64_t budget_used(const struct budget *, enum budget_kind);
  * client left behind counts for him when he comes back.
  */
 struct account *account_open(struct budget *, uint64_t key);
+/*
+ * The key of no client: what is kept open for whoever comes next and can be
+ * closed at any time.
+ */
+#define ACCOUNT_KEPT UINT64_MAX
 struct account *account_ref(struct account *);	/* NULL: NULL */
 void account_unref(struct account **);		/* *a may be NULL; becomes NULL */
 
@@ -52,6 +61,13 @@ void account_unref(struct account **);		/* *a may be NULL; becomes NULL */
  */
 /* Take n more.  false: that is too much for this client, nothing was taken. */
 bool account_take(struct account *, enum budget_kind, uint64_t n);
+/*
+ * The same at the begin of something that will want more of the kind before
+ * it ends: a third of the client's share is left for what is begun already.
+ */
+bool account_take_early(struct account *, enum budget_kind, uint64_t n);
+/* The same for what one can do without: half of the share is left. */
+bool account_take_spare(struct account *, enum budget_kind, uint64_t n);
 /* Take n that are in use already, however much that is. */
 void account_add(struct account *, enum budget_kind, uint64_t n);
 /* Give n back. */

@@ -7,9 +7,16 @@
 #include "icap/kind.h"
 #include "icap/tx.h"
 
+static struct account *
+tx_account(const struct icap_tx *tx)
+{
+	return (tx->msg->who != NULL ? tx->msg->who->account : NULL);
+}
+
 static void
 tx_talk(struct icap_tx *tx)
 {
+	link_charge_to(tx->conn->net, tx_account(tx));
 	tx_enter(tx, TX_ANSWER);
 	link_set_owner(tx->conn->net, &tx->task);
 	tx->head = h1_head_new(tx->arena, H1_ICAP_RESPONSE,
@@ -125,7 +132,8 @@ tx_admit(struct icap_tx *tx)
 			break;
 		}
 		tx_enter(tx, TX_CONNECT);
-		icap_connect_start(&tx->connect, tx->ep, &tx->task);
+		icap_connect_start(&tx->connect, tx->ep, tx_account(tx),
+		    &tx->task);
 		break;
 	case ICAP_WAIT:
 		tx_wait(tx);
@@ -156,6 +164,7 @@ tx_connected(struct icap_tx *tx)
 	}
 	tx->last = tx->connect.fault;
 	tx->tried |= 1u << tx->ep->index;
-	icap_endpoint_unreachable(tx->ep);
+	if (tx->last.code != ERR_SCAN_BUSY)	/* our want, not its fault */
+		icap_endpoint_unreachable(tx->ep);
 	tx_again(tx);
 }

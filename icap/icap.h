@@ -16,6 +16,7 @@
 #include "scanners/scanner.h"
 #include "stream/body.h"
 
+struct account;
 struct dialer;
 struct gnutls_session_int;
 
@@ -86,6 +87,7 @@ struct icap_options {
 	void (*notice)(void *arg, const struct icap_notice *);
 	void *notice_arg;
 	struct body_store *store;	/* of adapted bodies; outlives the service */
+	struct account *kept;	/* whose its idle connections are, the same */
 };
 
 /* Shared by the objects of one service on all workers; {0} at first. */

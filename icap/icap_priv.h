@@ -42,6 +42,7 @@ struct icap_connect {
 	struct task task;
 	struct timer timer;
 	struct task *wake;		/* borrowed; woken when done */
+	struct account *account;	/* counted: for whom; NULL: nobody */
 	struct link *net;
 	struct icap_conn *conn;		/* when done: taken by setting it NULL */
 	struct fault fault;
@@ -131,9 +132,13 @@ void icap_pool_empty(struct icap_endpoint *);
 void icap_conn_give(struct icap_conn **c);
 /* Close it.  LINK_ABORT inside a message. *c is NULL; may be NULL before. */
 void icap_conn_drop(struct icap_conn **c, enum link_end);
-/* A slot has been reserved.  Completes by done and wake, never inside. */
+/*
+ * A slot has been reserved.  Completes by done and wake, never inside.  The
+ * connection is counted for that account (NULL: nobody's) until it is given
+ * back.
+ */
 void icap_connect_start(struct icap_connect *, struct icap_endpoint *,
-    struct task *wake);
+    struct account *, struct task *wake);
 /* In any state; a connection not taken is closed. */
 void icap_connect_cancel(struct icap_connect *);
 

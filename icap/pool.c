@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "icap/icap_priv.h"
 
 #define IDLE_MS 30000		/* below the limits of usual servers */
@@ -201,11 +202,13 @@ icap_conn_give(struct icap_conn **cp)
 
 	/* One of before the service told its limit. */
 	if (atomic_load(&ep->svc->shared->open[ep->index]) >
-	    icap_pool_limit(ep)) {
+	    icap_pool_limit(ep) ||
+	    account_spare(ep->svc->o.kept, BUDGET_DESCRIPTORS) == 0) {
 		icap_conn_drop(cp, LINK_CLOSE);
 		return;
 	}
 	*cp = NULL;
+	link_charge_to(c->net, ep->svc->o.kept);
 	count_busy(ep, false);
 	c->reused = true;
 	c->idle_since = loop_now(ep->svc->loop);
@@ -236,6 +239,7 @@ static void
 connect_done(struct icap_connect *c)
 {
 	timer_stop(&c->timer);
+	account_unref(&c->account);
 	c->done = true;
 	task_wake(c->wake);
 }
@@ -287,6 +291,7 @@ take_socket(struct icap_connect *c)
 		return (false);
 	}
 	c->net = link_new(c->ep->svc->loop, c->dial.fd, &c->task);
+	link_charge_to(c->net, c->account);
 	c->dial.fd = -1;
 	return (!c->ep->url.tls || start_tls(c));
 }
@@ -326,13 +331,14 @@ connect_late(struct timer *t)
 
 void
 icap_connect_start(struct icap_connect *c, struct icap_endpoint *ep,
-    struct task *wake)
+    struct account *a, struct task *wake)
 {
 	struct icap_service *svc = ep->svc;
 	struct dial_options options = { .connect_timeout_ms =
-	    (unsigned)svc->o.connect_timeout_ms };
+	    (unsigned)svc->o.connect_timeout_ms, .account = a, .late = true };
 
-	*c = (struct icap_connect){ .ep = ep, .wake = wake };
+	*c = (struct icap_connect){ .ep = ep, .wake = wake,
+	    .account = account_ref(a) };
 	task_init(&c->task, svc->loop, connect_run);
 	timer_init(&c->timer, svc->loop, connect_late);
 	timer_set(&c->timer, svc->o.connect_timeout_ms);
@@ -356,6 +362,7 @@ icap_connect_cancel(struct icap_connect *c)
 			link_close(&c->net, LINK_ABORT);
 		icap_pool_unreserve(ep);
 	}
+	account_unref(&c->account);
 	icap_conn_drop(&c->conn, LINK_CLOSE);
 	c->ep = NULL;
 }

@@ -226,7 +226,7 @@ icap_probing_start(struct icap_endpoint *ep)
 	if (p->running)
 		return;
 	if (icap_pool_reserve(ep)) {
-		icap_connect_start(&p->connect, ep, &p->task);
+		icap_connect_start(&p->connect, ep, NULL, &p->task);
 	} else if ((p->conn = icap_pool_take(ep)) != NULL) {
 		task_wake(&p->task);
 	} else {

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Descriptors, see descriptors.h. */
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/resource.h>
+#include <unistd.h>
+#include "base/budget.h"
 #include "net/descriptors.h"
 
 #define KEPT 16			/* for ourselves */
+#define KEPT_A_WORKER 4		/* to ask for names */
 
 static int limit = INT_MAX;
+static int own;			/* open before there are clients */
 
 void
 descriptors_raise(void)
@@ -24,11 +29,28 @@ descriptors_raise(void)
 }
 
 bool
-descriptors_short(int fd, enum descriptor_use use)
+descriptors_short(int fd)
 {
-	int kept = KEPT;
+	return (fd >= limit - KEPT);
+}
 
-	if (use == DESCRIPTOR_CLIENT)
-		kept += limit / 2;
-	return (fd >= limit - kept);
+void
+descriptors_count_own(unsigned workers)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	own = KEPT + KEPT_A_WORKER * (int)workers;
+	if (fd < 0)
+		return;
+	own += fd;		/* the lowest that is free */
+	(void)close(fd);
+}
+
+void
+descriptors_share(struct budget *b)
+{
+	uint64_t left = limit > own ? (uint64_t)(limit - own) : 0;
+
+	budget_set_limit(b, BUDGET_CLIENTS, left / 3);
+	budget_set_limit(b, BUDGET_DESCRIPTORS, left - left / 3);
 }

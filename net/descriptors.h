@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How many descriptors there are, and who may still have one when they run
- * short: what is under way before what is new, and a few for ourselves
- * (reload, logs, the key holder).
+ * short.  What is open for clients is counted in their accounts, and each
+ * client has a share (base/budget.h): a third of all is for their connections
+ * (BUDGET_CLIENTS), the rest for what these want (BUDGET_DESCRIPTORS), so that
+ * who is let in is served.  A few are for ourselves (reload, logs, the key
+ * holder).
  *
  * Room: net.  Any thread; the limit is set at the start.
  */
@@ -11,17 +14,19 @@
 
 #include <stdbool.h>
 
-enum descriptor_use {
-	DESCRIPTOR_CLIENT,	/* a new client; half is kept for what they want */
-	DESCRIPTOR_WORK		/* a connection for a client that is served */
-};
+struct budget;
 
 /* Raise the process's limit as far as it goes, and learn it. */
 void descriptors_raise(void);
+/* Everything is open that is there without clients: they have the rest. */
+void descriptors_count_own(unsigned workers);
+/* The limits of both kinds, by what is left for clients. */
+void descriptors_share(struct budget *);
 /*
  * Is fd, just made (so that all below it are in use), one of those that are
- * kept for something more important?
+ * kept for ourselves?  Only where the shares are not enough: what nobody's
+ * account has, two threads at once.
  */
-bool descriptors_short(int fd, enum descriptor_use);
+bool descriptors_short(int fd);
 
 #endif

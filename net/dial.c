@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "net/descriptors.h"
 #include "net/dial.h"
 
@@ -47,7 +48,7 @@ struct dial_run {
 	struct timer delay;		/* to the next attempt, or for AAAA */
 	struct timer deadline;
 	struct resolve_query query;
-	struct dial_options options;
+	struct dial_options options;	/* .account is counted */
 	union address local_v6, local_v4;
 	uint16_t port;
 	bool begun;			/* attempts may be made */
@@ -137,6 +138,7 @@ attempt_close(struct attempt *a)
 	if (a->fd >= 0)
 		(void)close(a->fd);
 	a->fd = -1;
+	account_give(a->run->options.account, BUDGET_DESCRIPTORS, 1);
 	a->run->live--;
 }
 
@@ -151,6 +153,7 @@ run_free(struct dial_run *r)
 	timer_stop(&r->delay);
 	timer_stop(&r->deadline);
 	task_fini(&r->task);
+	account_unref(&r->options.account);
 	r->dialer->dials--;
 	r->dial->run = NULL;
 	loop_defer_free(r->dialer->loop, r, free);
@@ -272,7 +275,7 @@ on_ready(void *arg, unsigned events)
 
 /* 0 or errno; fd is closed on failure. */
 static int
-open_socket(const struct dial_run *r, const union address *to, int *fd)
+open_counted(const struct dial_run *r, const union address *to, int *fd)
 {
 	const union address *from = to->sa.sa_family == AF_INET6 ?
 	    &r->local_v6 : &r->local_v4;
@@ -282,7 +285,7 @@ open_socket(const struct dial_run *r, const union address *to, int *fd)
 	    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return (errno);
-	if (descriptors_short(*fd, DESCRIPTOR_WORK)) {
+	if (descriptors_short(*fd)) {
 		(void)close(*fd);
 		return (EMFILE);
 	}
@@ -299,6 +302,21 @@ open_socket(const struct dial_run *r, const union address *to, int *fd)
 		e = errno;
 	if (e != 0)
 		(void)close(*fd);
+	return (e);
+}
+
+static int
+open_socket(const struct dial_run *r, const union address *to, int *fd)
+{
+	struct account *a = r->options.account;
+	int e;
+
+	if (!(r->options.late ? account_take(a, BUDGET_DESCRIPTORS, 1) :
+	    account_take_early(a, BUDGET_DESCRIPTORS, 1)))
+		return (EMFILE);
+	e = open_counted(r, to, fd);
+	if (e != 0)
+		account_give(a, BUDGET_DESCRIPTORS, 1);
 	return (e);
 }
 
@@ -451,6 +469,7 @@ set_options(struct dial_run *r, const struct dial_options *o)
 {
 	if (o != NULL)
 		r->options = *o;
+	(void)account_ref(r->options.account);
 	if (r->options.connect_timeout_ms == 0)
 		r->options.connect_timeout_ms = CONNECT_TIMEOUT_MS;
 	if (r->options.local_v6 != NULL)

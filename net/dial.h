@@ -32,7 +32,13 @@ struct dial_options {
 	bool (*check)(void *arg, const struct sockaddr *candidate);
 	void *arg;
 	unsigned connect_timeout_ms;	/* all attempts together; 0: 10000 */
-	struct account *account;	/* whose names are looked up; borrowed for the call */
+	/*
+	 * For whom: names and descriptors are counted for it, these until the
+	 * end; then fd is the owner's to count.  Borrowed for the call.
+	 */
+	struct account *account;
+	bool late;		/* for what is begun: all of the share, see
+				 * account_take_early() */
 	/* Source addresses (port 0), NULL: the kernel's choice; copied. */
 	const union address *local_v6, *local_v4;
 };
@@ -60,7 +66,8 @@ struct dial {
  * ERR_DNS_*: the resolver's.  ERR_DEST_DENIED: every candidate was refused
  * by check or can be nobody's (unspecified, multicast, broadcast); no packet
  * was sent.  ERR_CONNECT_REFUSED, ERR_CONNECT_FAIL: of the first attempt that
- * failed, when all have.  ERR_CONNECT_TIMEOUT.  ERR_DESCRIPTORS: our want.
+ * failed, when all have.  ERR_CONNECT_TIMEOUT.  ERR_DESCRIPTORS: our want, or
+ * the account's share is used up.
  */
 void dial_start(struct dialer *, struct dial *, struct str host, uint16_t port,
     const struct dial_options *, struct task *wake);

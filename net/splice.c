@@ -23,6 +23,7 @@
 #define PIPES_LARGE 64		/* in use; what stuck peers can park in more of
 				 * them would be too much */
 #define STOCK 16
+#define PIPE_ENDS 2		/* descriptors */
 #define COPY_BYTES 65536
 #define FILL_TIGHT 4096
 #define BUDGET (512 << 10)	/* a direction's share of a turn */
@@ -44,6 +45,7 @@ struct pipe {
 
 struct splicer {
 	struct loop *loop;
+	struct account *kept;	/* counted; NULL: nobody's */
 	unsigned tunnels;
 	unsigned in_use;
 	unsigned stocked;
@@ -128,27 +130,35 @@ pipe_open(struct pipe *p, bool large)
 	return (false);
 }
 
+/* False: it is copied, which costs nothing but time. */
 static bool
-pipe_take(struct splicer *s, struct pipe *p)
+pipe_take(struct splicer *s, struct account *a, struct pipe *p)
 {
 	if (p->in >= 0)
 		return (true);
-	if (s->stocked > 0)
-		*p = s->stock[--s->stocked];
-	else if (!pipe_open(p, s->in_use < PIPES_LARGE))
+	if (!account_take_spare(a, BUDGET_DESCRIPTORS, PIPE_ENDS))
 		return (false);
+	if (s->stocked > 0) {
+		*p = s->stock[--s->stocked];
+		account_give(s->kept, BUDGET_DESCRIPTORS, PIPE_ENDS);
+	} else if (!pipe_open(p, s->in_use < PIPES_LARGE)) {
+		account_give(a, BUDGET_DESCRIPTORS, PIPE_ENDS);
+		return (false);
+	}
 	s->in_use++;
 	return (true);
 }
 
 /* p is empty unless the tunnel is being given up. */
 static void
-pipe_give(struct splicer *s, struct pipe *p, bool empty)
+pipe_give(struct splicer *s, struct account *a, struct pipe *p, bool empty)
 {
 	if (p->in < 0)
 		return;
 	s->in_use--;
-	if (empty && s->stocked < STOCK)
+	account_give(a, BUDGET_DESCRIPTORS, PIPE_ENDS);
+	if (empty && s->stocked < STOCK &&
+	    account_take_spare(s->kept, BUDGET_DESCRIPTORS, PIPE_ENDS))
 		s->stock[s->stocked++] = *p;
 	else
 		pipe_close(p);
@@ -268,7 +278,7 @@ fill_pipe(struct splicer *s, struct way *w, size_t *moved)
 {
 	ssize_t n;
 
-	if (w->copies || !pipe_take(s, &w->pipe))
+	if (w->copies || !pipe_take(s, w->tunnel->account, &w->pipe))
 		return (copy_some(s, w, moved));
 	n = splice(w->source, NULL, w->pipe.in, NULL, fill_most(w, w->pipe.cap),
 	    SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
@@ -305,7 +315,7 @@ way_move(struct splicer *s, struct way *w)
 			break;
 	}
 	if (w->piped == 0)
-		pipe_give(s, &w->pipe, true);
+		pipe_give(s, w->tunnel->account, &w->pipe, true);
 	charge_set(&w->charge, w->tunnel->account, w->piped +
 	    chq_len(&w->first), 0);
 	return (f);
@@ -336,6 +346,13 @@ way_batch(struct way *w, uint64_t now)
 
 /* The tunnel. */
 
+static enum budget_kind
+side_kind(const struct side *side)
+{
+	return (side == &side->splice->sides[CLIENT] ? BUDGET_CLIENTS :
+	    BUDGET_DESCRIPTORS);
+}
+
 static void
 side_close(struct side *side, bool reset)
 {
@@ -349,6 +366,7 @@ side_close(struct side *side, bool reset)
 		    sizeof(now));
 	(void)close(side->fd);
 	side->fd = -1;
+	account_give(side->splice->account, side_kind(side), 1);
 }
 
 static void
@@ -362,7 +380,7 @@ tunnel_end(struct splice *t, enum splice_end end)
 	for (i = 0; i < SIDES; i++) {
 		timer_stop(&t->ways[i].batch);
 		side_close(&t->sides[i], end != SPLICE_DONE);
-		pipe_give(t->splicer, &t->ways[i].pipe,
+		pipe_give(t->splicer, t->account, &t->ways[i].pipe,
 		    t->ways[i].piped == 0);
 		chq_fini(&t->ways[i].first);
 		charge_set(&t->ways[i].charge, NULL, 0, 0);
@@ -480,6 +498,7 @@ side_init(struct splice *t, unsigned i, int fd, struct chq *first)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	*side = (struct side){ .fd = fd, .splice = t };
 	side->watch = watch_new(t->splicer->loop, fd, on_ready, side);
+	account_add(t->account, side_kind(side), 1);
 	t->ways[i].source = fd;
 	t->ways[!i].target = fd;
 	t->ways[i].pipe = (struct pipe){ .in = -1, .out = -1 };
@@ -558,13 +577,14 @@ splice_free(struct splice **tp)
 }
 
 struct splicer *
-splicer_new(struct loop *l)
+splicer_new(struct loop *l, struct account *kept)
 {
 	struct splicer *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		abort();
 	s->loop = l;
+	s->kept = account_ref(kept);
 	return (s);
 }
 
@@ -577,6 +597,8 @@ splicer_free(struct splicer **sp)
 	if (s == NULL)
 		return;
 	assert(s->tunnels == 0 && s->in_use == 0);
+	account_give(s->kept, BUDGET_DESCRIPTORS, PIPE_ENDS * s->stocked);
+	account_unref(&s->kept);
 	while (s->stocked > 0)
 		pipe_close(&s->stock[--s->stocked]);
 	free(s->copy);

@@ -16,13 +16,14 @@
 #include "base/chunk.h"
 #include "base/loop.h"
 
+struct account;
+
 /* The stock of pipes of a loop. */
 struct splicer;
-struct splicer *splicer_new(struct loop *);
+/* kept: whose the pipes of the stock are, counted; NULL: nobody's. */
+struct splicer *splicer_new(struct loop *, struct account *kept);
 /* All its tunnels are freed. */
 void splicer_free(struct splicer **);
-
-struct account;
 
 enum splice_end {
 	SPLICE_RUNNING,
@@ -34,8 +35,9 @@ enum splice_end {
 
 struct splice_options {
 	uint64_t idle_ms;	/* no byte either way; 0: no limit */
-	struct account *account;	/* borrowed as long as the splice: whose memory
-				 * stuck bytes are; NULL: nobody's */
+	struct account *account;	/* borrowed as long as the splice: whose
+				 * the descriptors are, and the memory of
+				 * stuck bytes; NULL: nobody's */
 	bool no_splice;		/* copy instead, for tests */
 };
 

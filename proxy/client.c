@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <limits.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -273,15 +274,23 @@ per_client(const struct conf *conf, const struct sockaddr *sa)
 	return (is_loopback(sa) ? UINT_MAX : PER_CLIENT);
 }
 
-/* Its memory, out of the share of its address; NULL: that is used up. */
+/*
+ * Its memory and descriptor, out of the shares of its address; NULL: which
+ * of them is used up is in *what.  The link takes the descriptor.
+ */
 static struct account *
-client_account(struct worker *w, const struct sockaddr *sa)
+client_account(struct worker *w, const struct sockaddr *sa, const char **what)
 {
 	struct account *a = account_open(w->shared->budget, peers_key(sa));
 
-	if (!account_take(a, BUDGET_MEMORY, CLIENT_BYTES))
-		account_unref(&a);
-	return (a);
+	if (account_room(a, BUDGET_CLIENTS) == 0)
+		*what = "descriptors";
+	else if (!account_take(a, BUDGET_MEMORY, CLIENT_BYTES))
+		*what = "memory";
+	else
+		return (a);
+	account_unref(&a);
+	return (NULL);
 }
 
 /* May this connection be served?  Counts it if so: its account, else NULL. */
@@ -290,6 +299,8 @@ client_admit(struct worker *w, int fd, const union address *peer)
 {
 	static struct log_limit denied, full, few, hungry;
 	const struct conf *conf = w->current->gen->conf;
+	const char *what = "";
+	char why[80];
 	struct account *a;
 
 	if (conf_client_check(conf, &peer->sa, NULL) != ERR_NONE) {
@@ -299,7 +310,7 @@ client_admit(struct worker *w, int fd, const union address *peer)
 		    "this address may not use the proxy\n");
 		return (NULL);
 	}
-	if (descriptors_short(fd, DESCRIPTOR_CLIENT)) {
+	if (descriptors_short(fd)) {
 		(void)log_limited(&few, LEVEL_ERROR, "listen",
 		    "descriptors run short (the limit of open files)");
 		origin_pool_purge(w->pool, NULL);
@@ -323,13 +334,14 @@ client_admit(struct worker *w, int fd, const union address *peer)
 		    "too many connections from this address\n");
 		return (NULL);
 	}
-	if ((a = client_account(w, &peer->sa)) == NULL) {
+	if ((a = client_account(w, &peer->sa, &what)) == NULL) {
 		peers_remove(w->shared->peers, &peer->sa);
 		atomic_fetch_sub(&w->shared->clients, 1);
 		(void)log_limited(&hungry, LEVEL_ERROR, "listen",
-		    "limits.memory has no more for a client");
-		refuse(&w->refusals, fd, "503 Service Unavailable",
-		    "this address has used up its share of memory\n");
+		    "a client has used up its share of %s", what);
+		snprintf(why, sizeof(why),
+		    "this address has used up its share of %s\n", what);
+		refuse(&w->refusals, fd, "503 Service Unavailable", why);
 	}
 	return (a);
 }
@@ -367,7 +379,7 @@ client_new(struct worker *w, int fd, const union address *peer,
 	task_init(&c->task, w->loop, client_run);
 	timer_init(&c->timer, w->loop, client_tick);
 	c->transport = link_new(w->loop, fd, &c->task);
-	link_behind(c->transport);
+	link_of_client(c->transport);
 	link_charge_to(c->transport, a);
 	h1_in_init(&c->in, c->transport, &c->task);
 	origin_holder_init(&c->own, a, &c->task);

@@ -244,6 +244,7 @@ set_budget(struct proxy *p)
 	budget_set_limit(b, BUDGET_TEMP, l->temp);
 	budget_set_limit(b, BUDGET_LINGER, l->clients / 4 + LINGER_MIN);
 	budget_set_limit(b, BUDGET_NAMES, NAMES_MAX);
+	descriptors_share(b);
 }
 
 /* Signals. */
@@ -437,6 +438,8 @@ run(struct proxy *p)
 		log_line(LEVEL_ERROR, NULL, "%s", f.detail);
 		return (EXIT_PROBLEM);
 	}
+	descriptors_count_own(p->n_workers);
+	descriptors_share(p->shared.budget);
 	log_line(LEVEL_NOTICE, "admin", "%s",
 	    p->admin != NULL ? p->gen->conf->admin.socket : "none");
 	p->reload = (struct reload){ .home = p->loop, .workers = p->workers,

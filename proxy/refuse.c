@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "base/list.h"
-#include "net/descriptors.h"
 #include "proxy/refuse.h"
 
 #define TICK_MS 50
@@ -39,6 +39,7 @@ let_go(struct refusals *r, unsigned i)
 {
 	(void)drop_input(r->kept[i].fd);
 	close(r->kept[i].fd);
+	account_give(r->account, BUDGET_DESCRIPTORS, 1);
 	r->n--;
 	memmove(&r->kept[i], &r->kept[i + 1],
 	    (r->n - i) * sizeof(r->kept[0]));
@@ -63,9 +64,10 @@ on_tick(struct timer *t)
 }
 
 void
-refusals_init(struct refusals *r, struct loop *l)
+refusals_init(struct refusals *r, struct loop *l, struct account *a)
 {
 	memset(r, 0, sizeof(*r));
+	r->account = a;
 	timer_init(&r->timer, l, on_tick);
 	r->spare = -1;
 	spare_open(r);
@@ -85,8 +87,8 @@ refusals_fini(struct refusals *r)
 void
 refuse(struct refusals *r, int fd, const char *status, const char *why)
 {
-	unsigned most = descriptors_short(fd, DESCRIPTOR_CLIENT) ?
-	    REFUSED_FEW : REFUSED_MAX;
+	unsigned most = account_spare(r->account, BUDGET_DESCRIPTORS) > 0 ?
+	    REFUSED_MAX : REFUSED_FEW;
 	char text[400];
 	int n = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\n"
 	    "Content-Type: text/plain\r\nContent-Length: %zu\r\n"
@@ -100,6 +102,7 @@ refuse(struct refusals *r, int fd, const char *status, const char *why)
 	(void)shutdown(fd, SHUT_WR);
 	while (r->n >= most)
 		let_go(r, 0);
+	account_add(r->account, BUDGET_DESCRIPTORS, 1);
 	r->kept[r->n++] = (struct refused){ fd, loop_now(r->timer.loop) };
 	if (r->timer.at == 0)
 		timer_set(&r->timer, TICK_MS);

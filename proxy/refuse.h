@@ -12,6 +12,8 @@
 
 #include "base/loop.h"
 
+struct account;
+
 #define REFUSED_MAX 32
 #define REFUSED_FEW 4
 
@@ -21,13 +23,14 @@ struct refused {
 };
 
 struct refusals {
+	struct account *account;	/* borrowed: whose they are */
 	struct timer timer;	/* reads what they send, closes them */
 	int spare;		/* to be closed when there is no other; -1: used */
 	unsigned n;
 	struct refused kept[REFUSED_MAX];	/* oldest first */
 };
 
-void refusals_init(struct refusals *, struct loop *);
+void refusals_init(struct refusals *, struct loop *, struct account *);
 void refusals_fini(struct refusals *);
 /* Answer and end it; the socket is taken over.  status: "503 ...". */
 void refuse(struct refusals *, int fd, const char *status, const char *why);

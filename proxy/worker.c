@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/budget.h"
 #include "net/dns.h"
 #include "proxy/accept.h"
 #include "proxy/client.h"
@@ -101,6 +102,7 @@ worker_fini(struct worker *w)
 	splicer_free(&w->splicer);
 	dialer_free(&w->dialer);
 	resolver_free(&w->resolver);
+	account_unref(&w->kept);
 	conf_unref(&w->first);
 }
 
@@ -134,13 +136,14 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->loop = loop_new();
 	list_init(&w->clients);
 	timer_init(&w->drain, w->loop, drain_now);
-	refusals_init(&w->refusals, w->loop);
+	w->kept = account_open(shared->budget, ACCOUNT_KEPT);
+	refusals_init(&w->refusals, w->loop, w->kept);
 	worker_resolver(g, &o);
 	w->resolver = resolver_new(w->loop, &o, f);
 	if (w->resolver == NULL)
 		return (NULL);
 	w->dialer = dialer_new(w->loop, w->resolver);
-	w->splicer = splicer_new(w->loop);
+	w->splicer = splicer_new(w->loop, w->kept);
 	w->pool = origin_pool_new(w);
 	w->current = worker_gen_new(w, g, f);
 	if (w->current == NULL)

@@ -59,6 +59,7 @@ struct worker {
 	struct dns *next_dns;		/* owned; with next */
 	struct conf *first;		/* counted: its listeners stay */
 	struct resolver *resolver;
+	struct account *kept;		/* counted: of idle connections and the like */
 	struct dialer *dialer;
 	struct splicer *splicer;
 	struct origin_pool *pool;

@@ -77,7 +77,7 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	    .connect = s->connect == CONF_TRUE,
 	    .tls_new = g->services[i].icaps != NULL ? tls_peer_session : NULL,
 	    .tls_arg = g->services[i].icaps, .notice = icap_notice,
-	    .store = &g->store };
+	    .store = &g->store, .kept = w->kept };
 
 	memcpy(o.on_unscanned, s->on_unscanned.of, sizeof(o.on_unscanned));
 	for (k = 0; k < s->url.n && k < ICAP_MAX_URLS; k++)

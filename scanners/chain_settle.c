@@ -10,7 +10,8 @@
 static const enum err message_faults[] = {
 	ERR_REQ_CHUNK, ERR_REQ_BODY_CUT, ERR_CLIENT_GONE, ERR_ORIGIN_CHUNK,
 	ERR_ORIGIN_CUT, ERR_ORIGIN_STALL, ERR_MEMORY, ERR_TEMP_LIMIT,
-	ERR_TEMP_FULL, ERR_BODY_LIMIT, ERR_SHUTDOWN, ERR_THREAT,
+	ERR_TEMP_FULL, ERR_DESCRIPTORS, ERR_BODY_LIMIT, ERR_SHUTDOWN,
+	ERR_THREAT,
 };
 
 /* "text: detail", in the arena; the table's text alone where that is all. */

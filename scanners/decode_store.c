@@ -29,8 +29,10 @@ decode_store_fini(struct decode_store *s)
 
 	free(s->p);
 	charge_set(&s->charge, NULL, 0, 0);
-	if (s->fd >= 0)
+	if (s->fd >= 0) {
 		close(s->fd);
+		account_give(a, BUDGET_DESCRIPTORS, 1);
+	}
 	account_give(a, BUDGET_TEMP, s->charged);
 	decode_store_init(s, s->dir);
 	s->account = a;
@@ -97,12 +99,15 @@ file_add(struct decode_store *s, int fd, const unsigned char *p, size_t n)
 static bool
 store_to_file(struct decode_store *s)
 {
-	int fd = file_open(s->dir);
+	int fd;
 
-	if (fd < 0)
+	if (!account_take(s->account, BUDGET_DESCRIPTORS, 1))
 		return (false);
-	if (!file_add(s, fd, s->p, (size_t)s->length)) {
-		close(fd);
+	fd = file_open(s->dir);
+	if (fd < 0 || !file_add(s, fd, s->p, (size_t)s->length)) {
+		if (fd >= 0)
+			close(fd);
+		account_give(s->account, BUDGET_DESCRIPTORS, 1);
 		return (false);
 	}
 	free(s->p);

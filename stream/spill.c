@@ -46,9 +46,16 @@ struct spill *
 spill_new(struct body_store *store, struct account *a, struct fault *f)
 {
 	struct spill *s;
-	int fd = open_unlinked(store->temp_dir);
+	int fd;
 
+	if (!account_take(a, BUDGET_DESCRIPTORS, 1)) {
+		fault_set(f, ERR_DESCRIPTORS,
+		    "this client has its share of them");
+		return (NULL);
+	}
+	fd = open_unlinked(store->temp_dir);
 	if (fd < 0) {
+		account_give(a, BUDGET_DESCRIPTORS, 1);
 		fault_set(f, ERR_TEMP_FULL, "%s: %s", store->temp_dir,
 		    strerror(errno));
 		return (NULL);
@@ -80,6 +87,7 @@ spill_unref(struct spill **sp)
 	if (s == NULL || --s->refs > 0)
 		return;
 	account_give(s->account, BUDGET_TEMP, s->charged);
+	account_give(s->account, BUDGET_DESCRIPTORS, 1);
 	account_unref(&s->account);
 	close(s->fd);
 	free(s);

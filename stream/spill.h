@@ -17,8 +17,8 @@ struct iovec;
 struct spill;
 
 /*
- * A new file in store->temp_dir, without a name, whose bytes are a's (counted;
- * NULL: nobody's); NULL with the cause in f.
+ * A new file in store->temp_dir, without a name, which is a's with its bytes
+ * (counted; NULL: nobody's); NULL with the cause in f.
  */
 struct spill *spill_new(struct body_store *, struct account *a,
     struct fault *f);

@@ -162,6 +162,7 @@ link_new(struct loop *loop, int fd, struct task *owner)
 		abort();
 	l->loop = loop;
 	l->fd = fd;
+	l->kind = BUDGET_DESCRIPTORS;
 	l->owner = owner;
 	l->tls_end = PULL_MORE;
 	l->alert = -1;
@@ -178,8 +179,10 @@ link_set_owner(struct link *l, struct task *owner)
 }
 
 void
-link_behind(struct link *l)
+link_of_client(struct link *l)
 {
+	assert(l->account == NULL);
+	l->kind = BUDGET_CLIENTS;
 	watch_behind(l->watch);
 }
 
@@ -189,8 +192,10 @@ link_charge_to(struct link *l, struct account *a)
 	if (a == l->account)
 		return;
 	charge_set(&l->charge, NULL, 0, 0);
+	account_give(l->account, l->kind, 1);
 	account_unref(&l->account);
 	l->account = account_ref(a);
+	account_add(a, l->kind, 1);
 }
 
 int
@@ -217,6 +222,7 @@ link_free(struct link *l)
 		gnutls_deinit(l->tls);
 	if (l->lingers)
 		account_give(l->account, BUDGET_LINGER, 1);
+	account_give(l->account, l->kind, 1);
 	charge_set(&l->charge, NULL, 0, 0);
 	account_unref(&l->account);
 	chunk_unref(&l->tail);

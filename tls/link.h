@@ -29,13 +29,16 @@ struct gnutls_session_int;
  */
 struct link *link_new(struct loop *, int fd, struct task *owner);
 void link_set_owner(struct link *, struct task *owner);
-/* Look at it after the others (watch_behind): a client's, before it is used. */
-void link_behind(struct link *);
+/*
+ * It is a client's: looked at after the others (watch_behind), and its
+ * descriptor is one of BUDGET_CLIENTS.  Before it is used or charged.
+ */
+void link_of_client(struct link *);
 /*
  * For whom it is there (counted until the next call or the end; NULL: nobody).
  * Output that its peer does not take is his memory; where he has no more, it
- * gets little room.  An end that takes time (LINK_CLOSE) is his, too; where he
- * has too many, it is short.
+ * gets little room.  Its descriptor is his, and an end that takes time
+ * (LINK_CLOSE), too; where he has too many of these, they are short.
  */
 void link_charge_to(struct link *, struct account *);
 int link_fd(const struct link *);

@@ -53,6 +53,7 @@ struct link {
 	struct timer linger;
 	bool lingers;		/* counted in BUDGET_LINGER */
 	struct account *account;	/* counted; NULL: nobody's */
+	enum budget_kind kind;	/* of its descriptor, in that account */
 	struct charge charge;	/* of output that the peer does not take */
 	struct chunk *tail;	/* of pend, where small slices go; or NULL */
 	size_t linger_bytes;

@@ -155,6 +155,7 @@ origin_get(struct worker *w, struct worker_gen *g,
 	if (o != NULL) {
 		timer_pause(&o->timer);
 		o->reused = true;
+		link_charge_to(o->transport, want->account);
 		o->dns_ms = o->connect_ms = o->tls_ms = -1;
 	} else
 		o = origin_new(w, g, want);
@@ -190,6 +191,7 @@ origin_settle(struct origin **op)
 	}
 	given->reused = true;
 	given->holder = o->holder;
+	link_charge_to(given->transport, o->account);
 	given->dns_ms = given->connect_ms = given->tls_ms = -1;
 	origin_set_owner(given, o->owner);
 	origin_destroy(o);
@@ -328,6 +330,7 @@ origin_dialled(struct origin *o)
 	}
 	o->dialled_at = loop_now(o->worker->loop);
 	o->transport = link_new(o->worker->loop, o->dial.fd, &o->task);
+	link_charge_to(o->transport, o->account);
 	o->dial.fd = -1;
 	if (!o->is_tls) {
 		origin_ready(o);

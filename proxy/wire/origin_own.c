@@ -62,12 +62,13 @@ origin_own_take(struct origin_holder *h, const struct worker_gen *g,
 	return (NULL);
 }
 
-/* More than it may keep, or than half its share of memory has room for. */
+/* More than it may keep, or than half its shares have room for. */
 static bool
 keeps_too_much(const struct origin_holder *h)
 {
 	return (h->n > OWN_MAX || (h->n > 0 &&
-	    account_spare(h->account, BUDGET_MEMORY) == 0));
+	    (account_spare(h->account, BUDGET_MEMORY) == 0 ||
+	    account_spare(h->account, BUDGET_DESCRIPTORS) == 0)));
 }
 
 void

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include "base/budget.h"
 #include "proxy/wire/origin_priv.h"
 #include "net/hostname.h"
 
@@ -233,7 +234,7 @@ origin_pool_put(struct origin_pool *p, struct origin *o)
 	o->holder = NULL;
 	o->owner = NULL;
 	link_set_owner(o->transport, &o->task);
-	link_charge_to(o->transport, NULL);
+	link_charge_to(o->transport, o->worker->kept);
 	if (w != NULL) {
 		list_remove(&w->link);
 		timer_stop(&w->timer);
@@ -243,7 +244,8 @@ origin_pool_put(struct origin_pool *p, struct origin *o)
 		task_wake(w->owner);
 		return;
 	}
-	if (p->idle >= o->worker->n_clients + IDLE_SPARE)
+	if (p->idle > 0 && (p->idle >= o->worker->n_clients + IDLE_SPARE ||
+	    account_spare(o->worker->kept, BUDGET_DESCRIPTORS) == 0))
 		origin_pool_drop(p, CONTAINER_OF(p->age.next, struct origin, age));
 	list_insert(&place->idle, &o->link);
 	list_append(&p->age, &o->age);

@@ -111,6 +111,33 @@ test_small_one(void)
 	end();
 }
 
+/* What begins leaves a third of the share, what can be spared half of it. */
+static void
+test_early(void)
+{
+	struct account *a, *b;
+
+	begin(MAX);
+	a = account_open(budget, 1);
+	b = account_open(budget, 2);
+	while (account_take_spare(a, BUDGET_MEMORY, STEP))
+		;
+	CU_ASSERT(account_used(a, BUDGET_MEMORY) <= MAX / 4);
+	CU_ASSERT(account_used(a, BUDGET_MEMORY) > MAX / 4 - 2 * STEP);
+	while (account_take_early(a, BUDGET_MEMORY, STEP))
+		;
+	CU_ASSERT(account_used(a, BUDGET_MEMORY) <= MAX / 3 + STEP);
+	CU_ASSERT(account_used(a, BUDGET_MEMORY) > MAX / 3 - 2 * STEP);
+	CU_ASSERT(gorge(a, BUDGET_MEMORY) > MAX / 2 - 2 * STEP);
+	CU_ASSERT(account_take_early(b, BUDGET_MEMORY, STEP));
+	CU_ASSERT(account_take_spare(b, BUDGET_MEMORY, STEP));
+	CU_ASSERT(account_take_early(NULL, BUDGET_MEMORY, MAX));
+	CU_ASSERT(account_take_spare(NULL, BUDGET_MEMORY, MAX));
+	close_account(&a);
+	close_account(&b);
+	end();
+}
+
 /* What a client left behind counts for him when he comes back. */
 static void
 test_comes_back(void)
@@ -248,6 +275,7 @@ test_threads(void)
 
 UNIT_TESTS(base_budget, { "shares of clients", test_shares },
     { "a small one beside a hog", test_small_one },
+    { "what others shall find", test_early },
     { "a client that comes back", test_comes_back },
     { "nobody's", test_nobody },
     { "charges in grains", test_charge },

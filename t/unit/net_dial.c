@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/budget.h"
 #include "base/loop.h"
 #include "net/dial.h"
 #include "t/unit/dns_server.h"
@@ -198,6 +199,37 @@ test_next(void)
 	CU_ASSERT(peer_is(&d, "127.0.0.2") && d.attempts == 1);
 	close(d.fd);
 	tear_down();
+}
+
+/* Attempts are their client's; where the share is used up there is none. */
+static void
+test_share(void)
+{
+	struct budget *budget = budget_new();
+	struct dial_options o = { .account = account_open(budget, 1) };
+	struct dial d;
+
+	set_up();
+	dial_start(dialer, &d, str_of("slow.test"), port, &o, &woken);
+	run_ms(100);
+	CU_ASSERT_EQUAL(account_used(o.account, BUDGET_DESCRIPTORS), 1);
+	dial_cancel(&d);
+	CU_ASSERT_EQUAL(account_used(o.account, BUDGET_DESCRIPTORS), 0);
+	dial(&d, "slow.test", &o);
+	CU_ASSERT(d.fd >= 0);
+	CU_ASSERT_EQUAL(account_used(o.account, BUDGET_DESCRIPTORS), 0);
+	close(d.fd);
+	budget_set_limit(budget, BUDGET_DESCRIPTORS, 3);
+	account_add(o.account, BUDGET_DESCRIPTORS, 1);
+	dial(&d, "good.test", &o);
+	CU_ASSERT_EQUAL(d.fault.code, ERR_DESCRIPTORS);
+	account_give(o.account, BUDGET_DESCRIPTORS, 1);
+	dial(&d, "good.test", &o);
+	CU_ASSERT(d.fd >= 0);
+	close(d.fd);
+	account_unref(&o.account);
+	tear_down();
+	budget_free(&budget);
 }
 
 static void
@@ -394,6 +426,7 @@ UNIT_TESTS(proxy_dial,
     { "a name, a literal", test_good },
     { "refused: the next one at once", test_next },
     { "hanging: the next one after 250 ms", test_slow },
+    { "a share of the descriptors", test_share },
     { "every candidate is checked", test_check },
     { "faults", test_faults },
     { "families", test_families },

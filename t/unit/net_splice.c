@@ -74,7 +74,7 @@ set_up(const char *first_up, const char *first_down,
 	signal(SIGPIPE, SIG_IGN);
 	wakes = 0;
 	loop = loop_new();
-	splicer = splicer_new(loop);
+	splicer = splicer_new(loop, NULL);
 	task_init(&woken, loop, on_wake);
 	timer_init(&limit, loop, on_limit);
 	tcp_pair(&client, &tunnel_client);
@@ -363,6 +363,39 @@ test_stuck_is_counted(void)
 	budget_free(&budget);
 }
 
+/* Two sockets and the pipes are its client's; without a pipe it is copied. */
+static void
+test_descriptors(void)
+{
+	static char block[65536];
+	struct budget *budget = budget_new();
+	struct splice_options o = { .account = account_open(budget, 1) };
+	unsigned i, k;
+
+	for (k = 0; k < 2; k++) {
+		budget_set_limit(budget, BUDGET_DESCRIPTORS,
+		    k == 0 ? UINT64_MAX : 7);
+		set_up("", "", &o);
+		CU_ASSERT_EQUAL(account_used(o.account, BUDGET_CLIENTS), 1);
+		CU_ASSERT_EQUAL(account_used(o.account, BUDGET_DESCRIPTORS), 1);
+		for (i = 0; i < 500; i++) {
+			(void)!write(origin, block, sizeof(block));
+			run_ms(0);
+		}
+		CU_ASSERT_EQUAL(splice_pipes(tunnel), k == 0);
+		CU_ASSERT_EQUAL(account_used(o.account, BUDGET_DESCRIPTORS),
+		    k == 0 ? 3 : 1);
+		CU_ASSERT(splice_bytes_to_client(tunnel) > 100000);
+		reset(&client);
+		run_ms(1000);
+		CU_ASSERT_EQUAL(account_used(o.account, BUDGET_CLIENTS), 0);
+		CU_ASSERT_EQUAL(account_used(o.account, BUDGET_DESCRIPTORS), 0);
+		tear_down();
+	}
+	account_unref(&o.account);
+	budget_free(&budget);
+}
+
 static void
 test_idle(void)
 {
@@ -457,6 +490,7 @@ UNIT_TESTS(proxy_splice,
     { "reset is passed on", test_reset },
     { "reset with a full pipe", test_reset_when_full },
     { "what is stuck is counted", test_stuck_is_counted },
+    { "descriptors are counted", test_descriptors },
     { "idle timeout, either direction counts", test_idle },
     { "freed at any moment", test_free },
     { "many tunnels", test_many })

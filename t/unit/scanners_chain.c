@@ -889,7 +889,8 @@ static void
 test_message_faults(void)
 {
 	static const enum err codes[] = { ERR_REQ_BODY_CUT, ERR_ORIGIN_CUT,
-	    ERR_ORIGIN_STALL, ERR_CLIENT_GONE, ERR_BODY_LIMIT, ERR_TEMP_FULL };
+	    ERR_ORIGIN_STALL, ERR_CLIENT_GONE, ERR_BODY_LIMIT, ERR_TEMP_FULL,
+	    ERR_DESCRIPTORS };
 	struct chain_step step = { group, 2 };
 	struct chain_run *run;
 	unsigned i;

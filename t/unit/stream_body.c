@@ -83,6 +83,7 @@ end(void)
 	loop_free(&loop);
 	CU_ASSERT_EQUAL(budget_used(budget, BUDGET_MEMORY), 0);
 	CU_ASSERT_EQUAL(budget_used(budget, BUDGET_TEMP), 0);
+	CU_ASSERT_EQUAL(budget_used(budget, BUDGET_DESCRIPTORS), 0);
 	account_unref(&account);
 	budget_free(&budget);
 	CU_ASSERT_EQUAL(chunk_bytes_live(), live_before);
@@ -708,6 +709,10 @@ test_temp_limit(void)
 	begin(5000);
 	store.temp_dir = "/nonexistent";
 	fill_up(100000, ERR_TEMP_FULL);
+	end();
+	begin(5000);
+	budget_set_limit(budget, BUDGET_DESCRIPTORS, 1);
+	fill_up(100000, ERR_DESCRIPTORS);
 	end();
 }
 

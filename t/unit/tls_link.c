@@ -593,6 +593,7 @@ test_charged(void)
 		begin(how);
 		CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
 		link_charge_to(a.link, account);
+		CU_ASSERT_EQUAL(account_used(account, BUDGET_DESCRIPTORS), 1);
 		b.paused = true;
 		a.to_send = 30000000;
 		a.shut = true;
@@ -610,6 +611,7 @@ test_charged(void)
 		CU_ASSERT_EQUAL(account_used(account, BUDGET_MEMORY), 0);
 		budget_set_limit(budget, BUDGET_MEMORY, UINT64_MAX);
 		end();
+		CU_ASSERT_EQUAL(account_used(account, BUDGET_DESCRIPTORS), 0);
 	}
 	account_unref(&account);
 	budget_free(&budget);
