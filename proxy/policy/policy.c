@@ -202,16 +202,23 @@ ask_all(const struct policy_match *m, struct query *q)
 	return (all);
 }
 
+/* Who made these decisions. */
+static void
+set_rules(struct plan *plan, unsigned decisions, const char *name)
+{
+	unsigned i;
+
+	for (i = 0; decisions != 0; i++, decisions >>= 1)
+		if ((decisions & 1) != 0)
+			plan->rule[i] = name;
+}
+
 /* The part of a plan that a stage decides, as without rules. */
 static void
 set_defaults(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
-	unsigned i;
-
-	for (i = 0; i < POLICY_DECISIONS; i++)
-		if ((stage_decides[stage] & BIT(i)) != 0)
-			plan->rule[i] = NULL;
+	set_rules(plan, stage_decides[stage], NULL);
 	plan->access = POLICY_ALLOW;
 	plan->log = POLICY_LOG_FULL;
 	plan->asks_dest = plan->overrun = false;
@@ -234,11 +241,7 @@ static void
 apply(const struct policy_rule *rule, unsigned decisions,
     enum policy_stage stage, struct plan *plan)
 {
-	unsigned i;
-
-	for (i = 0; i < POLICY_DECISIONS; i++)
-		if ((decisions & BIT(i)) != 0)
-			plan->rule[i] = rule->name;
+	set_rules(plan, decisions, rule->name);
 	if ((decisions & BIT(POLICY_BY_TLS)) != 0)
 		plan->tls = rule->tls;
 	if ((decisions & BIT(POLICY_BY_ACCESS)) != 0)
@@ -457,12 +460,14 @@ void
 policy_decide(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
-	struct plan before = *plan;
+	struct plan before;
 
-	decide(policy, stage, facts, plan);
-	if (!policy->ask_url && (!policy->ask_type ||
-	    facts->n_types == 0))
+	if (!policy->ask_url && (!policy->ask_type || facts->n_types == 0)) {
+		decide(policy, stage, facts, plan);
 		return;			/* all would come to the same */
+	}
+	before = *plan;
+	decide(policy, stage, facts, plan);
 	decide_url(policy, stage, facts, facts->url, &before, plan);
 	if (facts->url_sent.p != NULL)
 		decide_url(policy, stage, facts, facts->url_sent, &before, plan);
