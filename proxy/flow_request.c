@@ -17,10 +17,14 @@ conf_of(const struct flow *f)
 	return (f->gen->gen->conf);
 }
 
+/* Asked of the request only if it makes a difference. */
 static bool
-is_navigation(const struct http_msg *req)
+is_navigation(const struct flow *f)
 {
-	return (page_form_of(req) == PAGE_HTML);
+	const struct policy *policy = &conf_of(f)->policy;
+
+	return (policy->browser != policy->other &&
+	    page_form_of(f->req) == PAGE_HTML);
 }
 
 /* The destination's address: of the connection, or where one was named. */
@@ -63,7 +67,7 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 	    .url_sent = f->url_sent,
 	    .size = req->framing == FRAMING_LENGTH ? req->length :
 		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
-	    .navigation = is_navigation(req) };
+	    .navigation = is_navigation(f) };
 	flow_facts_type(f, &req->fields, facts);
 }
 
