@@ -25,8 +25,8 @@ answer_continue(struct icap_tx *tx)
 static bool
 ends_here(struct icap_tx *tx)
 {
-	const struct http_field *f = http_fields_find(&tx->answer->fields,
-	    STR("Encapsulated"));
+	const struct http_field *f = http_fields_get(&tx->answer->fields,
+	    FIELD_ENCAPSULATED);
 	bool resp_mode = tx->msg->mode == SCAN_RESP;
 
 	return (f == NULL ||
@@ -73,8 +73,8 @@ keep_original(struct icap_tx *tx)
 static void
 answer_message(struct icap_tx *tx)
 {
-	const struct http_field *f = http_fields_find(&tx->answer->fields,
-	    STR("Encapsulated"));
+	const struct http_field *f = http_fields_get(&tx->answer->fields,
+	    FIELD_ENCAPSULATED);
 
 	if (f == NULL || !icap_encap_parse(f->value,
 	    tx->msg->mode == SCAN_RESP, &tx->encap)) {
@@ -137,8 +137,8 @@ has_message(const struct http_msg *m)
 void
 tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 {
-	const struct http_field *tag = http_fields_find(&m->fields,
-	    STR("ISTag"));
+	const struct http_field *tag = http_fields_get(&m->fields,
+	    FIELD_ISTAG);
 
 	if (m->status == 100) {
 		answer_continue(tx);

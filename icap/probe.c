@@ -94,7 +94,7 @@ take_answer(struct icap_endpoint *ep, struct http_msg *m)
 		probing_failed(ep, why);
 		return (false);
 	}
-	f = http_fields_find(&m->fields, STR("Encapsulated"));
+	f = http_fields_get(&m->fields, FIELD_ENCAPSULATED);
 	if (f != NULL && !icap_encap_parse(f->value, false, &e)) {
 		probing_failed(ep, "bad Encapsulated");
 		return (false);

@@ -373,13 +373,15 @@ static struct icap_tx *
 tx_new(struct scan *scan)
 {
 	struct icap_service *svc = (struct icap_service *)(void *)scan->scanner;
-	struct icap_tx *tx = malloc(sizeof(*tx));
+	struct icap_tx *tx = calloc(1, sizeof(*tx));
 	struct body *b = scan->msg->body;
 
 	if (tx == NULL)
 		abort();
-	*tx = (struct icap_tx){ .scan = scan, .msg = scan->msg,
-	    .arena = scan->msg->arena, .svc = svc };
+	tx->scan = scan;
+	tx->msg = scan->msg;
+	tx->arena = scan->msg->arena;
+	tx->svc = svc;
 	list_init(&tx->queue);
 	list_append(&svc->all, &tx->all);
 	task_init(&tx->task, svc->loop, tx_run);
