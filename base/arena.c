@@ -12,7 +12,7 @@
 #define FIRST_BYTES 4096	/* what one small exchange needs */
 #define LATER_BYTES 8192
 #define ALIGN_TO 16
-#define SPARE_MAX 64		/* first blocks kept per thread */
+#define SPARE_MAX 64		/* blocks of each of both sizes kept per thread */
 
 struct block {
 	struct block *next;
@@ -27,18 +27,31 @@ struct arena {
 	struct charge charge;
 };
 
-static _Thread_local struct block *spare;
-static _Thread_local unsigned spare_n;
+struct spares {
+	struct block *top;
+	unsigned n;
+};
+
+static _Thread_local struct spares first_spares, later_spares;
+
+/* NULL: those of this size are not kept. */
+static struct spares *
+spares_of(size_t cap)
+{
+	return (cap == FIRST_BYTES ? &first_spares :
+	    cap == LATER_BYTES ? &later_spares : NULL);
+}
 
 static struct block *
 block_new(size_t cap, struct block *next)
 {
+	struct spares *spares = spares_of(cap);
 	struct block *b;
 
-	if (cap == FIRST_BYTES && spare != NULL) {
-		b = spare;
-		spare = b->next;
-		spare_n--;
+	if (spares != NULL && spares->n > 0) {
+		b = spares->top;
+		spares->top = b->next;
+		spares->n--;
 	} else {
 		b = malloc(sizeof(*b) + cap);
 		if (b == NULL)
@@ -53,10 +66,12 @@ block_new(size_t cap, struct block *next)
 static void
 block_free(struct block *b)
 {
-	if (!ASAN_ON && b->cap == FIRST_BYTES && spare_n < SPARE_MAX) {
-		b->next = spare;
-		spare = b;
-		spare_n++;
+	struct spares *spares = spares_of(b->cap);
+
+	if (!ASAN_ON && spares != NULL && spares->n < SPARE_MAX) {
+		b->next = spares->top;
+		spares->top = b;
+		spares->n++;
 	} else
 		free(b);
 }
