@@ -91,6 +91,9 @@ http_is_value(struct str s, bool lax)
 			i += 8;
 			continue;
 		}
+		/* The last eight; some of them were looked at before. */
+		if (s.n >= 8 && s.n - i < 8 && !has_control(s.p + s.n - 8))
+			return (true);
 		if (!value_octet(s.p[i], lax))
 			return (false);
 		i++;

@@ -90,18 +90,29 @@ http_endless_of(const struct http_msg *resp, const struct http_msg *req)
 static bool
 may_be_asked(struct str v)
 {
-	static const char begins[][3] = { "ev", "x-", "nd", "js", "st", "co",
-	    "vn", "gr" };
-	size_t n, k;
+#define TWO(a, b) ((unsigned)(a) << 8 | (unsigned)(b))
+	const unsigned char *at;
+	size_t n;
 
 	while ((n = str_index(v, '/')) + 2 < v.n) {
 		v = (struct str){ v.p + n + 1, v.n - n - 1 };
-		for (k = 0; k < sizeof(begins) / sizeof(begins[0]); k++)
-			if ((v.p[0] | 0x20) == begins[k][0] &&
-			    (v.p[1] | 0x20) == begins[k][1])
-				return (true);
+		at = (const unsigned char *)v.p;
+		switch (TWO(http_lower[at[0]], http_lower[at[1]])) {
+		case TWO('e', 'v'):
+		case TWO('x', '-'):
+		case TWO('n', 'd'):
+		case TWO('j', 's'):
+		case TWO('s', 't'):
+		case TWO('c', 'o'):
+		case TWO('v', 'n'):
+		case TWO('g', 'r'):
+			return (true);
+		default:
+			break;
+		}
 	}
 	return (false);
+#undef TWO
 }
 
 bool

@@ -293,15 +293,15 @@ http_fields_add_named(struct arena *a, struct http_fields *l, struct str name,
 static void
 remove_from(struct http_fields *l, enum http_field_id id, struct str name)
 {
-	unsigned i, to = 0;
+	const struct http_field *first = find_from(l, 0, id, name);
+	unsigned i, to;
 
-	for (i = 0; i < l->n; i++) {
-		if (field_is(&l->v[i], id, name))
-			continue;
-		if (to != i)
-			l->v[to] = l->v[i];
-		to++;
-	}
+	if (first == NULL)
+		return;
+	to = (unsigned)(first - l->v);
+	for (i = to + 1; i < l->n; i++)
+		if (!field_is(&l->v[i], id, name))
+			l->v[to++] = l->v[i];
 	l->n = to;
 }
 
