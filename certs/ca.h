@@ -20,12 +20,15 @@
 
 struct ca;
 struct keyholder;
+struct keyholder_news;
 
 struct ca_options {
 	const char *cert;	/* PEM file: the CA, then what signed it, if anything */
 	const char *key;	/* PEM file or "pkcs11:" URL */
 	bool create;		/* no such files: make a CA */
 	unsigned leaf_days;	/* life of leaves; at most 398 are given */
+	/* Told of the key holder's death, see keyholder.h; NULL: nobody. */
+	void (*news)(const struct keyholder_news *);
 };
 
 /*

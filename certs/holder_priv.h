@@ -40,6 +40,8 @@ struct holder_msg {
 	gnutls_datum_t field[2];	/* point into the receiver's buffer */
 };
 
+/* The process, with fd as its socket.  0, or errno. */
+int holder_spawn(pid_t *pid, int fd);
 /* False with errno: not sent. */
 bool holder_send(int fd, const struct holder_msg *);
 /* 1: a message is in *m (its bytes in buf); 0: closed; -1 with errno. */

@@ -5,11 +5,10 @@
  * so that no answer can ever be taken for that of another request.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,14 +37,14 @@ struct keyholder {
 	unsigned patience_us;
 	int64_t born_ms;
 	unsigned short_lives;	/* in a row */
+	keyholder_news_fn tell;	/* NULL: nobody wants to know */
+	bool died;		/* that was told, and of no other process since */
 	char *key;		/* owned: what was loaded; NULL: nothing yet */
 	gnutls_datum_t ca;	/* owned: its certificate */
 	enum keyholder_key which;
 	gnutls_datum_t issuer;	/* owned: of this process, not given out yet */
 	unsigned char buf[HOLDER_MAX];
 };
-
-extern char **environ;
 
 static int64_t
 now_ms(void)
@@ -58,56 +57,6 @@ now_ms(void)
 
 /* The process: started, ended. */
 
-static int
-spawn_actions(posix_spawn_file_actions_t *a, int fd)
-{
-	int r;
-
-	if ((r = posix_spawn_file_actions_adddup2(a, fd, HOLDER_FD)) != 0 ||
-	    (r = posix_spawn_file_actions_addopen(a, 0, "/dev/null", O_RDONLY,
-	    0)) != 0 ||
-	    (r = posix_spawn_file_actions_addopen(a, 1, "/dev/null", O_WRONLY,
-	    0)) != 0)
-		return (r);
-	return (posix_spawn_file_actions_addclosefrom_np(a, HOLDER_FD + 1));
-}
-
-static int
-spawn_attributes(posix_spawnattr_t *at)
-{
-	sigset_t all;
-
-	sigfillset(&all);		/* it takes none before it has said which */
-	posix_spawnattr_setsigmask(at, &all);
-	sigdelset(&all, SIGKILL);
-	sigdelset(&all, SIGSTOP);
-	posix_spawnattr_setsigdefault(at, &all);
-	return (posix_spawnattr_setflags(at, POSIX_SPAWN_SETSIGMASK |
-	    POSIX_SPAWN_SETSIGDEF));
-}
-
-static int
-spawn(pid_t *pid, int fd)
-{
-	static char name[] = KEYHOLDER_ARGV0;
-	char *argv[] = { name, NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	int r;
-
-	if ((r = posix_spawn_file_actions_init(&actions)) != 0)
-		return (r);
-	if ((r = posix_spawnattr_init(&attr)) == 0) {
-		if ((r = spawn_actions(&actions, fd)) == 0 &&
-		    (r = spawn_attributes(&attr)) == 0)
-			r = posix_spawn(pid, "/proc/self/exe", &actions, &attr,
-			    argv, environ);
-		posix_spawnattr_destroy(&attr);
-	}
-	posix_spawn_file_actions_destroy(&actions);
-	return (r);
-}
-
 static bool
 process_start(struct keyholder *k, struct fault *f)
 {
@@ -119,7 +68,7 @@ process_start(struct keyholder *k, struct fault *f)
 		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(errno));
 		return (false);
 	}
-	r = spawn(&pid, pair[1]);
+	r = holder_spawn(&pid, pair[1]);
 	close(pair[1]);
 	if (r != 0) {
 		close(pair[0]);
@@ -153,32 +102,67 @@ process_gone(struct keyholder *k)
 	    k->short_lives + 1 : 0;
 }
 
-/* Its socket is closed: it ends, and leaves no zombie. */
-static void
+/* Its socket is closed: it ends, and leaves no zombie.  How; -1: not yet. */
+static int
 reap(pid_t pid)
 {
 	struct timespec nap = { 0, 1000000 };
 	int64_t end = now_ms() + REAP_MS;
+	int how = -1;
 
-	while (waitpid(pid, NULL, WNOHANG) == 0)
+	while (waitpid(pid, &how, WNOHANG) == 0)
 		if (now_ms() >= end) {
 			reap_later(pid);
-			break;
+			return (-1);
 		} else
 			nanosleep(&nap, NULL);
+	return (how);
 }
 
-/* It holds nothing worth an orderly end. */
+/* how: as wait(2) says, -1: unknown.  why: we have ended it; NULL: it died. */
 static void
+tell_death(struct keyholder *k, pid_t pid, int how, const char *why)
+{
+	struct keyholder_news n = { .pid = pid };
+
+	if (k->tell == NULL)
+		return;
+	if (why != NULL)
+		snprintf(n.text, sizeof(n.text), "%s, and was ended", why);
+	else if (how != -1 && WIFSIGNALED(how))
+		snprintf(n.text, sizeof(n.text), "was killed by signal %d (%s)",
+		    WTERMSIG(how), strsignal(WTERMSIG(how)));
+	else if (how != -1 && WIFEXITED(how))
+		snprintf(n.text, sizeof(n.text), "ended with status %d",
+		    WEXITSTATUS(how));
+	else
+		snprintf(n.text, sizeof(n.text), "died");
+	k->died = true;
+	k->tell(&n);
+}
+
+static void
+tell_revived(struct keyholder *k)
+{
+	struct keyholder_news n = { .pid = k->pid, .up = true,
+	    .text = "has the key now" };
+
+	if (k->died && k->tell != NULL)
+		k->tell(&n);
+	k->died = false;
+}
+
+/* It holds nothing worth an orderly end.  How it ended; -1: unknown. */
+static int
 process_end(struct keyholder *k)
 {
 	pid_t pid = k->pid;
 
 	if (pid == 0)
-		return;
+		return (-1);
 	(void)kill(pid, SIGKILL);	/* may be denied; then it sees the socket's end */
 	process_gone(k);
-	reap(pid);
+	return (reap(pid));
 }
 
 /* One request, one answer, under the lock. */
@@ -193,8 +177,11 @@ enum outcome {
 static enum outcome
 lost(struct keyholder *k, struct fault *f, const char *why)
 {
-	process_end(k);
-	fault_set(f, ERR_MINT, "key holder %s", why);
+	pid_t pid = k->pid;
+	int how = process_end(k);
+
+	tell_death(k, pid, how, why);
+	fault_set(f, ERR_MINT, "key holder %s", why != NULL ? why : "died");
 	return (LOST);
 }
 
@@ -213,7 +200,7 @@ receive(struct keyholder *k, struct holder_msg *a, int deadline_ms,
 	if (r <= 0)
 		return (lost(k, f, "did not answer in time"));
 	if (holder_recv(k->fd, a, k->buf) <= 0)
-		return (lost(k, f, "died"));
+		return (lost(k, f, NULL));
 	if (a->head.id != k->id)
 		return (lost(k, f, "broke its protocol"));
 	if (a->head.op == 0)
@@ -236,8 +223,10 @@ static enum outcome
 exchange(struct keyholder *k, struct holder_msg *q, struct holder_msg *a,
     int deadline_ms, struct fault *f)
 {
+	pid_t pid = k->pid;
+
 	if (!send_request(k, q)) {
-		process_end(k);
+		tell_death(k, pid, process_end(k), NULL);
 		return (NOT_SENT);
 	}
 	return (receive(k, a, deadline_ms, f));
@@ -305,9 +294,10 @@ revive(struct keyholder *k, struct fault *f)
 	switch (exchange(k, &q, &a, KEYHOLDER_LOAD_MS, f)) {
 	case DONE:
 		copy_out(&k->issuer, &a.field[0]);
+		tell_revived(k);
 		return (true);
 	case REFUSED:
-		process_end(k);
+		(void)process_end(k);
 		return (false);
 	case NOT_SENT:
 		fault_set(f, ERR_MINT, "key holder died");
@@ -354,10 +344,16 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 static void
 notice(struct keyholder *k)
 {
+	pid_t pid;
+	int how;
+
 	while (k->ended && pthread_mutex_trylock(&k->lock) == 0) {
 		k->ended = false;
-		if (k->pid != 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
+		pid = k->pid;
+		if (pid != 0 && waitpid(pid, &how, WNOHANG) == pid) {
 			process_gone(k);
+			tell_death(k, pid, how, NULL);
+		}
 		pthread_mutex_unlock(&k->lock);
 	}
 }
@@ -417,13 +413,21 @@ keyholder_stop(struct keyholder **kp)
 	if (k == NULL)
 		return;
 	reap_unlisten(&k->children);
-	process_end(k);
+	(void)process_end(k);
 	pthread_mutex_destroy(&k->lock);
 	if (k->key != NULL)
 		gnutls_memset(k->key, 0, strlen(k->key));
 	free(k->key);
 	gnutls_free(k->ca.data);
 	free(k);
+}
+
+void
+keyholder_tell(struct keyholder *k, keyholder_news_fn tell)
+{
+	pthread_mutex_lock(&k->lock);
+	k->tell = tell;
+	unlock(k);
 }
 
 /* These two never wait for a call under way. */
@@ -566,7 +570,7 @@ renew(struct keyholder *k, struct fault *f)
 		k->epoch = epoch + 1;
 		(void)kill(pid, SIGKILL);
 		close(fd);
-		reap(pid);
+		(void)reap(pid);
 		return (true);
 	}
 	k->fd = fd;

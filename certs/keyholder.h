@@ -38,6 +38,16 @@ enum keyholder_key {		/* what signs leaves */
 	KEYHOLDER_ISSUER	/* that of an intermediate, made while loading */
 };
 
+/* Its process has died, or there is another one that has the key. */
+struct keyholder_news {
+	pid_t pid;
+	bool up;
+	char text[96];		/* "was killed by signal 9 (Killed)" */
+};
+
+/* From any thread, inside a call of somebody: it must not call the holder. */
+typedef void (*keyholder_news_fn)(const struct keyholder_news *);
+
 /*
  * What main() does first when argv[0] is KEYHOLDER_ARGV0.  Returns the exit
  * status when the socket on descriptor 3 has closed.
@@ -48,6 +58,8 @@ int keyholder_main(int argc, char **argv);
 struct keyholder *keyholder_start(struct fault *f);
 /* Ends the process and waits for it; *k may be NULL, becomes NULL. */
 void keyholder_stop(struct keyholder **k);
+/* What befalls its process from now on; that it is ended by a call is no news. */
+void keyholder_tell(struct keyholder *k, keyholder_news_fn);
 /* The process now; 0 when it is dead and not yet replaced. */
 pid_t keyholder_pid(struct keyholder *k);
 /* Its socket (tests, which ask for what the calls below never do). */

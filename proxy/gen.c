@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "config.h"
+#include "certs/keyholder.h"
 #include "proxy/gen.h"
 #include "proxy/audit/log.h"
 #include "tls/peer.h"
@@ -102,6 +103,20 @@ gen_folders(struct gen *g, struct conf_problems *list)
 /* The CA and what hangs on it. */
 
 static void
+holder_news(const struct keyholder_news *n)
+{
+	static struct log_limit limit;
+
+	if (n->up)
+		log_line(LEVEL_NOTICE, "ca", "key holder: process %ld %s",
+		    (long)n->pid, n->text);
+	else
+		(void)log_limited(&limit, LEVEL_ERROR, "ca", "key holder: "
+		    "process %ld %s; the next leaf starts another",
+		    (long)n->pid, n->text);
+}
+
+static void
 gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old,
     bool dry, struct conf_problems *list)
 {
@@ -109,7 +124,7 @@ gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old,
 	char cert[1024], key[1024];
 	struct fault f = { 0 };
 	struct ca_options o = { .cert = c->ca.cert, .key = c->ca.key,
-	    .leaf_days = (unsigned)c->ca.leaf_days };
+	    .leaf_days = (unsigned)c->ca.leaf_days, .news = holder_news };
 
 	(void)old;
 	snprintf(cert, sizeof(cert), "%s/ca.pem", c->state);

@@ -36,11 +36,23 @@ said(const struct fault *f, const char *want)
 	return (false);
 }
 
+static struct keyholder_news news[8];
+static unsigned n_news;
+
+static void
+on_news(const struct keyholder_news *n)
+{
+	if (n_news < 8)
+		news[n_news++] = *n;
+}
+
 static struct ca *
 open_ca(const char *cert, const char *key, bool create, struct fault *f)
 {
 	memset(f, 0, sizeof(*f));
-	return (ca_open(&(struct ca_options){ cert, key, create, 14 }, f));
+	n_news = 0;
+	return (ca_open(&(struct ca_options){ .cert = cert, .key = key,
+	    .create = create, .leaf_days = 14, .news = on_news }, f));
 }
 
 static void
@@ -248,6 +260,15 @@ mints(struct leaf_cache *c, struct fault *f)
 	return (l != NULL || f->code == ERR_NONE);
 }
 
+/* The i-th news is of the death of that process, and the next of another. */
+static bool
+news_are(unsigned i, pid_t pid, const char *text)
+{
+	return (i + 1 < n_news && news[i].pid == pid && !news[i].up &&
+	    strcmp(news[i].text, text) == 0 && news[i + 1].up &&
+	    news[i + 1].pid > 0 && news[i + 1].pid != pid);
+}
+
 /* Killed, stopped, killed again: the next leaf is there all the same. */
 static void
 death(const struct make *make)
@@ -270,8 +291,11 @@ death(const struct make *make)
 	next = keyholder_pid(ca_keyholder(ca));
 	CU_ASSERT(next > 0 && next != pid);
 	CU_ASSERT_NOT_EQUAL(kill(pid, 0), 0);	/* reaped */
+	CU_ASSERT(news_are(0, pid, "was killed by signal 9 (Killed)"));
 	kill(next, SIGSTOP);			/* hangs: the deadline ends it */
 	CU_ASSERT_TRUE(mints(c, &f));
+	CU_ASSERT(news_are(2, next, "did not answer in time, and was ended"));
+	CU_ASSERT_EQUAL(n_news, 4);
 	CU_ASSERT_NOT_EQUAL(keyholder_pid(ca_keyholder(ca)), next);
 	leaf_cache_free(&c);
 	ca_unref(&ca);
