@@ -76,7 +76,7 @@ client_close(struct client *c, enum link_end how)
 	if (c->transport != NULL)
 		link_close(&c->transport, how);
 	tunnel_free(&c->tunnel);
-	origin_holder_fini(&c->own);
+	lease_own_fini(&c->own);
 	task_fini(&c->task);
 	list_remove(&c->link);
 	w->n_clients--;
@@ -382,7 +382,7 @@ client_new(struct worker *w, int fd, const union address *peer,
 	link_of_client(c->transport);
 	link_charge_to(c->transport, a);
 	h1_in_init(&c->in, c->transport, &c->task);
-	origin_holder_init(&c->own, a, &c->task);
+	lease_own_init(&c->own, a, &c->task);
 	list_append(&w->clients, &c->link);
 	w->n_clients++;
 	/* A connection that says nothing is closed like an unfinished head. */

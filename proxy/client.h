@@ -11,7 +11,7 @@
 
 #include "proxy/wire/h1_in.h"
 #include "proxy/wire/h1_sink.h"
-#include "proxy/wire/origin.h"
+#include "proxy/wire/lease.h"
 #include "proxy/worker.h"
 
 struct account;
@@ -41,7 +41,7 @@ struct client {
 	struct link *transport;
 	struct h1_in in;
 	struct h1_sink out;
-	struct origin_holder own;	/* origin connections it has signed in */
+	struct lease_own own;	/* origin connections it has signed in */
 	struct tunnel *tunnel;	/* owned; NULL: plain */
 	struct flow *flow;	/* NULL: none */
 	unsigned served;
@@ -69,7 +69,7 @@ void client_close(struct client *, enum link_end how);
 
 /*
  * May the client be led to this address?  Asks the rules for the request under
- * way, else for the tunnel.  Fits struct origin_want.
+ * way, else for the tunnel.  Fits struct lease_want.
  */
 bool client_may_reach(void *client, const struct sockaddr *);
 

@@ -52,7 +52,8 @@ flow_new(struct client *c)
 	f->gen = worker_gen_ref(c->worker->current);
 	f->started_at = loop_now(c->worker->loop);
 	f->started_wall = wall_ms();
-	f->scan_us = f->dns_ms = f->connect_ms = f->tls_ms = -1;
+	f->scan_us = -1;
+	f->times = (struct lease_times){ -1, -1, -1 };
 	f->in_before = link_bytes_in(c->transport);
 	f->out_before = link_bytes_out(c->transport);
 	reference_make(f->reference);
@@ -78,7 +79,7 @@ flow_drop_request_body(struct flow *f)
 
 /* Let go of everything that works for the flow. */
 static void
-flow_stop(struct flow *f, bool origin_reusable)
+flow_stop(struct flow *f)
 {
 	chain_cancel(&f->chain);
 	pump_stop(&f->up);
@@ -91,7 +92,7 @@ flow_stop(struct flow *f, bool origin_reusable)
 	body_unref(&f->resumed);
 	body_unref(&f->resp_body);
 	flow_drop_request_body(f);
-	origin_release(&f->origin, origin_reusable);
+	lease_release(&f->lease);
 }
 
 void
@@ -110,7 +111,7 @@ flow_free(struct flow **fp)
 		flow_chain_stop(f);
 		flow_record(f);
 	}
-	flow_stop(f, false);
+	flow_stop(f);
 	arena_free(&f->heads);
 	worker_gen_unref(&f->gen);
 	a = f->arena;
@@ -148,7 +149,7 @@ flow_fail(struct flow *f, const struct fault *cause)
 	fault_copy(&f->fault, cause);
 	flow_note_origin(f);
 	flow_chain_stop(f);
-	flow_stop(f, false);
+	flow_stop(f);
 	f->resp = NULL;
 	f->resp_from_origin = false;
 	if (f->head_out) {
@@ -261,7 +262,7 @@ adopt_request(struct flow *f, struct http_msg *req)
 		return (false);
 	}
 	if (!http_same_authority(&req->uri, &was)) {
-		origin_release(&f->origin, true);
+		lease_release(&f->lease);
 		f->tries = 0;
 	}
 	f->req = req;
@@ -366,10 +367,8 @@ client_is_gone(struct flow *f)
 static enum flow_step
 run_done(struct flow *f)
 {
-	bool reusable = flow_origin_reusable(f);
-
 	flow_record(f);
-	flow_stop(f, reusable);
+	flow_stop(f);
 	if (f->fault.code != ERR_NONE && f->head_out && !f->keep &&
 	    f->resp == NULL)
 		return (FLOW_ABORT);	/* cut in the middle: let it be seen */
@@ -382,8 +381,7 @@ flow_run(struct flow *f)
 	enum flow_step step = FLOW_NEXT;
 
 	h1_in_wake(&f->client->in);
-	if (f->origin != NULL && f->origin->state == ORIGIN_READY)
-		h1_in_wake(&f->origin->in);
+	lease_turn(f->lease);
 	if (client_is_gone(f)) {
 		fault_set(&f->fault, ERR_CLIENT_GONE, NULL);
 		return (FLOW_ABORT);

@@ -54,7 +54,7 @@ struct flow {
 	struct scan_message scanned;	/* of the running chain */
 	struct scan_shared shared;	/* between its services */
 	struct chain_run *chain;	/* owned; NULL: none runs */
-	struct origin *origin;		/* owned; NULL: none */
+	struct lease *lease;		/* owned; of an origin; NULL: none */
 	struct pump up, down;
 	struct reader body_again;	/* keeps the request's body, should it be repeated */
 	struct body *resumed;		/* counted; RESUME: the adapted body */
@@ -70,7 +70,6 @@ struct flow {
 	bool head_out;			/* the response head has been written */
 	bool keep;			/* the client's connection goes on after it */
 	bool resp_from_origin;
-	bool origin_keep;		/* its connection serves further requests */
 	bool blocked;			/* by policy or a verdict */
 	bool internal;			/* assay.internal */
 	bool wanted_part;		/* the client asked for a part */
@@ -78,13 +77,12 @@ struct flow {
 	struct flow_stream *stream;	/* the response may be endless; NULL: no */
 	bool is_part;			/* the response is one, of more */
 	uint64_t hold_until;		/* trickling begins */
-	uint64_t asked_at;		/* the origin is waited for: since the request is out, or its head began */
 
 	/* for the record */
 	uint64_t started_at, started_wall;
 	uint64_t first_byte_at;
 	int64_t scan_us;		/* -1: not scanned */
-	int64_t dns_ms, connect_ms, tls_ms;
+	struct lease_times times;	/* of the last lease */
 	char server_ip[ADDRESS_TEXT];	/* "": none was reached */
 	uint16_t server_port;
 	struct str origin_version, origin_cipher;
@@ -117,8 +115,8 @@ void flow_fail_code(struct flow *, enum err, const char *detail);
  */
 bool flow_head_too_dear(struct flow *, const struct arena *head);
 /* flow_origin.c */
-/* Ask the pool for the request's connection (f->origin), or another one. */
-void flow_take_origin(struct flow *);
+/* Get the request's lease of an origin (f->lease), or another one. */
+void flow_get_lease(struct flow *);
 enum flow_step flow_origin(struct flow *);	/* ORIGIN */
 enum flow_step flow_answer(struct flow *);	/* ANSWER */
 /*
@@ -126,10 +124,8 @@ enum flow_step flow_answer(struct flow *);	/* ANSWER */
  * before it goes on.  How that ends only counts for the connection's reuse.
  */
 void flow_finish_upload(struct flow *);
-/* Does the origin's connection stand between two messages? */
-bool flow_origin_reusable(const struct flow *);
 /*
- * reach.c: true: f->origin is connected, and the rules allow it.  False: the
+ * reach.c: true: f->lease is ready, and the rules allow it.  False: the
  * flow waits or has failed, as *step says.
  */
 bool flow_reach_origin(struct flow *, enum flow_step *step);
@@ -162,8 +158,6 @@ bool flow_still_allowed(struct flow *);
 /* flow_again.c */
 /* May the request be sent once more, with all of its body? */
 bool flow_is_repeatable(const struct flow *);
-/* Its connection is ready, but has been idle for too long, or has ended. */
-bool flow_wants_other(const struct flow *);
 /* The request is about to leave: keep its body if it may be repeated. */
 void flow_keep_body(struct flow *);
 /* The connection died before an answer; true: the request goes out again. */

@@ -32,21 +32,10 @@ flow_is_repeatable(const struct flow *f)
 	    (!f->up.started && is_held(f, b))));
 }
 
-bool
-flow_wants_other(const struct flow *f)
-{
-	const struct origin *o = f->origin;
-
-	/* One that is signed in is the client's own: there is no other. */
-	return (o->state == ORIGIN_READY && (link_is_stale(o->transport) ||
-	    (o->sign_in == HTTP_SIGN_NONE && !flow_is_repeatable(f) &&
-	    !origin_is_recent(o))));
-}
-
 void
 flow_keep_body(struct flow *f)
 {
-	if (f->origin->reused && f->up.reader.body != NULL &&
+	if (lease_is_reused(f->lease) && f->up.reader.body != NULL &&
 	    flow_is_repeatable(f))
 		reader_open(&f->body_again, f->up.reader.body, 0, NULL);
 }
@@ -58,8 +47,8 @@ flow_again(struct flow *f)
 	bool trims = f->up.trim != NULL;
 	struct body *b = f->body_again.body;
 
-	if (!f->origin->reused || f->tries >= TRIES_MAX || f->interim > 0 ||
-	    !origin_may_repeat(f->origin) || !flow_is_repeatable(f))
+	if (f->tries >= TRIES_MAX || !lease_may_repeat(f->lease) ||
+	    !flow_is_repeatable(f))
 		return (false);
 	if (b != NULL) {
 		pump_stop(&f->up);
@@ -68,7 +57,7 @@ flow_again(struct flow *f)
 			flow_trim(f, &f->up);
 		reader_close(&f->body_again);
 	}
-	origin_release(&f->origin, false);
+	lease_release(&f->lease);
 	flow_go(f, FLOW_STATE_ORIGIN);
 	return (true);
 }

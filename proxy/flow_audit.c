@@ -11,23 +11,17 @@
 void
 flow_note_origin(struct flow *f)
 {
-	const struct origin *o = f->origin;
-	const struct sockaddr *sa;
+	const struct sockaddr *peer;
 
-	if (o == NULL)
+	if (f->lease == NULL)
 		return;
-	f->dns_ms = o->dns_ms;
-	f->connect_ms = o->connect_ms;
-	f->tls_ms = o->tls_ms;
-	if ((sa = origin_peer(o)) == NULL)
+	lease_times(f->lease, &f->times);
+	if ((peer = lease_peer(f->lease)) == NULL)
 		return;
-	f->server_port = address_port(sa);
-	memcpy(f->server_ip, o->dial.peer_ip, sizeof(f->server_ip));
+	f->server_port = address_port(peer);
+	memcpy(f->server_ip, lease_peer_ip(f->lease), sizeof(f->server_ip));
 	f->who.server_ip = str_of(f->server_ip);
-	if (o->is_tls && o->state == ORIGIN_READY) {
-		f->origin_version = tls_version_text(link_tls(o->transport));
-		f->origin_cipher = tls_cipher_text(link_tls(o->transport));
-	}
+	lease_tls(f->lease, &f->origin_version, &f->origin_cipher);
 }
 
 /* What the chain said, for the record and the page. */
@@ -174,8 +168,9 @@ flow_record(struct flow *f)
 	audit_record_init(&r);
 	r.reference = str_of(f->reference);
 	r.started_ms = f->started_wall;
-	r.ms = (struct audit_ms){ .dns = f->dns_ms, .connect = f->connect_ms,
-	    .tls = f->tls_ms, .scan_us = f->scan_us,
+	r.ms = (struct audit_ms){ .dns = f->times.dns_ms,
+	    .connect = f->times.connect_ms, .tls = f->times.tls_ms,
+	    .scan_us = f->scan_us,
 	    .first_byte = f->first_byte_at > 0 ?
 		record_since(f->started_at, f->first_byte_at) : -1,
 	    .total = record_since(f->started_at, now) };

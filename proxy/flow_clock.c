@@ -4,17 +4,6 @@
 
 #define TOO_SLOW "slower than limits.min_rate"
 
-/*
- * An origin that still wants the rest of the request waits for us: its silence
- * is none, nor is what it sends meanwhile its pace.
- */
-static void
-forgive_origin(struct flow *f, uint64_t now)
-{
-	h1_in_forgive(&f->origin->in, now);
-	f->asked_at = now;
-}
-
 /* Each word of an endless answer may take as long as the first of another. */
 static uint64_t
 body_silence(const struct flow *f, const struct conf_limits *l)
@@ -28,20 +17,24 @@ static enum err
 origin_stalled(struct flow *f, const struct conf_limits *l, uint64_t now,
     const char **why)
 {
-	struct h1_in *in = &f->origin->in;
+	struct lease *lease = f->lease;
 
+	/*
+	 * An origin that still wants the rest of the request waits for us: its
+	 * silence is none, nor is what it sends meanwhile its pace.
+	 */
 	if (f->up.started && !pull_is_last(f->up.end)) {
-		forgive_origin(f, now);
+		lease_forgive(lease, now);
 		return (ERR_NONE);
 	}
 	if (f->state == FLOW_STATE_ANSWER)
-		return (now - f->asked_at >= (h1_in_begun(in) ? l->read_ms :
-		    l->first_byte_ms) ? ERR_ORIGIN_TIMEOUT : ERR_NONE);
-	if (h1_in_stalled(in, now, l->read_ms) &&
-	    h1_in_stalled(in, now, body_silence(f, l)))
+		return (lease_is_late(lease, now, l->first_byte_ms,
+		    l->read_ms) ? ERR_ORIGIN_TIMEOUT : ERR_NONE);
+	if (lease_is_silent(lease, now, l->read_ms) &&
+	    lease_is_silent(lease, now, body_silence(f, l)))
 		return (ERR_ORIGIN_STALL);
 	*why = TOO_SLOW;
-	return (h1_in_is_slow(in, now, l->min_rate) &&
+	return (lease_is_slow(lease, now, l->min_rate) &&
 	    !flow_stream_may_drip(f) ? ERR_ORIGIN_STALL : ERR_NONE);
 }
 
@@ -72,7 +65,7 @@ stalled(struct flow *f, const char **why)
 		*why = TOO_SLOW;
 		return (ERR_REQ_TIMEOUT);
 	}
-	if (f->origin != NULL && f->state >= FLOW_STATE_ANSWER)
+	if (f->lease != NULL && f->state >= FLOW_STATE_ANSWER)
 		code = origin_stalled(f, l, now, why);
 	if (code != ERR_NONE)
 		return (code);

@@ -1,54 +1,59 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A flow and its origin: the request goes out, the head of the answer comes. */
-#include <stdio.h>
 #include "http/h1_emit.h"
 #include "http/hop.h"
 #include "proxy/flow.h"
 #include "proxy/tunnel.h"
 
-void
-flow_take_origin(struct flow *f)
+/* What was made while the client shook hands, if the request may use it. */
+static struct lease *
+take_ahead(struct flow *f)
 {
 	struct tunnel *t = f->client->tunnel;
-	struct origin_want want;
-	struct origin *o;
+	struct lease *l;
 
+	if (t == NULL || f->tries > 0 || (l = tunnel_take_ahead(t)) == NULL)
+		return (NULL);
+	if (lease_is_good(l, f->gen, flow_is_repeatable(f)))
+		lease_set_wake(l, &f->client->task);
+	else
+		lease_release(&l);
+	return (l);
+}
+
+void
+flow_get_lease(struct flow *f)
+{
+	const struct tunnel *t = f->client->tunnel;
+	struct lease_want want;
+
+	f->lease = take_ahead(f);
 	if (t != NULL)
 		tunnel_want(t, f->gen, &want);
 	else
-		want = (struct origin_want){ .host = f->req->uri.host,
+		want = (struct lease_want){ .host = f->req->uri.host,
 		    .tls = str_eq(f->req->uri.scheme, STR("https")),
 		    .protocols = TLS_HTTP1,
 		    .host_is_ip = f->req->uri.host_is_ip,
 		    .port = f->req->uri.port };
 	want.fresh = f->tries > 0;
 	want.recent = !flow_is_repeatable(f);
-	want.holder = &f->client->own;
+	want.own = &f->client->own;
 	want.account = f->client->account;
 	want.may_reach = f->plan.asks_dest ? client_may_reach : NULL;
 	want.arg = f->client;
 	f->tries++;
-	o = t != NULL && f->tries == 1 ? tunnel_take_ahead(t) : NULL;
-	if (o != NULL) {
-		if (o->gen != f->gen || (o->state == ORIGIN_READY &&
-		    (link_is_stale(o->transport) ||
-		    (want.recent && !origin_is_recent(o)))))
-			origin_release(&o, false);
-		else
-			origin_set_owner(o, &f->client->task);
-	}
-	if (o == NULL)
-		o = origin_get(f->worker, f->gen, &want, &f->client->task);
-	f->origin = o;
+	if (f->lease == NULL)
+		f->lease = lease_get(f->worker, f->gen, &want,
+		    &f->client->task);
 }
 
 static void
 send_request(struct flow *f)
 {
-	struct link *l = f->origin->transport;
+	bool has_body = f->up.reader.body != NULL;
 	struct fault fault = { 0 };
-	struct buf head = { 0 };
-	bool keep;
+	struct sink *sink;
 
 	if (f->tries == 1) {
 		flow_ask(f);
@@ -58,22 +63,12 @@ send_request(struct flow *f)
 			return;
 		}
 	}
-	/* Whether the client's connection goes on is not the origin's business. */
-	keep = f->req->keep_alive;
-	f->req->keep_alive = true;
-	origin_note_head(f->origin, f->req);
-	h1_emit_request(&head, f->req, H1_TARGET_ORIGIN);
-	f->req->keep_alive = keep;
-	link_charge_to(l, f->client->account);
-	link_write(l, head.p, head.n);
-	buf_fini(&head);
-	if (f->up.reader.body != NULL) {
+	sink = lease_send(f->lease, f->req, has_body);
+	if (has_body) {
 		flow_keep_body(f);
 		reader_release(&f->up.reader, BODY_ALL);
-		pump_begin(&f->up, h1_sink_begin(&f->origin->out, l, f->req,
-		    false, &f->client->task));
+		pump_begin(&f->up, sink);
 	}
-	f->asked_at = loop_now(f->worker->loop);
 	flow_go(f, FLOW_STATE_ANSWER);
 }
 
@@ -82,9 +77,10 @@ flow_origin(struct flow *f)
 {
 	enum flow_step step;
 
-	/* It was made before the request was scanned. */
-	if (f->origin != NULL && flow_wants_other(f)) {
-		origin_release(&f->origin, false);
+	/* It was got before the request was scanned. */
+	if (f->lease != NULL &&
+	    !lease_is_good(f->lease, f->gen, flow_is_repeatable(f))) {
+		lease_release(&f->lease);
 		f->tries = 0;
 	}
 	if (!flow_reach_origin(f, &step))
@@ -122,18 +118,6 @@ flow_finish_upload(struct flow *f)
 	if (f->state > FLOW_STATE_ANSWER && f->up.started &&
 	    !pull_is_last(f->up.end))
 		(void)pump_run(&f->up, loop_now(f->worker->loop));
-}
-
-static void
-origin_ended(struct flow *f, enum err code)
-{
-	char detail[120];
-
-	if (flow_again(f))
-		return;
-	snprintf(detail, sizeof(detail), "%s",
-	    link_error(f->origin->transport));
-	flow_fail_code(f, code, detail);
 }
 
 /*
@@ -186,21 +170,15 @@ flow_answer(struct flow *f)
 {
 	struct fault fault = { 0 };
 	struct http_msg *msg = NULL;
-	enum h1_got got;
-	bool begun;
 
 	if (!run_upload(f))
 		return (FLOW_NEXT);
 	if (interim_blocked(f))
 		return (FLOW_WAITS);
-	begun = h1_in_begun(&f->origin->in);
-	got = h1_in_head(&f->origin->in, head_arena(f),
-	    H1_RESPONSE, &f->gen->gen->origin_limits, &msg, &fault);
-	switch (got) {
-	case H1_GOT_HEAD:
+	switch (lease_head(f->lease, head_arena(f),
+	    &f->gen->gen->origin_limits, &msg, &fault)) {
+	case LEASE_GOT_HEAD:
 		reader_close(&f->body_again);
-		f->asked_at = loop_now(f->worker->loop);
-		origin_note_head(f->origin, msg);
 		if (msg->status < 200) {
 			interim(f, msg);
 			arena_free(&f->heads);
@@ -209,29 +187,16 @@ flow_answer(struct flow *f)
 			flow_response(f);
 		}
 		break;
-	case H1_GOT_WAIT:
-		if (!begun && h1_in_begun(&f->origin->in))
-			f->asked_at = loop_now(f->worker->loop);
+	case LEASE_GOT_WAIT:
 		return (flow_head_too_dear(f, head_arena(f)) ? FLOW_NEXT :
 		    FLOW_WAITS);
-	case H1_GOT_END:
-		origin_ended(f, ERR_ORIGIN_CLOSED);
+	case LEASE_GOT_END:
+		if (!flow_again(f))
+			flow_fail(f, &fault);
 		break;
-	case H1_GOT_CUT:
-		origin_ended(f, ERR_ORIGIN_CLOSED);
-		break;
-	case H1_GOT_BAD:
-		f->origin->in.poisoned = true;
+	case LEASE_GOT_BAD:
 		flow_fail(f, &fault);
 		break;
 	}
 	return (FLOW_NEXT);
-}
-
-bool
-flow_origin_reusable(const struct flow *f)
-{
-	return (f->origin != NULL && f->resp_from_origin && f->origin_keep &&
-	    !f->origin->in.in_body &&
-	    (!f->up.started || f->up.end == PULL_END));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The answer's way back: policy, the chain, the release mark, the client. */
 #include <time.h>
+#include "http/auth.h"
 #include "http/h1_emit.h"
 #include "http/h1_frame.h"
 #include "http/hop.h"
@@ -94,8 +95,8 @@ blocked_by_policy(struct flow *f)
 	flow_facts_type(f, &f->resp->fields, &facts);
 	facts.size = f->resp->framing == FRAMING_LENGTH ? f->resp->length :
 	    f->resp->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN;
-	if (f->origin != NULL)
-		facts.dest = origin_peer(f->origin);
+	if (f->lease != NULL)
+		facts.dest = lease_peer(f->lease);
 	policy_decide(&conf_of(f)->policy, POLICY_RESPONSE, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		return (false);
@@ -103,34 +104,23 @@ blocked_by_policy(struct flow *f)
 	return (true);
 }
 
-static bool
+static void
 take_origin_body(struct flow *f)
 {
-	struct fault fault = { 0 };
-
 	f->resp_from_origin = true;
-	if (h1_frame_response(f->resp, f->req, &fault) != ERR_NONE) {
-		f->origin->in.poisoned = true;
-		flow_fail(f, &fault);
-		return (false);
-	}
 	http_hop_strip(f->resp);
-	f->resp_body = h1_in_body(&f->origin->in, f->worker->loop,
-	    &f->gen->gen->store, f->resp, ERR_ORIGIN_CHUNK, ERR_ORIGIN_CUT);
+	f->resp_body = lease_body(f->lease, &f->gen->gen->store, f->resp);
 	if (f->resp_body != NULL)
 		body_charge_to(f->resp_body, f->client->account);
-	f->origin_keep = f->resp->keep_alive;
 	/* A sign-in whose connection ends here has to begin anew. */
-	f->keep = f->req->keep_alive && (f->origin_keep ||
-	    f->origin->sign_in != HTTP_SIGN_HALF);
-	return (true);
+	f->keep = f->req->keep_alive && !lease_breaks_sign_in(f->lease);
 }
 
 void
 flow_response(struct flow *f)
 {
-	if (!f->internal && !take_origin_body(f))
-		return;
+	if (!f->internal)
+		take_origin_body(f);
 	if (blocked_by_policy(f) || !flow_part(f))
 		return;
 	reframe(f);

@@ -33,8 +33,8 @@ known_dest(struct flow *f)
 {
 	const struct tunnel *t = f->client->tunnel;
 
-	if (f->origin != NULL && origin_peer(f->origin) != NULL)
-		return (origin_peer(f->origin));
+	if (f->lease != NULL && lease_peer(f->lease) != NULL)
+		return (lease_peer(f->lease));
 	if (t != NULL)
 		return (tunnel_dest(t));
 	return (f->req->uri.host_is_ip && address_parse(f->req->uri.host,

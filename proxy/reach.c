@@ -53,18 +53,21 @@ flow_reach_origin(struct flow *f, enum flow_step *step)
 	struct policy_facts facts;
 
 	*step = FLOW_NEXT;
-	if (f->origin == NULL)
-		flow_take_origin(f);
-	if (origin_settle(&f->origin) == ORIGIN_FAILED) {
-		if (f->origin->fault.code == ERR_POLICY_BLOCK)
+	if (f->lease == NULL)
+		flow_get_lease(f);
+	switch (lease_state(f->lease)) {
+	case LEASE_READY:
+		break;
+	case LEASE_WAITING:
+		*step = FLOW_WAITS;
+		return (false);
+	case LEASE_FAILED:
+		if (lease_fault(f->lease)->code == ERR_POLICY_BLOCK)
 			flow_block(f, refused_by(f), NULL);
 		else
-			flow_fail(f, &f->origin->fault);
+			flow_fail(f, lease_fault(f->lease));
 		return (false);
 	}
-	*step = FLOW_WAITS;
-	if (f->origin->state != ORIGIN_READY)
-		return (false);
 	flow_note_origin(f);
 	if (!f->plan.asks_dest)
 		return (true);

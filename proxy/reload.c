@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include "proxy/client.h"
 #include "net/dns.h"
-#include "proxy/wire/origin.h"
+#include "proxy/wire/lease.h"
 #include "proxy/reload.h"
 
 /* In the workers. */

@@ -163,18 +163,18 @@ void
 tunnel_connect_ahead(struct tunnel *t, struct dial *dialled)
 {
 	struct client *c = t->client;
-	struct origin_want want;
+	struct lease_want want;
 
 	assert(t->ahead == NULL && t->splice == NULL);
 	if (t->fault.code != ERR_NONE || tunnel_is_internal(t))
 		return;
 	tunnel_want(t, t->gen, &want);
-	want.holder = &c->own;
+	want.own = &c->own;
 	want.account = c->account;
 	want.may_reach = t->plan.asks_dest ? client_may_reach : NULL;
 	want.arg = c;
 	want.dialled = dialled;
-	t->ahead = origin_get(c->worker, t->gen, &want, &c->task);
+	t->ahead = lease_get(c->worker, t->gen, &want, &c->task);
 }
 
 static void
@@ -231,7 +231,7 @@ tunnel_free(struct tunnel **tp)
 	timer_stop(&t->deadline);
 	tunnel_hello_fini(t);
 	leaf_cancel(&t->leaf);
-	origin_release(&t->ahead, true);
+	lease_release(&t->ahead);
 	dial_cancel(&t->dial);
 	if (t->splice != NULL)
 		splice_free(&t->splice);
@@ -285,14 +285,14 @@ tunnel_is_open(const struct tunnel *t)
 	return (t->state == TUNNEL_OPEN);
 }
 
-struct origin *
+struct lease *
 tunnel_take_ahead(struct tunnel *t)
 {
-	struct origin *o = t->ahead;
+	struct lease *l = t->ahead;
 
 	assert(t->state == TUNNEL_OPEN);
 	t->ahead = NULL;
-	return (o);
+	return (l);
 }
 
 /*
@@ -308,9 +308,9 @@ may_be_invalid(const struct tunnel *t, const struct worker_gen *g)
 
 void
 tunnel_want(const struct tunnel *t, const struct worker_gen *g,
-    struct origin_want *want)
+    struct lease_want *want)
 {
-	*want = (struct origin_want){ .tls = true, .protocols = TLS_HTTP1,
+	*want = (struct lease_want){ .tls = true, .protocols = TLS_HTTP1,
 	    .host = t->uri.host, .host_is_ip = t->uri.host_is_ip,
 	    .port = t->uri.port, .dial_host = t->dial_host,
 	    .allow_invalid = may_be_invalid(t, g) };

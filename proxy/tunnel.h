@@ -21,8 +21,8 @@ struct client;
 struct conf;
 struct fault;
 struct http_uri;
-struct origin;
-struct origin_want;
+struct lease;
+struct lease_want;
 struct plan;
 struct sockaddr;
 struct tunnel;
@@ -91,16 +91,16 @@ const struct sockaddr *tunnel_dest(const struct tunnel *);
 /* Is TLS with the client up? */
 bool tunnel_is_open(const struct tunnel *);
 /*
- * The connection that was made while the client shook hands; the caller's from
- * now on.  NULL: none, or it was taken.
+ * The lease that was got while the client shook hands; the caller's from now
+ * on.  NULL: none, or it was taken.
  */
-struct origin *tunnel_take_ahead(struct tunnel *);
+struct lease *tunnel_take_ahead(struct tunnel *);
 /*
- * What a request in the tunnel asks of the pool, by the configuration that it
+ * What a request in the tunnel asks of its place, by the configuration that it
  * goes by.  Its strings are the tunnel's.
  */
 void tunnel_want(const struct tunnel *, const struct worker_gen *,
-    struct origin_want *);
+    struct lease_want *);
 /* May the client be led to this address by the rules of the tunnel? */
 bool tunnel_may_reach(struct tunnel *, const struct sockaddr *);
 /* The rule that forbade an address of it; NULL: none did. */

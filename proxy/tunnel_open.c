@@ -57,8 +57,7 @@ origin_undecided(struct tunnel *t)
 {
 	return (t->gen->gen->conf->tls.origin.on_invalid ==
 	    CONF_INVALID_UNTRUSTED && t->ahead != NULL &&
-	    origin_settle(&t->ahead) != ORIGIN_READY &&
-	    t->ahead->state != ORIGIN_FAILED);
+	    lease_state(t->ahead) == LEASE_WAITING);
 }
 
 static unsigned
@@ -79,7 +78,8 @@ tunnel_mint(struct tunnel *t)
 	if (origin_undecided(t))
 		return;
 	if (t->leaf.wake == NULL) {
-		t->untrusted = t->ahead != NULL && t->ahead->invalid;
+		t->untrusted = t->ahead != NULL &&
+		    lease_is_invalid(t->ahead);
 		t->leaf.wake = &c->task;
 		if (!leaf_start(t->gen->gen->leaves, c->worker->loop,
 		    leaf_host(t), which_leaf(t), &t->leaf))

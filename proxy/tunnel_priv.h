@@ -44,7 +44,7 @@ struct tunnel {
 	struct charge hello_charge;	/* of it, while it comes */
 	struct chunk *hello_tail;	/* where small pieces of it go; or NULL */
 	struct leaf_wait leaf;	/* .leaf is held as long as the session */
-	struct origin *ahead;	/* owned; made while the client shakes hands */
+	struct lease *ahead;	/* owned; got while the client shakes hands */
 	struct dial dial;	/* of a splice, or to learn the address */
 	union address dest;	/* an address was named: that one */
 	bool dest_known;

@@ -8,7 +8,7 @@
 #include "net/dns.h"
 #include "proxy/accept.h"
 #include "proxy/client.h"
-#include "proxy/wire/origin.h"
+#include "proxy/wire/lease.h"
 #include "proxy/worker.h"
 
 /* Ending. */

@@ -1,15 +1,61 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Origin connections: asking for one, making one, giving it back; see origin.h. */
+/*
+ * Connections to origins: dialled, over TLS verified before a byte of a
+ * request leaves, ended; see lease_priv.h.
+ *
+ * Room: proxy/wire.  Thread: its worker's.
+ */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/budget.h"
-#include "proxy/wire/origin_priv.h"
+#include "proxy/wire/lease_priv.h"
 
 #define RECENT_MS 1500		/* nobody closes an idle connection so soon */
 
+/* How long a state may last. */
+enum deadline { LASTS_NONE, LASTS_SAME, LASTS_CONNECT, LASTS_IDLE };
+
+static const struct {
+	enum deadline lasts;
+	unsigned follows;
+} states[ORIGIN_STATES] = {
+#define ON(name) (1u << ORIGIN_##name)
+#define S(name, deadline, next) [ORIGIN_##name] = { LASTS_##deadline, next },
+#include "proxy/wire/origin.def"
+#undef S
+#undef ON
+};
+
 static void origin_run(struct task *);
 static void origin_expire(struct timer *);
+
+static const struct conf *
+conf_of(const struct origin *o)
+{
+	return (o->place->gen->gen->conf);
+}
+
+void
+origin_go(struct origin *o, enum origin_state s)
+{
+	assert((states[o->state].follows & (1u << s)) != 0);
+	o->state = s;
+	switch (states[s].lasts) {
+	case LASTS_NONE:
+		timer_pause(&o->timer);
+		break;
+	case LASTS_SAME:
+		break;
+	case LASTS_CONNECT:
+		timer_set(&o->timer, conf_of(o)->limits.connect_ms);
+		break;
+	case LASTS_IDLE:
+		timer_set(&o->timer, conf_of(o)->limits.origin_idle_ms);
+		break;
+	}
+}
 
 static void
 origin_free_now(void *p)
@@ -20,21 +66,20 @@ origin_free_now(void *p)
 void
 origin_destroy(struct origin *o)
 {
+	assert(list_empty(&o->leases));
 	origin_connecting_ended(o, false);
 	list_remove(&o->link);
-	if (o->given != NULL)
-		origin_pool_put(o->worker->pool, o->given);
 	dial_cancel(&o->dial);
 	verify_cancel(&o->verify);
 	timer_stop(&o->timer);
 	task_fini(&o->task);
-	h1_in_fini(&o->in, NULL);
+	if (o->speech != NULL)
+		o->speech->end(o);
 	if (o->transport != NULL)
-		link_close(&o->transport, o->state == ORIGIN_READY &&
-		    !o->in.poisoned ? LINK_QUIT : LINK_ABORT);
-	origin_place_put(o->worker->pool, o->place);
+		link_close(&o->transport, o->speech != NULL && !o->spoilt ?
+		    LINK_QUIT : LINK_ABORT);
 	account_unref(&o->account);
-	worker_gen_unref(&o->gen);
+	origin_place_put(o->worker->pool, o->place);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
 }
 
@@ -45,29 +90,37 @@ origin_is_recent(const struct origin *o)
 }
 
 bool
-origin_is_for(const struct origin *o, const struct worker_gen *g,
-    const struct origin_want *want)
+origin_is_stale(struct origin *o)
 {
-	struct str dial = want->dial_host.p != NULL ? want->dial_host :
-	    want->host;
+	assert(o->speech != NULL);
+	return (o->speech->stale(o));
+}
 
-	return (o->gen == g && o->is_tls == want->tls &&
-	    o->tls.port == want->port &&
-	    (!o->invalid || want->allow_invalid) &&
-	    str_eq(str_of(o->tls.host), want->host) &&
-	    str_eq(str_of(o->dial_host), dial));
+bool
+origin_suits(const struct origin *o, const struct lease *l)
+{
+	assert(o->place == l->place && o->speech != NULL);
+	return ((l->want.protocols & o->agreed) != 0 &&
+	    (!o->invalid || l->want.allow_invalid) &&
+	    (!l->want.recent || o->sign_in != HTTP_SIGN_NONE ||
+	    origin_is_recent(o)));
 }
 
 /* Making one. */
 
+/* May a packet be sent there?  By the lease that it is made for. */
 static bool
 origin_check(void *arg, const struct sockaddr *candidate)
 {
 	struct origin *o = arg;
+	const struct lease_want *want;
 	struct fault f = { 0 };
 
-	if (conf_dest_check(o->gen->gen->conf, candidate, &f) == ERR_NONE) {
-		if (o->may_reach == NULL || o->may_reach(o->may_arg, candidate))
+	assert(!list_empty(&o->leases));
+	want = &CONTAINER_OF(o->leases.next, struct lease, link)->want;
+	if (conf_dest_check(conf_of(o), candidate, &f) == ERR_NONE) {
+		if (want->may_reach == NULL ||
+		    want->may_reach(want->arg, candidate))
 			return (true);
 		fault_set(&f, ERR_POLICY_BLOCK, NULL);
 	}
@@ -75,191 +128,108 @@ origin_check(void *arg, const struct sockaddr *candidate)
 	return (false);
 }
 
-void
+static void
 origin_dial(struct origin *o)
 {
 	struct dial_options opts = { .check = origin_check, .arg = o,
 	    .account = o->account,
-	    .connect_timeout_ms =
-		(unsigned)o->gen->gen->conf->limits.connect_ms };
+	    .connect_timeout_ms = (unsigned)conf_of(o)->limits.connect_ms };
 
-	o->state = ORIGIN_DIALLING;
 	o->connecting = true;
 	o->place->connecting++;
-	timer_stop(&o->timer);
-	dial_start(o->worker->dialer, &o->dial, str_of(o->dial_host),
-	    o->tls.port, &opts, &o->task);
+	dial_start(o->worker->dialer, &o->dial, str_of(o->place->dial),
+	    o->place->port, &opts, &o->task);
 }
 
 static struct origin *
-origin_new(struct worker *w, struct worker_gen *g,
-    const struct origin_want *want)
+origin_new(const struct lease *l)
 {
 	struct origin *o = calloc(1, sizeof(*o));
-	struct place *place;
-	struct str dial = want->dial_host.p != NULL ? want->dial_host :
-	    want->host;
+	struct worker_gen *g = l->place->gen;
 
 	if (o == NULL)
 		abort();
-	o->worker = w;
-	o->gen = worker_gen_ref(g);
-	o->is_tls = want->tls;
-	o->host_is_ip = want->host_is_ip;
-	o->allow_invalid = want->allow_invalid;
-	o->tls.port = want->port;
-	o->tls.protocols = want->protocols;
+	o->state = ORIGIN_DIALLING;
+	o->worker = l->worker;
+	o->place = l->place;
+	o->place->users++;
+	o->host_is_ip = l->want.host_is_ip;
+	o->allow_invalid = l->want.allow_invalid;
+	o->tls.port = l->want.port;
+	o->tls.protocols = l->want.protocols;
 	o->tls.resume = g->resume;
-	o->tls.legacy = conf_origin_legacy(g->gen->conf, want->host,
-	    want->host_is_ip);
-	snprintf(o->tls.host, sizeof(o->tls.host), "%.*s",
-	    STR_ARG(want->host));
-	snprintf(o->dial_host, sizeof(o->dial_host), "%.*s", STR_ARG(dial));
-	o->dns_ms = o->connect_ms = o->tls_ms = -1;
+	o->tls.legacy = conf_origin_legacy(g->gen->conf, l->want.host,
+	    l->want.host_is_ip);
+	snprintf(o->tls.host, sizeof(o->tls.host), "%s", l->place->host);
+	o->times = (struct lease_times){ -1, -1, -1 };
 	list_init(&o->link);
 	list_init(&o->age);
-	task_init(&o->task, w->loop, origin_run);
-	timer_init(&o->timer, w->loop, origin_expire);
-	o->fresh = want->fresh;
-	o->account = account_ref(want->account);
-	o->may_reach = want->may_reach;
-	o->may_arg = want->arg;
-	o->place = place = origin_place_get(w->pool, o->tls.host,
-	    o->dial_host, want->port);
-	if (want->dialled != NULL) {
-		o->state = ORIGIN_DIALLING;
-		o->dial = *want->dialled;
-		*want->dialled = (struct dial){ .fd = -1 };
+	list_init(&o->leases);
+	task_init(&o->task, l->worker->loop, origin_run);
+	timer_init(&o->timer, l->worker->loop, origin_expire);
+	o->account = account_ref(l->want.account);
+	return (o);
+}
+
+void
+origin_make(struct lease *l)
+{
+	struct dial *dialled = l->want.dialled;
+	struct origin *o = origin_new(l);
+
+	lease_attach(l, o);
+	lease_go(l, LEASE_AT_MAKING);
+	if (dialled != NULL) {
+		o->dial = *dialled;
+		*dialled = (struct dial){ .fd = -1 };
+		l->want.dialled = NULL;
 		task_wake(&o->task);
-	} else if (origin_may_connect(w, place))
-		origin_dial(o);
-	else {
-		o->state = ORIGIN_QUEUED;
-		list_append(&place->waiting, &o->link);
-		timer_set(&o->timer, g->gen->conf->limits.connect_ms);
-	}
-	return (o);
-}
-
-struct origin *
-origin_get(struct worker *w, struct worker_gen *g,
-    const struct origin_want *want, struct task *owner)
-{
-	bool fresh = want->fresh || want->dialled != NULL;
-	struct origin *o = NULL;
-
-	if (!fresh && want->holder != NULL)
-		o = origin_own_take(want->holder, g, want);
-	if (o == NULL && !fresh)
-		o = origin_pool_take(w->pool, g, want);
-	if (o != NULL) {
-		timer_pause(&o->timer);
-		o->reused = true;
-		link_charge_to(o->transport, want->account);
-		o->dns_ms = o->connect_ms = o->tls_ms = -1;
 	} else
-		o = origin_new(w, g, want);
-	o->holder = want->holder;
-	origin_set_owner(o, owner);
-	return (o);
-}
-
-void
-origin_set_owner(struct origin *o, struct task *owner)
-{
-	o->owner = owner;
-	o->in.wake = owner;
-	if (o->state == ORIGIN_READY)
-		link_set_owner(o->transport, owner);
-	else if (o->state == ORIGIN_FAILED || o->state == ORIGIN_GIVEN)
-		task_wake(owner);
-}
-
-enum origin_state
-origin_settle(struct origin **op)
-{
-	struct origin *o = *op, *given = o->given;
-
-	if (given == NULL)
-		return (o->state);
-	o->given = NULL;
-	if (link_is_stale(given->transport)) {	/* its peer ended it just now */
-		given->in.poisoned = true;
-		origin_destroy(given);
 		origin_dial(o);
-		return (o->state);
-	}
-	given->reused = true;
-	given->holder = o->holder;
-	link_charge_to(given->transport, o->account);
-	given->dns_ms = given->connect_ms = given->tls_ms = -1;
-	origin_set_owner(given, o->owner);
-	origin_destroy(o);
-	*op = given;
-	return (given->state);
 }
 
-void
-origin_release(struct origin **op, bool reusable)
+/* Whoever waits for it is told. */
+static void
+origin_tell(struct origin *o, enum lease_at at)
 {
-	struct origin *o = *op;
+	struct list *it, *save;
+	struct lease *l;
 
-	*op = NULL;
-	if (o == NULL)
-		return;
-	o->owner = NULL;
-	if (reusable && o->state == ORIGIN_READY && !o->in.poisoned &&
-	    !o->in.in_body && chq_len(&o->in.bytes) == 0 &&
-	    !h1_sink_is_open(&o->out) &&
-	    !link_broken(o->transport) && !o->worker->draining &&
-	    o->gen == o->worker->current)
-		origin_pool_put(o->worker->pool, o);
-	else {
-		if (!reusable)
-			o->in.poisoned = true;
-		if (o->sign_in == HTTP_SIGN_HALF)
-			o->holder->broken = true;
-		origin_destroy(o);
+	LIST_EACH(it, save, &o->leases) {
+		l = CONTAINER_OF(it, struct lease, link);
+		lease_go(l, at);
+		task_wake(l->wake);
 	}
 }
-
-const struct sockaddr *
-origin_peer(const struct origin *o)
-{
-	return (o->state >= ORIGIN_HANDSHAKE && o->transport != NULL ?
-	    &o->dial.peer.sa : NULL);
-}
-
-/* While connecting. */
 
 static void
 origin_fail(struct origin *o, const struct fault *f)
 {
+	assert(f->code != ERR_NONE);
 	fault_copy(&o->fault, f);
-	list_remove(&o->link);		/* it may have been waiting */
-	o->state = ORIGIN_FAILED;
-	timer_stop(&o->timer);
+	origin_go(o, ORIGIN_FAILED);
 	origin_connecting_ended(o, false);
-	task_wake(o->owner);
+	origin_tell(o, LEASE_AT_FAILED);
 }
 
 static void
 origin_ready(struct origin *o)
 {
-	o->state = ORIGIN_READY;
-	o->used_at = loop_now(o->worker->loop);
-	timer_stop(&o->timer);
+	uint64_t now = loop_now(o->worker->loop);
+	struct gnutls_session_int *s = link_tls(o->transport);
+
+	origin_go(o, ORIGIN_LEASED);
+	o->used_at = now;
 	origin_connecting_ended(o, true);
-	h1_in_init(&o->in, o->transport, o->owner);
-	if (o->is_tls) {
-		o->tls_ms = (int64_t)(loop_now(o->worker->loop) -
-		    o->dialled_at);
+	o->agreed = TLS_HTTP1;
+	if (s != NULL) {
+		o->times.tls_ms = (int64_t)(now - o->connected_at);
 		if (!o->invalid)
-			tls_client_verified(&o->tls, link_tls(o->transport));
+			tls_client_verified(&o->tls, s);
 	}
-	if (o->owner != NULL)
-		link_set_owner(o->transport, o->owner);
-	task_wake(o->owner);
+	o->speech = &speech_h1;
+	o->speech->begin(o);
+	origin_tell(o, LEASE_AT_READY);
 }
 
 static void
@@ -291,11 +261,11 @@ origin_verify(struct origin *o)
 		origin_ready(o);
 		return;
 	}
-	o->state = ORIGIN_VERIFYING;
+	origin_go(o, ORIGIN_VERIFYING);
 	memset(&o->verify, 0, sizeof(o->verify));
 	o->verify.wake = &o->task;
-	if (verify_start(o->gen->gen->verifier, o->worker->loop, o->tls.host,
-	    &chain, &o->verify))
+	if (verify_start(o->place->gen->gen->verifier, o->worker->loop,
+	    o->tls.host, &chain, &o->verify))
 		origin_verified(o);
 }
 
@@ -318,8 +288,8 @@ origin_dialled(struct origin *o)
 
 	if (!o->dial.done)
 		return;
-	o->dns_ms = o->dial.dns_ms;
-	o->connect_ms = o->dial.connect_ms;
+	o->times.dns_ms = o->dial.dns_ms;
+	o->times.connect_ms = o->dial.connect_ms;
 	if (o->dial.fault.code != ERR_NONE) {
 		if (o->dial.fault.code == ERR_DEST_DENIED &&
 		    o->verify.fault.code != ERR_NONE)
@@ -328,23 +298,22 @@ origin_dialled(struct origin *o)
 			origin_fail(o, &o->dial.fault);
 		return;
 	}
-	o->dialled_at = loop_now(o->worker->loop);
+	o->connected_at = loop_now(o->worker->loop);
 	o->transport = link_new(o->worker->loop, o->dial.fd, &o->task);
 	link_charge_to(o->transport, o->account);
 	o->dial.fd = -1;
-	if (!o->is_tls) {
+	if (!o->place->tls) {
 		origin_ready(o);
 		return;
 	}
-	s = tls_client_new(o->gen->gen->tls, &o->tls, o->host_is_ip);
+	s = tls_client_new(o->place->gen->gen->tls, &o->tls, o->host_is_ip);
 	if (s == NULL) {
 		origin_fail(o, &(struct fault){ .code = ERR_ORIGIN_TLS });
 		return;
 	}
 	link_start_tls(o->transport, s);
 	link_may_reshake(o->transport);
-	o->state = ORIGIN_HANDSHAKE;
-	timer_set(&o->timer, o->gen->gen->conf->limits.connect_ms);
+	origin_go(o, ORIGIN_HANDSHAKE);
 	origin_handshake(o);
 }
 
@@ -354,16 +323,16 @@ idle_drop(struct origin *o)
 	if (o->sign_in != HTTP_SIGN_NONE)
 		origin_own_drop(o);
 	else
-		origin_pool_drop(o->worker->pool, o);
+		origin_pool_drop(o);
 }
 
 /* Idle: only a ticket may come. */
 static void
 origin_idle(struct origin *o)
 {
-	if (!link_is_stale(o->transport))
+	if (!origin_is_stale(o))
 		return;
-	o->in.poisoned = true;
+	o->spoilt = true;
 	idle_drop(o);
 }
 
@@ -383,13 +352,12 @@ origin_run(struct task *t)
 		if (o->verify.done)
 			origin_verified(o);
 		break;
-	case ORIGIN_READY:
-		if (o->owner == NULL)
-			origin_idle(o);
+	case ORIGIN_IDLE:
+		origin_idle(o);
 		break;
-	case ORIGIN_QUEUED:
-	case ORIGIN_GIVEN:
+	case ORIGIN_LEASED:
 	case ORIGIN_FAILED:
+	case ORIGIN_STATES:
 		break;
 	}
 }
@@ -399,10 +367,10 @@ origin_expire(struct timer *t)
 {
 	struct origin *o = CONTAINER_OF(t, struct origin, timer);
 
-	if (o->state == ORIGIN_READY && o->owner == NULL)
+	if (o->state == ORIGIN_IDLE) {
 		idle_drop(o);
-	else if (o->state == ORIGIN_QUEUED)
-		origin_fail(o, &(struct fault){ .code = ERR_CONNECT_TIMEOUT });
-	else if (o->state == ORIGIN_HANDSHAKE || o->state == ORIGIN_VERIFYING)
-		origin_fail(o, &(struct fault){ .code = ERR_ORIGIN_TLS_TIMEOUT });
+		return;
+	}
+	assert(o->state == ORIGIN_HANDSHAKE || o->state == ORIGIN_VERIFYING);
+	origin_fail(o, &(struct fault){ .code = ERR_ORIGIN_TLS_TIMEOUT });
 }

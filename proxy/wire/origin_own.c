@@ -1,58 +1,58 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Origin connections that are signed in (http/auth.h), see origin.h: whoever
+ * Origin connections that are signed in (http/auth.h), see lease.h: whoever
  * sends a request over one is taken for the user who signed it in.  So they
  * are never in the pool; an idle one is kept by its client's connection.
- * Room: proxy.  Thread: its worker's.
+ * Room: proxy/wire.  Thread: its worker's.
  */
 #include <assert.h>
 #include "base/budget.h"
 #include "http/auth.h"
-#include "proxy/wire/origin_priv.h"
+#include "proxy/wire/lease_priv.h"
 
 #define OWN_MAX 16		/* idle ones a client may keep: sockets of ours */
 #define OWN_BYTES 16384		/* of memory each: its state and TLS */
 
 void
-origin_holder_init(struct origin_holder *h, struct account *account,
+lease_own_init(struct lease_own *own, struct account *account,
     struct task *wake)
 {
-	*h = (struct origin_holder){ .account = account, .wake = wake };
-	list_init(&h->idle);
+	*own = (struct lease_own){ .account = account, .wake = wake };
+	list_init(&own->idle);
 }
 
 void
-origin_holder_fini(struct origin_holder *h)
+lease_own_fini(struct lease_own *own)
 {
-	h->wake = NULL;
-	while (!list_empty(&h->idle))
-		origin_own_drop(CONTAINER_OF(h->idle.next, struct origin,
+	own->wake = NULL;
+	while (!list_empty(&own->idle))
+		origin_own_drop(CONTAINER_OF(own->idle.next, struct origin,
 		    link));
 }
 
 static void
 own_remove(struct origin *o)
 {
-	struct origin_holder *h = o->holder;
+	struct lease_own *own = o->own;
 
 	list_remove(&o->link);
 	list_remove(&o->age);
-	h->n--;
-	account_give(h->account, BUDGET_MEMORY, OWN_BYTES);
+	own->n--;
+	account_give(own->account, BUDGET_MEMORY, OWN_BYTES);
 }
 
 struct origin *
-origin_own_take(struct origin_holder *h, const struct worker_gen *g,
-    const struct origin_want *want)
+origin_own_take(const struct lease *l)
 {
+	struct lease_own *own = l->want.own;
 	struct list *it, *save;
 	struct origin *o;
 
-	LIST_EACH(it, save, &h->idle) {
+	LIST_EACH(it, save, &own->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
-		if (!origin_is_for(o, g, want))
+		if (o->place != l->place || !origin_suits(o, l))
 			continue;
-		if (link_is_stale(o->transport)) {
+		if (origin_is_stale(o)) {
 			origin_own_drop(o);
 			continue;
 		}
@@ -64,28 +64,28 @@ origin_own_take(struct origin_holder *h, const struct worker_gen *g,
 
 /* More than it may keep, or than half its shares have room for. */
 static bool
-keeps_too_much(const struct origin_holder *h)
+keeps_too_much(const struct lease_own *own)
 {
-	return (h->n > OWN_MAX || (h->n > 0 &&
-	    (account_spare(h->account, BUDGET_MEMORY) == 0 ||
-	    account_spare(h->account, BUDGET_DESCRIPTORS) == 0)));
+	return (own->n > OWN_MAX || (own->n > 0 &&
+	    (account_spare(own->account, BUDGET_MEMORY) == 0 ||
+	    account_spare(own->account, BUDGET_DESCRIPTORS) == 0)));
 }
 
 void
 origin_own_put(struct origin *o)
 {
-	struct origin_holder *h = o->holder;
+	struct lease_own *own = o->own;
 
-	o->owner = NULL;
+	assert(own != NULL && list_empty(&o->leases));
+	origin_go(o, ORIGIN_IDLE);
 	link_set_owner(o->transport, &o->task);
-	list_insert(&h->idle, &o->link);
+	list_insert(&own->idle, &o->link);
 	list_append(&o->worker->pool->signed_in, &o->age);
-	h->n++;
-	account_add(h->account, BUDGET_MEMORY, OWN_BYTES);
-	timer_set(&o->timer, o->gen->gen->conf->limits.origin_idle_ms);
+	own->n++;
+	account_add(own->account, BUDGET_MEMORY, OWN_BYTES);
 	task_wake(&o->task);	/* arms the watch for the peer's end */
-	while (keeps_too_much(h))
-		origin_own_drop(CONTAINER_OF(h->idle.prev, struct origin,
+	while (keeps_too_much(own))
+		origin_own_drop(CONTAINER_OF(own->idle.prev, struct origin,
 		    link));
 }
 
@@ -96,14 +96,14 @@ origin_own_put(struct origin *o)
 void
 origin_own_drop(struct origin *o)
 {
-	struct origin_holder *h = o->holder;
+	struct lease_own *own = o->own;
 
 	own_remove(o);
 	if (o->sign_in == HTTP_SIGN_HALF) {
-		h->broken = true;
-		task_wake(h->wake);
+		own->broken = true;
+		task_wake(own->wake);
 	}
-	o->in.poisoned = link_is_stale(o->transport);
+	o->spoilt = origin_is_stale(o);
 	origin_destroy(o);
 }
 
@@ -115,20 +115,21 @@ origin_own_purge(struct origin_pool *p, const struct worker_gen *keep)
 
 	LIST_EACH(it, save, &p->signed_in) {
 		o = CONTAINER_OF(it, struct origin, age);
-		if (o->gen != keep)
+		if (o->place->gen != keep)
 			origin_own_drop(o);
 	}
 }
 
 /* Heads are looked at in both directions, so that nobody has to remember. */
 void
-origin_note_head(struct origin *o, const struct http_msg *m)
+lease_note_head(struct lease *l, const struct http_msg *m)
 {
 	enum http_sign_in said = http_sign_in_of(m);
+	struct origin *o = l->origin;
 
-	assert(o->holder != NULL);
+	assert(o->own != NULL && o->own == l->want.own);
 	if (m->is_request)
-		o->leg = said != HTTP_SIGN_NONE;
+		l->leg = said != HTTP_SIGN_NONE;
 	if (said != HTTP_SIGN_NONE)
 		o->sign_in = said;
 	else if (o->sign_in == HTTP_SIGN_HALF)
@@ -136,7 +137,8 @@ origin_note_head(struct origin *o, const struct http_msg *m)
 }
 
 bool
-origin_may_repeat(const struct origin *o)
+lease_breaks_sign_in(const struct lease *l)
 {
-	return (!o->leg);
+	assert(l->at == LEASE_AT_ANSWERED);
+	return (!l->keep && l->origin->sign_in == HTTP_SIGN_HALF);
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The pool of origin connections: by place, who waits for one, how many are
- * made at a time.  See origin.h.
- * Room: proxy.  Thread: its worker's.
+ * made at a time.  See lease.h.
+ * Room: proxy/wire.  Thread: its worker's.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include "base/budget.h"
-#include "proxy/wire/origin_priv.h"
+#include "proxy/wire/lease_priv.h"
 #include "net/hostname.h"
 
 /*
@@ -25,9 +26,18 @@
 #define FREED_MS 100		/* a connection that came free is news so long */
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
 
+static bool
+is_place(const struct place *p, const struct worker_gen *g, bool tls,
+    uint16_t port, struct str host, struct str dial)
+{
+	return (p->gen == g && p->tls == tls && p->port == port &&
+	    str_eq(str_of(p->host), host) && str_eq(str_of(p->dial), dial));
+}
+
+/* Where it is in its bucket, or would be. */
 static struct place **
-place_find(struct origin_pool *p, struct str host, struct str dial,
-    uint16_t port)
+place_find(struct origin_pool *p, const struct worker_gen *g, bool tls,
+    uint16_t port, struct str host, struct str dial)
 {
 	uint64_t h = hostname_hash(host, p->seed + port);
 	struct place **at;
@@ -35,34 +45,44 @@ place_find(struct origin_pool *p, struct str host, struct str dial,
 	if (!str_eq(host, dial))
 		h ^= hostname_hash(dial, p->seed);
 	at = &p->bucket[h % ORIGIN_BUCKETS];
-	while (*at != NULL && ((*at)->port != port ||
-	    !str_eq(str_of((*at)->host), host) ||
-	    !str_eq(str_of((*at)->dial), dial)))
+	while (*at != NULL && !is_place(*at, g, tls, port, host, dial))
 		at = &(*at)->next;
 	return (at);
 }
 
-struct place *
-origin_place_get(struct origin_pool *p, const char *host, const char *dial,
-    uint16_t port)
+static struct place *
+place_new(struct worker_gen *g, bool tls, uint16_t port, struct str host,
+    struct str dial)
 {
-	struct place **at = place_find(p, str_of(host), str_of(dial), port);
-	struct place *place = *at;
+	struct place *place = calloc(1, sizeof(*place));
 
-	if (place == NULL) {
-		place = calloc(1, sizeof(*place));
-		if (place == NULL)
-			abort();
-		snprintf(place->host, sizeof(place->host), "%s", host);
-		snprintf(place->dial, sizeof(place->dial), "%s", dial);
-		place->port = port;
-		list_init(&place->idle);
-		list_init(&place->waiting);
-		place->connecting_max = CONNECTING_START;
-		*at = place;
-	}
-	place->users++;
+	if (place == NULL)
+		abort();
+	assert(host.n < sizeof(place->host) && dial.n < sizeof(place->dial));
+	place->gen = worker_gen_ref(g);
+	place->tls = tls;
+	place->port = port;
+	snprintf(place->host, sizeof(place->host), "%.*s", STR_ARG(host));
+	snprintf(place->dial, sizeof(place->dial), "%.*s", STR_ARG(dial));
+	list_init(&place->idle);
+	list_init(&place->waiting);
+	place->connecting_max = CONNECTING_START;
 	return (place);
+}
+
+struct place *
+origin_place_get(struct origin_pool *p, struct worker_gen *g,
+    const struct lease_want *want)
+{
+	struct str dial = want->dial_host.p != NULL ? want->dial_host :
+	    want->host;
+	struct place **at = place_find(p, g, want->tls, want->port,
+	    want->host, dial);
+
+	if (*at == NULL)
+		*at = place_new(g, want->tls, want->port, want->host, dial);
+	(*at)->users++;
+	return (*at);
 }
 
 void
@@ -70,11 +90,16 @@ origin_place_put(struct origin_pool *p, struct place *place)
 {
 	struct place **at;
 
+	assert(place->users > 0);
 	if (--place->users > 0)
 		return;
-	at = place_find(p, str_of(place->host), str_of(place->dial),
-	    place->port);
+	assert(list_empty(&place->idle) && list_empty(&place->waiting) &&
+	    place->connecting == 0);
+	at = place_find(p, place->gen, place->tls, place->port,
+	    str_of(place->host), str_of(place->dial));
+	assert(*at == place);
 	*at = place->next;
+	worker_gen_unref(&place->gen);
 	free(place);
 }
 
@@ -109,38 +134,40 @@ origin_may_connect(const struct worker *w, const struct place *place)
 void
 origin_connecting_ended(struct origin *o, bool ok)
 {
-	struct place *place;
-	struct origin *next;
+	struct place *place = o->place;
+	struct lease *next;
 
 	if (!o->connecting)
 		return;
+	assert(place->connecting > 0);
 	o->connecting = false;
-	place = o->place;
 	place->connecting--;
 	if (!ok || list_empty(&place->waiting))
 		place->connecting_max = CONNECTING_START;
 	else if (!comes_free(o->worker, place) &&
 	    place->connecting_max < CONNECTING_MAX)
 		place->connecting_max++;
-	while (!list_empty(&place->waiting) && origin_may_connect(o->worker, place)) {
-		next = CONTAINER_OF(place->waiting.next, struct origin, link);
-		list_remove(&next->link);
-		origin_dial(next);
+	while (!list_empty(&place->waiting) &&
+	    origin_may_connect(o->worker, place)) {
+		next = CONTAINER_OF(place->waiting.next, struct lease, link);
+		lease_unqueue(next);
+		origin_make(next);
 	}
 }
 
 static void
-pool_remove(struct origin_pool *p, struct origin *o)
+pool_remove(struct origin *o)
 {
+	assert(o->state == ORIGIN_IDLE && o->sign_in == HTTP_SIGN_NONE);
 	list_remove(&o->link);
 	list_remove(&o->age);
-	p->idle--;
+	o->worker->pool->idle--;
 }
 
 void
-origin_pool_drop(struct origin_pool *p, struct origin *o)
+origin_pool_drop(struct origin *o)
 {
-	pool_remove(p, o);
+	pool_remove(o);
 	origin_destroy(o);
 }
 
@@ -152,8 +179,8 @@ origin_pool_purge(struct origin_pool *p, const struct worker_gen *keep)
 
 	LIST_EACH(it, save, &p->age) {
 		o = CONTAINER_OF(it, struct origin, age);
-		if (o->gen != keep)
-			origin_pool_drop(p, o);
+		if (o->place->gen != keep)
+			origin_pool_drop(o);
 	}
 	origin_own_purge(p, keep);
 }
@@ -161,95 +188,90 @@ origin_pool_purge(struct origin_pool *p, const struct worker_gen *keep)
 void
 origin_pool_free(struct origin_pool **pp)
 {
-	origin_pool_purge(*pp, NULL);
-	free(*pp);
+	struct origin_pool *p = *pp;
+	struct lease *l;
+
+	origin_pool_purge(p, NULL);
+	while ((l = p->spare) != NULL) {
+		p->spare = l->next;
+		free(l);
+	}
+	free(p);
 	*pp = NULL;
 }
 
 struct origin *
-origin_pool_take(struct origin_pool *p, const struct worker_gen *g,
-    const struct origin_want *want)
+origin_pool_take(const struct lease *l)
 {
-	struct str where = want->dial_host.p != NULL ? want->dial_host :
-	    want->host;
 	struct list *it, *save;
-	struct place *place;
-	struct origin *o, *found = NULL;
+	struct origin *o;
 
-	place = *place_find(p, want->host, where, want->port);
-	if (place == NULL)
-		return (NULL);
-	place->users++;		/* a stale one may be its last user */
-	LIST_EACH(it, save, &place->idle) {
+	LIST_EACH(it, save, &l->place->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
-		if (!origin_is_for(o, g, want) ||
-		    (want->recent && !origin_is_recent(o)))
+		if (!origin_suits(o, l))
 			continue;
-		/* RFC 9112 9.2: what came unasked answers nobody's request. */
-		if (link_is_stale(o->transport)) {
-			o->in.poisoned = true;
-			origin_pool_drop(p, o);
+		if (origin_is_stale(o)) {
+			o->spoilt = true;
+			origin_pool_drop(o);
 			continue;
 		}
-		pool_remove(p, o);
-		found = o;
-		break;
-	}
-	origin_place_put(p, place);
-	return (found);
-}
-
-/* Who waits for his turn to connect to the same origin; NULL: nobody. */
-static struct origin *
-find_waiting(struct place *place, const struct origin *o)
-{
-	struct list *it;
-	struct origin *w;
-
-	for (it = place->waiting.next; it != &place->waiting; it = it->next) {
-		w = CONTAINER_OF(it, struct origin, link);
-		if (!w->fresh && w->gen == o->gen && w->is_tls == o->is_tls &&
-		    w->tls.port == o->tls.port &&
-		    (!o->invalid || w->allow_invalid) &&
-		    strcmp(w->tls.host, o->tls.host) == 0 &&
-		    strcmp(w->dial_host, o->dial_host) == 0)
-			return (w);
+		pool_remove(o);
+		return (o);
 	}
 	return (NULL);
 }
 
-void
-origin_pool_put(struct origin_pool *p, struct origin *o)
+/* Who waits for his turn to connect, and may have o instead; NULL: nobody. */
+static struct lease *
+find_waiting(const struct origin *o)
 {
-	uint64_t idle = o->gen->gen->conf->limits.origin_idle_ms;
-	struct place *place = o->place;
-	struct origin *w;
+	const struct list *waiting = &o->place->waiting;
+	struct list *it;
+	struct lease *l;
 
-	o->used_at = loop_now(o->worker->loop);
+	for (it = waiting->next; it != waiting; it = it->next) {
+		l = CONTAINER_OF(it, struct lease, link);
+		if (!l->want.fresh && origin_suits(o, l))
+			return (l);
+	}
+	return (NULL);
+}
+
+static void
+give(struct origin *o, struct lease *l)
+{
+	lease_unqueue(l);
+	lease_attach(l, o);
+	lease_go(l, LEASE_AT_GIVEN);
+	o->place->freed_at = loop_now(o->worker->loop);
+	task_wake(l->wake);
+}
+
+void
+origin_pool_put(struct origin *o)
+{
+	struct origin_pool *p = o->worker->pool;
+	struct lease *l;
+
+	assert(o->state == ORIGIN_LEASED && list_empty(&o->leases));
 	if (o->sign_in != HTTP_SIGN_NONE) {
 		origin_own_put(o);
 		return;
 	}
-	w = find_waiting(place, o);
-	o->holder = NULL;
-	o->owner = NULL;
-	link_set_owner(o->transport, &o->task);
-	link_charge_to(o->transport, o->worker->kept);
-	if (w != NULL) {
-		list_remove(&w->link);
-		timer_stop(&w->timer);
-		w->given = o;
-		w->state = ORIGIN_GIVEN;
-		place->freed_at = loop_now(o->worker->loop);
-		task_wake(w->owner);
+	if ((l = find_waiting(o)) != NULL) {
+		give(o, l);
 		return;
 	}
+	o->own = NULL;
 	if (p->idle > 0 && (p->idle >= o->worker->n_clients + IDLE_SPARE ||
 	    account_spare(o->worker->kept, BUDGET_DESCRIPTORS) == 0))
-		origin_pool_drop(p, CONTAINER_OF(p->age.next, struct origin, age));
-	list_insert(&place->idle, &o->link);
+		origin_pool_drop(CONTAINER_OF(p->age.next, struct origin,
+		    age));
+	origin_go(o, ORIGIN_IDLE);
+	link_set_owner(o->transport, &o->task);
+	link_charge_to(o->transport, o->worker->kept);
+	list_insert(&o->place->idle, &o->link);
 	list_append(&p->age, &o->age);
 	p->idle++;
-	timer_set(&o->timer, idle);
 	task_wake(&o->task);	/* arms the watch for the peer's end */
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 #include "proxy/client.h"
 #include "net/dns.h"
-#include "proxy/wire/origin.h"
+#include "proxy/wire/lease.h"
 #include "proxy/reload.h"
 #include "t/unit/unit.h"
 

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Leases on HTTP/1: one at a time on a connection, whose link has news for
+ * the lease's task directly.
+ *
+ * Room: proxy/wire.  Thread: its worker's.  Obeys RFC 9112.
+ */
+#include <assert.h>
+#include "http/h1_emit.h"
+#include "http/h1_frame.h"
+#include "proxy/wire/lease_priv.h"
+
+/* NULL: it is idle. */
+static struct lease *
+lease_of(const struct origin *o)
+{
+	return (list_empty(&o->leases) ? NULL :
+	    CONTAINER_OF(o->leases.next, struct lease, link));
+}
+
+static void
+h1_attach(struct lease *l)
+{
+	struct origin *o = l->origin;
+
+	assert(lease_of(o) == l && l->link.next == &o->leases);
+	o->in.wake = l->wake;
+	o->out.sink.wake = l->wake;
+	link_set_owner(o->transport, l->wake);
+}
+
+static void
+h1_begin(struct origin *o)
+{
+	h1_in_init(&o->in, o->transport, NULL);
+	if (lease_of(o) != NULL)
+		h1_attach(lease_of(o));
+}
+
+static void
+h1_end(struct origin *o)
+{
+	h1_in_fini(&o->in, NULL);
+}
+
+static void
+h1_turn(struct lease *l)
+{
+	h1_in_wake(&l->origin->in);
+}
+
+static struct sink *
+h1_send(struct lease *l, struct http_msg *req, bool has_body)
+{
+	struct origin *o = l->origin;
+	bool keep = req->keep_alive;
+	struct buf head = { 0 };
+
+	assert(!h1_sink_is_open(&o->out));
+	/* Whether the client's connection goes on is not the origin's business. */
+	req->keep_alive = true;
+	h1_emit_request(&head, req, H1_TARGET_ORIGIN);
+	req->keep_alive = keep;
+	link_write(o->transport, head.p, head.n);
+	buf_fini(&head);
+	return (has_body ? h1_sink_begin(&o->out, o->transport, req, false,
+	    l->wake) : NULL);
+}
+
+/* A head has come; false: it is bad. */
+static bool
+take_head(struct lease *l, struct http_msg *m, struct fault *f)
+{
+	lease_note_head(l, m);
+	if (m->status < 200)
+		return (true);
+	if (h1_frame_response(m, l->req, f) != ERR_NONE)
+		return (false);
+	l->keep = m->keep_alive;
+	return (true);
+}
+
+static enum lease_got
+h1_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
+    struct http_msg **msg, struct fault *f)
+{
+	struct origin *o = l->origin;
+
+	switch (h1_in_head(&o->in, a, H1_RESPONSE, limits, msg, f)) {
+	case H1_GOT_HEAD:
+		if (take_head(l, *msg, f))
+			return (LEASE_GOT_HEAD);
+		break;
+	case H1_GOT_WAIT:
+		return (LEASE_GOT_WAIT);
+	case H1_GOT_END:
+	case H1_GOT_CUT:
+		fault_set(f, ERR_ORIGIN_CLOSED, "%s",
+		    link_error(o->transport));
+		return (LEASE_GOT_END);
+	case H1_GOT_BAD:
+		break;
+	}
+	o->in.poisoned = true;
+	return (LEASE_GOT_BAD);
+}
+
+static struct body *
+h1_body(struct lease *l, struct body_store *store,
+    const struct http_msg *msg)
+{
+	return (h1_in_body(&l->origin->in, l->worker->loop, store, msg,
+	    ERR_ORIGIN_CHUNK, ERR_ORIGIN_CUT));
+}
+
+static bool
+h1_begun(const struct lease *l)
+{
+	return (h1_in_begun(&l->origin->in));
+}
+
+static bool
+h1_silent(const struct lease *l, uint64_t now, uint64_t ms)
+{
+	return (h1_in_stalled(&l->origin->in, now, ms));
+}
+
+static bool
+h1_slow(struct lease *l, uint64_t now, uint64_t rate)
+{
+	return (h1_in_is_slow(&l->origin->in, now, rate));
+}
+
+static void
+h1_forgive(struct lease *l, uint64_t now)
+{
+	h1_in_forgive(&l->origin->in, now);
+}
+
+static bool
+h1_whole(const struct origin *o)
+{
+	return (!o->in.poisoned && !o->in.in_body &&
+	    chq_len(&o->in.bytes) == 0 && !h1_sink_is_open(&o->out) &&
+	    !link_broken(o->transport));
+}
+
+/* RFC 9112 9.2: what comes unasked answers nobody's request. */
+static bool
+h1_stale(struct origin *o)
+{
+	return (link_is_stale(o->transport));
+}
+
+const struct speech speech_h1 = { .begin = h1_begin, .end = h1_end,
+	.attach = h1_attach, .turn = h1_turn, .send = h1_send,
+	.head = h1_head, .body = h1_body, .begun = h1_begun,
+	.silent = h1_silent, .slow = h1_slow, .forgive = h1_forgive,
+	.whole = h1_whole, .stale = h1_stale };

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is behind a lease: the place that gives it, the connection it stands
+ * on, and how exchanges are spoken there.  See lease.h.
+ *
+ *   place     whom connections are made for, and in which order
+ *   origin    one connection: made, verified, leased, kept
+ *   speech    the protocol on it: HTTP/1
+ *
+ * Room: proxy/wire, lease*.c and origin*.c only.  Thread: its worker's.
+ */
+#ifndef PROXY_WIRE_LEASE_PRIV_H
+#define PROXY_WIRE_LEASE_PRIV_H
+
+#include "certs/verify.h"
+#include "http/auth.h"
+#include "net/dial.h"
+#include "proxy/wire/h1_in.h"
+#include "proxy/wire/h1_sink.h"
+#include "proxy/wire/lease.h"
+#include "proxy/worker.h"
+#include "tls/session.h"
+
+#define ORIGIN_BUCKETS 1024
+
+/*
+ * What is pooled together, and who waits.  Two never share one, so that an
+ * origin which does not answer holds up nobody else: a tunnel to an address
+ * has its host from its client's own word.
+ */
+struct place {
+	struct place *next;	/* in its bucket */
+	struct worker_gen *gen;	/* counted */
+	bool tls;
+	char host[256], dial[256];
+	uint16_t port;
+	unsigned users;		/* leases and connections that point here */
+	struct list idle;	/* of struct origin; newest first */
+	struct list waiting;	/* of struct lease, QUEUED; oldest first */
+	unsigned connecting, connecting_max;
+	uint64_t freed_at;	/* ms: when one that waited was last given one */
+};
+
+struct origin_pool {
+	struct worker *worker;
+	struct place *bucket[ORIGIN_BUCKETS];
+	uint64_t seed;			/* clients choose hosts: not their buckets */
+	struct list age;		/* idle ones, oldest first */
+	unsigned idle;
+	struct list signed_in;		/* idle ones that belong to a client */
+	struct lease *spare;		/* owned; for the next ones */
+	unsigned spares;
+};
+
+enum lease_at {
+#define S(name, told, next) LEASE_AT_##name,
+#include "proxy/wire/lease.def"
+#undef S
+	LEASE_ATS
+};
+
+struct lease {
+	struct list link;		/* waiting at its place; or of its connection */
+	struct lease *next;		/* of the spare ones */
+	struct worker *worker;		/* borrowed */
+	struct place *place;		/* counted among its users */
+	struct origin *origin;		/* NULL: none yet, or no more */
+	struct task *wake;		/* borrowed */
+	struct timer timer;		/* QUEUED: until then */
+	enum lease_at at;
+	struct lease_want want;		/* its strings are the place's */
+	const struct http_msg *req;	/* borrowed; from SENT on */
+	uint64_t asked_at;		/* ms: since the request, or a head, or its first octet */
+	unsigned heads;			/* of the answer that have come */
+	bool reused;			/* its connection was used before it */
+	bool leg;			/* its request has credentials of a sign-in */
+	bool keep;			/* ANSWERED: another one may follow */
+};
+
+enum origin_state {
+#define S(name, deadline, next) ORIGIN_##name,
+#include "proxy/wire/origin.def"
+#undef S
+	ORIGIN_STATES
+};
+
+struct origin {
+	struct list link;		/* IDLE: of its place, or of its own client */
+	struct list age;		/* IDLE: of the pool */
+	struct worker *worker;		/* borrowed */
+	struct place *place;		/* counted among its users */
+	struct list leases;		/* that stand on it, or wait for it */
+	struct task task;		/* runs while connecting or idle */
+	struct timer timer;		/* its state's deadline */
+	enum origin_state state;
+	struct link *transport;		/* NULL before it is connected */
+	const struct speech *speech;	/* NULL before it is ready */
+	struct h1_in in;		/* HTTP/1 */
+	struct h1_sink out;
+	struct dial dial;
+	struct verify_wait verify;
+	struct tls_client tls;		/* .host: whose certificate; .port */
+	enum tls_protocol agreed;	/* what is spoken */
+	struct account *account;	/* counted: for whom it looks up its name */
+	struct lease_own *own;		/* borrowed: of the client it serves; NULL: none */
+	enum http_sign_in sign_in;	/* not NONE: that client's for ever */
+	bool host_is_ip;
+	bool connecting;		/* counted as such in its place */
+	bool spoilt;			/* its end is a visible cut */
+	bool allow_invalid, invalid;	/* its certificate */
+	struct fault fault;
+	uint64_t connected_at;		/* ms */
+	uint64_t used_at;		/* ms: ready, or its last exchange over */
+	struct lease_times times;	/* of its making */
+};
+
+/* How exchanges are spoken on a connection that is ready. */
+struct speech {
+	void (*begin)(struct origin *);
+	/* The connection ends: a body under way is cut. */
+	void (*end)(struct origin *);
+	/* The lease is given it, or another task goes on with the lease. */
+	void (*attach)(struct lease *);
+	/* Those of lease.h; the state of the lease was checked. */
+	void (*turn)(struct lease *);
+	struct sink *(*send)(struct lease *, struct http_msg *,
+	    bool has_body);
+	enum lease_got (*head)(struct lease *, struct arena *,
+	    const struct h1_limits *, struct http_msg **, struct fault *);
+	struct body *(*body)(struct lease *, struct body_store *,
+	    const struct http_msg *);
+	/* Has an octet of the head that is waited for come? */
+	bool (*begun)(const struct lease *);
+	bool (*silent)(const struct lease *, uint64_t now, uint64_t ms);
+	bool (*slow)(struct lease *, uint64_t now, uint64_t rate);
+	void (*forgive)(struct lease *, uint64_t now);
+	/* Nothing of an exchange is under way on it, it can bear one more. */
+	bool (*whole)(const struct origin *);
+	/* Between exchanges: has its peer ended it, or said something unasked? */
+	bool (*stale)(struct origin *);
+};
+
+/* lease_h1.c */
+extern const struct speech speech_h1;
+
+/* lease.c */
+
+/* The one writer of its state; checked against the table. */
+void lease_go(struct lease *, enum lease_at);
+/* It stands on the connection from now on, or waits for it. */
+void lease_attach(struct lease *, struct origin *);
+/* It waits no more at its place. */
+void lease_unqueue(struct lease *);
+/* A head has gone out or come: does it sign the connection in? */
+void lease_note_head(struct lease *, const struct http_msg *);
+
+/* origin.c */
+
+/* For a lease, which is MAKING then: it connects, or has (want.dialled). */
+void origin_make(struct lease *);
+/* In any state, out of every list; no lease is left. */
+void origin_destroy(struct origin *);
+/* The one writer of its state; its deadline begins. */
+void origin_go(struct origin *, enum origin_state);
+/* Ready, may it serve the lease?  Both are of one place. */
+bool origin_suits(const struct origin *, const struct lease *);
+/* Has it been used, or made, so short a time ago that it is not dying? */
+bool origin_is_recent(const struct origin *);
+/* LEASED or IDLE: has its peer ended it, or said something unasked? */
+bool origin_is_stale(struct origin *);
+
+/* origin_pool.c */
+
+/* With one more user; origin_place_put() is owed. */
+struct place *origin_place_get(struct origin_pool *, struct worker_gen *,
+    const struct lease_want *);
+void origin_place_put(struct origin_pool *, struct place *);
+/* Is there a turn for one more to connect there? */
+bool origin_may_connect(const struct worker *, const struct place *);
+/* It connects no more, if it did: others may.  ok: it is ready. */
+void origin_connecting_ended(struct origin *, bool ok);
+/* An idle one of its place that suits the lease, out of the pool; NULL: none. */
+struct origin *origin_pool_take(const struct lease *);
+/*
+ * No lease stands on it: its client's, if it is signed in; of who waits; or
+ * kept.
+ */
+void origin_pool_put(struct origin *);
+/* It is idle there, and is lost or too old. */
+void origin_pool_drop(struct origin *);
+
+/* origin_own.c */
+
+/* The client's own idle connection for the lease; NULL: none that lives. */
+struct origin *origin_own_take(const struct lease *);
+/* It is signed in and no lease stands on it: its client keeps it. */
+void origin_own_put(struct origin *);
+/* It is idle there, and is lost or too old. */
+void origin_own_drop(struct origin *);
+/* Drop what is idle and of other generations than keep. */
+void origin_own_purge(struct origin_pool *, const struct worker_gen *keep);
+
+#endif
