@@ -23,6 +23,7 @@ struct probe {
 	struct clam_look *look;
 	struct clam_calls calls;
 	bool stopped;		/* by clam_look.stop or the deadline */
+	bool again;		/* the same file once more */
 };
 
 #define CONVERTERS 19
@@ -67,6 +68,30 @@ on_pre_scan(int fd, const char *type, void *arg)
 	if (atomic_load(&p->look->stop) || clam_now_ms() > p->look->deadline)
 		p->stopped = true;
 	return (p->stopped ? CL_VIRUS : CL_CLEAN);
+}
+
+/* A file, the outermost or one inside. */
+static cl_error_t
+on_inspect(int fd, const char *type, const char **ancestors,
+    size_t parent_size, const char *name, size_t n, const char *p,
+    uint32_t level, uint32_t attributes, void *arg)
+{
+	struct probe *probe = arg;
+	struct clam_calls *calls;
+
+	(void)fd;
+	(void)type;
+	(void)ancestors;
+	(void)parent_size;
+	(void)name;
+	(void)level;
+	(void)attributes;
+	if (probe == NULL || p == NULL || probe->again)
+		return (CL_CLEAN);
+	calls = clam_calls_leave();
+	clam_layer_seen(probe->look, (const unsigned char *)p, n);
+	clam_calls_back(calls);
+	return (CL_CLEAN);
 }
 
 /*
@@ -175,6 +200,7 @@ clam_lib_load(const char *db, const char *own, const char *temp_dir,
 	set_limits(cl, limits);
 	cl_engine_set_str(cl, CL_ENGINE_TMPDIR, temp_dir);
 	cl_engine_set_clcb_pre_scan(cl, on_pre_scan);
+	cl_engine_set_clcb_file_inspection(cl, on_inspect);
 	r = load(cl, db, own, info);
 	if (r != CL_SUCCESS) {
 		load_fault(f, db, r);
@@ -354,14 +380,14 @@ look_lacks(struct clam_look *look, const struct clam_calls *calls)
 /* One scan with these heuristics; the gap that it ended with. */
 static enum scan_gap
 look_once(struct clam_look *look, struct cl_engine *cl,
-    const struct clam_map *m, uint32_t heuristic)
+    const struct clam_map *m, uint32_t heuristic, bool again)
 {
 	struct cl_scan_options options = {
 		.general = CL_SCAN_GENERAL_HEURISTICS,
 		.parse = ~0U,
 		.heuristic = heuristic,
 	};
-	struct probe p = { .look = look,
+	struct probe p = { .look = look, .again = again,
 		.calls = { .stop = clam_look_stops, .stop_arg = look,
 		    .temp = clam_engine_temp(look->engine) } };
 	const struct gap *gap = NULL;
@@ -402,8 +428,9 @@ clam_look_map(struct clam_look *look, struct cl_engine *cl,
 	};
 	uint32_t heuristic = alert[GAP_LIMIT] | alert[GAP_ENCRYPTED];
 	enum scan_gap gap;
+	bool again = false;
 
-	while ((gap = look_once(look, cl, m, heuristic)) != GAP_NONE &&
-	    passes(look, gap) && (heuristic & alert[gap]) != 0)
+	for (; (gap = look_once(look, cl, m, heuristic, again)) != GAP_NONE &&
+	    passes(look, gap) && (heuristic & alert[gap]) != 0; again = true)
 		heuristic &= ~alert[gap];
 }

@@ -54,6 +54,23 @@ clam_calls_end(void)
 	atomic_fetch_sub(&c->temp->used, c->written);
 }
 
+struct clam_calls *
+clam_calls_leave(void)
+{
+	struct clam_calls *c = inside;
+
+	assert(c != NULL);
+	inside = NULL;
+	return (c);
+}
+
+void
+clam_calls_back(struct clam_calls *c)
+{
+	assert(inside == NULL);
+	inside = c;
+}
+
 /* A call failed; errno stays. */
 BARE static void
 lacks(enum clam_lack what)

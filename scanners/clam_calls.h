@@ -55,5 +55,11 @@ struct clam_calls {
 void clam_calls_begin(struct clam_calls *);
 /* What is written is no longer counted in temp. */
 void clam_calls_end(void);
+/*
+ * In a call back from libclamav: what follows is no call of its, until
+ * clam_calls_back() with what this returned.
+ */
+struct clam_calls *clam_calls_leave(void);
+void clam_calls_back(struct clam_calls *);
 
 #endif

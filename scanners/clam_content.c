@@ -234,22 +234,18 @@ bytes_look(const struct walk *w, const struct clam_source *source,
 
 /* ---- content codings ---- */
 
-enum gzip { GZIP_NOT, GZIP_PLAIN, GZIP_ODD };
-
 /*
- * libclamav opens what begins like gzip itself, however long.  A head whose
- * checksum is wrong, or with flags that are reserved (RFC 1952 2.3.1), it
- * takes for the end in silence; browsers and many programs pass over them.
+ * libclamav opens what begins like gzip itself, however long, and the rest is
+ * done in clam_layers.c.  A head whose checksum is wrong, or with flags that
+ * are reserved (RFC 1952 2.3.1), clients of a coding read in several ways.
  */
-static enum gzip
-gzip_of(const struct decode_input *in)
+static bool
+is_plain_gzip(const struct decode_input *in)
 {
 	unsigned char head[4];
 
-	if (in->read(in->arg, head, 4, 0) != 4 || head[0] != 0x1f ||
-	    head[1] != 0x8b || head[2] != 8)
-		return (GZIP_NOT);
-	return ((head[3] & 0xe2) == 0 ? GZIP_PLAIN : GZIP_ODD);
+	return (in->read(in->arg, head, 4, 0) == 4 && head[0] == 0x1f &&
+	    head[1] == 0x8b && head[2] == 8 && (head[3] & 0xe2) == 0);
 }
 
 static bool
@@ -269,7 +265,7 @@ is_coded(const struct content *c)
 
 	if (list->n == 1 && list->coding[0] == DECODE_GZIP &&
 	    !is_multipart(c->type))
-		return (gzip_of(&c->source.in) != GZIP_PLAIN);
+		return (!is_plain_gzip(&c->source.in));
 	return (list->n > 0);
 }
 
@@ -378,9 +374,6 @@ coded_look(const struct walk *w, const struct content *c)
 static void
 content_look(const struct walk *w, const struct content *c)
 {
-	static const struct decode_list gzip = {
-		.n = 1, .coding = { DECODE_GZIP } };
-	struct content file = *c;
 	bool coded = is_coded(c);
 
 	bytes_look(w, &c->source, c->type, c->depth);
@@ -390,9 +383,20 @@ content_look(const struct walk *w, const struct content *c)
 		    c->codings->unknown);
 	else if (coded && !is_over(w))
 		coded_look(w, c);
-	else if (!is_over(w) && gzip_of(&c->source.in) == GZIP_ODD) {
-		file.codings = &gzip;
-		coded_look(w, &file);
+}
+
+/* What libclamav came upon and does not see itself, in such ones in turn. */
+static void
+layers_look(const struct walk *w)
+{
+	struct clam_source source;
+	struct clam_layer *l;
+
+	while ((l = clam_layer_next(w->look)) != NULL) {
+		source = source_of(&l->store);
+		if (!is_over(w))
+			bytes_look(w, &source, STR_NONE, 0);
+		clam_layer_free(&l);
 	}
 }
 
@@ -413,6 +417,7 @@ clam_look_run(struct clam_look *look)
 		clam_look_unscanned(look, GAP_ERROR, "temporary space");
 	w.cl = clam_engine_take(look->engine);
 	content_look(&w, &c);
+	layers_look(&w);
 	if (look->verdict != VERDICT_BLOCKED && clam_look_stops(look))
 		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
 	clam_lib_unref(&w.cl);

@@ -55,7 +55,9 @@ struct clam_look {
 	atomic_bool stop;		/* set by the loop: nobody wants to know */
 	/* How much of the limits is used. */
 	uint64_t decoded;		/* bytes that codings gave */
-	unsigned parts;			/* of multipart bodies */
+	unsigned parts;			/* of multipart bodies, layers taken out */
+	struct clam_layer *layers;	/* owned; not looked at yet */
+	unsigned depth;			/* of the layer that is looked at */
 	/* What it found. */
 	enum verdict verdict;
 	enum scan_gap gap;
@@ -81,6 +83,21 @@ uint64_t clam_now_ms(void);
 
 /* All of it: the body as it came, without its codings, its parts. */
 void clam_look_run(struct clam_look *);
+
+/* clam_layers.c */
+
+/* What libclamav does not see in a file that it came upon. */
+struct clam_layer {
+	struct clam_layer *next;
+	struct decode_store store;
+	unsigned depth;			/* in how many others it lies */
+};
+
+/* libclamav has come upon these bytes as one file; they stay until it returns. */
+void clam_layer_seen(struct clam_look *, const unsigned char *p, size_t n);
+/* The next one to look at, the caller's; NULL: none. */
+struct clam_layer *clam_layer_next(struct clam_look *);
+void clam_layer_free(struct clam_layer **);
 
 /* clam_files.c */
 

@@ -36,4 +36,22 @@ struct codec {
 
 extern const struct codec codecs[DECODE_CODINGS];
 
+/* May zero bytes stand between two of its streams?  Some programs pass over them. */
+static inline bool
+codec_is_padded(enum decode_coding c)
+{
+	return (c == DECODE_GZIP);
+}
+
+/* How many bytes of padding p begins with. */
+static inline size_t
+codec_padding(const unsigned char *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && p[i] == 0)
+		i++;
+	return (i);
+}
+
 #endif

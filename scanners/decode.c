@@ -117,6 +117,7 @@ decode_list_is_clear(const struct decode_list *list)
 
 struct run {
 	const struct codec *codec;
+	enum decode_coding coding;
 	void *state;
 	const struct decode_input *in;
 	uint64_t at;			/* next byte to read */
@@ -152,7 +153,24 @@ is_large(uint64_t length, const struct decode_limits *l)
 	    length / MAX_RATIO > l->coded_bytes));
 }
 
-/* A stream has ended: another one behind it? */
+/* A stream has ended: over its padding; false: a read failed. */
+static bool
+run_skip(struct run *r)
+{
+	size_t n;
+
+	do {
+		if (!run_fill(r))
+			return (false);
+		n = codec_is_padded(r->coding) ?
+		    codec_padding(r->io.in, r->io.in_n) : 0;
+		r->io.in += n;
+		r->io.in_n -= n;
+	} while (n > 0 && r->io.in_n == 0);
+	return (true);
+}
+
+/* Another one behind it? */
 static bool
 run_again(struct run *r)
 {
@@ -182,7 +200,7 @@ run_loop(struct run *r, struct decode_store *out,
 			return (DECODE_IO);
 		if (is_large(out->length, limits))
 			return (DECODE_LARGE);
-		if (s == STEP_END && !run_fill(r))
+		if (s == STEP_END && !run_skip(r))
 			return (DECODE_IO);
 		if (s == STEP_END && !run_again(r))
 			return (DECODE_DONE);
@@ -206,6 +224,7 @@ decode_run(enum decode_coding c, const struct decode_input *in,
 	if (r == NULL)
 		return (DECODE_IO);
 	r->codec = &codecs[c];
+	r->coding = c;
 	r->in = in;
 	r->at = 0;
 	r->io = (struct io){ .in_n = 0 };

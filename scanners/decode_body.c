@@ -108,6 +108,18 @@ open_codec(struct decoder *d)
 	return (d->state != NULL);
 }
 
+/* Padding is content for nobody. */
+static size_t
+skip_padding(struct decoder *d)
+{
+	size_t n;
+	const unsigned char *p = chq_peek(&d->in, &n);
+
+	n = codec_is_padded(d->coding) ? codec_padding(p, n) : 0;
+	chq_drop(&d->in, n);
+	return (n);
+}
+
 /* Behind the end: another stream, or bytes that are none. */
 static void
 look_behind(struct decoder *d)
@@ -171,6 +183,10 @@ decode(struct decoder *d, struct chq *out, size_t want, struct fault *f)
 			return (r);
 		if (r == PULL_END && d->at != CODED)
 			return (PULL_END);
+		if (d->at == BETWEEN && (used = skip_padding(d)) > 0) {
+			idle += used;
+			continue;
+		}
 		if (d->at == BETWEEN)
 			look_behind(d);
 		if (d->at == BEHIND)

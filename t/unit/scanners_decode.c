@@ -326,28 +326,36 @@ test_ratio(void)
 	free(zeros.p);
 }
 
-/* Members and frames behind each other, at every distance from a block's end. */
+/*
+ * Members and frames behind each other, at every distance from a block's end;
+ * of gzip zero bytes may stand between them, or at the end.
+ */
 static void
 test_concatenated(void)
 {
 	struct bytes (*const make[])(const struct bytes *) = { gzip_of,
 	    zstd_of };
 	const enum decode_coding coding[] = { DECODE_GZIP, DECODE_ZSTD };
+	const size_t pads[] = { 0, 1, 70000 };
 	struct bytes a, b, in, half;
 	struct decode_store out;
-	unsigned k, piece;
+	unsigned i, k, piece;
+	size_t pad;
 
 	make_text();
 	half = (struct bytes){ .p = text.p + TEXT / 2, .n = TEXT / 2 };
-	for (k = 0; k < 2; k++) {
+	for (i = 0; i < 4; i++) {
+		k = i == 3;
+		pad = k == 0 ? pads[i] : 0;
 		half.p = text.p;
 		a = make[k](&half);
 		half.p = text.p + TEXT / 2;
 		b = make[k](&half);
-		in = bytes_new(a.n + b.n);
+		in = bytes_new(a.n + b.n + 2 * pad);
+		memset(in.p, 0, a.n + b.n + 2 * pad);
 		memcpy(in.p, a.p, a.n);
-		memcpy(in.p + a.n, b.p, b.n);
-		in.n = a.n + b.n;
+		memcpy(in.p + a.n + pad, b.p, b.n);
+		in.n = a.n + b.n + 2 * pad;
 		for (piece = 0; piece < 3; piece++) {
 			in.piece = piece == 2 ? a.n : piece;
 			CU_ASSERT_EQUAL(decode(coding[k], &in, &out, TEXT),
