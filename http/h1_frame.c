@@ -108,8 +108,8 @@ set_length(struct http_msg *m, uint64_t length)
 /* --- requests --- */
 
 /* RFC 9110 10.1.1 */
-static enum err
-read_expect(struct http_msg *m, struct fault *fault)
+enum err
+h1_frame_expect(struct http_msg *m, struct fault *fault)
 {
 	const struct http_field *f = http_fields_get(&m->fields,
 	    FIELD_EXPECT);
@@ -178,7 +178,7 @@ h1_frame_request(struct http_msg *m, struct fault *f)
 		return (e);
 	forget_framing(m);
 	m->keep_alive = is_persistent(m);
-	return (read_expect(m, f));
+	return (h1_frame_expect(m, f));
 }
 
 /* --- responses --- */

@@ -30,6 +30,12 @@
 enum err h1_frame_request(struct http_msg *, struct fault *f);
 
 /*
+ * Expect of a request whose framing is known, alone (h1_frame_request() has
+ * seen to it): ERR_NONE or ERR_REQ_EXPECT.
+ */
+enum err h1_frame_expect(struct http_msg *, struct fault *f);
+
+/*
  * A response off the wire to req (its method counts).  ERR_NONE or
  * ERR_ORIGIN_FRAMING.  keep_alive false: the origin's connection serves
  * nothing after this body.

@@ -120,6 +120,8 @@ http_msg_copy(struct arena *a, const struct http_msg *from)
 	m->arena = a;
 	m->method = arena_str(a, from->method);
 	m->target = arena_str(a, from->target);
+	if (from->protocol.p != NULL)
+		m->protocol = arena_str(a, from->protocol);
 	m->uri.scheme = arena_str(a, from->uri.scheme);
 	m->uri.host = arena_str(a, from->uri.host);
 	m->uri.path = arena_str(a, from->uri.path);

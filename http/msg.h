@@ -68,6 +68,8 @@ struct http_msg {
 	struct str method;	/* requests */
 	enum http_method method_id;
 	struct str target;	/* as received */
+	struct str protocol;	/* of an extended CONNECT (RFC 8441 4), else
+				 * STR_NONE */
 	struct http_uri uri;	/* of what the request is for, once known */
 
 	unsigned status;	/* responses */

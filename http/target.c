@@ -227,7 +227,7 @@ http_target_parse(struct http_msg *req, const struct http_uri *tunnel,
 	target = req->target;
 	if (target.n == 0 || http_span(target, CHAR_TARGET) != target.n)
 		return (bad_target(&t, "octets that no target may hold"));
-	if (req->method_id == METHOD_CONNECT)
+	if (req->method_id == METHOD_CONNECT && req->protocol.n == 0)
 		return (authority_form(&t));
 	if (target.p[0] == '/')
 		return (origin_form(&t, allow_origin));
