@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Leaky buckets, see h2_budget.h. */
+#include "http/h2_budget.h"
+
+static const struct {
+	uint32_t burst, rate;		/* rate: a second */
+	const char *text;
+} kinds[H2_KINDS_N] = {
+#define K(name, burst, rate, text) [H2_SPEND_##name] = { burst, rate, text },
+	H2_KINDS(K)
+#undef K
+};
+
+bool
+h2_budget_spend(struct h2_budget *b, enum h2_kind k, uint32_t n,
+    uint64_t now_ms)
+{
+	uint64_t leaked;
+
+	if (now_ms > b->at_ms[k]) {
+		leaked = now_ms - b->at_ms[k] > 3600000 ? UINT64_MAX :
+		    (now_ms - b->at_ms[k]) * kinds[k].rate;
+		b->spent[k] -= leaked < b->spent[k] ? leaked : b->spent[k];
+		b->at_ms[k] = now_ms;
+	}
+	b->spent[k] += (uint64_t)n * 1000;
+	return (b->spent[k] <= (uint64_t)kinds[k].burst * 1000);
+}
+
+void
+h2_budget_earn(struct h2_budget *b, enum h2_kind k, uint32_t n)
+{
+	uint64_t earned = (uint64_t)n * 1000;
+
+	b->spent[k] -= earned < b->spent[k] ? earned : b->spent[k];
+}
+
+uint32_t
+h2_budget_burst(enum h2_kind k)
+{
+	return (kinds[k].burst);
+}
+
+const char *
+h2_budget_text(enum h2_kind k)
+{
+	return (kinds[k].text);
+}
