@@ -29,6 +29,7 @@ struct ws {
 	struct chunk *fill;	/* counted: content is written there; or NULL */
 	/* of the connection */
 	struct ws_inflate *inflate;	/* owned; NULL: none under way */
+	bool more;		/* it filled its room: there may be more to come */
 	bool lost;		/* its history is not the sender's any more */
 };
 
@@ -147,6 +148,7 @@ say_gap(struct ws *w, bool blind)
 	if (blind) {
 		w->blind = true;
 		w->lost |= w->facts.compressed && w->takeover;
+		w->more = false;
 		ws_inflate_free(&w->inflate);
 	}
 	return (first ? WS_GAP : WS_STEP);
@@ -204,8 +206,15 @@ room_for(struct ws *w, struct call *c, size_t *n)
 		w->fill = chunk_new_size(cap < CHUNK_BYTES ? (size_t)cap :
 		    CHUNK_BYTES);
 	}
-	if (!w->gap)
+	if (!w->gap) {
 		room = w->fill->cap - w->fill->used;
+		/* up to the limit, then one octet that is beyond it */
+		if (w->facts.content < w->limits.message)
+			cap = w->limits.message - w->facts.content;
+		else
+			cap = 1;
+		room = room < cap ? room : (size_t)cap;
+	}
 	*n = *n < room ? *n : room;
 	return (w->gap ? c->nowhere : w->fill->data + w->fill->used);
 }
@@ -294,6 +303,7 @@ inflate(struct ws *w, struct call *c, struct ws_inflate_io *io,
 		return (bad(w, c, WS_CODE_INTERNAL, "no memory to inflate"));
 	if (*said == WS_INFLATE_BAD)
 		return (bad(w, c, WS_CODE_DATA, "broken compression"));
+	w->more = io->out_n == 0;
 	n -= io->out_n;
 	return (n > 0 ? filled(w, c, to, n) : WS_STEP);
 }
@@ -364,7 +374,7 @@ payload(struct ws *w, struct call *c)
 	const unsigned char *p;
 	size_t n, want = c->out->want - c->made;
 
-	if ((p = chq_peek(c->in, &n)) == NULL)
+	if ((p = chq_peek(c->in, &n)) == NULL && !w->more)
 		return (WS_MORE);
 	n = n < w->left ? n : (size_t)w->left;
 	if (w->blind || (w->gap && !w->facts.compressed && !w->facts.text)) {
@@ -387,7 +397,7 @@ at_payload(struct ws *w, struct call *c)
 	if (is_over(w))
 		got = say_gap(w, w->facts.compressed &&
 		    (w->lost || !w->takeover));
-	while (got == WS_STEP && w->left > 0)
+	while (got == WS_STEP && (w->left > 0 || w->more))
 		got = payload(w, c);
 	if (got == WS_STEP)
 		w->at = w->frame.open ? AT_HEAD : AT_TAIL;
@@ -410,8 +420,10 @@ at_tail(struct ws *w, struct call *c)
 			return (bad(w, c, WS_CODE_DATA, "broken compression"));
 		got = inflate(w, c, &io, ws_inflate_end, &said);
 	}
-	if (got == WS_STEP || (got == WS_GAP && said == WS_INFLATE_END))
+	if (got == WS_STEP || (got == WS_GAP && said == WS_INFLATE_END)) {
 		w->at = AT_END;
+		w->more = false;
+	}
 	return (got);
 }
 
