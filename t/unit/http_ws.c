@@ -320,13 +320,14 @@ between(void)
 static void
 holds_little(void)
 {
+	static const char in[] = "\x89\x85" "abcdefgh";
 	struct ws_help h;
 	size_t had = chunk_bytes_live();
 	unsigned i;
 
 	ws_help_open(&h, WS_CLIENT, false, false, LIMIT);
-	for (i = 0; i < 5; i++)
-		ws_help_feed(&h, "\x89\x85" "abcdefgh" + i, 1, 1, 9);
+	for (i = 0; i + 1 < sizeof(in); i++)
+		ws_help_feed(&h, &in[i], 1, 1, 9);
 	CU_ASSERT(ws_bytes(h.w) < 1024);
 	CU_ASSERT(chunk_bytes_live() - had < 64);
 	ws_help_close(&h);

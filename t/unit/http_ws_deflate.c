@@ -206,6 +206,7 @@ words(struct buf *b, size_t n)
 	    "{\"id\":", "0123456789", "\n" };
 	size_t from = b->n;
 
+	buf_room(b, n + 100);	/* it is copied from while it grows */
 	while (b->n < from + n) {
 		if (b->n > 64 && unit_random(3) > 0)
 			buf_add(b, b->p + unit_random((unsigned)b->n - 40),
@@ -228,6 +229,7 @@ stream(bool takeover, int level, int bits)
 	for (i = 0; i < 40; i++) {
 		n = i % 9 == 0 ? i : unit_random(i * 200 + 1);
 		text.n = 0;
+		buf_cstr(&text, "");
 		words(&text, n);
 		buf_printf(&says, "Bz(");
 		buf_add(&says, text.p, n);
