@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Parts of a representation, see part.h. */
 #include "http/chars.h"
+#include "http/h1_frame.h"
 #include "http/part.h"
 #include "http/upload.h"
 
@@ -27,18 +28,27 @@ take_number(struct str *s, char end, uint64_t *v)
 	return (true);
 }
 
-/* "bytes 0-9/10" (RFC 9110 14.4): all octets of a known length? */
+/* "bytes 0-9/10" or "bytes 0-9/..." (RFC 9110 14.4); *rest is behind "/". */
 static bool
-range_is_whole(struct str v, uint64_t *length)
+read_range(struct str v, uint64_t *first, uint64_t *last, struct str *rest)
 {
 	static const struct str unit = STR("bytes ");
-	uint64_t first, last;
 
 	if (!str_istarts(v, unit))
 		return (false);
-	v = str_trim((struct str){ v.p + unit.n, v.n - unit.n });
-	return (take_number(&v, '-', &first) && take_number(&v, '/', &last) &&
-	    take_number(&v, '\0', length) && first == 0 &&
+	*rest = str_trim((struct str){ v.p + unit.n, v.n - unit.n });
+	return (take_number(rest, '-', first) && take_number(rest, '/', last));
+}
+
+/* All octets of a known length? */
+static bool
+range_is_whole(struct str v, uint64_t *length)
+{
+	uint64_t first, last;
+	struct str rest;
+
+	return (read_range(v, &first, &last, &rest) &&
+	    take_number(&rest, '\0', length) && first == 0 &&
 	    last + 1 == *length);
 }
 
@@ -59,6 +69,29 @@ http_part_of(const struct http_msg *m)
 		return (HTTP_PART_SOME);
 	return (m->framing == FRAMING_LENGTH && m->length != length ?
 	    HTTP_PART_SOME : HTTP_PART_WHOLE);
+}
+
+bool
+http_part_fit(struct http_msg *m, uint64_t length)
+{
+	const struct http_field *f = http_fields_get(&m->fields,
+	    FIELD_CONTENT_RANGE);
+	uint64_t first, last, all;
+	struct str rest;
+
+	if (f == NULL || (!m->is_request && m->status != 206) ||
+	    http_fields_next(&m->fields, f) != NULL ||
+	    !read_range(f->value, &first, &last, &rest) || last < first ||
+	    last - first + 1 == length)
+		return (true);
+	if (!range_is_whole(f->value, &all))
+		return (length == HTTP_LENGTH_UNKNOWN);
+	http_fields_remove(&m->fields, FIELD_CONTENT_RANGE);
+	if (!m->is_request) {
+		m->status = 200;
+		m->reason = STR("OK");
+	}
+	return (true);
 }
 
 bool

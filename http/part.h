@@ -25,6 +25,14 @@ enum http_part {
  */
 enum http_part http_part_of(const struct http_msg *);
 
+/*
+ * Another body has come under this head, of a length that may be
+ * HTTP_LENGTH_UNKNOWN; 0 where there is none.  What was a whole stays one,
+ * without Content-Range, a response with status 200.  False: a part of
+ * another length than its Content-Range says.
+ */
+bool http_part_fit(struct http_msg *, uint64_t length);
+
 /* Does the request ask for a part, or for a difference? */
 bool http_asks_part(const struct http_msg *req);
 /* Ask for the whole: without Range, If-Range, Request-Range and A-IM. */

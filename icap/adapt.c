@@ -5,6 +5,7 @@
  */
 #include "http/h1_frame.h"
 #include "http/hop.h"
+#include "http/part.h"
 #include "http/uri.h"
 #include "icap/adapt.h"
 
@@ -41,6 +42,15 @@ check_lost_body(const struct scan_message *msg, const struct http_msg *m,
 		return (ERR_NONE);
 	return (fault_set(f, ERR_SCAN_MESSAGE,
 	    "adapted message lost its body"));
+}
+
+/* Is a part, or what is said to be the whole, of the length it is said to be? */
+static enum err
+fit_range(struct http_msg *m, bool has_body, uint64_t length, struct fault *f)
+{
+	return (http_part_fit(m, has_body ? length : 0) ? ERR_NONE :
+	    fault_set(f, ERR_SCAN_MESSAGE,
+	    "adapted part has another length than its Content-Range"));
 }
 
 /* A service may leave out Host: it means the original's. */
@@ -112,6 +122,8 @@ icap_adapt_request(const struct scan_message *msg, struct http_msg *m,
 	if (!fits_connect(msg, m, has_body))
 		return (fault_set(f, ERR_SCAN_MESSAGE,
 		    "a CONNECT was made another request"));
+	if (fit_range(m, has_body, length, f) != ERR_NONE)
+		return (f->code);
 	h1_frame_set(m, NULL, has_body, length);
 	http_hop_strip(m);
 	m->keep_alive = true;
@@ -150,6 +162,9 @@ icap_adapt_response(const struct scan_message *msg, struct http_msg *m,
 		return (f->code);
 	if (!icap_never_has_body(msg, m) && is_unchanged(msg, m) &&
 	    check_lost_body(msg, m, has_body, said, f) != ERR_NONE)
+		return (f->code);
+	if (!icap_never_has_body(msg, m) &&
+	    fit_range(m, has_body, length, f) != ERR_NONE)
 		return (f->code);
 	h1_frame_set(m, msg->req, has_body, length);
 	http_hop_strip(m);

@@ -6,6 +6,7 @@
  * passes gets the flow's reference then, and stays for the record what it was.
  */
 #include "http/h1_frame.h"
+#include "http/part.h"
 #include "proxy/flow.h"
 #include "proxy/kept_page.h"
 
@@ -47,6 +48,9 @@ scan_start_answer(struct flow *f, const struct worker_chain *chain)
 	f->scanned = (struct scan_message){ .mode = SCAN_RESP, .req = f->req,
 	    .resp = f->resp, .body = f->resp_body, .who = &f->who,
 	    .shared = &f->shared, .arena = f->arena };
+	f->is_part = f->resp_body != NULL &&
+	    http_part_of(f->resp) == HTTP_PART_SOME;
+	flow_gap(f, &f->scanned);
 	f->chain = chain_start(f->worker->loop, chain->steps, chain->n,
 	    &f->scanned, &f->client->task);
 }

@@ -357,6 +357,19 @@ def test_scan_answers_of_other_kinds(lab):
 
 
 @needs("clamav")
+def test_scan_answers_that_are_parts(lab):
+    """A 206 that a REQMOD service makes is shown as the part that it says it is."""
+    for name, said, status in (("part", "bytes 0-4/10", 403), ("whole", "bytes 0-4/5", 206)):
+        with lab.sub(name):
+            q = lab.icap(lambda tx: tx.modified(f"HTTP/1.1 206 Partial Content\r\nContent-Range: {said}\r\n\r\n", b"01234"))
+            o = lab.origin(lambda h, b: ok(BODY))
+            p = lab.assay(services={"q": {"url": q.url(), "mode": "req"}, "clam": {"url": f"clamav:{TESTDB}", "scan_answers": True}}, workers=1)
+            r = lab.tunnel(p, o.port).get("/x", fields="Range: bytes=0-4\r\n")
+            assert r.status == status and (r.body == b"01234") == (status == 206), r
+            p.stop()
+
+
+@needs("clamav")
 def test_scan_answers_by_clamav(lab):
     for told, status in ((True, 403), (False, 200)):
         with lab.sub(told):

@@ -249,6 +249,31 @@ def test_uploads_in_pieces(lab):
     assert sorted(g["outcome"] for g in gaps if g.get("gap") == "part") == ["bypassed"] * 3 + ["unscanned"] * 3, gaps
 
 
+def test_range_of_another_body(lab):
+    """What a service makes of a whole is no longer the range that the head
+    says; a part that gets another length is a broken answer."""
+    make = [None]
+    longer, same = (lambda b: b + b"!"), (lambda b: b[::-1])
+    s = lab.icap(lambda tx: tx.modified(tx.raw["req-hdr" if tx.method == "REQMOD" else "res-hdr"].replace(b"Content-Length", b"X-Was" if make[0] is not same else b"Content-Length"), make[0](tx.whole())))
+    o = lab.origin(lambda h, b: ok(b"0123456789", [("Content-Range", "bytes 0-9/10")], "206 Partial Content"))
+    p = lab.assay(services={m: {"url": s.url(), "mode": m, "on_unscanned": {"part": "bypass"}} for m in ("req", "resp")}, rules=[{"range": "allow"}])
+    for name, f, said, want in (("whole, longer", longer, "bytes 0-9/10", None), ("whole, same", same, "bytes 0-9/10", "bytes 0-9/10"), ("whole, huge", lambda b: b * 9999, "bytes 0-9/10", None),
+                                ("part, same", same, "bytes 10-19/30", "bytes 10-19/30"), ("part, longer", longer, "bytes 10-19/30", 502), ("none", longer, None, None)):
+        with lab.sub(name):
+            make[0] = f
+            n = len(o.requests)
+            t = lab.tunnel(p, o.port)
+            t.send(f"PUT / HTTP/1.1\r\nHost: {t.host}\r\n{f'Content-Range: {said}' if said else 'X: y'}\r\nContent-Length: 10\r\nRange: bytes=0-\r\n\r\n0123456789".encode())
+            r = Response(t, "PUT")
+            has = any(h.split(b":")[0].lower() == b"content-range" for h in r.head.raw.split(b"\r\n"))
+            if want == 502:
+                assert r.status == 502 and len(o.requests) == n, r
+                continue
+            head, got = o.requests[-1][:2]
+            assert got == f(b"0123456789") and head.get("Content-Range") == want, head
+            assert r.body == f(b"0123456789") and r.status == (206 if f is same else 200) and has == (f is same), r
+
+
 def test_range_is_decided_early(lab):
     """--check refuses a rule that would need the response."""
     code, text, _ = lab.check(lab.conf(1, services={"s": {"url": "icap://127.0.0.1/x", "mode": "resp"}},

@@ -207,6 +207,55 @@ uploads_in_pieces(void)
 	arena_free(&a);
 }
 
+#define ANY HTTP_LENGTH_UNKNOWN
+#define PUT "PUT / HTTP/1.1\r\n"
+
+/* Another body under a head: does that fit, and is Content-Range still there? */
+static const struct {
+	const char *head;
+	uint64_t length;
+	bool fits, stays;
+	unsigned status;
+} others[] = {
+	{ PUT "A: b\r\n\r\n", 7, true, false, 0 },
+	{ PUT "Content-Range: bytes 0-4/5\r\n\r\n", 5, true, true, 0 },
+	{ PUT "Content-Range: bytes 0-4/5\r\n\r\n", 6, true, false, 0 },
+	{ PUT "Content-Range: bytes 0-4/5\r\n\r\n", 0, true, false, 0 },
+	{ PUT "Content-Range: bytes 0-4/5\r\n\r\n", ANY, true, false, 0 },
+	{ PUT "Content-Range: bytes 0-4/9\r\n\r\n", 5, true, true, 0 },
+	{ PUT "Content-Range: bytes 0-4/9\r\n\r\n", 6, false, true, 0 },
+	{ PUT "Content-Range: bytes 5-9/*\r\n\r\n", 5, true, true, 0 },
+	{ PUT "Content-Range: bytes 5-9/*\r\n\r\n", 0, false, true, 0 },
+	{ PUT "Content-Range: bytes 5-9/*\r\n\r\n", ANY, true, true, 0 },
+	{ PUT "Content-Range: bytes */9\r\n\r\n", 0, true, true, 0 },
+	{ PUT "Content-Range: bytes 9-5/9\r\n\r\n", 2, true, true, 0 },
+	{ R206 "Content-Range: bytes 0-4/5\r\n\r\n", 5, true, true, 206 },
+	{ R206 "Content-Range: bytes 0-4/5\r\n\r\n", 6, true, false, 200 },
+	{ R206 "Content-Range: bytes 0-4/5\r\n\r\n", ANY, true, false, 200 },
+	{ R206 "Content-Range: bytes 1-4/5\r\n\r\n", 6, false, true, 206 },
+	{ "HTTP/1.1 416 No\r\nContent-Range: bytes 0-4/5\r\n\r\n", 6, true,
+	    true, 416 },
+};
+
+static void
+other_bodies(void)
+{
+	struct arena *a = arena_new();
+	struct http_msg *m;
+	unsigned i;
+
+	for (i = 0; i < COUNT(others); i++) {
+		m = http_help_head(a, others[i].status == 0 ? H1_REQUEST :
+		    H1_RESPONSE, others[i].head);
+		CHECK_ROW(i, others[i].head, http_part_fit(m,
+		    others[i].length) == others[i].fits);
+		CHECK_ROW(i, others[i].head, others[i].stays ==
+		    (http_fields_get(&m->fields, FIELD_CONTENT_RANGE) != NULL));
+		CHECK_ROW(i, others[i].head, m->status == others[i].status);
+	}
+	arena_free(&a);
+}
+
 static void
 asking(void)
 {
@@ -235,4 +284,5 @@ UNIT_TESTS(http_part,
     { "responses that are parts", responses },
     { "requests that are parts", requests },
     { "pieces of uploads", uploads_in_pieces },
+    { "other bodies under a head", other_bodies },
     { "asks for the whole", asking })
