@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The CA of a generation, see ca.h. */
+#include <assert.h>
 #include <errno.h>
 #include <gnutls/crypto.h>
 #include <pthread.h>
@@ -43,9 +44,11 @@ struct ca {
 static bool
 chain_add(struct issuer *i, const gnutls_datum_t *der, struct fault *f)
 {
-	int r = gnutls_pcert_import_x509_raw(&i->chain[i->n], der,
-	    GNUTLS_X509_FMT_DER, 0);
+	int r;
 
+	assert(i->n < LEAF_MAX_CHAIN - 1);	/* MAX_ABOVE and the issuer */
+	r = gnutls_pcert_import_x509_raw(&i->chain[i->n], der,
+	    GNUTLS_X509_FMT_DER, 0);
 	if (r < 0) {
 		fault_set(f, ERR_CONFIG, "certificate of the CA's chain: %s",
 		    gnutls_strerror(r));
@@ -91,8 +94,10 @@ issuer_make(struct ca *ca, struct fault *f)
 	struct issuer *i = NULL;
 	unsigned epoch;
 
+	assert(ca->by_issuer);
 	if (keyholder_issuer(ca->holder, &der, &epoch, f) &&
 	    (i = issuer_of_der(&der, f)) != NULL) {
+		assert(epoch != 0 && i->n == 0);
 		i->epoch = epoch;
 		if (!chain_add(i, &der, f) || !chain_above(ca, i, f))
 			issuer_unref(&i);
@@ -107,6 +112,7 @@ issuer_take(struct ca *ca, struct issuer *i)
 	unsigned slot = ca->own_n < OWN_KEYS ? ca->own_n++ :
 	    1 + (i->epoch % (OWN_KEYS - 1));
 
+	assert(slot > 0 && slot < OWN_KEYS);	/* the CA's stays the first */
 	memcpy(ca->own[slot], i->key, KEY_TAIL);
 	ca->renew_at = i->is.not_after == ca->not_after ? i->is.not_after :
 	    i->is.not_before + (i->is.not_after - i->is.not_before) / 3 * 2;
@@ -130,6 +136,7 @@ ca_issuer_now(struct ca *ca)
 	struct issuer *i;
 
 	pthread_mutex_lock(&ca->lock);
+	assert(ca->by_issuer || ca->issuer != NULL);
 	i = issuer_is_old(ca) ? NULL : issuer_ref(ca->issuer);
 	pthread_mutex_unlock(&ca->lock);
 	return (i);
@@ -301,6 +308,7 @@ take_above(struct ca *ca, gnutls_x509_crt_t *crts, unsigned n)
 {
 	unsigned i;
 
+	assert(n > 0 && ca->above_n == 0);
 	for (i = 0; i < n && ca->above_n <= MAX_ABOVE; i++)
 		if (!crt_is_self_issued(crts[i]) &&
 		    gnutls_x509_crt_export2(crts[i], GNUTLS_X509_FMT_DER,
@@ -314,6 +322,7 @@ fingerprint(struct ca *ca)
 	unsigned char hash[32];
 	unsigned i;
 
+	assert(ca->der.size > 0);
 	gnutls_hash_fast(GNUTLS_DIG_SHA256, ca->der.data, ca->der.size, hash);
 	for (i = 0; i < sizeof(hash); i++)
 		(void)snprintf(ca->fingerprint + 2 * i, 3, "%02x", hash[i]);
@@ -373,6 +382,7 @@ first_issuer(struct ca *ca, struct fault *f)
 
 	if (i == NULL)
 		return (false);
+	assert(ca->own_n == 0 && ca->issuer == NULL);
 	memcpy(ca->own[ca->own_n++], i->key, KEY_TAIL);
 	if (ca->by_issuer) {
 		issuer_unref(&i);
@@ -414,7 +424,10 @@ ca_open(const struct ca_options *o, struct fault *f)
 struct ca *
 ca_ref(struct ca *ca)
 {
-	atomic_fetch_add_explicit(&ca->refs, 1, memory_order_relaxed);
+	unsigned had = atomic_fetch_add_explicit(&ca->refs, 1,
+	    memory_order_relaxed);
+
+	assert(had > 0);
 	return (ca);
 }
 
@@ -422,11 +435,14 @@ void
 ca_unref(struct ca **cap)
 {
 	struct ca *ca = *cap;
-	unsigned i;
+	unsigned i, had;
 
 	*cap = NULL;
-	if (ca == NULL || atomic_fetch_sub_explicit(&ca->refs, 1,
-	    memory_order_acq_rel) != 1)
+	if (ca == NULL)
+		return;
+	had = atomic_fetch_sub_explicit(&ca->refs, 1, memory_order_acq_rel);
+	assert(had > 0);
+	if (had != 1)
 		return;
 	keyholder_stop(&ca->holder);
 	issuer_unref(&ca->issuer);
@@ -452,6 +468,7 @@ ca_was_created(const struct ca *ca)
 struct str
 ca_pem(const struct ca *ca)
 {
+	assert(ca->pem.size > 0);
 	return ((struct str){ (const char *)ca->pem.data, ca->pem.size });
 }
 
@@ -492,6 +509,7 @@ ca_owns(struct ca *ca, const gnutls_datum_t *der)
 	unsigned i;
 
 	pthread_mutex_lock(&ca->lock);
+	assert(ca->own_n > 0 && ca->own_n <= OWN_KEYS);
 	for (i = 0; i < ca->own_n && !found; i++)
 		found = memmem(der->data, der->size, ca->own[i],
 		    KEY_TAIL) != NULL;

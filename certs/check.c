@@ -4,6 +4,7 @@
  * it leaves out.  The path is what GnuTLS used, not what was sent: an origin
  * may send certificates in any order, and more than are needed.
  */
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,7 @@ add_issuers(struct check *c, gnutls_x509_crt_t cert, gnutls_x509_crt_t *all)
 {
 	unsigned i;
 
+	assert(c->sent_n > 0);		/* cert is one of them */
 	for (i = 0; i < c->chain->n && c->sent_n < VERIFY_MAX_CERTS; i++)
 		if (all[i] != NULL &&
 		    gnutls_x509_crt_check_issuer(cert, all[i])) {
@@ -131,6 +133,7 @@ import(struct check *c)
 	unsigned i;
 	bool ok;
 
+	assert(c->chain->n > 0 && c->sent_n == 0);
 	if (all == NULL)
 		abort();
 	ok = import_all(c, all);
@@ -169,6 +172,7 @@ on_link(gnutls_x509_crt_t cert, gnutls_x509_crt_t issuer,
 
 	(void)crl;
 	(void)status;
+	assert(c != NULL);		/* called inside a verification */
 	if (c->seen_n < MAX_LINKS)
 		c->seen[c->seen_n++] = (struct link_seen){ cert, issuer };
 	return (0);
@@ -190,6 +194,7 @@ follow_path(struct check *c)
 {
 	gnutls_x509_crt_t at;
 
+	assert(c->sent_n > 0 && c->path_n == 0);
 	for (at = c->sent[0]; at != NULL && c->path_n < MAX_PATH;
 	    at = issuer_seen(c, at))
 		c->path[c->path_n++] = at;
@@ -217,6 +222,7 @@ guess_path(struct check *c)
 {
 	gnutls_x509_crt_t at = c->sent[0];
 
+	assert(c->sent_n > 0);
 	for (c->path_n = 0; at != NULL && c->path_n < MAX_PATH;
 	    at = issuer_by_name(c, at))
 		c->path[c->path_n++] = at;
@@ -275,10 +281,12 @@ refuse_weak(struct check *c)
 static bool
 refuse_issuer(struct check *c)
 {
-	gnutls_x509_crt_t top = c->path[c->path_n - 1];
+	gnutls_x509_crt_t top;
 	gnutls_datum_t dn = { NULL, 0 };
 	char *p;
 
+	assert(c->path_n > 0 && c->path_n <= MAX_PATH);
+	top = c->path[c->path_n - 1];
 	if (crt_is_self_issued(c->sent[0]))
 		return (refuse(c, "certificate is self-signed"));
 	if (crt_is_self_issued(top) && c->path_n > 1)
@@ -324,6 +332,7 @@ refuse_status(struct check *c, unsigned status)
 {
 	unsigned i = 0;
 
+	assert(status != 0);		/* the last cause is any */
 	while ((status & causes[i].status) == 0)
 		i++;
 	return (causes[i].refuse != NULL ? causes[i].refuse(c) :
@@ -353,6 +362,7 @@ verify_in_order(struct check *c)
 	    GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) |
 	    GNUTLS_VERIFY_DO_NOT_ALLOW_SAME, &status) < 0 || status != 0)
 		return (false);
+	assert(c->path_n == 0 && n < MAX_PATH);
 	for (i = 0; i < n; i++)
 		c->path[c->path_n++] = c->sent[i];
 	c->path[c->path_n++] = anchor;
@@ -367,6 +377,7 @@ verify_any_order(struct check *c)
 	unsigned status = 0;
 	int r;
 
+	assert(current == NULL);
 	current = c;
 	r = gnutls_x509_trust_list_verify_crt2(trust_list(c->o->trust),
 	    c->sent, c->sent_n, &purpose, 1,
@@ -411,8 +422,10 @@ usage_ok(struct check *c)
 static bool
 own_not_in_path(struct check *c)
 {
-	gnutls_x509_crt_t anchor = c->path[c->path_n - 1];
+	gnutls_x509_crt_t anchor;
 
+	assert(c->path_n > 0 && c->path_n <= MAX_PATH);
+	anchor = c->path[c->path_n - 1];
 	if (c->o->own != NULL && ca_owns_crt(c->o->own, anchor))
 		return (refuse(c, "chain leads to this proxy's own CA"));
 	return (true);
@@ -497,6 +510,7 @@ name_add(struct verdict *v, unsigned kind, const unsigned char *p, size_t n)
 	const unsigned char head[3] = { (unsigned char)kind,
 	    (unsigned char)(n >> 8), (unsigned char)n };
 
+	assert(n <= 0xffff);
 	buf_add(&v->names, head, sizeof(head));
 	buf_add(&v->names, p, n);
 	v->names_n++;
@@ -541,6 +555,7 @@ check_all(struct check *c, struct verdict *v)
 {
 	if (!import(c))
 		return (false);
+	assert(c->sent_n > 0 && c->sent_n <= VERIFY_MAX_CERTS);
 	take_names(v, c->sent[0]);
 	return (not_ours(c) && verify_path(c) && own_not_in_path(c) &&
 	    strength_ok(c) && usage_ok(c) && revocation_ok(c));
@@ -560,12 +575,15 @@ check_chain(const struct verify_options *o, const struct verify_chain *chain)
 	c.f = &v->fault;
 	c.now = time(NULL);
 	c.until = c.now + VERIFY_MAX_AGE;
-	if (check_all(&c, v))
+	if (check_all(&c, v)) {
+		assert(c.path_n > 0 && v->fault.code == ERR_NONE);
 		bound_by_dates(&c);
+	}
 	else
 		c.until = c.now + VERIFY_MAX_BAD_AGE;
 	for (i = 0; i < c.sent_n; i++)
 		gnutls_x509_crt_deinit(c.sent[i]);
+	assert(c.until <= c.now + VERIFY_MAX_AGE);
 	v->value.fresh_until = c.until;
 	v->value.bytes = sizeof(*v) + v->names.cap;
 	return (v);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* CRLs as tables, see crl_priv.h. */
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ serial_of(const unsigned char *p, size_t n)
 
 	for (; n > 0 && (*p == 0 || n > SERIAL_MAX); p++)
 		n--;
+	assert(n <= sizeof(s.byte));
 	s.n = (unsigned char)n;
 	memcpy(s.byte, p, n);
 	return (s);
@@ -208,6 +210,7 @@ take_all(const char *path, gnutls_x509_crl_t *x, unsigned count,
 	struct crl *c;
 	unsigned i;
 
+	assert(count > 0 && (*n == 0) == (*list == NULL));
 	*list = realloc(*list, (*n + count) * sizeof(**list));
 	if (*list == NULL)
 		abort();
@@ -320,6 +323,7 @@ crl_signed_by(struct crl *c, gnutls_x509_crt_t issuer)
 	/* Not under the lock: hashing a large CRL takes milliseconds. */
 	if (yes || !signature_ok(c, issuer))
 		return (yes);
+	assert(n == sizeof(c->by));
 	pthread_mutex_lock(&c->lock);
 	c->verified = true;
 	memcpy(c->by, key, n);
@@ -340,6 +344,7 @@ crl_find(const struct crl *c, gnutls_x509_crt_t cert, time_t *at)
 	key = serial_of(raw, n);
 	e = bsearch(&key, c->entries, c->n, sizeof(c->entries[0]),
 	    entry_compare);
+	assert(e == NULL || e->serial.n == key.n);
 	if (e != NULL)
 		*at = e->at;
 	return (e != NULL ? TRUST_CRL_REVOKED :

@@ -30,12 +30,14 @@ der_length(struct der *d, size_t n)
 	int k = 0;
 
 	asn1_length_der((unsigned long)n, octets, &k);
+	assert(k > 0 && (size_t)k <= sizeof(octets));
 	der_raw(d, octets, (size_t)k);
 }
 
 void
 der_wrap(struct der *d, unsigned tag, const unsigned char *end)
 {
+	assert(end >= d->at && tag <= 0xff);
 	der_length(d, (size_t)(end - d->at));
 	der_byte(d, tag);
 }
@@ -63,6 +65,7 @@ der_time(struct der *d, time_t t)
 	n = snprintf(text, sizeof(text), "%0*d%02d%02d%02d%02d%02dZ",
 	    utc ? 2 : 4, utc ? year % 100 : year, tm.tm_mon + 1, tm.tm_mday,
 	    tm.tm_hour, tm.tm_min, tm.tm_sec);
+	assert(n > 0 && (size_t)n < sizeof(text));
 	der_put(d, utc ? DER_UTC_TIME : DER_GENERALIZED_TIME, text,
 	    (size_t)n);
 }

@@ -4,6 +4,7 @@
  * descriptor 3, no output but its answers (and stderr for what the start of
  * a process has to say).
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/crypto.h>
@@ -47,6 +48,8 @@ holder_send(int fd, const struct holder_msg *m)
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 3 };
 	ssize_t n;
 
+	assert(m->head.n[0] == m->field[0].size);
+	assert(m->head.n[1] == m->field[1].size);
 	do
 		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
@@ -133,6 +136,7 @@ key_parse(struct holder *h, const char *path, char *pem, size_t n,
 	gnutls_datum_t d = { (unsigned char *)pem, (unsigned)n };
 	int r;
 
+	assert(n <= KEY_FILE_MAX);
 	pem[n] = '\0';
 	if (strstr(pem, "ENCRYPTED") != NULL)
 		return (holder_fail(h, "%s: encrypted private keys are not "
@@ -275,6 +279,7 @@ load(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
 	char path[4096];
 	bool ok;
 
+	assert(h->key == NULL);		/* it is loaded once */
 	if (!field_path(h, &m->field[0], path))
 		return (false);
 	if (gnutls_privkey_init(&key) < 0 || gnutls_x509_crt_init(&ca) < 0)
@@ -290,6 +295,7 @@ load(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
 		gnutls_privkey_deinit(key);
 		return (false);
 	}
+	assert(h->issuer.name.size > 0);
 	h->key = key;
 	if (!h->in_token)
 		become_nobody();
@@ -332,6 +338,7 @@ answer(struct holder *h, const struct holder_msg *m)
 	bool ok = serve(h, m, &data), sent;
 	struct holder_msg a = { .head = { .op = !ok, .id = m->head.id } };
 
+	assert(ok || h->text[0] != '\0');
 	if (ok)
 		a.field[0] = data;
 	else

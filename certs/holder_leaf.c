@@ -6,6 +6,7 @@
  * compares.  What is not in struct tbs_leaf is thus always ours: version,
  * algorithm, issuer, CA:FALSE, digitalSignature, serverAuth, identifiers.
  */
+#include <assert.h>
 #include <gnutls/crypto.h>
 #include <string.h>
 #include "certs/holder_priv.h"
@@ -83,6 +84,8 @@ key_is_new_and_ok(struct holder *h, const struct tbs_leaf *l)
 	    gnutls_pubkey_get_key_id(key, 0, h->key_id, &n) >= 0;
 	gnutls_pubkey_deinit(key);
 	if (ok) {
+		assert(n == sizeof(h->key_id));
+		assert(l->spki_n <= sizeof(h->spki));
 		memcpy(h->spki, l->spki, l->spki_n);
 		h->spki_n = l->spki_n;
 	}
@@ -99,6 +102,7 @@ key_ok(struct holder *h, const struct tbs_leaf *l)
 	    memcmp(l->spki, h->spki, l->spki_n) != 0) &&
 	    !key_is_new_and_ok(h, l))
 		return (false);
+	assert(h->spki_n == l->spki_n);
 	return (memcmp(l->key_id, h->key_id, sizeof(l->key_id)) == 0);
 }
 
@@ -132,6 +136,7 @@ holder_leaf(struct holder *h, const struct holder_msg *m, gnutls_datum_t *sig)
 	struct tbs_leaf l;
 	int r;
 
+	assert(h->key != NULL && sig->data == NULL);
 	if (m->field[0].size != sizeof(l))
 		return (holder_fail(h, "not a leaf of ours: size"));
 	memcpy(&l, m->field[0].data, sizeof(l));

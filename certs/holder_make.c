@@ -3,6 +3,7 @@
  * What the key holder makes: the CA of a first start, and the intermediate
  * that signs for an RSA CA.  RFC 5280 4.2.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/crypto.h>
@@ -66,6 +67,7 @@ write_all(int fd, const gnutls_datum_t *d)
 	size_t done = 0;
 	ssize_t n;
 
+	assert(fd >= 0);
 	while (done < d->size) {
 		n = write(fd, d->data + done, d->size - done);
 		if (n < 0 && errno != EINTR)
@@ -129,6 +131,7 @@ set_body(struct making *k, int path_len)
 	size_t n = sizeof(k->id);
 	int r;
 
+	assert(k->key != NULL && k->crt == NULL);
 	if ((r = gnutls_x509_privkey_get_key_id(k->key, 0, k->id, &n)) < 0 ||
 	    (r = gnutls_x509_crt_init(&k->crt)) < 0)
 		return (r);
@@ -153,6 +156,7 @@ set_name(struct making *k, const char *head, const char *middle,
 	size_t room = CN_MAX - strlen(head) - strlen(tail) - 8;
 	size_t n = strnlen(middle, room);
 
+	assert(strlen(head) + strlen(tail) + 8 < CN_MAX);
 	while (n > 0 && n == room && ((unsigned char)middle[n] & 0xc0) == 0x80)
 		n--;			/* not inside a character */
 	(void)snprintf(cn, sizeof(cn), "%s%.*s%s%02x%02x%02x%02x", head,
@@ -237,6 +241,7 @@ holder_create(struct holder *h, const char *cert, const char *key)
 	    (absent && create_key(h, key, &k.key));
 	if (ok && (r = make_ca(&k, &pem)) < 0)
 		ok = holder_fail(h, "%s: %s", cert, gnutls_strerror(r));
+	assert(!ok || (k.key != NULL && pem.size > 0));
 	ok = ok && write_file(h, cert, &pem, 0644);
 	gnutls_free(pem.data);
 	making_fini(&k);
@@ -300,6 +305,7 @@ take_key(struct making *k, gnutls_privkey_t *key)
 	gnutls_privkey_t p;
 	int r = gnutls_privkey_init(&p);
 
+	assert(k->key != NULL && *key != NULL);
 	if (r < 0)
 		return (r);
 	r = gnutls_privkey_import_x509(p, k->key,
@@ -321,6 +327,7 @@ holder_issue(struct holder *h, gnutls_x509_crt_t ca, gnutls_privkey_t *key,
 	struct making k = { NULL, NULL, "" };
 	int r = issue(*key, &k, ca, out);
 
+	assert(h->key == NULL);		/* nothing was loaded before */
 	if (r >= 0)
 		r = take_key(&k, key);
 	making_fini(&k);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Who signs leaves, as a counted object: see ca_priv.h. */
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,10 @@
 struct issuer *
 issuer_ref(struct issuer *i)
 {
-	atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+	unsigned had = atomic_fetch_add_explicit(&i->refs, 1,
+	    memory_order_relaxed);
+
+	assert(had > 0);
 	return (i);
 }
 
@@ -16,12 +20,16 @@ void
 issuer_unref(struct issuer **ip)
 {
 	struct issuer *i = *ip;
-	unsigned n;
+	unsigned n, had;
 
 	*ip = NULL;
-	if (i == NULL || atomic_fetch_sub_explicit(&i->refs, 1,
-	    memory_order_acq_rel) != 1)
+	if (i == NULL)
 		return;
+	had = atomic_fetch_sub_explicit(&i->refs, 1, memory_order_acq_rel);
+	assert(had > 0);
+	if (had != 1)
+		return;
+	assert(i->n < LEAF_MAX_CHAIN);
 	for (n = 0; n < i->n; n++)
 		gnutls_pcert_deinit(&i->chain[n]);
 	if (i->local != NULL)

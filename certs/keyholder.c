@@ -4,6 +4,7 @@
  * under a lock.  Waiting is bounded by poll(); a holder that is late is killed,
  * so that no answer can ever be taken for that of another request.
  */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -63,6 +64,7 @@ process_start(struct keyholder *k, struct fault *f)
 	int pair[2], r;
 	pid_t pid;
 
+	assert(k->pid == 0);
 	reap_dead();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
 		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(errno));
@@ -75,6 +77,7 @@ process_start(struct keyholder *k, struct fault *f)
 		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(r));
 		return (false);
 	}
+	assert(pid > 0);
 	k->fd = pair[0];
 	k->pid = pid;
 	k->born_ms = now_ms();
@@ -92,6 +95,7 @@ issuer_forget(struct keyholder *k)
 static void
 process_gone(struct keyholder *k)
 {
+	assert(k->pid != 0 && k->fd >= 0);
 	close(k->fd);
 	k->fd = -1;
 	k->pid = 0;
@@ -158,6 +162,7 @@ process_end(struct keyholder *k)
 {
 	pid_t pid = k->pid;
 
+	assert(pid >= 0);
 	if (pid == 0)
 		return (-1);
 	(void)kill(pid, SIGKILL);	/* may be denied; then it sees the socket's end */
@@ -193,6 +198,7 @@ receive(struct keyholder *k, struct holder_msg *a, int deadline_ms,
 	int64_t end = now_ms() + deadline_ms, left;
 	int r;
 
+	assert(k->pid != 0 && k->fd >= 0 && deadline_ms > 0);
 	do {
 		left = end - now_ms();
 		r = poll(&p, 1, left > 0 ? (int)left : 0);
@@ -213,6 +219,7 @@ receive(struct keyholder *k, struct holder_msg *a, int deadline_ms,
 static bool
 send_request(struct keyholder *k, struct holder_msg *q)
 {
+	assert(k->pid != 0 && !k->owed);
 	q->head.id = ++k->id;
 	q->head.n[0] = q->field[0].size;
 	q->head.n[1] = q->field[1].size;
@@ -248,6 +255,7 @@ settle(struct keyholder *k)
 
 	if (!k->owed)
 		return;
+	assert(k->pid != 0);
 	k->owed = false;
 	(void)receive(k, &a, KEYHOLDER_DEADLINE_MS, &f);
 }
@@ -286,6 +294,7 @@ revive(struct keyholder *k, struct fault *f)
 		fault_set(f, ERR_MINT, "key holder keeps dying");
 		return (false);
 	}
+	assert(!k->owed);
 	if (!process_start(k, f))
 		return (false);
 	if (k->key == NULL)
@@ -293,6 +302,7 @@ revive(struct keyholder *k, struct fault *f)
 	q = load_request(k->key, &k->ca, k->which);
 	switch (exchange(k, &q, &a, KEYHOLDER_LOAD_MS, f)) {
 	case DONE:
+		assert(k->issuer.data == NULL);
 		copy_out(&k->issuer, &a.field[0]);
 		tell_revived(k);
 		return (true);
@@ -334,6 +344,7 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 		fault_set(f, ERR_MINT, "key holder died");
 		return (false);
 	}
+	assert(k->pid != 0 && k->epoch != 0);
 	*epoch = k->epoch;
 	if (out != NULL)
 		copy_out(out, &a.field[0]);
@@ -414,6 +425,7 @@ keyholder_stop(struct keyholder **kp)
 		return;
 	reap_unlisten(&k->children);
 	(void)process_end(k);
+	assert(k->fd == -1 && k->issuer.data == NULL);
 	pthread_mutex_destroy(&k->lock);
 	if (k->key != NULL)
 		gnutls_memset(k->key, 0, strlen(k->key));
@@ -459,6 +471,7 @@ keyholder_load(struct keyholder *k, const char *key,
 	bool ok;
 
 	pthread_mutex_lock(&k->lock);
+	assert(k->key == NULL && k->issuer.data == NULL);
 	ok = call_locked(k, &q, &epoch, KEYHOLDER_LOAD_MS,
 	    &k->issuer, f);
 	if (ok) {
@@ -511,6 +524,7 @@ try_locked(struct keyholder *k, struct holder_msg *q, gnutls_datum_t *sig)
 	struct pollfd p = { .fd = k->fd, .events = POLLIN };
 	struct holder_msg a;
 
+	assert(k->pid != 0 && k->fd >= 0);
 	if (!send_request(k, q))
 		return (false);		/* the next call finds out */
 	if (ppoll(&p, 1, &patience, NULL) != 1) {
@@ -562,6 +576,7 @@ renew(struct keyholder *k, struct fault *f)
 	unsigned epoch = k->epoch, lives = k->short_lives;
 	int64_t born_ms = k->born_ms;
 
+	assert(k->issuer.data == NULL && !k->owed);
 	if (pid == 0)
 		return (revive(k, f));
 	k->pid = 0;
@@ -591,6 +606,7 @@ keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer, unsigned *epoch,
 	settle(k);
 	ok = k->issuer.data != NULL || renew(k, f);
 	if (ok) {
+		assert(k->pid != 0 && k->epoch != 0);
 		*issuer = k->issuer;
 		k->issuer = (gnutls_datum_t){ NULL, 0 };
 		*epoch = k->epoch;

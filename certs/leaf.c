@@ -3,6 +3,7 @@
  * The cache of leaves, see leaf.h: a memo whose keys are a byte (which leaf)
  * and the host.
  */
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,7 @@ key_of(const char *host, unsigned which, char out[static KEY_MAX])
 
 	if (n + 1 > KEY_MAX || !leaf_host_ok(host))
 		return (0);
+	assert(which <= (LEAF_UNTRUSTED | LEAF_RSA));
 	out[0] = (char)which;
 	memcpy(out + 1, host, n);
 	return (n + 1);
@@ -63,6 +65,7 @@ failure_new(const struct fault *f)
 {
 	struct leaf *l = calloc(1, sizeof(*l));
 
+	assert(f->code != ERR_NONE);
 	if (l == NULL)
 		abort();
 	atomic_init(&l->value.refs, 1);
@@ -131,9 +134,11 @@ make(void *owner, const void *key, size_t n, void *arg)
 	struct leaf *l;
 
 	(void)arg;
+	assert(n > 1 && n <= KEY_MAX);
 	memcpy(host, k + 1, n - 1);
 	host[n - 1] = '\0';
 	l = leaf_mint(owner, host, (unsigned char)k[0], &f);
+	assert(l != NULL ? l->n > 0 : f.code != ERR_NONE);
 	return (l != NULL ? &l->value : &failure_new(&f)->value);
 }
 
@@ -172,6 +177,7 @@ leaf_cache_free(struct leaf_cache **cp)
 	if (c == NULL)
 		return;
 	m = c->memo;		/* the last reference frees c */
+	assert(m != NULL && c->ca != NULL);
 	memo_free(&m);
 }
 
@@ -209,6 +215,7 @@ on_ready(struct memo_wait *m, struct memo_value *v)
 	struct leaf_wait *w = CONTAINER_OF(m, struct leaf_wait, memo);
 	struct leaf *l = CONTAINER_OF(v, struct leaf, value);
 
+	assert(!w->done && w->leaf == NULL);
 	w->done = true;
 	if (l->n > 0)
 		w->leaf = l;
@@ -237,6 +244,7 @@ leaf_start(struct leaf_cache *c, struct loop *loop, const char *host,
 		}
 		memo_put(c->memo, key, n, &w->leaf->value);
 	}
+	assert((w->leaf != NULL) == (w->fault.code == ERR_NONE));
 	w->done = true;
 	return (true);
 }

@@ -58,7 +58,10 @@ struct making {
 struct memo_value *
 memo_value_ref(struct memo_value *v)
 {
-	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	unsigned had = atomic_fetch_add_explicit(&v->refs, 1,
+	    memory_order_relaxed);
+
+	assert(had > 0);
 	return (v);
 }
 
@@ -66,10 +69,14 @@ void
 memo_value_unref(struct memo_value **vp)
 {
 	struct memo_value *v = *vp;
+	unsigned had;
 
 	*vp = NULL;
-	if (v != NULL && atomic_fetch_sub_explicit(&v->refs, 1,
-	    memory_order_acq_rel) == 1)
+	if (v == NULL)
+		return;
+	had = atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel);
+	assert(had > 0);
+	if (had == 1)
 		v->free(v);
 }
 
@@ -88,6 +95,7 @@ memo_new(const struct memo_type *type, void *owner, struct job_pool *pool,
 	unsigned buckets = 64;
 	struct memo *m;
 
+	assert(type->make != NULL && type->fini != NULL);
 	while (buckets < max_entries && buckets < 1u << 20)
 		buckets *= 2;
 	m = must(calloc(1, sizeof(*m) + buckets * sizeof(m->bucket[0])));
@@ -144,6 +152,8 @@ entry_drop(struct memo *m, struct entry **at)
 	assert(e->tickets == NULL);
 	*at = e->next;
 	if (e->value != NULL) {
+		assert(m->stats.entries > 0);
+		assert(m->stats.bytes >= e->value->bytes + e->n);
 		list_remove(&e->lru);
 		m->stats.entries--;
 		m->stats.bytes -= e->value->bytes + e->n;
@@ -157,6 +167,7 @@ entry_drop_oldest(struct memo *m)
 {
 	struct entry *e = CONTAINER_OF(m->lru.prev, struct entry, lru);
 
+	assert(!list_empty(&m->lru) && e->value != NULL);
 	entry_drop(m, entry_find(m, e->hash, e->key, e->n));
 }
 
@@ -178,6 +189,7 @@ entry_add(struct memo *m, uint64_t hash, const void *key, size_t n)
 static void
 entry_keep(struct memo *m, struct entry *e, struct memo_value *v)
 {
+	assert(e->value == NULL && e->tickets == NULL);
 	e->value = memo_value_ref(v);
 	list_insert(&m->lru, &e->lru);
 	m->stats.entries++;
@@ -236,8 +248,9 @@ ticket_deliver(struct mail *mail, struct loop *loop)
 {
 	struct memo_ticket *t = CONTAINER_OF(mail, struct memo_ticket, mail);
 
-	(void)loop;
+	assert(t->value != NULL && t->loop == loop);
 	if (t->wait != NULL) {
+		assert(t->wait->ticket == t);
 		t->wait->ticket = NULL;
 		t->wait->ready(t->wait, t->value);
 	} else
@@ -248,6 +261,7 @@ ticket_deliver(struct mail *mail, struct loop *loop)
 static void
 ticket_post(struct memo_ticket *t, struct memo_value *v)
 {
+	assert(t->value == NULL);
 	t->value = memo_value_ref(v);
 	mail_post(t->loop, &t->mail);
 }
@@ -262,7 +276,9 @@ making_run(struct job *j)
 	struct memo_value *v;
 
 	v = m->type->make(m->owner, e->key, e->n, k->arg);
+	assert(v != NULL);		/* a failure is a value, too */
 	pthread_mutex_lock(&m->lock);
+	assert(e->value == NULL && e->tickets != NULL);
 	t = e->tickets;
 	e->tickets = NULL;
 	if (v->fresh_until > time(NULL))
@@ -313,6 +329,7 @@ ticket_new(struct loop *loop, struct memo_wait *w)
 {
 	struct memo_ticket *t = must(calloc(1, sizeof(*t)));
 
+	assert(w->ticket == NULL && w->ready != NULL);
 	t->mail.deliver = ticket_deliver;
 	t->loop = loop;
 	t->wait = w;
@@ -336,8 +353,10 @@ join(struct memo *m, const void *key, size_t n, struct memo_ticket *t,
 		e = entry_add(m, hash, key, n);
 		*k = making_new(m, e, arg);
 		m->stats.misses++;
-	} else
+	} else {
+		assert(e->value == NULL && e->tickets != NULL);
 		m->stats.joined++;
+	}
 	t->next = e->tickets;
 	e->tickets = t;
 	return (NULL);
@@ -351,6 +370,7 @@ memo_start(struct memo *m, struct loop *loop, struct memo_wait *w,
 	struct making *k = NULL;
 	struct memo_value *v;
 
+	assert(m->pool != NULL);
 	pthread_mutex_lock(&m->lock);
 	v = join(m, key, n, t, &k, arg);
 	pthread_mutex_unlock(&m->lock);
@@ -367,8 +387,10 @@ memo_start(struct memo *m, struct loop *loop, struct memo_wait *w,
 void
 memo_cancel(struct memo_wait *w)
 {
-	if (w->ticket != NULL)
+	if (w->ticket != NULL) {
+		assert(w->ticket->wait == w);
 		w->ticket->wait = NULL;
+	}
 	w->ticket = NULL;
 }
 
@@ -390,6 +412,7 @@ memo_free(struct memo **mp)
 		return;
 	while (!list_empty(&m->lru))
 		entry_drop_oldest(m);
+	assert(m->stats.entries == 0 && m->stats.bytes == 0);
 	pthread_mutex_destroy(&m->lock);
 	m->type->fini(m->owner);
 	free(m);

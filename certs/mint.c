@@ -3,6 +3,7 @@
  * One leaf: its to-be-signed part written here and signed by the key holder,
  * which writes it too and signs nothing else (tbs_priv.h).
  */
+#include <assert.h>
 #include <gnutls/crypto.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -43,6 +44,7 @@ own_key_make(struct own_key *k, gnutls_pk_algorithm_t kind, unsigned bits)
 {
 	size_t n = sizeof(k->id);
 
+	assert(k->key == NULL);		/* made once */
 	ok_or_abort(gnutls_privkey_init(&k->key));
 	ok_or_abort(gnutls_privkey_generate(k->key, kind, bits, 0));
 	ok_or_abort(gnutls_pubkey_init(&k->pub));
@@ -62,6 +64,7 @@ own_untrusted(void)
 	unsigned char buf[128];
 	struct der d = der_begin(buf, sizeof(buf));
 
+	assert(own.untrusted == NULL);
 	if (i == NULL)
 		abort();
 	tbs_write_cn(&d, "assay: origin certificate is not trusted");
@@ -106,6 +109,7 @@ struct issuer *
 mint_untrusted(void)
 {
 	own_need();
+	assert(own.untrusted != NULL && own.untrusted->local != NULL);
 	return (issuer_ref(own.untrusted));
 }
 
@@ -131,6 +135,8 @@ life_set(const struct tbs_issuer *i, unsigned days, struct tbs_leaf *l,
 static void
 describe(struct tbs_leaf *l, const struct own_key *key, const char *host)
 {
+	assert(strlen(host) < sizeof(l->host));	/* leaf_host_ok() */
+	assert(key->spki.size > 0 && key->spki.size <= sizeof(l->spki));
 	memset(l, 0, sizeof(*l));
 	ok_or_abort(gnutls_rnd(GNUTLS_RND_NONCE, l->serial,
 	    sizeof(l->serial)));
@@ -146,6 +152,7 @@ static bool
 sign(struct issuer *i, struct keyholder *k, const struct tbs_leaf *l,
     const gnutls_datum_t *tbs, gnutls_datum_t *sig, struct fault *f)
 {
+	assert(i->local != NULL || k != NULL);
 	if (i->local == NULL && f == NULL)
 		return (keyholder_try_sign(k, i->epoch, l, tbs, sig));
 	if (i->local == NULL)
@@ -173,6 +180,8 @@ leaf_new(struct issuer *i, const struct own_key *key,
 	time_t third = (tbs->to - tbs->from) / 3;
 	unsigned c;
 
+	assert(n > 0 && tbs->to > tbs->from);
+	assert(i->n < LEAF_MAX_CHAIN);
 	if (l == NULL)
 		abort();
 	atomic_init(&l->value.refs, 1);
@@ -223,6 +232,7 @@ mint(struct issuer *i, struct keyholder *k, const char *host,
 		return (NULL);
 	tbs_write(&at, &i->is, &l);
 	tbs = (gnutls_datum_t){ at.at, (unsigned)(buf + sizeof(buf) - at.at) };
+	assert(tbs.size > 0);
 	if (!sign(i, k, &l, &tbs, &sig, f))
 		return (NULL);
 	put_certificate(&d, i->is.rsa, &tbs, &sig);

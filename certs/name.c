@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Names in certificates, see name.h. */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <string.h>
 #include "certs/name.h"
 
@@ -68,6 +69,7 @@ name_dns_ok(const char *host)
 			return (false);
 		if (label.n == rest.n)
 			return (!label_is_number(label));
+		assert(rest.p[label.n] == '.');
 		rest.p += label.n + 1;
 		rest.n -= label.n + 1;
 	}
@@ -82,6 +84,7 @@ name_matches(struct str pattern, const char *host)
 	if (pattern.n == 0 || !str_starts(pattern, STR("*.")))
 		return (pattern.n > 0 && str_ieq(pattern, name));
 	first = str_index(name, '.');
+	assert(pattern.n >= 2);
 	pattern.p++;			/* ".a.example" against the rest */
 	pattern.n--;
 	if (memchr(pattern.p, '*', pattern.n) != NULL ||

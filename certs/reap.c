@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Children that have ended, see reap.h. */
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@ static struct reap_listener *listeners;
 void
 reap_listen(struct reap_listener *l)
 {
+	assert(l->ended != NULL);
 	pthread_mutex_lock(&listening);
 	l->next = listeners;
 	listeners = l;
@@ -31,7 +33,7 @@ reap_unlisten(struct reap_listener *l)
 
 	pthread_mutex_lock(&listening);
 	for (at = &listeners; *at != l; at = &(*at)->next)
-		;
+		assert(*at != NULL);	/* it does listen */
 	*at = l->next;
 	pthread_mutex_unlock(&listening);
 }
@@ -53,6 +55,7 @@ reap_later(pid_t pid)
 {
 	struct grave *g = malloc(sizeof(*g));
 
+	assert(pid > 0);
 	if (g == NULL)
 		abort();
 	pthread_mutex_lock(&lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Stapled OCSP responses, see staple_priv.h. */
+#include <assert.h>
 #include <gnutls/ocsp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,7 @@ static enum staple
 judge(unsigned status, time_t from, time_t to, time_t now, time_t *until,
     const char **why)
 {
+	assert(*why == NULL);
 	if (status == GNUTLS_OCSP_CERT_REVOKED)
 		return (STAPLE_REVOKED);
 	if (to == (time_t)-1)
@@ -82,6 +84,7 @@ staple_check(const gnutls_datum_t *der, gnutls_x509_crt_t cert,
 		*why = "its OCSP response is unreadable";
 	else
 		s = check(resp, cert, issuer, now, until, at, why);
+	assert((s == STAPLE_NONE) == (*why != NULL));
 	gnutls_ocsp_resp_deinit(resp);
 	return (s);
 }

@@ -4,6 +4,7 @@
  * microseconds; GnuTLS's own way takes fifty and a copy of each field).
  * RFC 5280 4.1 and 4.2; what is in it: leaf.h.
  */
+#include <assert.h>
 #include <string.h>
 #include "certs/name.h"
 #include "certs/tbs_priv.h"
@@ -47,6 +48,7 @@ subject_id(gnutls_x509_crt_t crt, struct tbs_issuer *i)
 		n = sizeof(i->id);
 		r = gnutls_x509_crt_get_key_id(crt, 0, i->id, &n);
 	}
+	assert(r < 0 || n <= sizeof(i->id));
 	i->id_n = (unsigned)n;
 	return (r);
 }
@@ -80,6 +82,7 @@ put_name(struct der *d, const unsigned char oid[5], const char *text)
 {
 	const unsigned char *end = d->at;
 
+	assert(strlen(text) <= CN_MAX);
 	der_put(d, DER_UTF8, text, strlen(text));
 	der_raw(d, oid, 5);
 	der_wrap(d, DER_SEQUENCE, end);
@@ -110,6 +113,7 @@ put_san(struct der *d, const char *host)
 	unsigned char ip[16];
 	unsigned n = name_ip(host, ip);
 
+	assert(n == 0 || n == 4 || n == 16);
 	if (n > 0)
 		der_put(d, 0x87, ip, n);		/* iPAddress */
 	else
@@ -156,6 +160,10 @@ tbs_write(struct der *d, const struct tbs_issuer *i, const struct tbs_leaf *l)
 {
 	const unsigned char *all = d->at, *end;
 
+	assert(l->spki_n > 0 && l->spki_n <= sizeof(l->spki));
+	assert(l->host[sizeof(l->host) - 1] == '\0');
+	assert(i->name.size > 0 && i->name.size <= TBS_MAX_NAME);
+	assert(i->id_n <= sizeof(i->id));
 	put_extensions(d, i, l);
 	der_raw(d, l->spki, l->spki_n);
 	if (strlen(l->host) <= CN_MAX)

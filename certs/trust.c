@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Anchors and CRLs of a generation, see trust.h. */
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -137,6 +138,7 @@ index_anchors(struct trust *t)
 	struct anchor *a;
 	bool ok = true;
 
+	assert(t->index == NULL && t->index_n == 0);
 	t->index = calloc(t->anchors + 1, sizeof(*t->index));
 	if (t->index == NULL)
 		abort();
@@ -180,7 +182,10 @@ trust_open(const char *const *files, const char *const *crl_files,
 struct trust *
 trust_ref(struct trust *t)
 {
-	atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+	unsigned had = atomic_fetch_add_explicit(&t->refs, 1,
+	    memory_order_relaxed);
+
+	assert(had > 0);
 	return (t);
 }
 
@@ -188,11 +193,14 @@ void
 trust_unref(struct trust **tp)
 {
 	struct trust *t = *tp;
-	unsigned i;
+	unsigned i, had;
 
 	*tp = NULL;
-	if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1,
-	    memory_order_acq_rel) != 1)
+	if (t == NULL)
+		return;
+	had = atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel);
+	assert(had > 0);
+	if (had != 1)
 		return;
 	for (i = 0; i < t->crls_n; i++)
 		crl_free(&t->crls[i]);
@@ -221,6 +229,7 @@ trust_issuer(const struct trust *t, gnutls_x509_crt_t cert)
 	const struct anchor *a, *end = t->index + t->index_n;
 	gnutls_x509_crt_t found = NULL;
 
+	assert(t->index_n <= t->anchors);
 	if (t->index_n == 0 ||
 	    gnutls_x509_crt_get_raw_issuer_dn(cert, &name) < 0)
 		return (NULL);

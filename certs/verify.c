@@ -4,6 +4,7 @@
  * the chain (a microsecond) and comparing names.
  */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <gnutls/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,10 +54,13 @@ name_next(const struct verdict *v, size_t *at, unsigned *kind,
 
 	if (*at == v->names.n)
 		return (false);
+	assert(*at + 3 <= v->names.n);
 	*kind = p[0];
 	*name = (struct str){ (const char *)p + 3,
 	    (size_t)p[1] << 8 | p[2] };
 	*at += 3 + name->n;
+	assert(*at <= v->names.n);
+	assert(*kind == NAME_KIND_IP || *kind == NAME_KIND_DNS);
 	return (true);
 }
 
@@ -67,6 +71,7 @@ name_print(struct buf *out, unsigned kind, struct str name)
 	size_t i;
 
 	if (kind == NAME_KIND_IP) {
+		assert(name.n == 4 || name.n == 16);
 		(void)inet_ntop(name.n == 4 ? AF_INET : AF_INET6, name.p, ip,
 		    sizeof(ip));
 		buf_cstr(out, ip);
@@ -171,6 +176,7 @@ key_of(const struct verify_chain *c, unsigned char key[static KEY_BYTES])
 
 	if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) < 0)
 		abort();
+	assert(c->n > 0);
 	for (i = 0; i < c->n; i++)
 		hash_datum(h, &c->certs[i]);
 	hash_datum(h, &c->staple);
@@ -202,7 +208,8 @@ copy_new(const struct verify_chain *c)
 	at = (unsigned char *)&k->certs[c->n];
 	for (i = 0; i < c->n; i++)
 		at = copy_datum(&k->certs[i], &c->certs[i], at);
-	(void)copy_datum(&k->chain.staple, &c->staple, at);
+	at = copy_datum(&k->chain.staple, &c->staple, at);
+	assert(at == (unsigned char *)k + sizeof(*k) + bytes);
 	k->chain.certs = k->certs;
 	k->chain.n = c->n;
 	return (k);
@@ -215,7 +222,7 @@ make(void *owner, const void *key, size_t n, void *arg)
 	const struct copy *k = arg;
 
 	(void)key;
-	(void)n;
+	assert(n == KEY_BYTES && k->chain.n > 0);
 	return (&check_chain(&v->o, &k->chain)->value);
 }
 
@@ -237,6 +244,7 @@ verifier_new(const struct verify_options *o)
 
 	if (v == NULL)
 		abort();
+	assert(o->trust != NULL);
 	v->o = *o;
 	(void)trust_ref(o->trust);
 	if (o->own != NULL)
@@ -255,6 +263,7 @@ verifier_free(struct verifier **vp)
 	if (v == NULL)
 		return;
 	m = v->memo;		/* the last reference frees v */
+	assert(m != NULL);
 	memo_free(&m);
 }
 
@@ -276,6 +285,7 @@ finish(struct verdict *v, const char *host, struct fault *f)
 	struct memo_value *value = &v->value;
 	bool ok = v->fault.code == ERR_NONE && verdict_names(v, host, f);
 
+	assert(value->refs > 0);
 	fault_copy(f, &v->fault);
 	memo_value_unref(&value);
 	return (ok);
@@ -286,6 +296,7 @@ on_ready(struct memo_wait *m, struct memo_value *value)
 {
 	struct verify_wait *w = CONTAINER_OF(m, struct verify_wait, memo);
 
+	assert(!w->done && w->host != NULL);
 	w->ok = finish(CONTAINER_OF(value, struct verdict, value), w->host,
 	    &w->fault);
 	w->done = true;
