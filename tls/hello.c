@@ -4,6 +4,7 @@
  * out of the queue as they arrive (RFC 8446 5.1) and puts the message
  * together; the message is read in one go when it is complete.
  */
+#include <assert.h>
 #include <string.h>
 #include "tls/hello.h"
 
@@ -25,6 +26,7 @@ struct span {
 static enum hello_step
 bad(struct hello *h, const char *reason)
 {
+	assert(h->step == HELLO_MORE && reason != NULL);
 	h->reason = reason;
 	return (h->step = HELLO_BAD);
 }
@@ -286,6 +288,7 @@ read_extensions(struct hello *h, struct span s)
 	if (!versions)
 		version_offered(h, h->legacy_version < TLS_1_2 ?
 		    h->legacy_version : TLS_1_2);
+	assert(h->step == HELLO_MORE);
 	return (h->step = HELLO_DONE);
 }
 
@@ -318,6 +321,7 @@ message_length(const struct hello *h)
 {
 	const unsigned char *p = (const unsigned char *)h->message.p;
 
+	assert(h->message.n >= MESSAGE_HEADER);
 	return ((uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]);
 }
 
@@ -327,6 +331,7 @@ header_byte(struct hello *h, unsigned char c)
 {
 	bool first = h->message.n == 0;
 
+	assert(h->header_n < sizeof(h->header) && h->record_left == 0);
 	h->header[h->header_n++] = c;
 	switch (h->header_n) {
 	case 1:
@@ -358,6 +363,7 @@ fragment(struct hello *h, const unsigned char *p, size_t n)
 {
 	struct span s;
 
+	assert(n > 0 && n <= h->record_left);
 	buf_add(&h->message, p, n);
 	h->record_left -= (uint32_t)n;
 	if (h->message.p[0] != TYPE_CLIENT_HELLO)
@@ -379,6 +385,7 @@ fragment(struct hello *h, const unsigned char *p, size_t n)
 static size_t
 feed(struct hello *h, const unsigned char *p, size_t n)
 {
+	assert(n > 0 && h->step == HELLO_MORE);
 	if (h->record_left == 0) {
 		(void)header_byte(h, *p);
 		return (1);
@@ -397,6 +404,7 @@ hello_parse(struct hello *h, const struct chq *q)
 
 	while (h->step == HELLO_MORE && h->slice < q->count) {
 		s = &q->ring[(q->first + h->slice) % q->cap];
+		assert(h->slice_off <= s->len);
 		if (h->slice_off < s->len) {
 			n = feed(h, s->at + h->slice_off,
 			    s->len - h->slice_off);

@@ -44,6 +44,7 @@ link_set_error(struct link *l, const char *what, const char *why)
 void
 link_in_ended(struct link *l, ssize_t r)
 {
+	assert(r <= 0);
 	if (r == 0)
 		l->in_end = IN_FIN;
 	else {
@@ -66,6 +67,7 @@ link_recv(int fd, void *p, size_t n)
 void
 link_add_received(struct chq *out, struct chunk *c, size_t n)
 {
+	assert(n <= c->cap);
 	c->used = (uint32_t)n;
 	if (n < CHUNK_BYTES / 4)
 		chq_copy(out, c->data, n);
@@ -82,6 +84,7 @@ link_read_ahead(struct link *l)
 	ssize_t r = link_recv(l->fd, c->data, c->cap);
 	unsigned had;
 
+	assert(l->owner != NULL && !l->lingers);
 	if (r > 0)
 		l->bytes_in += (uint64_t)r;
 	else if (r == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
@@ -101,6 +104,7 @@ link_linger_read(struct link *l)
 	unsigned char dump[16384];
 	ssize_t r = link_recv(l->fd, dump, sizeof(dump));
 
+	assert(l->owner == NULL);
 	if (r == 0 && link_pending(l) > 0)
 		l->in_end = IN_FIN;	/* it may still take what we have */
 	else if (r == 0 || (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) {
@@ -116,6 +120,7 @@ on_ready(void *arg, unsigned events)
 {
 	struct link *l = arg;
 
+	assert(l->fd >= 0 && l->watch != NULL);
 	if ((events & WATCH_WRITE) != 0) {
 		l->out_blocked = false;
 		loop_at_end(&l->flush);
@@ -158,6 +163,7 @@ link_new(struct loop *loop, int fd, struct task *owner)
 {
 	struct link *l = calloc(1, sizeof(*l));
 
+	assert(fd >= 0);
 	if (l == NULL)
 		abort();
 	l->loop = loop;
@@ -175,6 +181,7 @@ link_new(struct loop *loop, int fd, struct task *owner)
 void
 link_set_owner(struct link *l, struct task *owner)
 {
+	assert(!l->lingers && l->watch != NULL);
 	l->owner = owner;
 }
 
@@ -246,6 +253,7 @@ plain_end(const struct link *l)
 enum pull
 link_wait(struct link *l)
 {
+	assert(!l->lingers);
 	l->read_waits = true;
 	link_arm(l);
 	return (PULL_WAIT);
@@ -260,6 +268,7 @@ plain_recv(struct link *l, struct chq *out, size_t want)
 	size_t part, asked = 0;
 	ssize_t r;
 
+	assert(l->tls == NULL && want > 0);
 	for (; n < READ_CHUNKS && asked < want; n++) {
 		c[n] = chunk_new();
 		part = want - asked < CHUNK_BYTES ? want - asked : CHUNK_BYTES;
@@ -278,6 +287,7 @@ plain_recv(struct link *l, struct chq *out, size_t want)
 		link_add_received(out, c[i], k);
 		part -= k;
 	}
+	assert(part == 0);
 	if (r > 0)
 		return (PULL_MORE);
 	if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -305,6 +315,7 @@ plain_read(struct link *l, struct chq *out, size_t want)
 enum pull
 link_read(struct link *l, struct chq *out, size_t want)
 {
+	assert(want > 0 && !l->lingers);
 	l->read_waits = false;
 	if (l->tail != NULL && chq_len(&l->pend) == 0)
 		chunk_unref(&l->tail);
@@ -315,6 +326,7 @@ link_read(struct link *l, struct chq *out, size_t want)
 void
 link_unread(struct link *l, struct chq *q)
 {
+	assert(l->tls == NULL);		/* the bytes would be plaintext */
 	chq_move(q, &l->pend, chq_len(&l->pend));
 	chq_move(&l->pend, q, chq_len(q));
 }
@@ -424,6 +436,7 @@ link_close(struct link **lp, enum link_end how)
 	*lp = NULL;
 	if (l == NULL)
 		return;
+	assert(!l->lingers && l->watch != NULL);
 	l->owner = NULL;
 	if (how == LINK_ABORT) {
 		link_reset(l);
@@ -463,7 +476,8 @@ link_take_fd(struct link **lp, struct chq *left, struct chq *unsent)
 	struct link *l = *lp;
 	int fd = l->fd;
 
-	assert(l->tls == NULL);
+	assert(l->tls == NULL && fd >= 0);
+	assert(!l->shut && !l->lingers);
 	chq_move(left, &l->pend, chq_len(&l->pend));
 	chq_move(unsent, &l->out, chq_len(&l->out));
 	l->fd = -1;

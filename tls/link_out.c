@@ -26,6 +26,7 @@ link_count(struct link *l)
 size_t
 link_pending(const struct link *l)
 {
+	assert(l->sealed_at <= l->sealed.n);
 	return (chq_len(&l->out) + l->stage.n + l->sealed.n - l->sealed_at);
 }
 
@@ -49,6 +50,7 @@ link_out_fail(struct link *l, const char *what, const char *why)
 	link_set_error(l, what, why);
 	chq_drop(&l->out, chq_len(&l->out));
 	l->stage.n = l->sealed.n = l->sealed_at = 0;
+	assert(link_pending(l) == 0);
 	task_wake(l->owner);
 }
 
@@ -80,7 +82,7 @@ link_write_chq(struct link *l, struct chq *q, size_t n)
 	const unsigned char *p;
 	size_t part;
 
-	assert(!l->shut);
+	assert(!l->shut && n <= chq_len(q));
 	if (l->out_failed) {
 		chq_drop(q, n);
 		return;
@@ -112,6 +114,7 @@ send_some(struct link *l)
 	struct msghdr m = { .msg_iov = iov };
 	int flags = MSG_NOSIGNAL;
 
+	assert(l->fd >= 0 && link_pending(l) > 0);
 	if (l->shut)
 		flags |= MSG_MORE;	/* FIN goes in the same packet */
 	if (l->tls != NULL)
@@ -126,10 +129,12 @@ sent(struct link *l, size_t n)
 {
 	l->bytes_out += n;
 	if (l->tls == NULL) {
+		assert(n <= chq_len(&l->out));
 		chq_drop(&l->out, n);
 		return;
 	}
 	l->sealed_at += n;
+	assert(l->sealed_at <= l->sealed.n);
 	if (l->sealed_at == l->sealed.n)
 		l->sealed_at = l->sealed.n = 0;
 }
@@ -146,6 +151,7 @@ link_fin(struct link *l)
 static void
 link_drained_now(struct link *l)
 {
+	assert(link_pending(l) == 0);
 	link_tls_shrink(l);
 	link_fin(l);
 	if (l->owner == NULL && l->in_end != IN_OPEN)

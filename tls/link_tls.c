@@ -34,11 +34,13 @@ buf_borrow(struct buf *b, struct buf *spare)
 			(void)buf_room(b, LINK_OUT_FLUSH + RECORD_MAX +
 			    STAGE_MAX);
 	}
+	assert(b->p != NULL && b->cap > 0);
 }
 
 static void
 buf_give_back(struct buf *b, struct buf *spare)
 {
+	assert(b->n == 0 && b != spare);
 	if (spare->p == NULL && b->cap <= 2 * LINK_OUT_LIMIT) {
 		*spare = *b;
 		*b = (struct buf){ 0 };
@@ -62,6 +64,7 @@ tls_pull(gnutls_transport_ptr_t ptr, void *p, size_t n)
 	struct link *l = ptr;
 	ssize_t r;
 
+	assert(raw != NULL && raw_at <= raw_n);	/* raw_enter() */
 	if (chq_len(&l->pend) > 0)
 		return (tls_pull_pend(l, p, n));
 	if (raw_at == raw_n) {
@@ -138,7 +141,8 @@ keep_plain_output(struct link *l)
 void
 link_start_tls(struct link *l, gnutls_session_t session)
 {
-	assert(l->tls == NULL);
+	assert(l->tls == NULL && session != NULL);
+	assert(!l->shut && !l->lingers && l->stage.n == 0);
 	keep_plain_output(l);
 	l->tls = session;
 	gnutls_transport_set_ptr(session, l);
@@ -158,6 +162,7 @@ link_tls(const struct link *l)
 static void
 raw_enter(void)
 {
+	assert(raw_at == raw_n);	/* never inside another link's call */
 	if (raw == NULL && (raw = malloc(RAW_BYTES)) == NULL)
 		abort();
 	raw_at = raw_n = 0;
@@ -220,6 +225,7 @@ link_handshake(struct link *l, enum err cause, struct fault *f)
 	enum pull p = PULL_MORE;
 	int r;
 
+	assert(l->tls != NULL && !l->reshakes && !l->lingers);
 	raw_enter();
 	if (l->odd_name)
 		oddname_enter();
@@ -247,6 +253,7 @@ link_handshake(struct link *l, enum err cause, struct fault *f)
 void
 link_odd_name(struct link *l)
 {
+	assert(l->tls != NULL);
 	oddname_expect(l->tls);
 	l->odd_name = true;
 }
@@ -254,6 +261,7 @@ link_odd_name(struct link *l)
 void
 link_ticket_due(struct link *l)
 {
+	assert(l->tls != NULL);
 	l->ticket_due = true;
 }
 
@@ -292,6 +300,7 @@ reshake(struct link *l, unsigned *warnings)
 	enum pull p;
 	int r;
 
+	assert(l->reshakes && l->may_reshake);
 	do {
 		r = gnutls_handshake(l->tls);
 		if (r == GNUTLS_E_GOT_APPLICATION_DATA)
@@ -312,6 +321,7 @@ link_tls_reshake(struct link *l)
 	unsigned warnings = 0;
 	enum pull p;
 
+	assert(l->tls != NULL && l->owner != NULL);
 	raw_enter();
 	p = reshake(l, &warnings);
 	raw_leave(l);
@@ -359,6 +369,7 @@ tls_fill(struct link *l, struct chq *out, size_t want)
 		p = tls_recv(l, c->data + n, room, &k, &warnings);
 		n += k;
 		got += k;
+		assert(n <= c->cap && got <= want);
 		if (n == c->cap) {
 			link_add_received(out, c, n);
 			c = chunk_new();
@@ -397,6 +408,7 @@ tls_seal(struct link *l, const void *p, size_t n)
 	ssize_t r;
 	size_t part;
 
+	assert(!l->reshakes);
 	if (l->ticket_due) {
 		l->ticket_due = false;
 		tls_server_ticket(l->tls);
@@ -408,6 +420,7 @@ tls_seal(struct link *l, const void *p, size_t n)
 			link_out_fail(l, "TLS", gnutls_strerror((int)r));
 			return;
 		}
+		assert(r > 0 && (size_t)r <= part);
 		p = (const char *)p + r;
 		n -= (size_t)r;
 	}
@@ -427,6 +440,7 @@ link_tls_seal_stage(struct link *l)
 void
 link_tls_write(struct link *l, const void *p, size_t n)
 {
+	assert(l->tls != NULL && !l->shut);
 	if (l->stage.n + n > STAGE_MAX)
 		link_tls_seal_stage(l);
 	if (n > STAGE_MAX && !l->reshakes)
@@ -440,6 +454,7 @@ link_tls_write(struct link *l, const void *p, size_t n)
 void
 link_tls_shrink(struct link *l)
 {
+	assert(l->sealed.n > 0 || l->sealed_at == 0);
 	if (l->sealed.p != NULL && l->sealed.n == 0)
 		buf_give_back(&l->sealed, &spare_sealed);
 	if (l->stage.p != NULL && l->stage.n == 0)
@@ -449,6 +464,7 @@ link_tls_shrink(struct link *l)
 void
 link_tls_thread_fini(void)
 {
+	assert(raw_at == raw_n);
 	free(raw);
 	raw = NULL;
 	buf_fini(&spare_sealed);

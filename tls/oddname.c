@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Underscores in server_name, see oddname.h. */
+#include <assert.h>
 #include <gnutls/gnutls.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -73,6 +74,7 @@ oddname_expect(gnutls_session_t s)
 void
 oddname_enter(void)
 {
+	assert(body == NULL);
 	pthread_mutex_lock(&lock);
 	if (inside++ == 0) {
 		gnutls_global_set_log_function(on_line);
@@ -86,6 +88,7 @@ oddname_leave(void)
 {
 	body = NULL;
 	pthread_mutex_lock(&lock);
+	assert(inside > 0);
 	if (--inside == 0)
 		gnutls_global_set_log_level(0);
 	pthread_mutex_unlock(&lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* TLS towards configured servers, see peer.h. */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <gnutls/gnutls.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,7 @@ tls_peer_session(void *arg, const char *host, struct fault *f)
 	const char *name = t->name != NULL ? t->name : host;
 	gnutls_session_t s;
 
+	assert(name != NULL && t->cred != NULL && t->priority != NULL);
 	if (gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK |
 	    GNUTLS_NO_SIGNAL) < 0) {
 		fault_set(f, ERR_SCAN_DOWN, "no TLS session");

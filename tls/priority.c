@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Priorities of both legs, see priority.h. */
 #include "config.h"
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include "tls/priority.h"
@@ -133,9 +134,10 @@ init_built_in(gnutls_priority_t *out, enum tls_leg leg, bool min_13,
     struct fault *f)
 {
 	char text[WISH_MAX];
+	int n = snprintf(text, sizeof(text), "%s%s", legs[leg].built_in,
+	    min_13 && leg != TLS_TO_OLD_SERVER ? ":-VERS-TLS1.2" : "");
 
-	snprintf(text, sizeof(text), "%s%s", legs[leg].built_in, min_13 &&
-	    leg != TLS_TO_OLD_SERVER ? ":-VERS-TLS1.2" : "");
+	assert(n > 0 && (size_t)n < sizeof(text));
 	return (init(out, leg, text, min_13, f));
 }
 
@@ -183,10 +185,11 @@ bool
 tls_priority_check(enum tls_leg leg, const char *wish, bool min_13,
     struct fault *f)
 {
-	gnutls_priority_t p;
+	gnutls_priority_t p = NULL;
 
 	if (!tls_priority_new(&p, leg, wish, min_13, f))
 		return (false);
+	assert(p != NULL);
 	gnutls_priority_deinit(p);
 	return (true);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Tickets of servers, see resume.h: one slot per host and port, by hash. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/list.h"
@@ -30,6 +31,7 @@ tls_resume_new(unsigned max_hosts, size_t max_bytes)
 	struct tls_resume *t = calloc(1, sizeof(*t));
 	unsigned i;
 
+	assert(max_hosts > 0);
 	if (t == NULL || (t->kept = calloc(max_hosts,
 	    sizeof(*t->kept))) == NULL)
 		abort();
@@ -44,6 +46,7 @@ tls_resume_new(unsigned max_hosts, size_t max_bytes)
 static void
 ticket_drop(struct tls_resume *t, struct ticket *k)
 {
+	assert(t->bytes >= k->data.size);
 	t->bytes -= k->data.size;
 	gnutls_free(k->data.data);
 	*k = (struct ticket){ { NULL, 0 }, 0 };
@@ -70,6 +73,7 @@ tls_resume_free(struct tls_resume **tp)
 		return;
 	for (i = 0; i < t->max; i++)
 		kept_clear(t, &t->kept[i]);
+	assert(t->bytes == 0 && list_empty(&t->age));
 	free(t->kept);
 	free(t);
 }
@@ -106,6 +110,7 @@ tls_resume_take(struct tls_resume *t, const char *host, uint16_t port,
 	}
 	*data = k->ticket[0].data;
 	*until = k->ticket[0].until;
+	assert(t->bytes >= data->size);
 	t->bytes -= data->size;
 	for (i = 1; i < TLS_RESUME_PER_HOST; i++)
 		k->ticket[i - 1] = k->ticket[i];
@@ -118,8 +123,10 @@ tls_resume_take(struct tls_resume *t, const char *host, uint16_t port,
 static void
 make_room(struct tls_resume *t)
 {
-	while (t->bytes > t->max_bytes)
+	while (t->bytes > t->max_bytes) {
+		assert(!list_empty(&t->age));
 		kept_clear(t, CONTAINER_OF(t->age.next, struct kept, age));
+	}
 }
 
 void
@@ -144,6 +151,8 @@ tls_resume_keep(struct tls_resume *t, const char *host, uint16_t port,
 		k->ticket[i] = k->ticket[i - 1];
 	k->ticket[0] = (struct ticket){ *data, until };
 	t->bytes += data->size;
+	assert(k->ticket[TLS_RESUME_PER_HOST - 1].data.size <=
+	    TLS_RESUME_TICKET_MAX);
 	list_remove(&k->age);
 	list_append(&t->age, &k->age);
 	make_room(t);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sessions, see session.h. */
+#include <assert.h>
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <pthread.h>
@@ -45,6 +46,7 @@ retrieve(gnutls_session_t s, const struct gnutls_cert_retr_st *info,
 	struct leaf *leaf = gnutls_session_get_ptr(s);
 
 	(void)info;
+	assert(leaf != NULL && leaf->n > 0 && leaf->n <= LEAF_MAX_CHAIN);
 	*certs = leaf->chain;
 	*certs_n = leaf->n;
 	*ocsp = NULL;
@@ -107,7 +109,9 @@ tls_context_new(const struct tls_options *o, struct fault *f)
 struct tls_context *
 tls_context_ref(struct tls_context *c)
 {
-	atomic_fetch_add(&c->refs, 1);
+	unsigned had = atomic_fetch_add(&c->refs, 1);
+
+	assert(had > 0);
 	return (c);
 }
 
@@ -115,9 +119,14 @@ void
 tls_context_unref(struct tls_context **cp)
 {
 	struct tls_context *c = *cp;
+	unsigned had;
 
 	*cp = NULL;
-	if (c == NULL || atomic_fetch_sub(&c->refs, 1) > 1)
+	if (c == NULL)
+		return;
+	had = atomic_fetch_sub(&c->refs, 1);
+	assert(had > 0);
+	if (had > 1)
 		return;
 	if (c->server != NULL)
 		gnutls_priority_deinit(c->server);
@@ -141,6 +150,7 @@ ticket_key(const struct tls_context *c, const char *name,
 	char text[512];
 	int n = snprintf(text, sizeof(text), "%s\n%s", c->epoch, name);
 
+	assert(n > 0 && (size_t)n < sizeof(text));	/* names are short */
 	if (gnutls_hmac_fast(GNUTLS_MAC_SHA512, ticket_secret,
 	    sizeof(ticket_secret), text, (size_t)n, key) < 0)
 		abort();
@@ -164,6 +174,7 @@ alpn_offer(gnutls_session_t s, unsigned protocols)
 	gnutls_datum_t names[ALPN_NAMES];
 	unsigned i, n = 0;
 
+	assert((protocols & ~(unsigned)(TLS_H2 | TLS_HTTP1)) == 0);
 	for (i = 0; i < ALPN_NAMES; i++)
 		if ((protocols & alpn[i].protocol) != 0)
 			names[n++] = alpn[i].name;
@@ -238,6 +249,7 @@ resume_keep(const struct tls_client *c, gnutls_session_t s)
 {
 	gnutls_datum_t data;
 
+	assert(c->resume != NULL && c->verified);
 	if (gnutls_session_get_data2(s, &data) >= 0)
 		tls_resume_keep(c->resume, c->host, c->port, &data, c->until);
 }
@@ -250,6 +262,7 @@ on_message(gnutls_session_t s, unsigned type, unsigned when,
 	struct tls_client *c = gnutls_session_get_ptr(s);
 
 	(void)when;
+	assert(c != NULL);
 	if (!incoming)
 		return (0);
 	/* Before a signature by one of its keys is looked at. */
@@ -300,6 +313,7 @@ tls_client_verified(struct tls_client *c, gnutls_session_t s)
 	/* What a resumed session brings is as old as its verification. */
 	if (!resumed)
 		c->until = (uint64_t)time(NULL) + RESUME_LIFE_S;
+	assert(c->until > 0);
 	/* TLS 1.2 gives its ticket inside the handshake; it may be used again (RFC 5077 3.3). */
 	if (c->resume != NULL &&
 	    gnutls_protocol_get_version(s) == GNUTLS_TLS1_2)
