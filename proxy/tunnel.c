@@ -64,6 +64,7 @@ tunnel_go(struct tunnel *t, enum tunnel_state s)
 void
 tunnel_end(struct tunnel *t, enum err code, const char *detail)
 {
+	assert(code != ERR_NONE);
 	fault_set(&t->fault, code, "%s", detail != NULL ? detail : "");
 	tunnel_go(t, TUNNEL_ENDED);
 }
@@ -73,6 +74,7 @@ expired(struct timer *timer)
 {
 	struct tunnel *t = CONTAINER_OF(timer, struct tunnel, deadline);
 
+	assert(deadlines[t->state].some);
 	tunnel_end(t, ERR_REQ_TIMEOUT, t->state == TUNNEL_HELLO ?
 	    "no TLS hello in time" : "TLS handshake took too long");
 	task_wake(&t->client->task);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The access record of a tunnel that no request came through. */
+#include <assert.h>
 #include "http/uri.h"
 #include "proxy/audit/audit.h"
 #include "proxy/record.h"
@@ -10,6 +11,7 @@ record_splice(struct audit_record *r, const struct tunnel *t, char ip[64])
 {
 	union address peer = t->dial.peer;
 
+	assert(t->dial.done && t->dial.fault.code == ERR_NONE);
 	r->request_bytes = r->request_body_bytes =
 	    splice_bytes_to_origin(t->splice);
 	r->response_bytes = r->response_body_bytes =

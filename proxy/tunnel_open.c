@@ -30,6 +30,7 @@ mint_done(struct tunnel *t)
 	struct client *c = t->client;
 	struct gnutls_session_int *s;
 
+	assert(t->state == TUNNEL_MINT && c->transport != NULL);
 	if (t->leaf.leaf == NULL) {
 		assert(t->leaf.fault.code != ERR_NONE);
 		log_line(LEVEL_ERROR, "ca", "%s: no certificate for %s: %s",

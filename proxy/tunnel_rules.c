@@ -4,6 +4,7 @@
  * each address before a packet is sent to it, before the bytes of a spliced
  * tunnel flow, and again after a reload.
  */
+#include <assert.h>
 #include "proxy/tunnel_priv.h"
 
 static void
@@ -57,6 +58,7 @@ tunnel_decide(struct tunnel *t, const struct sockaddr *dest)
 void
 tunnel_block(struct tunnel *t, const char *rule)
 {
+	assert(t->state != TUNNEL_OPEN);	/* a leaf was shown already */
 	t->plan.access = POLICY_BLOCK;
 	t->plan.tls = POLICY_INSPECT;		/* to show the page */
 	t->plan.rule[POLICY_BY_ACCESS] = rule;
@@ -87,6 +89,7 @@ denied_since(struct tunnel *t, const struct conf *conf, struct plan *plan)
 {
 	const struct client *c = t->client;
 
+	assert(t->dial.done && t->dial.fault.code == ERR_NONE);
 	*plan = t->plan;
 	decide_by(t, conf, &t->dial.peer.sa, plan);
 	if (plan->access != POLICY_BLOCK &&
@@ -106,6 +109,7 @@ tunnel_may_splice(struct tunnel *t)
 	const struct worker_gen *now = t->client->worker->current;
 	struct plan plan;
 
+	assert(t->state == TUNNEL_DIAL && t->dial.done && t->dial.fd >= 0);
 	if (!tunnel_decide(t, &t->dial.peer.sa) ||
 	    t->plan.tls != POLICY_SPLICE)
 		return (false);
