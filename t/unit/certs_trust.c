@@ -86,7 +86,7 @@ test_own(void)
 	    make_cert_file("other.pem", &other), NULL };
 	struct fault f = { ERR_NONE, "" };
 	struct ca *ca = ca_open(&(struct ca_options){ files[0],
-	    make_key_file("own.key", &own), false, 14 }, &f);
+	    make_key_file("own.key", &own), false, 14, NULL }, &f);
 	struct trust *t;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);

@@ -591,7 +591,7 @@ test_own_ca(void)
 	pki_make(&p, GOOD_LEAF);
 	ca = make_cert(NAMED_ROOT("own"), NULL);
 	own = ca_open(&(struct ca_options){ make_cert_file("own.pem", &ca),
-	    make_key_file("own.key", &ca), false, 14 }, &f);
+	    make_key_file("own.key", &ca), false, 14, NULL }, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(own);
 	CU_ASSERT_TRUE(ca_owns(own, &ca.der));
 	CU_ASSERT_FALSE(ca_owns(own, &p.root.der));
