@@ -220,7 +220,7 @@ account_take_early(struct account *a, enum budget_kind k, uint64_t n)
 {
 	uint64_t room = account_room(a, k);
 
-	if (room < n || room - n < account_used(a, k) / 2)
+	if (room < n || room - n < account_used(a, k) / 3)
 		return (false);
 	account_add(a, k, n);
 	return (true);

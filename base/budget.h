@@ -63,7 +63,7 @@ void account_unref(struct account **);		/* *a may be NULL; becomes NULL */
 bool account_take(struct account *, enum budget_kind, uint64_t n);
 /*
  * The same at the begin of something that will want more of the kind before
- * it ends: a third of the client's share is left for what is begun already.
+ * it ends: a quarter of the client's share is left for what is begun already.
  */
 bool account_take_early(struct account *, enum budget_kind, uint64_t n);
 /* The same for what one can do without: half of the share is left. */

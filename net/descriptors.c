@@ -51,6 +51,6 @@ descriptors_share(struct budget *b)
 {
 	uint64_t left = limit > own ? (uint64_t)(limit - own) : 0;
 
-	budget_set_limit(b, BUDGET_CLIENTS, left / 3);
-	budget_set_limit(b, BUDGET_DESCRIPTORS, left - left / 3);
+	budget_set_limit(b, BUDGET_CLIENTS, left / 2);
+	budget_set_limit(b, BUDGET_DESCRIPTORS, left - left / 2);
 }

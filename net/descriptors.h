@@ -2,10 +2,9 @@
 /*
  * How many descriptors there are, and who may still have one when they run
  * short.  What is open for clients is counted in their accounts, and each
- * client has a share (base/budget.h): a third of all is for their connections
- * (BUDGET_CLIENTS), the rest for what these want (BUDGET_DESCRIPTORS), so that
- * who is let in is served.  A few are for ourselves (reload, logs, the key
- * holder).
+ * client has a share (base/budget.h): half of all is for their connections
+ * (BUDGET_CLIENTS), the rest for what these want (BUDGET_DESCRIPTORS).  A few
+ * are for ourselves (reload, logs, the key holder).
  *
  * Room: net.  Any thread; the limit is set at the start.
  */
