@@ -146,17 +146,22 @@ query_has(struct str q, struct str name, struct str value, enum want want)
 	return (false);
 }
 
-static bool
-query_says(const struct http_msg *m)
+static struct str
+query_of(const struct http_msg *m)
 {
 	const struct str *path = path_of(m);
 	size_t at = str_index(*path, '?');
-	struct str q;
+
+	at += at < path->n;
+	return ((struct str){ path->p + at, path->n - at });
+}
+
+static bool
+query_says(const struct http_msg *m)
+{
+	struct str q = query_of(m);
 	unsigned i;
 
-	if (at == path->n)
-		return (false);
-	q = (struct str){ path->p + at + 1, path->n - at - 1 };
 	for (i = 0; i < COUNT(queries); i++)
 		if ((queries[i].methods & 1u << m->method_id) != 0 &&
 		    query_has(q, queries[i].name, queries[i].value,
@@ -278,4 +283,12 @@ http_upload_is_part(const struct http_msg *req)
 {
 	return (fields_say(req) || query_says(req) || google_says(req) ||
 	    dropbox_says(req) || chunk_folder_says(req));
+}
+
+bool
+http_upload_asks_part(const struct http_msg *req)
+{
+	return ((req->method_id == METHOD_GET ||
+	    req->method_id == METHOD_HEAD) && query_has(query_of(req),
+	    STR("partNumber"), STR_NONE, WANT_NUMBER));
 }

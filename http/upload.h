@@ -22,5 +22,7 @@
  * uri.path, or from the target where that is not set.
  */
 bool http_upload_is_part(const struct http_msg *req);
+/* Does it ask for one such piece (S3: GET with partNumber), answered by 206? */
+bool http_upload_asks_part(const struct http_msg *req);
 
 #endif

@@ -9,6 +9,7 @@
 #include "http/hop.h"
 #include "http/offer.h"
 #include "http/part.h"
+#include "http/upload.h"
 #include "proxy/flow.h"
 
 /* Will a chain look at the response, or may one, once its type is known? */
@@ -39,12 +40,15 @@ flow_trim(struct flow *f, struct pump *p)
 void
 flow_ask(struct flow *f)
 {
-	f->wanted_part = http_asks_part(f->req);
+	bool piece = f->plan.range == POLICY_RANGE_ALLOW &&
+	    http_upload_asks_part(f->req);
+
+	f->wanted_part = piece || http_asks_part(f->req);
 	if (f->wanted_part && is_scanned(f) &&
 	    (f->plan.range == POLICY_RANGE_STRIP ||
 	    remember_has(&f->worker->shared->blocked, f->url)))
 		http_ask_whole(f->req);
-	f->asked_part = f->wanted_part && http_asks_part(f->req);
+	f->asked_part = piece || http_asks_part(f->req);
 	if (!is_scanned(f))
 		return;
 	if (http_endless_is_asked(f->req))

@@ -249,6 +249,20 @@ def test_uploads_in_pieces(lab):
     assert sorted(g["outcome"] for g in gaps if g.get("gap") == "part") == ["bypassed"] * 3 + ["unscanned"] * 3, gaps
 
 
+def test_pieces_that_are_asked_for(lab):
+    """Object stores answer partNumber in a query with 206: with range: allow
+    it is a part like others, with strip it is one that nobody asked for."""
+    o = lab.origin(lambda h, b: ok(b"345", [("Content-Range", "bytes 3-5/10")], "206 Partial Content"))
+    for how, part, path, want in (("allow", "bypass", "/k?partNumber=2", 206), ("allow", "block", "/k?partNumber=2", 403), ("allow", "bypass", "/k?partNumber=x", 502),
+                                  ("allow", "bypass", "/k", 502), ("strip", "bypass", "/k?partNumber=2", 502)):
+        with lab.sub(f"{how}, {part}, {path}"):
+            s = lab.icap()
+            p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_unscanned": {"part": part}}}, rules=[{"range": how}])
+            r = lab.tunnel(p, o.port).get(path)
+            assert r.status == want and (r.body == b"345") == (want == 206), r
+            p.stop()
+
+
 def test_range_of_another_body(lab):
     """What a service makes of a whole is no longer the range that the head
     says; a part that gets another length is a broken answer."""

@@ -2,6 +2,7 @@
 /* Parts of a representation: RFC 9110 14, 15.3.7. */
 #include "http/h1_frame.h"
 #include "http/part.h"
+#include "http/upload.h"
 #include "t/unit/http_help.h"
 
 #define R206 "HTTP/1.1 206 Partial Content\r\n"
@@ -203,6 +204,8 @@ uploads_in_pieces(void)
 		CU_ASSERT(h1_frame_request(m, &f) == ERR_NONE);
 		CHECK_ROW(i, pieces[i].line, http_part_of(m) ==
 		    (pieces[i].part ? HTTP_PART_SOME : HTTP_PART_NONE));
+		CHECK_ROW(i, pieces[i].line, http_upload_asks_part(m) ==
+		    (m->method_id == METHOD_GET));
 	}
 	arena_free(&a);
 }
