@@ -16,7 +16,6 @@ static const unsigned char tail[] = { 0x00, 0x00, 0xff, 0xff };
 struct ws_inflate {
 	z_stream z;
 	/* of the message */
-	bool any;		/* octets of it came */
 	bool final;		/* a final block has ended */
 	bool after;		/* and the octet 00 behind it */
 	unsigned char tail_n;	/* octets of the tail that were taken */
@@ -73,7 +72,6 @@ ws_inflate_feed(struct ws_inflate *w, struct ws_inflate_io *io)
 {
 	enum ws_inflate_got got = WS_INFLATE_GO;
 
-	w->any |= io->in_n > 0;
 	if (!w->final)
 		got = step(w, io);
 	if (got != WS_INFLATE_GO || !w->final || io->in_n == 0)
@@ -91,7 +89,7 @@ ended(struct ws_inflate *w)
 {
 	bool final = w->final;
 
-	w->any = w->final = w->after = false;
+	w->final = w->after = false;
 	w->tail_n = 0;
 	if (final && inflateReset(&w->z) != Z_OK)
 		return (WS_INFLATE_BAD);
@@ -103,8 +101,6 @@ ws_inflate_end(struct ws_inflate *w, struct ws_inflate_io *io)
 {
 	enum ws_inflate_got got;
 
-	if (!w->any)		/* RFC 7692 7.2.3.6: an empty one is 00 */
-		return (WS_INFLATE_BAD);
 	if (w->final)
 		return (ended(w));
 	io->in = tail + w->tail_n;
@@ -113,6 +109,7 @@ ws_inflate_end(struct ws_inflate *w, struct ws_inflate_io *io)
 	w->tail_n = (unsigned char)(sizeof(tail) - io->in_n);
 	if (got != WS_INFLATE_GO || w->final)
 		return (got != WS_INFLATE_GO ? got : WS_INFLATE_BAD);
+	/* RFC 7692 7.2.3.6: an empty one is 00; of no octets, the tail is cut */
 	if (io->in_n == 0 && w->z.data_type == BETWEEN_BLOCKS)
 		return (ended(w));
 	return (io->out_n == 0 ? WS_INFLATE_GO : WS_INFLATE_BAD);

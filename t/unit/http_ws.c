@@ -321,15 +321,22 @@ static void
 holds_little(void)
 {
 	static const char in[] = "\x89\x85" "abcdefgh";
+	size_t i, had = chunk_bytes_live();
+	struct ws_out out;
 	struct ws_help h;
-	size_t had = chunk_bytes_live();
-	unsigned i;
+	struct chunk *c;
 
 	ws_help_open(&h, WS_CLIENT, false, false, LIMIT);
-	for (i = 0; i + 1 < sizeof(in); i++)
-		ws_help_feed(&h, &in[i], 1, 1, 9);
-	CU_ASSERT(ws_bytes(h.w) < 1024);
-	CU_ASSERT(chunk_bytes_live() - had < 64);
+	out = (struct ws_out){ &h.frames, &h.content, &h.control, 9 };
+	for (i = 0; i + 1 < sizeof(in); i++) {
+		c = chunk_new();
+		c->data[0] = (unsigned char)in[i];
+		chq_add(&h.in, c, c->data, 1);
+		chunk_unref(&c);
+		CU_ASSERT_EQUAL(ws_feed(h.w, &h.in, &out, &h.f), WS_MORE);
+		CU_ASSERT(ws_bytes(h.w) < 1024);
+		CU_ASSERT(chunk_bytes_live() - had < 64);
+	}
 	ws_help_close(&h);
 	CU_ASSERT_EQUAL(chunk_bytes_live(), had);
 }

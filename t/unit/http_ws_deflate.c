@@ -293,6 +293,7 @@ limit(bool takeover, size_t step)
 	CU_ASSERT(memcmp(h.said.p + 10003, ")Bz(~)Bz(", 9) == 0);
 	CU_ASSERT(memcmp(h.said.p + 10012, text.p, 50) == 0);
 	CU_ASSERT_EQUAL(ws_facts(h.w)->messages, 3);
+	CU_ASSERT_EQUAL(h.at_gap, 10000);
 	ws_help_close(&h);
 	sender_close(&s);
 	buf_fini(&text);
@@ -394,8 +395,114 @@ limit_in_tail(void)
 	buf_fini(&text);
 }
 
+/* The octets of the tail are content, the last of them beyond the limit. */
+static void
+tail_as_content(void)
+{
+	struct buf text = { 0 }, b = { 0 };
+	struct sender s;
+	struct ws_help h;
+	unsigned i;
+
+	memset(buf_room(&text, 300), 'a', 300);
+	sender_open(&s, true, 6, 15);
+	deflate_to(&s, &b, text.p, 300, Z_SYNC_FLUSH);
+	buf_add(&b, "\x00\x05\x00\xfa\xff\x00", 6);
+	frame(&s.out, 0xc2, b.p, b.n);
+	frame(&s.out, 0x81, "x", 1);
+	for (i = 0; i < 2; i++) {
+		ws_help_open(&h, WS_SERVER, true, false, 305 - i);
+		CU_ASSERT(ws_help_feed(&h, s.out.p, s.out.n, 1000, 1000));
+		if (i == 0) {
+			CU_ASSERT_EQUAL_FATAL(h.said.n, 305 + 8);
+			CU_ASSERT(memcmp(h.said.p + 303,
+			    "\0\0\0\xff\xff)T(x)", 10) == 0);
+			ws_help_close(&h);
+		} else {
+			CU_ASSERT(ws_help_said(&h, "Bz(~)T(x)"));
+		}
+	}
+	sender_close(&s);
+	buf_fini(&text);
+	buf_fini(&b);
+}
+
+/* A text is not read on inside a character: that says nothing of the next. */
+static void
+gap_in_character(void)
+{
+	struct buf text = { 0 };
+	struct sender s;
+	struct ws_help h;
+	unsigned i;
+
+	for (i = 0; i < 300; i++)
+		buf_cstr(&text, "\xe2\x82\xac");
+	sender_open(&s, false, 6, 15);
+	send_one(&s, text.p, text.n, 0, 1);
+	s.out.p[0] = (char)0xc1;
+	frame(&s.out, 0x81, "x", 1);
+	for (i = 600; i < 603; i++) {
+		ws_help_open(&h, WS_SERVER, true, true, i);
+		CU_ASSERT(ws_help_feed(&h, s.out.p, s.out.n, 1000, 1000));
+		CU_ASSERT(ws_help_said(&h, "Tz(~)T(x)"));
+	}
+	sender_close(&s);
+	buf_fini(&text);
+}
+
+/*
+ * What a frame comes to is read before the next frame is looked at, however
+ * much that is and however the octets come: text that begins with other letters
+ * and ends, an octet beyond the room, in what is none; cut octets short; then
+ * an opcode that is none.
+ */
+static unsigned
+first_fault(unsigned letters, unsigned cut, size_t step)
+{
+	size_t i, n = CHUNK_BYTES + 1;
+	struct buf text = { 0 };
+	struct sender s;
+	struct ws_help h;
+	unsigned code;
+
+	memset(buf_room(&text, n), 'a', n);
+	for (i = 0; i < letters; i++)
+		text.p[i] = (char)('a' + i % 26);
+	text.p[n - 1] = (char)0xff;
+	sender_open(&s, true, 9, 15);
+	send_one(&s, text.p, n, 0, 1);
+	CU_ASSERT_FATAL(s.out.n < 120);
+	s.out.p[0] = 0x41;
+	s.out.p[1] = (char)(s.out.p[1] - (int)cut);
+	s.out.n -= cut;
+	buf_add(&s.out, "\x83", 1);
+	ws_help_open(&h, WS_SERVER, true, false, LIMIT);
+	CU_ASSERT(!ws_help_feed(&h, s.out.p, s.out.n, step, LIMIT));
+	code = ws_facts(h.w)->code;
+	ws_help_close(&h);
+	sender_close(&s);
+	buf_fini(&text);
+	return (code);
+}
+
+static void
+order(void)
+{
+	unsigned i, code, seen = 0;
+
+	for (i = 0; i < 200; i++) {
+		code = first_fault(i / 4, i % 4, 1);
+		seen |= code == WS_CODE_DATA ? 1 : 2;
+		CHECK_ROW(i, "order", first_fault(i / 4, i % 4, 1000) == code);
+	}
+	CU_ASSERT_EQUAL(seen, 3);	/* cut before that octet, and behind it */
+}
+
 UNIT_TESTS(http_ws_deflate, { "examples", examples },
     { "not agreed upon", not_agreed }, { "streams", streams },
     { "limits", limits }, { "bombs", bombs },
     { "what a bomb costs", bomb_cost },
-    { "a limit in the tail", limit_in_tail })
+    { "a limit in the tail", limit_in_tail },
+    { "the tail as content", tail_as_content },
+    { "a gap in a character", gap_in_character }, { "order", order })

@@ -17,6 +17,7 @@ struct ws_help {
 	struct buf said;
 	size_t passed;		/* octets of frames */
 	size_t most;		/* that the engine held */
+	size_t at_gap;		/* octets of content that came before the last */
 	struct fault f;
 };
 
@@ -55,7 +56,8 @@ ws_help_note(struct ws_help *h, enum ws_got got)
 		    m->compressed ? "z" : "");
 		break;
 	case WS_GAP:
-		chq_drop(&h->content, chq_len(&h->content));
+		h->at_gap = chq_len(&h->content);
+		chq_drop(&h->content, h->at_gap);
 		buf_cstr(&h->said, "~");
 		break;
 	case WS_END:
