@@ -19,8 +19,6 @@
 
 #define PER_CLIENT 200		/* connections of one address */
 #define CLIENT_BYTES 32768	/* of memory: its state, TLS, the first of each flow */
-#define TICK_MS 250		/* how often a long flow looks at its clocks */
-#define TURN_REQUESTS 16	/* answered in one turn, then others have theirs */
 
 static void client_run(struct task *);
 
@@ -32,29 +30,21 @@ static const unsigned follows[CLIENT_STATES] = {
 #undef ON
 };
 
+static void
+client_go(struct client *c, enum client_state s)
+{
+	assert((follows[c->state] & (1u << s)) != 0);
+	c->state = s;
+}
+
 /* What is true of a client in each state. */
 static void
 check_state(const struct client *c)
 {
-	assert((c->state == CLIENT_FLOW) == (c->flow != NULL));
+	assert((c->state == CLIENT_SERVED) == (c->server != NULL));
+	assert(c->state == CLIENT_SERVED || list_empty(&c->flows));
 	assert(c->state != CLIENT_TUNNEL || c->tunnel != NULL);
-	assert(c->transport != NULL || c->state == CLIENT_TUNNEL ||
-	    c->state == CLIENT_ENDED);
-}
-
-/* ms: its deadline, which begins anew; 0: none. */
-static void
-client_set_state(struct client *c, enum client_state s, uint64_t ms)
-{
-	assert((follows[c->state] & (1u << s)) != 0);
-	c->state = s;
-	c->deadline_at = ms > 0 ? loop_now(c->worker->loop) + ms : 0;
-	if (s == CLIENT_FLOW)
-		timer_set(&c->timer, TICK_MS);
-	else if (ms > 0)
-		timer_set_at(&c->timer, c->deadline_at);
-	else
-		timer_stop(&c->timer);
+	assert(c->transport != NULL || c->state == CLIENT_TUNNEL);
 }
 
 static void
@@ -70,9 +60,11 @@ client_close(struct client *c, enum link_end how)
 
 	if (c->state == CLIENT_ENDED)
 		return;
-	client_set_state(c, CLIENT_ENDED, 0);
-	flow_free(&c->flow);
-	h1_in_fini(&c->in, NULL);
+	client_go(c, CLIENT_ENDED);
+	while (!list_empty(&c->flows))
+		flow_free(CONTAINER_OF(c->flows.next, struct flow, link));
+	if (c->server != NULL)
+		server_fini(c->server);
 	if (c->transport != NULL)
 		link_close(&c->transport, how);
 	tunnel_free(&c->tunnel);
@@ -97,7 +89,7 @@ client_abort(struct client *c)
 void
 client_drain(struct client *c)
 {
-	if (c->state == CLIENT_IDLE)
+	if (c->state == CLIENT_SERVED && server_is_idle(c->server))
 		client_close(c, LINK_CLOSE);
 }
 
@@ -108,149 +100,112 @@ client_reload(struct client *c, const struct conf *conf)
 		client_abort(c);
 }
 
-/* A silent or slow client. */
+/* The server. */
+
 static void
-client_expired(struct client *c)
+host_begin(void *host, struct exchange *x)
 {
-	switch (c->state) {
-	case CLIENT_IDLE:
+	flow_new(host, x);
+}
+
+static void
+host_limits(void *host, struct server_limits *l)
+{
+	const struct client *c = host;
+	const struct gen *g = c->worker->current->gen;
+
+	*l = (struct server_limits){ .head = g->client_limits,
+	    .request_ms = g->conf->limits.request_ms,
+	    .idle_ms = g->conf->limits.idle_ms };
+}
+
+/* A client that has lost a sign-in half-way has to begin anew. */
+static bool
+host_goes_on(void *host)
+{
+	const struct client *c = host;
+
+	return (!c->worker->draining && !c->own.broken);
+}
+
+static const struct server_host_type host_type = { host_begin, host_limits,
+	host_goes_on };
+
+static void
+start_server(struct client *c)
+{
+	struct server_options o = { .type = &host_type, .host = c,
+	    .link = c->transport, .task = &c->task, .account = c->account };
+
+	assert(c->server == NULL);
+	if (c->tunnel != NULL)
+		o.authority = tunnel_authority(c->tunnel);
+	c->server = h1_server_start(&c->h1, &o);
+	client_go(c, CLIENT_SERVED);
+}
+
+static void
+run_server(struct client *c)
+{
+	switch (server_run(c->server)) {
+	case SERVER_WAITS:
+		break;
+	case SERVER_CLOSE:
 		client_close(c, LINK_CLOSE);
 		break;
-	case CLIENT_FLOW:
-	case CLIENT_TUNNEL:
-	case CLIENT_ENDED:
-	case CLIENT_STATES:
+	case SERVER_ABORT:
+		client_close(c, LINK_ABORT);
 		break;
 	}
 }
 
-static void
-client_tick(struct timer *t)
-{
-	struct client *c = CONTAINER_OF(t, struct client, timer);
-
-	if (c->state == CLIENT_FLOW) {
-		timer_set(t, TICK_MS);
-		task_wake(&c->task);
-	} else if (c->deadline_at != 0)
-		client_expired(c);
-}
+/* The tunnel. */
 
 void
 client_tunnel(struct client *c, struct tunnel *t)
 {
-	assert(c->state == CLIENT_FLOW && c->tunnel == NULL);
+	assert(c->state == CLIENT_SERVED && c->tunnel == NULL);
+	assert(list_empty(&c->flows));
+	server_fini(c->server);
+	c->server = NULL;
 	c->tunnel = t;
+	client_go(c, CLIENT_TUNNEL);
+	task_wake(&c->task);
 }
 
-/* Between requests: begin a flow with the first octet, not before. */
-static bool
-client_idle(struct client *c)
-{
-	const struct conf_limits *l;
-	enum pull p = PULL_MORE;
-	uint64_t before = link_bytes_in(c->transport);
-
-	if (c->own.broken) {		/* it has to sign in from the start */
-		client_close(c, LINK_CLOSE);
-		return (false);
-	}
-	/* Answers without a body wait for nobody: the next request does. */
-	if (link_room(c->transport) == 0)
-		return (false);
-	if (chq_len(&c->in.bytes) == 0)
-		p = link_read(c->transport, &c->in.bytes, 16384);
-	if (p == PULL_WAIT)
-		return (false);
-	if (p != PULL_MORE) {
-		client_close(c, LINK_CLOSE);
-		return (false);
-	}
-	l = &c->worker->current->gen->conf->limits;
-	c->flow = flow_new(c);
-	c->flow->in_before = before;	/* what was just read is its own */
-	/* The whole head, from its first octet (or the connection's begin). */
-	client_set_state(c, CLIENT_FLOW, l->request_ms);
-	return (true);
-}
-
-static bool
-client_flow(struct client *c)
-{
-	switch (flow_run(c->flow)) {
-	case FLOW_WAITS:
-		link_look(c->transport);	/* it may go away meanwhile */
-		return (false);
-	case FLOW_CLOSE:
-		client_close(c, LINK_CLOSE);
-		return (false);
-	case FLOW_ABORT:
-		client_close(c, LINK_ABORT);
-		return (false);
-	case FLOW_NEXT:
-		flow_free(&c->flow);
-		c->gone_since = 0;
-		c->served++;
-		client_set_state(c, CLIENT_IDLE,
-		    c->worker->current->gen->conf->limits.idle_ms);
-		return (true);
-	case FLOW_TUNNEL:
-		assert(c->tunnel != NULL);
-		flow_free(&c->flow);
-		client_set_state(c, CLIENT_TUNNEL, 0);
-		return (true);
-	}
-	return (false);
-}
-
-static bool
-client_in_tunnel(struct client *c)
+static void
+run_tunnel(struct client *c)
 {
 	switch (tunnel_run(c->tunnel)) {
 	case TUNNEL_WAITS:
-		return (false);
+		break;
 	case TUNNEL_CLOSE:
 		client_close(c, LINK_CLOSE);
-		return (false);
+		break;
 	case TUNNEL_OPENED:
+		start_server(c);
+		run_server(c);
 		break;
 	}
-	client_set_state(c, CLIENT_IDLE,
-	    c->worker->current->gen->conf->limits.request_ms);
-	return (true);
 }
 
 static void
 client_run(struct task *t)
 {
 	struct client *c = CONTAINER_OF(t, struct client, task);
-	unsigned until = c->served + TURN_REQUESTS;
-	bool again = true;
 
-	while (again) {
-		check_state(c);
-		if (c->state == CLIENT_IDLE && c->served == until) {
-			task_wake(t);
-			return;
-		}
-		if (c->worker->draining && c->state == CLIENT_IDLE) {
-			client_close(c, LINK_CLOSE);
-			return;
-		}
-		switch (c->state) {
-		case CLIENT_IDLE:
-			again = client_idle(c);
-			break;
-		case CLIENT_FLOW:
-			again = client_flow(c);
-			break;
-		case CLIENT_TUNNEL:
-			again = client_in_tunnel(c);
-			break;
-		case CLIENT_ENDED:
-		case CLIENT_STATES:
-			return;
-		}
+	check_state(c);
+	switch (c->state) {
+	case CLIENT_SERVED:
+		run_server(c);
+		break;
+	case CLIENT_TUNNEL:
+		run_tunnel(c);
+		break;
+	case CLIENT_NEW:
+	case CLIENT_ENDED:
+	case CLIENT_STATES:
+		break;
 	}
 }
 
@@ -377,16 +332,13 @@ client_new(struct worker *w, int fd, const union address *peer,
 	c->peer = *peer;
 	client_name(c);
 	task_init(&c->task, w->loop, client_run);
-	timer_init(&c->timer, w->loop, client_tick);
+	list_init(&c->flows);
 	c->transport = link_new(w->loop, fd, &c->task);
 	link_of_client(c->transport);
 	link_charge_to(c->transport, a);
-	h1_in_init(&c->in, c->transport, &c->task);
 	lease_own_init(&c->own, a, &c->task);
 	list_append(&w->clients, &c->link);
 	w->n_clients++;
-	/* A connection that says nothing is closed like an unfinished head. */
-	client_set_state(c, CLIENT_IDLE,
-	    w->current->gen->conf->limits.request_ms);
+	start_server(c);
 	task_wake(&c->task);
 }

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A client's connection: plain requests, or a CONNECT tunnel that is opened
- * (TLS with a leaf of ours), spliced or refused.  One flow at a time; what a
- * client sends ahead waits (RFC 9112 9.3.2).
+ * A client's connection: a server that reads requests from it, each of which
+ * is a flow, or a tunnel, which is opened (TLS with a leaf of ours: a server
+ * again), spliced or refused.
  *
  * Room: proxy.  Thread: its worker's.
  */
 #ifndef PROXY_CLIENT_H
 #define PROXY_CLIENT_H
 
-#include "proxy/wire/h1_in.h"
-#include "proxy/wire/h1_sink.h"
+#include "proxy/wire/h1_server.h"
 #include "proxy/wire/lease.h"
 #include "proxy/worker.h"
 
 struct account;
-struct flow;
 struct tunnel;
 
 enum client_state {
@@ -35,16 +33,12 @@ struct client {
 	uint16_t port;
 	enum client_state state;
 	struct task task;
-	struct timer timer;
-	uint64_t deadline_at;	/* of the state; 0: none */
-	uint64_t gone_since;	/* when its FIN was seen during a flow; 0: not */
 	struct link *transport;
-	struct h1_in in;
-	struct h1_sink out;
+	struct server *server;	/* CLIENT_SERVED; else NULL */
+	struct h1_server h1;	/* that is it */
 	struct lease_own own;	/* origin connections it has signed in */
 	struct tunnel *tunnel;	/* owned; NULL: plain */
-	struct flow *flow;	/* NULL: none */
-	unsigned served;
+	struct list flows;	/* under way */
 };
 
 /* Takes the socket; it may be refused and closed at once. */
@@ -58,19 +52,15 @@ void client_drain(struct client *);
 /* A new configuration: does what the client does still stand? */
 void client_reload(struct client *, const struct conf *);
 
-/* For flows and tunnels. */
 /*
- * A flow has found that the connection is to be this tunnel, which the client
- * owns from now on.  It begins when the flow has ended with FLOW_TUNNEL.
+ * A CONNECT was granted (EXCHANGE_TUNNEL): the connection is this tunnel, which
+ * the client owns from now on.
  */
 void client_tunnel(struct client *, struct tunnel *);
-/* Close in order (what was written goes out) and free it. */
-void client_close(struct client *, enum link_end how);
-
 /*
- * May the client be led to this address?  Asks the rules for the request under
- * way, else for the tunnel.  Fits struct lease_want.
+ * Close (in order: what was written goes out) and free it.  Flows that are under
+ * way end as ERR_CLIENT_GONE.
  */
-bool client_may_reach(void *client, const struct sockaddr *);
+void client_close(struct client *, enum link_end how);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/budget.h"
+#include "base/list.h"
 #include "http/h1_frame.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
@@ -12,12 +13,11 @@
 #include "proxy/audit/reference.h"
 #include "proxy/tunnel.h"
 
-#define GONE_MS 500		/* a client that only ended its side may still read */
 #define HINTS_MAX 16384		/* octets of Link in all 1xx of one answer */
 
 static const unsigned follows[FLOW_STATES] = {
 #define ON(name) (1u << FLOW_STATE_##name)
-#define S(name, next) [FLOW_STATE_##name] = (next),
+#define S(name, due, next) [FLOW_STATE_##name] = (next),
 #include "proxy/flow.def"
 #undef S
 #undef ON
@@ -39,23 +39,47 @@ wall_ms(void)
 	return ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
 }
 
-struct flow *
-flow_new(struct client *c)
-{
-	struct arena *a = arena_new();
-	struct flow *f = arena_zalloc(a, sizeof(*f));
+static void flow_run(struct task *);
 
-	f->arena = a;
-	arena_charge_to(a, c->account);
+static void
+flow_due(struct timer *t)
+{
+	task_wake(&CONTAINER_OF(t, struct flow, timer)->task);
+}
+
+static void
+start_clocks(struct flow *f)
+{
+	uint64_t now = loop_now(f->worker->loop);
+
+	task_init(&f->task, f->worker->loop, flow_run);
+	timer_init(&f->timer, f->worker->loop, flow_due);
+	f->started_at = f->x->began_at;
+	f->started_wall = wall_ms() - (now - f->started_at);
+	f->scan_us = -1;
+	f->times = (struct lease_times){ -1, -1, -1 };
+}
+
+static struct flow *
+flow_alloc(struct exchange *x)
+{
+	struct flow *f = arena_zalloc(x->arena, sizeof(*f));
+
+	f->x = x;
+	f->req = x->req;
+	f->arena = exchange_take(x, &f->task);
+	return (f);
+}
+
+void
+flow_new(struct client *c, struct exchange *x)
+{
+	struct flow *f = flow_alloc(x);
+
 	f->client = c;
 	f->worker = c->worker;
 	f->gen = worker_gen_ref(c->worker->current);
-	f->started_at = loop_now(c->worker->loop);
-	f->started_wall = wall_ms();
-	f->scan_us = -1;
-	f->times = (struct lease_times){ -1, -1, -1 };
-	f->in_before = link_bytes_in(c->transport);
-	f->out_before = link_bytes_out(c->transport);
+	start_clocks(f);
 	reference_make(f->reference);
 	f->who = (struct scan_who){ .client_ip = str_of(c->ip),
 	    .client_key = peers_key(&c->peer.sa),
@@ -65,15 +89,18 @@ flow_new(struct client *c)
 		f->who.sni = tunnel_sni(c->tunnel);
 	f->hints = HINTS_MAX;
 	policy_plan_init(&f->gen->gen->conf->policy, &f->plan);
-	return (f);
+	list_append(&c->flows, &f->link);
+	task_wake(&f->task);
 }
 
 /* What the client sent is no longer needed (scanners hold what they read). */
 static void
 flow_drop_request_body(struct flow *f)
 {
-	if (f->req_body != NULL)
+	if (f->req_body != NULL) {
 		f->request_body_bytes = body_received(f->req_body);
+		body_on_first_pull(f->req_body, NULL);
+	}
 	body_unref(&f->req_body);
 }
 
@@ -95,27 +122,33 @@ flow_stop(struct flow *f)
 	lease_release(&f->lease);
 }
 
-void
-flow_free(struct flow **fp)
+/* All is said and recorded. */
+static void
+flow_end(struct flow *f, enum exchange_end how)
 {
-	struct flow *f = *fp;
-	struct arena *a;
+	struct arena *a = f->arena;
 
-	if (f == NULL)
-		return;
-	*fp = NULL;
+	assert(f->grant == NULL);
+	flow_stop(f);
+	exchange_end(&f->x, how);
+	timer_stop(&f->timer);
+	task_fini(&f->task);
+	list_remove(&f->link);
+	arena_free(&f->heads);
+	worker_gen_unref(&f->gen);
+	arena_free(&a);
+}
+
+void
+flow_free(struct flow *f)
+{
 	if (f->state != FLOW_STATE_DONE && f->req != NULL) {
-		/* The connection ended under it. */
 		fault_set(&f->fault, ERR_CLIENT_GONE, NULL);
 		flow_note_origin(f);
 		flow_chain_stop(f);
 		flow_record(f);
 	}
-	flow_stop(f);
-	arena_free(&f->heads);
-	worker_gen_unref(&f->gen);
-	a = f->arena;
-	arena_free(&a);
+	flow_end(f, EXCHANGE_ABORT);
 }
 
 /* Failures. */
@@ -173,8 +206,6 @@ flow_fail_code(struct flow *f, enum err code, const char *detail)
 	flow_fail(f, &fault);
 }
 
-/* HEAD */
-
 bool
 flow_head_too_dear(struct flow *f, const struct arena *head)
 {
@@ -186,52 +217,15 @@ flow_head_too_dear(struct flow *f, const struct arena *head)
 	return (true);
 }
 
-static enum flow_step
-run_head(struct flow *f)
-{
-	struct client *c = f->client;
-	struct fault fault = { 0 };
-	struct http_msg *msg = NULL;
-	enum h1_got got = h1_in_head(&c->in, f->arena,
-	    H1_REQUEST, &f->gen->gen->client_limits, &msg, &fault);
-
-	switch (got) {
-	case H1_GOT_HEAD:
-		f->req = msg;
-		return (flow_request(f) ? FLOW_NEXT : FLOW_TUNNEL);
-	case H1_GOT_WAIT:
-		if (flow_head_too_dear(f, f->arena)) {
-			c->in.poisoned = true;
-			return (FLOW_NEXT);
-		}
-		if (loop_now(f->worker->loop) < c->deadline_at)
-			return (FLOW_WAITS);
-		if (!h1_in_begun(&c->in) && c->served > 0)
-			return (FLOW_CLOSE);
-		flow_fail_code(f, ERR_REQ_TIMEOUT, NULL);
-		return (FLOW_NEXT);
-	case H1_GOT_END:
-	case H1_GOT_CUT:
-		return (FLOW_CLOSE);
-	case H1_GOT_BAD:
-		break;
-	}
-	c->in.poisoned = true;
-	flow_fail(f, &fault);
-	return (FLOW_NEXT);
-}
-
 /* SCAN_REQ */
 
 /* The client holds its body back, and it is wanted now (RFC 9110 10.1.1). */
 static void
 send_100(struct flow *f)
 {
-	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
 	if (f->owes_100 && body_was_pulled(f->req_body)) {
 		f->owes_100 = false;
-		link_write(f->client->transport, text, sizeof(text) - 1);
+		exchange_continue(f->x);
 	}
 }
 
@@ -296,7 +290,7 @@ after_request_scan(struct flow *f, struct chain_result *r)
 		return;
 	}
 	if (body != NULL) {	/* held from its first octet on */
-		pump_hold(&f->up, body, &f->client->task);
+		pump_hold(&f->up, body, &f->task);
 		flow_trim(f, &f->up);
 	}
 	chain_cancel(&f->chain);
@@ -321,7 +315,7 @@ run_scan_req(struct flow *f)
 		if (chain == NULL || chain->n == 0) {
 			if (f->req_body != NULL)
 				pump_hold(&f->up, f->req_body,
-				    &f->client->task);
+				    &f->task);
 			flow_go(f, FLOW_STATE_ORIGIN);
 			return (FLOW_NEXT);
 		}
@@ -334,7 +328,7 @@ run_scan_req(struct flow *f)
 		f->who.rule = str_of(f->plan.rule[POLICY_BY_SCAN]);
 		flow_gap(f, &f->scanned);
 		f->chain = chain_start(f->worker->loop, chain->steps,
-		    chain->n, &f->scanned, &f->client->task);
+		    chain->n, &f->scanned, &f->task);
 	}
 	if (f->req_body != NULL)
 		send_100(f);
@@ -345,86 +339,92 @@ run_scan_req(struct flow *f)
 	return (FLOW_NEXT);
 }
 
-/* Clocks. */
+/* The driver. */
 
 static bool
-client_is_gone(struct flow *f)
+client_is_gone(const struct flow *f)
+{
+	return (f->x->gone_at != 0 &&
+	    loop_now(f->worker->loop) >= f->x->gone_at);
+}
+
+/* A CONNECT ends without a record: what comes of it has one of its own. */
+static void
+become_tunnel(struct flow *f)
 {
 	struct client *c = f->client;
-	uint64_t now = loop_now(f->worker->loop);
+	struct tunnel *t = f->grant;
 
-	if (f->state == FLOW_STATE_HEAD)
-		return (false);
-	if (link_broken(c->transport))
-		return (true);
-	if (!link_peer_gone(c->transport))
-		return (false);
-	if (c->gone_since == 0)
-		c->gone_since = now;
-	return (now - c->gone_since >= GONE_MS);
+	f->grant = NULL;
+	flow_end(f, EXCHANGE_TUNNEL);
+	client_tunnel(c, t);
 }
 
-static enum flow_step
+static void
 run_done(struct flow *f)
 {
+	/* Cut in the middle: let it be seen. */
+	bool cut = f->fault.code != ERR_NONE && f->head_out && !f->keep &&
+	    f->resp == NULL;
+
+	if (f->grant != NULL) {
+		become_tunnel(f);
+		return;
+	}
 	flow_record(f);
-	flow_stop(f);
-	if (f->fault.code != ERR_NONE && f->head_out && !f->keep &&
-	    f->resp == NULL)
-		return (FLOW_ABORT);	/* cut in the middle: let it be seen */
-	return (f->keep && !f->worker->draining ? FLOW_NEXT : FLOW_CLOSE);
+	flow_end(f, cut ? EXCHANGE_ABORT : EXCHANGE_DONE);
 }
 
-enum flow_step
-flow_run(struct flow *f)
+/* In whatever state it is. */
+static enum flow_step
+run_state(struct flow *f)
 {
-	enum flow_step step = FLOW_NEXT;
+	switch (f->state) {
+	case FLOW_STATE_POLICY:
+		flow_request(f);
+		return (FLOW_NEXT);
+	case FLOW_STATE_CONNECT:
+		return (flow_connect(f));
+	case FLOW_STATE_WHERE:
+		return (flow_where(f));
+	case FLOW_STATE_SCAN_REQ:
+		return (run_scan_req(f));
+	case FLOW_STATE_ORIGIN:
+		return (flow_origin(f));
+	case FLOW_STATE_ANSWER:
+		return (flow_answer(f));
+	case FLOW_STATE_SCAN_RESP:
+		flow_scan_response(f);
+		return (f->state == FLOW_STATE_SCAN_RESP ? FLOW_WAITS :
+		    FLOW_NEXT);
+	case FLOW_STATE_RESUME:
+		return (flow_resume(f));
+	case FLOW_STATE_REPLY:
+		return (flow_reply(f));
+	case FLOW_STATE_DONE:
+	case FLOW_STATES:
+		break;
+	}
+	return (FLOW_WAITS);
+}
 
-	h1_in_wake(&f->client->in);
+static void
+flow_run(struct task *t)
+{
+	struct flow *f = CONTAINER_OF(t, struct flow, task);
+
 	lease_turn(f->lease);
 	if (client_is_gone(f)) {
-		fault_set(&f->fault, ERR_CLIENT_GONE, NULL);
-		return (FLOW_ABORT);
+		flow_free(f);
+		return;
 	}
-	if (f->state != FLOW_STATE_DONE && f->state != FLOW_STATE_HEAD)
+	if (f->state != FLOW_STATE_POLICY)
 		flow_check_clocks(f);
 	flow_finish_upload(f);
-	while (step == FLOW_NEXT) {
-		switch (f->state) {
-		case FLOW_STATE_HEAD:
-			step = run_head(f);
-			break;
-		case FLOW_STATE_CONNECT:
-			step = flow_connect(f);
-			break;
-		case FLOW_STATE_WHERE:
-			step = flow_where(f);
-			break;
-		case FLOW_STATE_SCAN_REQ:
-			step = run_scan_req(f);
-			break;
-		case FLOW_STATE_ORIGIN:
-			step = flow_origin(f);
-			break;
-		case FLOW_STATE_ANSWER:
-			step = flow_answer(f);
-			break;
-		case FLOW_STATE_SCAN_RESP:
-			flow_scan_response(f);
-			step = f->state == FLOW_STATE_SCAN_RESP ?
-			    FLOW_WAITS : FLOW_NEXT;
-			break;
-		case FLOW_STATE_RESUME:
-			step = flow_resume(f);
-			break;
-		case FLOW_STATE_REPLY:
-			step = flow_reply(f);
-			break;
-		case FLOW_STATE_DONE:
-			return (run_done(f));
-		case FLOW_STATES:
-			break;
-		}
-	}
-	return (step);
+	while (run_state(f) == FLOW_NEXT)
+		;
+	if (f->state == FLOW_STATE_DONE)
+		run_done(f);
+	else
+		flow_set_timer(f);
 }

@@ -1,37 +1,42 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A flow: one request and its answer, through policy, the chains and the
- * origin (doc/architecture.md 1).  Its states are in flow.def.
+ * origin (doc/architecture.md 1).  It begins when there is a request, and
+ * knows of its client's connection only the exchange.  Its states are in
+ * flow.def.
  *
- * Room: proxy.  Thread: its worker's; driven by its client's task.
+ * Room: proxy.  Thread: its worker's; it has a task of its own, which also
+ * frees it when it is done.
  */
 #ifndef PROXY_FLOW_H
 #define PROXY_FLOW_H
 
 #include "proxy/client.h"
 #include "proxy/policy/policy.h"
+#include "proxy/wire/exchange.h"
 #include "scanners/chain.h"
 #include "stream/pump.h"
 
 enum flow_state {
-#define S(name, next) FLOW_STATE_##name,
+#define S(name, due, next) FLOW_STATE_##name,
 #include "proxy/flow.def"
 #undef S
 	FLOW_STATES
 };
 
 enum flow_step {
-	FLOW_WAITS,	/* the client's task will be woken */
-	FLOW_NEXT,	/* done; the connection serves another request */
-	FLOW_CLOSE,	/* done; close in order */
-	FLOW_ABORT,	/* end the connection visibly */
-	FLOW_TUNNEL	/* it was a CONNECT; the client is a tunnel now */
+	FLOW_WAITS,	/* its task will be woken */
+	FLOW_NEXT	/* it is in another state, or has more to do in this one */
 };
 
 struct flow_stream;
 
 struct flow {
-	struct client *client;		/* borrowed */
+	struct list link;		/* of its client */
+	struct client *client;		/* borrowed: who it is, its tunnel */
+	struct exchange *x;		/* lent by its server, until it is ended */
+	struct task task;
+	struct timer timer;		/* what is due first */
 	struct worker *worker;		/* borrowed */
 	struct worker_gen *gen;		/* counted */
 	struct arena *arena;		/* owned; holds this too */
@@ -58,6 +63,7 @@ struct flow {
 	struct pump up, down;
 	struct reader body_again;	/* keeps the request's body, should it be repeated */
 	struct body *resumed;		/* counted; RESUME: the adapted body */
+	struct tunnel *grant;		/* owned; a CONNECT has become that; or NULL */
 	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
 	struct chq again;		/* RESUME: read from now, not yet compared */
 
@@ -68,7 +74,7 @@ struct flow {
 	unsigned tries;			/* origin connections used */
 	bool owes_100;			/* the client waits for "100 Continue" from us */
 	bool head_out;			/* the response head has been written */
-	bool keep;			/* the client's connection goes on after it */
+	bool keep;			/* it wishes that its client's connection goes on */
 	bool resp_from_origin;
 	bool blocked;			/* by policy or a verdict */
 	bool internal;			/* assay.internal */
@@ -87,7 +93,6 @@ struct flow {
 	uint16_t server_port;
 	struct str origin_version, origin_cipher;
 	uint64_t request_body_bytes;	/* of a body that was given up */
-	uint64_t in_before, out_before;	/* the link's counters at the start */
 	const struct audit_scan *scans;
 	unsigned n_scans;
 	bool has_verdict;
@@ -97,10 +102,13 @@ struct flow {
 	const char *refused_by;		/* the rule that refused an address */
 };
 
-struct flow *flow_new(struct client *);
-enum flow_step flow_run(struct flow *);
-/* In any state; writes its record. *f may be NULL; becomes NULL. */
-void flow_free(struct flow **f);
+/* A request of the client's has come, or its fault.  The flow runs later. */
+void flow_new(struct client *, struct exchange *);
+/*
+ * The client's connection ends under it: it writes its record, and ends its
+ * exchange.
+ */
+void flow_free(struct flow *);
 
 /* Parts of flow.c; the flow is never freed inside. */
 
@@ -129,13 +137,15 @@ void flow_finish_upload(struct flow *);
  * flow waits or has failed, as *step says.
  */
 bool flow_reach_origin(struct flow *, enum flow_step *step);
+/* May it be led to this address?  Asks the rules; fits struct origin_want. */
+bool flow_may_reach(void *flow, const struct sockaddr *);
 /* WHERE: the origin's address, if the choice of the chain needs it. */
 enum flow_step flow_where(struct flow *);
-/* flow_request.c: the request head is there. True: go on; false: it became a tunnel. */
-bool flow_request(struct flow *);
+/* flow_request.c: POLICY. */
+void flow_request(struct flow *);
 /* flow_connect.c: the same for a CONNECT. */
-bool flow_request_connect(struct flow *);
-/* CONNECT: do services let it pass?  FLOW_TUNNEL: it became one. */
+void flow_request_connect(struct flow *);
+/* CONNECT: do services let it pass? */
 enum flow_step flow_connect(struct flow *);
 /* Of a chain the services that want it, in the flow's arena; maybe none. */
 struct worker_chain flow_pick(struct flow *, const struct policy_scan *,
@@ -164,6 +174,13 @@ void flow_keep_body(struct flow *);
 bool flow_again(struct flow *);
 /* flow_clock.c: fail it if a peer is silent or slow beyond its limit. */
 void flow_check_clocks(struct flow *);
+/* It waits: set its timer to what is due first. */
+void flow_set_timer(struct flow *);
+/*
+ * The rest of the request has left: the origin's clocks begin now, while it
+ * was we who were waited for before.
+ */
+void flow_upload_ended(struct flow *);
 /* flow_part.c */
 /* What the pump sends is scanned: no trailer but small ones that are known. */
 void flow_trim(struct flow *, struct pump *);
@@ -184,6 +201,8 @@ bool flow_stream_pass(struct flow *, struct chain_result *);
 bool flow_stream_is_on(const struct flow *);
 /* May its origin say little now and then, for ever? */
 bool flow_stream_may_drip(const struct flow *);
+/* Does it wait for time to pass, so that more may be known or released? */
+bool flow_stream_is_paced(const struct flow *);
 /* How much of it may have left by now. */
 uint64_t flow_stream_mark(struct flow *);
 void flow_stream_stop(struct flow *);

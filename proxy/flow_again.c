@@ -52,7 +52,7 @@ flow_again(struct flow *f)
 		return (false);
 	if (b != NULL) {
 		pump_stop(&f->up);
-		pump_hold(&f->up, b, &f->client->task);
+		pump_hold(&f->up, b, &f->task);
 		if (trims)
 			flow_trim(f, &f->up);
 		reader_close(&f->body_again);

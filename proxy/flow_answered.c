@@ -52,7 +52,7 @@ scan_start_answer(struct flow *f, const struct worker_chain *chain)
 	    http_part_of(f->resp) == HTTP_PART_SOME;
 	flow_gap(f, &f->scanned);
 	f->chain = chain_start(f->worker->loop, chain->steps, chain->n,
-	    &f->scanned, &f->client->task);
+	    &f->scanned, &f->task);
 }
 
 void
@@ -80,7 +80,7 @@ flow_answered(struct flow *f, struct chain_result *r)
 	f->fault = (struct fault){ .code = ERR_NONE };
 	f->blocked = true;
 	if (f->resp_body != NULL)
-		pump_hold(&f->down, f->resp_body, &f->client->task);
+		pump_hold(&f->down, f->resp_body, &f->task);
 	chain_cancel(&f->chain);	/* it held the begin until here */
 	scan_start_answer(f, &chain);
 	flow_go(f, FLOW_STATE_SCAN_RESP);

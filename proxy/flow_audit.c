@@ -108,6 +108,7 @@ record_request(struct audit_record *r, const struct flow *f)
 		return;
 	r->method = q->method;
 	r->http_minor = q->version_minor;
+	r->http2 = f->x->type->http2;
 	r->url = f->url.n > 0 ? f->url : q->target;
 	r->host = q->uri.host;
 	r->port = q->uri.port;
@@ -117,12 +118,7 @@ record_request(struct audit_record *r, const struct flow *f)
 static void
 record_bytes(struct audit_record *r, const struct flow *f)
 {
-	struct link *l = f->client->transport;
-
-	if (l != NULL) {
-		r->request_bytes = link_bytes_in(l) - f->in_before;
-		r->response_bytes = link_bytes_out(l) - f->out_before;
-	}
+	exchange_count(f->x, &r->request_bytes, &r->response_bytes);
 	r->request_body_bytes = f->req_body != NULL ?
 	    body_received(f->req_body) : f->request_body_bytes;
 	r->response_body_bytes = f->down.sent;
@@ -162,9 +158,6 @@ flow_record(struct flow *f)
 	complain(&f->fault);
 	if (log == POLICY_LOG_NONE)
 		return;
-	/* Counters are of the wire: what is queued belongs to this flow. */
-	if (f->client->transport != NULL)
-		link_flush(f->client->transport);
 	audit_record_init(&r);
 	r.reference = str_of(f->reference);
 	r.started_ms = f->started_wall;

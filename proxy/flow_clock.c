@@ -1,29 +1,62 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A flow's clocks: who is waited for, and for how long that may be. */
+/*
+ * A flow's clocks: who is waited for, and for how long that may be.  They are
+ * looked at whenever the flow runs, and it runs at the latest when the first
+ * of them may be due.
+ */
 #include "proxy/flow.h"
 
 #define TOO_SLOW "slower than limits.min_rate"
+#define RELEASE_MS 250		/* how often more of a held body is let go */
+#define NEVER UINT64_MAX
+
+static uint64_t
+now_of(const struct flow *f)
+{
+	return (loop_now(f->worker->loop));
+}
+
+static const struct conf_limits *
+limits_of(const struct flow *f)
+{
+	return (&f->gen->gen->conf->limits);
+}
+
+/* An origin that still wants the rest of the request waits for us. */
+static bool
+is_uploading(const struct flow *f)
+{
+	return (f->up.started && !pull_is_last(f->up.end));
+}
+
+/*
+ * Its silence is none then, nor is what it sends meanwhile its pace; they
+ * begin when all has left.
+ */
+void
+flow_upload_ended(struct flow *f)
+{
+	lease_forgive(f->lease, now_of(f));
+}
 
 /* Each word of an endless answer may take as long as the first of another. */
 static uint64_t
-body_silence(const struct flow *f, const struct conf_limits *l)
+body_silence(const struct flow *f)
 {
+	const struct conf_limits *l = limits_of(f);
+
 	return (l->first_byte_ms > l->read_ms && flow_stream_may_drip(f) ?
 	    l->first_byte_ms : l->read_ms);
 }
 
 /* The origin: before its answer, inside the head, inside the body. */
 static enum err
-origin_stalled(struct flow *f, const struct conf_limits *l, uint64_t now,
-    const char **why)
+origin_stalled(struct flow *f, uint64_t now, const char **why)
 {
+	const struct conf_limits *l = limits_of(f);
 	struct lease *lease = f->lease;
 
-	/*
-	 * An origin that still wants the rest of the request waits for us: its
-	 * silence is none, nor is what it sends meanwhile its pace.
-	 */
-	if (f->up.started && !pull_is_last(f->up.end)) {
+	if (is_uploading(f)) {
 		lease_forgive(lease, now);
 		return (ERR_NONE);
 	}
@@ -31,48 +64,54 @@ origin_stalled(struct flow *f, const struct conf_limits *l, uint64_t now,
 		return (lease_is_late(lease, now, l->first_byte_ms,
 		    l->read_ms) ? ERR_ORIGIN_TIMEOUT : ERR_NONE);
 	if (lease_is_silent(lease, now, l->read_ms) &&
-	    lease_is_silent(lease, now, body_silence(f, l)))
+	    lease_is_silent(lease, now, body_silence(f)))
 		return (ERR_ORIGIN_STALL);
 	*why = TOO_SLOW;
 	return (lease_is_slow(lease, now, l->min_rate) &&
 	    !flow_stream_may_drip(f) ? ERR_ORIGIN_STALL : ERR_NONE);
 }
 
-/* Who does not take what we have for it. */
-static enum err
-blocked(struct pump *p, const struct conf_limits *l, uint64_t now,
-    enum err code, const char **why)
+/* When that may come true; in ANSWER it is the state's. */
+static uint64_t
+origin_due(const struct flow *f, uint64_t now)
 {
-	enum pump_peer peer = pump_peer(p, now, l->read_ms, l->min_rate);
+	const struct conf_limits *l = limits_of(f);
+	uint64_t at;
 
-	if (peer == PUMP_PEER_SLOW)
-		*why = TOO_SLOW;
-	return (peer == PUMP_PEER_WELL ? ERR_NONE : code);
+	if (f->state == FLOW_STATE_ANSWER || is_uploading(f))
+		return (NEVER);
+	at = lease_body_due(f->lease, now, l->read_ms, l->min_rate);
+	return (at > now ? at : lease_body_due(f->lease, now,
+	    body_silence(f), l->min_rate));
+}
+
+static enum err
+late(enum pace_says says, enum err code, const char **why)
+{
+	*why = says == PACE_SLOW ? TOO_SLOW : NULL;
+	return (says == PACE_WELL ? ERR_NONE : code);
 }
 
 /* The first that is found to be late. */
 static enum err
 stalled(struct flow *f, const char **why)
 {
-	const struct conf_limits *l = &f->gen->gen->conf->limits;
-	uint64_t now = loop_now(f->worker->loop);
-	struct h1_in *in = &f->client->in;
-	enum err code = ERR_NONE;
+	const struct conf_limits *l = limits_of(f);
+	uint64_t now = now_of(f);
+	enum err code;
 
-	if (h1_in_stalled(in, now, l->read_ms))
-		return (ERR_REQ_TIMEOUT);
-	if (h1_in_is_slow(in, now, l->min_rate)) {
-		*why = TOO_SLOW;
-		return (ERR_REQ_TIMEOUT);
-	}
-	if (f->lease != NULL && f->state >= FLOW_STATE_ANSWER)
-		code = origin_stalled(f, l, now, why);
-	if (code != ERR_NONE)
-		return (code);
-	*why = NULL;
-	code = blocked(&f->up, l, now, ERR_ORIGIN_TIMEOUT, why);
-	return (code != ERR_NONE ? code :
-	    blocked(&f->down, l, now, ERR_CLIENT_GONE, why));
+	code = late(exchange_pace(f->x, now, l->read_ms, l->min_rate),
+	    ERR_REQ_TIMEOUT, why);
+	if (code == ERR_NONE && f->lease != NULL &&
+	    f->state >= FLOW_STATE_ANSWER)
+		code = origin_stalled(f, now, why);
+	if (code == ERR_NONE)
+		code = late(pump_pace(&f->up, now, l->read_ms, l->min_rate),
+		    ERR_ORIGIN_TIMEOUT, why);
+	if (code == ERR_NONE)
+		code = late(pump_pace(&f->down, now, l->read_ms, l->min_rate),
+		    ERR_CLIENT_GONE, why);
+	return (code);
 }
 
 void
@@ -89,4 +128,72 @@ flow_check_clocks(struct flow *f)
 	if (code == ERR_ORIGIN_STALL && f->resp_body != NULL)
 		body_fail(f->resp_body, &fault);
 	flow_fail(f, &fault);
+}
+
+/* What falls due in a state. */
+
+static uint64_t
+answer_due(const struct flow *f)
+{
+	return (is_uploading(f) ? NEVER : lease_head_due(f->lease,
+	    limits_of(f)->first_byte_ms, limits_of(f)->read_ms));
+}
+
+/* Time alone moves the mark of a held body, and that of a paced stream. */
+static uint64_t
+release_due(const struct flow *f, uint64_t now)
+{
+	if (flow_stream_is_paced(f))
+		return (now + RELEASE_MS);
+	if (f->state != FLOW_STATE_SCAN_RESP || flow_stream_is_on(f) ||
+	    f->resp_body == NULL || f->plan.download == POLICY_HOLD)
+		return (NEVER);
+	return (f->plan.download != POLICY_STREAM && now < f->hold_until ?
+	    f->hold_until : now + RELEASE_MS);
+}
+
+static uint64_t
+state_due(const struct flow *f, uint64_t now)
+{
+	static const enum due { NONE, ANSWER, RELEASE } due[FLOW_STATES] = {
+#define S(name, due, next) [FLOW_STATE_##name] = due,
+#include "proxy/flow.def"
+#undef S
+	};
+
+	switch (due[f->state]) {
+	case ANSWER:
+		return (answer_due(f));
+	case RELEASE:
+		return (release_due(f, now));
+	case NONE:
+		break;
+	}
+	return (NEVER);
+}
+
+static uint64_t
+earlier(uint64_t a, uint64_t b)
+{
+	return (a < b ? a : b);
+}
+
+void
+flow_set_timer(struct flow *f)
+{
+	const struct conf_limits *l = limits_of(f);
+	uint64_t now = now_of(f), at = state_due(f, now);
+
+	if (f->x->gone_at != 0)
+		at = earlier(at, f->x->gone_at);
+	at = earlier(at, exchange_pace_due(f->x, now, l->read_ms,
+	    l->min_rate));
+	if (f->lease != NULL && f->state >= FLOW_STATE_ANSWER)
+		at = earlier(at, origin_due(f, now));
+	at = earlier(at, pump_pace_due(&f->up, now, l->read_ms));
+	at = earlier(at, pump_pace_due(&f->down, now, l->read_ms));
+	if (at == NEVER)
+		timer_pause(&f->timer);
+	else
+		timer_set_at(&f->timer, at > now ? at : now + 1);
 }

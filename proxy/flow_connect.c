@@ -24,24 +24,18 @@ connect_facts(struct flow *f, struct policy_facts *facts)
 	facts->size = POLICY_SIZE_UNKNOWN;
 }
 
-/*
- * The flow ends, unrecorded, and its connection is a tunnel: what comes of that
- * has a record of its own.
- */
-static enum flow_step
-become_tunnel(struct flow *f)
+/* The flow ends, and its client's connection becomes that tunnel. */
+static void
+grant(struct flow *f)
 {
-	static const char ok[] = "HTTP/1.1 200 Connection established\r\n\r\n";
 	const struct tunnel_facts facts = { .reference = f->reference,
 	    .started_at = f->started_at, .started_wall = f->started_wall,
 	    .method = f->req->method, .http_minor = f->req->version_minor,
 	    .said = { f->scans, f->n_scans, f->scan_us } };
 
-	client_tunnel(f->client, tunnel_new(f->client, f->gen, &f->req->uri,
-	    f->req->uri.host, &f->plan, &facts));
-	link_write(f->client->transport, ok, sizeof(ok) - 1);
+	f->grant = tunnel_new(f->client, f->gen, &f->req->uri,
+	    f->req->uri.host, &f->plan, &facts);
 	flow_go(f, FLOW_STATE_DONE);
-	return (FLOW_TUNNEL);
 }
 
 static bool
@@ -92,7 +86,7 @@ flow_pick(struct flow *f, const struct policy_scan *scan,
 	return (some);
 }
 
-bool
+void
 flow_request_connect(struct flow *f)
 {
 	struct client *c = f->client;
@@ -102,21 +96,21 @@ flow_request_connect(struct flow *f)
 
 	if (f->req->framing != FRAMING_NONE) {	/* RFC 9110 9.3.6 */
 		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
-		return (true);
+		return;
 	}
 	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
 	    conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
 	    ERR_NONE) {
 		flow_fail(f, &fault);
-		return (true);
+		return;
 	}
 	connect_facts(f, &facts);
 	policy_decide(&conf_of(f)->policy, POLICY_TLS, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		chain = services_of(f);
 	if (chain.n == 0) {
-		(void)become_tunnel(f);
-		return (false);
+		grant(f);
+		return;
 	}
 	http_hop_strip(f->req);
 	f->req->keep_alive = false;	/* what follows is no HTTP of ours */
@@ -125,8 +119,7 @@ flow_request_connect(struct flow *f)
 	f->plan.rule[POLICY_BY_SCAN] = f->who.rule.p;
 	flow_go(f, FLOW_STATE_CONNECT);
 	f->chain = chain_start(f->worker->loop, chain.steps, chain.n,
-	    &f->scanned, &c->task);
-	return (true);
+	    &f->scanned, &f->task);
 }
 
 enum flow_step
@@ -146,5 +139,6 @@ flow_connect(struct flow *f)
 		return (FLOW_NEXT);
 	}
 	chain_cancel(&f->chain);	/* an adapted head goes nowhere */
-	return (become_tunnel(f));
+	grant(f);
+	return (FLOW_NEXT);
 }

@@ -14,9 +14,11 @@ take_ahead(struct flow *f)
 
 	if (t == NULL || f->tries > 0 || (l = tunnel_take_ahead(t)) == NULL)
 		return (NULL);
-	if (lease_is_good(l, f->gen, flow_is_repeatable(f)))
-		lease_set_wake(l, &f->client->task);
-	else
+	if (lease_is_good(l, f->gen, flow_is_repeatable(f))) {
+		lease_set_wake(l, &f->task);
+		lease_set_reach(l, f->plan.asks_dest ? flow_may_reach : NULL,
+		    f);
+	} else
 		lease_release(&l);
 	return (l);
 }
@@ -40,12 +42,11 @@ flow_get_lease(struct flow *f)
 	want.recent = !flow_is_repeatable(f);
 	want.own = &f->client->own;
 	want.account = f->client->account;
-	want.may_reach = f->plan.asks_dest ? client_may_reach : NULL;
-	want.arg = f->client;
+	want.may_reach = f->plan.asks_dest ? flow_may_reach : NULL;
+	want.arg = f;
 	f->tries++;
 	if (f->lease == NULL)
-		f->lease = lease_get(f->worker, f->gen, &want,
-		    &f->client->task);
+		f->lease = lease_get(f->worker, f->gen, &want, &f->task);
 }
 
 static void
@@ -93,15 +94,26 @@ flow_origin(struct flow *f)
 	return (FLOW_NEXT);
 }
 
-/* Move the request's body on; false: the flow has failed by it. */
+/* Move the request's body on. */
+static enum pull
+pump_upload(struct flow *f)
+{
+	enum pull p = pump_run(&f->up, loop_now(f->worker->loop));
+
+	if (p == PULL_END)
+		flow_upload_ended(f);
+	return (p);
+}
+
+/* False: the flow has failed by it. */
 static bool
 run_upload(struct flow *f)
 {
 	enum pull p;
 
-	if (!f->up.started)
+	if (!f->up.started || f->up.end == PULL_END)
 		return (true);
-	p = pump_run(&f->up, loop_now(f->worker->loop));
+	p = pump_upload(f);
 	if (p != PULL_CUT && p != PULL_FAIL)
 		return (true);
 	if (body_fault(f->up.reader.body)->code != ERR_NONE)
@@ -117,18 +129,16 @@ flow_finish_upload(struct flow *f)
 {
 	if (f->state > FLOW_STATE_ANSWER && f->up.started &&
 	    !pull_is_last(f->up.end))
-		(void)pump_run(&f->up, loop_now(f->worker->loop));
+		(void)pump_upload(f);
 }
 
 /*
- * 1xx: passed on to clients that know them (RFC 9110 15.2), those that browsers
+ * 1xx: passed on to the client (RFC 9110 15.2), those that browsers
  * do something with, and of them no field that could carry content.
  */
 static void
 interim(struct flow *f, struct http_msg *msg)
 {
-	struct buf head = { 0 };
-
 	if (msg->status == 101) {
 		flow_fail_code(f, ERR_ORIGIN_UPGRADE, NULL);
 		return;
@@ -137,12 +147,9 @@ interim(struct flow *f, struct http_msg *msg)
 		flow_fail_code(f, ERR_ORIGIN_INTERIM, NULL);
 		return;
 	}
-	if (f->req->version_minor == 0 || (msg->status == 100 &&
-	    !f->req->expect_continue) || !http_interim_strip(msg, &f->hints))
-		return;
-	h1_emit_response(&head, msg, false);
-	link_write(f->client->transport, head.p, head.n);
-	buf_fini(&head);
+	if ((msg->status != 100 || f->req->expect_continue) &&
+	    http_interim_strip(msg, &f->hints))
+		exchange_interim(f->x, msg);
 }
 
 /* A head behind an interim one is not kept together with all before it. */
@@ -162,7 +169,7 @@ head_arena(struct flow *f)
 static bool
 interim_blocked(const struct flow *f)
 {
-	return (f->interim > 0 && link_room(f->client->transport) == 0);
+	return (f->interim > 0 && !exchange_takes_interim(f->x));
 }
 
 enum flow_step

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The answer's way back: policy, the chain, the release mark, the client. */
+#include <assert.h>
 #include <time.h>
 #include "http/auth.h"
 #include "http/h1_emit.h"
@@ -54,34 +55,24 @@ add_proxy_support(const struct flow *f, struct http_msg *r)
 }
 
 static void
-write_head(struct flow *f)
+send_head(struct flow *f)
 {
-	struct link *l = f->client->transport;
-	bool http10 = f->req != NULL && f->req->version_minor == 0;
 	struct http_msg *r = f->resp;
-	struct buf head = { 0 };
+	bool has_body = f->resp_body != NULL;
+	struct sink *s;
 
-	/* A request body still on its way: its rest would be the next request. */
-	f->keep = f->keep && !f->client->in.in_body &&
-	    !f->client->in.poisoned && !f->worker->draining &&
-	    !(http10 && r->framing == FRAMING_CHUNKED) &&
-	    r->framing != FRAMING_CLOSE;
-	r->keep_alive = f->keep;
-	r->version_minor = http10 ? 0 : 1;
+	assert(!has_body || f->down.reader.body != NULL);
 	if (f->resp_from_origin) {
 		http_forward_response(r, str_of(f->gen->gen->pseudonym),
 		    time(NULL));
 		add_proxy_support(f, r);
 	} else
 		add_date(f, r);
-	h1_emit_response(&head, r, http10);
-	link_write(l, head.p, head.n);
-	buf_fini(&head);
+	s = exchange_respond(f->x, r, has_body, f->keep);
 	f->head_out = true;
 	f->first_byte_at = loop_now(f->worker->loop);
-	if (f->resp_body != NULL && f->down.reader.body != NULL)
-		pump_begin(&f->down, h1_sink_begin(&f->client->out, l, r,
-		    http10, &f->client->task));
+	if (has_body)
+		pump_begin(&f->down, s);
 }
 
 /* The response head, from the origin or from ourselves. */
@@ -125,7 +116,7 @@ flow_response(struct flow *f)
 		return;
 	reframe(f);
 	if (f->resp_body != NULL)
-		pump_hold(&f->down, f->resp_body, &f->client->task);
+		pump_hold(&f->down, f->resp_body, &f->task);
 	if (f->plan.scan_resp->n > 0)
 		flow_trim(f, &f->down);
 	f->hold_until = loop_now(f->worker->loop) +
@@ -137,9 +128,9 @@ void
 flow_head_early(struct flow *f)
 {
 	/* To compare with, should a service send a message of its own. */
-	reader_open(&f->was, f->resp_body, 0, &f->client->task);
+	reader_open(&f->was, f->resp_body, 0, &f->task);
 	f->was.mark = 0;
-	write_head(f);
+	send_head(f);
 }
 
 /* While the chain looks at it: how much of the original may go out already. */
@@ -181,7 +172,7 @@ adopt_response(struct flow *f, struct chain_result *r)
 		f->resp = r->resp;
 	pump_stop(&f->down);
 	if (body != NULL)
-		pump_hold(&f->down, body, &f->client->task);
+		pump_hold(&f->down, body, &f->task);
 	flow_trim(f, &f->down);
 	chain_cancel(&f->chain);	/* it held the body's begin until here */
 	body_unref(&f->resp_body);
@@ -218,7 +209,7 @@ may_resume(const struct flow *f, const struct chain_result *r)
 static void
 begin_resume(struct flow *f, struct chain_result *r)
 {
-	struct task *wake = &f->client->task;
+	struct task *wake = &f->task;
 
 	f->resumed = r->body;
 	r->body = NULL;
@@ -249,7 +240,7 @@ flow_resume(struct flow *f)
 	}
 	reader_close(&f->down.reader);
 	reader_open(&f->down.reader, f->resumed, f->down.sent,
-	    &f->client->task);
+	    &f->task);
 	reader_close(&f->now);
 	reader_close(&f->was);
 	body_unref(&f->resp_body);
@@ -326,7 +317,7 @@ flow_scan_response(struct flow *f)
 		if (!flow_stream_begin(f, &f->scanned))
 			return;
 		f->chain = chain_start(f->worker->loop, chain->steps,
-		    chain->n, &f->scanned, &f->client->task);
+		    chain->n, &f->scanned, &f->task);
 	}
 	r = chain_result(f->chain);
 	if (r != NULL && flow_stream_is_on(f))
@@ -363,10 +354,10 @@ flow_reply(struct flow *f)
 
 	if (!f->head_out) {
 		if (f->resp_body != NULL && f->down.reader.body == NULL) {
-			pump_hold(&f->down, f->resp_body, &f->client->task);
+			pump_hold(&f->down, f->resp_body, &f->task);
 			flow_trim(f, &f->down);
 		}
-		write_head(f);
+		send_head(f);
 	}
 	if (f->resp_body != NULL) {
 		reader_release(&f->down.reader, flow_stream_is_on(f) ?

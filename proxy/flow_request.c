@@ -209,48 +209,55 @@ flow_still_allowed(struct flow *f)
 	return (false);
 }
 
-bool
+/* Of the first request in a tunnel: what services said of it. */
+static void
+note_tunnel(struct flow *f)
+{
+	struct tunnel *t = f->client->tunnel;
+	const struct tunnel_scans *said = NULL;
+
+	if (t != NULL && f->req != NULL)
+		said = tunnel_count(t);
+	if (said == NULL)
+		return;
+	f->scans = said->scans;
+	f->n_scans = said->n;
+	f->scan_us = said->us;
+}
+
+static void
+take_body(struct flow *f)
+{
+	f->req_body = exchange_body(f->x, &f->gen->gen->store);
+	if (f->req_body == NULL)
+		return;
+	body_charge_to(f->req_body, f->client->account);
+	body_on_first_pull(f->req_body, &f->task);
+}
+
+void
 flow_request(struct flow *f)
 {
-	struct client *c = f->client;
-	struct tunnel *t = c->tunnel;
-	const struct tunnel_scans *said;
-	struct fault fault = { 0 };
-	bool bad;
-
-	bad = h1_frame_request(f->req, &fault) != ERR_NONE ||
-	    http_target_parse(f->req, t != NULL ? tunnel_authority(t) : NULL,
-	    t == NULL, &fault) != ERR_NONE;
-	if (t != NULL && (said = tunnel_count(t)) != NULL) {
-		f->scans = said->scans;		/* of the CONNECT */
-		f->n_scans = said->n;
-		f->scan_us = said->us;
+	note_tunnel(f);
+	if (f->x->fault.code != ERR_NONE) {
+		flow_fail(f, &f->x->fault);
+		return;
 	}
-	if (bad) {
-		c->in.poisoned = true;
-		flow_fail(f, &fault);
-		return (true);
-	}
-	if (account_room(c->account, BUDGET_MEMORY) == 0) {
+	if (account_room(f->client->account, BUDGET_MEMORY) == 0) {
 		flow_fail_code(f, ERR_MEMORY,
 		    "limits.memory has no more for this client");
-		return (true);
+		return;
 	}
-	if (f->req->method_id == METHOD_CONNECT)
-		return (flow_request_connect(f));
+	if (f->req->method_id == METHOD_CONNECT) {
+		flow_request_connect(f);
+		return;
+	}
 	f->url = url_of(f);
 	http_hop_strip(f->req);
 	if (refused_by_tunnel(f))
-		return (true);
+		return;
 	/* The body exists before the decisions, so that they may leave it unread. */
-	f->req_body = h1_in_body(&c->in, f->worker->loop, &f->gen->gen->store,
-	    f->req, ERR_REQ_CHUNK, ERR_REQ_BODY_CUT);
-	if (f->req_body != NULL) {
-		body_charge_to(f->req_body, c->account);
-		body_on_first_pull(f->req_body, &c->task);
-	}
-	if (answer_internal(f) || answer_spent(f) || refused_by_policy(f))
-		return (true);
-	flow_go(f, FLOW_STATE_WHERE);
-	return (true);
+	take_body(f);
+	if (!answer_internal(f) && !answer_spent(f) && !refused_by_policy(f))
+		flow_go(f, FLOW_STATE_WHERE);
 }

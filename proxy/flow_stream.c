@@ -223,7 +223,7 @@ stream_new(struct flow *f, enum http_endless kind,
 	s->since = loop_now(f->worker->loop);
 	http_endless_begin(&s->begins, kind, f->resp);
 	http_endless_begin(&s->passes, kind, f->resp);
-	reader_open(&s->look, f->resp_body, 0, &f->client->task);
+	reader_open(&s->look, f->resp_body, 0, &f->task);
 	return (s);
 }
 
@@ -276,7 +276,7 @@ flow_stream_begin(struct flow *f, struct scan_message *m)
 		defer(f, s, m);
 	else {
 		if (p == PULL_MORE)
-			task_wake(&f->client->task);
+			task_wake(&f->task);
 		if (!f->head_out && s->first_at == 0 &&
 		    now - s->since >= HEAD_MS) {
 			add_nosniff(f);
@@ -293,6 +293,14 @@ flow_stream_is_on(const struct flow *f)
 	return (f->stream != NULL &&
 	    (f->stream->state == STREAM_BEGIN_SCANNED ||
 	    f->stream->state == STREAM_PASSES));
+}
+
+bool
+flow_stream_is_paced(const struct flow *f)
+{
+	return (f->stream != NULL && (f->stream->state == STREAM_GATHERS ||
+	    (f->stream->state == STREAM_PASSES &&
+	    reader_behind(&f->down.reader) > 0)));
 }
 
 bool
@@ -374,7 +382,7 @@ flow_stream_pass(struct flow *f, struct chain_result *r)
 
 	if (r->modified) {
 		if (r->body != NULL && s->same.body == NULL)
-			reader_open(&s->same, r->body, 0, &f->client->task);
+			reader_open(&s->same, r->body, 0, &f->task);
 		p = r->body != NULL ? compare(s) : PULL_FAIL;
 		if (p == PULL_WAIT)
 			return (false);

@@ -6,14 +6,13 @@
  * bytes of a spliced tunnel flow (tunnel_rules.c).
  * Room: proxy.  Thread: its worker's.
  */
-#include <assert.h>
-#include "proxy/client.h"
 #include "proxy/flow.h"
 #include "proxy/tunnel.h"
 
-static bool
-flow_may_reach(struct flow *f, const struct sockaddr *dest)
+bool
+flow_may_reach(void *arg, const struct sockaddr *dest)
 {
+	struct flow *f = arg;
 	struct policy_facts facts;
 	struct plan plan = f->plan;
 
@@ -24,17 +23,6 @@ flow_may_reach(struct flow *f, const struct sockaddr *dest)
 		return (true);
 	f->refused_by = plan.rule[POLICY_BY_ACCESS];
 	return (false);
-}
-
-bool
-client_may_reach(void *arg, const struct sockaddr *dest)
-{
-	struct client *c = arg;
-
-	if (c->flow != NULL && c->flow->req != NULL)
-		return (flow_may_reach(c->flow, dest));
-	assert(c->tunnel != NULL);	/* nobody else connects ahead */
-	return (tunnel_may_reach(c->tunnel, dest));
 }
 
 /* The rule that let no address of the origin be connected to. */

@@ -161,6 +161,13 @@ tunnel_is_internal(const struct tunnel *t)
 	return (str_eq(t->uri.host, str_of(t->gen->gen->conf->pages.host)));
 }
 
+/* Asked for the connection ahead, while no request has it. */
+static bool
+may_reach(void *t, const struct sockaddr *dest)
+{
+	return (tunnel_may_reach(t, dest));
+}
+
 void
 tunnel_connect_ahead(struct tunnel *t, struct dial *dialled)
 {
@@ -173,8 +180,8 @@ tunnel_connect_ahead(struct tunnel *t, struct dial *dialled)
 	tunnel_want(t, t->gen, &want);
 	want.own = &c->own;
 	want.account = c->account;
-	want.may_reach = t->plan.asks_dest ? client_may_reach : NULL;
-	want.arg = c;
+	want.may_reach = t->plan.asks_dest ? may_reach : NULL;
+	want.arg = t;
 	want.dialled = dialled;
 	t->ahead = lease_get(c->worker, t->gen, &want, &c->task);
 }
@@ -232,6 +239,7 @@ tunnel_free(struct tunnel **tp)
 	tunnel_record(t);
 	timer_stop(&t->deadline);
 	tunnel_hello_fini(t);
+	chq_fini(&t->input);
 	leaf_cancel(&t->leaf);
 	lease_release(&t->ahead);
 	dial_cancel(&t->dial);

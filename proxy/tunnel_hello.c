@@ -77,12 +77,12 @@ static enum pull
 read_hello(struct tunnel *t)
 {
 	struct client *c = t->client;
-	unsigned had = c->in.bytes.count;
-	enum pull p = link_read(c->transport, &c->in.bytes, HELLO_READ);
+	unsigned had = t->input.count;
+	enum pull p = link_read(c->transport, &t->input, HELLO_READ);
 
-	if (had > 0 && c->in.bytes.count > had)
-		chq_pack(&c->in.bytes, had, &t->hello_tail);
-	charge_set(&t->hello_charge, c->account, chq_len(&c->in.bytes) +
+	if (had > 0 && t->input.count > had)
+		chq_pack(&t->input, had, &t->hello_tail);
+	charge_set(&t->hello_charge, c->account, chq_len(&t->input) +
 	    t->hello.message.n, HELLO_FREE);
 	return (p);
 }
@@ -102,7 +102,7 @@ tunnel_hello(struct tunnel *t)
 
 	assert(!t->dial.done && t->ahead == NULL && t->splice == NULL);
 	for (;;) {
-		step = hello_parse(&t->hello, &t->client->in.bytes);
+		step = hello_parse(&t->hello, &t->input);
 		if (step != HELLO_MORE)
 			break;
 		p = read_hello(t);

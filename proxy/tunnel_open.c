@@ -44,7 +44,7 @@ mint_done(struct tunnel *t)
 		tunnel_end(t, ERR_MEMORY, NULL);
 		return;
 	}
-	link_unread(c->transport, &c->in.bytes);
+	link_unread(c->transport, &t->input);
 	link_start_tls(c->transport, s);
 	if (oddname_is(t->hello.sni))
 		link_odd_name(c->transport);

@@ -40,6 +40,7 @@ struct tunnel {
 	struct str dial_host;	/* what is connected to */
 	struct plan plan;
 	struct fault fault;	/* every request inside gets this page */
+	struct chq input;	/* read from the client, not yet used */
 	struct hello hello;
 	struct charge hello_charge;	/* of it, while it comes */
 	struct chunk *hello_tail;	/* where small pieces of it go; or NULL */

@@ -41,12 +41,12 @@ start_splice(struct tunnel *t)
 	t->dial.fd = -1;
 	/* An answer to an earlier request may be on its way out yet. */
 	fd = link_take_fd(&c->transport, &left, &unsent);
-	chq_move(&c->in.bytes, &left, chq_len(&left));
+	chq_move(&t->input, &left, chq_len(&left));
 	chq_fini(&left);
 	tunnel_hello_fini(t);
 	tunnel_go(t, TUNNEL_SPLICE);
 	t->splice = splice_start(c->worker->splicer, fd, origin_fd,
-	    &c->in.bytes, &unsent, &o, &c->task);
+	    &t->input, &unsent, &o, &c->task);
 	chq_fini(&unsent);
 }
 

@@ -23,10 +23,24 @@ pace_got(struct pace *p, uint64_t octets)
 	p->octets += octets;
 }
 
+static uint64_t
+waited_by(const struct pace *p, uint64_t now)
+{
+	return (p->waited + (p->since != 0 ? now - p->since : 0));
+}
+
+uint64_t
+pace_due(const struct pace *p, uint64_t now)
+{
+	uint64_t waited = waited_by(p, now);
+
+	return (now + (waited < PACE_MS ? PACE_MS - waited : 0));
+}
+
 bool
 pace_is_slow(struct pace *p, uint64_t now, uint64_t rate, unsigned windows)
 {
-	uint64_t waited = p->waited + (p->since != 0 ? now - p->since : 0);
+	uint64_t waited = waited_by(p, now);
 
 	if (waited >= PACE_MS) {
 		p->slow = p->octets < rate * waited / 1000 ? p->slow + 1 : 0;

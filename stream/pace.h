@@ -11,6 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What is found of a peer that is waited for. */
+enum pace_says {
+	PACE_WELL,
+	PACE_SILENT,	/* nothing at all, for so long */
+	PACE_SLOW	/* less than it should */
+};
+
 #define PACE_MS 30000		/* of waiting, then it is judged */
 
 struct pace {
@@ -28,5 +35,7 @@ void pace_got(struct pace *, uint64_t octets);
  * last windows?  Looked at often, a window ends when it is due.
  */
 bool pace_is_slow(struct pace *, uint64_t now, uint64_t rate, unsigned windows);
+/* When its window is due, if it is waited for from now on. */
+uint64_t pace_due(const struct pace *, uint64_t now);
 
 #endif

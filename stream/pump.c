@@ -4,6 +4,7 @@
 #include "stream/pump.h"
 
 #define PUMP_STEP 65536		/* octets moved at once */
+#define LOOK_MS 1000		/* at what the peer has taken */
 #define PUMP_SHARE 524288	/* octets moved in one turn, then others */
 
 void
@@ -124,17 +125,25 @@ pump_run(struct pump *p, uint64_t now)
 	return (r);
 }
 
-enum pump_peer
-pump_peer(struct pump *p, uint64_t now, uint64_t silence, uint64_t rate)
+uint64_t
+pump_pace_due(const struct pump *p, uint64_t now, uint64_t silence)
 {
 	if (!p->started || p->blocked_since == 0 || pull_is_last(p->end))
-		return (PUMP_PEER_WELL);
+		return (UINT64_MAX);
+	return (now + (silence / 4 < LOOK_MS ? silence / 4 : LOOK_MS));
+}
+
+enum pace_says
+pump_pace(struct pump *p, uint64_t now, uint64_t silence, uint64_t rate)
+{
+	if (!p->started || p->blocked_since == 0 || pull_is_last(p->end))
+		return (PACE_WELL);
 	if (pump_taken(p))
 		p->blocked_since = now;
 	if (now - p->blocked_since >= silence)
-		return (PUMP_PEER_SILENT);
-	return (pace_is_slow(&p->pace, now, rate, 2) ? PUMP_PEER_SLOW :
-	    PUMP_PEER_WELL);
+		return (PACE_SILENT);
+	return (pace_is_slow(&p->pace, now, rate, 2) ? PACE_SLOW :
+	    PACE_WELL);
 }
 
 void

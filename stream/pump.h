@@ -45,13 +45,13 @@ void pump_begin(struct pump *, struct sink *);
  */
 enum pull pump_run(struct pump *, uint64_t now);
 /*
- * How does the peer take it?  Looked at often while it runs.  silence: ms in
- * which it took nothing at all.  A window of TCP opens in steps, so only two
- * slow times in a row count.
+ * How does the peer take it?  silence: ms in which it took nothing at all.  A
+ * window of TCP opens in steps, so only two slow times in a row count.
  */
-enum pump_peer { PUMP_PEER_WELL, PUMP_PEER_SILENT, PUMP_PEER_SLOW };
-enum pump_peer pump_peer(struct pump *, uint64_t now, uint64_t silence,
+enum pace_says pump_pace(struct pump *, uint64_t now, uint64_t silence,
     uint64_t rate);
+/* When to look at that again, which is often while it is blocked; UINT64_MAX: it is not. */
+uint64_t pump_pace_due(const struct pump *, uint64_t now, uint64_t silence);
 /* Closes the reader and forgets the sink as it is; {0} again. */
 void pump_stop(struct pump *);
 

@@ -189,6 +189,19 @@ h1_in_is_slow(struct h1_in *in, uint64_t now, uint64_t rate)
 	return (in->in_body && pace_is_slow(&in->pace, now, rate, 1));
 }
 
+uint64_t
+h1_in_due(const struct h1_in *in, uint64_t now, uint64_t ms, uint64_t rate)
+{
+	uint64_t silent, slow;
+
+	if (!in->in_body)
+		return (UINT64_MAX);
+	silent = (in->silent_since != 0 && link_is_waiting(in->link) ?
+	    in->silent_since : now) + ms;
+	slow = rate > 0 ? pace_due(&in->pace, now) : UINT64_MAX;
+	return (silent < slow ? silent : slow);
+}
+
 void
 h1_in_forgive(struct h1_in *in, uint64_t now)
 {
@@ -200,16 +213,24 @@ h1_in_forgive(struct h1_in *in, uint64_t now)
 }
 
 void
-h1_in_fini(struct h1_in *in, const struct fault *f)
+h1_in_abandon(struct h1_in *in, const struct fault *f)
 {
 	struct fault own = { 0 };
 
-	if (in->in_body) {
-		fault_set(&own, in->cut, NULL);
-		in->in_body = false;
-		source_gone(&in->src, PULL_CUT, f != NULL && f->code !=
-		    ERR_NONE ? f : &own);
-	}
+	if (!in->in_body)
+		return;
+	fault_set(&own, in->cut, NULL);
+	in->in_body = false;
+	in->silent_since = 0;
+	in->poisoned = true;
+	source_gone(&in->src, PULL_CUT, f != NULL && f->code != ERR_NONE ? f :
+	    &own);
+}
+
+void
+h1_in_fini(struct h1_in *in, const struct fault *f)
+{
+	h1_in_abandon(in, f);
 	chq_fini(&in->bytes);
 	in->head = NULL;
 	in->link = NULL;

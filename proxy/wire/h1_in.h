@@ -62,8 +62,16 @@ void h1_in_wake(struct h1_in *);
 bool h1_in_stalled(const struct h1_in *, uint64_t now, uint64_t ms);
 /* Has it sent less than rate octets a second while bytes were waited for? */
 bool h1_in_is_slow(struct h1_in *, uint64_t now, uint64_t rate);
+/* When one of both may come true, at the earliest; UINT64_MAX: there is no body. */
+uint64_t h1_in_due(const struct h1_in *, uint64_t now, uint64_t ms,
+    uint64_t rate);
 /* It was not it that we waited for: silence and pace begin anew. */
 void h1_in_forgive(struct h1_in *, uint64_t now);
+/*
+ * Nobody is there for the body any more: if it has not ended, it ends as cut for
+ * all who read it, cause f (or its own), and nothing more can be read.
+ */
+void h1_in_abandon(struct h1_in *, const struct fault *f);
 /* The connection goes away: a body under way ends as cut, cause f (or its own). */
 void h1_in_fini(struct h1_in *, const struct fault *f);
 

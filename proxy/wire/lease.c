@@ -146,6 +146,14 @@ lease_set_wake(struct lease *l, struct task *wake)
 		task_wake(wake);
 }
 
+void
+lease_set_reach(struct lease *l,
+    bool (*may_reach)(void *arg, const struct sockaddr *), void *arg)
+{
+	l->want.may_reach = may_reach;
+	l->want.arg = arg;
+}
+
 /* Settling it. */
 
 enum lease_state
@@ -315,12 +323,26 @@ lease_turn(struct lease *l)
 
 /* Clocks. */
 
+uint64_t
+lease_head_due(const struct lease *l, uint64_t first, uint64_t rest)
+{
+	return (l->at != LEASE_AT_SENT ? UINT64_MAX : l->asked_at +
+	    (l->origin->speech->begun(l) ? rest : first));
+}
+
 bool
 lease_is_late(const struct lease *l, uint64_t now, uint64_t first,
     uint64_t rest)
 {
-	return (l->at == LEASE_AT_SENT && now - l->asked_at >=
-	    (l->origin->speech->begun(l) ? rest : first));
+	return (now >= lease_head_due(l, first, rest));
+}
+
+uint64_t
+lease_body_due(const struct lease *l, uint64_t now, uint64_t ms,
+    uint64_t rate)
+{
+	return (l->at != LEASE_AT_ANSWERED ? UINT64_MAX :
+	    l->origin->speech->due(l, now, ms, rate));
 }
 
 bool

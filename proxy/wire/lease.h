@@ -87,6 +87,9 @@ struct lease *lease_get(struct worker *, struct worker_gen *,
     const struct lease_want *, struct task *wake);
 /* Another task goes on with it. */
 void lease_set_wake(struct lease *, struct task *wake);
+/* ... by other rules, see struct lease_want. */
+void lease_set_reach(struct lease *,
+    bool (*may_reach)(void *arg, const struct sockaddr *), void *arg);
 /* Asked when its task runs: what is it now? */
 enum lease_state lease_state(struct lease *);
 /* LEASE_FAILED: why; valid as long as the lease. */
@@ -158,6 +161,13 @@ bool lease_is_late(const struct lease *, uint64_t now, uint64_t first,
 bool lease_is_silent(const struct lease *, uint64_t now, uint64_t ms);
 /* Has it sent less than rate octets a second of a body that is waited for? */
 bool lease_is_slow(struct lease *, uint64_t now, uint64_t rate);
+/*
+ * When each of these may come true, at the earliest; UINT64_MAX: it cannot.
+ * The first is of lease_is_late(), the second of the other two.
+ */
+uint64_t lease_head_due(const struct lease *, uint64_t first, uint64_t rest);
+uint64_t lease_body_due(const struct lease *, uint64_t now, uint64_t ms,
+    uint64_t rate);
 /* It was not the origin that we waited for: its clocks begin anew. */
 void lease_forgive(struct lease *, uint64_t now);
 

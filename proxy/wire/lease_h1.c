@@ -131,6 +131,12 @@ h1_slow(struct lease *l, uint64_t now, uint64_t rate)
 	return (h1_in_is_slow(&l->origin->in, now, rate));
 }
 
+static uint64_t
+h1_due(const struct lease *l, uint64_t now, uint64_t ms, uint64_t rate)
+{
+	return (h1_in_due(&l->origin->in, now, ms, rate));
+}
+
 static void
 h1_forgive(struct lease *l, uint64_t now)
 {
@@ -155,5 +161,6 @@ h1_stale(struct origin *o)
 const struct speech speech_h1 = { .begin = h1_begin, .end = h1_end,
 	.attach = h1_attach, .turn = h1_turn, .send = h1_send,
 	.head = h1_head, .body = h1_body, .begun = h1_begun,
-	.silent = h1_silent, .slow = h1_slow, .forgive = h1_forgive,
+	.silent = h1_silent, .slow = h1_slow, .due = h1_due,
+	.forgive = h1_forgive,
 	.whole = h1_whole, .stale = h1_stale };

@@ -133,6 +133,8 @@ struct speech {
 	bool (*begun)(const struct lease *);
 	bool (*silent)(const struct lease *, uint64_t now, uint64_t ms);
 	bool (*slow)(struct lease *, uint64_t now, uint64_t rate);
+	uint64_t (*due)(const struct lease *, uint64_t now, uint64_t ms,
+	    uint64_t rate);
 	void (*forgive)(struct lease *, uint64_t now);
 	/* Nothing of an exchange is under way on it, it can bear one more. */
 	bool (*whole)(const struct origin *);

@@ -461,6 +461,9 @@ def test_via(lab):
     via = ", ".join(o.requests[0][0].all("Via"))
     assert via.startswith("1.0 first, 1.1 "), via
     assert ", ".join(r.head.all("Via")).startswith("1.1 up, 1.1 "), r.head
+    # RFC 9110 7.6.3: of an answer it is the origin's version, not the client's
+    o, _, t = inside(lab, lambda h, b: b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx")
+    assert t.get().head.get("Via").startswith("1.0 "), "Via of an HTTP/1.0 answer"
 
 
 def test_loop(lab):

@@ -286,3 +286,27 @@ def test_post_does_not_ride_an_old_connection(lab):
     ahead.send(f"POST / HTTP/1.1\r\nHost: {ahead.host}\r\nContent-Length: 3\r\n\r\nabc")
     assert Response(ahead).status == 200
     assert o.requests[-1][2] not in had, "POST rode a connection made long before"
+
+
+def test_a_refused_body_is_no_request(lab):
+    """A request that is refused before its body is looked at: the octets of
+    that body are never read as the next request."""
+    o = lab.origin()
+    p = lab.assay(workers=1, rules=[{"name": "no", "if": {"host": "no.test"}, "access": "block"}])
+    inner = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def post(t, body):
+        t.send(f"POST / HTTP/1.1\r\nHost: {t.host}\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+        r = Response(t)
+        assert r.status == 403, r
+        return r
+    with lab.sub("no body: the connection goes on"):
+        t = lab.tunnel(p, o.port, host="no.test")
+        post(t, "")
+        post(t, "")
+    with lab.sub("a body"):
+        t = lab.tunnel(p, o.port, host="no.test")
+        assert post(t, inner).get("Connection") == "close"
+        assert t.is_closed()
+    urls = [m["url.full"] for m in p.access(3)]
+    assert len(urls) == 3 and not any("smuggled" in u for u in urls), urls

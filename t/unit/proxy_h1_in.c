@@ -402,16 +402,16 @@ test_slow(void)
 		lab_run(loop, 2);
 	lab_run(loop, 50);
 	(void)pump_run(&pump, now = loop_now(loop));
-	CU_ASSERT_EQUAL(pump_peer(&pump, now, 60000, 50), PUMP_PEER_WELL);
-	CU_ASSERT_EQUAL(pump_peer(&pump, now + PACE_MS, 60000, 50),
-	    PUMP_PEER_WELL);
-	(void)pump_peer(&pump, now + 2 * PACE_MS + 1000, 900000, 50);
-	CU_ASSERT_EQUAL(pump_peer(&pump, now + 3 * PACE_MS + 2000,
-	    900000, 50), PUMP_PEER_SLOW);
-	CU_ASSERT_EQUAL(pump_peer(&pump, now + 3 * PACE_MS + 2000,
-	    60000, 50), PUMP_PEER_SILENT);
-	CU_ASSERT_EQUAL(pump_peer(&pump, now + 4 * PACE_MS + 3000,
-	    900000, 0), PUMP_PEER_WELL);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now, 60000, 50), PACE_WELL);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + PACE_MS, 60000, 50),
+	    PACE_WELL);
+	(void)pump_pace(&pump, now + 2 * PACE_MS + 1000, 900000, 50);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + 3 * PACE_MS + 2000,
+	    900000, 50), PACE_SLOW);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + 3 * PACE_MS + 2000,
+	    60000, 50), PACE_SILENT);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + 4 * PACE_MS + 3000,
+	    900000, 0), PACE_WELL);
 	pump_stop(&pump);
 	body_unref(&large);
 	h1_in_fini(&c.in, NULL);
