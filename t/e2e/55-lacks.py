@@ -10,6 +10,7 @@ import random
 import time
 
 import lab as e2e
+from growth import clam_folder
 from lab import EICAR, TESTDB, needs, pattern, sha
 from wire import ok
 
@@ -23,18 +24,6 @@ def containers():
     m = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(m)
     return m
-
-
-def clam_folder(p):
-    """The private folder that assayd holds."""
-    for fd in os.listdir(f"/proc/{p.pid}/fd"):
-        try:
-            name = os.readlink(f"/proc/{p.pid}/fd/{fd}")
-        except FileNotFoundError:
-            continue
-        if os.path.basename(name).startswith("clam-"):
-            return name
-    raise AssertionError("no folder of libclamav")
 
 
 class Lab:

@@ -9,54 +9,12 @@ import zlib
 
 import lab as e2e
 import wire
+from growth import Watch, temp_used
 from lab import needs, pattern, seconds, sha
 from wire import Response, ok
 
 HOG, OTHER = "127.0.0.2", "127.0.0.3"
 M = 1 << 20
-ROOM = 12 * M           # the allocator's, libraries' and threads' own
-
-
-def temp_used(p):
-    """Bytes in files without a name: spilled, decoded, of libraries."""
-    out = 0
-    for pid in p.pids():
-        try:
-            fds = os.listdir(f"/proc/{pid}/fd")
-        except OSError:
-            continue
-        for f in fds:
-            path = f"/proc/{pid}/fd/{f}"
-            try:
-                if "(deleted)" in os.readlink(path) and not os.readlink(path).startswith("/memfd:"):
-                    out += os.stat(path).st_blocks * 512
-            except OSError:
-                pass
-    return out
-
-
-class Watch:
-    """The largest growth of memory and of temporary files while it is open."""
-
-    def __init__(self, p):
-        self.p, self.rss0, self.rss, self.temp = p, p.rss(), 0, 0
-
-    def look(self):
-        self.rss = max(self.rss, self.p.rss() - self.rss0)
-        self.temp = max(self.temp, temp_used(self.p))
-
-    def until(self, what, seconds):
-        def both():
-            self.look()
-            return what()
-        return wire.wait_for(both, seconds * e2e.lab_scale())
-
-    def check(self, memory=None, temp=None):
-        self.look()
-        if memory is not None and not e2e.SANITIZER:
-            assert self.rss < memory + ROOM, f"memory grew by {self.rss >> 10} KiB"
-        if temp is not None:
-            assert self.temp <= temp, f"{self.temp >> 10} KiB of temporary files"
 
 
 def other_is_served(lab, p, o, path="/small", want=b"fine"):
