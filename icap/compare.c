@@ -8,6 +8,7 @@
  * The same while a trailer is announced that may name a threat.
  * Room: icap.  Thread: its loop's.
  */
+#include "http/uri.h"
 #include "icap/tx.h"
 #include "scanners/codings.h"
 
@@ -87,10 +88,57 @@ tx_compare(struct icap_tx *tx, const struct http_msg *m, struct fault *f)
 	return (r);
 }
 
-bool
-tx_is_handed_back(const struct icap_tx *tx, bool has_body)
+/* Is it there, and where?  From *at on, where services leave it. */
+static bool
+has_field(const struct http_fields *l, const struct http_field *f, unsigned *at)
 {
-	if (tx->body == NULL || tx->compare.state == COMPARE_OTHER)
+	unsigned i, k;
+
+	for (i = 0; i < l->n; i++) {
+		k = (*at + i) % l->n;
+		if (str_ieq(l->v[k].name, f->name) &&
+		    str_eq(l->v[k].value, f->value)) {
+			*at = k + 1;
+			return (true);
+		}
+	}
+	return (false);
+}
+
+/*
+ * No body that could be repaired: does m say all that the original says?
+ * Framing, and what is between us and the client, is not the service's.
+ */
+static bool
+head_stands(const struct icap_tx *tx, const struct http_msg *m)
+{
+	const struct http_msg *was = m->is_request ? tx->msg->req :
+	    tx->msg->resp;
+	unsigned i, at = 0;
+
+	if (was == NULL || was->status != m->status ||
+	    !str_eq(was->method, m->method) || (m->is_request &&
+	    (!http_same_authority(&was->uri, &m->uri) ||
+	    !str_eq(was->uri.path, m->uri.path))))
+		return (false);
+	for (i = 0; i < was->fields.n; i++) {
+		const struct http_field *f = &was->fields.v[i];
+
+		if (f->id != FIELD_CONTENT_LENGTH && f->id != FIELD_EXPECT &&
+		    f->id != FIELD_TE && f->id != FIELD_PROXY_AUTHORIZATION &&
+		    !has_field(&m->fields, f, &at))
+			return (false);
+	}
+	return (true);
+}
+
+bool
+tx_is_handed_back(const struct icap_tx *tx, const struct http_msg *m,
+    bool has_body)
+{
+	if (tx->body == NULL)
+		return (!has_body && head_stands(tx, m));
+	if (tx->compare.state == COMPARE_OTHER)
 		return (false);
 	return (!has_body || tx->answer->status != 206 ||
 	    tx->tail_from == NO_OFFSET ||

@@ -230,9 +230,11 @@ enum pull tx_compare(struct icap_tx *, const struct http_msg *m,
     struct fault *f);
 /*
  * All of it is here: nothing but what the service was sent, or its begin (200,
- * 206), or that cannot be told.  has_body: one came.
+ * 206), or that cannot be told.  has_body: one came.  Where neither has one
+ * m, its head as it goes on, says all that the original's said.
  */
-bool tx_is_handed_back(const struct icap_tx *, bool has_body);
+bool tx_is_handed_back(const struct icap_tx *, const struct http_msg *m,
+    bool has_body);
 /* What was the same goes before tx->ready.  PULL_END: all of that was read. */
 enum pull tx_compare_pull(struct icap_tx *, struct chq *out, size_t want);
 void tx_compare_fini(struct icap_tx *);

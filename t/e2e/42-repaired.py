@@ -2,6 +2,7 @@
 """Found and repaired, says the service: what it hands back is compared with
 what it was sent, whatever its size, before anybody gets an octet of it."""
 import gzip
+import re
 import time
 
 import wire
@@ -138,6 +139,25 @@ def test_repaired_streams_once_it_differs(lab):
     t.send(f"GET / HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
     seen.append(t.head())
     assert " 200 " in seen[0].start and t.body(seen[0]) == other(s.body, 10)
+
+
+def test_handed_back_without_a_body(lab):
+    """What is repaired where there is no body is the head: one that says all
+    that it said is a block."""
+    def head(old, new, found=True):
+        return lambda tx: tx.modified(re.sub(old, new, tx.raw["req-hdr"]), None, fields=[REPAIRED] if found else [])
+    rows = {"same": (head(b"$^", b""), 403), "one more": (head(b"\r\n\r\n", b"\r\nX-Seen: 1\r\n\r\n"), 403), "other order": (head(b"(X-Bad: x\r\n)(.*?\r\n)(?=\r\n)", b"\\2\\1"), 403),
+            "one less": (head(b"X-Bad: x\r\n", b""), 200), "changed": (head(b"X-Bad: x", b"X-Bad: good"), 200), "other target": (head(b"/evil", b"/good"), 200),
+            "other method": (head(b"^GET", b"POST"), 200), "nothing found": (head(b"$^", b"", False), 200)}
+    act = [None]
+    s = lab.icap(lambda tx: act[0](tx))
+    o = lab.origin(lambda h, b: ok(b"fine"))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "req", "on_error": "bypass"}})
+    for name, (act[0], want) in rows.items():
+        with lab.sub(name):
+            n = len(o.requests)
+            r = lab.tunnel(p, o.port).get("/evil?x", fields="X-Bad: x\r\nTE: trailers\r\nConnection: TE\r\nProxy-Authorization: Basic YTpi\r\nX-Last: y\r\n")
+            assert r.status == want and len(o.requests) - n == (want == 200), r
 
 
 def test_named_behind_what_is_out(lab):
