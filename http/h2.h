@@ -76,8 +76,8 @@ void h2_session_free(struct h2_session **s);
 
 /*
  * All of `in` is taken (DATA of some size stays where it is, counted).  False:
- * the connection has failed, cause by h2_session_fault(); every stream has
- * H2_NEWS_RESET, GOAWAY waits to be sent, and what else comes is ignored.
+ * the connection has failed, cause by h2_session_fault(); every stream that
+ * was open has H2_NEWS_RESET, GOAWAY waits to be sent, and what else comes is ignored.
  */
 bool h2_session_take(struct h2_session *, struct chq *in, uint64_t now_ms);
 /*
@@ -93,7 +93,7 @@ bool h2_session_wants_read(const struct h2_session *);
 bool h2_session_wants_write(const struct h2_session *);
 /* Nothing more will be read or written: GOAWAY is given and all is done. */
 bool h2_session_is_over(const struct h2_session *);
-/* The connection ended under it: every stream gets its end, cause f. */
+/* The connection ended under it: streams that were open get their end, cause f. */
 void h2_session_gone(struct h2_session *, const struct fault *f);
 /* Why it failed; ERR_NONE: it did not. */
 enum err h2_session_fault(const struct h2_session *, struct fault *f);
@@ -154,6 +154,9 @@ struct h2_stream *h2_session_open(struct h2_session *, struct arena *,
  * in which they came.
  */
 struct h2_stream *h2_session_next(struct h2_session *, unsigned *news);
+
+/* Some stream that its owner has not freed; NULL: there is none. */
+struct h2_stream *h2_session_any(const struct h2_session *);
 
 /* The owner's own; NULL at first. */
 void h2_stream_set_owner(struct h2_stream *, void *);

@@ -242,7 +242,7 @@ join_cookies(struct h2_stream *st)
 	struct http_fields *l = &st->head.msg->fields;
 	struct http_field f;
 	bool first = true;
-	unsigned i, to = 0;
+	unsigned i, to = 0, joined = 0;
 	char *text, *p;
 
 	if (st->head.crumbs < 2)
@@ -256,8 +256,7 @@ join_cookies(struct h2_stream *st)
 		}
 		if (first) {
 			l->v[to] = f;
-			l->v[to++].value = (struct str){ text,
-			    st->head.cookie };
+			joined = to++;
 		} else {
 			*p++ = ';';
 			*p++ = ' ';
@@ -269,6 +268,8 @@ join_cookies(struct h2_stream *st)
 	assert((size_t)(p - text) == st->head.cookie);
 	*p = '\0';
 	l->n = to;
+	/* The last crumb may be empty. */
+	l->v[joined].value = str_trim((struct str){ text, st->head.cookie });
 }
 
 /* RFC 9112 3.2, as h1 does: octets above 0x7F are encoded in target.c. */

@@ -65,8 +65,11 @@ check_id(struct h2_session *s, const struct frame *f)
 static void
 begin_head(struct h2_session *s, const struct frame *f)
 {
-	s->frames.block = f->type == NGHTTP2_HEADERS ? f->length :
-	    s->frames.block + f->length;
+	if (f->type == NGHTTP2_HEADERS)
+		s->frames.block = s->frames.continued = 0;
+	else
+		s->frames.continued++;
+	s->frames.block += f->length;
 	s->frames.in_block = (f->flags & NGHTTP2_FLAG_END_HEADERS) == 0;
 	if (!h2_spend(s, H2_SPEND_HEAD_OCTETS, f->length))
 		return;
@@ -75,6 +78,19 @@ begin_head(struct h2_session *s, const struct frame *f)
 		h2_fail(s, H2_ENHANCE_YOUR_CALM, s->cfg.server ?
 		    ERR_REQ_HEAD_LARGE : ERR_ORIGIN_HEAD_LARGE,
 		    "a head without end");
+}
+
+/* RFC 9113 4.3: 16 KiB fit in each but the last one. */
+void
+h2_frames_earn(struct h2_session *s)
+{
+	struct h2_frames *w = &s->frames;
+	uint32_t fair = w->block / 16384;
+
+	h2_budget_earn(&s->budget, H2_SPEND_HEAD_OCTETS, w->block);
+	h2_budget_earn(&s->budget, H2_SPEND_CONTINUATION,
+	    w->continued < fair ? w->continued : fair);
+	h2_budget_earn(&s->budget, H2_SPEND_WINDOW, 1);
 }
 
 static void

@@ -81,6 +81,7 @@ struct h2_frames {
 	unsigned hd_n;
 	uint32_t left;			/* octets of payload, or preface */
 	uint32_t block;			/* encoded octets of a head so far */
+	uint32_t continued;		/* ... in so many CONTINUATIONs */
 	int32_t opening;		/* a stream whose HEADERS were seen */
 	uint32_t body;			/* payload of a padded DATA frame */
 	bool pad;			/* its first octet says how much */
@@ -139,6 +140,8 @@ void h2_put(struct h2_session *, const void *p, size_t n);
 
 /* Pass octets to nghttp2, frame by frame. */
 void h2_frames_take(struct h2_session *, const uint8_t *p, size_t n);
+/* A head was good: what it cost is earned back. */
+void h2_frames_earn(struct h2_session *);
 /* We reset that stream: frames that cross ours on the way are no error. */
 void h2_remember_reset(struct h2_session *, int32_t id);
 

@@ -177,8 +177,10 @@ on_head(struct h2_session *s, const nghttp2_frame *frame)
 		(void)refuse(st, v);
 	else if (st->head.is_trailer)
 		end_in(st);
-	else
+	else {
+		h2_frames_earn(s);
 		take_head(st, m, end);
+	}
 }
 
 /* --- bodies --- */
@@ -342,7 +344,9 @@ on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
 	if (st == NULL)
 		return (0);
 	st->closed = true;
-	if (!st->in_end || !st->out_sent)
+	if (st->in_end && st->out_sent)
+		h2_budget_earn(&s->budget, H2_SPEND_RESET, 1);
+	else
 		h2_stream_over(st, code <= H2_HTTP_1_1_REQUIRED ?
 		    (enum h2_code)code : H2_INTERNAL_ERROR, false,
 		    cut_err(st), "the stream was reset");

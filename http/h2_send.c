@@ -239,6 +239,7 @@ send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hd,
 	}
 	s->unsent -= n;
 	h2_budget_earn(&s->budget, H2_SPEND_WINDOW, 2);
+	h2_budget_earn(&s->budget, H2_SPEND_PING, 1);
 	return (0);
 }
 

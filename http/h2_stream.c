@@ -126,6 +126,20 @@ h2_session_next(struct h2_session *s, unsigned *news)
 	return (st);
 }
 
+struct h2_stream *
+h2_session_any(const struct h2_session *s)
+{
+	struct list *it, *save;
+	struct h2_stream *st;
+
+	LIST_EACH (it, save, &s->streams) {
+		st = CONTAINER_OF(it, struct h2_stream, all);
+		if (st->owned)
+			return (st);
+	}
+	return (NULL);
+}
+
 void
 h2_queue_head(struct h2_stream *st, struct http_msg *m)
 {
