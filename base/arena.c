@@ -90,20 +90,26 @@ arena_new(void)
 	return (a);
 }
 
+static struct block * __attribute__((noinline))
+grow(struct arena *a, size_t n)
+{
+	size_t cap = n > LATER_BYTES ? n : LATER_BYTES;
+
+	a->top = block_new(cap, a->top);
+	a->bytes += cap;
+	charge_set(&a->charge, a->account, a->bytes, ARENA_FREE);
+	return (a->top);
+}
+
 void *
 arena_alloc(struct arena *a, size_t n)
 {
 	struct block *b = a->top;
-	size_t cap;
 	void *p;
 
 	n = (n + ALIGN_TO - 1) / ALIGN_TO * ALIGN_TO;
-	if (b->cap - b->used < n) {
-		cap = n > LATER_BYTES ? n : LATER_BYTES;
-		b = a->top = block_new(cap, b);
-		a->bytes += cap;
-		charge_set(&a->charge, a->account, a->bytes, ARENA_FREE);
-	}
+	if (b->cap - b->used < n)
+		b = grow(a, n);
 	p = b->data + b->used;
 	b->used += n;
 	return (p);

@@ -5,12 +5,6 @@
 #include <string.h>
 #include "base/str.h"
 
-struct str
-str_of(const char *cstr)
-{
-	return (cstr == NULL ? STR_NONE : (struct str){ cstr, strlen(cstr) });
-}
-
 bool
 str_eq(struct str a, struct str b)
 {
@@ -152,23 +146,27 @@ str_to_u64(struct str s, uint64_t max, uint64_t *out)
 	return (true);
 }
 
+static void __attribute__((noinline))
+grow(struct buf *b, size_t n)
+{
+	size_t cap = b->cap * 2;
+
+	if (cap < b->n + n + 1)
+		cap = b->n + n + 1;
+	if (cap < 256)
+		cap = 256;
+	b->p = realloc(b->p, cap);
+	if (b->p == NULL)
+		abort();
+	b->cap = cap;
+	b->p[b->n] = '\0';
+}
+
 char *
 buf_room(struct buf *b, size_t n)
 {
-	size_t cap;
-
-	if (b->cap - b->n <= n || b->p == NULL) {
-		cap = b->cap * 2;
-		if (cap < b->n + n + 1)
-			cap = b->n + n + 1;
-		if (cap < 256)
-			cap = 256;
-		b->p = realloc(b->p, cap);
-		if (b->p == NULL)
-			abort();
-		b->cap = cap;
-		b->p[b->n] = '\0';
-	}
+	if (b->cap - b->n <= n)		/* {0}, too */
+		grow(b, n);
 	return (b->p + b->n);
 }
 
@@ -179,8 +177,8 @@ buf_add(struct buf *b, const void *p, size_t n)
 
 	if (n > 0)
 		memcpy(at, p, n);
+	at[n] = '\0';
 	b->n += n;
-	b->p[b->n] = '\0';
 }
 
 void

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Bytes owned by somebody else; not NUL-terminated. {NULL, 0} is "absent". */
 struct str {
@@ -21,7 +22,13 @@ struct str {
 #define STR_NONE ((struct str){ NULL, 0 })
 #define STR_ARG(s) (int)(s).n, (s).p	/* for "%.*s" */
 
-struct str str_of(const char *cstr);	/* NULL gives STR_NONE */
+/* NULL gives STR_NONE. */
+static inline struct str
+str_of(const char *cstr)
+{
+	return (cstr == NULL ? STR_NONE : (struct str){ cstr, strlen(cstr) });
+}
+
 bool str_eq(struct str a, struct str b);
 /* ASCII only, whatever the locale. */
 bool str_ieq(struct str a, struct str b);
