@@ -123,8 +123,8 @@ lease_get(struct worker *w, struct worker_gen *g,
 	    .at = LEASE_AT_NEW };
 	list_init(&l->link);
 	l->place = origin_place_get(w->pool, g, want);
-	l->want.host = str_of(l->place->host);
-	l->want.dial_host = str_of(l->place->dial);
+	l->want.host = l->place->host;
+	l->want.dial_host = l->place->dial;
 	if ((o = take_kept(l)) != NULL) {
 		lease_attach(l, o);
 		lease_go(l, LEASE_AT_READY);
@@ -282,21 +282,30 @@ lease_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
     struct http_msg **msg, struct fault *f)
 {
 	const struct speech *speech = l->origin->speech;
-	bool begun = speech->begun(l);
 	enum lease_got got;
 
 	assert(l->at == LEASE_AT_SENT);
 	got = speech->head(l, a, limits, msg, f);
-	if (got == LEASE_GOT_HEAD) {
+	switch (got) {
+	case LEASE_GOT_HEAD:
 		l->heads++;
+		l->begun = false;
+		l->asked_at = loop_now(l->worker->loop);
 		if ((*msg)->status >= 200)
 			lease_go(l, LEASE_AT_ANSWERED);
-	} else if (got != LEASE_GOT_WAIT) {
+		break;
+	case LEASE_GOT_WAIT:
+		if (!l->begun && speech->begun(l)) {
+			l->begun = true;
+			l->asked_at = loop_now(l->worker->loop);
+		}
+		break;
+	case LEASE_GOT_END:
+	case LEASE_GOT_BAD:
 		assert(f->code != ERR_NONE);
 		lease_go(l, LEASE_AT_ENDED);
+		break;
 	}
-	if (got == LEASE_GOT_HEAD || (!begun && speech->begun(l)))
-		l->asked_at = loop_now(l->worker->loop);
 	return (got);
 }
 
@@ -327,7 +336,7 @@ uint64_t
 lease_head_due(const struct lease *l, uint64_t first, uint64_t rest)
 {
 	return (l->at != LEASE_AT_SENT ? UINT64_MAX : l->asked_at +
-	    (l->origin->speech->begun(l) ? rest : first));
+	    (l->begun ? rest : first));
 }
 
 bool

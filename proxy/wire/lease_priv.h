@@ -32,7 +32,8 @@ struct place {
 	struct place *next;	/* in its bucket */
 	struct worker_gen *gen;	/* counted */
 	bool tls;
-	char host[256], dial[256];
+	struct str host, dial;	/* in name[]; they end in 0 */
+	char name[2][256];
 	uint16_t port;
 	unsigned users;		/* leases and connections that point here */
 	struct list idle;	/* of struct origin; newest first */
@@ -72,6 +73,7 @@ struct lease {
 	const struct http_msg *req;	/* borrowed; from SENT on */
 	uint64_t asked_at;		/* ms: since the request, or a head, or its first octet */
 	unsigned heads;			/* of the answer that have come */
+	bool begun;			/* an octet of the next one has come */
 	bool reused;			/* its connection was used before it */
 	bool leg;			/* its request has credentials of a sign-in */
 	bool keep;			/* ANSWERED: another one may follow */

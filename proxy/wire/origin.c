@@ -137,7 +137,7 @@ origin_dial(struct origin *o)
 
 	o->connecting = true;
 	o->place->connecting++;
-	dial_start(o->worker->dialer, &o->dial, str_of(o->place->dial),
+	dial_start(o->worker->dialer, &o->dial, o->place->dial,
 	    o->place->port, &opts, &o->task);
 }
 
@@ -160,7 +160,7 @@ origin_new(const struct lease *l)
 	o->tls.resume = g->resume;
 	o->tls.legacy = conf_origin_legacy(g->gen->conf, l->want.host,
 	    l->want.host_is_ip);
-	snprintf(o->tls.host, sizeof(o->tls.host), "%s", l->place->host);
+	snprintf(o->tls.host, sizeof(o->tls.host), "%s", l->place->host.p);
 	o->times = (struct lease_times){ -1, -1, -1 };
 	list_init(&o->link);
 	list_init(&o->age);

@@ -31,7 +31,7 @@ is_place(const struct place *p, const struct worker_gen *g, bool tls,
     uint16_t port, struct str host, struct str dial)
 {
 	return (p->gen == g && p->tls == tls && p->port == port &&
-	    str_eq(str_of(p->host), host) && str_eq(str_of(p->dial), dial));
+	    str_eq(p->host, host) && str_eq(p->dial, dial));
 }
 
 /* Where it is in its bucket, or would be. */
@@ -58,12 +58,15 @@ place_new(struct worker_gen *g, bool tls, uint16_t port, struct str host,
 
 	if (place == NULL)
 		abort();
-	assert(host.n < sizeof(place->host) && dial.n < sizeof(place->dial));
+	assert(host.n < sizeof(place->name[0]) &&
+	    dial.n < sizeof(place->name[1]));
 	place->gen = worker_gen_ref(g);
 	place->tls = tls;
 	place->port = port;
-	snprintf(place->host, sizeof(place->host), "%.*s", STR_ARG(host));
-	snprintf(place->dial, sizeof(place->dial), "%.*s", STR_ARG(dial));
+	memcpy(place->name[0], host.p, host.n);
+	memcpy(place->name[1], dial.p, dial.n);
+	place->host = (struct str){ place->name[0], host.n };
+	place->dial = (struct str){ place->name[1], dial.n };
 	list_init(&place->idle);
 	list_init(&place->waiting);
 	place->connecting_max = CONNECTING_START;
@@ -96,7 +99,7 @@ origin_place_put(struct origin_pool *p, struct place *place)
 	assert(list_empty(&place->idle) && list_empty(&place->waiting) &&
 	    place->connecting == 0);
 	at = place_find(p, place->gen, place->tls, place->port,
-	    str_of(place->host), str_of(place->dial));
+	    place->host, place->dial);
 	assert(*at == place);
 	*at = place->next;
 	worker_gen_unref(&place->gen);
