@@ -78,6 +78,7 @@ void loop_at_end(struct task *t);
 
 #define WATCH_READ 1
 #define WATCH_WRITE 2
+#define WATCH_END 4		/* the peer has ended, whatever is to be read before */
 
 /*
  * Watch a descriptor, level-triggered.  The callback may change or close the
@@ -90,7 +91,7 @@ struct watch *watch_new(struct loop *, int fd,
  * is finished before more is begun.  Before the first watch_set().
  */
 void watch_behind(struct watch *);
-/* Which of WATCH_READ|WATCH_WRITE; 0 none.  Costs nothing when unchanged. */
+/* Which of WATCH_READ|WATCH_WRITE|WATCH_END; 0 none.  Costs nothing when unchanged. */
 void watch_set(struct watch *, unsigned events);
 void watch_free(struct watch **);	/* before close(fd) */
 

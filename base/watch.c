@@ -43,6 +43,8 @@ on_poll(uv_poll_t *h, int status, int events)
 		got |= WATCH_READ;
 	if ((events & UV_WRITABLE) != 0)
 		got |= WATCH_WRITE;
+	if ((events & UV_DISCONNECT) != 0)
+		got |= WATCH_END;
 	if (w->ready != NULL && got != 0)
 		w->ready(w->arg, got);
 	if (l->run.n >= TURN_NOW)
@@ -70,6 +72,8 @@ on_behind(uv_poll_t *h, int status, int events)
 			got |= WATCH_READ;
 		if ((e->events & ~(unsigned)EPOLLIN) != 0)
 			got |= WATCH_WRITE;
+		if ((e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+			got |= WATCH_END;
 		got &= w->events;
 		if (got != 0)
 			w->ready(w->arg, got);
@@ -108,6 +112,8 @@ set_polled(struct watch *w, unsigned events)
 		want |= UV_READABLE;
 	if ((events & WATCH_WRITE) != 0)
 		want |= UV_WRITABLE;
+	if ((events & WATCH_END) != 0)
+		want |= UV_DISCONNECT;
 	if (!w->is_polled) {
 		if (uv_poll_init(&w->loop->uv, &w->poll, w->fd) != 0)
 			abort();	/* not a pollable descriptor: our bug */
@@ -129,6 +135,8 @@ set_behind(struct watch *w, unsigned events)
 		e.events |= EPOLLIN;
 	if ((events & WATCH_WRITE) != 0)
 		e.events |= EPOLLOUT;
+	if ((events & WATCH_END) != 0)
+		e.events |= EPOLLRDHUP;
 	if (epoll_ctl(w->loop->behind, events == 0 ? EPOLL_CTL_DEL :
 	    w->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, w->fd, &e) != 0)
 		abort();

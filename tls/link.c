@@ -29,6 +29,8 @@ link_arm(struct link *l)
 	if (l->in_end == IN_OPEN && chq_len(&l->pend) < AHEAD_MAX &&
 	    l->linger_bytes < LINGER_BYTES)
 		want |= WATCH_READ;
+	else if (l->in_end == IN_OPEN && l->owner != NULL && !l->left)
+		want |= WATCH_END;
 	if (l->out_blocked)
 		want |= WATCH_WRITE;
 	watch_set(l->watch, want);
@@ -115,6 +117,23 @@ link_linger_read(struct link *l)
 	link_arm(l);
 }
 
+/* More is to be read than is read ahead, and behind that its peer has ended. */
+static void
+link_left(struct link *l)
+{
+	int e = 0;
+	socklen_t n = sizeof(e);
+
+	l->left = true;
+	/* A reset counts at once; what was to be read is of no use. */
+	if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &e, &n) != 0 || e != 0) {
+		errno = e != 0 ? e : ECONNRESET;
+		link_in_ended(l, -1);
+	}
+	task_wake(l->owner);
+	link_arm(l);
+}
+
 static void
 on_ready(void *arg, unsigned events)
 {
@@ -126,6 +145,8 @@ on_ready(void *arg, unsigned events)
 		loop_at_end(&l->flush);
 		link_arm(l);
 	}
+	if ((events & WATCH_END) != 0 && l->owner != NULL)
+		link_left(l);
 	if ((events & WATCH_READ) == 0)
 		return;
 	if (l->owner == NULL) {
@@ -347,6 +368,12 @@ bool
 link_peer_gone(const struct link *l)
 {
 	return (l->in_end != IN_OPEN || (l->tls_end != PULL_MORE));
+}
+
+bool
+link_peer_left(const struct link *l)
+{
+	return (l->left);
 }
 
 bool

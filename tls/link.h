@@ -89,6 +89,11 @@ void link_unread(struct link *, struct chq *q);
  */
 void link_look(struct link *);
 bool link_peer_gone(const struct link *);
+/*
+ * Has it ended behind more than is read ahead?  What it sent is still to be
+ * had.  A reset is never behind anything.
+ */
+bool link_peer_left(const struct link *);
 /* Is anything to be read, or has it ended (asked of a pooled connection before reuse)?  TLS tickets do not count. */
 bool link_is_stale(struct link *);
 

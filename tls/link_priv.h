@@ -33,6 +33,7 @@ struct link {
 	bool room_waits;	/* the owner waits for room */
 	bool out_blocked;	/* the kernel takes no more for now */
 	bool out_failed;
+	bool left;		/* the peer has ended, behind what is to be read */
 	bool shut;		/* our end is said */
 	bool fin_sent;
 	bool ticket_due;	/* before the next record */

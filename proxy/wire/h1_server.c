@@ -221,7 +221,8 @@ note_gone(struct h1_server *s)
 
 	if (link_broken(link_of(s)))
 		at = now_of(s);
-	else if (link_peer_gone(link_of(s)))
+	else if (link_peer_gone(link_of(s)) || (link_peer_left(link_of(s)) &&
+	    !s->in.in_body && !s->body_due))
 		at = now_of(s) + GONE_MS;
 	if (at == 0 || (s->x.gone_at != 0 && s->x.gone_at <= at))
 		return;

@@ -126,6 +126,59 @@ def test_client_gone_mid_download(lab):
     survives(lab, p, o)
 
 
+AHEAD = 40000
+
+
+def test_client_gone_behind_what_it_sent_ahead(lab):
+    """More than is read ahead lies behind its request when a client ends, or in
+    an upload that a service does not take when it resets: both are noticed.
+    The control: one that stays, with as much, gets its answers."""
+    gone, stuck = [], []
+
+    def reply(head, body):
+        if "/slow" not in head.start:
+            return ok(b"fine")
+        return lambda conn: conn.silent(30) or gone.append(conn.ended) or "close"
+
+    def script(tx):
+        if b"/up" in tx.raw["req-hdr"]:
+            stuck.append(tx)
+            tx.conn.sock.settimeout(60)
+            gone.append("service" if tx.conn.is_closed(30) else None)
+            return "close"
+        tx.no_change()
+        return None
+    o = lab.origin(reply, timeout=60)
+    s = lab.icap(script, timeout=60)
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "req", "timeout": "60s"}}, rules=[
+        {"name": "up", "if": {"url": "/up"}, "scan": ["s"]}, {"name": "default", "scan": "none"}])
+    for ways in ("plain", "opened"):
+        for name, first, end in (("FIN", "GET {}/slow HTTP/1.1\r\nHost: {}\r\n\r\n", "cut"),
+                                 ("RST", "GET {}/slow HTTP/1.1\r\nHost: {}\r\n\r\n", "reset"),
+                                 ("RST in an upload", "POST {}/up HTTP/1.1\r\nHost: {}\r\nContent-Length: 3000000\r\n\r\n", "reset")):
+            with lab.sub(f"{name}, {ways}"):
+                gone.clear()
+                stuck.clear()
+                before = len(o.requests)
+                t = lab.connect(p) if ways == "plain" else lab.tunnel(p, o.port)
+                at = f"www.test:{o.port}"
+                t.send(first.format(f"https://{at}" if ways == "plain" else "", at))
+                again = f"GET https://{at}/ HTTP/1.1\r\nHost: {at}\r\n\r\n"
+                t.send(again * (AHEAD // len(again)))
+                assert wire.wait_for(lambda: len(o.requests) > before or stuck, 5), "it did not come through"
+                time.sleep(0.3)
+                getattr(t, end)()
+                assert wire.wait_for(lambda: gone, 5 * e2e.lab_scale()) and gone[0], gone
+    t = lab.connect(p)
+    at = f"www.test:{o.port}"
+    one = f"GET https://{at}/fine HTTP/1.1\r\nHost: {at}\r\n\r\n"
+    t.send(one * (AHEAD // len(one)))
+    t.sock.shutdown(1)
+    got = [wire.Response(t).status for _ in range(AHEAD // len(one))]
+    assert set(got) == {200}, got
+    survives(lab, p, o)
+
+
 def test_client_gone_before_the_answer(lab):
     """While the origin thinks: its connection is freed."""
     def reply(head, body):
