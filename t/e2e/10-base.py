@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import stat
+import threading
 import time
 
 import certs
@@ -468,6 +469,43 @@ def test_idle_costs_nothing(lab):
         t.close()
     wire.wait_for(lambda: p.fds() <= fds + 4, 5)
     assert p.fds() <= fds + 4, f"{fds} descriptors became {p.fds()}"
+
+
+def test_long_polls_cost_nothing(lab):
+    """Requests whose origins think for long are waited for without looking;
+    the answers come all the same."""
+    gate = threading.Event()
+
+    def reply(head, body):
+        gate.wait(60)
+        return ok(b"at last")
+    o = lab.origin(reply)
+    p = lab.assay(workers=1, limits={"first_byte": "30s"})
+
+    def wakes():
+        n = 0
+        for status in pathlib.Path(f"/proc/{p.proc.pid}/task").glob("*/status"):
+            n += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.M).group(1))
+        return n
+
+    def in_2s():
+        had = wakes()
+        time.sleep(2)
+        return wakes() - had
+    polls = [lab.tunnel(p, o.port) for _ in range(20)]
+    time.sleep(1)
+    idle = in_2s()
+    for t in polls:
+        t.send(f"GET / HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+        time.sleep(0.03)
+    assert wire.wait_for(lambda: len(o.requests) == len(polls), 10)
+    time.sleep(0.5)
+    polling = in_2s()
+    gate.set()
+    for t in polls:
+        r = Response(t)
+        assert (r.status, r.body) == (200, b"at last"), r
+    assert polling <= idle + 8, f"{polling} wake-ups in 2 s with {len(polls)} polls, {idle} without"
 
 
 def test_destinations_default(lab):

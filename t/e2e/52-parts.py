@@ -165,7 +165,7 @@ def test_rest_of_a_blocked_download(lab):
 
         def send(conn):
             conn.send(ok(whole)[:-len(EICAR)])
-            time.sleep(1.5)
+            time.sleep(2)
             conn.send(EICAR)
         return send
     # a service that finds the end of the file, wherever it lies
@@ -175,7 +175,7 @@ def test_rest_of_a_blocked_download(lab):
         with lab.sub(how):
             slow[0] = True
             p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "on_unscanned": "bypass", "page": "replace"}},
-                          rules=[{"range": how, "download": "trickle"}], download={"hold": "10ms", "rate": "64K"})
+                          rules=[{"range": how, "download": "trickle"}], download={"hold": "1s", "rate": "64K"})
             t = lab.tunnel(p, o.port)
             t.send(f"GET /a HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
             head, body = t.head(), t.rest()
