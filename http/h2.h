@@ -5,9 +5,11 @@
  * have news, and sends what waits.  Nothing calls the owner back.
  *
  *	h2_session_take(s, in, now_ms);
- *	while ((st = h2_session_next(s, &news)) != NULL)
- *		... h2_stream_head_take(), h2_stream_pull(), h2_stream_free() ...
- *	h2_session_give(s, out, link_room(l));
+ *	do {
+ *		while ((st = h2_session_next(s, &news)) != NULL)
+ *			... head_take(), pull(), write(), free() ...
+ *		n = h2_session_give(s, out, link_room(l));
+ *	} while (n > 0);		(giving makes room: there may be news)
  *	if (h2_session_is_over(s))
  *		... send what was given, close ...
  *
@@ -53,7 +55,11 @@ struct h2_config {
 	bool server;		/* else we are the client */
 	bool connect;		/* server: offer extended CONNECT (RFC 8441) */
 	uint32_t streams;	/* open at once; 0: 100 */
-	uint32_t window;	/* of a stream; 0: 256 KiB */
+	/*
+	 * Of a stream whose body is read as fast as it comes, as long as the
+	 * account has room; it begins with 64 KiB.  0: 256 KiB.
+	 */
+	uint32_t window;
 	/*
 	 * Octets that came and were not pulled, of all streams: beyond it
 	 * the connection's window is kept back.  0: what all streams may

@@ -13,6 +13,7 @@
 
 #define H2_PREFACE 24u		/* octets (RFC 9113 3.4) */
 #define H2_FRAME_HEAD 9u	/* octets (RFC 9113 4.1) */
+#define H2_WINDOW_FIRST 65535u	/* RFC 9113 6.9.2 */
 #define H2_RESETS 256u		/* of ours that are remembered */
 #define H2_EARLY 16u		/* PRIORITY_UPDATEs that are remembered */
 
@@ -58,7 +59,8 @@ struct h2_stream {
 	enum err err;
 	enum h2_code code;
 	int32_t id;
-	uint32_t window;
+	uint32_t window;		/* of what comes */
+	uint64_t pulled;		/* since it was widened */
 	unsigned interims;
 	uint8_t news;
 	bool owned;			/* the owner has not freed it */
@@ -133,6 +135,8 @@ void h2_fail(struct h2_session *, enum h2_code, enum err, const char *why);
 bool h2_spend(struct h2_session *, enum h2_kind, uint32_t n);
 /* ERR_REQ_SYNTAX or ERR_ORIGIN_SYNTAX, by role. */
 enum err h2_syntax(const struct h2_session *);
+/* What a stream may send before any of it is read. */
+uint32_t h2_first_window(const struct h2_session *);
 /* Small output, while we give. */
 void h2_put(struct h2_session *, const void *p, size_t n);
 

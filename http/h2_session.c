@@ -60,20 +60,29 @@ engine(struct h2_session *s)
 	return (ng);
 }
 
+uint32_t
+h2_first_window(const struct h2_session *s)
+{
+	return (s->cfg.window < H2_WINDOW_FIRST ? s->cfg.window :
+	    H2_WINDOW_FIRST);
+}
+
 /* RFC 9113 6.5.2, RFC 8441 3, RFC 9218 2.1 */
 static void
 settings(struct h2_session *s)
 {
 	const nghttp2_settings_entry server[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, s->cfg.streams },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, s->cfg.window },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
+		    h2_first_window(s) },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
 		    (uint32_t)s->cfg.limits->section },
 		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
 		{ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
 	}, client[] = {
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, s->cfg.window },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
+		    h2_first_window(s) },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
 		    (uint32_t)s->cfg.limits->section },
 	};

@@ -17,7 +17,7 @@ h2_stream_new(struct h2_session *s, struct arena *a)
 	st->arena = a;
 	st->last = &st->first;
 	st->expect = st->promise = HTTP_LENGTH_UNKNOWN;
-	st->window = s->cfg.window;
+	st->window = h2_first_window(s);
 	st->owned = true;
 	list_append(&s->streams, &st->all);
 	list_init(&st->newsy);
@@ -242,6 +242,23 @@ h2_stream_is_reset(const struct h2_stream *st, enum h2_code *code)
 
 /* --- the body that comes --- */
 
+/*
+ * All of its window was read: it may have more, as long as whose memory it is
+ * has plenty.
+ */
+static void
+widen_more(struct h2_stream *st)
+{
+	struct h2_session *s = st->s;
+	uint64_t more = 2 * (uint64_t)st->window;
+
+	st->pulled = 0;
+	if (more > s->cfg.window)
+		more = s->cfg.window;
+	if (account_spare(s->cfg.account, BUDGET_MEMORY) > 8 * more)
+		h2_stream_widen(st, (uint32_t)more);
+}
+
 static void
 give_credit(struct h2_stream *st, size_t n)
 {
@@ -252,8 +269,12 @@ give_credit(struct h2_stream *st, size_t n)
 	s->owed -= owed;
 	if (owed > 0)
 		(void)nghttp2_session_consume_connection(s->ng, owed);
-	if (!st->closed && !st->in_end)
-		(void)nghttp2_session_consume_stream(s->ng, st->id, n);
+	if (st->closed || st->in_end)
+		return;
+	(void)nghttp2_session_consume_stream(s->ng, st->id, n);
+	st->pulled += n;
+	if (st->pulled >= st->window && st->window < s->cfg.window)
+		widen_more(st);
 }
 
 enum pull

@@ -436,7 +436,266 @@ test_unread_output(void)
 	CU_ASSERT(chunk_bytes_live() == 0);
 }
 
-UNIT_TESTS(http_h2, { "exchanges", test_exchanges },
+/* A wider window is more room for the sender. */
+static void
+test_widen(void)
+{
+	struct h2_config server = { .server = true, .window = 65535 };
+	struct h2_stream *up, *down;
+	struct arena *a;
+	struct kit k;
+
+	kit_init(&k, NULL, &server, CUT_RANDOM);
+	open_many(&k, &up, &down, &a, 1, true);
+	while (fill(up) > 0)
+		CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(h2_stream_held(down) == 65535);
+	h2_stream_widen(down, 1000000);
+	h2_stream_widen(down, 5);
+	CU_ASSERT(kit_pump(&k));
+	while (fill(up) > 0)
+		CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(h2_stream_held(down) == 1000000);
+	free_many(&k, &up, &down, &a, 1);
+	kit_fini(&k);
+}
+
+/* A window grows with its reader, and not beyond what it may. */
+static void
+test_growing_window(void)
+{
+	struct h2_config server = { .server = true, .window = 500000 };
+	struct h2_stream *up, *down;
+	struct chq q = { 0 };
+	struct arena *a;
+	struct kit k;
+	size_t held = 0;
+	unsigned i;
+
+	kit_init(&k, NULL, &server, CUT_WHOLE);
+	open_many(&k, &up, &down, &a, 1, true);
+	for (i = 0; i < 200; i++) {
+		while (fill(up) > 0)
+			CU_ASSERT(kit_pump(&k));
+		CU_ASSERT(i > 0 || h2_stream_held(down) == 65535);
+		if (h2_stream_held(down) > held)
+			held = h2_stream_held(down);
+		while (h2_stream_pull(down, &q, 40000, NULL) == PULL_MORE)
+			chq_drop(&q, chq_len(&q));
+		CU_ASSERT(kit_pump(&k));
+	}
+	CU_ASSERT(held > 250000 && held <= 500000);
+	chq_fini(&q);
+	free_many(&k, &up, &down, &a, 1);
+	kit_fini(&k);
+}
+
+/* An answer whose head is too large to be sent is a visible cut. */
+static void
+test_large_answer(void)
+{
+	struct h2_stream *up[2], *down[2];
+	struct http_msg *m;
+	struct arena *a[2];
+	enum h2_code code;
+	struct kit k;
+	char *big;
+
+	kit_init(&k, NULL, NULL, CUT_WHOLE);
+	open_many(&k, up, down, a, 2, false);
+	big = arena_alloc(a[0], 400000);
+	memset(big, '~', 400000);
+	m = kit_answer(a[0], http_msg_new(a[0], true),
+	    "HTTP/1.1 200 x\r\n\r\n", 0);
+	http_fields_add_named(a[0], &m->fields, STR("x"),
+	    (struct str){ big, 400000 });
+	h2_stream_answer(down[0], m, true);
+	h2_stream_answer(down[1], kit_answer(a[1], http_msg_new(a[1], true),
+	    "HTTP/1.1 200 x\r\n\r\n", 0), true);
+	CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(h2_stream_is_reset(up[0], &code) &&
+	    code == H2_INTERNAL_ERROR);
+	CU_ASSERT(h2_stream_is_reset(down[0], NULL));
+	CU_ASSERT(h2_stream_head_take(up[1]) != NULL);
+	free_many(&k, up, down, a, 2);
+	kit_fini(&k);
+}
+
+/* --- any order of what owners do --- */
+
+#define PLAYERS 12
+
+struct player {
+	struct h2_stream *up, *down;
+	struct arena *up_arena, *down_arena;
+	bool answered;
+};
+
+static void
+sometimes_write(struct h2_stream *st)
+{
+	static char zeros[20000];
+	struct chq q = { 0 };
+	size_t n = h2_stream_room(st);
+
+	if (n > 0) {
+		n = 1 + unit_random(n < sizeof(zeros) ? (unsigned)n :
+		    sizeof(zeros));
+		chq_copy(&q, zeros, n);
+		h2_stream_write(st, &q, n);
+	}
+	chq_fini(&q);
+	if (unit_random(4) == 0)
+		h2_stream_end(st, NULL);
+}
+
+static void
+sometimes_read(struct h2_stream *st)
+{
+	struct chq q = { 0 };
+
+	while (h2_stream_pull(st, &q, 1 + unit_random(30000), NULL) ==
+	    PULL_MORE && unit_random(3) > 0)
+		;
+	chq_fini(&q);
+}
+
+static void
+client_step(struct kit *k, struct player *p)
+{
+	bool post = unit_random(2) == 0;
+
+	if (p->up == NULL) {
+		if (p->down != NULL || !h2_session_may_open(k->client))
+			return;
+		p->up_arena = arena_new();
+		p->up = h2_session_open(k->client, p->up_arena,
+		    kit_request(p->up_arena, post ?
+		    "POST / HTTP/1.1\r\nHost: a\r\n"
+		    "Transfer-Encoding: chunked\r\n\r\n" :
+		    "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), !post);
+		return;
+	}
+	switch (unit_random(8)) {
+	case 0:
+		h2_stream_free(&p->up);
+		arena_free(&p->up_arena);
+		break;
+	case 1:
+		h2_stream_reset(p->up, H2_CANCEL);
+		break;
+	case 2:
+	case 3:
+		sometimes_write(p->up);
+		break;
+	default:
+		(void)h2_stream_head_take(p->up);
+		sometimes_read(p->up);
+		break;
+	}
+}
+
+static void
+server_step(struct player *p)
+{
+	if (p->down == NULL)
+		return;
+	switch (unit_random(8)) {
+	case 0:
+		h2_stream_free(&p->down);
+		arena_free(&p->down_arena);
+		p->answered = false;
+		break;
+	case 1:
+		h2_stream_reset(p->down, H2_INTERNAL_ERROR);
+		break;
+	case 2:
+	case 3:
+	case 4:
+		if (p->answered)
+			sometimes_write(p->down);
+		else if (!h2_stream_is_reset(p->down, NULL))
+			h2_stream_answer(p->down, kit_answer(p->down_arena,
+			    http_msg_new(p->down_arena, true),
+			    "HTTP/1.1 200 x\r\n\r\n",
+			    HTTP_LENGTH_UNKNOWN), unit_random(3) == 0);
+		p->answered = true;
+		break;
+	default:
+		sometimes_read(p->down);
+		break;
+	}
+}
+
+/* New requests go to players without one. */
+static void
+deal(struct kit *k, struct player *players)
+{
+	struct h2_stream *st;
+	struct arena *a;
+	unsigned i, news;
+
+	while (h2_session_next(k->client, &news) != NULL)
+		;
+	while ((st = h2_session_next(k->server, &news)) != NULL) {
+		if ((news & H2_NEWS_HEAD) == 0)
+			continue;
+		(void)h2_stream_head_take(st);
+		a = h2_stream_arena_take(st);
+		for (i = 0; i < PLAYERS && players[i].down != NULL; i++)
+			;
+		if (i < PLAYERS) {
+			players[i].down = st;
+			players[i].down_arena = a;
+			continue;
+		}
+		h2_stream_free(&st);
+		arena_free(&a);
+	}
+}
+
+static void
+test_any_order(void)
+{
+	struct h2_config server = { .server = true, .window = 70000,
+		.streams = PLAYERS };
+	struct player players[PLAYERS] = { 0 };
+	struct kit k;
+	unsigned i, step;
+
+	kit_init(&k, NULL, &server, CUT_RANDOM);
+	for (step = 0; step < 20000; step++) {
+		i = unit_random(PLAYERS);
+		if (unit_random(2) == 0)
+			client_step(&k, &players[i]);
+		else
+			server_step(&players[i]);
+		k.now_ms += 100;
+		if (unit_random(3) == 0)
+			CU_ASSERT_FATAL(kit_pump(&k));
+		deal(&k, players);
+	}
+	for (i = 0; i < PLAYERS; i++) {
+		h2_stream_free(&players[i].up);
+		h2_stream_free(&players[i].down);
+		arena_free(&players[i].up_arena);
+		arena_free(&players[i].down_arena);
+	}
+	CU_ASSERT(kit_pump(&k));
+	raw_free_streams(k.server);
+	CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(h2_session_streams(k.client) == 0);
+	CU_ASSERT(h2_session_streams(k.server) == 0);
+	CU_ASSERT(h2_session_fault(k.client, NULL) == ERR_NONE);
+	CU_ASSERT(h2_session_fault(k.server, NULL) == ERR_NONE);
+	kit_fini(&k);
+	CU_ASSERT(chunk_bytes_live() == 0);
+}
+
+UNIT_TESTS(http_h2, { "any order", test_any_order },
+    { "wider windows", test_widen },
+    { "growing windows", test_growing_window },
+    { "an answer too large", test_large_answer }, { "exchanges", test_exchanges },
     { "large bodies", test_large_bodies },
     { "interim answers and trailers", test_interims_and_trailers },
     { "held streams starve nobody", test_held_streams },
