@@ -172,8 +172,8 @@ uint32_t h2_stream_id(const struct h2_stream *);
 
 /*
  * The next head that has come: a request; an interim or the final answer.
- * NULL: none waits.  Framing is NONE, LENGTH or CHUNKED (unknown), as
- * h1_frame.h leaves it; target is :path, Host is the authority, uri is not
+ * NULL: none waits.  Framing is NONE, LENGTH or CHUNKED (unknown; also what
+ * flows behind an extended CONNECT), as h1_frame.h leaves it; target is :path, Host is the authority, uri is not
  * filled (http_target_parse()).  h2_stream_fault() may say that a request is
  * to be answered with an error, whose head may be incomplete.
  */

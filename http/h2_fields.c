@@ -433,7 +433,7 @@ end_answer(struct h2_stream *st, bool end)
 {
 	struct http_msg *m = st->head.msg;
 	uint64_t length;
-	bool bodyless;
+	bool bodyless, tunnel;
 
 	if (!take_status(m, st->head.status))
 		return (malformed(st, ":status is missing or invalid"));
@@ -444,13 +444,17 @@ end_answer(struct h2_stream *st, bool end)
 		    "invalid or differing Content-Length" });
 	bodyless = http_status_is_bodyless(m->status) ||
 	    st->req->method_id == METHOD_HEAD;
+	tunnel = st->req->method_id == METHOD_CONNECT && m->status / 100 == 2;
+	if (tunnel)			/* RFC 9110 9.3.6 */
+		length = HTTP_LENGTH_UNKNOWN;
 	if (end && !bodyless && length != HTTP_LENGTH_UNKNOWN && length != 0)
 		return ((struct h2_verdict){ ERR_ORIGIN_FRAMING,
 		    "Content-Length without a body" });
 	h1_frame_set(m, st->req, !end, length);
+	if (tunnel && !end)		/* RFC 8441 5: in DATA */
+		m->framing = FRAMING_CHUNKED;
 	if (m->status >= 200)
-		st->expect = bodyless || st->req->method_id ==
-		    METHOD_CONNECT ? HTTP_LENGTH_UNKNOWN : length;
+		st->expect = bodyless ? HTTP_LENGTH_UNKNOWN : length;
 	return (fine);
 }
 

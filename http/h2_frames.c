@@ -158,6 +158,8 @@ begin(struct h2_session *s, const uint8_t *hd)
 		begin_head(s, &f);
 	else if (f.type == NGHTTP2_PUSH_PROMISE)	/* RFC 9113 8.4 */
 		h2_fail(s, H2_PROTOCOL_ERROR, h2_syntax(s), "PUSH_PROMISE");
+	else if (f.type == NGHTTP2_PRIORITY && f.id == 0)	/* 6.3 */
+		h2_fail(s, H2_PROTOCOL_ERROR, h2_syntax(s), "PRIORITY of 0");
 }
 
 static void

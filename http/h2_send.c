@@ -120,6 +120,7 @@ h2_stream_write(struct h2_stream *st, struct chq *q, size_t n)
 		chq_drop(q, n);
 		return;
 	}
+	assert(st->answered);
 	st->put += n;
 	if (st->promise != HTTP_LENGTH_UNKNOWN && st->put > st->promise) {
 		chq_drop(q, n);
@@ -155,6 +156,7 @@ h2_stream_end(struct h2_stream *st, const struct http_fields *trailer)
 {
 	if (st->reset || st->closed || st->out_end)
 		return;
+	assert(st->answered);
 	if (st->promise != HTTP_LENGTH_UNKNOWN && st->put < st->promise) {
 		h2_stream_reset(st, H2_INTERNAL_ERROR);
 		return;

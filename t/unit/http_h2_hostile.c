@@ -322,6 +322,8 @@ test_closed_streams(void)
 		{ "new", true, NGHTTP2_DATA, 3, false },
 		{ "even", false, NGHTTP2_HEADERS, 2, false },
 		{ "zero", false, NGHTTP2_HEADERS, 0, false },
+		{ "PRIORITY", false, NGHTTP2_PRIORITY, 5, true },
+		{ "PRIORITY of 0", false, NGHTTP2_PRIORITY, 0, false },
 		{ "push", false, NGHTTP2_PUSH_PROMISE, 1, false },
 	};
 	struct h2_stream *st;
@@ -346,7 +348,8 @@ test_closed_streams(void)
 			raw_head(&r, ES | EH, rows[i].id, GET);
 		else
 			raw_frame(&r, rows[i].type, 0, rows[i].id,
-			    "\0\0\0\1", 4);
+			    "\0\0\0\1\1", rows[i].type ==
+			    NGHTTP2_PRIORITY ? 5 : 4);
 		(void)raw_send(&r, CUT_RANDOM);
 		raw_read(&r);
 		CHECK_ROW(i, rows[i].what, raw_find(&r, NGHTTP2_GOAWAY, &id,
@@ -630,6 +633,57 @@ test_client_limit(void)
 	kit_fini(&k);
 }
 
+/* RFC 8441: octets flow both ways behind a 2xx, whatever length it says. */
+static void
+test_extended_connect(void)
+{
+	struct h2_config server = { .server = true, .connect = true };
+	struct h2_stream *up, *down;
+	struct http_msg *m;
+	struct arena *a;
+	struct chq q = { 0 };
+	struct kit k;
+
+	kit_init(&k, NULL, &server, CUT_RANDOM);
+	CU_ASSERT(kit_pump(&k));
+	m = kit_request(k.a, "GET /chat HTTP/1.1\r\nHost: a\r\n"
+	    "Sec-WebSocket-Version: 13\r\n\r\n");
+	m->method = STR("CONNECT");
+	m->method_id = METHOD_CONNECT;
+	m->protocol = STR("websocket");
+	up = h2_session_open(k.client, k.a, m, false);
+	CU_ASSERT(kit_pump(&k));
+	down = kit_next(k.server, H2_NEWS_HEAD);
+	CU_ASSERT_FATAL(down != NULL);
+	m = h2_stream_head_take(down);
+	a = h2_stream_arena_take(down);
+	CU_ASSERT(m->framing == FRAMING_CHUNKED);
+	m = http_msg_new(a, false);
+	m->status = 200;
+	m->framing = FRAMING_LENGTH;	/* a foolish server */
+	m->length = 100000;
+	h2_stream_answer(down, m, false);
+	kit_write(down, "abc", 3);
+	kit_write(up, "de", 2);
+	CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(kit_next(k.client, H2_NEWS_HEAD) == up);
+	m = h2_stream_head_take(up);
+	CU_ASSERT(m->status == 200 && m->framing == FRAMING_CHUNKED);
+	CU_ASSERT(h2_stream_pull(up, &q, 9, NULL) == PULL_MORE);
+	CU_ASSERT(h2_stream_pull(down, &q, 9, NULL) == PULL_MORE);
+	CU_ASSERT(chq_len(&q) == 5);
+	CU_ASSERT(h2_stream_pull(up, &q, 9, NULL) == PULL_WAIT);
+	chq_fini(&q);
+	h2_stream_end(up, NULL);
+	CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(h2_stream_pull(down, &q, 9, NULL) == PULL_END);
+	h2_stream_free(&up);
+	h2_stream_free(&down);
+	arena_free(&a);
+	CU_ASSERT(kit_pump(&k));
+	kit_fini(&k);
+}
+
 /* --- priorities (RFC 9218) --- */
 
 /* Four answers wait; the order in which their DATA goes out. */
@@ -744,4 +798,5 @@ UNIT_TESTS(http_h2_hostile, { "floods", test_floods },
     { "an early answer", test_early_answer },
     { "cut answers", test_cut_answers }, { "PING", test_ping },
     { "the server's limit", test_client_limit },
+    { "extended CONNECT", test_extended_connect },
     { "priorities", test_priorities }, { "the account", test_account })
