@@ -70,7 +70,7 @@ struct h2_config {
 	struct str scheme;
 	/* Of heads, borrowed; NULL: h1_limits_client or _origin by role. */
 	const struct h1_limits *limits;
-	struct account *account;	/* whose memory it is; borrowed, or NULL */
+	struct account *account;	/* whose memory it is; borrowed */
 };
 
 /* A session with its preface and SETTINGS waiting to be sent.  Never NULL. */
@@ -83,7 +83,8 @@ void h2_session_free(struct h2_session **s);
 /*
  * All of `in` is taken (DATA of some size stays where it is, counted).  False:
  * the connection has failed, cause by h2_session_fault(); every stream that
- * was open has H2_NEWS_RESET, GOAWAY waits to be sent, and what else comes is ignored.
+ * was open has H2_NEWS_RESET, GOAWAY waits to be sent, and what else comes is
+ * ignored.
  */
 bool h2_session_take(struct h2_session *, struct chq *in, uint64_t now_ms);
 /*
@@ -99,7 +100,7 @@ bool h2_session_wants_read(const struct h2_session *);
 bool h2_session_wants_write(const struct h2_session *);
 /* Nothing more will be read or written: GOAWAY is given and all is done. */
 bool h2_session_is_over(const struct h2_session *);
-/* The connection ended under it: streams that were open get their end, cause f. */
+/* The connection ended: streams that were open get their end, cause f. */
 void h2_session_gone(struct h2_session *, const struct fault *f);
 /* Why it failed; ERR_NONE: it did not. */
 enum err h2_session_fault(const struct h2_session *, struct fault *f);
@@ -173,9 +174,10 @@ uint32_t h2_stream_id(const struct h2_stream *);
 /*
  * The next head that has come: a request; an interim or the final answer.
  * NULL: none waits.  Framing is NONE, LENGTH or CHUNKED (unknown; also what
- * flows behind an extended CONNECT), as h1_frame.h leaves it; target is :path, Host is the authority, uri is not
- * filled (http_target_parse()).  h2_stream_fault() may say that a request is
- * to be answered with an error, whose head may be incomplete.
+ * flows behind an extended CONNECT), as h1_frame.h leaves it; target is
+ * :path, Host is the authority, uri is not filled (http_target_parse()).
+ * h2_stream_fault() may say that a request is to be answered with an error;
+ * its head may be incomplete.
  */
 struct http_msg *h2_stream_head_take(struct h2_stream *);
 /*

@@ -20,8 +20,8 @@
 	K(RESET, 400, 40, "too many streams reset") \
 	/* ours for broken frames or beyond the limit (CVE-2025-8671) */ \
 	K(PROVOKED, 100, 10, "too many broken streams") \
-	/* CVE-2024-27316, CVE-2024-28182; full ones of good heads are free, */ \
-	/* and so are the octets of good heads */ \
+	/* CVE-2024-27316, CVE-2024-28182; full ones of good heads are */ \
+	/* free, and so are the octets of good heads */ \
 	K(CONTINUATION, 100, 20, "too many CONTINUATION frames") \
 	K(HEAD_OCTETS, 4194304, 1048576, "too many octets of heads") \
 	/* a DATA frame that we send earns one back: gRPC measures by them */ \

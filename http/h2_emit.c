@@ -118,7 +118,8 @@ add_length(struct h2_session *s, const struct http_msg *m)
 	const struct http_field *f;
 
 	if (m->framing == FRAMING_LENGTH) {
-		add_made(s, STR("content-length"), number(s->digits, m->length));
+		add_made(s, STR("content-length"),
+		    number(s->digits, m->length));
 		return;
 	}
 	if (m->framing != FRAMING_NONE || m->is_request || m->status < 200 ||

@@ -48,7 +48,7 @@ struct h2_stream {
 	struct h2_head head;
 	struct chq in;			/* body that came */
 	struct chunk *tail;		/* small pieces are packed here */
-	uint64_t got, expect;		/* octets of body; HTTP_LENGTH_UNKNOWN */
+	uint64_t got, expect;		/* octets; HTTP_LENGTH_UNKNOWN */
 	struct http_fields trailer;
 	struct chq out;			/* body to be sent */
 	uint64_t put, promise;		/* as got, expect */

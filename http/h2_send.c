@@ -9,7 +9,7 @@
 #define OUT_MIN 16384u		/* ... no more than this */
 #define SEND_COPIED 1024u	/* less of DATA is copied behind its head */
 #define ROOM_WORTH 4096u	/* less room is no news */
-#define FRAME_MIN 256u		/* smaller frames are not made for want of room */
+#define FRAME_MIN 256u		/* no smaller frames for want of room */
 
 /* --- what the owner says --- */
 

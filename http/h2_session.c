@@ -14,7 +14,7 @@
 /* What nghttp2 takes, about: a session (measured), a stream. */
 #define SESSION_BYTES 26000u
 #define STREAM_BYTES 700u
-#define SESSION_FREE 16384u		/* of what is not counted: CHARGE_GRAIN */
+#define SESSION_FREE 16384u		/* of that are not counted */
 
 /* nghttp2 fails for want of memory alone, or through a bug of ours. */
 static void

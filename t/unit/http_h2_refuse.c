@@ -65,7 +65,8 @@ static const struct {
 	/* :path */
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: /a?b=//%\n"),
 	    ERR_NONE, false },
-	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: /\xc3\xa4\n"),
+	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"
+	    ":path: /\xc3\xa4\n"),
 	    ERR_NONE, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"),
 	    ERR_REQ_SYNTAX, false },
@@ -83,7 +84,8 @@ static const struct {
 	    ":path: https://a/\n"), ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: /#a\n"),
 	    ERR_REQ_SYNTAX, false },
-	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: / HTTP/1.1\n"),
+	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"
+	    ":path: / HTTP/1.1\n"),
 	    ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: /\r\n"),
 	    ERR_REQ_SYNTAX, false },
