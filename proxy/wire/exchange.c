@@ -53,6 +53,14 @@ exchange_respond(struct exchange *x, struct http_msg *m, bool has_body,
 	return (s);
 }
 
+struct duplex *
+exchange_switch(struct exchange *x, struct http_msg *m)
+{
+	assert(!m->is_request && m->status == 101);
+	assert(x->req != NULL && x->wake != NULL);
+	return (x->type->switched(x, m));
+}
+
 void
 exchange_end(struct exchange **xp, enum exchange_end how)
 {

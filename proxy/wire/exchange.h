@@ -6,7 +6,7 @@
  * The flow never sees the connection, which may carry other exchanges.
  *
  * The order: exchange_interim() and exchange_continue() any number of times,
- * exchange_respond() once, the sink until its end; exchange_end() at any time,
+ * exchange_respond() once, the sink until its end (or exchange_switch()); exchange_end() at any time,
  * once.  The body of the request may be had from the begin to the end.  While
  * the exchange is there, its server wakes `wake` when a fact changes that is
  * marked with (w).
@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "base/loop.h"
 #include "http/msg.h"
+#include "proxy/wire/duplex.h"
 #include "stream/body.h"
 #include "stream/pace.h"
 #include "stream/sink.h"
@@ -41,6 +42,7 @@ struct exchange_type {
 	void (*go_on)(struct exchange *);
 	struct sink *(*respond)(struct exchange *, struct http_msg *,
 	    bool has_body, bool keep);
+	struct duplex *(*switched)(struct exchange *, struct http_msg *);
 	void (*end)(struct exchange *, enum exchange_end);
 	enum pace_says (*pace)(struct exchange *, uint64_t now,
 	    uint64_t silence, uint64_t rate);
@@ -87,8 +89,15 @@ void exchange_continue(struct exchange *);
 struct sink *exchange_respond(struct exchange *, struct http_msg *,
     bool has_body, bool keep);
 /*
+ * Send the head of a switch of protocols (101), which must be allowed, in the
+ * place of an answer.  What the client sends behind its request, and is sent
+ * behind this head, are octets of the other protocol.  Lent until
+ * exchange_end(); wakes the exchange's task.  gone_at means nothing any more.
+ */
+struct duplex *exchange_switch(struct exchange *, struct http_msg *);
+/*
  * The flow has no more to do with it; *x becomes NULL.  EXCHANGE_DONE: after
- * exchange_respond(), and the sink has had its end.  EXCHANGE_TUNNEL: instead
+ * exchange_respond(), and the sink has had its end, or exchange_switch().  EXCHANGE_TUNNEL: instead
  * of an answer; the server says that CONNECT is granted, and gives what it has
  * read beyond back to the link.  NULL: nothing.
  */

@@ -276,6 +276,7 @@ h1_server_fini(struct server *server)
 	struct h1_server *s = of_server(server);
 
 	assert(s->state != H1_SERVER_EXCHANGE);
+	assert(s->state != H1_SERVER_SWITCHED);
 	timer_stop(&s->timer);
 	h1_in_fini(&s->in, NULL);
 	arena_free(&s->arena);
@@ -359,6 +360,22 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 	    x->wake) : NULL);
 }
 
+static struct duplex *
+x_switch(struct exchange *x, struct http_msg *m)
+{
+	struct h1_server *s = of_exchange(x);
+
+	assert(s->state == H1_SERVER_EXCHANGE && !s->answered);
+	assert(!s->http10 && !s->body_due && !s->in.poisoned);
+	s->answered = true;
+	s->keep = false;
+	m->keep_alive = true;
+	m->version_minor = 1;
+	write_head(s, m);
+	go(s, H1_SERVER_SWITCHED);
+	return (h1_duplex_begin(&s->raw, &s->in, x->wake));
+}
+
 static void
 x_end(struct exchange *x, enum exchange_end how)
 {
@@ -367,9 +384,12 @@ x_end(struct exchange *x, enum exchange_end how)
 	struct h1_server *s = of_exchange(x);
 	bool whole = !h1_sink_is_open(&s->out);
 
-	assert(s->state == H1_SERVER_EXCHANGE);
+	assert(s->state == H1_SERVER_EXCHANGE ||
+	    s->state == H1_SERVER_SWITCHED);
 	assert(how != EXCHANGE_DONE || (s->answered && whole));
 	assert(how != EXCHANGE_TUNNEL || (!s->answered && !s->in.in_body));
+	if (s->state == H1_SERVER_SWITCHED)
+		link_set_owner(link_of(s), s->server.of.task);
 	h1_in_abandon(&s->in, NULL);
 	s->out = (struct h1_sink){ .sink = { .type = NULL } };
 	s->served++;
@@ -425,6 +445,7 @@ static const struct exchange_type exchange_type = {
 	.takes_interim = x_takes_interim,
 	.go_on = x_continue,
 	.respond = x_respond,
+	.switched = x_switch,
 	.end = x_end,
 	.pace = x_pace,
 	.pace_due = x_pace_due,

@@ -8,6 +8,7 @@
 #ifndef PROXY_WIRE_H1_SERVER_H
 #define PROXY_WIRE_H1_SERVER_H
 
+#include "proxy/wire/h1_duplex.h"
 #include "proxy/wire/h1_in.h"
 #include "proxy/wire/h1_sink.h"
 #include "proxy/wire/server.h"
@@ -28,6 +29,7 @@ struct h1_server {
 	struct server_limits limits;	/* of the head under way */
 	struct h1_in in;
 	struct h1_sink out;
+	struct h1_duplex raw;	/* SWITCHED */
 	struct exchange x;
 	struct arena *arena;	/* owned; HEAD: where it goes */
 	uint64_t in_before, out_before;	/* the link's counters when x began */

@@ -2,6 +2,7 @@
 /* Leases: got, settled, given back; see lease.h. */
 #include <assert.h>
 #include <stdlib.h>
+#include "proxy/wire/duplex.h"
 #include "proxy/wire/lease_priv.h"
 
 #define SPARES_MAX 256
@@ -215,6 +216,7 @@ is_over(const struct lease *l)
 	case LEASE_AT_QUEUED:
 	case LEASE_AT_MAKING:
 	case LEASE_AT_SENT:
+	case LEASE_AT_SWITCHED:
 	case LEASE_AT_ENDED:
 	case LEASE_AT_FAILED:
 	case LEASE_ATS:
@@ -236,7 +238,8 @@ lease_detach(struct lease *l, bool over)
 		origin_pool_put(o);
 		return;
 	}
-	o->spoilt |= !over;
+	o->lingers = l->at == LEASE_AT_SWITCHED && duplex_is_over(l->raw);
+	o->spoilt |= !over && !o->lingers;
 	if (o->sign_in == HTTP_SIGN_HALF)
 		o->own->broken = true;
 	origin_destroy(o);
@@ -307,6 +310,15 @@ lease_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 		break;
 	}
 	return (got);
+}
+
+struct duplex *
+lease_switch(struct lease *l)
+{
+	assert(l->heads > 0);
+	lease_go(l, LEASE_AT_SWITCHED);
+	l->raw = l->origin->speech->switched(l);
+	return (l->raw);
 }
 
 struct body *

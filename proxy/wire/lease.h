@@ -30,6 +30,7 @@ struct arena;
 struct body;
 struct body_store;
 struct dial;
+struct duplex;
 struct h1_limits;
 struct http_msg;
 struct lease;
@@ -102,7 +103,8 @@ const struct fault *lease_fault(const struct lease *);
 bool lease_is_good(struct lease *, const struct worker_gen *, bool repeatable);
 /*
  * The end, in any state.  A connection that stands whole between two messages
- * serves the next lease; any other is closed, so the body of the answer is
+ * serves the next lease; one that has switched and ended in both directions is
+ * closed in order; any other is cut, so the body of the answer is
  * given up before.  NULL: nothing.  *l becomes NULL.
  */
 void lease_release(struct lease **l);
@@ -128,6 +130,12 @@ enum lease_got {
  */
 enum lease_got lease_head(struct lease *, struct arena *a,
     const struct h1_limits *limits, struct http_msg **, struct fault *f);
+/*
+ * The head was that of a switch of protocols (101), which is taken: the
+ * connection is the lease's alone, until it is released, and so is what is
+ * returned.  It wakes the lease's task.
+ */
+struct duplex *lease_switch(struct lease *);
 /*
  * The body behind the final head msg, a new one (one reference); NULL: there is
  * none.  Once.

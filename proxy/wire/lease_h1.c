@@ -113,6 +113,15 @@ h1_body(struct lease *l, struct body_store *store,
 	    ERR_ORIGIN_CHUNK, ERR_ORIGIN_CUT));
 }
 
+static struct duplex *
+h1_switched(struct lease *l)
+{
+	struct origin *o = l->origin;
+
+	assert(!h1_sink_is_open(&o->out));
+	return (h1_duplex_begin(&o->raw, &o->in, l->wake));
+}
+
 static bool
 h1_begun(const struct lease *l)
 {
@@ -160,7 +169,8 @@ h1_stale(struct origin *o)
 
 const struct speech speech_h1 = { .begin = h1_begin, .end = h1_end,
 	.attach = h1_attach, .turn = h1_turn, .send = h1_send,
-	.head = h1_head, .body = h1_body, .begun = h1_begun,
+	.head = h1_head, .body = h1_body,
+	.switched = h1_switched, .begun = h1_begun,
 	.silent = h1_silent, .slow = h1_slow, .due = h1_due,
 	.forgive = h1_forgive,
 	.whole = h1_whole, .stale = h1_stale };

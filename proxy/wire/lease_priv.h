@@ -15,6 +15,7 @@
 #include "certs/verify.h"
 #include "http/auth.h"
 #include "net/dial.h"
+#include "proxy/wire/h1_duplex.h"
 #include "proxy/wire/h1_in.h"
 #include "proxy/wire/h1_sink.h"
 #include "proxy/wire/lease.h"
@@ -77,6 +78,7 @@ struct lease {
 	bool reused;			/* its connection was used before it */
 	bool leg;			/* its request has credentials of a sign-in */
 	bool keep;			/* ANSWERED: another one may follow */
+	struct duplex *raw;		/* SWITCHED: of its connection */
 };
 
 enum origin_state {
@@ -99,6 +101,7 @@ struct origin {
 	const struct speech *speech;	/* NULL before it is ready */
 	struct h1_in in;		/* HTTP/1 */
 	struct h1_sink out;
+	struct h1_duplex raw;		/* its lease has switched */
 	struct dial dial;
 	struct verify_wait verify;
 	struct tls_client tls;		/* .host: whose certificate; .port */
@@ -109,6 +112,7 @@ struct origin {
 	bool host_is_ip;
 	bool connecting;		/* counted as such in its place */
 	bool spoilt;			/* its end is a visible cut */
+	bool lingers;			/* its end is in order, and may take time */
 	bool allow_invalid, invalid;	/* its certificate */
 	struct fault fault;
 	uint64_t connected_at;		/* ms */
@@ -131,6 +135,7 @@ struct speech {
 	    const struct h1_limits *, struct http_msg **, struct fault *);
 	struct body *(*body)(struct lease *, struct body_store *,
 	    const struct http_msg *);
+	struct duplex *(*switched)(struct lease *);
 	/* Has an octet of the head that is waited for come? */
 	bool (*begun)(const struct lease *);
 	bool (*silent)(const struct lease *, uint64_t now, uint64_t ms);

@@ -76,8 +76,8 @@ origin_destroy(struct origin *o)
 	if (o->speech != NULL)
 		o->speech->end(o);
 	if (o->transport != NULL)
-		link_close(&o->transport, o->speech != NULL && !o->spoilt ?
-		    LINK_QUIT : LINK_ABORT);
+		link_close(&o->transport, o->speech == NULL || o->spoilt ?
+		    LINK_ABORT : o->lingers ? LINK_CLOSE : LINK_QUIT);
 	account_unref(&o->account);
 	origin_place_put(o->worker->pool, o->place);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
