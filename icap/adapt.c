@@ -146,13 +146,20 @@ is_unchanged(const struct scan_message *msg, const struct http_msg *m)
 	return (msg->mode == SCAN_RESP && m->status == msg->resp->status);
 }
 
+/* The switch of protocols that it was shown (RFC 9110 15.2.2). */
+static bool
+is_switch(const struct scan_message *msg, const struct http_msg *m)
+{
+	return (m->status == 101 && is_unchanged(msg, m));
+}
+
 enum err
 icap_adapt_response(const struct scan_message *msg, struct http_msg *m,
     bool has_body, uint64_t length, struct fault *f)
 {
 	uint64_t said;
 
-	if (m->status < 200 || m->status > 999)
+	if ((m->status < 200 && !is_switch(msg, m)) || m->status > 999)
 		return (fault_set(f, ERR_SCAN_MESSAGE,
 		    "adapted response has status %u", m->status));
 	if (msg->req->method_id == METHOD_CONNECT && m->status < 300)
