@@ -17,7 +17,8 @@ record_client(struct audit_record *r, struct client *c)
 	r->client_ip = str_of(c->ip);
 	r->client_port = c->port;
 	r->listener = str_of(c->listen->name);
-	if (c->tunnel == NULL || !tunnel_is_open(c->tunnel) || c->transport == NULL)
+	if (c->tunnel == NULL || !tunnel_is_open(c->tunnel) ||
+	    tunnel_is_plain(c->tunnel) || c->transport == NULL)
 		return;
 	r->client_tls.version = tls_version_text(link_tls(c->transport));
 	r->client_tls.cipher = tls_cipher_text(link_tls(c->transport));

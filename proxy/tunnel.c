@@ -290,6 +290,12 @@ tunnel_dest(const struct tunnel *t)
 }
 
 bool
+tunnel_is_plain(const struct tunnel *t)
+{
+	return (t->plain);
+}
+
+bool
 tunnel_is_open(const struct tunnel *t)
 {
 	return (t->state == TUNNEL_OPEN);
@@ -320,7 +326,7 @@ void
 tunnel_want(const struct tunnel *t, const struct worker_gen *g,
     struct lease_want *want)
 {
-	*want = (struct lease_want){ .tls = true, .protocols = TLS_HTTP1,
+	*want = (struct lease_want){ .tls = !t->plain, .protocols = TLS_HTTP1,
 	    .host = t->uri.host, .host_is_ip = t->uri.host_is_ip,
 	    .port = t->uri.port, .dial_host = t->dial_host,
 	    .allow_invalid = may_be_invalid(t, g) };

@@ -2,7 +2,8 @@
 /*
  * A tunnel: what a client's connection becomes when it asks for one authority
  * (CONNECT).  Its ClientHello decides: it is opened (TLS with a leaf of ours,
- * then requests come through it), spliced or refused.  A refused one is opened
+ * then requests come through it), spliced or refused.  Browsers send ws:// so
+ * that it begins with a request in plain HTTP: then requests are read at once.  A refused one is opened
  * as well, so that the client can be shown the page.
  *
  * Its states are in tunnel.def.
@@ -79,7 +80,10 @@ bool tunnel_reload(struct tunnel *, const struct conf *);
 
 /* One more has come.  For the first: what services said of the tunnel; else NULL. */
 const struct tunnel_scans *tunnel_count(struct tunnel *);
-/* Whose certificate the client was shown, with scheme "https". */
+/*
+ * Whose certificate the client was shown, with scheme "https"; or "http" where
+ * its requests come plain.
+ */
 const struct http_uri *tunnel_authority(const struct tunnel *);
 /* Not ERR_NONE: every request inside gets this page. */
 const struct fault *tunnel_fault(const struct tunnel *);
@@ -88,7 +92,9 @@ const struct plan *tunnel_plan(const struct tunnel *);
 struct str tunnel_sni(const struct tunnel *);
 /* The address that was named instead of a host; NULL: none was. */
 const struct sockaddr *tunnel_dest(const struct tunnel *);
-/* Is TLS with the client up? */
+/* Do its requests come without TLS? */
+bool tunnel_is_plain(const struct tunnel *);
+/* Is it up: does the client read requests? */
 bool tunnel_is_open(const struct tunnel *);
 /*
  * The lease that was got while the client shook hands; the caller's from now

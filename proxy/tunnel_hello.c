@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* HELLO: the ClientHello is read, and what is to come of the tunnel decided. */
 #include <assert.h>
+#include "http/chars.h"
 #include "proxy/audit/log.h"
 #include "proxy/tunnel_priv.h"
 
 #define HELLO_READ 4096
+#define METHOD_MAX 32		/* of a request that is taken for HTTP */
 #define HELLO_FREE 16384	/* of a ClientHello that are not counted */
 
 /* The SNI against what was asked for. */
@@ -38,9 +40,50 @@ dials_itself(const struct tunnel *t)
 	    (t->plan.dest_open & 1u << POLICY_BY_TLS) != 0));
 }
 
+enum begins { BEGINS_OTHER, BEGINS_SO_FAR, BEGINS_HTTP };
+
+/* Does it begin with a method and a blank? */
+static enum begins
+begins_as_http(const struct chq *q)
+{
+	unsigned char begin[METHOD_MAX];
+	size_t i, n = chq_len(q) < sizeof(begin) ? chq_len(q) :
+	    sizeof(begin);
+
+	chq_read(q, 0, begin, n);
+	for (i = 0; i < n && http_char_is((char)begin[i],
+	    CHAR_TOKEN); i++)
+		;
+	if (i == n)
+		return (n < sizeof(begin) ? BEGINS_SO_FAR : BEGINS_OTHER);
+	return (i > 0 && begin[i] == ' ' ? BEGINS_HTTP : BEGINS_OTHER);
+}
+
+/* Requests are read from now on; a blocked tunnel shows its page to each. */
+static void
+open_plain(struct tunnel *t)
+{
+	assert(t->leaf.leaf == NULL && t->splice == NULL);
+	t->plain = true;
+	t->uri.scheme = STR("http");
+	tunnel_connect_ahead(t, t->dial.done && t->dial.fd >= 0 ? &t->dial :
+	    NULL);
+	link_unread(t->client->transport, &t->input);
+	tunnel_hello_fini(t);
+	tunnel_go(t, TUNNEL_OPEN);
+}
+
 void
 tunnel_not_tls(struct tunnel *t)
 {
+	if (begins_as_http(&t->input) == BEGINS_HTTP) {
+		open_plain(t);
+		return;
+	}
+	if (t->fault.code != ERR_NONE) {
+		tunnel_go(t, TUNNEL_ENDED);
+		return;
+	}
 	log_line(LEVEL_WARNING, "tunnel",
 	    "%s: %s wanted a tunnel to %.*s:%u but does not speak TLS; "
 	    "refused (a rule with 'tls: splice' would let it through)",
@@ -94,6 +137,15 @@ hello_too_dear(const struct tunnel *t)
 	    account_room(t->client->account, BUDGET_MEMORY) == 0);
 }
 
+/* It is not TLS; with more of it, is it HTTP? */
+static bool
+may_be_http(const struct tunnel *t)
+{
+	return (t->hello.step == HELLO_NOT_TLS &&
+	    t->plan.tls != POLICY_SPLICE &&
+	    begins_as_http(&t->input) == BEGINS_SO_FAR);
+}
+
 void
 tunnel_hello(struct tunnel *t)
 {
@@ -103,7 +155,7 @@ tunnel_hello(struct tunnel *t)
 	assert(!t->dial.done && t->ahead == NULL && t->splice == NULL);
 	for (;;) {
 		step = hello_parse(&t->hello, &t->input);
-		if (step != HELLO_MORE)
+		if (step != HELLO_MORE && !may_be_http(t))
 			break;
 		p = read_hello(t);
 		if (hello_too_dear(t)) {

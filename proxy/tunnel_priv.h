@@ -49,6 +49,7 @@ struct tunnel {
 	struct dial dial;	/* of a splice, or to learn the address */
 	union address dest;	/* an address was named: that one */
 	bool dest_known;
+	bool plain;		/* OPEN without TLS */
 	bool untrusted;		/* its leaf warns: the origin may be invalid */
 	const char *refused_by;	/* the rule that refused an address of it */
 	struct splice *splice;	/* owned; NULL: not spliced */
@@ -72,7 +73,10 @@ void tunnel_connect_ahead(struct tunnel *, struct dial *dialled);
 void tunnel_hello(struct tunnel *);	/* HELLO */
 /* What is kept of the ClientHello for the parser; facts of it stay. */
 void tunnel_hello_fini(struct tunnel *);
-/* The client speaks something else, which no rule splices. */
+/*
+ * The client does not speak TLS, and no rule splices that: requests in plain
+ * HTTP are read, anything else is refused.
+ */
 void tunnel_not_tls(struct tunnel *);
 
 /* tunnel_open.c */

@@ -77,10 +77,8 @@ tunnel_dialled(struct tunnel *t)
 	if (t->hello.step == HELLO_DONE) {
 		tunnel_connect_ahead(t, &t->dial);
 		tunnel_go(t, TUNNEL_MINT);
-	} else if (t->fault.code == ERR_NONE)
+	} else
 		tunnel_not_tls(t);
-	else
-		tunnel_go(t, TUNNEL_ENDED);
 }
 
 void
