@@ -16,6 +16,7 @@
 #include "proxy/audit/log.h"
 #include "proxy/peers.h"
 #include "proxy/tunnel.h"
+#include "proxy/upgrade.h"
 
 #define PER_CLIENT 200		/* connections of one address */
 #define CLIENT_BYTES 32768	/* of memory: its state, TLS, the first of each flow */
@@ -96,8 +97,18 @@ client_drain(struct client *c)
 void
 client_reload(struct client *c, const struct conf *conf)
 {
-	if (c->tunnel != NULL && !tunnel_reload(c->tunnel, conf))
+	struct list *it, *save;
+	struct flow *f;
+
+	if (c->tunnel != NULL && !tunnel_reload(c->tunnel, conf)) {
 		client_abort(c);
+		return;
+	}
+	LIST_EACH(it, save, &c->flows) {
+		f = CONTAINER_OF(it, struct flow, link);
+		if (!upgrade_reload(f, conf))
+			flow_free(f);
+	}
 }
 
 /* The server. */

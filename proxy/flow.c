@@ -12,6 +12,7 @@
 #include "proxy/peers.h"
 #include "proxy/audit/reference.h"
 #include "proxy/tunnel.h"
+#include "proxy/upgrade.h"
 
 #define HINTS_MAX 16384		/* octets of Link in all 1xx of one answer */
 
@@ -300,6 +301,8 @@ after_request_scan(struct flow *f, struct chain_result *r)
 		flow_drop_request_body(f);
 	}
 	body_unref(&body);
+	if (r->modified && !upgrade_adapted(f))
+		return;
 	flow_go(f, FLOW_STATE_ORIGIN);
 }
 
@@ -344,7 +347,7 @@ run_scan_req(struct flow *f)
 static bool
 client_is_gone(const struct flow *f)
 {
-	return (f->x->gone_at != 0 &&
+	return (f->state != FLOW_STATE_UPGRADED && f->x->gone_at != 0 &&
 	    loop_now(f->worker->loop) >= f->x->gone_at);
 }
 
@@ -366,6 +369,8 @@ run_done(struct flow *f)
 	/* Cut in the middle: let it be seen. */
 	bool cut = f->fault.code != ERR_NONE && f->head_out && !f->keep &&
 	    f->resp == NULL;
+
+	cut |= f->upgrade != NULL && f->upgrade->cut;
 
 	if (f->grant != NULL) {
 		become_tunnel(f);
@@ -401,6 +406,11 @@ run_state(struct flow *f)
 		return (flow_resume(f));
 	case FLOW_STATE_REPLY:
 		return (flow_reply(f));
+	case FLOW_STATE_UPGRADED:
+		if (!upgrade_run(f))
+			return (FLOW_WAITS);
+		flow_go(f, FLOW_STATE_DONE);
+		return (FLOW_NEXT);
 	case FLOW_STATE_DONE:
 	case FLOW_STATES:
 		break;

@@ -30,6 +30,7 @@ enum flow_step {
 };
 
 struct flow_stream;
+struct upgrade;
 
 struct flow {
 	struct list link;		/* of its client */
@@ -64,6 +65,7 @@ struct flow {
 	struct reader body_again;	/* keeps the request's body, should it be repeated */
 	struct body *resumed;		/* counted; RESUME: the adapted body */
 	struct tunnel *grant;		/* owned; a CONNECT has become that; or NULL */
+	struct upgrade *upgrade;	/* in the arena; NULL: it is HTTP and stays so */
 	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
 	struct chq again;		/* RESUME: read from now, not yet compared */
 
@@ -210,6 +212,8 @@ void flow_stream_stop(struct flow *);
 /* Send the response head while the chain still looks at the body. */
 void flow_head_early(struct flow *);
 void flow_response(struct flow *);	/* the origin's head is there */
+/* Its head is a switch of protocols that was asked for. */
+void flow_switching(struct flow *, struct http_msg *);
 void flow_scan_response(struct flow *);
 enum flow_step flow_resume(struct flow *);
 /* Join the result of the chain that is done. */

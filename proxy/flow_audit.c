@@ -7,6 +7,7 @@
 #include "proxy/flow.h"
 #include "proxy/record.h"
 #include "proxy/tunnel.h"
+#include "proxy/upgrade.h"
 
 void
 flow_note_origin(struct flow *f)
@@ -122,6 +123,8 @@ record_bytes(struct audit_record *r, const struct flow *f)
 	r->request_body_bytes = f->req_body != NULL ?
 	    body_received(f->req_body) : f->request_body_bytes;
 	r->response_body_bytes = f->down.sent;
+	if (upgrade_count(f, &r->request_body_bytes, &r->response_body_bytes))
+		return;
 	if (r->response_bytes < f->down.sent)
 		r->response_bytes = f->down.sent;
 }
@@ -168,8 +171,9 @@ flow_record(struct flow *f)
 		record_since(f->started_at, f->first_byte_at) : -1,
 	    .total = record_since(f->started_at, now) };
 	r.action = action_of(f);
-	r.mode = f->internal ? AUDIT_INTERNAL : t != NULL ?
-	    AUDIT_INTERCEPTED : AUDIT_PLAIN;
+	r.mode = f->internal ? AUDIT_INTERNAL :
+	    t != NULL && !tunnel_is_plain(t) ? AUDIT_INTERCEPTED :
+	    AUDIT_PLAIN;
 	r.at_response = f->resp_from_origin;
 	record_client(&r, f->client);
 	record_request(&r, f);

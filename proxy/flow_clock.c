@@ -5,6 +5,7 @@
  * of them may be due.
  */
 #include "proxy/flow.h"
+#include "proxy/upgrade.h"
 
 #define TOO_SLOW "slower than limits.min_rate"
 #define RELEASE_MS 250		/* how often more of a held body is let go */
@@ -155,7 +156,7 @@ release_due(const struct flow *f, uint64_t now)
 static uint64_t
 state_due(const struct flow *f, uint64_t now)
 {
-	static const enum due { NONE, ANSWER, RELEASE } due[FLOW_STATES] = {
+	static const enum due { NONE, ANSWER, RELEASE, SILENCE } due[FLOW_STATES] = {
 #define S(name, due, next) [FLOW_STATE_##name] = due,
 #include "proxy/flow.def"
 #undef S
@@ -166,6 +167,8 @@ state_due(const struct flow *f, uint64_t now)
 		return (answer_due(f));
 	case RELEASE:
 		return (release_due(f, now));
+	case SILENCE:
+		return (upgrade_due(f));
 	case NONE:
 		break;
 	}
@@ -184,7 +187,7 @@ flow_set_timer(struct flow *f)
 	const struct conf_limits *l = limits_of(f);
 	uint64_t now = now_of(f), at = state_due(f, now);
 
-	if (f->x->gone_at != 0)
+	if (f->x->gone_at != 0 && f->state != FLOW_STATE_UPGRADED)
 		at = earlier(at, f->x->gone_at);
 	at = earlier(at, exchange_pace_due(f->x, now, l->read_ms,
 	    l->min_rate));

@@ -4,6 +4,7 @@
 #include "http/hop.h"
 #include "proxy/flow.h"
 #include "proxy/tunnel.h"
+#include "proxy/upgrade.h"
 
 /* What was made while the client shook hands, if the request may use it. */
 static struct lease *
@@ -57,6 +58,8 @@ send_request(struct flow *f)
 	struct sink *sink;
 
 	if (f->tries == 1) {
+		if (!upgrade_decide(f))
+			return;
 		flow_ask(f);
 		if (http_forward_request(f->req,
 		    str_of(f->gen->gen->pseudonym), &fault) != ERR_NONE) {
@@ -133,16 +136,12 @@ flow_finish_upload(struct flow *f)
 }
 
 /*
- * 1xx: passed on to the client (RFC 9110 15.2), those that browsers
+ * 1xx but 101: passed on to the client (RFC 9110 15.2), those that browsers
  * do something with, and of them no field that could carry content.
  */
 static void
 interim(struct flow *f, struct http_msg *msg)
 {
-	if (msg->status == 101) {
-		flow_fail_code(f, ERR_ORIGIN_UPGRADE, NULL);
-		return;
-	}
 	if (++f->interim > f->gen->gen->conf->limits.interim) {
 		flow_fail_code(f, ERR_ORIGIN_INTERIM, NULL);
 		return;
@@ -186,7 +185,10 @@ flow_answer(struct flow *f)
 	    &f->gen->gen->origin_limits, &msg, &fault)) {
 	case LEASE_GOT_HEAD:
 		reader_close(&f->body_again);
-		if (msg->status < 200) {
+		if (msg->status == 101) {
+			if (upgrade_answer(f, msg))
+				flow_switching(f, msg);
+		} else if (msg->status < 200) {
 			interim(f, msg);
 			arena_free(&f->heads);
 		} else {

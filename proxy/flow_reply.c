@@ -8,6 +8,7 @@
 #include "http/hop.h"
 #include "proxy/flow.h"
 #include "proxy/kept_page.h"
+#include "proxy/upgrade.h"
 #include "proxy/audit/log.h"
 
 #define STREAM_HOLD_BACK 4096	/* of a streamed body, until the verdict */
@@ -122,6 +123,16 @@ flow_response(struct flow *f)
 	f->hold_until = loop_now(f->worker->loop) +
 	    conf_of(f)->download.hold_ms;
 	flow_go(f, FLOW_STATE_SCAN_RESP);
+}
+
+void
+flow_switching(struct flow *f, struct http_msg *msg)
+{
+	assert(f->lease != NULL && f->up.reader.body == NULL);
+	f->resp = msg;
+	f->resp_from_origin = true;
+	if (!blocked_by_policy(f))
+		flow_go(f, FLOW_STATE_SCAN_RESP);
 }
 
 void
@@ -352,6 +363,11 @@ flow_reply(struct flow *f)
 {
 	enum pull p = PULL_END;
 
+	if (f->resp->status == 101) {
+		if (upgrade_begin(f))
+			flow_go(f, FLOW_STATE_UPGRADED);
+		return (FLOW_NEXT);
+	}
 	if (!f->head_out) {
 		if (f->resp_body != NULL && f->down.reader.body == NULL) {
 			pump_hold(&f->down, f->resp_body, &f->task);

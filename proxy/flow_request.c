@@ -10,6 +10,7 @@
 #include "proxy/flow.h"
 #include "proxy/pages/page.h"
 #include "proxy/tunnel.h"
+#include "proxy/upgrade.h"
 
 static const struct conf *
 conf_of(const struct flow *f)
@@ -154,6 +155,19 @@ refused_by_tunnel(struct flow *f)
 	return (true);
 }
 
+/* That of the tunnel, and where requests are plain, theirs. */
+static bool
+port_allowed(const struct flow *f, struct fault *fault)
+{
+	const struct tunnel *t = f->client->tunnel;
+	uint16_t port = f->req->uri.port;
+
+	return ((t == NULL ||
+	    conf_port_check(conf_of(f), true, port, fault) == ERR_NONE) &&
+	    ((t != NULL && !tunnel_is_plain(t)) ||
+	    conf_port_check(conf_of(f), false, port, fault) == ERR_NONE));
+}
+
 /* Asked for each request: a reload may have come since the connection did. */
 static bool
 refused_by_policy(struct flow *f)
@@ -163,8 +177,7 @@ refused_by_policy(struct flow *f)
 	struct policy_facts facts;
 
 	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
-	    conf_port_check(conf_of(f), c->tunnel != NULL, f->req->uri.port,
-	    &fault) != ERR_NONE) {
+	    !port_allowed(f, &fault)) {
 		flow_fail(f, &fault);
 		return (true);
 	}
@@ -253,11 +266,14 @@ flow_request(struct flow *f)
 		return;
 	}
 	f->url = url_of(f);
+	if (!upgrade_ask(f))
+		return;
 	http_hop_strip(f->req);
 	if (refused_by_tunnel(f))
 		return;
 	/* The body exists before the decisions, so that they may leave it unread. */
 	take_body(f);
-	if (!answer_internal(f) && !answer_spent(f) && !refused_by_policy(f))
+	if (!answer_internal(f) && !answer_spent(f) &&
+	    !refused_by_policy(f) && upgrade_decide(f))
 		flow_go(f, FLOW_STATE_WHERE);
 }

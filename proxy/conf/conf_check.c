@@ -240,6 +240,8 @@ static const struct {
 	{ "download", POLICY_BY_DOWNLOAD },
 	{ "range", POLICY_BY_RANGE },
 	{ "stream", POLICY_BY_STREAM },
+	{ "websocket", POLICY_BY_WEBSOCKET },
+	{ "upgrade", POLICY_BY_UPGRADE },
 	{ "log", POLICY_BY_LOG },
 };
 
@@ -268,7 +270,7 @@ check_late(struct conf_reader *r, const struct node *when)
 
 /* What the origin is asked for is decided before there is a response. */
 static void
-check_range(struct conf_reader *r, const struct node *when)
+check_before(struct conf_reader *r, const struct node *when, const char *what)
 {
 	static const char *const type[] = { "type", "size" };
 	const struct node *n, *not;
@@ -276,16 +278,19 @@ check_range(struct conf_reader *r, const struct node *when)
 
 	for (i = 0; i < 2; i++)
 		if ((n = conf_node_get(when, type[i])) != NULL)
-			conf_problem(r, n->key, "'range' cannot be decided by "
+			conf_problem(r, n->key, "'%s' cannot be decided by "
 			    "'%s', which is known only when the response is "
-			    "there; decide by url, host or client", type[i]);
+			    "there; decide by url, host or client", what,
+			    type[i]);
 	if ((not = conf_node_get(when, "not")) != NULL)
-		check_range(r, not);
+		check_before(r, not, what);
 }
 
 static void
 check_rule(struct conf_reader *r, const struct node *map, void *section)
 {
+	static const char *const before[] = { "range", "websocket",
+		"upgrade" };
 	struct policy_rule *rule = section;
 	unsigned i;
 
@@ -296,14 +301,16 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 			rule->decides |= 1u << decision_keys[i].decision;
 	if (rule->decides == 0)
 		conf_problem(r, map, "this rule decides nothing; add tls, "
-		    "access, scan, download, range, stream or log");
+		    "access, scan, download, range, stream, websocket, "
+		    "upgrade or log");
 	if (given(map, "page") && rule->access != POLICY_BLOCK)
 		conf_problem(r, place(map, "page"), "'page' without 'access: "
 		    "block'; no page would be shown");
 	if ((rule->decides & 1u << POLICY_BY_TLS) != 0 && given(map, "if"))
 		check_late(r, conf_node_get(map, "if"));
-	if ((rule->decides & 1u << POLICY_BY_RANGE) != 0 && given(map, "if"))
-		check_range(r, conf_node_get(map, "if"));
+	for (i = 0; i < sizeof(before) / sizeof(before[0]); i++)
+		if (given(map, before[i]) && given(map, "if"))
+			check_before(r, conf_node_get(map, "if"), before[i]);
 }
 
 /* ---- the whole file ---- */

@@ -214,6 +214,7 @@ type_name(const struct conf_option *o)
 		[TYPE_ON] = "address", [TYPE_URL] = "one or more URLs",
 		[TYPE_LOG_TO] = "path", [TYPE_HOSTS] = "list of hosts",
 		[TYPE_METHODS] = "list of methods",
+		[TYPE_PROTOCOLS] = "list of protocols",
 		[TYPE_TYPES] = "list of media types",
 		[TYPE_SIZES] = "list of ranges of sizes",
 		[TYPE_URLS] = "list of patterns",

@@ -122,6 +122,7 @@ enum conf_type {
 	TYPE_NETS, TYPE_PORTS, TYPE_TRUST, TYPE_FILES, TYPE_ADDRS,
 	TYPE_HEADERS, TYPE_SHARE, TYPE_GAPS, TYPE_ON, TYPE_URL, TYPE_LOG_TO,
 	TYPE_HOSTS, TYPE_METHODS, TYPE_TYPES, TYPE_SIZES, TYPE_URLS,
+	TYPE_PROTOCOLS,	/* names as in Upgrade */
 	TYPE_LISTENERS,	/* names of listeners */
 	TYPE_MATCH,	/* a section IF of its own */
 	TYPE_SCAN,	/* chains and services of a rule */
@@ -219,6 +220,8 @@ void conf_read_log_to(struct conf_reader *, const struct conf_option *,
 void conf_read_hosts(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_methods(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
+void conf_read_protocols(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_types(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include "http/chars.h"
 #include "proxy/conf/conf_priv.h"
 
 /* The items of a condition, of which there has to be one. */
@@ -64,6 +65,60 @@ conf_read_methods(struct conf_reader *r, const struct conf_option *o,
 			conf_problem(r, item[i], "%s is no method; write it "
 			    "in capitals, such as POST",
 			    conf_node_name(r, item[i]));
+		else
+			out->v[out->n++] = arena_str(r->keep,
+			    item[i]->text).p;
+	}
+}
+
+/* RFC 9110 7.8: protocol-name ["/" protocol-version]. */
+static bool
+is_protocol(struct str s)
+{
+	size_t slash = str_index(s, '/');
+	struct str name = { s.p, slash };
+	struct str version = { s.p + slash + 1, s.n - slash - 1 };
+
+	return (http_is_token(name) && (slash == s.n ||
+	    http_is_token(version)));
+}
+
+/* Protocols whose octets are requests again, or have a decision of their own. */
+static const char *
+refused_protocol(struct str s)
+{
+	s.n = str_index(s, '/');
+	if (str_ieq(s, STR("websocket")))
+		return ("has a decision of its own; write 'websocket: tunnel'");
+	if (str_ieq(s, STR("h2c")) || str_ieq(s, STR("http")) ||
+	    str_ieq(s, STR("tls")))
+		return ("would hide requests from the rules; it is never "
+		    "switched to");
+	return (NULL);
+}
+
+void
+conf_read_protocols(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	struct policy_strings *out = member;
+	const struct node **item;
+	const char *why;
+	unsigned i, count = conf_node_items(r, n, &item);
+
+	(void)o;
+	out->v = arena_zalloc(r->keep, (count + 1) * sizeof(*out->v));
+	for (i = 0; i < count; i++) {
+		if (!conf_scalar(r, item[i], "a protocol"))
+			continue;
+		why = refused_protocol(item[i]->text);
+		if (why != NULL)
+			conf_problem(r, item[i], "%s %s",
+			    conf_node_name(r, item[i]), why);
+		else if (!is_protocol(item[i]->text))
+			conf_problem(r, item[i], "%s is no protocol; write "
+			    "it as in the field Upgrade, such as "
+			    "example/1.0", conf_node_name(r, item[i]));
 		else
 			out->v[out->n++] = arena_str(r->keep,
 			    item[i]->text).p;

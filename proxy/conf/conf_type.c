@@ -556,6 +556,7 @@ static read_fn *const readers[TYPE_COUNT_OF] = {
 	[TYPE_LOG_TO] = conf_read_log_to,
 	[TYPE_HOSTS] = conf_read_hosts,
 	[TYPE_METHODS] = conf_read_methods,
+	[TYPE_PROTOCOLS] = conf_read_protocols,
 	[TYPE_TYPES] = conf_read_types,
 	[TYPE_SIZES] = conf_read_sizes,
 	[TYPE_URLS] = conf_read_urls,

@@ -18,6 +18,7 @@ static const unsigned stage_decides[] = {
 	    BIT(POLICY_BY_LOG),
 	[POLICY_REQUEST] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_RANGE) |
+	    BIT(POLICY_BY_WEBSOCKET) | BIT(POLICY_BY_UPGRADE) |
 	    BIT(POLICY_BY_LOG),
 	[POLICY_RESPONSE] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_STREAM) |
@@ -230,6 +231,8 @@ set_defaults(const struct policy *policy, enum policy_stage stage,
 	if (stage == POLICY_REQUEST) {
 		plan->scan_req = &policy->all_req;
 		plan->range = POLICY_RANGE_STRIP;
+		plan->websocket = POLICY_WEBSOCKET_INSPECT;
+		plan->upgrade = NULL;
 	}
 	plan->scan_resp = &policy->all_resp;
 	plan->stream = POLICY_STREAM_DEFER;
@@ -252,6 +255,10 @@ apply(const struct policy_rule *rule, unsigned decisions,
 		plan->range = rule->range;
 	if ((decisions & BIT(POLICY_BY_STREAM)) != 0)
 		plan->stream = rule->stream;
+	if ((decisions & BIT(POLICY_BY_WEBSOCKET)) != 0)
+		plan->websocket = rule->websocket;
+	if ((decisions & BIT(POLICY_BY_UPGRADE)) != 0)
+		plan->upgrade = &rule->upgrade;
 	if ((decisions & BIT(POLICY_BY_LOG)) != 0)
 		plan->log = rule->log;
 	if ((decisions & BIT(POLICY_BY_SCAN)) != 0) {
@@ -380,6 +387,19 @@ join_scan(const struct policy_scan *a, const struct policy_scan *b,
 	return (scans_all_of(b, a) ? b : everything);
 }
 
+/* Does the list have everything that the other one has?  NULL: nothing. */
+static bool
+allows_all(const struct policy_strings *list,
+    const struct policy_strings *other)
+{
+	unsigned i;
+
+	for (i = 0; other != NULL && list != other && i < other->n; i++)
+		if (list == NULL || !has_string(list, str_of(other->v[i])))
+			return (false);
+	return (true);
+}
+
 /*
  * The stricter of both, for each decision: whatever the origin takes the URL
  * for, no odd spelling gets more than the plain one.
@@ -399,6 +419,10 @@ join(const struct policy *policy, struct plan *plan, const struct plan *other)
 	JOIN(download, POLICY_BY_DOWNLOAD, other->download < plan->download)
 	JOIN(range, POLICY_BY_RANGE, other->range < plan->range)
 	JOIN(stream, POLICY_BY_STREAM, other->stream > plan->stream)
+	JOIN(websocket, POLICY_BY_WEBSOCKET,
+	    other->websocket > plan->websocket)
+	JOIN(upgrade, POLICY_BY_UPGRADE, !allows_all(other->upgrade,
+	    plan->upgrade))
 	JOIN(log, POLICY_BY_LOG, other->log < plan->log)
 #undef JOIN
 	req = join_scan(plan->scan_req, other->scan_req, &policy->used_req);

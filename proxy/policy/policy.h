@@ -57,11 +57,11 @@ struct policy_hosts {
 
 enum policy_stage {
 	POLICY_TLS,		/* CONNECT or ClientHello: decides tls, access, log */
-	POLICY_REQUEST,		/* request head: access, scan, download, range, log */
+	POLICY_REQUEST,		/* request head: access, scan, download, range, websocket, upgrade, log */
 	POLICY_RESPONSE		/* response head: access, scan of the response, download, stream, log */
 };
 
-/* Of each the stricter stands first, but for access and stream. */
+/* Of each the stricter stands first, but for access, stream and websocket. */
 enum policy_tls { POLICY_INSPECT, POLICY_SPLICE };
 enum policy_access { POLICY_ALLOW, POLICY_BLOCK };
 enum policy_download { POLICY_HOLD, POLICY_TRICKLE, POLICY_STREAM };
@@ -70,11 +70,15 @@ enum policy_range { POLICY_RANGE_STRIP, POLICY_RANGE_ALLOW };
 /* Endless answers that a chain would look at. */
 enum policy_stream { POLICY_STREAM_DEFER, POLICY_STREAM_SCAN,
 	POLICY_STREAM_BLOCK };
+/* Open WebSocket connections. */
+enum policy_websocket { POLICY_WEBSOCKET_TUNNEL, POLICY_WEBSOCKET_INSPECT,
+	POLICY_WEBSOCKET_BLOCK };
 enum policy_log { POLICY_LOG_FULL, POLICY_LOG_MINIMAL, POLICY_LOG_NONE };
 
 enum policy_decision {
 	POLICY_BY_TLS, POLICY_BY_ACCESS, POLICY_BY_SCAN, POLICY_BY_DOWNLOAD,
 	POLICY_BY_LOG, POLICY_BY_RANGE, POLICY_BY_STREAM,
+	POLICY_BY_WEBSOCKET, POLICY_BY_UPGRADE,
 	POLICY_DECISIONS
 };
 
@@ -99,7 +103,9 @@ struct policy_rule {
 	enum policy_download download;
 	enum policy_range range;
 	enum policy_stream stream;
+	enum policy_websocket websocket;
 	enum policy_log log;
+	struct policy_strings upgrade;	/* protocols, as they are written */
 	/* Its chains one after another, by the mode of their services, each service once. */
 	struct policy_scan scan_req;
 	struct policy_scan scan_resp;
@@ -162,7 +168,9 @@ struct plan {
 	enum policy_download download;
 	enum policy_range range;
 	enum policy_stream stream;
+	enum policy_websocket websocket;
 	enum policy_log log;
+	const struct policy_strings *upgrade;	/* in the policy; NULL: none */
 	const struct policy_scan *scan_req;	/* in the policy; n = 0: no scan */
 	const struct policy_scan *scan_resp;
 	/* The rule that made each decision; NULL: no rule did.  In the policy. */

@@ -490,10 +490,22 @@ test_chains_and_rules(void)
 		    "none to scan nothing\n" },
 		{ "rules: [{scan: none}]\n", "" },
 		{ "rules: [{name: x}, y]\n", "c:1:9: this rule decides "
-		    "nothing; add tls, access, scan, download, range, stream "
-		    "or log\n"
+		    "nothing; add tls, access, scan, download, range, stream, "
+		    "websocket, upgrade or log\n"
 		    "c:1:20: settings are wanted here ('key: value'), not "
 		    "'y'\n" },
+		{ "rules: [{upgrade: [a/1, b c, websocket, "
+		    "h2c]}]\n",
+		    "c:1:25: 'b c' is no protocol; write it as in the field "
+		    "Upgrade, such as example/1.0\n"
+		    "c:1:30: 'websocket' has a decision of its own; write "
+		    "'websocket: tunnel'\n"
+		    "c:1:41: 'h2c' would hide requests from the rules; it is "
+		    "never switched to\n" },
+		{ "rules: [{if: {type: a/b}, websocket: block}]\n",
+		    "c:1:15: 'websocket' cannot be decided by 'type', which "
+		    "is known only when the response is there; decide by "
+		    "url, host or client\n" },
 		{ "rules: [{access: coach}, {tls: splcie}]\n", "c:1:18: "
 		    "'access: coach' is not supported in this version; write "
 		    "allow or block\nc:1:32: 'tls' cannot be 'splcie'; did "

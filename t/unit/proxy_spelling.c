@@ -316,6 +316,42 @@ test_streams(void)
 	}
 }
 
+/* WebSocket and other switches: the stricter of what the spellings say. */
+static void
+test_switches(void)
+{
+	static const struct {
+		const char *url;
+		enum policy_websocket want;
+		unsigned protocols;
+	} cases[] = {
+		{ "http://h/x", POLICY_WEBSOCKET_INSPECT, 0 },
+		{ "http://h/live/", POLICY_WEBSOCKET_TUNNEL, 2 },
+		{ "http://h/live/../x", POLICY_WEBSOCKET_INSPECT, 0 },
+		{ "http://h/live/one", POLICY_WEBSOCKET_TUNNEL, 1 },
+		{ "http://h/live/./one", POLICY_WEBSOCKET_TUNNEL, 1 },
+		{ "http://h/live//no", POLICY_WEBSOCKET_BLOCK, 2 },
+	};
+	struct plan plan;
+	struct conf *conf;
+	unsigned i, n;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		conf = plan_for("{if: {url: '^http://h/live/one'}, "
+		    "upgrade: b}, {if: {url: '^http://h/live/no'}, "
+		    "websocket: block}, {if: {url: '^http://h/live/'}, "
+		    "websocket: tunnel, upgrade: [a, b]}", cases[i].url,
+		    true, &plan);
+		n = plan.upgrade != NULL ? plan.upgrade->n : 0;
+		CU_ASSERT_EQUAL(plan.websocket, cases[i].want);
+		CU_ASSERT_EQUAL(n, cases[i].protocols);
+		if (plan.websocket != cases[i].want ||
+		    n != cases[i].protocols)
+			printf("# %s: %u\n", cases[i].url, n);
+		conf_unref(&conf);
+	}
+}
+
 static bool
 has_service(const struct plan *p, const char *name, const struct conf *c)
 {
@@ -382,5 +418,6 @@ UNIT_TESTS(proxy_spelling,
     { "an allow needs all", test_allows },
     { "so does an exemption", test_exemptions },
     { "a block of endless answers needs one", test_streams },
+    { "a switch of protocols needs all", test_switches },
     { "scans of both", test_scans },
     { "a pattern's limit in one of them", test_overrun })
