@@ -135,6 +135,8 @@ bool h2_session_may_connect(const struct h2_session *);
  * GOAWAY, numbers left)?
  */
 bool h2_session_may_open(const struct h2_session *);
+/* Client: how many requests may be open at once, by the server's limit and ours. */
+unsigned h2_session_limit(const struct h2_session *);
 /* Client: will it ever again?  False: make a new connection. */
 bool h2_session_can_open(const struct h2_session *);
 /*

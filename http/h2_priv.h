@@ -62,6 +62,7 @@ struct h2_stream {
 	uint32_t window;		/* of what comes */
 	uint64_t pulled;		/* since it was widened */
 	unsigned interims;
+	size_t interim_octets;		/* decoded; they stay in the arena */
 	uint8_t news;
 	bool owned;			/* the owner has not freed it */
 	bool arena_owned;

@@ -141,9 +141,11 @@ static void
 take_head(struct h2_stream *st, struct http_msg *m, bool end)
 {
 	if (!m->is_request && m->status < 200) {
-		if (++st->interims > INTERIMS_MAX) {
+		st->interim_octets += st->head.section;
+		if (++st->interims > INTERIMS_MAX ||
+		    st->interim_octets > st->s->cfg.limits->section) {
 			h2_refuse(st, H2_ENHANCE_YOUR_CALM, ERR_ORIGIN_INTERIM,
-			    "too many interim answers");
+			    "too many or too large interim answers");
 			return;
 		}
 	} else {

@@ -298,6 +298,19 @@ on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 	return (0);
 }
 
+/* What became of a request that did not leave. */
+static void
+request_not_sent(struct h2_stream *st, int error)
+{
+	if (error == NGHTTP2_ERR_START_STREAM_NOT_ALLOWED ||
+	    error == NGHTTP2_ERR_SESSION_CLOSING)	/* GOAWAY was quicker */
+		h2_stream_over(st, H2_REFUSED_STREAM, false,
+		    ERR_ORIGIN_CLOSED, "the connection takes no more");
+	else
+		h2_stream_over(st, H2_INTERNAL_ERROR, true,
+		    ERR_REQ_HEAD_LARGE, "a head that is too large to be sent");
+}
+
 /* A head that is too large for nghttp2 is none: the stream ends. */
 static int
 on_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, int error,
@@ -305,13 +318,15 @@ on_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, int error,
 {
 	struct h2_stream *st;
 
-	(void)error;
 	(void)arg;
-	if (frame->hd.type != NGHTTP2_HEADERS ||
-	    frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+	if (frame->hd.type != NGHTTP2_HEADERS)
 		return (0);
 	st = nghttp2_session_get_stream_user_data(ng, frame->hd.stream_id);
-	if (st != NULL && !st->reset && !st->closed)
+	if (st == NULL || st->reset || st->closed)
+		return (0);
+	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+		request_not_sent(st, error);
+	else
 		h2_refuse(st, H2_INTERNAL_ERROR, ERR_ORIGIN_HEAD_LARGE,
 		    "a head that is too large to be sent");
 	return (0);

@@ -411,16 +411,20 @@ h2_session_can_open(const struct h2_session *s)
 	    nghttp2_session_check_request_allowed(s->ng) != 0);
 }
 
-bool
-h2_session_may_open(const struct h2_session *s)
+unsigned
+h2_session_limit(const struct h2_session *s)
 {
 	uint32_t limit = s->cfg.streams, peers;
 
 	peers = nghttp2_session_get_remote_settings(s->ng,
 	    NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-	if (s->settings_came && peers < limit)
-		limit = peers;
-	return (h2_session_can_open(s) && s->n < limit);
+	return (s->settings_came && peers < limit ? peers : limit);
+}
+
+bool
+h2_session_may_open(const struct h2_session *s)
+{
+	return (h2_session_can_open(s) && s->n < h2_session_limit(s));
 }
 
 struct h2_stream *
