@@ -74,6 +74,7 @@ struct flow {
 	unsigned interim;		/* 1xx received */
 	size_t hints;			/* what Link fields of 1xx may still come to */
 	unsigned tries;			/* origin connections used */
+	unsigned drops;			/* leases that had ended before they were used */
 	bool owes_100;			/* the client waits for "100 Continue" from us */
 	bool head_out;			/* the response head has been written */
 	bool keep;			/* it wishes that its client's connection goes on */

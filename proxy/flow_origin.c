@@ -1,10 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A flow and its origin: the request goes out, the head of the answer comes. */
+#include "http/auth.h"
 #include "http/h1_emit.h"
 #include "http/hop.h"
 #include "proxy/flow.h"
 #include "proxy/tunnel.h"
 #include "proxy/upgrade.h"
+
+#define DROPS_MAX 4		/* an origin that ends each connection at once */
+
+/*
+ * What its connection may speak, over TLS.  A sign-in that is the connection's
+ * (http/auth.h) and a switch of protocols want one of their own.
+ */
+static unsigned
+protocols_of(const struct flow *f)
+{
+	return (f->upgrade != NULL ||
+	    http_sign_in_of(f->req) != HTTP_SIGN_NONE ? TLS_HTTP1 :
+	    TLS_HTTP1 | TLS_H2);
+}
 
 /* What was made while the client shook hands, if the request may use it. */
 static struct lease *
@@ -15,7 +30,8 @@ take_ahead(struct flow *f)
 
 	if (t == NULL || f->tries > 0 || (l = tunnel_take_ahead(t)) == NULL)
 		return (NULL);
-	if (lease_is_good(l, f->gen, flow_is_repeatable(f))) {
+	if (lease_is_good(l, f->gen, protocols_of(f),
+	    flow_is_repeatable(f))) {
 		lease_set_wake(l, &f->task);
 		lease_set_reach(l, f->plan.asks_dest ? flow_may_reach : NULL,
 		    f);
@@ -36,9 +52,9 @@ flow_get_lease(struct flow *f)
 	else
 		want = (struct lease_want){ .host = f->req->uri.host,
 		    .tls = str_eq(f->req->uri.scheme, STR("https")),
-		    .protocols = TLS_HTTP1,
 		    .host_is_ip = f->req->uri.host_is_ip,
 		    .port = f->req->uri.port };
+	want.protocols = want.tls ? protocols_of(f) : TLS_HTTP1;
 	want.fresh = f->tries > 0;
 	want.recent = !flow_is_repeatable(f);
 	want.own = &f->client->own;
@@ -82,10 +98,12 @@ flow_origin(struct flow *f)
 	enum flow_step step;
 
 	/* It was got before the request was scanned. */
-	if (f->lease != NULL &&
-	    !lease_is_good(f->lease, f->gen, flow_is_repeatable(f))) {
+	if (f->lease != NULL && f->drops < DROPS_MAX &&
+	    !lease_is_good(f->lease, f->gen, protocols_of(f),
+	    flow_is_repeatable(f))) {
 		lease_release(&f->lease);
-		f->tries = 0;
+		f->tries--;
+		f->drops++;
 	}
 	if (!flow_reach_origin(f, &step))
 		return (step);

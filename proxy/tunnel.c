@@ -326,7 +326,8 @@ void
 tunnel_want(const struct tunnel *t, const struct worker_gen *g,
     struct lease_want *want)
 {
-	*want = (struct lease_want){ .tls = !t->plain, .protocols = TLS_HTTP1,
+	*want = (struct lease_want){ .tls = !t->plain,
+	    .protocols = t->plain ? TLS_HTTP1 : TLS_HTTP1 | TLS_H2,
 	    .host = t->uri.host, .host_is_ip = t->uri.host_is_ip,
 	    .port = t->uri.port, .dial_host = t->dial_host,
 	    .allow_invalid = may_be_invalid(t, g) };

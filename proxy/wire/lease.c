@@ -6,6 +6,7 @@
 #include "proxy/wire/lease_priv.h"
 
 #define SPARES_MAX 256
+#define FIRST_MS 500		/* so long others wait for whether it is HTTP/2 */
 
 static const unsigned follows[LEASE_ATS] = {
 #define ON(name) (1u << LEASE_AT_##name)
@@ -61,6 +62,15 @@ lease_expire(struct timer *t)
 {
 	struct lease *l = CONTAINER_OF(t, struct lease, timer);
 
+	if (loop_now(l->worker->loop) < l->until) {
+		if (!origin_may_connect_beside(l)) {
+			timer_set_at(&l->timer, l->until);
+			return;
+		}
+		lease_unqueue(l);
+		origin_make(l);
+		return;
+	}
 	lease_unqueue(l);
 	lease_go(l, LEASE_AT_FAILED);
 	task_wake(l->wake);
@@ -80,7 +90,12 @@ lease_queue(struct lease *l)
 	lease_go(l, LEASE_AT_QUEUED);
 	list_append(&l->place->waiting, &l->link);
 	timer_init(&l->timer, l->worker->loop, lease_expire);
-	timer_set(&l->timer, l->place->gen->gen->conf->limits.connect_ms);
+	l->until = loop_now(l->worker->loop) +
+	    l->place->gen->gen->conf->limits.connect_ms;
+	if (l->place->one_first && !l->place->speaks_h2)
+		timer_set(&l->timer, FIRST_MS);
+	else
+		timer_set_at(&l->timer, l->until);
 }
 
 void
@@ -90,11 +105,13 @@ lease_attach(struct lease *l, struct origin *o)
 	assert(o->sign_in == HTTP_SIGN_NONE || o->own == l->want.own);
 	l->origin = o;
 	list_append(&o->leases, &l->link);
-	o->own = l->want.own;
+	o->n_leases++;
+	if (o->h2 == NULL)
+		o->own = l->want.own;
 	if (o->speech != NULL) {
 		l->reused = true;
-		if (l->link.prev == &o->leases)	/* the first: it is his */
-			link_charge_to(o->transport, l->want.account);
+		if (o->n_leases == 1)		/* the first: it is his */
+			origin_pays(o);
 		if (o->state != ORIGIN_LEASED)
 			origin_go(o, ORIGIN_LEASED);
 		o->speech->attach(l);
@@ -106,7 +123,7 @@ take_kept(const struct lease *l)
 {
 	struct origin *o;
 
-	if (l->want.fresh || l->want.dialled != NULL)
+	if (l->want.dialled != NULL)
 		return (NULL);
 	o = origin_own_take(l);
 	return (o != NULL ? o : origin_pool_take(l));
@@ -126,11 +143,12 @@ lease_get(struct worker *w, struct worker_gen *g,
 	l->place = origin_place_get(w->pool, g, want);
 	l->want.host = l->place->host;
 	l->want.dial_host = l->place->dial;
+	if ((want->protocols & TLS_HTTP1) != 0 && origin_is_h1_wanted(l))
+		l->want.protocols = TLS_HTTP1;
 	if ((o = take_kept(l)) != NULL) {
 		lease_attach(l, o);
 		lease_go(l, LEASE_AT_READY);
-	} else if (want->dialled != NULL ||
-	    origin_may_connect(w, l->place))
+	} else if (want->dialled != NULL || origin_may_connect(l))
 		origin_make(l);
 	else
 		lease_queue(l);
@@ -157,6 +175,8 @@ lease_set_reach(struct lease *l,
 
 /* Settling it. */
 
+static void lease_detach(struct lease *, bool over);
+
 enum lease_state
 lease_state(struct lease *l)
 {
@@ -167,11 +187,8 @@ lease_state(struct lease *l)
 	if (!origin_is_stale(o))
 		lease_go(l, LEASE_AT_READY);
 	else {			/* its peer ended it just now */
-		list_remove(&l->link);
-		l->origin = NULL;
+		lease_detach(l, false);
 		l->reused = false;
-		o->spoilt = true;
-		origin_destroy(o);
 		origin_make(l);
 	}
 	return (is_told[l->at]);
@@ -187,14 +204,17 @@ lease_fault(const struct lease *l)
 }
 
 bool
-lease_is_good(struct lease *l, const struct worker_gen *g, bool repeatable)
+lease_is_good(struct lease *l, const struct worker_gen *g,
+    unsigned protocols, bool repeatable)
 {
 	struct origin *o = l->origin;
 
 	if (l->place->gen != g)
 		return (false);
 	if (l->at != LEASE_AT_READY)
-		return (true);
+		return ((l->want.protocols & ~protocols) == 0);
+	if ((o->agreed & protocols) == 0)
+		return (false);
 	/* One that is signed in is the client's own: there is no other. */
 	return (!origin_is_stale(o) && (repeatable ||
 	    o->sign_in != HTTP_SIGN_NONE || origin_is_recent(o)));
@@ -206,6 +226,8 @@ lease_is_good(struct lease *l, const struct worker_gen *g, bool repeatable)
 static bool
 is_over(const struct lease *l)
 {
+	if (l->origin->h2 != NULL)	/* it has streams of their own */
+		return (!origin_is_stale(l->origin));
 	switch (l->at) {
 	case LEASE_AT_GIVEN:
 	case LEASE_AT_READY:
@@ -225,21 +247,34 @@ is_over(const struct lease *l)
 	return (false);
 }
 
+/* over: nothing of its exchange is left on its connection. */
 static void
 lease_detach(struct lease *l, bool over)
 {
 	struct origin *o = l->origin;
 	const struct worker *w = l->worker;
+	bool serves = over && !w->draining && l->place->gen == w->current;
 
+	if (o->speech != NULL)
+		o->speech->detach(l);
 	list_remove(&l->link);
 	l->origin = NULL;
-	assert(list_empty(&o->leases));
-	if (over && !w->draining && l->place->gen == w->current) {
+	o->n_leases--;
+	if (!list_empty(&o->leases)) {
+		assert(o->h2 != NULL);
+		origin_pays(o);
+		if (serves)
+			origin_pool_offer(o);
+		else
+			origin_drain(o);
+		return;
+	}
+	if (serves && o->state == ORIGIN_LEASED) {
 		origin_pool_put(o);
 		return;
 	}
 	o->lingers = l->at == LEASE_AT_SWITCHED && duplex_is_over(l->raw);
-	o->spoilt |= !over && !o->lingers;
+	o->spoilt |= !over && !o->lingers && o->h2 == NULL;
 	if (o->sign_in == HTTP_SIGN_HALF)
 		o->own->broken = true;
 	origin_destroy(o);
@@ -274,7 +309,6 @@ lease_send(struct lease *l, struct http_msg *req, bool has_body)
 	lease_go(l, LEASE_AT_SENT);
 	l->req = req;
 	l->asked_at = loop_now(l->worker->loop);
-	lease_note_head(l, req);
 	s = l->origin->speech->send(l, req, has_body);
 	assert((s != NULL) == has_body);
 	return (s);
@@ -315,7 +349,7 @@ lease_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 struct duplex *
 lease_switch(struct lease *l)
 {
-	assert(l->heads > 0);
+	assert(l->heads > 0 && l->origin->h2 == NULL);
 	lease_go(l, LEASE_AT_SWITCHED);
 	l->raw = l->origin->speech->switched(l);
 	return (l->raw);
@@ -394,6 +428,18 @@ bool
 lease_is_reused(const struct lease *l)
 {
 	return (l->reused);
+}
+
+bool
+lease_may_be_lost(const struct lease *l)
+{
+	return (l->reused || (l->origin != NULL && l->origin->h2 != NULL));
+}
+
+bool
+lease_is_unseen(const struct lease *l)
+{
+	return (l->at == LEASE_AT_ENDED && l->unseen && l->heads == 0);
 }
 
 bool

@@ -7,7 +7,8 @@
  * A place is one (generation, scheme, host, port, address asked for): never an
  * address alone (RFC 9110 7.4).  A connection that is signed in (NTLM,
  * Negotiate) belongs to one client beside: it is never shared, serves all that
- * client's requests to its place, and ends with it.
+ * client's requests to its place, and ends with it.  Over TLS a connection may
+ * speak HTTP/2: then it bears many leases at a time, of any clients.
  *
  * The order of a lease: lease_get(); lease_state() until it is LEASE_READY;
  * lease_send(); lease_head() until the final one; lease_body(); and at any time
@@ -72,7 +73,7 @@ struct lease_want {
 	bool (*may_reach)(void *arg, const struct sockaddr *);
 	void *arg;
 	struct dial *dialled;	/* connected already; taken over.  May be NULL */
-	bool fresh;		/* no connection that was kept */
+	bool fresh;		/* none that was kept, or made a while ago */
 	bool recent;		/* of those only one used moments ago */
 	bool allow_invalid;	/* tls.origin.on_invalid: untrusted */
 };
@@ -97,10 +98,12 @@ enum lease_state lease_state(struct lease *);
 const struct fault *lease_fault(const struct lease *);
 /*
  * It was got before its request was known.  Is it still right for it?  Not
- * when it is of another generation, its connection has ended, or has been idle
- * for so long that it may be ending and the request cannot be repeated.
+ * when it is of another generation, it is or may become a connection of other
+ * protocols, its connection has ended, or has been idle for so long that it may
+ * be ending and the request cannot be repeated.
  */
-bool lease_is_good(struct lease *, const struct worker_gen *, bool repeatable);
+bool lease_is_good(struct lease *, const struct worker_gen *,
+    unsigned protocols, bool repeatable);
 /*
  * The end, in any state.  A connection that stands whole between two messages
  * serves the next lease; one that has switched and ended in both directions is
@@ -148,8 +151,18 @@ struct body *lease_body(struct lease *, struct body_store *,
  */
 void lease_turn(struct lease *);
 
-/* The connection ended under it: may the request go out on another one? */
+/*
+ * The connection ended under it: may the request go out on another one, if it
+ * is one that may be repeated?
+ */
 bool lease_may_repeat(const struct lease *);
+/*
+ * There is no answer, and no origin has looked at the request: any may go out
+ * again (RFC 9113 8.7), as it wants now.
+ */
+bool lease_is_unseen(const struct lease *);
+/* May one of both come to be true of it? */
+bool lease_may_be_lost(const struct lease *);
 /* Has it a connection that others have used before? */
 bool lease_is_reused(const struct lease *);
 /* The peer's certificate is not acceptable, and that was allowed. */

@@ -43,6 +43,27 @@ h1_end(struct origin *o)
 	h1_in_fini(&o->in, NULL);
 }
 
+/* What is under way shows in whether the connection is whole. */
+static void
+h1_detach(struct lease *l)
+{
+	assert(lease_of(l->origin) == l);
+}
+
+/* Its link has news for the lease's task. */
+static void
+h1_run(struct origin *o)
+{
+	assert(o->in.link == o->transport);
+}
+
+/* One at a time. */
+static bool
+h1_bears(const struct origin *o)
+{
+	return (o->n_leases == 0);
+}
+
 static void
 h1_turn(struct lease *l)
 {
@@ -57,6 +78,7 @@ h1_send(struct lease *l, struct http_msg *req, bool has_body)
 	struct buf head = { 0 };
 
 	assert(!h1_sink_is_open(&o->out));
+	lease_note_head(l, req);
 	/* Whether the client's connection goes on is not the origin's business. */
 	req->keep_alive = true;
 	h1_emit_request(&head, req, H1_TARGET_ORIGIN);
@@ -167,8 +189,10 @@ h1_stale(struct origin *o)
 	return (link_is_stale(o->transport));
 }
 
-const struct speech speech_h1 = { .begin = h1_begin, .end = h1_end,
-	.attach = h1_attach, .turn = h1_turn, .send = h1_send,
+const struct speech speech_h1 = { .protocol = TLS_HTTP1,
+	.begin = h1_begin, .end = h1_end, .attach = h1_attach,
+	.detach = h1_detach, .run = h1_run, .bears = h1_bears,
+	.turn = h1_turn, .send = h1_send,
 	.head = h1_head, .body = h1_body,
 	.switched = h1_switched, .begun = h1_begun,
 	.silent = h1_silent, .slow = h1_slow, .due = h1_due,

@@ -5,24 +5,30 @@
  *
  *   place     whom connections are made for, and in which order
  *   origin    one connection: made, verified, leased, kept
- *   speech    the protocol on it: HTTP/1
+ *   speech    the protocol on it: HTTP/1, HTTP/2
  *
  * Room: proxy/wire, lease*.c and origin*.c only.  Thread: its worker's.
  */
 #ifndef PROXY_WIRE_LEASE_PRIV_H
 #define PROXY_WIRE_LEASE_PRIV_H
 
+#include "base/budget.h"
 #include "certs/verify.h"
 #include "http/auth.h"
+#include "http/h2.h"
 #include "net/dial.h"
 #include "proxy/wire/h1_duplex.h"
 #include "proxy/wire/h1_in.h"
 #include "proxy/wire/h1_sink.h"
 #include "proxy/wire/lease.h"
 #include "proxy/worker.h"
+#include "stream/pace.h"
+#include "stream/sink.h"
+#include "stream/source.h"
 #include "tls/session.h"
 
 #define ORIGIN_BUCKETS 1024
+#define WANTS_H1 256		/* what is remembered; others take its place */
 
 /*
  * What is pooled together, and who waits.  Two never share one, so that an
@@ -38,8 +44,11 @@ struct place {
 	uint16_t port;
 	unsigned users;		/* leases and connections that point here */
 	struct list idle;	/* of struct origin; newest first */
+	struct list shared;	/* of struct origin, LEASED, which may bear more */
 	struct list waiting;	/* of struct lease, QUEUED; oldest first */
 	unsigned connecting, connecting_max;
+	bool one_first;		/* it may be HTTP/2: one connects, others wait */
+	bool speaks_h2;		/* it did, the last time */
 	uint64_t freed_at;	/* ms: when one that waited was last given one */
 };
 
@@ -50,6 +59,10 @@ struct origin_pool {
 	struct list age;		/* idle ones, oldest first */
 	unsigned idle;
 	struct list signed_in;		/* idle ones that belong to a client */
+	struct {
+		uint64_t key, until;	/* ms */
+	} wants_h1[WANTS_H1];		/* by place and client, see origin_h2.c */
+	uint64_t wants_h1_until;	/* the latest of them */
 	struct lease *spare;		/* owned; for the next ones */
 	unsigned spares;
 };
@@ -59,6 +72,21 @@ enum lease_at {
 #include "proxy/wire/lease.def"
 #undef S
 	LEASE_ATS
+};
+
+/* What a lease on HTTP/2 has: a stream. */
+struct h2_leg {
+	struct h2_stream *stream;	/* owned; NULL: not opened, or no more */
+	struct source src;		/* of the answer's body */
+	struct sink sink;		/* of the request's */
+	struct charge charge;		/* of what waits in the stream */
+	struct pace pace;		/* of the origin, inside a body */
+	uint64_t silent_since;		/* ms; 0: nobody waits for octets */
+	uint64_t left;			/* of the request's length */
+	bool in_body;			/* the answer's has not ended yet */
+	uint64_t put;			/* octets of the request's body */
+	bool has_body;			/* the request's */
+	bool waits;			/* SENT: for a stream */
 };
 
 struct lease {
@@ -73,12 +101,15 @@ struct lease {
 	struct lease_want want;		/* its strings are the place's */
 	const struct http_msg *req;	/* borrowed; from SENT on */
 	uint64_t asked_at;		/* ms: since the request, or a head, or its first octet */
+	uint64_t until;			/* ms, QUEUED: then it has failed */
 	unsigned heads;			/* of the answer that have come */
 	bool begun;			/* an octet of the next one has come */
 	bool reused;			/* its connection was used before it */
 	bool leg;			/* its request has credentials of a sign-in */
 	bool keep;			/* ANSWERED: another one may follow */
 	struct duplex *raw;		/* SWITCHED: of its connection */
+	bool unseen;			/* ENDED: nobody has looked at its request */
+	struct h2_leg h2;
 };
 
 enum origin_state {
@@ -102,6 +133,8 @@ struct origin {
 	struct h1_in in;		/* HTTP/1 */
 	struct h1_sink out;
 	struct h1_duplex raw;		/* its lease has switched */
+	struct h2_conn *h2;		/* owned: HTTP/2; NULL: it is not */
+	unsigned n_leases;
 	struct dial dial;
 	struct verify_wait verify;
 	struct tls_client tls;		/* .host: whose certificate; .port */
@@ -122,11 +155,16 @@ struct origin {
 
 /* How exchanges are spoken on a connection that is ready. */
 struct speech {
+	enum tls_protocol protocol;
 	void (*begin)(struct origin *);
 	/* The connection ends: a body under way is cut. */
 	void (*end)(struct origin *);
 	/* The lease is given it, or another task goes on with the lease. */
 	void (*attach)(struct lease *);
+	/* The lease leaves it, in any state; what is under way is given up. */
+	void (*detach)(struct lease *);
+	/* Its task runs: LEASED or DRAINING. */
+	void (*run)(struct origin *);
 	/* Those of lease.h; the state of the lease was checked. */
 	void (*turn)(struct lease *);
 	struct sink *(*send)(struct lease *, struct http_msg *,
@@ -145,12 +183,65 @@ struct speech {
 	void (*forgive)(struct lease *, uint64_t now);
 	/* Nothing of an exchange is under way on it, it can bear one more. */
 	bool (*whole)(const struct origin *);
+	/* May one more lease stand on it, beside those that do? */
+	bool (*bears)(const struct origin *);
 	/* Between exchanges: has its peer ended it, or said something unasked? */
 	bool (*stale)(struct origin *);
 };
 
 /* lease_h1.c */
 extern const struct speech speech_h1;
+
+/* lease_h2.c */
+extern const struct speech speech_h2;
+/* The connection has news: of streams, for their leases. */
+void lease_h2_news(struct origin *);
+/* Those that wait for a stream of their own get one, if there are some. */
+void lease_h2_open_waiting(struct origin *);
+
+/* lease_h2_body.c: both bodies of a lease that has its stream */
+struct sink *lease_h2_sink(struct lease *);
+struct body *lease_h2_source(struct lease *, struct body_store *,
+    const struct http_msg *);
+/* The lease ends: so does its body, as cut, if somebody has it still. */
+void lease_h2_source_gone(struct lease *);
+/* Octets wait in the stream, which are its client's. */
+void lease_h2_recharge(struct lease *);
+bool lease_h2_silent(const struct lease *, uint64_t now, uint64_t ms);
+bool lease_h2_slow(struct lease *, uint64_t now, uint64_t rate);
+uint64_t lease_h2_due(const struct lease *, uint64_t now, uint64_t ms,
+    uint64_t rate);
+void lease_h2_forgive(struct lease *, uint64_t now);
+
+/* origin_h2.c */
+
+/* A connection of HTTP/2. */
+struct h2_conn {
+	struct origin *origin;		/* borrowed: whose it is */
+	struct h2_session *session;	/* owned */
+	struct charge charge;
+	struct timer timer;		/* of its silence */
+	uint64_t heard_at;		/* ms: its last octet */
+	uint64_t asked_at;		/* ms: our last PING; 0: none */
+	unsigned waiting;		/* leases whose stream is not open */
+	bool ended;			/* nothing more will be read */
+	bool refused;			/* a stream of it, which went elsewhere */
+};
+
+void origin_h2_begin(struct origin *);
+void origin_h2_end(struct origin *);
+void origin_h2_run(struct origin *);
+bool origin_h2_stale(struct origin *);
+bool origin_h2_bears(const struct origin *);
+/* Something may wait to be sent: soon. */
+void origin_h2_flush(struct origin *);
+/* Whose memory it is. */
+void origin_h2_charge(struct origin *, struct account *);
+/* Its silence counts while leases wait for it. */
+void origin_h2_watch(struct origin *);
+/* That place wants HTTP/1.1 of that client, for a while. */
+void origin_wants_h1(const struct lease *);
+bool origin_is_h1_wanted(const struct lease *);
 
 /* lease.c */
 
@@ -160,8 +251,6 @@ void lease_go(struct lease *, enum lease_at);
 void lease_attach(struct lease *, struct origin *);
 /* It waits no more at its place. */
 void lease_unqueue(struct lease *);
-/* A head has gone out or come: does it sign the connection in? */
-void lease_note_head(struct lease *, const struct http_msg *);
 
 /* origin.c */
 
@@ -171,6 +260,11 @@ void origin_make(struct lease *);
 void origin_destroy(struct origin *);
 /* The one writer of its state; its deadline begins. */
 void origin_go(struct origin *, enum origin_state);
+/*
+ * It is ready: who is its first lease's client pays for it, or, while there is
+ * none, the share of what is kept.
+ */
+void origin_pays(struct origin *);
 /* Ready, may it serve the lease?  Both are of one place. */
 bool origin_suits(const struct origin *, const struct lease *);
 /* Has it been used, or made, so short a time ago that it is not dying? */
@@ -184,8 +278,13 @@ bool origin_is_stale(struct origin *);
 struct place *origin_place_get(struct origin_pool *, struct worker_gen *,
     const struct lease_want *);
 void origin_place_put(struct origin_pool *, struct place *);
-/* Is there a turn for one more to connect there? */
-bool origin_may_connect(const struct worker *, const struct place *);
+/* Is there a turn for the lease to connect? */
+bool origin_may_connect(const struct lease *);
+/*
+ * Its place may speak HTTP/2, and another connection there takes long: may it
+ * connect beside?
+ */
+bool origin_may_connect_beside(const struct lease *);
 /* It connects no more, if it did: others may.  ok: it is ready. */
 void origin_connecting_ended(struct origin *, bool ok);
 /* An idle one of its place that suits the lease, out of the pool; NULL: none. */
@@ -197,6 +296,13 @@ struct origin *origin_pool_take(const struct lease *);
 void origin_pool_put(struct origin *);
 /* It is idle there, and is lost or too old. */
 void origin_pool_drop(struct origin *);
+/* It is ready, or bears more than before: leases that wait may have it. */
+void origin_pool_offer(struct origin *);
+/*
+ * LEASED: it takes no more leases, and ends with its last one.  In other states
+ * nothing.
+ */
+void origin_drain(struct origin *);
 
 /* origin_own.c */
 
@@ -208,5 +314,7 @@ void origin_own_put(struct origin *);
 void origin_own_drop(struct origin *);
 /* Drop what is idle and of other generations than keep. */
 void origin_own_purge(struct origin_pool *, const struct worker_gen *keep);
+/* A head has gone out or come: does it sign the connection in? */
+void lease_note_head(struct lease *, const struct http_msg *);
 
 #endif

@@ -64,6 +64,18 @@ origin_free_now(void *p)
 }
 
 void
+origin_pays(struct origin *o)
+{
+	struct account *payer = o->n_leases > 0 ?
+	    CONTAINER_OF(o->leases.next, struct lease, link)->want.account :
+	    o->worker->kept;
+
+	link_charge_to(o->transport, payer);
+	if (o->h2 != NULL)
+		origin_h2_charge(o, payer);
+}
+
+void
 origin_destroy(struct origin *o)
 {
 	assert(list_empty(&o->leases));
@@ -89,6 +101,14 @@ origin_is_recent(const struct origin *o)
 	return (loop_now(o->worker->loop) - o->used_at < RECENT_MS);
 }
 
+/* It is no kept one, has refused nobody, and takes several leases. */
+static bool
+origin_is_new(const struct origin *o)
+{
+	return (o->h2 != NULL && !o->h2->refused && loop_now(o->worker->loop) -
+	    o->connected_at < RECENT_MS);
+}
+
 bool
 origin_is_stale(struct origin *o)
 {
@@ -102,6 +122,7 @@ origin_suits(const struct origin *o, const struct lease *l)
 	assert(o->place == l->place && o->speech != NULL);
 	return ((l->want.protocols & o->agreed) != 0 &&
 	    (!o->invalid || l->want.allow_invalid) &&
+	    (!l->want.fresh || origin_is_new(o)) &&
 	    (!l->want.recent || o->sign_in != HTTP_SIGN_NONE ||
 	    origin_is_recent(o)));
 }
@@ -207,6 +228,7 @@ origin_fail(struct origin *o, const struct fault *f)
 {
 	assert(f->code != ERR_NONE);
 	fault_copy(&o->fault, f);
+	o->place->one_first = false;	/* nobody waits for one that fails */
 	origin_go(o, ORIGIN_FAILED);
 	origin_connecting_ended(o, false);
 	origin_tell(o, LEASE_AT_FAILED);
@@ -220,14 +242,19 @@ origin_ready(struct origin *o)
 
 	origin_go(o, ORIGIN_LEASED);
 	o->used_at = now;
-	origin_connecting_ended(o, true);
-	o->agreed = TLS_HTTP1;
+	o->speech = s != NULL && tls_agreed(s) == TLS_H2 ? &speech_h2 :
+	    &speech_h1;
+	o->agreed = o->speech->protocol;
+	o->place->speaks_h2 = o->agreed == TLS_H2;
+	if ((o->tls.protocols & TLS_H2) != 0)
+		o->place->one_first = o->place->speaks_h2;
+	if (o->agreed != TLS_H2)	/* else its SETTINGS say more */
+		origin_connecting_ended(o, true);
 	if (s != NULL) {
 		o->times.tls_ms = (int64_t)(now - o->connected_at);
 		if (!o->invalid)
 			tls_client_verified(&o->tls, s);
 	}
-	o->speech = &speech_h1;
 	o->speech->begin(o);
 	origin_tell(o, LEASE_AT_READY);
 }
@@ -326,13 +353,13 @@ idle_drop(struct origin *o)
 		origin_pool_drop(o);
 }
 
-/* Idle: only a ticket may come. */
+/* Idle: only a ticket may come, or what HTTP/2 says of itself. */
 static void
 origin_idle(struct origin *o)
 {
 	if (!origin_is_stale(o))
 		return;
-	o->spoilt = true;
+	o->spoilt = o->h2 == NULL;
 	idle_drop(o);
 }
 
@@ -356,6 +383,9 @@ origin_run(struct task *t)
 		origin_idle(o);
 		break;
 	case ORIGIN_LEASED:
+	case ORIGIN_DRAINING:
+		o->speech->run(o);
+		break;
 	case ORIGIN_FAILED:
 	case ORIGIN_STATES:
 		break;

@@ -127,7 +127,7 @@ lease_note_head(struct lease *l, const struct http_msg *m)
 	enum http_sign_in said = http_sign_in_of(m);
 	struct origin *o = l->origin;
 
-	assert(o->own != NULL && o->own == l->want.own);
+	assert(o->h2 == NULL && o->own != NULL && o->own == l->want.own);
 	if (m->is_request)
 		l->leg = said != HTTP_SIGN_NONE;
 	if (said != HTTP_SIGN_NONE)

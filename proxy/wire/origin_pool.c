@@ -23,6 +23,7 @@
 #define CONNECTING_START 16
 #define CONNECTING_MAX 128
 #define CONNECTING_BUSY 1
+#define CONNECTING_FIRST 1	/* it may turn out to be HTTP/2, for all */
 #define FREED_MS 100		/* a connection that came free is news so long */
 #define IDLE_SPARE 256		/* idle connections beyond one a client */
 
@@ -68,7 +69,9 @@ place_new(struct worker_gen *g, bool tls, uint16_t port, struct str host,
 	place->host = (struct str){ place->name[0], host.n };
 	place->dial = (struct str){ place->name[1], dial.n };
 	list_init(&place->idle);
+	list_init(&place->shared);
 	list_init(&place->waiting);
+	place->one_first = tls;
 	place->connecting_max = CONNECTING_START;
 	return (place);
 }
@@ -97,7 +100,7 @@ origin_place_put(struct origin_pool *p, struct place *place)
 	if (--place->users > 0)
 		return;
 	assert(list_empty(&place->idle) && list_empty(&place->waiting) &&
-	    place->connecting == 0);
+	    list_empty(&place->shared) && place->connecting == 0);
 	at = place_find(p, place->gen, place->tls, place->port,
 	    place->host, place->dial);
 	assert(*at == place);
@@ -128,10 +131,23 @@ comes_free(const struct worker *w, const struct place *place)
 }
 
 bool
-origin_may_connect(const struct worker *w, const struct place *place)
+origin_may_connect(const struct lease *l)
 {
-	return (place->connecting < (comes_free(w, place) &&
-	    loop_is_busy(w->loop) ? CONNECTING_BUSY : place->connecting_max));
+	const struct place *place = l->place;
+	unsigned max = place->connecting_max;
+
+	if (place->one_first && (l->want.protocols & TLS_H2) != 0)
+		max = CONNECTING_FIRST;
+	else if (comes_free(l->worker, place) &&
+	    loop_is_busy(l->worker->loop))
+		max = CONNECTING_BUSY;
+	return (place->connecting < max);
+}
+
+bool
+origin_may_connect_beside(const struct lease *l)
+{
+	return (l->place->connecting < l->place->connecting_max);
 }
 
 void
@@ -150,9 +166,10 @@ origin_connecting_ended(struct origin *o, bool ok)
 	else if (!comes_free(o->worker, place) &&
 	    place->connecting_max < CONNECTING_MAX)
 		place->connecting_max++;
-	while (!list_empty(&place->waiting) &&
-	    origin_may_connect(o->worker, place)) {
+	while (!list_empty(&place->waiting)) {
 		next = CONTAINER_OF(place->waiting.next, struct lease, link);
+		if (!origin_may_connect(next))
+			break;
 		lease_unqueue(next);
 		origin_make(next);
 	}
@@ -203,18 +220,49 @@ origin_pool_free(struct origin_pool **pp)
 	*pp = NULL;
 }
 
-struct origin *
-origin_pool_take(const struct lease *l)
+void
+origin_drain(struct origin *o)
+{
+	if (o->state != ORIGIN_LEASED)
+		return;
+	assert(o->h2 != NULL && o->n_leases > 0);
+	list_remove(&o->link);
+	origin_go(o, ORIGIN_DRAINING);
+}
+
+/* One that others stand on, with room for the lease; NULL: none. */
+static struct origin *
+take_shared(const struct lease *l)
 {
 	struct list *it, *save;
 	struct origin *o;
 
+	LIST_EACH(it, save, &l->place->shared) {
+		o = CONTAINER_OF(it, struct origin, link);
+		if (!origin_suits(o, l))
+			continue;
+		if (origin_is_stale(o))
+			origin_drain(o);
+		else if (o->speech->bears(o))
+			return (o);
+	}
+	return (NULL);
+}
+
+struct origin *
+origin_pool_take(const struct lease *l)
+{
+	struct list *it, *save;
+	struct origin *o = take_shared(l);
+
+	if (o != NULL)
+		return (o);
 	LIST_EACH(it, save, &l->place->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
 		if (!origin_suits(o, l))
 			continue;
 		if (origin_is_stale(o)) {
-			o->spoilt = true;
+			o->spoilt = o->h2 == NULL;
 			origin_pool_drop(o);
 			continue;
 		}
@@ -234,7 +282,7 @@ find_waiting(const struct origin *o)
 
 	for (it = waiting->next; it != waiting; it = it->next) {
 		l = CONTAINER_OF(it, struct lease, link);
-		if (!l->want.fresh && origin_suits(o, l))
+		if (origin_suits(o, l))
 			return (l);
 	}
 	return (NULL);
@@ -251,28 +299,47 @@ give(struct origin *o, struct lease *l)
 }
 
 void
+origin_pool_offer(struct origin *o)
+{
+	struct lease *l;
+
+	while (o->state == ORIGIN_LEASED && o->speech->bears(o) &&
+	    (l = find_waiting(o)) != NULL)
+		give(o, l);
+}
+
+/* Has what is kept its share already? */
+static bool
+keeps_enough(const struct origin_pool *p)
+{
+	const struct worker *w = p->worker;
+
+	return (p->idle > 0 && (p->idle >= w->n_clients + IDLE_SPARE ||
+	    account_spare(w->kept, BUDGET_DESCRIPTORS) == 0 ||
+	    account_spare(w->kept, BUDGET_MEMORY) == 0));
+}
+
+void
 origin_pool_put(struct origin *o)
 {
 	struct origin_pool *p = o->worker->pool;
-	struct lease *l;
 
 	assert(o->state == ORIGIN_LEASED && list_empty(&o->leases));
 	if (o->sign_in != HTTP_SIGN_NONE) {
 		origin_own_put(o);
 		return;
 	}
-	if ((l = find_waiting(o)) != NULL) {
-		give(o, l);
+	origin_pool_offer(o);
+	if (o->n_leases > 0)
 		return;
-	}
 	o->own = NULL;
-	if (p->idle > 0 && (p->idle >= o->worker->n_clients + IDLE_SPARE ||
-	    account_spare(o->worker->kept, BUDGET_DESCRIPTORS) == 0))
+	if (keeps_enough(p))
 		origin_pool_drop(CONTAINER_OF(p->age.next, struct origin,
 		    age));
 	origin_go(o, ORIGIN_IDLE);
 	link_set_owner(o->transport, &o->task);
-	link_charge_to(o->transport, o->worker->kept);
+	origin_pays(o);
+	list_remove(&o->link);
 	list_insert(&o->place->idle, &o->link);
 	list_append(&p->age, &o->age);
 	p->idle++;

@@ -462,8 +462,9 @@ class Lab:
         self.on_close(s.stop)
         return s
 
-    def nginx(self, files=(), extra="", http=False):
-        """A real nginx with TLS for the names of the lab; .root is its folder."""
+    def nginx(self, files=(), extra="", http=False, h2=False):
+        """A real nginx with TLS (h2: and HTTP/2) for the names of the lab;
+        .root is its folder."""
         port = self.port()
         plain = self.port()
         w = self.dir / f"nginx-{port}"
@@ -480,7 +481,7 @@ http {{
  types {{ text/html html; text/plain txt; }}
  client_max_body_size 0;
  server {{
-  listen 127.0.0.1:{port} ssl; listen 127.0.0.1:{plain};
+  listen 127.0.0.1:{port} ssl{" http2" if h2 else ""}; listen 127.0.0.1:{plain};
   ssl_certificate {ctx.cert_path}; ssl_certificate_key {ctx.cert_path};
   ssl_protocols TLSv1.2 TLSv1.3;
   root {w}/www;

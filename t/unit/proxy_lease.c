@@ -372,11 +372,11 @@ test_unsent(void)
 	begin();
 	l = get_ready();
 	fd = take();
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, false));
-	CU_ASSERT_FALSE(lease_is_good(l, &other_gen, true));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false));
+	CU_ASSERT_FALSE(lease_is_good(l, &other_gen, TLS_HTTP1, true));
 	l->origin->used_at -= 2000;
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, false));
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, true));
+	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, false));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, true));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 1);
 	w = want();
@@ -388,7 +388,7 @@ test_unsent(void)
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 	close(fd);			/* its peer ends it meanwhile */
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, true));
+	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, true));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 0);
 	end();
@@ -526,6 +526,7 @@ test_failed(void)
 		some[i] = get(&w);
 	l = get(&w);
 	CU_ASSERT_EQUAL(l->at, LEASE_AT_QUEUED);
+	l->until = 0;
 	l->timer.fire(&l->timer);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_FAILED);
 	CU_ASSERT_EQUAL(lease_fault(l)->code, ERR_CONNECT_TIMEOUT);
@@ -630,7 +631,7 @@ test_own(void)
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 	l->origin->used_at -= 2000;	/* however long it was idle */
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, false));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false));
 	exchange(l, fd, SIGNED, half);
 	lease_release(&l);
 	CU_ASSERT(own.n == 1 && !own.broken);
