@@ -54,6 +54,12 @@ enum h2_code {
 struct h2_config {
 	bool server;		/* else we are the client */
 	bool connect;		/* server: offer extended CONNECT (RFC 8441) */
+	/*
+	 * server: a client is not stopped as soon as its request is answered,
+	 * but at the second h2_session_sweep() from there: some that are told
+	 * at once do not look at the answer.
+	 */
+	bool patient;
 	uint32_t streams;	/* open at once; 0: 100 */
 	/*
 	 * Of a stream whose body is read as fast as it comes, as long as the
@@ -119,6 +125,13 @@ bool h2_session_in_head(const struct h2_session *);
  * opened others by now, they are not lost: they are beyond the last one.)
  */
 void h2_session_drain(struct h2_session *);
+/*
+ * Server, now and then: look at streams that their owners are done with, and
+ * reset those whose client still sends a request that was answered at the last
+ * call already (patient).  shut: also those of whose answer nothing has left
+ * since the last such call, because a window is shut.
+ */
+void h2_session_sweep(struct h2_session *, bool shut);
 /* End it now: GOAWAY with that code, cause f (NULL: none). */
 void h2_session_end(struct h2_session *, enum h2_code, const struct fault *f);
 /* Ask for a sign of life.  One that is unanswered is enough. */
@@ -214,6 +227,9 @@ enum err h2_stream_fault(const struct h2_stream *, struct fault *f);
  */
 bool h2_stream_is_reset(const struct h2_stream *, enum h2_code *);
 
+/* It was reset by us, because of what came or otherwise. */
+bool h2_stream_is_ours(const struct h2_stream *);
+
 /* --- sending; on a stream that is reset these do nothing --- */
 
 /* Server: an interim answer, before the final one. */
@@ -225,6 +241,15 @@ void h2_stream_answer(struct h2_stream *, const struct http_msg *, bool end);
  * own output leave.  0: H2_NEWS_ROOM follows.
  */
 size_t h2_stream_room(struct h2_stream *);
+/* What is it that octets of it wait for? */
+enum h2_wait {
+	H2_WAIT_ROOM,		/* the owner's room, or others in front of it */
+	H2_WAIT_WINDOW,		/* the peer, to open the stream's window */
+	H2_WAIT_WINDOWS		/* ... the window of the connection */
+};
+enum h2_wait h2_stream_waits(const struct h2_stream *);
+/* Octets of bodies that have been given so far, of all streams. */
+uint64_t h2_session_given(const struct h2_session *);
 /*
  * The first n (<= h2_stream_room()) octets of q, which loses them.  More than
  * the head's length: the stream is reset.

@@ -51,6 +51,7 @@ struct h2_stream {
 	uint64_t got, expect;		/* octets; HTTP_LENGTH_UNKNOWN */
 	struct http_fields trailer;
 	struct chq out;			/* body to be sent */
+	size_t swept;			/* of it, at the last sweep */
 	uint64_t put, promise;		/* as got, expect */
 	struct arena *out_arena;	/* owned: of out_trailer */
 	struct http_fields out_trailer;
@@ -75,6 +76,7 @@ struct h2_stream {
 	bool closed;			/* nghttp2 has forgotten it */
 	bool reset;			/* its end came early */
 	bool ours;			/* ... by us */
+	bool lingers;			/* answered, at the last sweep */
 	bool deferred;			/* nghttp2 waits for octets of out */
 };
 
@@ -107,6 +109,7 @@ struct h2_session {
 	uint64_t now_ms;
 	uint64_t held;			/* in all `in` of streams */
 	uint64_t owed;			/* of the connection's window */
+	uint64_t given;			/* of bodies, so far */
 	size_t unsent;			/* in all `out` of streams */
 	struct h2_frames frames;
 	struct h2_budget budget;

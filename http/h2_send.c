@@ -62,6 +62,53 @@ windows(const struct h2_stream *st)
 	return ((size_t)(own < all ? own : all));
 }
 
+enum h2_wait
+h2_stream_waits(const struct h2_stream *st)
+{
+	nghttp2_session *ng = st->s->ng;
+
+	if (!st->closed &&
+	    nghttp2_session_get_stream_remote_window_size(ng, st->id) <= 0)
+		return (H2_WAIT_WINDOW);
+	return (nghttp2_session_get_remote_window_size(ng) <= 0 ?
+	    H2_WAIT_WINDOWS : H2_WAIT_ROOM);
+}
+
+uint64_t
+h2_session_given(const struct h2_session *s)
+{
+	return (s->given);
+}
+
+static void
+sweep_shut(struct h2_stream *st)
+{
+	size_t left = chq_len(&st->out);
+
+	if (left > 0 && left == st->swept && windows(st) == 0)
+		h2_stream_reset(st, H2_CANCEL);
+	st->swept = left;
+}
+
+void
+h2_session_sweep(struct h2_session *s, bool shut)
+{
+	struct list *it, *save;
+	struct h2_stream *st;
+
+	LIST_EACH (it, save, &s->streams) {
+		st = CONTAINER_OF(it, struct h2_stream, all);
+		if (st->owned || st->closed || st->reset)
+			continue;
+		if (st->lingers)
+			h2_stream_reset(st, H2_NO_ERROR);
+		else if (st->out_sent)
+			st->lingers = true;
+		else if (shut)
+			sweep_shut(st);
+	}
+}
+
 static size_t
 room(const struct h2_stream *st)
 {
@@ -240,6 +287,7 @@ send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hd,
 		chq_move(s->to, &st->out, n);
 	}
 	s->unsent -= n;
+	s->given += n;
 	h2_budget_earn(&s->budget, H2_SPEND_WINDOW, 2);
 	h2_budget_earn(&s->budget, H2_SPEND_PING, 1);
 	return (0);
@@ -252,7 +300,8 @@ send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hd,
 static void
 stop_request(struct h2_stream *st)
 {
-	if (st->s->cfg.server && !st->owned && !st->in_end && !st->reset) {
+	if (st->s->cfg.server && !st->s->cfg.patient && !st->owned &&
+	    !st->in_end && !st->reset) {
 		st->reset = st->ours = true;
 		(void)nghttp2_submit_rst_stream(st->s->ng, NGHTTP2_FLAG_NONE,
 		    st->id, H2_NO_ERROR);

@@ -79,8 +79,8 @@ h2_stream_free(struct h2_stream **sp)
 	assert(st->owned);
 	/* Where all of the answer was written, it goes out first. */
 	if (!st->closed && !st->reset &&
-	    (!st->out_end || (st->out_sent && !st->in_end) ||
-		(!st->s->cfg.server && !st->in_end)))
+	    (!st->out_end || (st->out_sent && !st->in_end &&
+		!st->s->cfg.patient) || (!st->s->cfg.server && !st->in_end)))
 		h2_stream_reset(st, st->out_end && st->s->cfg.server ?
 		    H2_NO_ERROR : !st->s->cfg.server ? H2_CANCEL :
 		    H2_INTERNAL_ERROR);
@@ -238,6 +238,12 @@ h2_stream_is_reset(const struct h2_stream *st, enum h2_code *code)
 	if (st->reset && code != NULL)
 		*code = st->code;
 	return (st->reset);
+}
+
+bool
+h2_stream_is_ours(const struct h2_stream *st)
+{
+	return (st->reset && st->ours);
 }
 
 /* --- the body that comes --- */

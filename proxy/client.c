@@ -17,6 +17,7 @@
 #include "proxy/peers.h"
 #include "proxy/tunnel.h"
 #include "proxy/upgrade.h"
+#include "tls/session.h"
 
 #define PER_CLIENT 200		/* connections of one address */
 #define CLIENT_BYTES 32768	/* of memory: its state, TLS, the first of each flow */
@@ -90,8 +91,7 @@ client_abort(struct client *c)
 void
 client_drain(struct client *c)
 {
-	if (c->state == CLIENT_SERVED && server_is_idle(c->server))
-		client_close(c, LINK_CLOSE);
+	task_wake(&c->task);	/* its server asks whether it goes on */
 }
 
 void
@@ -142,6 +142,15 @@ host_goes_on(void *host)
 static const struct server_host_type host_type = { host_begin, host_limits,
 	host_goes_on };
 
+/* What was agreed on in TLS, if that was asked. */
+static bool
+speaks_h2(const struct client *c)
+{
+	struct gnutls_session_int *tls = link_tls(c->transport);
+
+	return (tls != NULL && tls_agreed(tls) == TLS_H2);
+}
+
 static void
 start_server(struct client *c)
 {
@@ -151,7 +160,8 @@ start_server(struct client *c)
 	assert(c->server == NULL);
 	if (c->tunnel != NULL)
 		o.authority = tunnel_authority(c->tunnel);
-	c->server = h1_server_start(&c->h1, &o);
+	c->server = speaks_h2(c) ? h2_server_start(&c->is.h2, &o) :
+	    h1_server_start(&c->is.h1, &o);
 	client_go(c, CLIENT_SERVED);
 }
 

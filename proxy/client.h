@@ -10,6 +10,7 @@
 #define PROXY_CLIENT_H
 
 #include "proxy/wire/h1_server.h"
+#include "proxy/wire/h2_server.h"
 #include "proxy/wire/lease.h"
 #include "proxy/worker.h"
 
@@ -35,7 +36,10 @@ struct client {
 	struct task task;
 	struct link *transport;
 	struct server *server;	/* CLIENT_SERVED; else NULL */
-	struct h1_server h1;	/* that is it */
+	union {
+		struct h1_server h1;
+		struct h2_server h2;
+	} is;			/* that is it */
 	struct lease_own own;	/* origin connections it has signed in */
 	struct tunnel *tunnel;	/* owned; NULL: plain */
 	struct list flows;	/* under way */

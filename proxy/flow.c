@@ -5,6 +5,7 @@
 #include <time.h>
 #include "base/budget.h"
 #include "base/list.h"
+#include "http/auth.h"
 #include "http/h1_frame.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
@@ -208,6 +209,21 @@ flow_fail_code(struct flow *f, enum err code, const char *detail)
 }
 
 bool
+flow_wants_http1(struct flow *f, const struct http_msg *m)
+{
+	if (!f->x->type->http2 || (!m->is_request && m->status != 401) ||
+	    http_sign_in_of(m) == HTTP_SIGN_NONE)
+		return (false);
+	fault_set(&f->fault, ERR_REQ_HTTP1, NULL);
+	flow_note_origin(f);
+	flow_stop(f);
+	f->resp = NULL;
+	f->for_http1 = true;
+	flow_go(f, FLOW_STATE_DONE);
+	return (true);
+}
+
+bool
 flow_head_too_dear(struct flow *f, const struct arena *head)
 {
 	if (arena_bytes(head) <= ARENA_FREE ||
@@ -377,7 +393,8 @@ run_done(struct flow *f)
 		return;
 	}
 	flow_record(f);
-	flow_end(f, cut ? EXCHANGE_ABORT : EXCHANGE_DONE);
+	flow_end(f, f->for_http1 ? EXCHANGE_HTTP1 : cut ? EXCHANGE_ABORT :
+	    EXCHANGE_DONE);
 }
 
 /* In whatever state it is. */

@@ -81,6 +81,7 @@ struct flow {
 	bool resp_from_origin;
 	bool blocked;			/* by policy or a verdict */
 	bool internal;			/* assay.internal */
+	bool for_http1;			/* its client asks again over HTTP/1.1 */
 	bool wanted_part;		/* the client asked for a part */
 	bool asked_part;		/* the origin was asked for one */
 	struct flow_stream *stream;	/* the response may be endless; NULL: no */
@@ -120,6 +121,12 @@ void flow_go(struct flow *, enum flow_state);
 /* Answer with a page for f->fault (set from fault unless set); or, if an answer is on its way, cut it. */
 void flow_fail(struct flow *, const struct fault *);
 void flow_fail_code(struct flow *, enum err, const char *detail);
+/*
+ * Does it sign in a connection (http/auth.h) that HTTP/2 shares with other
+ * requests?  Then its client shall ask again over HTTP/1.1, and the flow has
+ * ended (RFC 9113 7; so do browsers and servers that know such sign-ins).
+ */
+bool flow_wants_http1(struct flow *, const struct http_msg *);
 /*
  * A head that is not complete has grown, and its client has no more memory:
  * the flow has failed.

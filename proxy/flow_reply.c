@@ -113,7 +113,8 @@ flow_response(struct flow *f)
 {
 	if (!f->internal)
 		take_origin_body(f);
-	if (blocked_by_policy(f) || !flow_part(f))
+	if (blocked_by_policy(f) || flow_wants_http1(f, f->resp) ||
+	    !flow_part(f))
 		return;
 	reframe(f);
 	if (f->resp_body != NULL)

@@ -274,6 +274,7 @@ flow_request(struct flow *f)
 	/* The body exists before the decisions, so that they may leave it unread. */
 	take_body(f);
 	if (!answer_internal(f) && !answer_spent(f) &&
-	    !refused_by_policy(f) && upgrade_decide(f))
+	    !refused_by_policy(f) && !flow_wants_http1(f, f->req) &&
+	    upgrade_decide(f))
 		flow_go(f, FLOW_STATE_WHERE);
 }

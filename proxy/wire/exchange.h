@@ -30,18 +30,20 @@ struct exchange;
 enum exchange_end {
 	EXCHANGE_DONE,	/* the answer is complete, its body has ended */
 	EXCHANGE_ABORT,	/* it is not, or there is none: its client must see that */
+	EXCHANGE_HTTP1,	/* not over HTTP/2: its client asks again over HTTP/1.1 */
 	EXCHANGE_TUNNEL	/* CONNECT is granted: what follows is not HTTP of ours */
 };
 
 struct exchange_type {
 	bool http2;		/* for the record: HTTP/2, else HTTP/1.x */
-	/* What the functions below say, each of them is there. */
+	/* What the functions below say. */
 	struct body *(*body)(struct exchange *, struct body_store *);
 	void (*interim)(struct exchange *, const struct http_msg *);
 	bool (*takes_interim)(struct exchange *);
 	void (*go_on)(struct exchange *);
 	struct sink *(*respond)(struct exchange *, struct http_msg *,
 	    bool has_body, bool keep);
+	/* May be NULL, where no request can ask for that. */
 	struct duplex *(*switched)(struct exchange *, struct http_msg *);
 	void (*end)(struct exchange *, enum exchange_end);
 	enum pace_says (*pace)(struct exchange *, uint64_t now,
@@ -97,7 +99,9 @@ struct sink *exchange_respond(struct exchange *, struct http_msg *,
 struct duplex *exchange_switch(struct exchange *, struct http_msg *);
 /*
  * The flow has no more to do with it; *x becomes NULL.  EXCHANGE_DONE: after
- * exchange_respond(), and the sink has had its end, or exchange_switch().  EXCHANGE_TUNNEL: instead
+ * exchange_respond(), and the sink has had its end, or exchange_switch().
+ * EXCHANGE_HTTP1: before the answer, where type->http2 (RFC 9113 7).
+ * EXCHANGE_TUNNEL: instead
  * of an answer; the server says that CONNECT is granted, and gives what it has
  * read beyond back to the link.  NULL: nothing.
  */

@@ -387,6 +387,7 @@ x_end(struct exchange *x, enum exchange_end how)
 	assert(s->state == H1_SERVER_EXCHANGE ||
 	    s->state == H1_SERVER_SWITCHED);
 	assert(how != EXCHANGE_DONE || (s->answered && whole));
+	assert(how != EXCHANGE_HTTP1);
 	assert(how != EXCHANGE_TUNNEL || (!s->answered && !s->in.in_body));
 	if (s->state == H1_SERVER_SWITCHED)
 		link_set_owner(link_of(s), s->server.of.task);

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import certs
+import h2wire
 import lab as e2e
 import wire
 from lab import needs
@@ -237,15 +238,22 @@ def test_resumption(lab):
 
 
 def test_alpn(lab):
-    """Answered truthfully: http/1.1, also when h2 is offered first."""
+    """Answered truthfully, in the client's order; who offers nothing that we know, or nothing at all, gets HTTP/1.1."""
     o = lab.origin()
     p = lab.assay()
-    ctx = wire.context(p.ca)
-    ctx.set_alpn_protocols(["h2", "http/1.1"])
-    t = wire.Tunnel(p.addr, f"www.test:{o.port}", ctx)
-    assert t.sock.selected_alpn_protocol() in ("http/1.1", None), t.sock.selected_alpn_protocol()
-    t.host = f"www.test:{o.port}"
-    assert t.get().status == 200
+    for offer, want in ((["h2", "http/1.1"], "h2"), (["http/1.1", "h2"], "http/1.1"), (["http/1.1"], "http/1.1"), (["h2"], "h2"),
+                        (["spdy/3"], None), (None, None)):
+        with lab.sub(str(offer)):
+            ctx = wire.context(p.ca)
+            if offer:
+                ctx.set_alpn_protocols(offer)
+            t = wire.Tunnel(p.addr, f"www.test:{o.port}", ctx)
+            assert t.sock.selected_alpn_protocol() == want, t.sock.selected_alpn_protocol()
+            t.host = f"www.test:{o.port}"
+            if want == "h2":
+                assert h2wire.Peer(t, t.host).get().status == 200
+            else:
+                assert t.get().status == 200
 
 
 def hello(host, ctx=None):
