@@ -58,6 +58,7 @@ exchange_switch(struct exchange *x, struct http_msg *m)
 {
 	assert(!m->is_request && m->status == 101);
 	assert(x->req != NULL && x->wake != NULL);
+	assert(x->type->switched != NULL);
 	return (x->type->switched(x, m));
 }
 
