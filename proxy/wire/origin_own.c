@@ -83,7 +83,7 @@ origin_own_put(struct origin *o)
 	list_append(&o->worker->pool->signed_in, &o->age);
 	own->n++;
 	account_add(own->account, BUDGET_MEMORY, OWN_BYTES);
-	task_wake(&o->task);	/* arms the watch for the peer's end */
+	link_look(o->transport);	/* the peer may end it */
 	while (keeps_too_much(own))
 		origin_own_drop(CONTAINER_OF(own->idle.prev, struct origin,
 		    link));

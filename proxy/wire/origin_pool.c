@@ -343,5 +343,8 @@ origin_pool_put(struct origin *o)
 	list_insert(&o->place->idle, &o->link);
 	list_append(&p->age, &o->age);
 	p->idle++;
-	task_wake(&o->task);	/* arms the watch for the peer's end */
+	if (o->h2 == NULL)
+		link_look(o->transport);	/* the peer may end it */
+	else
+		task_wake(&o->task);
 }

@@ -60,8 +60,7 @@ test_kinds(void)
 			printf("# case %zu\n", i);
 		try_fini(&t);
 	}
-	timer_stop(&rig.guard);
-	loop_free(&rig.loop);
+	rig_fini(&rig);
 }
 
 static void

@@ -74,6 +74,8 @@ void rig_init(struct rig *);
 void rig_start(struct rig *, uint16_t port, uint16_t port2);
 /* Frees the peers as well; peer2 may be NULL. */
 void rig_end(struct rig *, struct peer **peer, struct peer **peer2);
+/* Only what rig_init() has made: no service was started. */
+void rig_fini(struct rig *);
 /* Let the loop run for so long. */
 void rig_wait(struct rig *, unsigned ms);
 

@@ -95,6 +95,12 @@ rig_end(struct rig *rig, struct peer **peer, struct peer **peer2)
 	CU_ASSERT_EQUAL(rig->shared.open[0], 0);
 	CU_ASSERT_EQUAL(rig->shared.busy[0], 0);
 	CU_ASSERT_EQUAL(rig->shared.waiting, 0);
+	rig_fini(rig);
+}
+
+void
+rig_fini(struct rig *rig)
+{
 	timer_stop(&rig->guard);
 	dialer_free(&rig->dialer);
 	resolver_free(&rig->resolver);

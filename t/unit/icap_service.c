@@ -628,8 +628,7 @@ test_bad_settings(void)
 	rig.options.n_headers = 1;
 	CU_ASSERT_PTR_NULL(icap_new(rig.loop, &rig.options, &rig.shared,
 	    rig.dialer, &f));
-	timer_stop(&rig.guard);
-	loop_free(&rig.loop);
+	rig_fini(&rig);
 }
 
 UNIT_TESTS(icap_service, { "OPTIONS shared", test_shared },
