@@ -108,7 +108,7 @@ def try_get(lab, p, o):
 
 @seconds(120)
 def test_descriptors_run_out(lab):
-    """400 clients at 256 descriptors: each gets an answer, 200 or 503, whether
+    """400 connections of 8 clients at 256 descriptors: each gets an answer, 200 or 503, whether
     the origin answers at once or holds all that came through; no service is
     blamed, and afterwards everything is as before."""
     gate = threading.Event()
@@ -129,7 +129,7 @@ def test_descriptors_run_out(lab):
     before = p.fds()
     for path in ("/", "/held"):
         gate.clear()
-        clients = [wire.connect(p.addr, 60) for _ in range(400)]
+        clients = [wire.connect(p.addr, 60, source=f"127.0.1.{1 + i % 8}") for i in range(400)]
         for c in clients:
             with contextlib.suppress(wire.Ended):
                 c.send(get % path)
