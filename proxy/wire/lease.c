@@ -7,6 +7,7 @@
 
 #define SPARES_MAX 256
 #define FIRST_MS 500		/* so long others wait for whether it is HTTP/2 */
+#define PROBE_MS 2000		/* for a sign of life; then another one is made */
 
 static const unsigned follows[LEASE_ATS] = {
 #define ON(name) (1u << LEASE_AT_##name)
@@ -28,6 +29,8 @@ lease_go(struct lease *l, enum lease_at at)
 	assert((follows[l->at] & (1u << at)) != 0);
 	l->at = at;
 }
+
+static void lease_detach(struct lease *, bool over);
 
 /* Getting one. */
 
@@ -118,6 +121,38 @@ lease_attach(struct lease *l, struct origin *o)
 	}
 }
 
+/* It stands on a connection that has ended, or may have. */
+static void
+lease_lose(struct lease *l)
+{
+	lease_detach(l, false);
+	l->reused = false;
+	origin_make(l);
+}
+
+static void
+probe_expire(struct timer *t)
+{
+	struct lease *l = CONTAINER_OF(t, struct lease, timer);
+
+	assert(l->at == LEASE_AT_GIVEN && l->h2.probes);
+	lease_lose(l);
+}
+
+/*
+ * Its request could not be repeated, and the connection has been idle: it has
+ * to show first that it lives (RFC 9113 6.7).
+ */
+static void
+lease_probe(struct lease *l)
+{
+	lease_go(l, LEASE_AT_GIVEN);
+	l->h2.probes = true;
+	timer_init(&l->timer, l->worker->loop, probe_expire);
+	timer_set(&l->timer, PROBE_MS);
+	origin_h2_probe(l->origin);
+}
+
 static struct origin *
 take_kept(const struct lease *l)
 {
@@ -147,7 +182,10 @@ lease_get(struct worker *w, struct worker_gen *g,
 		l->want.protocols = TLS_HTTP1;
 	if ((o = take_kept(l)) != NULL) {
 		lease_attach(l, o);
-		lease_go(l, LEASE_AT_READY);
+		if (want->recent && o->h2 != NULL && !origin_is_recent(o))
+			lease_probe(l);
+		else
+			lease_go(l, LEASE_AT_READY);
 	} else if (want->dialled != NULL || origin_may_connect(l))
 		origin_make(l);
 	else
@@ -175,8 +213,6 @@ lease_set_reach(struct lease *l,
 
 /* Settling it. */
 
-static void lease_detach(struct lease *, bool over);
-
 enum lease_state
 lease_state(struct lease *l)
 {
@@ -184,13 +220,14 @@ lease_state(struct lease *l)
 
 	if (l->at != LEASE_AT_GIVEN)
 		return (is_told[l->at]);
-	if (!origin_is_stale(o))
+	if (l->h2.probes && !origin_h2_is_probed(o))
+		return (LEASE_WAITING);
+	if (!origin_is_stale(o)) {
+		if (l->h2.probes)
+			lease_h2_probed(l);
 		lease_go(l, LEASE_AT_READY);
-	else {			/* its peer ended it just now */
-		lease_detach(l, false);
-		l->reused = false;
-		origin_make(l);
-	}
+	} else			/* its peer ended it just now */
+		lease_lose(l);
 	return (is_told[l->at]);
 }
 

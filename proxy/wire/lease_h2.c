@@ -38,10 +38,21 @@ wait_ended(struct lease *l)
 	}
 }
 
+void
+lease_h2_probed(struct lease *l)
+{
+	assert(l->h2.probes && l->origin->h2->probing > 0);
+	l->h2.probes = false;
+	l->origin->h2->probing--;
+	timer_stop(&l->timer);
+}
+
 static void
 h2_detach(struct lease *l)
 {
 	wait_ended(l);
+	if (l->h2.probes)
+		lease_h2_probed(l);
 	lease_h2_source_gone(l);
 	h2_stream_free(&l->h2.stream);
 	lease_h2_recharge(l);
@@ -90,10 +101,12 @@ lease_h2_open_waiting(struct origin *o)
 	struct list *it, *save;
 	struct lease *l;
 
-	if (h->waiting == 0)
+	if (h->waiting == 0 && h->probing == 0)
 		return;
 	LIST_EACH(it, save, &o->leases) {
 		l = CONTAINER_OF(it, struct lease, link);
+		if (l->h2.probes && origin_h2_is_probed(o))
+			task_wake(l->wake);
 		if (!l->h2.waits)
 			continue;
 		if (h2_session_may_open(h->session))

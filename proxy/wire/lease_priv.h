@@ -87,6 +87,7 @@ struct h2_leg {
 	uint64_t put;			/* octets of the request's body */
 	bool has_body;			/* the request's */
 	bool waits;			/* SENT: for a stream */
+	bool probes;			/* GIVEN: whether the connection lives */
 };
 
 struct lease {
@@ -96,7 +97,7 @@ struct lease {
 	struct place *place;		/* counted among its users */
 	struct origin *origin;		/* NULL: none yet, or no more */
 	struct task *wake;		/* borrowed */
-	struct timer timer;		/* QUEUED: until then */
+	struct timer timer;		/* QUEUED, or probing: until then */
 	enum lease_at at;
 	struct lease_want want;		/* its strings are the place's */
 	const struct http_msg *req;	/* borrowed; from SENT on */
@@ -194,9 +195,11 @@ extern const struct speech speech_h1;
 
 /* lease_h2.c */
 extern const struct speech speech_h2;
+/* It probes no more. */
+void lease_h2_probed(struct lease *);
 /* The connection has news: of streams, for their leases. */
 void lease_h2_news(struct origin *);
-/* Those that wait for a stream of their own get one, if there are some. */
+/* Those that wait for a stream, or a sign of life, go on if they can. */
 void lease_h2_open_waiting(struct origin *);
 
 /* lease_h2_body.c: both bodies of a lease that has its stream */
@@ -222,8 +225,10 @@ struct h2_conn {
 	struct charge charge;
 	struct timer timer;		/* of its silence */
 	uint64_t heard_at;		/* ms: its last octet */
-	uint64_t asked_at;		/* ms: our last PING; 0: none */
+	uint64_t asked_at;		/* ms: our last PING */
+	uint64_t again_at;		/* ms: no other for silence before */
 	unsigned waiting;		/* leases whose stream is not open */
+	unsigned probing;		/* leases that wait for a sign of life */
 	bool ended;			/* nothing more will be read */
 	bool refused;			/* a stream of it, which went elsewhere */
 };
@@ -237,6 +242,9 @@ bool origin_h2_bears(const struct origin *);
 void origin_h2_flush(struct origin *);
 /* Whose memory it is. */
 void origin_h2_charge(struct origin *, struct account *);
+/* Ask for a sign of life, for one more lease; it has come, or never will. */
+void origin_h2_probe(struct origin *);
+bool origin_h2_is_probed(const struct origin *);
 /* Its silence counts while leases wait for it. */
 void origin_h2_watch(struct origin *);
 /* That place wants HTTP/1.1 of that client, for a while. */

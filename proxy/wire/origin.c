@@ -124,6 +124,7 @@ origin_suits(const struct origin *o, const struct lease *l)
 	    (!o->invalid || l->want.allow_invalid) &&
 	    (!l->want.fresh || origin_is_new(o)) &&
 	    (!l->want.recent || o->sign_in != HTTP_SIGN_NONE ||
+	    o->h2 != NULL ||	/* which can be asked */
 	    origin_is_recent(o)));
 }
 

@@ -149,7 +149,31 @@ origin_h2_bears(const struct origin *o)
 	return (is_alive(o) && n < (h2_session_is_ready(s) ? max : 1));
 }
 
-/* Its silence. */
+/* Its life and its silence. */
+
+static void
+ping(struct origin *o)
+{
+	if (h2_session_ping_unanswered(o->h2->session))
+		return;
+	h2_session_ping(o->h2->session);
+	o->h2->asked_at = now_of(o);
+}
+
+void
+origin_h2_probe(struct origin *o)
+{
+	o->h2->probing++;
+	ping(o);
+	origin_h2_flush(o);
+}
+
+bool
+origin_h2_is_probed(const struct origin *o)
+{
+	return (!is_alive(o) ||
+	    !h2_session_ping_unanswered(o->h2->session));
+}
 
 /* When it is to be looked at. */
 static uint64_t
@@ -160,9 +184,7 @@ silence_due(const struct h2_conn *h)
 	if (h2_session_ping_unanswered(h->session))
 		return ((h->heard_at > h->asked_at ? h->heard_at :
 		    h->asked_at) + PING_MS);
-	if (h->asked_at != 0 && at < h->asked_at + PING_AGAIN_MS)
-		at = h->asked_at + PING_AGAIN_MS;
-	return (at);
+	return (at > h->again_at ? at : h->again_at);
 }
 
 void
@@ -192,13 +214,13 @@ on_silence(struct timer *t)
 	if (h2_session_ping_unanswered(h->session))
 		gone(o, "no answer to PING");
 	else {
-		h2_session_ping(h->session);
-		h->asked_at = now;
+		ping(o);
+		h->again_at = now + PING_AGAIN_MS;
 	}
 	task_wake(&o->task);
 }
 
-/* Its life. */
+/* Its begin and its end. */
 
 void
 origin_h2_charge(struct origin *o, struct account *payer)
@@ -234,7 +256,7 @@ origin_h2_end(struct origin *o)
 {
 	struct h2_conn *h = o->h2;
 
-	assert(o->n_leases == 0 && h->waiting == 0);
+	assert(o->n_leases == 0 && h->waiting == 0 && h->probing == 0);
 	if (!h->ended) {
 		h2_session_drain(h->session);
 		give_octets(o);
