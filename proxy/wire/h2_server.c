@@ -146,6 +146,7 @@ tell(struct h2_server *s)
 static void
 write_link(struct h2_server *s)
 {
+	bool choked = !h2_session_wants_read(s->session);
 	struct list *it, *save;
 	struct chq q = { 0 };
 	size_t room;
@@ -157,6 +158,9 @@ write_link(struct h2_server *s)
 		link_write_chq(link_of(s), &q, chq_len(&q));
 	}
 	chq_fini(&q);
+	/* It was not read while it did not take our answers. */
+	if (choked && h2_session_wants_read(s->session))
+		task_wake(s->server.of.task);
 	LIST_EACH (it, save, &s->exchanges)
 		h2_exchange_sent(h2_exchange_of(it));
 }

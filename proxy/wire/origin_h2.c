@@ -78,6 +78,7 @@ give_octets(struct origin *o)
 	while ((room = link_room(o->transport)) > 0 &&
 	    h2_session_give(s, &out, room) > 0)
 		link_write_chq(o->transport, &out, chq_len(&out));
+	chq_fini(&out);
 	/* It was not read while it did not take our answers. */
 	if (choked && h2_session_wants_read(s))
 		task_wake(&o->task);

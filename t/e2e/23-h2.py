@@ -173,7 +173,7 @@ def test_big_upload(lab):
             h.data(sid, body, seconds=60)
             r = h.wait(sid, seconds=60)
             assert r.status == 200 and r.text() == sha(body), r
-            assert p.rss() - had < 48 << 20, p.rss() - had
+            assert e2e.SANITIZER or p.rss() - had < 48 << 20, p.rss() - had
             p.stop()
 
 
@@ -288,7 +288,7 @@ def test_slow_reader_of_one_stream(lab):
         r = h.get("/small")
         assert r.text() == "small", r
     assert h.until(lambda: all(len(h.streams[i].body) == 1000 for i in shut)), [len(h.streams[i].body) for i in shut]
-    assert p.rss() - had < 64 << 20, p.rss() - had
+    assert e2e.SANITIZER or p.rss() - had < 64 << 20, p.rss() - had
     for i in shut[:3]:
         for _ in range(9):
             h.update(i, 1 << 20)
@@ -650,7 +650,7 @@ def test_unread_answers(lab):
     with contextlib.suppress(Ended):
         for _ in range(40):
             h.c.send(h2wire.frame(h2wire.PING, 0, 0, b"8octets!") * 500)
-    assert p.rss() - had < 16 << 20
+    assert e2e.SANITIZER or p.rss() - had < 16 << 20
     assert h2wire.peer(lab, p, o.port).get("/").status == 200
 
 

@@ -213,7 +213,7 @@ def test_random_orders(lab):
     proxy = Proxy(lab)
     proxy.clean()
     if ONLY:
-        print(orders.run_one(SEED, int(ONLY), proxy.p.addr, proxy.ports, wire.context(proxy.p.ca)))
+        print(orders.run_one(SEED, int(ONLY), proxy.p.addr, proxy.ports, orders.context(proxy.p.ca)))
         proxy.clean()
         return
     total = {}

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 
+import h2orders
 import wire
 from wire import ok
 
@@ -212,7 +213,7 @@ class Plan:
     def __init__(self, seed, number, ports):
         self.rng = rng = random.Random(f"{seed}:{number}")
         self.broken = rng.random() < 0.6
-        self.kind = rng.choice(("plain", "plain", "tunnel", "tunnel", "tunnel", "direct", "raw"))
+        self.kind = rng.choice(("plain", "plain", "tunnel", "tunnel", "tunnel", "h2", "h2", "h2", "direct", "raw"))
         self.host = rng.choice(HOSTS)
         self.port = ports["plain"] if self.kind == "plain" else ports["tls"]
         self.first = rng.random() < 0.2         # a plain request before CONNECT
@@ -220,11 +221,19 @@ class Plan:
         self.n = rng.choice((1, 1, 1, 2, 3))
         self.requests = [self._request(rng) for _ in range(self.n)]
         self.piped = rng.random() < 0.3
+        self.streams = [self._stream(rng) for _ in range(rng.choice((1, 2, 5, 20, 110)))] if self.kind == "h2" else []
+
+    def _path(self, rng):
+        return f"/?o={rng.choice(ORIGIN)}&i={rng.choice(ICAP)}&n={rng.choice((0, 1, 100, 5000, 70000, 400000))}"
+
+    def _stream(self, rng):
+        more = rng.choice(("", "", "", *MORE[:4], *MORE[5:])).strip().split("\r\n")
+        return rng.choice(("GET", "GET", "HEAD", "POST", "PUT")), self._path(rng), [f.split(": ", 1) for f in more if f]
 
     def _request(self, rng):
-        path = f"/?o={rng.choice(ORIGIN)}&i={rng.choice(ICAP)}&n={rng.choice((0, 1, 100, 5000, 70000, 400000))}"
+        path = self._path(rng)
         host = f"{self.host}:{self.port}"
-        target = path if self.kind in ("tunnel", "raw") else f"http://{host}{path}"
+        target = path if self.kind in ("tunnel", "h2", "raw") else f"http://{host}{path}"
         if self.kind == "direct":
             target, host = rng.choice(("/", "/test/eicar", "/test/clean", "/ca.pem", "/none")), "assay.internal"
         host += rng.choice(("", "", "", *MORE))
@@ -263,7 +272,7 @@ def tunnel(w, plan, ctx):
         read_answers(w, methods)
         w.recv()
         return
-    t = Tls(w, ctx, plan.host)
+    t = Tls(w, ctx.h2 if plan.kind == "h2" else ctx, plan.host)
     hello = t.hello()
     if plan.early == "wait":
         w.send(start)
@@ -276,7 +285,18 @@ def tunnel(w, plan, ctx):
     if plan.early == "all" and plan.broken:
         w.send(plan.rng.randbytes(plan.rng.choice((1, 5, 60))))     # not TLS
     t.shake()
-    talk(t, plan)
+    if plan.kind == "h2" and t.obj.selected_alpn_protocol() == "h2":
+        h2orders.talk(t, plan)
+    else:
+        talk(t, plan)
+
+
+def context(ca):
+    """For run_one(); .h2 offers HTTP/2."""
+    ctx = wire.context(ca)
+    ctx.h2 = wire.context(ca)
+    ctx.h2.set_alpn_protocols(["h2", "http/1.1"])
+    return ctx
 
 
 def run_one(seed, number, addr, ports, ctx):
@@ -286,7 +306,7 @@ def run_one(seed, number, addr, ports, ctx):
     w = None
     try:
         w = Wire(plan.rng, addr, plan.broken)
-        if plan.kind in ("tunnel", "raw"):
+        if plan.kind in ("tunnel", "h2", "raw"):
             tunnel(w, plan, ctx)
         else:
             talk(w, plan)
@@ -463,7 +483,7 @@ class Dns(threading.Thread):
 
 def run_many(seed, first, count, threads, addr, ports, ca, until):
     """Orders first.. of this seed on so many threads; {outcome: number}."""
-    ctx = wire.context(ca)
+    ctx = context(ca)
     lock = threading.Lock()
     state = {"next": first}
     outcomes = {}
