@@ -65,6 +65,8 @@ OF_TYPE = {
               "=*.a", ".a", "a.", "a_b", "xn--a", "münchen.de", "a" * 64, "a." * 130, "a:443", "a/b", "ExAmple.com",
               [f"h{i}.example" for i in range(500)]],
     "METHODS": ["GET", "get", "*", "GE T", "M-SEARCH", "X" * 33, ["GET", "POST"]],
+    "PROTOCOLS": ["tls/1.0", "websocket", "h2c", "HTTP/2.0", "a b", "a/b/c", "/", "a,b", "x" * 300, ["a", "A"], "irc/6.9",
+                  [f"p{i}" for i in range(100)]],
     "TYPES": ["text/html", "*/*", "video/*", "a", "/", "a/", "*", "a/b/c", "a/b;c=d", "*/a", "TEXT/HTML", "a/*b"],
     "SIZES": [">1", "<0", "<=0", ">=18446744073709551615", ">18446744073709551613", ">18446744073709551615", "1-2", "2-1", "1K-1M",
               "> 5", ">", "-", "1-", "<1T", ">=0", "<18446744073709551616"],
