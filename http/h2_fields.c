@@ -203,12 +203,19 @@ regular_field(struct h2_stream *st, struct str name, struct str value)
 	return (fine);
 }
 
+static void
+new_msg(struct h2_stream *st)
+{
+	st->head.msg = http_msg_new(st->arena, st->s->cfg.server);
+	st->head.msg->was_h2 = true;
+}
+
 void
 h2_head_begin(struct h2_stream *st, bool is_trailer)
 {
 	st->head = (struct h2_head){ .is_trailer = is_trailer };
 	if (st->owned && !is_trailer)
-		st->head.msg = http_msg_new(st->arena, st->s->cfg.server);
+		new_msg(st);
 }
 
 struct h2_verdict

@@ -197,12 +197,15 @@ passed_before(const struct http_fields *l, struct str pseudonym)
 static void
 add_via(struct http_msg *m, struct str pseudonym)
 {
-	char *p = arena_alloc(m->arena, pseudonym.n + 4);
+	/* Origins get the same octets however a request came. */
+	struct str version = m->was_h2 && !m->is_request ? STR("2 ") :
+	    m->version_minor == 0 ? STR("1.0 ") : STR("1.1 ");
+	char *p = arena_alloc(m->arena, version.n + pseudonym.n);
 
-	memcpy(p, m->version_minor == 0 ? "1.0 " : "1.1 ", 4);
-	memcpy(p + 4, pseudonym.p, pseudonym.n);
+	memcpy(p, version.p, version.n);
+	memcpy(p + version.n, pseudonym.p, pseudonym.n);
 	http_fields_add(m->arena, &m->fields, FIELD_VIA,
-	    (struct str){ p, pseudonym.n + 4 });
+	    (struct str){ p, version.n + pseudonym.n });
 }
 
 static bool

@@ -63,7 +63,8 @@ struct http_uri {
 struct http_msg {
 	struct arena *arena;	/* borrowed */
 	bool is_request;
-	unsigned version_minor;	/* 0 or 1 (what the peer sent) */
+	bool was_h2;		/* it came over HTTP/2 */
+	unsigned version_minor;	/* 0 or 1 (what the peer sent, or is worth) */
 
 	struct str method;	/* requests */
 	enum http_method method_id;

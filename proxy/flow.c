@@ -256,6 +256,7 @@ adopt_request(struct flow *f, struct http_msg *req)
 
 	req->keep_alive = f->req->keep_alive;
 	req->version_minor = f->req->version_minor;
+	req->was_h2 = f->req->was_h2;
 	if (req->target.n > 0 && req->target.p[0] == '/') {
 		/* Origin-form: the authority stays what it was. */
 		if (http_target_parse(req, t != NULL ? tunnel_authority(t) :

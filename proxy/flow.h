@@ -95,7 +95,7 @@ struct flow {
 	struct lease_times times;	/* of the last lease */
 	char server_ip[ADDRESS_TEXT];	/* "": none was reached */
 	uint16_t server_port;
-	struct str origin_version, origin_cipher;
+	struct str origin_version, origin_cipher, origin_protocol;
 	uint64_t request_body_bytes;	/* of a body that was given up */
 	const struct audit_scan *scans;
 	unsigned n_scans;

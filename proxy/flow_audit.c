@@ -22,7 +22,8 @@ flow_note_origin(struct flow *f)
 	f->server_port = address_port(peer);
 	memcpy(f->server_ip, lease_peer_ip(f->lease), sizeof(f->server_ip));
 	f->who.server_ip = str_of(f->server_ip);
-	lease_tls(f->lease, &f->origin_version, &f->origin_cipher);
+	lease_tls(f->lease, &f->origin_version, &f->origin_cipher,
+	    &f->origin_protocol);
 }
 
 /* What the chain said, for the record and the page. */
@@ -188,6 +189,7 @@ flow_record(struct flow *f)
 		    FIELD_CONTENT_TYPE);
 	r.origin_tls.version = f->origin_version;
 	r.origin_tls.cipher = f->origin_cipher;
+	r.origin_tls.alpn = f->origin_protocol;
 	r.verdict = f->verdict;
 	r.has_verdict = f->has_verdict;
 	r.scans = f->scans;

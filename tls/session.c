@@ -386,3 +386,16 @@ tls_cipher_text(gnutls_session_t s)
 	return (s == NULL ? STR_NONE :
 	    str_of(gnutls_cipher_get_name(gnutls_cipher_get(s))));
 }
+
+struct str
+tls_protocol_text(gnutls_session_t s)
+{
+	enum tls_protocol agreed = s != NULL ? tls_agreed(s) : 0;
+	unsigned i;
+
+	for (i = 0; i < ALPN_NAMES; i++)
+		if (alpn[i].protocol == agreed)
+			return ((struct str){ (const char *)alpn[i].name.data,
+			    alpn[i].name.size });
+	return (STR_NONE);
+}

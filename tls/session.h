@@ -101,5 +101,7 @@ bool tls_client_chain(gnutls_session_t, struct verify_chain *chain);
 struct str tls_version_text(gnutls_session_t);
 /* "AES-128-GCM"; STR_NONE without TLS. */
 struct str tls_cipher_text(gnutls_session_t);
+/* "h2": what tls_agreed() says; STR_NONE without TLS, or where it is 0. */
+struct str tls_protocol_text(gnutls_session_t);
 
 #endif

@@ -517,11 +517,13 @@ lease_peer_ip(const struct lease *l)
 }
 
 void
-lease_tls(const struct lease *l, struct str *version, struct str *cipher)
+lease_tls(const struct lease *l, struct str *version, struct str *cipher,
+    struct str *protocol)
 {
-	*version = *cipher = STR_NONE;
+	*version = *cipher = *protocol = STR_NONE;
 	if (!is_on(l) || !l->place->tls)
 		return;
 	*version = tls_version_text(link_tls(l->origin->transport));
 	*cipher = tls_cipher_text(link_tls(l->origin->transport));
+	*protocol = tls_protocol_text(link_tls(l->origin->transport));
 }

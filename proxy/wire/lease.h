@@ -203,8 +203,12 @@ void lease_times(const struct lease *, struct lease_times *);
 const struct sockaddr *lease_peer(const struct lease *);
 /* Its text without the port, in an array of ADDRESS_TEXT; "" while unknown. */
 const char *lease_peer_ip(const struct lease *);
-/* "1.3", "AES-128-GCM"; STR_NONE without TLS or before it is up. */
-void lease_tls(const struct lease *, struct str *version, struct str *cipher);
+/*
+ * "1.3", "AES-128-GCM", "h2"; STR_NONE without TLS or before it is up, and
+ * where nothing was said of the protocol.
+ */
+void lease_tls(const struct lease *, struct str *version, struct str *cipher,
+    struct str *protocol);
 
 /* The places of a worker. */
 struct origin_pool *origin_pool_new(struct worker *);

@@ -3,12 +3,15 @@
 import hashlib
 import importlib.util
 import os
+import random
 import pathlib
+import signal
 import struct
 import threading
 import time
 
 import h2origin
+import h2wire
 import lab as e2e
 import wire
 from h2origin import CONTINUATION, DATA, HEADERS, PING, SETTINGS, WINDOW, start
@@ -415,6 +418,7 @@ def test_same_as_over_http1(lab):
         recs = [x for x in p.access(len(rows)) if x["url.port"] == o.port]
         keys = ("event.action", "http.request.method", "http.response.status_code", "http.request.body.bytes",
                 "http.response.body.bytes", "assay.origin.tls.version", "error.code")
+        assert recs[0]["assay.origin.tls.next_protocol"] == ("http/1.1" if seen else "h2"), recs[0]
         seen.append((out, sorted(str([e2e.field(x, k) for k in keys]) for x in recs)))
         p.stop()
         (lab.dir / "access.log").unlink()
@@ -422,3 +426,126 @@ def test_same_as_over_http1(lab):
         with lab.sub(a[:2]):
             assert a == b, (a[2:5], b[2:5], len(a[5]), len(b[5]))
     assert seen[0][1] == seen[1][1], seen
+
+
+# ------------------------------------------------------------------------- gRPC
+def grpc(*messages):
+    return b"".join(b"\0" + len(m).to_bytes(4, "big") + m for m in messages)
+
+
+def test_grpc(lab):
+    """HTTP/2 on both sides: one and one, many and many at a time, trailers alone; deadlines and status pass."""
+    def script(peer):
+        while True:
+            st = peer.request(whole=False)
+            if st.get(":path") == "/s/Bad":
+                st.head(200, [("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "no such")], end=True)
+                continue
+            st.head(200, [("content-type", "application/grpc")])
+            n = 0
+            while not st.ended or len(st.body) > n:
+                if len(st.body) > n:        # each message is answered as it comes
+                    st.data(bytes(st.body[n:]), end=False)
+                    n = len(st.body)
+                elif not st.ended:
+                    peer.read()
+            st.trailer([("grpc-status", "0"), ("grpc-message", "ok"), ("x-more", "1")])
+    o = start(lab, script=script)
+    p = lab.assay(workers=1)
+    h = h2wire.peer(lab, p, o.port)
+    fields = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "5S"), ("grpc-encoding", "identity")]
+    sid = h.request("/s/One", "POST", fields, end=False)
+    h.data(sid, grpc(b"hi"))
+    r = h.wait(sid)
+    assert r.status == 200 and bytes(r.body) == grpc(b"hi") and r.ended, r
+    assert dict(r.trailers)["grpc-status"] == "0" and dict(r.trailers)["grpc-message"] == "ok", r.trailers
+    st = o.requests[0]
+    assert st.get("te") == "trailers" and st.get("grpc-timeout") == "5S" and st.get("content-type") == "application/grpc"
+    sid = h.request("/s/Chat", "POST", fields, end=False)
+    st = h.streams[sid]
+    for i in range(5):                      # a word each way at a time
+        h.data(sid, grpc(b"word %d" % i), end=False)
+        want = grpc(*[b"word %d" % k for k in range(i + 1)])
+        h.until(lambda: len(st.body) >= len(want))
+        assert bytes(st.body) == want, (i, st)
+    h.data(sid, b"")
+    r = h.wait(sid)
+    assert r.ended and dict(r.trailers)["grpc-status"] == "0", r
+    r = h.wait(h.request("/s/Bad", "POST", fields))
+    assert r.status == 200 and r.get("grpc-status") == "5" and r.ended and not r.body, r
+    assert len(o.peers) == 1
+
+
+# ------------------------------------------------------------------ in any order
+@e2e.seconds(120)
+def test_any_order(lab):
+    """Clients that leave and origins that misbehave, in an order that a seed says."""
+    seed = int(os.environ.get("ORDERS_SEED") or random.randrange(1 << 32))
+    print("ORDERS_SEED", seed)
+    stop = time.monotonic() + float(os.environ.get("ORDERS_SECONDS") or 10)
+
+    def script(peer):
+        dice = random.Random(f"{seed} {peer.number}")
+        while True:
+            st = peer.request(whole=dice.random() < 0.7)
+            what = dice.random()
+            if what < 0.5:
+                st.answer(b"x" * dice.choice((0, 1, 1000, 100_000)))
+            elif what < 0.6:
+                st.head(200)
+                st.data(b"y" * 5000, end=False)
+                st.rst(dice.choice((0, 2, 7, 8, 11, 13)))
+            elif what < 0.75:
+                st.rst(dice.choice((0, 2, 7, 8, 11, 13)))
+            elif what < 0.8:
+                peer.bye(max(0, st.id - dice.choice((0, 2, 4))))
+            elif what < 0.84:
+                peer.c.cut()
+                return
+            elif what < 0.88:
+                peer.settings({h2origin.MAX_STREAMS: dice.choice((0, 1, 5, 100)), h2origin.INITIAL_WINDOW: dice.choice((0, 10, 70000))})
+                st.answer(b"z")
+            elif what < 0.92:
+                st.head(103)
+                st.answer(b"hints")
+            elif what < 0.95:
+                peer.send(dice.randrange(12), dice.randrange(256), dice.choice((0, st.id, st.id + 2)), bytes(dice.randrange(40)))
+                st.answer(b"odd")
+            # else no answer
+    o = start(lab, script=script, settings={h2origin.MAX_STREAMS: 8},
+              h1=h2origin.h1_loop(lambda head, body: ok(b"old")))
+    p = lab.assay(workers=1, limits={"first_byte": "2s", "read": "2s", "origin_idle": "1s"})
+    port = p.port
+
+    def client(i):
+        dice = random.Random(f"{seed} client {i}")
+        n = 0
+        while time.monotonic() < stop:
+            try:
+                t = lab.tunnel(p, o.port, timeout=10)
+                for _ in range(dice.randrange(1, 6)):
+                    body = b"b" * dice.choice((0, 10, 20_000, 200_000))
+                    raw = f"{dice.choice(('GET', 'POST', 'PUT'))} /{i} HTTP/1.1\r\nHost: {t.host}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+                    t.send(raw[:dice.choice((len(raw), len(raw), len(raw), dice.randrange(len(raw))))])
+                    if dice.random() < 0.15:
+                        break
+                    r = wire.Response(t)
+                    assert r.status in (200, 408, 502, 503, 504) or r.cut, r
+                    n += 1
+                t.cut()
+            except (wire.Ended, OSError):
+                pass
+        return n
+    done = [0] * 12
+    threads = [threading.Thread(target=lambda i=i: done.__setitem__(i, client(i)), daemon=True) for i in range(12)]
+    for t in threads:
+        t.start()
+    while any(t.is_alive() for t in threads):
+        time.sleep(0.5)
+        if time.monotonic() < stop and random.Random(f"{seed} {time.monotonic()}").random() < 0.2:
+            p.write_conf(lab.conf(port, workers=1, limits={"first_byte": "2s", "read": "2s", "origin_idle": "1s"}))
+            p.signal(signal.SIGHUP)
+    assert p.alive() and sum(done) > 20, done
+    good = start(lab)
+    assert lab.tunnel(p, good.port).get().status == 200
+    assert wire.wait_for(lambda: p.fds() < 60, 15), p.fds()
