@@ -107,9 +107,7 @@ ws_message_fed(struct ws_message *m, enum ws_got got, const struct fault *f)
 		end(&m->content_end, PULL_END);
 		break;
 	case WS_GAP:
-		fault_set(&m->fault, ERR_BODY_LIMIT,
-		    "a WebSocket message is too large to be read");
-		end(&m->content_end, PULL_FAIL);
+		end(&m->content_end, PULL_END);
 		break;
 	case WS_CLOSE:
 	case WS_BAD:

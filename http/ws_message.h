@@ -36,8 +36,8 @@ void ws_message_init(struct ws_message *, enum ws_side from,
 /* The rest of out (control, want) is the caller's. */
 void ws_message_out(struct ws_message *, struct ws_out *out);
 /*
- * ws_feed() has said so.  WS_GAP: the content ends in PULL_FAIL,
- * ERR_BODY_LIMIT, the frames go on.  WS_END: both end.  WS_CLOSE and WS_BAD:
+ * ws_feed() has said so.  WS_GAP: the content ends, what there is of it
+ * is a begin; the frames go on.  WS_END: both end.  WS_CLOSE and WS_BAD:
  * both are cut (PULL_CUT), f says why; NULL: ERR_CLIENT_GONE, ERR_ORIGIN_CUT.
  */
 void ws_message_fed(struct ws_message *, enum ws_got, const struct fault *f);

@@ -91,6 +91,10 @@ client_abort(struct client *c)
 void
 client_drain(struct client *c)
 {
+	struct list *it, *save;
+
+	LIST_EACH(it, save, &c->flows)
+		upgrade_drain(CONTAINER_OF(it, struct flow, link));
 	task_wake(&c->task);	/* its server asks whether it goes on */
 }
 

@@ -111,6 +111,7 @@ static void
 flow_stop(struct flow *f)
 {
 	chain_cancel(&f->chain);
+	upgrade_stop(f);
 	pump_stop(&f->up);
 	pump_stop(&f->down);
 	flow_stream_stop(f);

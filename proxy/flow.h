@@ -98,6 +98,7 @@ struct flow {
 	struct str origin_version, origin_cipher, origin_protocol;
 	uint64_t request_body_bytes;	/* of a body that was given up */
 	const struct audit_scan *scans;
+	struct audit_scan *sums;	/* the same, behind flow_chain_sum() */
 	unsigned n_scans;
 	bool has_verdict;
 	enum verdict verdict;
@@ -226,6 +227,12 @@ void flow_scan_response(struct flow *);
 enum flow_step flow_resume(struct flow *);
 /* Join the result of the chain that is done. */
 void flow_chain_note(struct flow *, const struct chain_result *);
+/*
+ * The same of one of many messages, whose arena goes: scans of a service with
+ * the same outcome are one for the record.
+ */
+void flow_chain_sum(struct flow *, const struct chain_run *,
+    const struct chain_result *);
 /* Stop the chain that runs, if one does, and note what its services did. */
 void flow_chain_stop(struct flow *);
 enum flow_step flow_reply(struct flow *);

@@ -77,6 +77,69 @@ flow_chain_note(struct flow *f, const struct chain_result *r)
 	}
 }
 
+/* Where the sum of such scans is; made if need be. */
+static struct audit_scan *
+sum_of(struct flow *f, const struct chain_record *r)
+{
+	struct str outcome = str_of(chain_outcome_name(r->outcome));
+	struct audit_scan *v;
+	unsigned i;
+
+	for (i = 0; i < f->n_scans; i++)
+		if (f->scans[i].messages > 0 &&
+		    f->scans[i].mode == r->mode &&
+		    str_eq(f->scans[i].service, r->service) &&
+		    str_eq(f->scans[i].outcome, outcome))
+			return (&f->sums[i]);
+	v = arena_zalloc(f->arena, (f->n_scans + 1) * sizeof(*v));
+	if (f->n_scans > 0)
+		memcpy(v, f->scans, f->n_scans * sizeof(*v));
+	f->scans = f->sums = v;
+	v += f->n_scans++;
+	*v = (struct audit_scan){ .service = r->service, .mode = r->mode,
+	    .outcome = outcome, .gap = str_of(scan_gap_name(r->gap)),
+	    .endpoint = arena_str(f->arena, r->endpoint),
+	    .threat = arena_str(f->arena, r->threat),
+	    .reason = arena_str(f->arena, r->reason) };
+	return (v);
+}
+
+static void
+sum_scan(struct flow *f, const struct chain_record *r)
+{
+	struct audit_scan *s = sum_of(f, r);
+
+	s->messages++;
+	s->us += (int64_t)r->us;
+	s->bytes += r->bytes;
+}
+
+void
+flow_chain_sum(struct flow *f, const struct chain_run *run,
+    const struct chain_result *r)
+{
+	const struct chain_record *records;
+	unsigned i, n;
+
+	records = chain_records(run, &n);
+	for (i = 0; i < n; i++)
+		sum_scan(f, &records[i]);
+	f->has_verdict = true;
+	if (r->verdict > f->verdict)
+		f->verdict = r->verdict;
+	add_scan_us(f, r->us);
+	if (r->action == CHAIN_PASS)
+		return;
+	f->blocked |= r->action != CHAIN_FAIL;
+	f->service = arena_str(f->arena, r->by);
+	f->threat = arena_str(f->arena, r->threat);
+	f->reason = arena_str(f->arena, r->reason);
+	fault_copy(&f->fault, &r->fault);
+	if (r->action != CHAIN_FAIL)	/* a service's own answer goes nowhere */
+		fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s",
+		    STR_ARG(r->by));
+}
+
 void
 flow_chain_stop(struct flow *f)
 {
@@ -128,6 +191,23 @@ record_bytes(struct audit_record *r, const struct flow *f)
 		return;
 	if (r->response_bytes < f->down.sent)
 		r->response_bytes = f->down.sent;
+}
+
+static void
+record_websocket(struct audit_record *r, const struct flow *f)
+{
+	const struct ws_inspect *i = f->upgrade != NULL ?
+	    f->upgrade->inspect : NULL;
+	struct ws_count up, down;
+
+	if (i == NULL)
+		return;
+	ws_inspect_count(i, WS_CLIENT, &up);
+	ws_inspect_count(i, WS_SERVER, &down);
+	r->websocket = (struct audit_websocket){ .is = true,
+	    .messages_up = up.messages, .messages_down = down.messages,
+	    .bytes_up = up.content, .bytes_down = down.content,
+	    .code = ws_inspect_code(i) };
 }
 
 /* How much of the flow is recorded. */
@@ -194,6 +274,7 @@ flow_record(struct flow *f)
 	r.has_verdict = f->has_verdict;
 	r.scans = f->scans;
 	r.n_scans = f->n_scans;
+	record_websocket(&r, f);
 	r.fault = f->fault.code != ERR_NONE ? &f->fault : NULL;
 	if (log == POLICY_LOG_MINIMAL) {
 		r.url = t != NULL ? r.host : STR_NONE;

@@ -69,19 +69,12 @@ is_scanned(const struct flow *f, const struct policy_scan *of)
 	return (chain != NULL && chain->n > 0);
 }
 
-/* Will a chain look at what goes one way or the other, or may one? */
 static bool
-may_be_scanned(const struct flow *f)
+is_inspected(const struct flow *f)
 {
-	return (is_scanned(f, f->plan.scan_req) ||
-	    is_scanned(f, f->plan.scan_resp) || f->plan.may_scan_resp);
-}
-
-static bool
-passes_unseen(const struct flow *f)
-{
-	return (f->plan.websocket == POLICY_WEBSOCKET_TUNNEL ||
-	    !may_be_scanned(f));
+	return (f->plan.websocket == POLICY_WEBSOCKET_INSPECT &&
+	    (is_scanned(f, f->plan.scan_req) ||
+	    is_scanned(f, f->plan.scan_resp)));
 }
 
 /* The first that was asked for and is allowed. */
@@ -110,6 +103,15 @@ put_field(struct flow *f, struct http_msg *m)
 		http_fields_remove(&m->fields, FIELD_UPGRADE);
 }
 
+/* What nobody here can read is not offered where it has to be read. */
+static void
+reduce(struct flow *f)
+{
+	if (is_inspected(f) || (f->plan.may_scan_resp &&
+	    f->plan.websocket == POLICY_WEBSOCKET_INSPECT))
+		ws_open_reduce(f->req);
+}
+
 bool
 upgrade_decide(struct flow *f)
 {
@@ -123,8 +125,10 @@ upgrade_decide(struct flow *f)
 		flow_block(f, f->plan.rule[POLICY_BY_WEBSOCKET],
 		    "a WebSocket connection");
 		return (false);
-	} else
-		u->protocol = passes_unseen(f) ? websocket : STR_NONE;
+	} else {
+		u->protocol = websocket;
+		reduce(f);
+	}
 	put_field(f, f->req);
 	return (true);
 }
@@ -148,6 +152,8 @@ upgrade_adapted(struct flow *f)
 		return (true);
 	put_field(f, f->req);
 	put_connection(f, f->req);
+	if (u->websocket)
+		reduce(f);
 	if (u->websocket ? ws_open_asks(f->req, STR_NONE, NULL) == WS_ASKS :
 	    may_switch(f->req))
 		return (true);
@@ -229,10 +235,10 @@ upgrade_begin(struct flow *f)
 		    "the adapted answer is no switch of protocols any more");
 		return (false);
 	}
-	/* Only what a chain will see, or none would, goes on from here. */
-	if (u->websocket && !passes_unseen(f)) {
-		flow_fail_code(f, ERR_ORIGIN_UPGRADE,
-		    "its messages cannot be scanned");
+	u->inspects = u->websocket && is_inspected(f);
+	if (u->inspects && u->terms.unknown) {
+		flow_fail_code(f, ERR_ORIGIN_WEBSOCKET,
+		    "an extension whose messages cannot be scanned");
 		return (false);
 	}
 	http_forward_response(f->resp, str_of(f->gen->gen->pseudonym),
@@ -243,8 +249,11 @@ upgrade_begin(struct flow *f)
 	f->keep = false;
 	f->first_byte_at = loop_now(f->worker->loop);
 	u->switched = true;
-	relay_begin(&u->relay, client, origin,
-	    f->gen->gen->conf->limits.tunnel_ms, &f->task);
+	if (u->inspects)
+		u->inspect = ws_inspect_new(f, client, origin, &u->terms);
+	else
+		relay_begin(&u->relay, client, origin,
+		    f->gen->gen->conf->limits.tunnel_ms, &f->task);
 	return (true);
 }
 
@@ -258,8 +267,11 @@ lost(struct flow *f, enum err code)
 bool
 upgrade_run(struct flow *f)
 {
-	assert(f->upgrade != NULL && f->upgrade->switched);
-	switch (relay_run(&f->upgrade->relay, loop_now(f->worker->loop))) {
+	struct upgrade *u = f->upgrade;
+
+	assert(u != NULL && u->switched);
+	switch (u->inspect != NULL ? ws_inspect_run(u->inspect) :
+	    relay_run(&u->relay, loop_now(f->worker->loop))) {
 	case RELAY_ON:
 		return (false);
 	case RELAY_DONE:
@@ -278,7 +290,10 @@ upgrade_run(struct flow *f)
 uint64_t
 upgrade_due(const struct flow *f)
 {
-	return (relay_due(&f->upgrade->relay));
+	const struct upgrade *u = f->upgrade;
+
+	return (u->inspect != NULL ? ws_inspect_due(u->inspect) :
+	    relay_due(&u->relay));
 }
 
 /* What a configuration that the flow does not hold says of it. */
@@ -320,7 +335,25 @@ upgrade_reload(struct flow *f, const struct conf *conf)
 	note_rule(f, &plan);
 	f->blocked = true;
 	fault_set(&f->fault, ERR_POLICY_BLOCK, "denied since a reload");
-	return (false);
+	if (f->upgrade->inspect == NULL)
+		return (false);
+	ws_inspect_stop(f->upgrade->inspect, WS_CODE_POLICY, "blocked");
+	return (true);
+}
+
+void
+upgrade_drain(struct flow *f)
+{
+	if (f->state == FLOW_STATE_UPGRADED && f->upgrade->inspect != NULL)
+		ws_inspect_stop(f->upgrade->inspect, WS_CODE_AWAY,
+		    "the proxy ends");
+}
+
+void
+upgrade_stop(struct flow *f)
+{
+	if (f->upgrade != NULL)
+		ws_inspect_free(&f->upgrade->inspect);
 }
 
 bool
@@ -328,9 +361,17 @@ upgrade_count(const struct flow *f, uint64_t *up, uint64_t *down)
 {
 	const struct upgrade *u = f->upgrade;
 
+	struct ws_count c;
+
 	if (u == NULL || !u->switched)
 		return (false);
 	*up = u->relay.up.octets;
 	*down = u->relay.down.octets;
+	if (u->inspect == NULL)
+		return (true);
+	ws_inspect_count(u->inspect, WS_CLIENT, &c);
+	*up = c.octets;
+	ws_inspect_count(u->inspect, WS_SERVER, &c);
+	*down = c.octets;
 	return (true);
 }

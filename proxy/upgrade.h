@@ -15,6 +15,7 @@
 
 #include "http/ws_open.h"
 #include "proxy/relay.h"
+#include "proxy/ws_inspect.h"
 
 struct conf;
 struct flow;
@@ -28,7 +29,9 @@ struct upgrade {
 	struct ws_terms terms;	/* websocket, behind the 101 */
 	bool switched;		/* UPGRADED, or was */
 	bool cut;		/* it has ended visibly */
+	bool inspects;		/* its messages are looked at */
 	struct relay relay;
+	struct ws_inspect *inspect;	/* owned; NULL: the relay has it */
 };
 
 /*
@@ -60,6 +63,10 @@ bool upgrade_begin(struct flow *);
 /* UPGRADED; true: it has ended. */
 bool upgrade_run(struct flow *);
 uint64_t upgrade_due(const struct flow *);
+/* The flow ends, in any state: let go of what works for it. */
+void upgrade_stop(struct flow *);
+/* The worker ends: ends are said where they can be. */
+void upgrade_drain(struct flow *);
 /* A new configuration: false: it denies what the flow does; it is to be freed. */
 bool upgrade_reload(struct flow *, const struct conf *);
 /* Octets each way; false: nothing was switched. */

@@ -56,6 +56,15 @@ struct audit_scan {
 	int64_t us;		/* without waiting for the message's sender */
 	uint64_t bytes;
 	struct str gap;		/* the reason's word, as in on_unscanned; may be empty */
+	uint64_t messages;	/* that are summed in this one; 0: it is of one */
+};
+
+/* An inspected WebSocket connection; up: from the client. */
+struct audit_websocket {
+	bool is;
+	uint64_t messages_up, messages_down;
+	uint64_t bytes_up, bytes_down;	/* of their payloads */
+	unsigned code;		/* of the Close frame; 0, 1005: there was none */
 };
 
 /* Milliseconds; negative: did not happen. */
@@ -110,6 +119,7 @@ struct audit_record {
 	struct audit_tls client_tls;
 	struct audit_tls origin_tls;
 
+	struct audit_websocket websocket;
 	struct audit_rules rules;
 	enum verdict verdict;
 	bool has_verdict;	/* false: nothing was scanned */

@@ -181,6 +181,23 @@ put_http(struct buf *b, const struct audit_record *r)
 	put_count(b, KEY("server.port"), r->server_port);
 }
 
+static void
+put_websocket(struct buf *b, const struct audit_websocket *w)
+{
+	if (!w->is)
+		return;
+	buf_str(b, KEY("assay.websocket.request.messages"));
+	text_add_u64(b, w->messages_up);
+	buf_str(b, KEY("assay.websocket.request.bytes"));
+	text_add_u64(b, w->bytes_up);
+	buf_str(b, KEY("assay.websocket.response.messages"));
+	text_add_u64(b, w->messages_down);
+	buf_str(b, KEY("assay.websocket.response.bytes"));
+	text_add_u64(b, w->bytes_down);
+	if (w->code != 1005)		/* RFC 6455 7.1.5: none was there */
+		put_count(b, KEY("assay.websocket.close.code"), w->code);
+}
+
 /* tls.* is the client's side, as ECS has one; the origin's is ours. */
 static void
 put_tls(struct buf *b, const struct audit_tls *c, const struct audit_tls *o)
@@ -216,6 +233,7 @@ put_scan(struct buf *b, const struct audit_scan *s)
 	put_str(b, KEY("outcome"), s->outcome);
 	put_us(b, KEY("ms"), s->us);
 	put_ms(b, KEY("bytes"), (int64_t)(s->bytes & INT64_MAX));
+	put_count(b, KEY("messages"), s->messages);
 	put_str(b, KEY("threat"), s->threat);
 	put_str(b, KEY("gap"), s->gap);
 	put_str(b, KEY("reason"), s->reason);
@@ -279,6 +297,7 @@ audit_format_json(struct buf *b, const struct audit_record *r,
 	put_client(b, r, p);
 	put_url(b, r, p);
 	put_http(b, r);
+	put_websocket(b, &r->websocket);
 	put_tls(b, &r->client_tls, &r->origin_tls);
 	put_rules(b, &r->rules);
 	put_scans(b, r);

@@ -221,6 +221,10 @@ struct conf_download {
 	uint64_t stream_size;	/* CONF_NONE: no limit */
 };
 
+struct conf_websocket {
+	uint64_t message;	/* octets that are read of one */
+};
+
 struct conf_pages {
 	const char *org;	/* "" when not given */
 	const char *help;	/* "" when not given */
@@ -285,6 +289,7 @@ struct conf {
 	struct conf_chains scan;
 	struct policy policy;	/* rules, and what holds without them */
 	struct conf_download download;
+	struct conf_websocket websocket;
 	struct conf_pages pages;
 	struct conf_log log;
 	struct conf_admin admin;

@@ -89,11 +89,11 @@ duplex_is_gone(struct duplex *d)
 	return (d->type->gone(d));
 }
 
-/* Both directions have ended. */
+/* Our side has ended in order, and its peer was not lost. */
 static inline bool
 duplex_is_over(const struct duplex *d)
 {
-	return (d->ended && pull_is_last(d->last) && d->last != PULL_FAIL);
+	return (d->ended && d->last != PULL_FAIL && !duplex_is_lost(d));
 }
 
 #endif

@@ -106,9 +106,9 @@ bool lease_is_good(struct lease *, const struct worker_gen *,
     unsigned protocols, bool repeatable);
 /*
  * The end, in any state.  A connection that stands whole between two messages
- * serves the next lease; one that has switched and ended in both directions is
- * closed in order; any other is cut, so the body of the answer is
- * given up before.  NULL: nothing.  *l becomes NULL.
+ * serves the next lease; one that has switched, and whose end was said
+ * (duplex_end), is closed in order; any other is cut, so the body of the answer
+ * is given up before.  NULL: nothing.  *l becomes NULL.
  */
 void lease_release(struct lease **l);
 

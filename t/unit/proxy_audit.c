@@ -134,9 +134,9 @@ test_json_whole(void)
 {
 	const struct audit_scan scans[] = {
 		{ STR("clam"), STR("inside"), SCAN_RESP, STR("blocked"),
-		    STR("Eicar-Test"), STR_NONE, 3250, 68, STR_NONE },
+		    STR("Eicar-Test"), STR_NONE, 3250, 68, STR_NONE, 0 },
 		{ STR("dlp"), STR("dlp1:1344"), SCAN_REQ, STR("error"),
-		    STR_NONE, STR("timeout"), 60000, 0, STR("time") },
+		    STR_NONE, STR("timeout"), 60000, 0, STR("time"), 7 },
 	};
 	struct fault fault = { ERR_ORIGIN_CERT, "expired \"yesterday\"" };
 	struct audit_record r = usual_record();
@@ -145,6 +145,8 @@ test_json_whole(void)
 
 	r.action = AUDIT_BLOCK;
 	r.mode = AUDIT_INTERCEPTED;
+	r.websocket = (struct audit_websocket){ true, 3, 0, 10, 1ull << 40,
+		1008 };
 	r.user = STR("anna");
 	r.agent = STR("curl/7.88");
 	r.client_tls = (struct audit_tls){ STR("1.3"),
@@ -190,8 +192,15 @@ test_json_whole(void)
 	    is_tenths(s, "ms", 3.3) && is_number(s, "bytes", 68));
 	s = json_array_get(json_object_get(o, "assay.scan"), 1);
 	CU_ASSERT(is(s, "mode", "req") && is(s, "reason", "timeout") &&
-	    is(s, "gap", "time") &&
+	    is(s, "gap", "time") && is_number(s, "messages", 7) &&
 	    is_number(s, "bytes", 0));
+	CU_ASSERT_PTR_NULL(json_object_get(json_array_get(json_object_get(o,
+	    "assay.scan"), 0), "messages"));
+	CU_ASSERT(is_number(o, "assay.websocket.request.messages", 3) &&
+	    is_number(o, "assay.websocket.request.bytes", 10) &&
+	    is_number(o, "assay.websocket.response.messages", 0) &&
+	    is_number(o, "assay.websocket.response.bytes", 1ll << 40) &&
+	    is_number(o, "assay.websocket.close.code", 1008));
 	json_decref(o);
 }
 
@@ -835,7 +844,7 @@ test_cost(void)
 {
 	const struct audit_target t = { "/dev/null", AUDIT_JSON };
 	struct audit_scan scan = { STR("clam"), STR("inside"), SCAN_RESP,
-		STR("clean"), STR_NONE, STR_NONE, 3, 1024, STR_NONE };
+		STR("clean"), STR_NONE, STR_NONE, 3, 1024, STR_NONE, 0 };
 	struct audit_record r = usual_record();
 	struct timespec from, to;
 	struct fault f = { 0 };

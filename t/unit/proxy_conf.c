@@ -105,7 +105,7 @@ test_keys(void)
 		    "'servces'; did you mean 'services'?\n" },
 		{ "zzz: 1\n", "c:1:1: unknown setting 'zzz'; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, rules, download, pages, log, admin, "
+		    "services, scan, rules, download, websocket, pages, log, admin, "
 		    "limits, workers\n" },
 		{ "worker: 1\n", "c:1:1: unknown setting 'worker'; did you "
 		    "mean 'workers'?\n" },
@@ -113,7 +113,7 @@ test_keys(void)
 		    "mean 'workers'?\n" },
 		{ "\"\": 1\n", "c:1:1: unknown setting ''; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, rules, download, pages, log, admin, "
+		    "services, scan, rules, download, websocket, pages, log, admin, "
 		    "limits, workers\n" },
 		{ "tls: {origin: {trsut: [system]}}\n", "c:1:16: unknown "
 		    "setting 'trsut'; did you mean 'trust'?\n" },
