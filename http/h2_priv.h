@@ -198,6 +198,11 @@ void h2_emit_request(struct h2_session *, const struct http_msg *);
 void h2_emit_answer(struct h2_session *, const struct http_msg *);
 void h2_emit_trailer(struct h2_session *, const struct http_fields *);
 
+/* --- h2_mem.c --- */
+
+/* nghttp2 takes a copy. */
+extern nghttp2_mem h2_mem;
+
 /* --- h2_priority.c --- */
 
 /* RFC 9218 4: the value of a Priority field; false: not a valid one. */

@@ -12,7 +12,7 @@
 #define ACKS_MAX 200u			/* answers that nobody reads */
 #define CONTROL_MAX 64u			/* beyond it we do not read */
 /* What nghttp2 takes, about: a session (measured), a stream. */
-#define SESSION_BYTES 26000u
+#define SESSION_BYTES 16000u
 #define STREAM_BYTES 700u
 #define SESSION_FREE 16384u		/* of that are not counted */
 
@@ -53,8 +53,9 @@ engine(struct h2_session *s)
 	must(nghttp2_session_callbacks_new(&calls));
 	h2_recv_callbacks(calls);
 	h2_send_callbacks(calls);
-	must(s->cfg.server ? nghttp2_session_server_new2(&ng, calls, s, o) :
-	    nghttp2_session_client_new2(&ng, calls, s, o));
+	must(s->cfg.server ? nghttp2_session_server_new3(&ng, calls, s, o,
+	    &h2_mem) : nghttp2_session_client_new3(&ng, calls, s, o,
+	    &h2_mem));
 	nghttp2_session_callbacks_del(calls);
 	nghttp2_option_del(o);
 	return (ng);

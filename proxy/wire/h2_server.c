@@ -101,17 +101,15 @@ read_link(struct h2_server *s)
 {
 	unsigned streams = h2_session_streams(s->session);
 	enum pull p = PULL_MORE;
-	struct chq q = { 0 };
 	size_t n = 0;
 
 	while (p == PULL_MORE && n < READ_TURN && s->gone_at == 0 &&
 	    h2_session_wants_read(s->session)) {
-		p = link_read(link_of(s), &q, READ);
-		n += chq_len(&q);
+		p = link_read(link_of(s), &s->in, READ);
+		n += chq_len(&s->in);
 		if (p == PULL_MORE)
-			(void)h2_session_take(s->session, &q, now_of(s));
+			(void)h2_session_take(s->session, &s->in, now_of(s));
 	}
-	chq_fini(&q);
 	if (n > 0)
 		note_head(s, streams);
 	if (n >= READ_TURN)
@@ -148,16 +146,14 @@ write_link(struct h2_server *s)
 {
 	bool choked = !h2_session_wants_read(s->session);
 	struct list *it, *save;
-	struct chq q = { 0 };
 	size_t room;
 
 	while ((room = link_room(link_of(s))) > 0) {
-		if (h2_session_give(s->session, &q, room < GIVE_MAX ? room :
-		    GIVE_MAX) == 0)
+		if (h2_session_give(s->session, &s->out, room < GIVE_MAX ?
+		    room : GIVE_MAX) == 0)
 			break;
-		link_write_chq(link_of(s), &q, chq_len(&q));
+		link_write_chq(link_of(s), &s->out, chq_len(&s->out));
 	}
-	chq_fini(&q);
 	/* It was not read while it did not take our answers. */
 	if (choked && h2_session_wants_read(s->session))
 		task_wake(s->server.of.task);
@@ -333,6 +329,8 @@ h2_server_fini(struct server *server)
 	while ((st = h2_session_next(s->session, &news)) != NULL)
 		h2_stream_free(&st);
 	h2_session_free(&s->session);
+	chq_fini(&s->in);
+	chq_fini(&s->out);
 }
 
 static const struct server_type server_type = {

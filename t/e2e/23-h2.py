@@ -817,3 +817,72 @@ def records(recs):
                   k == "assay.scan"]:
             del flat[k]
         yield flat
+
+
+# -------------------------------------------------------------------- memory
+@seconds(90)
+def test_memory_of_an_idle_connection(lab):
+    """With its tunnel, and one answer behind it."""
+    o = lab.origin()
+    p = lab.assay(workers=1, limits={"per_client": 1000, "idle": "60s"})
+    for _ in range(50):
+        h2wire.peer(lab, p, o.port).get("/")
+    had = p.rss()
+    held = []
+    for _ in range(300):
+        held.append(h2wire.peer(lab, p, o.port))
+        assert held[-1].get("/").status == 200
+    each = (p.rss() - had) / len(held)
+    assert e2e.SANITIZER or each <= 40 << 10, f"{each / 1024:.1f} KiB"
+
+
+@seconds(60)
+def test_memory_of_held_downloads(lab):
+    """100 streams that a service holds, a megabyte each: no more than body_memory each in memory."""
+    go = threading.Event()
+
+    def script(tx):
+        tx.whole()
+        go.wait(40)
+        tx.no_change()
+    s = lab.icap(script)
+    big = pattern(1 << 20)
+    o = lab.origin(lambda head, body: ok(big))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "resp", "timeout": "60s", "max_connections": 200, "cache": "off"}}, workers=1,
+                  limits={"body_memory": "64K"}, rules=[{"name": "default", "scan": ["c"], "download": "hold"}], scan={"c": ["s"]})
+    h = h2wire.peer(lab, p, o.port)
+    had = p.rss()
+    sids = [h.request(f"/{i}") for i in range(100)]
+    most = 0
+    for _ in range(30):
+        time.sleep(0.1)
+        most = max(most, p.rss() - had)
+    go.set()
+    h.wait(*sids, seconds=40)
+    assert all(sha(bytes(h.streams[i].body)) == sha(big) for i in sids)
+    assert e2e.SANITIZER or most < 40 << 20, most
+
+
+@seconds(120)
+def test_uploads_that_nobody_reads(lab):
+    """Many connections full of uploads to an origin that takes none: their client's share bounds what they hold, and others are served."""
+    stuck = lab.server(lambda conn: time.sleep(60), tls=lab.server_context("www.test"))
+    o = lab.origin()
+    p = lab.assay(workers=1, limits={"memory": "64M", "per_client": 1000, "read": "30s"})
+    had = p.rss()
+    held = []
+    for _ in range(12):
+        h = h2wire.peer(lab, p, stuck.port, source="127.0.0.2")
+        sids = [h.request("/", "POST", end=False) for _ in range(100)]
+        held.append((h, sids))
+    most = 0
+    for h, sids in held:
+        with contextlib.suppress(Ended):
+            h.until(lambda: h.peer, 5)
+            for sid in sids:
+                n = min(h.room(sid), 1 << 16)
+                if n > 0 and h.streams[sid].reset is None:
+                    h.data(sid, bytes(n), end=False)
+        most = max(most, p.rss() - had)
+    assert h2wire.peer(lab, p, o.port).get("/").status == 200
+    assert e2e.SANITIZER or most < (32 << 20) + (24 << 20), most

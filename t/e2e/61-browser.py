@@ -132,3 +132,51 @@ def test_event_streams(lab):
     dom = browse(lab, p, f"https://www.test:{o.port}/")
     assert "event 1.event 2." in dom and "data: 1\n\ndata: 2" in dom, dom[-1500:]
     assert [h.get("Accept-Encoding") for h, _, _ in o.requests if "/events" in h.start] == ["identity"]
+
+
+MANY = """<!doctype html><html><head><title>t</title></head><body><p id=x></p><script>
+(async () => {
+  const got = await Promise.all([...Array(200).keys()].map(i => fetch('/o' + i, {method: i % 10 ? 'GET' : 'POST', body: i % 10 ? null : 'x'.repeat(20000)})
+    .then(r => r.text().then(t => [r.status, t]))));
+  const kinds = performance.getEntriesByType('resource').map(e => e.nextHopProtocol);
+  document.getElementById('x').textContent = 'whole ' + got.filter(([s, t], i) => s == 200 && t == (i % 10 ? 'object /o' + i : 'took 20000')).length +
+    ' blocked ' + got.filter(([s, t]) => s == 403).length + ' over ' + [...new Set(kinds)].join('+');
+})();
+</script></body></html>"""
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil", "clamav")
+@seconds(180)
+def test_http2(lab):
+    """A browser speaks HTTP/2 with assay by default: 200 objects at once, uploads among them and one that is blocked."""
+    def reply(head, body):
+        path = head.start.split()[1]
+        if path == "/":
+            return ok(MANY, [("Content-Type", "text/html")])
+        return ok(e2e.EICAR if path == "/o77" else b"took %d" % len(body) if body else f"object {path}", [("Content-Type", "text/plain")])
+    o = lab.origin(reply)
+    p = lab.assay(services={"clam": {"url": f"clamav:{e2e.TESTDB}", "mode": "both"}})
+    dom = browse(lab, p, f"https://www.test:{o.port}/")
+    assert "whole 199 blocked 1 over h2<" in dom, dom[-1500:]
+    recs = [r for r in p.access(200) if "/o" in e2e.field(r, "url.full")]
+    assert len(recs) == 200 and {e2e.field(r, "http.version") for r in recs} == {"2"}, len(recs)
+    assert len({e2e.field(r, "client.port") for r in recs}) == 1, "more than one connection"
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil")
+@seconds(180)
+def test_sign_in_over_http1(lab):
+    """A browser that is asked to sign in its connection comes back with HTTP/1.1 by itself (and has no user to ask here)."""
+    def reply(head, body):
+        if head.start.split()[1] == "/":
+            return ok(b"<p>who are you</p>", [("WWW-Authenticate", "NTLM"), ("Content-Type", "text/html")], "401 Unauthorized")
+        return ok(b"", status="404 Not Found")
+    o = lab.origin(reply)
+    p = lab.assay()
+    browse(lab, p, f"https://www.test:{o.port}/")
+    recs = [(e2e.field(r, "http.version"), e2e.field(r, "http.response.status_code"), e2e.field(r, "error.code")) for r in p.access(2)]
+    assert ("2", None, "REQ_HTTP1") in recs and ("1.1", 401, None) in recs, recs
