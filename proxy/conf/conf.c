@@ -293,20 +293,38 @@ conf_port_check(const struct conf *conf, bool connect, uint16_t port,
 	    "destinations.ports.%s", port, connect ? "connect" : "http"));
 }
 
-bool
-conf_origin_legacy(const struct conf *conf, struct str host, bool is_ip)
+/* The first exception that the host is of; NULL: none. */
+static const struct conf_exception *
+exception_of(const struct conf *conf, struct str host, bool is_ip)
 {
 	const struct conf_exceptions *e = &conf->tls.origin.exceptions;
 	struct policy_host_key key;
 	unsigned i;
 
 	if (e->n == 0)
-		return (false);
+		return (NULL);
 	policy_host_key(&key, host, is_ip);
 	for (i = 0; i < e->n; i++)
 		if (policy_hosts_match(&e->v[i].host, &key))
-			return (e->v[i].legacy == CONF_TRUE);
-	return (false);
+			return (&e->v[i]);
+	return (NULL);
+}
+
+bool
+conf_origin_legacy(const struct conf *conf, struct str host, bool is_ip)
+{
+	const struct conf_exception *e = exception_of(conf, host, is_ip);
+
+	return (e != NULL && e->legacy == CONF_TRUE);
+}
+
+bool
+conf_origin_http2(const struct conf *conf, struct str host, bool is_ip)
+{
+	const struct conf_exception *e = exception_of(conf, host, is_ip);
+
+	return (conf->tls.origin.http2 == CONF_TRUE && (e == NULL ||
+	    e->http2 == CONF_TRUE));
 }
 
 enum err

@@ -78,10 +78,13 @@ struct conf_trust {
 	struct policy_strings files;	/* PEM */
 };
 
-/* Origins that are treated otherwise; see conf_origin_legacy(). */
+enum conf_no_yes { CONF_FALSE, CONF_TRUE };
+
+/* Origins that are treated otherwise; see conf_origin_legacy(), _http2(). */
 struct conf_exception {
 	struct policy_hosts host;
-	enum conf_no_yes { CONF_FALSE, CONF_TRUE } legacy;
+	enum conf_no_yes legacy;
+	enum conf_no_yes http2;
 };
 
 struct conf_exceptions {
@@ -102,6 +105,7 @@ struct conf_tls {
 		struct policy_strings crl;	/* PEM files */
 		enum revocation revocation;
 		enum conf_on_invalid on_invalid;
+		enum conf_no_yes http2;
 	} origin;
 };
 
@@ -364,6 +368,8 @@ enum err conf_port_check(const struct conf *, bool connect, uint16_t port,
     struct fault *f);
 /* Does this origin (lower case) get what browsers dropped of late? */
 bool conf_origin_legacy(const struct conf *, struct str host, bool is_ip);
+/* Is it offered HTTP/2? */
+bool conf_origin_http2(const struct conf *, struct str host, bool is_ip);
 /* May this address use the proxy?  ERR_NONE or ERR_CLIENT_DENIED. */
 enum err conf_client_check(const struct conf *, const struct sockaddr *,
     struct fault *f);

@@ -178,7 +178,8 @@ lease_get(struct worker *w, struct worker_gen *g,
 	l->place = origin_place_get(w->pool, g, want);
 	l->want.host = l->place->host;
 	l->want.dial_host = l->place->dial;
-	if ((want->protocols & TLS_HTTP1) != 0 && origin_is_h1_wanted(l))
+	if ((want->protocols & TLS_HTTP1) != 0 && (!l->place->offers_h2 ||
+	    origin_is_h1_wanted(l)))
 		l->want.protocols = TLS_HTTP1;
 	if ((o = take_kept(l)) != NULL) {
 		lease_attach(l, o);

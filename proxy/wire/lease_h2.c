@@ -53,6 +53,9 @@ h2_detach(struct lease *l)
 	wait_ended(l);
 	if (l->h2.probes)
 		lease_h2_probed(l);
+	if (l->h2.stream != NULL && !h2_stream_ended(l->h2.stream) &&
+	    !h2_stream_is_reset(l->h2.stream, NULL))
+		l->origin->h2->resets++;
 	lease_h2_source_gone(l);
 	h2_stream_free(&l->h2.stream);
 	lease_h2_recharge(l);
@@ -205,7 +208,7 @@ h2_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 		return (h2_stream_is_reset(l->h2.stream, &code) ?
 		    lost(l, code, f) : LEASE_GOT_WAIT);
 	/* There is no connection here that could be signed in. */
-	if (http_sign_in_of(*msg) != HTTP_SIGN_NONE)
+	if ((*msg)->status == 401 && http_sign_in_of(*msg) != HTTP_SIGN_NONE)
 		origin_wants_h1(l);
 	l->keep = true;
 	return (LEASE_GOT_HEAD);

@@ -47,6 +47,7 @@ struct place {
 	struct list shared;	/* of struct origin, LEASED, which may bear more */
 	struct list waiting;	/* of struct lease, QUEUED; oldest first */
 	unsigned connecting, connecting_max;
+	bool offers_h2;		/* by the configuration */
 	bool one_first;		/* it may be HTTP/2: one connects, others wait */
 	bool speaks_h2;		/* it did, the last time */
 	uint64_t freed_at;	/* ms: when one that waited was last given one */
@@ -231,6 +232,7 @@ struct h2_conn {
 	unsigned probing;		/* leases that wait for a sign of life */
 	bool ended;			/* nothing more will be read */
 	bool refused;			/* a stream of it, which went elsewhere */
+	unsigned resets;		/* of ours: what clients gave up */
 };
 
 void origin_h2_begin(struct origin *);

@@ -20,6 +20,11 @@
 /* Servers call it a flood to be asked often (gRPC: 5 minutes). */
 #define PING_AGAIN_MS 300000
 #define WANTS_H1_MS 300000
+/*
+ * Origins end connections with many resets (CVE-2023-44487): clients who give
+ * up again and again shall not end the requests of others.
+ */
+#define RESETS_MAX 100
 
 static uint64_t
 now_of(const struct origin *o)
@@ -91,11 +96,12 @@ origin_h2_flush(struct origin *o)
 		task_wake(&o->task);
 }
 
+/* May it bear another lease, now or later? */
 static bool
 is_alive(const struct origin *o)
 {
 	return (!o->h2->ended && h2_session_can_open(o->h2->session) &&
-	    !link_broken(o->transport));
+	    o->h2->resets < RESETS_MAX && !link_broken(o->transport));
 }
 
 /* Others may connect to its place, or stand on this one. */
@@ -150,7 +156,7 @@ origin_h2_bears(const struct origin *o)
 	return (is_alive(o) && n < (h2_session_is_ready(s) ? max : 1));
 }
 
-/* Its life and its silence. */
+/* Its life and its silence, while streams are open or it is probed. */
 
 static void
 ping(struct origin *o)
@@ -194,7 +200,8 @@ origin_h2_watch(struct origin *o)
 	struct h2_conn *h = o->h2;
 	uint64_t at = silence_due(h), now = now_of(o);
 
-	if (o->n_leases == 0 || h->ended)
+	if (h->ended || (h2_session_streams(h->session) == 0 &&
+	    h->probing == 0))
 		timer_pause(&h->timer);
 	else
 		timer_set_at(&h->timer, at > now ? at : now + 1);

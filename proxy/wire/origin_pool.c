@@ -52,9 +52,11 @@ place_find(struct origin_pool *p, const struct worker_gen *g, bool tls,
 }
 
 static struct place *
-place_new(struct worker_gen *g, bool tls, uint16_t port, struct str host,
+place_new(struct worker_gen *g, const struct lease_want *want,
     struct str dial)
 {
+	struct str host = want->host;
+	bool tls = want->tls;
 	struct place *place = calloc(1, sizeof(*place));
 
 	if (place == NULL)
@@ -63,7 +65,7 @@ place_new(struct worker_gen *g, bool tls, uint16_t port, struct str host,
 	    dial.n < sizeof(place->name[1]));
 	place->gen = worker_gen_ref(g);
 	place->tls = tls;
-	place->port = port;
+	place->port = want->port;
 	memcpy(place->name[0], host.p, host.n);
 	memcpy(place->name[1], dial.p, dial.n);
 	place->host = (struct str){ place->name[0], host.n };
@@ -71,7 +73,9 @@ place_new(struct worker_gen *g, bool tls, uint16_t port, struct str host,
 	list_init(&place->idle);
 	list_init(&place->shared);
 	list_init(&place->waiting);
-	place->one_first = tls;
+	place->offers_h2 = tls && conf_origin_http2(g->gen->conf, host,
+	    want->host_is_ip);
+	place->one_first = place->offers_h2;
 	place->connecting_max = CONNECTING_START;
 	return (place);
 }
@@ -86,7 +90,7 @@ origin_place_get(struct origin_pool *p, struct worker_gen *g,
 	    want->host, dial);
 
 	if (*at == NULL)
-		*at = place_new(g, want->tls, want->port, want->host, dial);
+		*at = place_new(g, want, dial);
 	(*at)->users++;
 	return (*at);
 }

@@ -336,7 +336,35 @@ def test_client_leaves(lab):
     assert len(o.peers) == 1
 
 
+def test_clients_that_give_up(lab):
+    """So many resets of streams end a connection, for new requests, before the origin does."""
+    o = start(lab, lambda st: st.answer() if st.get(":path") != "/wait" else None)
+    p = lab.assay(workers=1)
+    h = h2wire.peer(lab, p, o.port)
+    for i in range(150):
+        n = len(o.requests)
+        sid = h.request("/wait")
+        assert wire.wait_for(lambda: len(o.requests) > n, step=0.002)
+        h.reset(sid)
+    assert wire.wait_for(lambda: all(st.reset == h2origin.CANCEL for st in o.requests))
+    assert h.get().status == 200
+    assert len(o.peers) == 2 and len(o.peers[0].seen) >= 100, [len(x.seen) for x in o.peers]
+    assert wire.wait_for(lambda: o.peers[0].c.ended)
+
+
 # ---------------------------------------------------------------- HTTP/1.1 wanted
+def test_http2_is_not_offered(lab):
+    """To all, or to some, as it is configured."""
+    for origin, hosts in (({"http2": False}, {"www.test": 0, "other.test": 0}),
+                          ({"exceptions": [{"host": "=other.test", "http2": False}]}, {"www.test": 1, "other.test": 0})):
+        p = lab.assay(tls={"origin": {"trust": [lab.trust], **origin}})
+        for host, n in hosts.items():
+            with lab.sub((origin, host)):
+                o = start(lab, h1=h2origin.h1_loop(lambda head, body: ok(b"old")))
+                assert lab.tunnel(p, o.port, host).get().status == 200
+                assert (len(o.peers), o.olds) == (n, 1 - n)
+
+
 def test_http11_required(lab):
     """The origin wants HTTP/1.1: the request goes so, whatever it is, and the client's next ones."""
     o = start(lab, lambda st: st.rst(h2origin.HTTP_1_1_REQUIRED), h1=h2origin.h1_loop(lambda head, body: ok(b"old " + body)))
