@@ -68,8 +68,8 @@ struct h2_config {
 	uint32_t window;
 	/*
 	 * Octets that came and were not pulled, of all streams: beyond it
-	 * the connection's window is kept back.  0: what all streams may
-	 * hold, so that it never is.
+	 * the connection's window is kept back, and so it is while the
+	 * account has no room.  0: what all streams may hold.
 	 */
 	uint64_t held;
 	/* server: the only :scheme that requests may have; "": http, https */

@@ -218,7 +218,8 @@ keep(struct h2_stream *st, const uint8_t *p, size_t n)
 		chq_share(&st->in, s->in, (size_t)(p - s->in_at), n);
 	}
 	s->held += n;
-	if (s->held <= s->cfg.held)
+	if (s->held <= s->cfg.held && (s->cfg.account == NULL ||
+	    account_room(s->cfg.account, BUDGET_MEMORY) > 0))
 		(void)nghttp2_session_consume_connection(s->ng, n);
 	else
 		s->owed += n;

@@ -6,7 +6,6 @@
 #include "proxy/wire/h2_exchange.h"
 
 #define GONE_MS 500		/* we have reset it: its flow may find out why */
-#define WINDOW_READ 262144	/* of a stream whose body is being read */
 #define ROOM_NOWHERE 65536	/* a page that nobody gets */
 #define FRAME_HEAD 9		/* octets (RFC 9113 4.1) */
 
@@ -19,7 +18,6 @@ struct h2_exchange {
 	struct pace pace;	/* ... and how it comes */
 	uint64_t silent_since;	/* ms; 0: nobody waits for octets */
 	bool in_body;		/* src is lent, and has not ended */
-	bool unread;		/* ... and nobody has pulled it */
 	bool starved;		/* src waits for the stream */
 	bool expects;		/* it waits for "100 Continue" */
 	bool answered;
@@ -114,9 +112,6 @@ in_pull(struct source *src, struct chq *out, size_t want, struct fault *f)
 		pace_wait(&e->pace, now);
 		return (p);
 	}
-	if (e->unread)
-		h2_stream_widen(e->st, WINDOW_READ);
-	e->unread = false;
 	e->silent_since = 0;
 	pace_pause(&e->pace, now);
 	pace_got(&e->pace, chq_len(out) - had);
@@ -157,7 +152,6 @@ x_body(struct exchange *x, struct body_store *store)
 	if (!has_body(m))
 		return (NULL);
 	e->in_body = true;
-	e->unread = true;
 	return (body_new(server_task(e)->loop, store, &e->src,
 	    m->framing == FRAMING_LENGTH ? m->length : BODY_UNKNOWN));
 }

@@ -13,7 +13,6 @@
 #define HELD_ALL (16u << 20)	/* octets of bodies that nobody reads, then */
 				/* all of the connection waits */
 #define SWEEP_MS 1000
-#define WINDOW 65536		/* of a stream whose body nobody reads yet */
 
 static const unsigned follows[H2_SERVER_STATES] = {
 #define ON(name) (1u << H2_SERVER_##name)
@@ -342,7 +341,7 @@ static const struct server_type server_type = {
 struct server *
 h2_server_start(struct h2_server *s, const struct server_options *of)
 {
-	struct h2_config cfg = { .server = true, .patient = true, .window = WINDOW,
+	struct h2_config cfg = { .server = true, .patient = true,
 	    .held = HELD_ALL, .limits = &s->limits.head,
 	    .account = of->account };
 

@@ -788,6 +788,111 @@ test_account(void)
 	budget_free(&b);
 }
 
+/* Did it give back some of the connection's window? */
+static bool
+gave_window(struct raw *r)
+{
+	uint32_t id, n;
+
+	raw_read(r);
+	while (raw_find(r, NGHTTP2_WINDOW_UPDATE, &id, &n))
+		if (id == 0)
+			return (true);
+	return (false);
+}
+
+/* Whose share is used up gets no more window for what nobody reads. */
+static void
+test_account_is_full(void)
+{
+	static const struct {
+		uint64_t taken;
+		bool gives;
+	} rows[] = { { 0, true }, { 64 << 20, false } };
+	struct budget *b = budget_new();
+	struct account *a = account_open(b, 1);
+	struct h2_config cfg = { .server = true, .account = a };
+	static char data[16384];
+	struct h2_stream *st;
+	struct chq q = { 0 };
+	struct raw r;
+	unsigned i, k;
+
+	budget_set_limit(b, BUDGET_MEMORY, 64 << 20);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		raw_init(&r, &cfg);
+		(void)gave_window(&r);
+		account_add(a, BUDGET_MEMORY, rows[i].taken);
+		for (k = 0; k < 16; k++) {
+			raw_head(&r, EH, 1 + 2 * k, ":method: POST\n"
+			    ":scheme: https\n:authority: a\n:path: /\n");
+			raw_frame(&r, NGHTTP2_DATA, 0, 1 + 2 * k, data, 16384);
+			raw_frame(&r, NGHTTP2_DATA, 0, 1 + 2 * k, data, 16384);
+			raw_frame(&r, NGHTTP2_DATA, 0, 1 + 2 * k, data, 16384);
+		}
+		CU_ASSERT(raw_send(&r, CUT_WHOLE));
+		CHECK_ROW(i, "unread", gave_window(&r) == rows[i].gives);
+		while ((st = kit_next(r.s, H2_NEWS_HEAD)) != NULL) {
+			while (h2_stream_pull(st, &q, 100000, NULL) ==
+			    PULL_MORE)
+				;
+			h2_stream_free(&st);
+		}
+		chq_fini(&q);
+		CHECK_ROW(i, "read", rows[i].gives || gave_window(&r));
+		CU_ASSERT(h2_session_fault(r.s, NULL) == ERR_NONE);
+		raw_fini(&r);
+		account_give(a, BUDGET_MEMORY, rows[i].taken);
+	}
+	account_unref(&a);
+	budget_free(&b);
+}
+
+/*
+ * A patient server tells a client at the second look that its request has been
+ * answered; what a shut window holds back is let go at the third.
+ */
+static void
+test_sweep(void)
+{
+	struct h2_config server = { .server = true, .patient = true };
+	struct h2_stream *up, *down;
+	struct arena *a;
+	enum h2_code code;
+	struct kit k;
+
+	kit_init(&k, NULL, &server, CUT_WHOLE);
+	up = h2_session_open(k.client, k.a, kit_request(k.a,
+	    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+	    false);
+	CU_ASSERT(kit_pump(&k));
+	down = kit_next(k.server, H2_NEWS_HEAD);
+	CU_ASSERT_FATAL(down != NULL);
+	(void)h2_stream_head_take(down);
+	a = h2_stream_arena_take(down);
+	h2_stream_answer(down, kit_answer(a, http_msg_new(a, true),
+	    "HTTP/1.1 413 x\r\n\r\n", 3), false);
+	CU_ASSERT(h2_stream_waits(down) == H2_WAIT_ROOM);
+	kit_write(down, "no!", 3);
+	h2_stream_end(down, NULL);
+	CU_ASSERT(kit_pump(&k));
+	h2_stream_free(&down);
+	arena_free(&a);
+	CU_ASSERT(h2_session_given(k.server) == 3);
+	CU_ASSERT(h2_session_streams(k.server) == 1);
+	h2_session_sweep(k.server, false);
+	kit_write(up, "still here", 10);	/* is let be */
+	CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(!h2_stream_is_reset(up, NULL));
+	h2_session_sweep(k.server, false);
+	CU_ASSERT(kit_pump(&k));
+	CU_ASSERT(h2_stream_is_reset(up, &code) && code == H2_NO_ERROR);
+	CU_ASSERT(h2_session_streams(k.server) == 0);
+	h2_stream_free(&up);
+	CU_ASSERT(kit_pump(&k));
+	kit_fini(&k);
+}
+
 UNIT_TESTS(http_h2_hostile, { "floods", test_floods },
     { "a head without end", test_endless_head },
     { "answers that nobody reads", test_unread_answers },
@@ -799,4 +904,6 @@ UNIT_TESTS(http_h2_hostile, { "floods", test_floods },
     { "cut answers", test_cut_answers }, { "PING", test_ping },
     { "the server's limit", test_client_limit },
     { "extended CONNECT", test_extended_connect },
-    { "priorities", test_priorities }, { "the account", test_account })
+    { "priorities", test_priorities }, { "the account", test_account },
+    { "an account without room", test_account_is_full },
+    { "streams without owner", test_sweep })
