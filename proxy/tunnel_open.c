@@ -39,7 +39,8 @@ mint_done(struct tunnel *t)
 		return;
 	}
 	s = tls_server_new(t->gen->gen->tls, t->leaf.leaf, ticket_name(t),
-	    TLS_H2 | TLS_HTTP1);
+	    (t->gen->gen->conf->tls.client.http2 == CONF_TRUE ? TLS_H2 : 0) |
+	    TLS_HTTP1);
 	if (s == NULL) {
 		tunnel_end(t, ERR_MEMORY, NULL);
 		return;

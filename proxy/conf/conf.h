@@ -96,6 +96,7 @@ struct conf_tls {
 	struct {
 		enum conf_tls_min min;
 		const char *priority;	/* "default", "@SYSTEM", GnuTLS's */
+		enum conf_no_yes http2;
 	} client;
 	struct {
 		enum conf_tls_min min;

@@ -48,7 +48,17 @@ def test_curl(lab):
     assert r.status == 200 and r.body == b"hello\n" and r.head.startswith("HTTP/2 200"), (r.head, r.errors)
 
 
-@needs("nghttp", "curl")
+@needs("curl")
+def test_off(lab):
+    o = lab.origin()
+    for how, want in ((True, "HTTP/2 200"), (False, "HTTP/1.1 200")):
+        with lab.sub(str(how)):
+            p = lab.assay(**{"tls": dict(lab.conf()["tls"], client={"http2": how})})
+            r = lab.curl(p, f"https://www.test:{o.port}/")
+            assert r.head.startswith(want), (r.head, r.errors)
+
+
+@needs("curl")
 def test_squid_format_and_names(lab):
     """What is written for a flow over HTTP/2 is what is written over HTTP/1.1."""
     o = lab.origin()
