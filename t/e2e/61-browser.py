@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A real browser behind assay, trusting its CA through an NSS database."""
 import re
+import threading
 import time
 import zlib
 
 import certs
 import lab as e2e
+import wire
+import wsock
 from lab import alone, needs, seconds
 from wire import ok
 
@@ -15,7 +18,7 @@ ANSWERS = {"/": (PAGE, "text/html"), "/s.js": (b"addEventListener('load',()=>{do
            "/i.svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>', "image/svg+xml")}
 
 
-def browse(lab, p, url, *more):
+def browse(lab, p, url, *more, budget="--virtual-time-budget=8000"):
     """The DOM after the page was loaded."""
     db = lab.dir / ".pki" / "nssdb"
     if not db.exists():
@@ -26,7 +29,7 @@ def browse(lab, p, url, *more):
     r = lab.run("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
                 f"--user-data-dir={lab.dir}/profile", f"--proxy-server=http://127.0.0.1:{p.port}", "--proxy-bypass-list=<-loopback>",
-                "--virtual-time-budget=8000", *more, "--dump-dom", url, seconds=80 * e2e.lab_scale(),
+                *([budget] if budget else []), *more, "--dump-dom", url, seconds=80 * e2e.lab_scale(),
                 env={"HOME": str(lab.dir), "XDG_CONFIG_HOME": str(lab.dir / "config")})
     return r.stdout.decode(errors="replace") + ("" if r.stdout else r.stderr.decode(errors="replace")[-2000:])
 
@@ -180,3 +183,40 @@ def test_sign_in_over_http1(lab):
     browse(lab, p, f"https://www.test:{o.port}/")
     recs = [(e2e.field(r, "http.version"), e2e.field(r, "http.response.status_code"), e2e.field(r, "error.code")) for r in p.access(2)]
     assert ("2", None, "REQ_HTTP1") in recs and ("1.1", 401, None) in recs, recs
+
+
+# It is loaded when the image is, which waits for the socket to close.
+SOCKET = b"""<!doctype html><title>t</title><p id=x>before</p><img src="/wait"><script>
+let said = [], ws = new WebSocket(location.href.replace(/^http/, 'ws') + 'ws');
+ws.onopen = () => ws.send('one');
+ws.onmessage = e => { said.push(e.data); ws.send(said.length < 2 ? new Blob(['two']) : 'EVIL'); };
+ws.onclose = e => { document.getElementById('x').textContent = 'closed ' + e.code + ' after ' + said.map(d => d.size || d); fetch('/closed'); };
+</script>"""
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil")
+@seconds(180)
+def test_websocket(lab):
+    """wss:// and ws://: messages pass scanners, one that is blocked closes it with 1008."""
+    icap = lab.icap(lambda tx: tx.block() if tx.method == "REQMOD" and b"EVIL" in tx.whole() else tx.no_change())
+    p = lab.assay(services={"dlp": {"url": icap.url(), "mode": "req"}}, rules=[{"scan": ["dlp"]}])
+    for scheme in ("https", "http"):
+        with lab.sub(scheme):
+            closed = threading.Event()
+
+            def reply(head, body, closed=closed):
+                target = head.start.split()[1]
+                if target == "/ws":
+                    return wsock.served(extensions=wsock.DEFLATE)(head, body)
+                if target == "/closed":
+                    closed.set()
+                if target == "/wait":
+                    closed.wait(30)
+                return ok(SOCKET if target == "/" else b"", [("Content-Type", "text/html")])
+            o = lab.origin(reply, tls="www.test" if scheme == "https" else None)
+            dom = browse(lab, p, f"{scheme}://www.test:{o.port}/", budget=None)
+            assert "closed 1008 after one,3" in dom, dom[:1500]
+            r = wire.wait_for(lambda: [r for r in p.access(1) if r.get("assay.websocket.close.code") and r["url.port"] == o.port], 10)
+            assert r and r[0]["event.action"] == "block" and r[0]["assay.websocket.request.messages"] == 3, r
