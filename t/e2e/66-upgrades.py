@@ -399,3 +399,28 @@ def test_plain_in_a_tunnel(lab):
     assert [h.start for h, _, _ in o.requests] == ["GET /one HTTP/1.1", "GET /two HTTP/1.1"]
     r = p.access(1)[0]
     assert field(r, "url.full") == f"http://{authority}/one" and field(r, "assay.mode") == "plain", r
+
+
+def test_ports(lab):
+    """CONNECT to a port of plain HTTP alone: for that, also where rules splice; else nothing gets out."""
+    o = lab.origin(wsock.served(), tls=None)
+    secret = lab.origin()
+    for tls in ("inspect", "splice"):
+        p = lab.assay(destinations={"allow": ["127.0.0.0/8"], "ports": {"connect": [1], "http": [o.port, secret.port]}},
+                      rules=[{"tls": tls, "scan": "none"}])
+        with lab.sub(tls):
+            s, _ = websocket(lab, p, o, "connect")
+            s.send("hello")
+            assert s.recv() == "hello"
+            t = lab.tunnel(p, secret.port)
+            assert t.get().status == 403
+            c, _, _ = opened(lab, p, secret, "connect")
+            c.send(b"SSH-2.0-x\r\n")
+            c.silent(3)
+            assert c.ended, "still open"
+            assert not secret.conns or not any(conn.seen for conn in secret.conns), "octets got out"
+        p = lab.assay(destinations={"allow": ["127.0.0.0/8"], "ports": {"connect": [o.port], "http": [1]}}, rules=[{"scan": "none"}])
+        with lab.sub("the other way round"):
+            c, authority, _ = opened(lab, p, o, "connect")
+            c.send(f"GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n")
+            assert Response(c).status == 403
