@@ -361,12 +361,29 @@ is_small(struct str v)
 	return (v.n <= HTTP_TRAILER_SMALL);
 }
 
+/* A small binary value, as gRPC writes them. */
+static bool
+is_base64(struct str v)
+{
+	char c;
+	size_t i;
+
+	for (i = 0; i < v.n; i++) {
+		c = (char)http_lower[(unsigned char)v.p[i]];
+		if ((c < 'a' || c > 'z') && !http_char_is(c, CHAR_DIGIT) &&
+		    c != '+' && c != '/' && c != '=')
+			return (false);
+	}
+	return (is_small(v));
+}
+
 static const struct {
 	struct str name;
 	bool (*allows)(struct str value);
 } small[] = {
 	{ STR("Grpc-Status"), is_code },
 	{ STR("Grpc-Message"), is_small },
+	{ STR("Grpc-Status-Details-Bin"), is_base64 },
 	{ STR("Server-Timing"), is_small },
 };
 

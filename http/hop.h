@@ -59,8 +59,8 @@ bool http_interim_strip(struct http_msg *, size_t *room);
 /*
  * Trailers behind a body that was scanned: no scanner has seen them, so that
  * only a few names pass, each once and with a small value: Grpc-Status,
- * Grpc-Message (the outcome of a call, without which it has failed) and
- * Server-Timing (which browsers show to developers).
+ * Grpc-Message, Grpc-Status-Details-Bin (the outcome of a call, without which
+ * it has failed) and Server-Timing (which browsers show to developers).
  */
 void http_trailer_small(struct arena *, const struct http_fields *from,
     struct http_fields *to);

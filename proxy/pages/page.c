@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "http/grpc.h"
 #include "proxy/pages/page.h"
 #include "proxy/pages/page_files.h"
 #include "proxy/pages/page_text.h"
@@ -87,6 +88,8 @@ page_form_of(const struct http_msg *req)
 
 	if (req == NULL)
 		return (PAGE_TEXT);
+	if (http_grpc_is_call(req))
+		return (PAGE_GRPC);
 	if (str_ieq(http_fields_value(&req->fields, FIELD_SEC_FETCH_MODE),
 	    STR("navigate")))
 		return (PAGE_HTML);
@@ -448,6 +451,50 @@ static const struct {
 	[PAGE_TEXT] = { { "text/plain; charset=utf-8", 25 }, write_text },
 };
 
+/* --- gRPC: a code and a line --- */
+
+static void
+add_outcome(const struct page *p, struct http_fields *l)
+{
+	static const struct {
+		const char *word;
+		size_t at;
+	} facts[] = {
+		{ "threat", offsetof(struct page, threat) },
+		{ "service", offsetof(struct page, service) },
+		{ "rule", offsetof(struct page, rule) },
+		{ "reference", offsetof(struct page, reference) },
+	};
+	struct buf b = { 0 };
+	struct str v;
+	unsigned i;
+
+	buf_printf(&b, "assay: %.*s", STR_ARG(p->cause));
+	for (i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
+		v = *(const struct str *)((const char *)p + facts[i].at);
+		if (v.n > 0)
+			buf_printf(&b, "; %s: %.*s", facts[i].word,
+			    STR_ARG(v));
+	}
+	http_fields_add_named(p->arena, l, STR("grpc-status"),
+	    arena_printf(p->arena, "%u",
+	    (unsigned)http_grpc_code_of(p->status)));
+	http_fields_add_named(p->arena, l, STR("grpc-message"),
+	    http_grpc_text(p->arena, buf_as_str(&b)));
+	buf_fini(&b);
+}
+
+static struct http_msg *
+make_outcome(const struct page *p)
+{
+	struct http_msg *m = reply_new(p->arena, 200,
+	    STR("application/grpc"));
+
+	m->framing = FRAMING_NONE;
+	add_outcome(p, &m->fields);
+	return (m);
+}
+
 static struct http_msg *
 make_head(const struct page *p, enum page_form form)
 {
@@ -473,27 +520,46 @@ add_fault_fields(const struct page *p, struct http_msg *m)
 		    STR("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
 }
 
+/* All of the facts of a fault. */
+static void
+take(struct page *p, struct arena *a, const struct page_facts *f)
+{
+	assert(f->fault != NULL && f->fault->code != ERR_NONE);
+	take_facts(p, a, f);
+	take_texts(p, page_case_of(f->fault->code));
+	p->status = f->status > 0 ? f->status :
+	    err_info(f->fault->code)->status;
+	p->cause = cause_of(a, f->fault);
+	if (str_eq(p->reason, p->cause))
+		p->reason = STR_NONE;
+}
+
 void
 page_make(struct arena *a, const struct page_facts *f, struct http_msg **resp,
     struct buf *body)
 {
 	enum page_form form = page_form_of(f->req);
-	const struct err_info *e;
 	struct page p;
 
-	assert(f->fault != NULL && f->fault->code != ERR_NONE);
-	e = err_info(f->fault->code);
-	take_facts(&p, a, f);
-	take_texts(&p, page_case_of(f->fault->code));
-	p.status = f->status > 0 ? f->status : e->status;
-	p.cause = cause_of(a, f->fault);
-	if (str_eq(p.reason, p.cause))
-		p.reason = STR_NONE;
-	*resp = make_head(&p, form);
-	(*resp)->keep_alive = e->scope == ERR_SCOPE_FLOW;
+	take(&p, a, f);
+	*resp = form == PAGE_GRPC ? make_outcome(&p) : make_head(&p, form);
+	(*resp)->keep_alive = err_info(f->fault->code)->scope ==
+	    ERR_SCOPE_FLOW;
 	add_fault_fields(&p, *resp);
+	if (form == PAGE_GRPC)
+		return;
 	forms[form].write(&p, body);
 	reply_finish(a, *resp, f->req, body);
+}
+
+void
+page_grpc_end(struct arena *a, const struct page_facts *f,
+    struct http_fields *l)
+{
+	struct page p;
+
+	take(&p, a, f);
+	add_outcome(&p, l);
 }
 
 bool

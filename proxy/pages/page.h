@@ -4,7 +4,8 @@
  *
  * One set of facts becomes a complete response in the form that the client
  * wants: HTML for somebody who navigates, problem+json (RFC 9457) for a
- * client that accepts JSON, three plain lines for all others.  The texts are
+ * client that accepts JSON, a code with one line for calls of gRPC, three plain
+ * lines for all others.  The texts are
  * in etc/pages/en.def, the look in etc/pages/page.html; both are compiled in.
  * Values from outside are cleaned and escaped here, for the place where they
  * go; callers pass them raw.
@@ -49,6 +50,13 @@ void page_make(struct arena *, const struct page_facts *,
     struct http_msg **resp, struct buf *body);
 
 /*
+ * The same for a call of gRPC (http/grpc.h) whose answer is under way: the
+ * fields that end it are added.
+ */
+void page_grpc_end(struct arena *, const struct page_facts *,
+    struct http_fields *);
+
+/*
  * The page that explains a problem type of problem+json to people, by its
  * last part ("origin-certificate").  False: there is no such type, nothing
  * was done.  Of the facts, req, org and help count.
@@ -57,7 +65,12 @@ bool page_explain(struct arena *, struct str slug, const struct page_facts *,
     struct http_msg **resp, struct buf *body);
 
 /* The forms of an answer. */
-enum page_form { PAGE_HTML, PAGE_JSON, PAGE_TEXT };
+enum page_form {
+	PAGE_HTML,
+	PAGE_JSON,
+	PAGE_TEXT,
+	PAGE_GRPC	/* no page: 200 with the outcome of a call, "trailers only" */
+};
 /* What req asks for; NULL: PAGE_TEXT. */
 enum page_form page_form_of(const struct http_msg *req);
 

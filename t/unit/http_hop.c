@@ -200,7 +200,11 @@ static const struct {
 	const char *in, *out;	/* fields */
 } trailers[] = {
 	{ "", "" },
-	{ "X-Sum: 1\r\nDigest: a\r\nGrpc-Status-Details-Bin: AAAA\r\n", "" },
+	{ "X-Sum: 1\r\nDigest: a\r\nGrpc-Status-Details: AAAA\r\n", "" },
+	{ "Grpc-Status-Details-Bin: +zA9/A==\r\n",
+	    "Grpc-Status-Details-Bin: +zA9/A==\r\n" },
+	{ "Grpc-Status-Details-Bin: AA AA\r\n", "" },
+	{ "Grpc-Status-Details-Bin: x" X256 "\r\n", "" },
 	{ "X: y\r\ngrpc-message: no such%20thing\r\ngrpc-status: 5\r\n"
 	    "Server-Timing: db;dur=53\r\n", "grpc-status: 5\r\n"
 	    "grpc-message: no such%20thing\r\nServer-Timing: db;dur=53\r\n" },

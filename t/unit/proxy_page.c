@@ -83,6 +83,52 @@ count(char c)
 	return (n);
 }
 
+/* A call of gRPC gets no page but a code (http/grpc.h). */
+static void
+test_grpc(void)
+{
+	static const struct {
+		const char *type, *te;
+		bool call;
+	} cases[] = {
+		{ "application/grpc", "trailers", true },
+		{ "application/grpc+proto", "trailers", true },
+		{ "Application/GRPC; x=y", "trailers", true },
+		{ "application/grpc", NULL, false },
+		{ "application/grpc-web", "trailers", false },
+		{ "application/grpcx", "trailers", false },
+		{ "application/grpc, text/html", "trailers", false },
+	};
+	struct fault fault = { 0 };
+	struct page_facts f = { .fault = &fault, .threat = STR("A%B\xc3\xac"),
+	    .reference = STR("7K3Q-9D2M-5XTW") };
+	struct http_msg *m;
+	size_t i;
+
+	fault_set(&fault, ERR_THREAT, NULL);
+	for (i = 0; i < COUNT(cases); i++) {
+		begin();
+		m = request(NULL, NULL);
+		m->method = STR("POST");
+		m->method_id = METHOD_POST;
+		http_fields_add(arena, &m->fields, FIELD_CONTENT_TYPE,
+		    str_of(cases[i].type));
+		if (cases[i].te != NULL)
+			http_fields_add(arena, &m->fields, FIELD_TE,
+			    str_of(cases[i].te));
+		f.req = m;
+		page_make(arena, &f, &resp, &body);
+		CU_ASSERT_EQUAL(page_form_of(m) == PAGE_GRPC, cases[i].call);
+		CU_ASSERT_EQUAL(resp->status, cases[i].call ? 200u : 403u);
+		CU_ASSERT_EQUAL(body.n == 0, cases[i].call);
+		CU_ASSERT(!cases[i].call || (str_eq(field("grpc-status"),
+		    STR("7")) && resp->framing == FRAMING_NONE &&
+		    str_iends(field("grpc-message"), STR(
+		    "; threat: A%25B%C3%AC; reference: 7K3Q-9D2M-5XTW"))));
+	}
+	end();
+}
+
 static void
 test_forms(void)
 {
@@ -587,7 +633,7 @@ test_reference(void)
 
 UNIT_TESTS(proxy_page, { "forms", test_forms },
     { "every fault has a page", test_every_fault }, { "text", test_text },
-    { "problem+json", test_json }, { "html", test_html },
+    { "problem+json", test_json }, { "html", test_html }, { "gRPC", test_grpc },
     { "HEAD", test_head }, { "Proxy-Status", test_proxy_status },
     { "settings", test_settings }, { "addresses", test_urls },
     { "hostile values", test_hostile }, { "long values", test_long },
