@@ -114,9 +114,8 @@ sum_scan(struct flow *f, const struct chain_record *r)
 	s->bytes += r->bytes;
 }
 
-void
-flow_chain_sum(struct flow *f, const struct chain_run *run,
-    const struct chain_result *r)
+static void
+sum_scans(struct flow *f, const struct chain_run *run)
 {
 	const struct chain_record *records;
 	unsigned i, n;
@@ -124,6 +123,23 @@ flow_chain_sum(struct flow *f, const struct chain_run *run,
 	records = chain_records(run, &n);
 	for (i = 0; i < n; i++)
 		sum_scan(f, &records[i]);
+}
+
+void
+flow_chain_give_up(struct flow *f, struct chain_run **runp)
+{
+	const struct chain_run *run = *runp;
+
+	chain_cancel(runp);		/* its records are final now */
+	add_scan_us(f, chain_us(run));
+	sum_scans(f, run);
+}
+
+void
+flow_chain_sum(struct flow *f, const struct chain_run *run,
+    const struct chain_result *r)
+{
+	sum_scans(f, run);
 	f->has_verdict = true;
 	if (r->verdict > f->verdict)
 		f->verdict = r->verdict;
@@ -147,6 +163,7 @@ flow_chain_stop(struct flow *f)
 	const struct chain_run *run;
 	unsigned n;
 
+	upgrade_settle(f);
 	if (f->chain == NULL || chain_result(f->chain) != NULL)
 		return;
 	records = chain_records(f->chain, &n);

@@ -5,7 +5,7 @@
 #define TURN_BYTES (512 << 10)	/* a direction's share of a turn */
 #define READ_BYTES 65536
 #define CLOSING_MS 1000		/* the other side has ended: it goes on no longer */
-#define GONE_MS 10000		/* the sender is gone, its octets are not taken */
+#define GONE_MS 5000		/* the sender is gone, its octets are not taken */
 
 void
 relay_begin(struct relay *r, struct duplex *client, struct duplex *origin,

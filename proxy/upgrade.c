@@ -284,6 +284,7 @@ upgrade_run(struct flow *f)
 		lost(f, ERR_ORIGIN_CUT);
 		break;
 	}
+	upgrade_settle(f);
 	return (true);
 }
 
@@ -347,6 +348,13 @@ upgrade_drain(struct flow *f)
 	if (f->state == FLOW_STATE_UPGRADED && f->upgrade->inspect != NULL)
 		ws_inspect_stop(f->upgrade->inspect, WS_CODE_AWAY,
 		    "the proxy ends");
+}
+
+void
+upgrade_settle(struct flow *f)
+{
+	if (f->upgrade != NULL && f->upgrade->inspect != NULL)
+		ws_inspect_settle(f->upgrade->inspect);
 }
 
 void

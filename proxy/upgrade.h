@@ -63,6 +63,8 @@ bool upgrade_begin(struct flow *);
 /* UPGRADED; true: it has ended. */
 bool upgrade_run(struct flow *);
 uint64_t upgrade_due(const struct flow *);
+/* The flow ends: what still looks at messages stops, and is noted for the record. */
+void upgrade_settle(struct flow *);
 /* The flow ends, in any state: let go of what works for it. */
 void upgrade_stop(struct flow *);
 /* The worker ends: ends are said where they can be. */

@@ -8,7 +8,7 @@
 
 #define CLOSING_MS 1000		/* a side has ended, or was told to */
 #define CLOSE_MS 10000		/* from a Close frame to its answer */
-#define GONE_MS 10000		/* the sender is gone, its octets are not taken */
+#define GONE_MS 5000		/* a sender is gone, its octets are held or not taken */
 
 struct ws_inspect {
 	struct flow *flow;		/* borrowed */
@@ -61,6 +61,15 @@ ws_inspect_free(struct ws_inspect **ip)
 	ws_way_fini(&i->up);
 	ws_way_fini(&i->down);
 	free(i);
+}
+
+void
+ws_inspect_settle(struct ws_inspect *i)
+{
+	if (i->up.item != NULL)
+		ws_item_settle(i->up.item);
+	if (i->down.item != NULL)
+		ws_item_settle(i->down.item);
 }
 
 /* What both ends are told, and may show to somebody who asks for it. */
@@ -139,6 +148,12 @@ is_scanning(const struct ws_way *w)
 	return (w->state == WS_WAY_SCANS || w->state == WS_WAY_MATCHES);
 }
 
+static bool
+has_left(const struct ws_way *w)
+{
+	return (w->gone || w->source_ended);
+}
+
 /* How long nothing may move. */
 static uint64_t
 limit_of(const struct ws_inspect *i)
@@ -147,13 +162,13 @@ limit_of(const struct ws_inspect *i)
 	uint64_t idle = i->flow->gen->gen->conf->limits.tunnel_ms;
 	uint64_t ms = idle;
 
-	if (is_scanning(up) || is_scanning(down))
-		return (idle);		/* a chain has its own clocks */
-	if (i->stopped || ws_way_is_over(up) || ws_way_is_over(down))
+	if (is_scanning(up) || is_scanning(down))	/* a chain has clocks */
+		ms = has_left(up) || has_left(down) ? GONE_MS : idle;
+	else if (i->stopped || ws_way_is_over(up) || ws_way_is_over(down))
 		ms = CLOSING_MS;
 	else if (up->state == WS_WAY_CLOSED || down->state == WS_WAY_CLOSED)
 		ms = CLOSE_MS;
-	else if (up->gone || down->gone)
+	else if (has_left(up) || has_left(down))
 		ms = GONE_MS;
 	return (ms < idle ? ms : idle);
 }

@@ -27,6 +27,8 @@ struct ws_inspect;
 struct ws_inspect *ws_inspect_new(struct flow *, struct duplex *client,
     struct duplex *origin, const struct ws_terms *);
 void ws_inspect_free(struct ws_inspect **);
+/* Stop the chains that run, and note what they did. */
+void ws_inspect_settle(struct ws_inspect *);
 /* As relay_run(). */
 enum relay_end ws_inspect_run(struct ws_inspect *);
 uint64_t ws_inspect_due(const struct ws_inspect *);

@@ -55,6 +55,13 @@ ws_item_release(struct ws_item *it)
 }
 
 void
+ws_item_settle(struct ws_item *it)
+{
+	if (it->chain != NULL && chain_result(it->chain) == NULL)
+		flow_chain_give_up(it->flow, &it->chain);
+}
+
+void
 ws_item_free(struct ws_item **itp)
 {
 	struct ws_item *it = *itp;

@@ -45,6 +45,8 @@ struct ws_item {
 struct ws_item *ws_item_new(struct flow *, enum ws_side from, bool scanned,
     uint64_t now);
 void ws_item_free(struct ws_item **);
+/* Its chain, if one still runs, stops and is noted; there will be no verdict. */
+void ws_item_settle(struct ws_item *);
 /* ws_feed() has said so, with its frames and content where ws_item_out() says. */
 void ws_item_fed(struct ws_item *, enum ws_got, const struct fault *);
 /* No more of its content is waited for: it is larger, or takes too long. */

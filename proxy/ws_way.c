@@ -100,6 +100,7 @@ write_all(struct ws_way *w, struct chq *q)
 static void
 drop_item(struct ws_way *w)
 {
+	ws_item_settle(w->item);
 	ws_item_free(&w->item);
 	go(w, WS_WAY_BETWEEN);
 }
@@ -451,7 +452,7 @@ ws_way_run(struct ws_way *w)
 	w->stuck = false;
 	for (i = 0; i < STEPS && got == WS_WAY_MORE; i++)
 		got = w->stopped ? step_out(w) : step(w);
-	if (w->stuck)
+	if (w->stuck || (got == WS_WAY_WAITS && !w->stopped && !may_feed(w)))
 		w->gone = duplex_is_gone(w->from);
 	if (got == WS_WAY_WAITS || got == WS_WAY_MORE) {
 		if (duplex_is_lost(w->to))

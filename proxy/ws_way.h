@@ -54,7 +54,7 @@ struct ws_way {
 	bool source_ended;
 	bool stopped;			/* only what has begun to go out still does */
 	bool stuck;			/* its receiver has no room */
-	bool gone;			/* ... and its sender has ended */
+	bool gone;			/* its sender has ended, but is not read from */
 	unsigned code;			/* of its sender's Close */
 };
 

@@ -468,3 +468,39 @@ def test_real_peers(lab):
 
     p = lab.assay(**both(lab.icap(looks(lambda d: d == b"bad"))))
     asyncio.run(asyncio.wait_for(talk(), 30))
+
+
+def test_leaves_while_scanned(lab):
+    """Who leaves before the verdict does not keep the other side, and is recorded
+    with what was under way; so is the end of the proxy."""
+    gate = threading.Event()
+
+    def script(tx):
+        if is_message(tx):
+            tx.whole()
+            gate.wait(20)
+        return tx.no_change()
+    icap = lab.icap(script)
+    p = lab.assay(**both(icap))
+    for how in ("reset", "close", "drain"):
+        with lab.sub(how):
+            n = len(icap.txs)
+            ended = threading.Event()
+
+            def serve(sock, ended=ended):
+                while sock.conn.fill():
+                    pass
+                ended.set()
+            o = origin(lab, "ws", serve)
+            s, _ = open_ws(lab, p, o, "ws")
+            s.send("slow")
+            assert wire.wait_for(lambda: any(is_message(t) for t in icap.txs[n:]), 10)
+            s.send("next")
+            if how == "drain":
+                p.signal(15)
+            else:
+                getattr(s.conn, how)()
+            assert ended.wait(8 * e2e.lab_scale()), "the origin's side stays open"
+            r = record(p, o)
+            assert [x["outcome"] for x in field(r, "assay.scan") if x.get("messages")] == ["cancelled"], r
+    gate.set()
