@@ -110,15 +110,29 @@ has_news(const struct ws_item *it)
 	return (it->whole || ws_message_bytes(&it->source) > 0);
 }
 
-bool
-ws_item_gather(struct ws_item *it)
+/* A body that failed: no room in memory or file. */
+static bool
+has_failed(const struct body *b, struct fault *f)
 {
+	if (body_end(b) != PULL_CUT && body_end(b) != PULL_FAIL)
+		return (false);
+	fault_copy(f, body_fault(b));
+	return (true);
+}
+
+enum pull
+ws_item_gather(struct ws_item *it, struct fault *f)
+{
+	assert(it->content != NULL);
 	if (it->along.body != NULL && (has_news(it) ||
 	    reader_behind(&it->along) > 0))
 		(void)reader_skip(&it->along, BODY_ALL);
-	if (it->look.body != NULL && (has_news(it) || it->gap))
+	if (it->look.body != NULL && (has_news(it) || it->gap ||
+	    reader_behind(&it->look) > 0))
 		(void)reader_skip(&it->look, BODY_ALL);
-	return (it->content != NULL && body_end(it->content) == PULL_END);
+	if (has_failed(it->frames, f) || has_failed(it->content, f))
+		return (PULL_FAIL);
+	return (body_end(it->content) == PULL_END ? PULL_END : PULL_WAIT);
 }
 
 bool

@@ -53,8 +53,11 @@ void ws_item_fed(struct ws_item *, enum ws_got, const struct fault *);
 void ws_item_cut(struct ws_item *);
 /* Has it so much that nobody has taken yet that it waits? */
 bool ws_item_is_full(const struct ws_item *);
-/* Pull what there is in, to be held.  True: the content is complete. */
-bool ws_item_gather(struct ws_item *);
+/*
+ * Pull what there is in, to be held.  PULL_END: the content is complete;
+ * PULL_WAIT: it is not; PULL_FAIL: there is no room for it, cause in *f.
+ */
+enum pull ws_item_gather(struct ws_item *, struct fault *f);
 bool ws_item_is_empty(const struct ws_item *);
 /*
  * Let the chain look at the content.  handshake: as it went to the origin, a

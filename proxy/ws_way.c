@@ -199,24 +199,32 @@ judge(struct ws_way *w)
 	return (WS_WAY_MORE);
 }
 
-/* True: its content is complete, and something came of that. */
-static bool
+/* WS_WAY_MORE: its content is complete, and something came of that. */
+static enum ws_way_got
 gather(struct ws_way *w)
 {
 	if (!w->item->gap && now_of(w) >= ws_way_due(w))
 		ws_item_cut(w->item);
-	if (!ws_item_gather(w->item))
-		return (false);
+	switch (ws_item_gather(w->item, &w->fault)) {
+	case PULL_MORE:
+	case PULL_WAIT:
+		return (WS_WAY_WAITS);
+	case PULL_CUT:
+	case PULL_FAIL:
+		return (WS_WAY_FULL);
+	case PULL_END:
+		break;
+	}
 	if (ws_item_is_empty(w->item)) {
 		ws_item_release(w->item);
 		go(w, WS_WAY_PASSES);
-		return (true);
+		return (WS_WAY_MORE);
 	}
 	w->flow->who.rule = str_of(w->flow->plan.rule[POLICY_BY_SCAN]);
 	ws_item_scan(w->item, w->chain->steps, w->chain->n, w->side,
 	    ws_facts(w->engine)->text);
 	go(w, WS_WAY_SCANS);
-	return (true);
+	return (WS_WAY_MORE);
 }
 
 static void
@@ -394,7 +402,7 @@ step_item(struct ws_way *w)
 	case WS_WAY_MATCHES:
 		return (judge(w));
 	case WS_WAY_GATHERS:
-		return (gather(w) ? WS_WAY_MORE : WS_WAY_WAITS);
+		return (gather(w));
 	case WS_WAY_BETWEEN:
 		if (w->begun)
 			begin(w);

@@ -504,3 +504,84 @@ def test_leaves_while_scanned(lab):
             r = record(p, o)
             assert [x["outcome"] for x in field(r, "assay.scan") if x.get("messages")] == ["cancelled"], r
     gate.set()
+
+
+@e2e.seconds(120)
+def test_big_and_bombs(lab):
+    """30 MB messages pass as they came, out of files; a bomb is unscanned (limit) and takes no memory."""
+    seen = []
+    icap = lab.icap(looks(lambda d: b"EVIL" in d[-100:], seen))
+    p = lab.assay(**both(icap), websocket={"message": "64M"}, limits={"body_memory": "64K"})
+    big = bytes((i * 31 + (i >> 9)) & 255 for i in range(1 << 20)) * 30
+    for way in ("up", "down"):
+        for end in (b"fine", b"EVIL"):
+            with lab.sub(f"{way} {end}"):
+                got = []
+
+                def serve(sock, way=way, end=end, got=got):
+                    sock.send(big + end if way == "down" else "ready", frames=4)
+                    got.append(sock.recv())
+                o = origin(lab, "ws", serve)
+                s, _ = open_ws(lab, p, o, "ws")
+                if way == "up":
+                    assert s.recv() == "ready"
+                    s.send(big + end, frames=4)
+                    assert wire.wait_for(lambda: got, 30 * e2e.lab_scale())
+                else:
+                    got.append(s.recv())
+                if end == b"fine":
+                    assert got[0] == big + end
+                else:
+                    assert got[0][:2] == ("close", 1008), got[0][:100]
+                s.conn.cut()
+    had = p.rss()
+    bomb = bytes(200 << 20)
+    for terms in (DEFLATE, DEFLATE + "; client_no_context_takeover"):
+        with lab.sub(terms):
+            o = origin(lab, "ws", extensions=terms)
+            s, _ = open_ws(lab, p, o, "ws", extensions=terms)
+            s.send(bomb)
+            assert s.recv()[:2] == ("close", 1008)
+            scans = [x for x in field(record(p, o), "assay.scan") if x.get("messages")]
+            assert scans and scans[-1]["gap"] == "limit", scans
+    assert e2e.SANITIZER or p.rss() - had < 64 << 20, p.rss() - had
+
+
+def test_one_way(lab):
+    """A chain of one direction: the other one passes, and its frames are read."""
+    icap = lab.icap(looks(lambda d: d == b"bad"))
+    for mode in ("req", "resp"):
+        with lab.sub(mode):
+            p = lab.assay(services={"one": {"url": icap.url(), "mode": mode}}, rules=[{"scan": ["one"]}])
+            o = origin(lab, "wss", extensions=DEFLATE)
+            s, _ = open_ws(lab, p, o, extensions=DEFLATE)
+            for data in ("hello", b"\0\xff" * 50000, ""):
+                s.send(data, frames=3, between=[(PING, b"x")])
+                assert s.message() == data
+            # The client's, or what comes back of it: the way without a chain ends with it.
+            s.send("bad")
+            assert s.recv()[:2] == ("close", 1008)
+
+
+def test_little_memory(lab):
+    """Who has used up the memory of clients is told so, and others go on."""
+    icap = lab.icap(looks())
+    p = lab.assay(**both(icap), limits={"memory": "16M", "temp": "1M"}, websocket={"message": "64M"})
+    o = origin(lab, "ws")
+    s, _ = open_ws(lab, p, o, "ws")
+    try:
+        s.conn.sock.settimeout(5)
+        for i in range(40):
+            s.frame(CONT if i else TEXT, b"x" * (1 << 20), fin=False)
+    except wire.Ended:
+        pass
+    try:
+        got = s.recv()
+        assert got[0] == "close" and got[1] in (1011, 1013), got
+    except wire.Ended as e:
+        assert "reset" in str(e) or "ragged" in str(e), e
+    r = record(p, o)
+    assert field(r, "event.action") == "error" and field(r, "error.code") in ("MEMORY", "TEMP_LIMIT", "BODY_LIMIT"), r
+    s, _ = open_ws(lab, p, o, "ws")
+    s.send("hello")
+    assert s.recv() == "hello"
