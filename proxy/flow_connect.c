@@ -86,16 +86,6 @@ flow_pick(struct flow *f, const struct policy_scan *scan,
 	return (some);
 }
 
-/* To ports of plain HTTP: that is what the tunnel has to be then. */
-static bool
-port_allowed(const struct flow *f, struct fault *fault)
-{
-	uint16_t port = f->req->uri.port;
-
-	return (conf_port_check(conf_of(f), false, port, NULL) == ERR_NONE ||
-	    conf_port_check(conf_of(f), true, port, fault) == ERR_NONE);
-}
-
 void
 flow_request_connect(struct flow *f)
 {
@@ -109,7 +99,8 @@ flow_request_connect(struct flow *f)
 		return;
 	}
 	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
-	    !port_allowed(f, &fault)) {
+	    conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
+	    ERR_NONE) {
 		flow_fail(f, &fault);
 		return;
 	}

@@ -155,15 +155,17 @@ refused_by_tunnel(struct flow *f)
 	return (true);
 }
 
-/* By what comes through the tunnel: a plain one is no way around a list. */
+/* That of the tunnel, and where requests are plain, theirs. */
 static bool
 port_allowed(const struct flow *f, struct fault *fault)
 {
 	const struct tunnel *t = f->client->tunnel;
 	uint16_t port = f->req->uri.port;
 
-	return (conf_port_check(conf_of(f), t != NULL && !tunnel_is_plain(t),
-	    port, fault) == ERR_NONE);
+	return ((t == NULL ||
+	    conf_port_check(conf_of(f), true, port, fault) == ERR_NONE) &&
+	    ((t != NULL && !tunnel_is_plain(t)) ||
+	    conf_port_check(conf_of(f), false, port, fault) == ERR_NONE));
 }
 
 /* Asked for each request: a reload may have come since the connection did. */

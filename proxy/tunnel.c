@@ -148,8 +148,6 @@ tunnel_new(struct client *c, struct worker_gen *gen,
 	t->dest_known = address_parse(t->dial_host, &t->dest);
 	t->plan = *plan;
 	set_record(t, facts);
-	t->plain_only = conf_port_check(gen->gen->conf, true,
-	    authority->port, NULL) != ERR_NONE;
 	if (plan->access == POLICY_BLOCK)
 		tunnel_block(t, plan->rule[POLICY_BY_ACCESS]);
 	timer_init(&t->deadline, c->worker->loop, expired);

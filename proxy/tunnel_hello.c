@@ -36,7 +36,7 @@ apply_sni(struct tunnel *t)
 static bool
 dials_itself(const struct tunnel *t)
 {
-	return (!t->plain_only && t->fault.code == ERR_NONE && (t->plan.tls == POLICY_SPLICE ||
+	return (t->fault.code == ERR_NONE && (t->plan.tls == POLICY_SPLICE ||
 	    (t->plan.dest_open & 1u << POLICY_BY_TLS) != 0));
 }
 
@@ -92,20 +92,9 @@ tunnel_not_tls(struct tunnel *t)
 	tunnel_end(t, ERR_CLIENT_NOT_TLS, NULL);
 }
 
-/* Each request inside gets the page. */
-static void
-refuse_tls(struct tunnel *t)
-{
-	t->plan.tls = POLICY_INSPECT;
-	(void)conf_port_check(t->gen->gen->conf, true, t->uri.port,
-	    &t->fault);
-}
-
 static void
 hello_done(struct tunnel *t)
 {
-	if (t->plain_only)
-		refuse_tls(t);
 	apply_sni(t);
 	if (dials_itself(t) && !tunnel_is_internal(t)) {
 		tunnel_dial(t);
@@ -153,7 +142,7 @@ static bool
 may_be_http(const struct tunnel *t)
 {
 	return (t->hello.step == HELLO_NOT_TLS &&
-	    (t->plan.tls != POLICY_SPLICE || t->plain_only) &&
+	    t->plan.tls != POLICY_SPLICE &&
 	    begins_as_http(&t->input) == BEGINS_SO_FAR);
 }
 

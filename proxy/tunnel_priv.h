@@ -50,7 +50,6 @@ struct tunnel {
 	union address dest;	/* an address was named: that one */
 	bool dest_known;
 	bool plain;		/* OPEN without TLS */
-	bool plain_only;	/* its port is one of plain HTTP alone */
 	bool untrusted;		/* its leaf warns: the origin may be invalid */
 	const char *refused_by;	/* the rule that refused an address of it */
 	struct splice *splice;	/* owned; NULL: not spliced */
