@@ -502,6 +502,50 @@ test_tunnel(void)
 	stop();
 }
 
+/* Behind a 101 octets go both ways, what came with the request first. */
+static void
+test_switch(void)
+{
+	struct http_msg *m;
+	struct duplex *d;
+	struct chq q = { 0 };
+	char text[8] = "";
+	enum pull p;
+
+	start((const char *const []){ "W" });
+	say("GET /ws HTTP/1.1\r\nHost: h\r\n\r\nhello", 1 +
+	    unit_random(60));
+	lab_run(loop, 20);
+	m = http_msg_new(f.arena, false);
+	m->status = 101;
+	m->reason = STR("Switching Protocols");
+	http_fields_add(f.arena, &m->fields, FIELD_UPGRADE, STR("x"));
+	d = exchange_switch(f.x, m);
+	while ((p = duplex_read(d, &q, 2)) == PULL_MORE)
+		;
+	CU_ASSERT_EQUAL(p, PULL_WAIT);
+	CU_ASSERT_EQUAL_FATAL(chq_len(&q), 5);
+	chq_read(&q, 0, text, 5);
+	CU_ASSERT_STRING_EQUAL(text, "hello");
+	CU_ASSERT(duplex_room(d) > 0);
+	duplex_write(d, &q, 5);
+	CU_ASSERT(!server_is_idle(&c.h1.server) && !duplex_is_lost(d));
+	CU_ASSERT(!duplex_is_over(d));
+	duplex_end(d);
+	CU_ASSERT(duplex_is_over(d));
+	shutdown(c.peer, SHUT_WR);
+	lab_run(loop, 20);
+	CU_ASSERT_EQUAL(duplex_read(d, &q, 2), PULL_END);
+	CU_ASSERT_EQUAL(duplex_read(d, &q, 2), PULL_END);
+	finish(EXCHANGE_DONE);
+	CU_ASSERT(lab_until(loop, is_over, NULL, LONG_MS));
+	CU_ASSERT(is_text("heard", &c.heard, "HTTP/1.1 101 Switching "
+	    "Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello"));
+	CU_ASSERT_EQUAL(c.step, SERVER_CLOSE);
+	chq_fini(&q);
+	stop();
+}
+
 /* The body of a request that is over is cut for who still reads it. */
 static void
 test_body_left(void)
@@ -539,4 +583,5 @@ UNIT_TESTS(proxy_h1_server,
     { "deadlines", test_deadlines },
     { "the client goes", test_gone },
     { "a tunnel", test_tunnel },
+    { "a switch of protocols", test_switch },
     { "a body that is left", test_body_left })
