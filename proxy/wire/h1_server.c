@@ -261,15 +261,6 @@ h1_server_run(struct server *server)
 	return (s->state == H1_SERVER_OVER ? s->over : SERVER_WAITS);
 }
 
-static bool
-h1_server_is_idle(const struct server *server)
-{
-	const struct h1_server *s = CONTAINER_OF(server, struct h1_server,
-	    server);
-
-	return (s->state == H1_SERVER_FIRST || s->state == H1_SERVER_IDLE);
-}
-
 static void
 h1_server_fini(struct server *server)
 {
@@ -284,7 +275,6 @@ h1_server_fini(struct server *server)
 
 static const struct server_type server_type = {
 	.run = h1_server_run,
-	.is_idle = h1_server_is_idle,
 	.fini = h1_server_fini,
 };
 

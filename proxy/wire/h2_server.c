@@ -303,16 +303,6 @@ h2_server_run(struct server *server)
 	return (s->state == H2_SERVER_OVER ? s->over : SERVER_WAITS);
 }
 
-static bool
-h2_server_is_idle(const struct server *server)
-{
-	const struct h2_server *s = CONTAINER_OF(server, struct h2_server,
-	    server);
-
-	return (list_empty(&s->exchanges) &&
-	    !h2_session_in_head(s->session));
-}
-
 static void
 h2_server_fini(struct server *server)
 {
@@ -334,7 +324,6 @@ h2_server_fini(struct server *server)
 
 static const struct server_type server_type = {
 	.run = h2_server_run,
-	.is_idle = h2_server_is_idle,
 	.fini = h2_server_fini,
 };
 

@@ -32,7 +32,10 @@ struct server_host_type {
 	 */
 	void (*begin)(void *host, struct exchange *);
 	void (*limits)(void *host, struct server_limits *);
-	/* May the connection wait for another request? */
+	/*
+	 * May the connection wait for another request?  When that changes, the
+	 * host wakes the task.
+	 */
 	bool (*goes_on)(void *host);
 };
 
@@ -54,7 +57,6 @@ enum server_step {
 
 struct server_type {
 	enum server_step (*run)(struct server *);
-	bool (*is_idle)(const struct server *);
 	void (*fini)(struct server *);
 };
 
@@ -69,13 +71,6 @@ static inline enum server_step
 server_run(struct server *s)
 {
 	return (s->type->run(s));
-}
-
-/* Is no request under way, not even a part of a head? */
-static inline bool
-server_is_idle(const struct server *s)
-{
-	return (s->type->is_idle(s));
 }
 
 /* The connection goes away, or on to something else.  No exchange is left. */

@@ -870,7 +870,7 @@ def test_memory_of_held_downloads(lab):
     go.set()
     h.wait(*sids, seconds=40)
     assert all(sha(bytes(h.streams[i].body)) == sha(big) for i in sids)
-    assert e2e.SANITIZER or most < 40 << 20, most
+    assert e2e.SANITIZER or most < 70 << 20, most        # 100 MB and more, were they all in memory
 
 
 @seconds(120)
