@@ -21,6 +21,14 @@ protocols_of(const struct flow *f)
 	    TLS_HTTP1 | TLS_H2);
 }
 
+/* Is there a body, or may there be one? */
+static bool
+has_upload(const struct flow *f)
+{
+	return (f->req->framing != FRAMING_NONE ||
+	    f->up.reader.body != NULL);
+}
+
 /* What was made while the client shook hands, if the request may use it. */
 static struct lease *
 take_ahead(struct flow *f)
@@ -31,7 +39,7 @@ take_ahead(struct flow *f)
 	if (t == NULL || f->tries > 0 || (l = tunnel_take_ahead(t)) == NULL)
 		return (NULL);
 	if (lease_is_good(l, f->gen, protocols_of(f),
-	    flow_is_repeatable(f))) {
+	    flow_is_repeatable(f), has_upload(f))) {
 		lease_set_wake(l, &f->task);
 		lease_set_reach(l, f->plan.asks_dest ? flow_may_reach : NULL,
 		    f);
@@ -57,6 +65,7 @@ flow_get_lease(struct flow *f)
 	want.protocols = want.tls ? protocols_of(f) : TLS_HTTP1;
 	want.fresh = f->tries > 0;
 	want.recent = !flow_is_repeatable(f);
+	want.uploads = has_upload(f);
 	want.own = &f->client->own;
 	want.account = f->client->account;
 	want.may_reach = f->plan.asks_dest ? flow_may_reach : NULL;
@@ -100,7 +109,7 @@ flow_origin(struct flow *f)
 	/* It was got before the request was scanned. */
 	if (f->lease != NULL && f->drops < DROPS_MAX &&
 	    !lease_is_good(f->lease, f->gen, protocols_of(f),
-	    flow_is_repeatable(f))) {
+	    flow_is_repeatable(f), has_upload(f))) {
 		lease_release(&f->lease);
 		f->tries--;
 		f->drops++;

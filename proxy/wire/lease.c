@@ -243,7 +243,7 @@ lease_fault(const struct lease *l)
 
 bool
 lease_is_good(struct lease *l, const struct worker_gen *g,
-    unsigned protocols, bool repeatable)
+    unsigned protocols, bool repeatable, bool uploads)
 {
 	struct origin *o = l->origin;
 
@@ -251,7 +251,8 @@ lease_is_good(struct lease *l, const struct worker_gen *g,
 		return (false);
 	if (l->at != LEASE_AT_READY)
 		return ((l->want.protocols & ~protocols) == 0);
-	if ((o->agreed & protocols) == 0)
+	if ((o->agreed & protocols) == 0 || (uploads &&
+	    !origin_h2_takes_upload(o, l)))
 		return (false);
 	/* One that is signed in is the client's own: there is no other. */
 	return (!origin_is_stale(o) && (repeatable ||

@@ -75,6 +75,7 @@ struct lease_want {
 	struct dial *dialled;	/* connected already; taken over.  May be NULL */
 	bool fresh;		/* none that was kept, or made a while ago */
 	bool recent;		/* of those only one used moments ago */
+	bool uploads;		/* a body follows the request's head */
 	bool allow_invalid;	/* tls.origin.on_invalid: untrusted */
 };
 
@@ -99,11 +100,12 @@ const struct fault *lease_fault(const struct lease *);
 /*
  * It was got before its request was known.  Is it still right for it?  Not
  * when it is of another generation, it is or may become a connection of other
- * protocols, its connection has ended, or has been idle for so long that it may
- * be ending and the request cannot be repeated.
+ * protocols, its connection has ended, has been idle for so long that it may be
+ * ending and the request cannot be repeated, or another client uploads there
+ * and a body follows this request, too.
  */
 bool lease_is_good(struct lease *, const struct worker_gen *,
-    unsigned protocols, bool repeatable);
+    unsigned protocols, bool repeatable, bool uploads);
 /*
  * The end, in any state.  A connection that stands whole between two messages
  * serves the next lease; one that has switched, and whose end was said

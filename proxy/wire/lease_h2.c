@@ -57,6 +57,7 @@ h2_detach(struct lease *l)
 	    !h2_stream_is_reset(l->h2.stream, NULL))
 		l->origin->h2->resets++;
 	lease_h2_source_gone(l);
+	origin_h2_upload_ended(l);
 	h2_stream_free(&l->h2.stream);
 	lease_h2_recharge(l);
 	origin_h2_flush(l->origin);
@@ -87,6 +88,8 @@ h2_send(struct lease *l, struct http_msg *req, bool has_body)
 
 	assert(l->h2.stream == NULL && !l->h2.waits && l->req == req);
 	l->h2.has_body = has_body;
+	if (has_body)
+		origin_h2_upload_began(l);
 	s = has_body ? lease_h2_sink(l) : NULL;
 	l->h2.waits = true;
 	h->waiting++;

@@ -87,6 +87,7 @@ struct h2_leg {
 	bool in_body;			/* the answer's has not ended yet */
 	uint64_t put;			/* octets of the request's body */
 	bool has_body;			/* the request's */
+	bool uploads;			/* counted as such on its connection */
 	bool waits;			/* SENT: for a stream */
 	bool probes;			/* GIVEN: whether the connection lives */
 };
@@ -230,6 +231,8 @@ struct h2_conn {
 	uint64_t again_at;		/* ms: no other for silence before */
 	unsigned waiting;		/* leases whose stream is not open */
 	unsigned probing;		/* leases that wait for a sign of life */
+	unsigned uploads;		/* leases with a body, all of ... */
+	struct account *uploader;	/* borrowed: this client, while there are any */
 	bool ended;			/* nothing more will be read */
 	bool refused;			/* a stream of it, which went elsewhere */
 	unsigned resets;		/* of ours: what clients gave up */
@@ -240,6 +243,15 @@ void origin_h2_end(struct origin *);
 void origin_h2_run(struct origin *);
 bool origin_h2_stale(struct origin *);
 bool origin_h2_bears(const struct origin *);
+/*
+ * May a request with a body go out there?  The window of a connection is one
+ * for all: what an origin does not read of one client's upload would hold up
+ * another client's.
+ */
+bool origin_h2_takes_upload(const struct origin *, const struct lease *);
+/* A request with a body goes out, or its lease ends. */
+void origin_h2_upload_began(struct lease *);
+void origin_h2_upload_ended(struct lease *);
 /* Something may wait to be sent: soon. */
 void origin_h2_flush(struct origin *);
 /* Whose memory it is. */

@@ -123,6 +123,7 @@ origin_suits(const struct origin *o, const struct lease *l)
 	return ((l->want.protocols & o->agreed) != 0 &&
 	    (!o->invalid || l->want.allow_invalid) &&
 	    (!l->want.fresh || origin_is_new(o)) &&
+	    (!l->want.uploads || origin_h2_takes_upload(o, l)) &&
 	    (!l->want.recent || o->sign_in != HTTP_SIGN_NONE ||
 	    o->h2 != NULL ||	/* which can be asked */
 	    origin_is_recent(o)));

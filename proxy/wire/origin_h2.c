@@ -156,6 +156,41 @@ origin_h2_bears(const struct origin *o)
 	return (is_alive(o) && n < (h2_session_is_ready(s) ? max : 1));
 }
 
+/* Uploads. */
+
+bool
+origin_h2_takes_upload(const struct origin *o, const struct lease *l)
+{
+	return (o->h2 == NULL || o->h2->uploads == 0 ||
+	    o->h2->uploader == l->want.account);
+}
+
+void
+origin_h2_upload_began(struct lease *l)
+{
+	struct h2_conn *h = l->origin->h2;
+
+	assert(!l->h2.uploads);
+	if (!origin_h2_takes_upload(l->origin, l))
+		return;			/* there was no better one */
+	h->uploader = l->want.account;
+	h->uploads++;
+	l->h2.uploads = true;
+}
+
+void
+origin_h2_upload_ended(struct lease *l)
+{
+	struct h2_conn *h = l->origin->h2;
+
+	if (!l->h2.uploads)
+		return;
+	assert(h->uploads > 0 && h->uploader == l->want.account);
+	l->h2.uploads = false;
+	if (--h->uploads == 0)
+		h->uploader = NULL;
+}
+
 /* Its life and its silence, while streams are open or it is probed. */
 
 static void
@@ -264,7 +299,8 @@ origin_h2_end(struct origin *o)
 {
 	struct h2_conn *h = o->h2;
 
-	assert(o->n_leases == 0 && h->waiting == 0 && h->probing == 0);
+	assert(o->n_leases == 0 && h->waiting == 0 && h->probing == 0 &&
+	    h->uploads == 0);
 	if (!h->ended) {
 		h2_session_drain(h->session);
 		give_octets(o);

@@ -11,6 +11,8 @@ import signal
 import socket
 import time
 
+import h2moods
+import h2origin
 import lab as e2e
 import orders
 import wire
@@ -103,9 +105,10 @@ class Proxy:
         sans = ["www.test", "other.test", "exempt.test", "127.0.0.1"]
         self.tls = lab.server(script, tls=lab.server_context("www.test", sans=sans), timeout=4)
         self.plain = lab.server(script, timeout=4)
+        self.h2 = h2origin.start(lab, script=h2moods.Moods(e2e.EICAR, orders.asked), h1=script, timeout=4)
         self.icap = lab.icap(orders.icap_script, timeout=4)
         self.fine = lab.origin(lambda h, b: ok(b"fine"), tls=lab.server_context("www.test"))
-        self.ports = {"tls": self.tls.port, "plain": self.plain.port}
+        self.ports = {"tls": self.tls.port, "plain": self.plain.port, "h2": self.h2.port}
         self.start()
 
     def start(self):
@@ -238,6 +241,6 @@ def test_random_orders(lab):
     n = sum(total.values())
     print(f"{n} orders: {total}", flush=True)
     assert n >= (100 if e2e.SANITIZER else 1000) * min(1, SECONDS / 30), f"only {n} orders: {total}"
-    bugs = [e for s in (proxy.tls, proxy.plain, proxy.icap) for e in s.errors if e.startswith("SCRIPT")]
+    bugs = [e for s in (proxy.tls, proxy.plain, proxy.h2, proxy.icap) for e in s.errors if e.startswith("SCRIPT")]
     bugs += [k for k in total if k.startswith("BUG")]
     assert not bugs, bugs[:5]

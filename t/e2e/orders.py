@@ -215,7 +215,7 @@ class Plan:
         self.broken = rng.random() < 0.6
         self.kind = rng.choice(("plain", "plain", "tunnel", "tunnel", "tunnel", "h2", "h2", "h2", "direct", "raw"))
         self.host = rng.choice(HOSTS)
-        self.port = ports["plain"] if self.kind == "plain" else ports["tls"]
+        self.port = ports["plain"] if self.kind == "plain" else ports[rng.choice(("tls", "h2"))]
         self.first = rng.random() < 0.2         # a plain request before CONNECT
         self.early = rng.choice(("wait", "hello", "all"))   # what goes behind CONNECT unasked
         self.n = rng.choice((1, 1, 1, 2, 3))

@@ -372,11 +372,15 @@ test_unsent(void)
 	begin();
 	l = get_ready();
 	fd = take();
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false));
-	CU_ASSERT_FALSE(lease_is_good(l, &other_gen, TLS_HTTP1, true));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false,
+	    false));
+	CU_ASSERT_FALSE(lease_is_good(l, &other_gen, TLS_HTTP1, true,
+	    false));
 	l->origin->used_at -= 2000;
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, false));
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, true));
+	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, false,
+	    false));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, true,
+	    false));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 1);
 	w = want();
@@ -388,7 +392,8 @@ test_unsent(void)
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 	close(fd);			/* its peer ends it meanwhile */
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, true));
+	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, true,
+	    false));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 0);
 	end();
@@ -631,7 +636,8 @@ test_own(void)
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 	l->origin->used_at -= 2000;	/* however long it was idle */
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false,
+	    false));
 	exchange(l, fd, SIGNED, half);
 	lease_release(&l);
 	CU_ASSERT(own.n == 1 && !own.broken);

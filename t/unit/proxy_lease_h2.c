@@ -412,8 +412,10 @@ test_shared(void)
 		CU_ASSERT_PTR_EQUAL(l[i]->origin, l[0]->origin);
 	lease_tls(l[0], &version, &cipher, &protocol);
 	CU_ASSERT_TRUE(str_eq(protocol, STR("h2")));
-	CU_ASSERT_TRUE(lease_is_good(l[0], &wgen, TLS_H2, true));
-	CU_ASSERT_FALSE(lease_is_good(l[0], &wgen, TLS_HTTP1, true));
+	CU_ASSERT_TRUE(lease_is_good(l[0], &wgen, TLS_H2, true,
+	    false));
+	CU_ASSERT_FALSE(lease_is_good(l[0], &wgen, TLS_HTTP1, true,
+	    false));
 	for (i = 0; i < 6; i++)
 		lease_release(&l[i]);
 	CU_ASSERT_EQUAL(worker.pool->idle, 2);
@@ -562,7 +564,8 @@ test_goaway(void)
 	h2_session_drain(peers[0].s);
 	task_wake(&peers[0].task);
 	CU_ASSERT_TRUE(until(is_draining, a));
-	CU_ASSERT_FALSE(lease_is_good(b, &wgen, TLS_H2, true));
+	CU_ASSERT_FALSE(lease_is_good(b, &wgen, TLS_H2, true,
+	    false));
 	CU_ASSERT_PTR_NULL(lease_send(b, request("POST"), false));
 	h = hear(b);
 	CU_ASSERT_EQUAL(h.got, LEASE_GOT_END);
@@ -743,7 +746,8 @@ test_probe(void)
 		CU_ASSERT_FATAL(until(is_settled, l));
 		CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 		CU_ASSERT_EQUAL(n_peers, 1 + how);
-		CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_H2, false));
+		CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_H2, false,
+	    false));
 		lease_release(&l);
 		end();
 	}
