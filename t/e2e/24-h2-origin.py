@@ -286,6 +286,39 @@ def test_interim_and_trailers(lab):
     assert r.body == b"abc" and any(x.lower().startswith("grpc-status: 0") for x in r.trailers), r.trailers
 
 
+def test_expectation(lab):
+    """The origin's 100 releases the body; its final answer spares it."""
+    def script(peer):
+        st = peer.request(whole=False)
+        assert st.get("expect") == "100-continue" and not st.body
+        st.head(100)
+        peer.until(lambda: st.ended)
+        st.answer(bytes(st.body))
+        st = peer.request(whole=False)
+        st.answer(b"no", status=417)
+        peer.until(lambda: False)
+    o = start(lab, script=script)
+    t = lab.tunnel(lab.assay(), o.port)
+    head = f"POST / HTTP/1.1\r\nHost: {t.host}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    t.send(head)
+    assert t.head().start.split()[1] == "100"
+    t.send(b"hello")
+    r = wire.Response(t)
+    assert r.status == 200 and r.body == b"hello", r
+    t.send(head)
+    r = wire.Response(t)
+    assert r.status == 417 and r.body == b"no", r
+
+
+def test_trailers_of_a_request(lab):
+    """Behind a body that nobody scans they pass, those that may."""
+    o = start(lab, lambda st: st.answer(repr(st.trailers).encode()))
+    t = lab.tunnel(lab.assay(), o.port)
+    t.send(f"POST / HTTP/1.1\r\nHost: {t.host}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 9\r\nContent-Length: 4\r\n\r\n")
+    r = wire.Response(t)
+    assert r.status == 200 and r.body == b"[('x-sum', '9')]", r.body
+
+
 @e2e.needs("clamav")
 def test_eicar_is_blocked(lab):
     """What is found over HTTP/2 is what is found."""
