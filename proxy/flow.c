@@ -365,7 +365,7 @@ run_scan_req(struct flow *f)
 static bool
 client_is_gone(const struct flow *f)
 {
-	return (f->state != FLOW_STATE_UPGRADED && f->x->gone_at != 0 &&
+	return (!flow_outlives_client(f) && f->x->gone_at != 0 &&
 	    loop_now(f->worker->loop) >= f->x->gone_at);
 }
 

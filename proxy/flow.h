@@ -183,6 +183,11 @@ bool flow_is_repeatable(const struct flow *);
 void flow_keep_body(struct flow *);
 /* The connection died before an answer; true: the request goes out again. */
 bool flow_again(struct flow *);
+/*
+ * Behind a switch of protocols on its own connection: its client's end is one of
+ * octets, which the other side is told first.
+ */
+bool flow_outlives_client(const struct flow *);
 /* flow_clock.c: fail it if a peer is silent or slow beyond its limit. */
 void flow_check_clocks(struct flow *);
 /* It waits: set its timer to what is due first. */

@@ -93,6 +93,12 @@ late(enum pace_says says, enum err code, const char **why)
 	return (says == PACE_WELL ? ERR_NONE : code);
 }
 
+bool
+flow_outlives_client(const struct flow *f)
+{
+	return (f->state == FLOW_STATE_UPGRADED && !f->x->type->http2);
+}
+
 /* The first that is found to be late. */
 static enum err
 stalled(struct flow *f, const char **why)
@@ -187,7 +193,7 @@ flow_set_timer(struct flow *f)
 	const struct conf_limits *l = limits_of(f);
 	uint64_t now = now_of(f), at = state_due(f, now);
 
-	if (f->x->gone_at != 0 && f->state != FLOW_STATE_UPGRADED)
+	if (f->x->gone_at != 0 && !flow_outlives_client(f))
 		at = earlier(at, f->x->gone_at);
 	at = earlier(at, exchange_pace_due(f->x, now, l->read_ms,
 	    l->min_rate));

@@ -86,9 +86,10 @@ relay_run(struct relay *r, uint64_t now)
 	bool ok = run(r, &r->up);
 
 	ok = run(r, &r->down) && ok;
+	if (!ok && is_lost(r->up.from))		/* who has ended may go */
+		return (r->up.ended ? RELAY_DONE : RELAY_CLIENT_LOST);
 	if (!ok)
-		return (is_lost(r->up.from) ? RELAY_CLIENT_LOST :
-		    RELAY_ORIGIN_LOST);
+		return (r->down.ended ? RELAY_DONE : RELAY_ORIGIN_LOST);
 	if (r->up.octets + r->down.octets > before || limit_of(r) < limit)
 		r->moved_at = now;
 	if (r->up.ended && r->down.ended)

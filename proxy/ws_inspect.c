@@ -186,14 +186,25 @@ is_lost(const struct duplex *d)
 	return (d->last == PULL_FAIL || duplex_is_lost(d));
 }
 
+/* Who has ended, or said Close, may go. */
+static bool
+has_said_end(const struct ws_way *w)
+{
+	return (w->source_ended || w->state >= WS_WAY_CLOSED);
+}
+
 enum relay_end
 ws_inspect_run(struct ws_inspect *i)
 {
 	uint64_t before = moved(i), limit = limit_of(i), now = now_of(i);
 
-	if (!run(i))
-		return (is_lost(i->up.from) ? RELAY_CLIENT_LOST :
+	if (!run(i)) {
+		if (is_lost(i->up.from))
+			return (has_said_end(&i->up) ? RELAY_DONE :
+			    RELAY_CLIENT_LOST);
+		return (has_said_end(&i->down) ? RELAY_DONE :
 		    RELAY_ORIGIN_LOST);
+	}
 	if (moved(i) > before || limit_of(i) != limit)
 		i->moved_at = now;
 	if (ws_way_is_over(&i->up) && ws_way_is_over(&i->down))

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 #include "http/uri.h"
+#include "http/ws_open.h"
 #include "proxy/wire/h2_exchange.h"
 
 #define GONE_MS 500		/* we have reset it: its flow may find out why */
@@ -21,6 +22,9 @@ struct h2_exchange {
 	bool starved;		/* src waits for the stream */
 	bool expects;		/* it waits for "100 Continue" */
 	bool answered;
+	bool extended;		/* its request was an extended CONNECT */
+	bool switched;		/* ... which is granted */
+	struct duplex raw;	/* of that */
 	bool interim;		/* one is not given to the link yet */
 	bool wants_interim;	/* its flow waits to send another one */
 	struct sink sink;	/* the answer's body ... */
@@ -315,6 +319,10 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 	(void)keep;			/* it is the connection's, not ours */
 	assert(!e->answered);
 	e->answered = true;
+	if (e->extended && m->status / 100 == 2) {	/* that would grant it */
+		m->status = 502;
+		m->reason = str_of(http_reason(502));
+	}
 	m->keep_alive = true;
 	m->version_minor = 1;
 	h2_stream_answer(e->st, m, !body);
@@ -329,6 +337,90 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 	return (&e->sink);
 }
 
+/* --- an extended CONNECT that is granted --- */
+
+static struct h2_exchange *
+of_raw(const struct duplex *d)
+{
+	return (CONTAINER_OF(d, struct h2_exchange, raw));
+}
+
+static enum pull
+raw_read(struct duplex *d, struct chq *out, size_t want)
+{
+	struct h2_exchange *e = of_raw(d);
+	size_t had = chq_len(out);
+	enum pull p = h2_stream_pull(e->st, out, want, NULL);
+
+	e->in += chq_len(out) - had;
+	if (h2_session_wants_write(e->server->session))
+		to_send(e);	/* windows */
+	return (p == PULL_CUT ? PULL_FAIL : p);		/* RST_STREAM */
+}
+
+static size_t
+raw_room(struct duplex *d)
+{
+	return (h2_stream_room(of_raw(d)->st));
+}
+
+static void
+raw_write(struct duplex *d, struct chq *q, size_t n)
+{
+	struct h2_exchange *e = of_raw(d);
+
+	e->written += n;
+	e->out += n;
+	h2_stream_write(e->st, q, n);
+	to_send(e);
+}
+
+static void
+raw_end(struct duplex *d)
+{
+	h2_stream_end(of_raw(d)->st, NULL);
+	to_send(of_raw(d));
+}
+
+static bool
+raw_lost(const struct duplex *d)
+{
+	return (h2_stream_is_reset(of_raw(d)->st, NULL));
+}
+
+static bool
+raw_gone(struct duplex *d)
+{
+	return (raw_lost(d) || h2_stream_ended(of_raw(d)->st));
+}
+
+static const struct duplex_type raw_type = { .read = raw_read,
+	.room = raw_room, .write = raw_write, .end = raw_end,
+	.lost = raw_lost, .gone = raw_gone };
+
+/* RFC 8441 5: a 200 without what HTTP/1 says of a switch. */
+static struct duplex *
+x_switch(struct exchange *x, struct http_msg *m)
+{
+	struct h2_exchange *e = of_exchange(x);
+
+	assert(!e->answered && e->extended && !e->in_body);
+	e->answered = e->switched = true;
+	m->status = 200;
+	m->reason = str_of(http_reason(200));
+	m->keep_alive = true;
+	m->version_minor = 1;
+	m->framing = FRAMING_CHUNKED;
+	http_fields_remove(&m->fields, FIELD_UPGRADE);
+	http_fields_remove(&m->fields, FIELD_CONNECTION);
+	http_fields_remove(&m->fields, FIELD_SEC_WEBSOCKET_ACCEPT);
+	h2_stream_answer(e->st, m, false);
+	e->out += head_octets(m);
+	to_send(e);
+	e->raw = (struct duplex){ .type = &raw_type, .last = PULL_MORE };
+	return (&e->raw);
+}
+
 static void
 x_end(struct exchange *x, enum exchange_end how)
 {
@@ -339,6 +431,8 @@ x_end(struct exchange *x, enum exchange_end how)
 	assert(how != EXCHANGE_DONE || (e->answered &&
 	    (e->sink.type == NULL || e->sink.end == PULL_END)));
 	in_abandon(e);
+	if (e->switched && how == EXCHANGE_DONE)
+		duplex_end(&e->raw);
 	if (how == EXCHANGE_ABORT)
 		h2_stream_reset(e->st, H2_INTERNAL_ERROR);
 	else if (how == EXCHANGE_HTTP1)
@@ -366,6 +460,7 @@ static const struct exchange_type exchange_type = {
 	.takes_interim = x_takes_interim,
 	.go_on = x_continue,
 	.respond = x_respond,
+	.switched = x_switch,
 	.end = x_end,
 	.pace = x_pace,
 	.pace_due = x_pace_due,
@@ -373,6 +468,35 @@ static const struct exchange_type exchange_type = {
 };
 
 /* --- news --- */
+
+/*
+ * An extended CONNECT becomes what asks for the same over HTTP/1: every rule
+ * and service sees one form of it.  It has no key (RFC 8441 5), and gets ours.
+ */
+static void
+take_connect(struct h2_exchange *e, struct http_msg *m)
+{
+	char key[WS_KEY_LEN + 1];
+
+	if (!str_ieq(m->protocol, STR("websocket"))) {
+		fault_set(&e->x.fault, ERR_REQ_METHOD,
+		    "CONNECT for another protocol than WebSocket");
+		return;
+	}
+	e->extended = true;
+	m->protocol = STR_NONE;
+	m->method = STR("GET");
+	m->method_id = METHOD_GET;
+	m->version_minor = 1;
+	m->framing = FRAMING_NONE;
+	ws_open_key(key);
+	http_fields_set(m->arena, &m->fields, FIELD_SEC_WEBSOCKET_KEY,
+	    arena_str(m->arena, str_of(key)));
+	http_fields_set(m->arena, &m->fields, FIELD_UPGRADE,
+	    STR("websocket"));
+	http_fields_set(m->arena, &m->fields, FIELD_CONNECTION,
+	    STR("Upgrade"));
+}
 
 /*
  * A request as its flow finds it.  What was cut off is none that can be
@@ -390,6 +514,8 @@ take_request(struct h2_exchange *e, struct http_msg *m)
 	if (x->fault.code == ERR_REQ_HEAD_LARGE ||
 	    x->fault.code == ERR_REQ_LINE_LONG)
 		return;
+	if (m->protocol.n > 0)
+		take_connect(e, m);
 	(void)http_target_parse(m, in_tunnel, in_tunnel == NULL, &x->fault);
 	x->req = m;
 	e->expects = m->expect_continue;
@@ -458,7 +584,9 @@ h2_exchange_news(struct h2_exchange *e, unsigned news)
 		pace_pause(&e->pace, now_of(e));
 		source_wake(&e->src);
 	}
-	if ((news & H2_NEWS_ROOM) != 0)
+	if (e->switched)
+		task_wake(e->x.wake);
+	else if ((news & H2_NEWS_ROOM) != 0)
 		sink_wake(&e->sink);
 	if ((news & H2_NEWS_RESET) != 0)
 		h2_exchange_gone(e, now_of(e) + (h2_stream_is_ours(e->st) ?

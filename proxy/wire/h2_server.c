@@ -330,7 +330,7 @@ static const struct server_type server_type = {
 struct server *
 h2_server_start(struct h2_server *s, const struct server_options *of)
 {
-	struct h2_config cfg = { .server = true, .patient = true,
+	struct h2_config cfg = { .server = true, .patient = true, .connect = true,
 	    .held = HELD_ALL, .limits = &s->limits.head,
 	    .account = of->account };
 
