@@ -186,11 +186,11 @@ record_request(struct audit_record *r, const struct flow *f)
 {
 	const struct http_msg *q = f->req;
 
+	r->http2 = f->x->type->http2;
 	if (q == NULL)
 		return;
 	r->method = q->method;
 	r->http_minor = q->version_minor;
-	r->http2 = f->x->type->http2;
 	r->url = f->url.n > 0 ? f->url : q->target;
 	r->host = q->uri.host;
 	r->port = q->uri.port;
