@@ -280,7 +280,8 @@ flow_record(struct flow *f)
 	r.server_ip = f->server_ip[0] != '\0' ? str_of(f->server_ip) :
 	    STR_NONE;
 	r.server_port = f->server_port;
-	r.status = f->head_out && f->resp != NULL ? f->resp->status : 0;
+	r.status = f->head_out && f->resp != NULL && !f->x->mute ?
+	    f->resp->status : 0;
 	if (f->resp != NULL)
 		r.mime = http_fields_value(&f->resp->fields,
 		    FIELD_CONTENT_TYPE);

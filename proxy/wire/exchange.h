@@ -60,6 +60,7 @@ struct exchange {
 	struct arena *arena;	/* owned, until the flow takes it; charged already */
 	struct http_msg *req;	/* in the arena; NULL: no request could be read */
 	struct fault fault;	/* not ERR_NONE: it is refused, and gets a page */
+	bool mute;		/* no answer leaves, whatever is said: it is for the record */
 	uint64_t began_at;	/* its first octet */
 	uint64_t gone_at;	/* (w) from then on its client counts as gone; 0: it is there */
 };

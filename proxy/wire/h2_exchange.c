@@ -213,7 +213,7 @@ out_room(struct sink *s)
 {
 	struct h2_exchange *e = of_sink(s);
 
-	if (e->x.req == NULL && h2_stream_is_reset(e->st, NULL))
+	if (e->x.mute)
 		return (ROOM_NOWHERE);
 	return (h2_stream_room(e->st));
 }
@@ -544,7 +544,7 @@ h2_exchange_begin(struct h2_server *s, struct h2_stream *st, unsigned news)
 	e->st = st;
 	e->x = (struct exchange){ .type = &exchange_type, .arena = a,
 	    .fault = refused, .began_at = loop_now(of->task->loop),
-	    .gone_at = s->gone_at };
+	    .mute = m == NULL, .gone_at = s->gone_at };
 	source_init(&e->src, &in_type);
 	h2_stream_set_owner(st, e);
 	list_append(&s->exchanges, &e->link);
