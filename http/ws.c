@@ -163,11 +163,13 @@ is_bomb(const struct ws *w)
 	    m->payload - w->left);
 }
 
-/* By what the heads have said; compressed content is asked as it comes. */
+/*
+ * By what has come, not by what a head declares; content is asked as it comes.
+ */
 static bool
 is_over(const struct ws *w)
 {
-	return (w->facts.payload > w->limits.message ||
+	return (w->facts.payload - w->left > w->limits.message ||
 	    w->heads > w->facts.payload + WS_HEADS_FREE ||
 	    (w->lost && w->facts.compressed));
 }
@@ -185,6 +187,16 @@ message_begin(struct ws *w)
 	w->utf8 = (struct ws_utf8){ .n = 0 };
 	assert(w->fill == NULL);
 	return (WS_BEGIN);
+}
+
+/* Of n octets of content: up to the limit, then one that is beyond it. */
+static size_t
+within(const struct ws *w, size_t n)
+{
+	uint64_t left = w->facts.content < w->limits.message ?
+	    w->limits.message - w->facts.content : 1;
+
+	return (w->gap || n < left ? n : (size_t)left);
 }
 
 /*
@@ -206,15 +218,8 @@ room_for(struct ws *w, struct call *c, size_t *n)
 		w->fill = chunk_new_size(cap < CHUNK_BYTES ? (size_t)cap :
 		    CHUNK_BYTES);
 	}
-	if (!w->gap) {
-		room = w->fill->cap - w->fill->used;
-		/* up to the limit, then one octet that is beyond it */
-		if (w->facts.content < w->limits.message)
-			cap = w->limits.message - w->facts.content;
-		else
-			cap = 1;
-		room = room < cap ? room : (size_t)cap;
-	}
+	if (!w->gap)
+		room = within(w, w->fill->cap - w->fill->used);
 	*n = *n < room ? *n : room;
 	return (w->gap ? c->nowhere : w->fill->data + w->fill->used);
 }
@@ -272,6 +277,7 @@ plain(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 	unsigned char *to;
 	enum ws_got got;
 
+	n = within(w, n);
 	if (w->from == WS_SERVER && n >= SHARE_FROM) {
 		got = look(w, c, p, n);
 		if (got == WS_STEP && !w->gap)
@@ -325,6 +331,8 @@ compressed(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 	got = inflate(w, c, &io, ws_inflate_feed, &said);
 	w->left = left;
 	pass(w, c, n - io.in_n);
+	if (got == WS_STEP && !w->gap && is_over(w))
+		got = say_gap(w, !w->takeover);
 	return (got);
 }
 

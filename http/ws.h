@@ -11,10 +11,11 @@
  *
  * Too much to read.  A message is read up to ws_limits.message octets, of
  * content or of payload, and as long as compression is not a bomb and the
- * heads of frames do not outweigh what they carry.  Beyond that, when a head
- * says so or when the octet behind the limit has come out, WS_GAP is said
- * once: no more content of this message comes, its frames still do, and
- * whether they may pass is the caller's policy of what is unscanned (limit).
+ * heads of frames do not outweigh what they carry.  Beyond that, when the
+ * octet behind the limit has come (what a head declares is nothing yet),
+ * WS_GAP is said once: no more content of this message comes, its frames
+ * still do, and whether they may pass is the caller's policy of what is
+ * unscanned (limit).
  * Where the sender keeps its compression context the rest is inflated into
  * nothing, for the next messages need it.  A bomb is not: from then on every
  * compressed message of the direction has a gap from its begin.

@@ -103,11 +103,11 @@ static const struct row server[] = {
 	ROW("\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x7e", "!1002"),
 	ROW("\x82\x7f\x00\x00\x00\x00\x00\x00\xff\xff", "!1002"),
 	ROW("\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00", "!1002"),
-	/* a long one is known by its head */
-	ROW("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", "B(~"),
-	ROW("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff" "a", "B(~"),
+	/* a long one is known by what comes of it */
+	ROW("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", "B("),
+	ROW("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff" "a", "B("),
 	ROW("\x82\x7e\x03\xe8" "a", "B("),
-	ROW("\x82\x7e\x03\xe9", "B(~"),
+	ROW("\x82\x7e\x03\xe9", "B("),
 };
 
 static void
@@ -263,6 +263,39 @@ limit(void)
 		}
 }
 
+/* What a head declares is nothing yet: all is read that fits, then the gap. */
+static void
+limit_declared(void)
+{
+	static const size_t steps[] = { 1, 700, 100000 };
+	static const unsigned char heads[][4] = { { 0x82, 126, 0x27, 0x10 },
+	    { 0x81, 126, 0x27, 0x10 } };
+	struct buf in = { 0 };
+	struct ws_help h;
+	unsigned i, k;
+
+	for (k = 0; k < COUNT(heads); k++)
+		for (i = 0; i < COUNT(steps); i++) {
+			in.n = 0;
+			buf_add(&in, heads[k], sizeof(heads[k]));
+			memset(buf_room(&in, 10000), 'a', 10000);
+			in.n += 10000;
+			ws_help_open(&h, WS_SERVER, false, false, 9000);
+			CU_ASSERT(ws_help_feed(&h, in.p, in.n, steps[i],
+			    100000));
+			CU_ASSERT_EQUAL(h.at_gap, 9000);
+			CU_ASSERT_EQUAL(h.passed, in.n);
+			CU_ASSERT(ws_help_said(&h, k == 0 ? "B(~)" : "T(~)"));
+			/* half of it is no more than half */
+			ws_help_open(&h, WS_SERVER, false, false, 9000);
+			CU_ASSERT(ws_help_feed(&h, in.p, 5000, steps[i],
+			    100000));
+			CU_ASSERT_EQUAL(chq_len(&h.content), 4996);
+			CU_ASSERT(ws_help_said(&h, k == 0 ? "B(" : "T("));
+		}
+	buf_fini(&in);
+}
+
 /* A text beyond the limit is still text, or refused. */
 static void
 limit_text(void)
@@ -383,6 +416,8 @@ random_ones(void)
 UNIT_TESTS(http_ws, { "messages", rows }, { "of clients", client_rows },
     { "refusals of clients' frames", client_refusals },
     { "of servers", server_rows }, { "long messages", long_ones },
-    { "limit", limit }, { "texts beyond the limit", limit_text },
+    { "limit", limit },
+    { "a limit and what is declared", limit_declared },
+    { "texts beyond the limit", limit_text },
     { "empty frames", empty_frames }, { "between", between },
     { "holds little", holds_little }, { "random messages", random_ones })

@@ -299,6 +299,32 @@ limit(bool takeover, size_t step)
 	buf_fini(&text);
 }
 
+/*
+ * More on the wire than the limit: what came before that is read.  One that
+ * is compressed to nothing (empty blocks without an end) has a limit, too.
+ */
+static void
+limit_of_payload(size_t step)
+{
+	static const unsigned char empty[] = { 0, 0, 0, 0xff, 0xff };
+	struct buf out = { 0 }, blocks = { 0 };
+	struct ws_help h;
+	unsigned i;
+
+	buf_add(&blocks, "\x00\x05\x00\xfa\xff" "hello", 10);
+	for (i = 0; i < 400; i++)
+		buf_add(&blocks, empty, sizeof(empty));
+	buf_add(&blocks, empty, 1);	/* RFC 7692 7.2.1: the tail is cut off */
+	frame(&out, 0xc2, blocks.p, blocks.n);
+	ws_help_open(&h, WS_SERVER, true, false, 1000);
+	CU_ASSERT(ws_help_feed(&h, out.p, out.n, step, 3000));
+	CU_ASSERT_EQUAL(h.at_gap, 5);
+	CU_ASSERT_EQUAL(h.passed, out.n);
+	CU_ASSERT(ws_help_said(&h, "Bz(~)"));
+	buf_fini(&out);
+	buf_fini(&blocks);
+}
+
 static void
 limits(void)
 {
@@ -308,6 +334,7 @@ limits(void)
 	for (i = 0; i < COUNT(steps); i++) {
 		limit(true, steps[i]);
 		limit(false, steps[i]);
+		limit_of_payload(steps[i]);
 	}
 }
 
