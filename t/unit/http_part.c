@@ -162,6 +162,12 @@ static const struct {
 	{ "POST /2/files/upload_session/start",
 	    "Dropbox-API-Arg: {\"close\": false}\r\n", true },
 	{ "POST /2/files/upload_session/start", "", true },
+	/* remote procedures: the body says what to do with sessions */
+	{ "POST /2/files/upload_session/start_batch", "", false },
+	{ "POST /2/files/upload_session/finish_batch_v2", "", false },
+	{ "POST /2/files/upload_session/finish_batch/check?x", "", false },
+	{ "POST /2/files/upload_session/append_batch", "", true },
+	{ "POST /2/files/upload_session/finish?arg=%7b%7d", "", true },
 	{ "POST /2/files/upload_session/append_v2", "Dropbox-API-Arg: "
 	    "{\"cursor\":{\"session_id\":\"x\",\"offset\":0},"
 	    "\"close\":true}\r\n", false },
