@@ -215,6 +215,14 @@ json_after(struct str s, struct str name)
 	return (found);
 }
 
+/* No file is in the body: it says what becomes of several sessions. */
+static bool
+dropbox_procedure(struct str what)
+{
+	return (str_istarts(what, STR("start_batch")) ||
+	    str_istarts(what, STR("finish_batch")));
+}
+
 /*
  * Dropbox: {"cursor": {"session_id": "...", "offset": 0}, ...} behind which
  * nothing comes, or a session that begins and is closed at once: the whole.
@@ -235,6 +243,8 @@ dropbox_says(const struct http_msg *m)
 	if (i == p.n)
 		return (false);
 	p = (struct str){ p.p + i + where.n, p.n - i - where.n };
+	if (f == NULL && dropbox_procedure(p))
+		return (false);
 	if (f == NULL || str_index(f->value, '\\') < f->value.n)
 		return (true);
 	if (!str_istarts(p, STR("start"))) {
