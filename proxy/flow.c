@@ -274,6 +274,13 @@ adopt_request(struct flow *f, struct http_msg *req)
 		    "the adapted request names another host");
 		return (false);
 	}
+	if ((req->method_id == METHOD_HEAD) !=
+	    (f->req->method_id == METHOD_HEAD)) {
+		/* The client reads what its own method lets it expect. */
+		flow_fail_code(f, ERR_SCAN_MESSAGE,
+		    "the adapted request is HEAD, or is not any more");
+		return (false);
+	}
 	if (!http_same_authority(&req->uri, &was)) {
 		lease_release(&f->lease);
 		f->tries = 0;

@@ -3,6 +3,7 @@
 on how the service's octets were cut (object stores answer 411 to chunked)."""
 import time
 
+import h2wire
 import wire
 from lab import pattern
 from wire import Response, ok
@@ -133,3 +134,25 @@ def test_empty_upload_is_cut_anywhere(lab):
             assert Response(t).status == 200
     heads = [[f for f in h.fields if f[0].lower() in ("content-length", "transfer-encoding")] for h, b, _ in o.requests]
     assert all(h == heads[0] for h in heads), heads
+
+
+def test_reqmod_makes_it_head_or_not(lab):
+    """The client of HEAD reads no body, whatever was asked of the origin: what
+    would come behind the head is no answer of its own (RFC 9112 6.3)."""
+    def icap(tx):
+        tx.whole()
+        to = tx.request.start.split()[1].rpartition("/")[2]
+        tx.modified(f"{to} /adapted HTTP/1.1\r\nHost: www.test:{o.port}\r\n\r\n".encode(), None, "req")
+    s = lab.icap(icap)
+    o = lab.origin(lambda head, body: ok(b"" if head.start.startswith("HEAD") else ok(b"evil")))
+    p = lab.assay(services={"s": {"url": s.url(), "mode": "req"}}, scan={"up": ["s"]}, rules=[{"name": "default", "scan": "up"}])
+    for method, to, status in (("HEAD", "GET", 502), ("GET", "HEAD", 502), ("HEAD", "HEAD", 200), ("GET", "OPTIONS", 200)):
+        with lab.sub(f"{method} becomes {to}"):
+            t = lab.tunnel(p, o.port)
+            t.send(f"{method} /{to} HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+            r = Response(t, method)
+            assert r.status == status, r
+            assert t.get("/GET").body == ok(b"evil"), "its next answer"
+            h = h2wire.peer(lab, p, o.port)
+            r = h.get(f"/{to}", method)
+            assert r.status == status and r.ended and bool(r.body) == (method != "HEAD"), r
