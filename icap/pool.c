@@ -13,7 +13,8 @@
 #include "icap/icap_priv.h"
 
 #define IDLE_MS 30000		/* below the limits of usual servers */
-#define IDLE_MAX 32		/* of one worker and server */
+#define IDLE_MAX 32		/* of one worker and server; beyond it ... */
+#define BURST_MS 1000		/* ... only who was of use that long ago */
 #define SHED_MS 250		/* how soon idle ones make room for others */
 
 unsigned
@@ -132,6 +133,14 @@ oldest(struct icap_endpoint *ep)
 	return (CONTAINER_OF(ep->idle.prev, struct icap_conn, link));
 }
 
+/* When the oldest has been kept for long enough. */
+static uint64_t
+oldest_ends(struct icap_endpoint *ep)
+{
+	return (oldest(ep)->idle_since +
+	    (ep->n_idle > IDLE_MAX ? BURST_MS : IDLE_MS));
+}
+
 static void
 sweep_set(struct icap_endpoint *ep)
 {
@@ -139,7 +148,7 @@ sweep_set(struct icap_endpoint *ep)
 
 	if (ep->n_idle == 0)
 		return;
-	at = oldest(ep)->idle_since + IDLE_MS;
+	at = oldest_ends(ep);
 	if (icap_pool_limit(ep) != UINT_MAX &&
 	    at > loop_now(ep->svc->loop) + SHED_MS)
 		at = loop_now(ep->svc->loop) + SHED_MS;
@@ -155,8 +164,7 @@ on_sweep(struct timer *t)
 	    atomic_load(&ep->svc->shared->waiting) > 0;
 	uint64_t now = loop_now(ep->svc->loop);
 
-	while (ep->n_idle > 0 &&
-	    (shed || oldest(ep)->idle_since + IDLE_MS <= now))
+	while (ep->n_idle > 0 && (shed || oldest_ends(ep) <= now))
 		close_idle(oldest(ep));
 	sweep_set(ep);
 }
@@ -214,9 +222,8 @@ icap_conn_give(struct icap_conn **cp)
 	c->idle_since = loop_now(ep->svc->loop);
 	link_set_owner(c->net, &c->task);
 	list_insert(&ep->idle, &c->link);
-	if (ep->n_idle++ >= IDLE_MAX)
-		close_idle(oldest(ep));
-	if (ep->sweep.at == 0)
+	/* Requests of one page come at once, again and again. */
+	if (++ep->n_idle == IDLE_MAX + 1 || ep->sweep.at == 0)
 		sweep_set(ep);
 	icap_service_kick(ep->svc);
 }

@@ -283,6 +283,52 @@ test_wait_is_busy(void)
 	end(6);
 }
 
+#define BURST 40
+
+static bool
+is_idle(unsigned n)
+{
+	struct icap_stats stats;
+
+	return (icap_get_stats(rig.scanner, 0, &stats) && stats.idle == n);
+}
+
+/* Many at once; are all their connections kept for the next ones? */
+static bool
+burst(void)
+{
+	unsigned i;
+
+	opened = false;
+	served = 0;
+	for (i = 0; i < BURST; i++)
+		add(i, "10.0.0.1", NULL);
+	CU_ASSERT(wait_for(has_served, BURST));
+	opened = true;
+	for (i = 0; i < BURST; i++)
+		try_wait(&tries[i]);
+	for (i = 0; i < BURST; i++)
+		try_fini(&tries[i]);
+	return (is_idle(BURST));
+}
+
+/*
+ * What many at once have used is kept for a moment, then fewer are.  Where the
+ * test itself stands still for that moment it is repeated.
+ */
+static void
+test_burst(void)
+{
+	unsigned i;
+
+	setup(NULL, ICAP_BUSY_WAIT);
+	for (i = 0; i < 5 && !burst(); i++)
+		;
+	CU_ASSERT(i < 5);
+	CU_ASSERT(wait_for(is_idle, 32));
+	end(0);
+}
+
 static void
 test_slots(void)
 {
@@ -301,4 +347,5 @@ UNIT_TESTS(icap_queue, { "slow bodies take no connection",
     test_slow_take_none }, { "one client holds a share", test_share },
     { "a share and on_busy: block", test_share_blocks },
     { "clients take turns", test_turns }, { "a full queue", test_full },
-    { "a long wait is busy", test_wait_is_busy }, { "slots", test_slots })
+    { "a long wait is busy", test_wait_is_busy },
+    { "many at once", test_burst }, { "slots", test_slots })
