@@ -31,7 +31,8 @@ struct h2_exchange {
 	enum http_framing framing;
 	uint64_t left;		/* ... FRAMING_LENGTH: to be written yet */
 	uint64_t in, out;	/* octets so far, about */
-	uint64_t taken_by[3];	/* by enum h2_wait, at the last look */
+	bool looked;		/* at what is taken: who never waits costs no look */
+	uint64_t taken_by[3];	/* ... by enum h2_wait, then */
 	uint64_t taken;		/* what counts as taken of this one */
 	uint64_t written;	/* of the body */
 };
@@ -250,7 +251,7 @@ out_end(struct sink *s, const void *trailer)
 static void
 look_at_taken(struct h2_exchange *e, uint64_t by[3])
 {
-	by[H2_WAIT_ROOM] = link_taken(link_of(e));
+	by[H2_WAIT_ROOM] = h2_server_taken(e->server);
 	by[H2_WAIT_WINDOW] = e->written - h2_stream_unsent(e->st);
 	by[H2_WAIT_WINDOWS] = h2_session_given(e->server->session);
 }
@@ -267,7 +268,9 @@ out_taken(struct sink *s)
 	uint64_t by[3];
 
 	look_at_taken(e, by);
-	e->taken += by[waits] - e->taken_by[waits];
+	if (e->looked)
+		e->taken += by[waits] - e->taken_by[waits];
+	e->looked = true;
 	memcpy(e->taken_by, by, sizeof(by));
 	return (e->taken);
 }
@@ -333,7 +336,6 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 	sink_init(&e->sink, &out_type, x->wake);
 	e->framing = m->framing;
 	e->left = m->length;
-	look_at_taken(e, e->taken_by);
 	return (&e->sink);
 }
 

@@ -208,10 +208,21 @@ sweep(struct h2_server *s)
 		s->shut_at = now;
 }
 
+uint64_t
+h2_server_taken(struct h2_server *s)
+{
+	uint64_t now = now_of(s);
+
+	if (s->looked_at != now)
+		s->link_taken = link_taken(link_of(s));
+	s->looked_at = now;
+	return (s->link_taken);
+}
+
 static void
 note_taken(struct h2_server *s)
 {
-	uint64_t taken = link_taken(link_of(s));
+	uint64_t taken = h2_server_taken(s);
 
 	if (taken == s->taken)
 		return;

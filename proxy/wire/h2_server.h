@@ -39,6 +39,8 @@ struct h2_server {
 	uint64_t swept_at;	/* the last look at streams without exchange ... */
 	uint64_t shut_at;	/* ... that nobody fetches */
 	uint64_t taken;		/* what the client had taken of the link then */
+	uint64_t link_taken;	/* ... and at the last look ... */
+	uint64_t looked_at;	/* ... ms; one a millisecond is enough */
 	uint64_t gone_at;	/* LAST: its exchanges' gone_at; 0: it is there */
 	enum server_step over;	/* OVER: how */
 };
@@ -49,5 +51,7 @@ struct h2_server {
  */
 struct server *h2_server_start(struct h2_server *,
     const struct server_options *);
+/* Octets of the link that the client's system has taken; never falls. */
+uint64_t h2_server_taken(struct h2_server *);
 
 #endif
