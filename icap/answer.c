@@ -263,7 +263,8 @@ is_overruled(const struct icap_tx *tx, const struct http_msg *m,
 	if (tx->cut_short || tx_decode_gap(tx) != GAP_NONE)
 		return (true);	/* made of a part that passed for the whole */
 	return (tx->finding == ICAP_FOUND_REPAIRED &&
-	    tx_is_handed_back(tx, m, has_body));
+	    (tx_is_handed_back(tx, m, has_body) ||
+	    tx_is_recoded(tx, m, has_body)));
 }
 
 static void

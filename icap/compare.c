@@ -12,6 +12,17 @@
 #include "icap/tx.h"
 #include "scanners/codings.h"
 
+/* Does its head name codings?  Nobody need be able to take them off. */
+static bool
+is_coded(const struct icap_tx *tx, const struct http_msg *m)
+{
+	struct scan_message as = { .mode = tx->msg->mode, .req = m, .resp = m };
+	struct decode_list l = { 0 };
+
+	codings_of_message(&as, &l);
+	return (l.n > 0 || l.unknown[0] != '\0');
+}
+
 /*
  * It was sent coded, and comes back with a head that says nothing of a coding:
  * decoded, it seems.  taken: of the codings of the message.
@@ -20,8 +31,7 @@ static bool
 comes_decoded(const struct icap_tx *tx, const struct http_msg *m,
     struct decode_list *l)
 {
-	if (tx->answer->status == 206 || m == tx->kept ||
-	    http_fields_get(&m->fields, FIELD_CONTENT_ENCODING) != NULL ||
+	if (tx->answer->status == 206 || m == tx->kept || is_coded(tx, m) ||
 	    tx_begins_alike(tx))
 		return (false);
 	codings_of_message(tx->msg, l);
@@ -143,6 +153,13 @@ tx_is_handed_back(const struct icap_tx *tx, const struct http_msg *m,
 	return (!has_body || tx->answer->status != 206 ||
 	    tx->tail_from == NO_OFFSET ||
 	    tx->tail_from == tx->compare.same);
+}
+
+bool
+tx_is_recoded(const struct icap_tx *tx, const struct http_msg *m,
+    bool has_body)
+{
+	return (has_body && tx->body != NULL && is_coded(tx, m));
 }
 
 enum pull

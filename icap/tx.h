@@ -235,6 +235,12 @@ enum pull tx_compare(struct icap_tx *, const struct http_msg *m,
  */
 bool tx_is_handed_back(const struct icap_tx *, const struct http_msg *m,
     bool has_body);
+/*
+ * m has a body in a coding that the service chose, or left on: the same content
+ * is not seen in it.
+ */
+bool tx_is_recoded(const struct icap_tx *, const struct http_msg *m,
+    bool has_body);
 /* What was the same goes before tx->ready.  PULL_END: all of that was read. */
 enum pull tx_compare_pull(struct icap_tx *, struct chq *out, size_t want);
 void tx_compare_fini(struct icap_tx *);

@@ -225,6 +225,44 @@ def test_handed_back_decoded(lab):
         assert s.ask(lab).status == 403
 
 
+def recoded(tx, body, coding):
+    """200 with that body, said to be coded so."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: {coding}\r\n\r\n"
+    tx.modified(head, body, "res", [REPAIRED])
+
+
+def test_handed_back_coded(lab):
+    """In a coding that the service chose nobody sees whether it is the
+    original: the finding stands. A name that codes nothing hides nothing."""
+    text = b"The quick brown fox. " * 3000
+    coded, again, made = gzip.compress(text, mtime=0), gzip.compress(text, 1), other(text, len(text) - 1)
+    rows = {
+        "coded": (text, lambda tx: recoded(tx, coded, "gzip"), 403),
+        "coded twice": (text, lambda tx: recoded(tx, gzip.compress(coded), "gzip, gzip"), 403),
+        "coded in a way that we cannot read": (text, lambda tx: recoded(tx, text[::-1], "compress"), 403),
+        "coded anew": (coded, lambda tx: recoded(tx, again, "gzip"), 403),
+        "as it is, which is said": (text, lambda tx: recoded(tx, text, "identity"), 403),
+        "decoded, which is said": (coded, lambda tx: recoded(tx, text, "identity"), 403),
+        "made": (text, lambda tx: recoded(tx, made, "identity"), 200),
+        "made, decoded": (coded, lambda tx: recoded(tx, made, "identity"), 200),
+        "made, no coding": (coded, lambda tx: recoded(tx, made, "utf-8"), 200),
+    }
+    for decode in (True, False):
+        for name, (body, act, want) in rows.items():
+            with lab.sub(f"decode {decode}, {name}"):
+                fields = [("Content-Encoding", "gzip")] if body is coded else []
+                s = Service(lab, "resp", 10, lambda h, b, body=body, fields=fields: ok(body, fields), service={"decode": decode})
+                s.act = lambda tx, b, act=act: act(tx)
+                r = s.ask(lab)
+                assert r.status == want and (want == 403 or r.body == made), r
+                s.assay.stop()
+    with lab.sub("made of what was decoded for it, under the head that it was sent"):
+        s = Service(lab, "resp", 10, lambda h, b: ok(coded, [("Content-Encoding", "gzip")]), service={"decode": True})
+        s.act = lambda tx, b: give(tx, made)
+        r = s.ask(lab)
+        assert r.status == 200 and r.body == made, r
+
+
 def test_compared_with_a_slow_original(lab):
     """The service is ahead of the sender: nobody is late, nobody spins."""
     body = pattern(200000)
