@@ -115,6 +115,7 @@ flow_stop(struct flow *f)
 	pump_stop(&f->up);
 	pump_stop(&f->down);
 	flow_stream_stop(f);
+	flow_grpc_stop(f);
 	reader_close(&f->body_again);
 	reader_close(&f->was);
 	reader_close(&f->now);
@@ -156,19 +157,28 @@ flow_free(struct flow *f)
 
 /* Failures. */
 
-static void
-make_page(struct flow *f)
+void
+flow_page_facts(const struct flow *f, struct page_facts *facts)
 {
-	struct gen *g = f->gen->gen;
-	struct page_facts facts = { .fault = &f->fault, .req = f->req,
+	const struct gen *g = f->gen->gen;
+
+	*facts = (struct page_facts){ .fault = &f->fault, .req = f->req,
 	    .rule = str_of(f->rule), .service = f->service,
 	    .threat = f->threat, .reason = f->reason,
 	    .reference = str_of(f->reference),
 	    .org = str_of(g->conf->pages.org),
 	    .help = str_of(g->conf->pages.help),
 	    .host = str_of(g->conf->pages.host) };
+}
+
+static void
+make_page(struct flow *f)
+{
+	struct gen *g = f->gen->gen;
+	struct page_facts facts;
 	struct buf body = { 0 };
 
+	flow_page_facts(f, &facts);
 	page_make(f->arena, &facts, &f->resp, &body);
 	if (body.n > 0)
 		f->resp_body = body_of_bytes(f->worker->loop, &g->store,
@@ -185,6 +195,7 @@ flow_fail(struct flow *f, const struct fault *cause)
 	fault_copy(&f->fault, cause);
 	flow_note_origin(f);
 	flow_chain_stop(f);
+	f->told = f->head_out && flow_grpc_tell(f);
 	flow_stop(f);
 	f->resp = NULL;
 	f->resp_from_origin = false;
@@ -347,6 +358,8 @@ run_scan_req(struct flow *f)
 			flow_go(f, FLOW_STATE_ORIGIN);
 			return (FLOW_NEXT);
 		}
+		if (flow_grpc_takes_request(f))
+			return (FLOW_NEXT);
 		f->owes_100 = f->req->expect_continue;
 		f->req->expect_continue = false;
 		http_fields_remove(&f->req->fields, FIELD_EXPECT);
@@ -393,7 +406,7 @@ run_done(struct flow *f)
 {
 	/* Cut in the middle: let it be seen. */
 	bool cut = f->fault.code != ERR_NONE && f->head_out && !f->keep &&
-	    f->resp == NULL;
+	    f->resp == NULL && !f->told;
 
 	cut |= f->upgrade != NULL && f->upgrade->cut;
 
@@ -456,11 +469,14 @@ flow_run(struct task *t)
 	}
 	if (f->state != FLOW_STATE_POLICY)
 		flow_check_clocks(f);
+	flow_grpc_run(f);
 	flow_finish_upload(f);
 	while (run_state(f) == FLOW_NEXT)
 		;
 	if (f->state == FLOW_STATE_DONE)
 		run_done(f);
-	else
+	else {
+		flow_grpc_turn_ends(f);
 		flow_set_timer(f);
+	}
 }

@@ -29,7 +29,9 @@ enum flow_step {
 	FLOW_NEXT	/* it is in another state, or has more to do in this one */
 };
 
+struct flow_grpc;
 struct flow_stream;
+struct page_facts;
 struct upgrade;
 
 struct flow {
@@ -86,6 +88,8 @@ struct flow {
 	bool asked_part;		/* the origin was asked for one */
 	struct flow_stream *stream;	/* the response may be endless; NULL: no */
 	bool is_part;			/* the response is one, of more */
+	struct flow_grpc *grpc;		/* it is a call of gRPC; NULL: no */
+	bool told;			/* its client has had the reason behind the answer */
 	uint64_t hold_until;		/* trickling begins */
 
 	/* for the record */
@@ -133,6 +137,8 @@ bool flow_wants_http1(struct flow *, const struct http_msg *);
  * the flow has failed.
  */
 bool flow_head_too_dear(struct flow *, const struct arena *head);
+/* What a page says of f->fault. */
+void flow_page_facts(const struct flow *, struct page_facts *);
 /* flow_origin.c */
 /* Get the request's lease of an origin (f->lease), or another one. */
 void flow_get_lease(struct flow *);
@@ -222,6 +228,29 @@ bool flow_stream_is_paced(const struct flow *);
 /* How much of it may have left by now. */
 uint64_t flow_stream_mark(struct flow *);
 void flow_stream_stop(struct flow *);
+/* flow_grpc.c */
+/* The request is decided: if it is a call, f->grpc is made. */
+void flow_grpc_begin(struct flow *);
+/*
+ * The request, or the answer, is going to be scanned.  True: message by
+ * message, while it goes on; it is in its next state, or has failed.
+ */
+bool flow_grpc_takes_request(struct flow *);
+bool flow_grpc_takes_response(struct flow *);
+/* Look at what has come; it may fail by that. */
+void flow_grpc_run(struct flow *);
+/* Its pumps have run: may more be looked at? */
+void flow_grpc_turn_ends(struct flow *);
+/* How much of the body of p (up or down) may have left; BODY_ALL: of no call. */
+uint64_t flow_grpc_mark(const struct flow *, const struct pump *p);
+/*
+ * The flow has failed, and its answer is under way.  True: its client was told
+ * why, behind the last whole message.
+ */
+bool flow_grpc_tell(struct flow *);
+/* f->grpc: when it has been silent for too long, both ways. */
+uint64_t flow_grpc_due(const struct flow *);
+void flow_grpc_stop(struct flow *);
 /* flow_reply.c */
 /* Send the response head while the chain still looks at the body. */
 void flow_head_early(struct flow *);

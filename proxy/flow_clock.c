@@ -99,6 +99,23 @@ flow_outlives_client(const struct flow *f)
 	return (f->state == FLOW_STATE_UPGRADED && !f->x->type->http2);
 }
 
+/* Of a call only the head of the answer is due by itself. */
+static bool
+is_origin_due(const struct flow *f)
+{
+	return (f->lease != NULL && f->state >= FLOW_STATE_ANSWER &&
+	    (f->grpc == NULL || f->state == FLOW_STATE_ANSWER));
+}
+
+/* Nothing has come of a call for too long, either way. */
+static enum err
+call_late(const struct flow *f)
+{
+	return (f->state <= FLOW_STATE_ANSWER && f->req_body != NULL &&
+	    body_end(f->req_body) == PULL_MORE ? ERR_REQ_TIMEOUT :
+	    ERR_ORIGIN_STALL);
+}
+
 /* The first that is found to be late. */
 static enum err
 stalled(struct flow *f, const char **why)
@@ -107,10 +124,12 @@ stalled(struct flow *f, const char **why)
 	uint64_t now = now_of(f);
 	enum err code;
 
-	code = late(exchange_pace(f->x, now, l->read_ms, l->min_rate),
-	    ERR_REQ_TIMEOUT, why);
-	if (code == ERR_NONE && f->lease != NULL &&
-	    f->state >= FLOW_STATE_ANSWER)
+	if (f->grpc != NULL)
+		code = now >= flow_grpc_due(f) ? call_late(f) : ERR_NONE;
+	else
+		code = late(exchange_pace(f->x, now, l->read_ms,
+		    l->min_rate), ERR_REQ_TIMEOUT, why);
+	if (code == ERR_NONE && is_origin_due(f))
 		code = origin_stalled(f, now, why);
 	if (code == ERR_NONE)
 		code = late(pump_pace(&f->up, now, l->read_ms, l->min_rate),
@@ -195,9 +214,9 @@ flow_set_timer(struct flow *f)
 
 	if (f->x->gone_at != 0 && !flow_outlives_client(f))
 		at = earlier(at, f->x->gone_at);
-	at = earlier(at, exchange_pace_due(f->x, now, l->read_ms,
-	    l->min_rate));
-	if (f->lease != NULL && f->state >= FLOW_STATE_ANSWER)
+	at = earlier(at, f->grpc != NULL ? flow_grpc_due(f) :
+	    exchange_pace_due(f->x, now, l->read_ms, l->min_rate));
+	if (is_origin_due(f))
 		at = earlier(at, origin_due(f, now));
 	at = earlier(at, pump_pace_due(&f->up, now, l->read_ms));
 	at = earlier(at, pump_pace_due(&f->down, now, l->read_ms));

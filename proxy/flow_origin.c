@@ -95,7 +95,7 @@ send_request(struct flow *f)
 	sink = lease_send(f->lease, f->req, has_body);
 	if (has_body) {
 		flow_keep_body(f);
-		reader_release(&f->up.reader, BODY_ALL);
+		reader_release(&f->up.reader, flow_grpc_mark(f, &f->up));
 		pump_begin(&f->up, sink);
 	}
 	flow_go(f, FLOW_STATE_ANSWER);

@@ -6,6 +6,7 @@
  * Obeys RFC 9110 14, 15.3.7.
  */
 #include "http/endless.h"
+#include "http/grpc.h"
 #include "http/hop.h"
 #include "http/offer.h"
 #include "http/part.h"
@@ -51,6 +52,8 @@ flow_ask(struct flow *f)
 	f->asked_part = piece || http_asks_part(f->req);
 	if (!is_scanned(f))
 		return;
+	if (f->grpc != NULL)
+		http_grpc_offer_known(f->req);
 	if (http_endless_is_asked(f->req))
 		http_offer_none(f->req);
 	else

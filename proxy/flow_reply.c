@@ -317,9 +317,12 @@ flow_scan_response(struct flow *f)
 	if (f->chain == NULL) {
 		chain = worker_gen_chain(f->gen, f->plan.scan_resp);
 		if (chain == NULL || chain->n == 0) {
-			flow_go(f, FLOW_STATE_REPLY);
+			if (!flow_grpc_takes_response(f))
+				flow_go(f, FLOW_STATE_REPLY);
 			return;
 		}
+		if (flow_grpc_takes_response(f))
+			return;
 		f->scanned = (struct scan_message){ .mode = SCAN_RESP,
 		    .req = f->req, .resp = f->resp, .body = f->resp_body,
 		    .who = &f->who, .shared = &f->shared,
@@ -378,7 +381,7 @@ flow_reply(struct flow *f)
 	}
 	if (f->resp_body != NULL) {
 		reader_release(&f->down.reader, flow_stream_is_on(f) ?
-		    flow_stream_mark(f) : BODY_ALL);
+		    flow_stream_mark(f) : flow_grpc_mark(f, &f->down));
 		p = pump_run(&f->down, loop_now(f->worker->loop));
 	}
 	if (p == PULL_WAIT || p == PULL_MORE)

@@ -275,6 +275,8 @@ flow_request(struct flow *f)
 	take_body(f);
 	if (!answer_internal(f) && !answer_spent(f) &&
 	    !refused_by_policy(f) && !flow_wants_http1(f, f->req) &&
-	    upgrade_decide(f))
+	    upgrade_decide(f)) {
+		flow_grpc_begin(f);
 		flow_go(f, FLOW_STATE_WHERE);
+	}
 }

@@ -125,6 +125,27 @@ pump_run(struct pump *p, uint64_t now)
 	return (r);
 }
 
+bool
+pump_flush(struct pump *p, uint64_t to)
+{
+	struct chq q = { 0 };
+	enum pull r = PULL_MORE;
+	size_t room;
+
+	assert(p->started && !pull_is_last(p->end));
+	while (r == PULL_MORE && p->sent < to &&
+	    (room = sink_room(p->sink)) > 0)
+		r = pump_step(p, &q, room < to - p->sent ? room :
+		    (size_t)(to - p->sent));
+	chq_fini(&q);
+	assert(r != PULL_END);
+	if (pull_is_last(r)) {
+		p->end = r;
+		sink_abort(p->sink);
+	}
+	return (p->sent == to);
+}
+
 uint64_t
 pump_pace_due(const struct pump *p, uint64_t now, uint64_t silence)
 {

@@ -45,6 +45,11 @@ void pump_begin(struct pump *, struct sink *);
  */
 enum pull pump_run(struct pump *, uint64_t now);
 /*
+ * Running: write now what is released before offset to, though the body may
+ * have broken off behind it.  True: all up to there has been written.
+ */
+bool pump_flush(struct pump *, uint64_t to);
+/*
  * How does the peer take it?  silence: ms in which it took nothing at all.  A
  * window of TCP opens in steps, so only two slow times in a row count.
  */

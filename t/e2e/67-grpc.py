@@ -118,12 +118,10 @@ def test_unary_blocked(lab):
     """A finding in a request, in an answer, in compressed ones; a rule: the
     client gets a code and a reference, and the record has it all."""
     s, p, c = parties(lab, services={"clam": CLAM}, rules=[{"name": "no", "if": {"url": "/t.T/down"}, "access": "block"}])
-    for how in ({}, {"gzip": True}):
+    for n, how in enumerate(({}, {"gzip": True}), 1):
         r = c.call("unary", EICAR, **how)
         assert r["code"] == 7 and "Eicar" in r["text"] and REFERENCE.search(r["text"]), r
-        rec = p.access(1)[-1]
-        (lab.dir / "access.log").unlink()
-        p.signal(10)
+        rec = p.access(n)[n - 1]
         assert field(rec, "event.id") == REFERENCE.search(r["text"])[1] and field(rec, "assay.verdict") == "blocked", rec
         assert field(rec, "event.action") == "block", rec
     r = c.call("unary", b"clean")
@@ -142,3 +140,279 @@ def test_origin_faults(lab):
     o = h2origin.start(lab, lambda st: st.rst(h2wire.INTERNAL_ERROR))
     r = Client(lab, p, o.port).call("unary", b"x", timeout=20)
     assert r["code"] == 14 and "assay" in r["text"], r
+
+
+@needs("clamav")
+@seconds(120)
+def test_streams(lab):
+    """Each shape, in lock step where nobody could go on if something waited for an end."""
+    s = Server(lab)
+    for how, conf in services(lab):
+        with lab.sub(how):
+            p = lab.assay(**conf)
+            c = Client(lab, p, s.port)
+            r = c.call("both", *[b"%d" % i for i in range(20)], lockstep=True)
+            assert r["code"] == 0 and r["answers"] == [b"got %d" % i for i in range(20)] and r["seconds"] < 10, r
+            r = c.call("both", b"a", b"b", lockstep=True, first=True, metadata=[["x-first", "1"]])
+            assert r["answers"] == [b"hello", b"got a", b"got b"], r
+            r = c.call("both", *[pattern(50000, i) for i in range(4)], lockstep=True, gzip=True)
+            assert r["code"] == 0 and r["sizes"] == [50004] * 4, r
+            r = c.call("down", b"5:0.2:word")
+            assert r["code"] == 0 and r["answers"] == [b"word %d" % i for i in range(5)], r
+            r = c.call("down", b"2000:0:" + b"w" * 2000)
+            assert r["code"] == 0 and len(r["sizes"]) == 2000, (r["code"], r["text"])
+            r = c.call("up", b"a", b"bb", b"", b"m" * (1 << 20), pause=0.05)
+            assert r["code"] == 0 and r["answers"] == [b"[1, 2, 0, 1048576]"], r
+            r = c.call("up", b"a", b"enough", b"rest", stays=3)
+            assert r["code"] == 0 and r["answers"] == [b"[1]"] and r["seconds"] < 3, r
+            r = c.call("both", timeout=3, stays=2)
+            assert r["code"] == 0 and not r["answers"][1:], r
+            r = c.call("down", b"1000:0.05:x", cancel=3)
+            assert r["code"] == 1 and s.said("ended down"), r
+            r = c.call("down", b"1000:0.05:x", timeout=1)
+            assert r["code"] == 4 and r["seconds"] < 4 and len(r["answers"]) > 5, r
+            p.stop()
+
+
+@needs("clamav")
+@seconds(60)
+def test_streams_blocked(lab):
+    """A finding ends the call with a code and a reference behind what was
+    clean, whoever sent it; and the record has all of it."""
+    s, p, c = parties(lab, services={"clam": CLAM})
+    for n, (name, messages, of, answers) in enumerate((
+            ("both", (b"a", b"b", EICAR, b"c"), {"lockstep": True}, [b"got a", b"got b"]),
+            ("both", (b"a", EICAR[::-1], b"c"), {"lockstep": True, "metadata": [["x-reverse", "1"]]}, [b"a"]),
+            ("both", (EICAR * 3,), {"gzip": True, "lockstep": True}, []),
+            ("up", (b"a", b"b" * 100000, EICAR), {"pause": 0.05}, []),
+            ("down", (b"1:0:" + EICAR,), {}, []),
+            ("unary", (EICAR,), {}, [])), 1):
+        with lab.sub(f"{name} {of}"):
+            r = c.call(name, *messages, **of)
+            assert r["answers"] == answers and r["code"] == 7 and "Eicar" in r["text"], r
+            assert name in ("down", "unary") or s.said(f"ended {name}"), s.log()
+            rec = p.access(n)[n - 1]
+            assert field(rec, "event.id") == REFERENCE.search(r["text"])[1], (rec, r)
+            assert field(rec, "assay.verdict") == "blocked" and field(rec, "event.action") == "block", rec
+            assert any(x["outcome"] == "blocked" and x["threat"] for x in field(rec, "assay.scan")), rec
+    r = c.call("both", b"a", b"b", lockstep=True)
+    assert r["code"] == 0 and len(r["answers"]) == 2, r
+
+
+# ------------------------------------------------------------ scripted peers
+CALL = [("content-type", "application/grpc"), ("te", "trailers")]
+OK = [("content-type", "application/grpc")]
+DONE = [("grpc-status", "0")]
+
+
+def message(data, flags=0):
+    return bytes([flags]) + len(data).to_bytes(4, "big") + data
+
+
+def begin(h, fields=()):
+    return h.request("/t.T/x", "POST", CALL + list(fields), end=False)
+
+
+def code(st):
+    """grpc-status, of the answer or behind it."""
+    return next((v for n, v in [*st.trailers, *st.fields] if n == "grpc-status"), None)
+
+
+def until(what, seconds=10):
+    """Another thread's doing."""
+    stop = time.monotonic() + seconds * e2e.lab_scale()
+    while not what() and time.monotonic() < stop:
+        time.sleep(0.01)
+    assert what()
+
+
+def scripted(lab, script, **conf):
+    o = h2origin.start(lab, script=script)
+    p = lab.assay(**({"services": {"clam": CLAM}} | conf))
+    return p, o, h2wire.peer(lab, p, o.port)
+
+
+@needs("clamav")
+def test_odd_frames(lab):
+    """What calls itself gRPC and is not passes no octet of what is wrong."""
+    got = []
+
+    def script(peer):
+        while True:
+            st = peer.request(whole=False)
+            got.append(st)
+            peer.until(lambda: st.ended or st.reset is not None)
+    p, o, h = scripted(lab, script)
+    for what in (b"MZ" + bytes(100), message(b"x", 2), message(b"x", 1), message(b"x") + b"\0\0", message(b"x")[:-1], b"\0\0\0\0"):
+        with lab.sub(what[:8].hex()):
+            sid = begin(h)
+            h.data(sid, what)
+            h.wait(sid)
+            assert code(h.streams[sid]) not in (None, "0"), h.streams[sid]
+            head = message(b"x") if what.startswith(message(b"x")) else b""
+            assert all(bytes(st.body) in (b"", head) for st in got), [bytes(st.body) for st in got]
+    sid = begin(h)
+    h.data(sid, message(b"x"))
+    until(lambda: got and bytes(got[-1].body) == message(b"x"))
+
+
+@needs("clamav")
+def test_held(lab):
+    """A message passes when it is whole and was looked at, octet by octet or
+    many at once; who cancels meanwhile cancels at the origin."""
+    seen = []
+
+    def script(peer):
+        while True:
+            st = peer.request(whole=False)
+            seen.append(st)
+            st.head(200, OK)
+            peer.until(lambda: st.ended or st.reset is not None)
+            if st.ended:
+                st.trailer(DONE)
+    p, o, h = scripted(lab, script)
+    sid = begin(h)
+    h.until(lambda: h.streams[sid].status == 200)       # at once, though nothing was sent
+    whole = message(b"one") + message(b"") + message(b"two")
+    for i in range(len(whole)):
+        h.data(sid, whole[i:i + 1], end=False)
+        time.sleep(0.01)
+    until(lambda: bytes(seen[0].body) == whole)
+    h.data(sid, message(b"half")[:7], end=False)
+    h.data(sid, b"", end=False)
+    assert h.is_alive() and bytes(seen[0].body) == whole
+    h.reset(sid)
+    until(lambda: seen[0].reset is not None)
+    many = b"".join(message(b"%d" % i) for i in range(3000))
+    sid = begin(h)
+    h.data(sid, many)
+    h.wait(sid)
+    assert code(h.streams[sid]) == "0" and bytes(seen[1].body) == many, (len(seen[1].body), h.streams[sid])
+
+
+@needs("clamav")
+def test_early(lab):
+    """An answer that comes, or ends, while the client still sends; trailers
+    alone; an origin that stops inside."""
+    def script(peer):
+        while True:
+            st = peer.request(whole=False)
+            how = next(v for n, v in st.fields if n == "x-how")
+            if how == "only":
+                st.head(200, OK + [("grpc-status", "9"), ("grpc-message", "no")], end=True)
+            elif how == "trailers":
+                st.head(200, OK)
+                st.data(message(b"x"), end=False)
+                st.trailer([("grpc-status", "8"), ("x-other", "y"), ("grpc-status-details-bin", "AAAA")])
+            elif how == "html":
+                st.head(502, [("content-type", "text/html")])
+                st.data(b"<p>bad")
+            else:
+                st.head(200, OK)
+                st.data(message(b"x") + (b"\0\0" if how == "inside" else b""), end=False)
+                st.rst(h2wire.INTERNAL_ERROR)
+    for conf in ({}, {"rules": NONE}):
+        p, o, h = scripted(lab, script, **conf)
+        for how, status, body in (("only", "9", b""), ("trailers", "8", message(b"x")), ("html", None, b"<p>bad"), ("cut", "14", message(b"x")), ("inside", "14", message(b"x"))):
+            with lab.sub(f"{how} {conf}"):
+                sid = begin(h, [("x-how", how)])
+                h.data(sid, message(b"first"), end=False)
+                h.wait(sid)
+                st = h.streams[sid]
+                if conf and how in ("cut", "inside"):
+                    assert st.reset is not None, st
+                    continue
+                assert code(st) == status and bytes(st.body) == body, (st, st.trailers, st.fields, bytes(st.body))
+                assert how != "trailers" or ("grpc-status-details-bin", "AAAA") in st.trailers, st.trailers
+                assert how != "trailers" or (("x-other", "y") in st.trailers) == bool(conf), st.trailers
+        assert h.is_alive()
+        p.stop()
+
+
+@needs("clamav")
+def test_encodings(lab):
+    """Encodings that are not known are not offered, and what comes in one is
+    unscanned (coding)."""
+    heads = []
+
+    def script(peer):
+        while True:
+            st = peer.request()
+            heads.append(st)
+            st.head(200, [*OK, ("grpc-encoding", "snappy"), ("grpc-accept-encoding", "snappy,gzip")])
+            st.data(message(b"x", 1), end=False)
+            st.trailer(DONE)
+    for policy, status in (("block", "7"), ("bypass", "0")):
+        p, o, h = scripted(lab, script, services={"clam": CLAM | {"on_unscanned": policy}})
+        sid = begin(h, [("grpc-accept-encoding", "snappy,gzip, identity")])
+        h.data(sid, message(b"x"))
+        h.wait(sid)
+        st = h.streams[sid]
+        assert heads[-1].get("grpc-accept-encoding") == "gzip,identity" and st.get("grpc-accept-encoding") == "gzip", (heads[-1].fields, st.fields)
+        assert code(st) == status, (st, st.trailers, st.fields)
+        rec = p.access(1)[0]
+        assert field(rec, "assay.scan")[-1]["gap"] == "coding", rec
+        p.stop()
+
+
+@needs("clamav")
+def test_rules(lab):
+    """stream: block refuses calls that would be scanned; scan waits for the
+    end of each body, as for a file."""
+    s = Server(lab)
+    p = lab.assay(services={"clam": CLAM}, rules=[{"name": "b", "if": {"url": "/up"}, "stream": "block"}, {"name": "s", "stream": "scan"}])
+    c = Client(lab, p, s.port)
+    r = c.call("up", b"a")
+    assert r["code"] == 7 and "rule: b" in r["text"], r
+    r = c.call("both", b"a", b"b")
+    assert r["answers"] == [b"got a", b"got b"], r
+    r = c.call("both", b"a", EICAR)
+    assert r["code"] == 7 and not r["answers"], r
+    r = c.call("both", b"a", b"b", lockstep=True, timeout=1)
+    assert r["code"] == 4 and not r["answers"], r
+
+
+def test_icap(lab):
+    """A service sees each message alone, without its encoding; sends it back
+    as it was, changes it, refuses it."""
+    s = Server(lab)
+    seen, how = [], {}
+
+    def script(tx):
+        if not tx.has_body:
+            return tx.no_change()
+        data = tx.whole()
+        seen.append((tx.method, data, tx.http["req-hdr"].start.split()[1], (tx.response or tx.request).get("Content-Type")))
+        if how.get(tx.method) and b"bad" in data:
+            return how[tx.method](tx, data)
+        return tx.no_change()
+
+    def echo(tx, data):
+        kind = "res" if tx.method == "RESPMOD" else "req"
+        tx.modified(tx.raw[f"{kind}-hdr"], data, kind)
+
+    def change(tx, data):
+        echo(tx, data + b"!")
+    service = lab.icap(script)
+    up, down = ({"url": service.url(), "mode": m, "cache": "off"} for m in ("req", "resp"))
+    p = lab.assay(services={"up": up, "down": down})
+    c = Client(lab, p, s.port)
+    r = c.call("both", b"a" * 40, b"b" * 50, lockstep=True, gzip=True)
+    assert r["code"] == 0 and len(r["answers"]) == 2, r
+    url = f"https://www.test:{s.port}/t.T/both"
+    kind = "application/octet-stream"
+    assert seen == [("REQMOD", b"a" * 40, url, kind), ("RESPMOD", b"got " + b"a" * 40, url, kind),
+                    ("REQMOD", b"b" * 50, url, kind), ("RESPMOD", b"got " + b"b" * 50, url, kind)], seen
+    for n, (method, f, code, answers) in enumerate((("REQMOD", echo, 0, 3), ("RESPMOD", echo, 0, 3), ("REQMOD", change, 7, 1),
+                                                   ("RESPMOD", change, 7, 1), ("REQMOD", lambda tx, _: tx.block(), 7, 1),
+                                                   ("RESPMOD", lambda tx, _: tx.block(), 7, 1),
+                                                   ("REQMOD", lambda tx, _: tx.answer("500 No"), 14, 1)), 2):
+        with lab.sub(f"{method} {n}"):
+            how.clear()
+            how[method] = f
+            r = c.call("both", b"a", b"bad", b"c", lockstep=True)
+            assert r["code"] == code and len(r["answers"]) == answers, r
+            rec = p.access(n)[n - 1]
+            assert (field(rec, "event.action") == "allow") == (code == 0), rec
+            sums = field(rec, "assay.scan")
+            assert code != 0 or sorted((x["mode"], x["messages"]) for x in sums) in ([("req", 3), ("resp", 3)], [("req", 1), ("req", 2), ("resp", 3)], [("req", 3), ("resp", 1), ("resp", 2)]), sums

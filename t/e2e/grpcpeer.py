@@ -58,7 +58,7 @@ def both(requests, context):
     if "x-first" in asked:
         yield b"hello"
     for r in requests:
-        yield b"got " + r
+        yield r[::-1] if "x-reverse" in asked else b"got " + r
 
 
 def serve(port, pem):

@@ -19,7 +19,8 @@
 #include <unistd.h>
 #include "base/budget.h"
 #include "base/job.h"
-#include "stream/body.h"
+#include "stream/pump.h"
+#include "stream/slice.h"
 #include "t/unit/unit.h"
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
@@ -1287,6 +1288,50 @@ test_with_threads(void)
 	job_pool_free(&io);
 }
 
+/* Slices have their octets, from memory and from a file, and what they need is kept. */
+static void
+test_slices(void)
+{
+	struct chq q = { 0 }, all = { 0 };
+	struct reader hold, r;
+	struct body *b, *part;
+	struct feed f = { 0 };
+	uint64_t from, n;
+	enum pull p;
+	unsigned i;
+
+	for (i = 0; i < 40; i++) {
+		begin(i % 2 == 0 ? 1 << 20 : 8192);
+		b = feed_body(&f, 100000, PULL_END);
+		body_charge_to(b, account);
+		reader_open(&hold, b, 0, NULL);
+		reader_open(&r, b, 0, NULL);
+		while ((p = reader_skip(&r, BODY_ALL)) == PULL_WAIT)
+			loop_settle(loop);
+		CU_ASSERT_EQUAL(p, PULL_END);
+		reader_close(&r);
+		from = unit_random(100000);
+		n = unit_random((unsigned)(100001 - from));
+		part = slice_new(loop, &store, b, from, n);
+		reader_close(&hold);
+		body_unref(&b);
+		CU_ASSERT_EQUAL(body_length(part), n);
+		reader_open(&r, part, 0, NULL);
+		while ((p = reader_pull(&r, &q, 1 + unit_random(30000))) ==
+		    PULL_MORE || p == PULL_WAIT) {
+			loop_settle(loop);
+			chq_move(&all, &q, chq_len(&q));
+		}
+		CU_ASSERT(p == PULL_END && chq_len(&all) == n &&
+		    bytes_ok(&all, from));
+		chq_fini(&all);
+		chq_fini(&q);
+		reader_close(&r);
+		body_unref(&part);
+		end();
+	}
+}
+
 UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "files not in memory", test_cold },
     { "just as much as memory takes", test_fits },
@@ -1306,6 +1351,6 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "limit of the file's size", test_file_size },
     { "disk full", test_disk_full },
     { "late readers", test_late },
-    { "skipping", test_skip }, { "is it the same", test_match },
+    { "slices", test_slices }, { "skipping", test_skip }, { "is it the same", test_match },
     { "empty, ready-made, first pull, trailer", test_small_things },
     { "views from another thread", test_views })
