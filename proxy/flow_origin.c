@@ -21,12 +21,11 @@ protocols_of(const struct flow *f)
 	    TLS_HTTP1 | TLS_H2);
 }
 
-/* Is there a body, or may there be one? */
+/* Of the client's, or what a service made of it. */
 static bool
 has_upload(const struct flow *f)
 {
-	return (f->req->framing != FRAMING_NONE ||
-	    f->up.reader.body != NULL);
+	return (f->req_body != NULL || f->up.reader.body != NULL);
 }
 
 /* What was made while the client shook hands, if the request may use it. */

@@ -505,7 +505,7 @@ def test_grpc(lab):
 
 
 # ------------------------------------------------------------------ in any order
-@e2e.seconds(120)
+@e2e.seconds(120 + 2 * float(os.environ.get("ORDERS_SECONDS") or 0))
 def test_any_order(lab):
     """Clients that leave and origins that misbehave, in an order that a seed says."""
     seed = int(os.environ.get("ORDERS_SEED") or random.randrange(1 << 32))
