@@ -289,7 +289,7 @@ x_interim(struct exchange *x, const struct http_msg *m)
 	assert(!e->answered);
 	h2_stream_interim(e->st, m);
 	e->expects = e->expects && m->status != 100;
-	e->interim = true;
+	e->interim = e->server->interims = true;
 	e->out += head_octets(m);
 	to_send(e);
 }
@@ -300,6 +300,7 @@ x_takes_interim(struct exchange *x)
 	struct h2_exchange *e = of_exchange(x);
 
 	e->wants_interim = e->interim || link_room(link_of(e)) == 0;
+	e->server->interims |= e->wants_interim;
 	return (!e->wants_interim);
 }
 
@@ -572,8 +573,12 @@ void
 h2_exchange_sent(struct h2_exchange *e)
 {
 	e->interim = false;
-	if (!e->wants_interim || link_room(link_of(e)) == 0)
+	if (!e->wants_interim)
 		return;
+	if (link_room(link_of(e)) == 0) {
+		e->server->interims = true;	/* the next time */
+		return;
+	}
 	e->wants_interim = false;
 	task_wake(e->x.wake);
 }

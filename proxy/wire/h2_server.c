@@ -156,6 +156,9 @@ write_link(struct h2_server *s)
 	/* It was not read while it did not take our answers. */
 	if (choked && h2_session_wants_read(s->session))
 		task_wake(s->server.of.task);
+	if (!s->interims)
+		return;
+	s->interims = false;
 	LIST_EACH (it, save, &s->exchanges)
 		h2_exchange_sent(h2_exchange_of(it));
 }

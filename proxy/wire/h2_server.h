@@ -31,6 +31,7 @@ struct h2_server {
 	struct h2_session *session;	/* owned */
 	struct list exchanges;	/* under way: struct h2_exchange ... */
 	unsigned n;		/* ... so many */
+	bool interims;		/* some have, or wait for, interim heads */
 	struct chq in, out;	/* empty between runs */
 	struct timer timer;	/* what is due first */
 	struct server_limits limits;	/* of heads, from here on */
