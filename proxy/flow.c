@@ -304,6 +304,41 @@ adopt_request(struct flow *f, struct http_msg *req)
 	return (false);
 }
 
+/* Of a call of gRPC: its head, without a message. */
+static void
+after_call_scan(struct flow *f, struct chain_result *r, struct body *body)
+{
+	const struct http_msg *was = f->req;
+	bool has_body = body != NULL;
+
+	body_unref(&body);
+	if (r->action == CHAIN_ANSWER) {	/* no page for its client */
+		f->blocked = true;
+		fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s",
+		    STR_ARG(r->by));
+	}
+	if (r->action != CHAIN_PASS) {
+		flow_fail(f, r->action == CHAIN_ANSWER ? &f->fault :
+		    &r->fault);
+		return;
+	}
+	if (r->req != NULL) {		/* of one hop only, services lose it */
+		http_fields_set(f->arena, &r->req->fields, FIELD_TE,
+		    STR("trailers"));
+		if (!adopt_request(f, r->req))
+			return;
+	}
+	if (r->modified && has_body) {
+		flow_fail_code(f, ERR_SCAN_MESSAGE,
+		    "a service added a message to a call");
+		return;
+	}
+	chain_cancel(&f->chain);
+	f->req->framing = was->framing;
+	f->req->length = was->length;
+	flow_grpc_request(f);
+}
+
 static void
 after_request_scan(struct flow *f, struct chain_result *r)
 {
@@ -311,6 +346,10 @@ after_request_scan(struct flow *f, struct chain_result *r)
 
 	r->body = NULL;
 	flow_chain_note(f, r);
+	if (f->grpc != NULL && f->req_body != NULL) {
+		after_call_scan(f, r, body);
+		return;
+	}
 	if (r->action == CHAIN_ANSWER) {
 		r->body = body;
 		flow_drop_request_body(f);
@@ -358,8 +397,6 @@ run_scan_req(struct flow *f)
 			flow_go(f, FLOW_STATE_ORIGIN);
 			return (FLOW_NEXT);
 		}
-		if (flow_grpc_takes_request(f))
-			return (FLOW_NEXT);
 		f->owes_100 = f->req->expect_continue;
 		f->req->expect_continue = false;
 		http_fields_remove(&f->req->fields, FIELD_EXPECT);
@@ -368,6 +405,8 @@ run_scan_req(struct flow *f)
 		    .shared = &f->shared, .arena = f->arena };
 		f->who.rule = str_of(f->plan.rule[POLICY_BY_SCAN]);
 		flow_gap(f, &f->scanned);
+		if (!flow_grpc_asks(f, &f->scanned))
+			return (FLOW_NEXT);
 		f->chain = chain_start(f->worker->loop, chain->steps,
 		    chain->n, &f->scanned, &f->task);
 	}

@@ -232,10 +232,16 @@ void flow_stream_stop(struct flow *);
 /* The request is decided: if it is a call, f->grpc is made. */
 void flow_grpc_begin(struct flow *);
 /*
- * The request, or the answer, is going to be scanned.  True: message by
- * message, while it goes on; it is in its next state, or has failed.
+ * The request is going to be scanned: of a call its head alone, before an
+ * origin hears of it.  False: it has failed.
  */
-bool flow_grpc_takes_request(struct flow *);
+bool flow_grpc_asks(struct flow *, struct scan_message *);
+/* The head of a call may pass; its messages follow while it goes on.  It is in its next state. */
+void flow_grpc_request(struct flow *);
+/*
+ * The answer is going to be scanned.  True: message by message, while it goes
+ * on; it is in its next state, or has failed.
+ */
 bool flow_grpc_takes_response(struct flow *);
 /* Look at what has come; it may fail by that. */
 void flow_grpc_run(struct flow *);

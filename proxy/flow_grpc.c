@@ -9,6 +9,7 @@
  * A call may be silent one way for as long as it goes on the other way.
  */
 #include <assert.h>
+#include "http/h1_frame.h"
 #include "proxy/flow.h"
 #include "proxy/grpc_way.h"
 #include "proxy/pages/page.h"
@@ -39,16 +40,34 @@ flow_grpc_begin(struct flow *f)
 }
 
 bool
-flow_grpc_takes_request(struct flow *f)
+flow_grpc_asks(struct flow *f, struct scan_message *m)
 {
-	const struct worker_chain *chain = chain_of(f, f->plan.scan_req);
+	struct http_msg *head;
 
-	if (f->grpc == NULL || f->req_body == NULL || chain == NULL)
-		return (false);
+	if (f->grpc == NULL || f->req_body == NULL)
+		return (true);
 	if (f->plan.stream == POLICY_STREAM_BLOCK) {
 		flow_block(f, f->plan.rule[POLICY_BY_STREAM],
 		    "an endless request");
-		return (true);
+		return (false);
+	}
+	head = http_msg_copy(f->arena, f->req);
+	h1_frame_set(head, NULL, false, 0);
+	m->req = head;
+	m->body = NULL;
+	return (true);
+}
+
+void
+flow_grpc_request(struct flow *f)
+{
+	const struct worker_chain *chain = chain_of(f, f->plan.scan_req);
+
+	assert(f->grpc != NULL && f->req_body != NULL && chain != NULL);
+	if (!http_grpc_is_call(f->req)) {
+		flow_fail_code(f, ERR_SCAN_MESSAGE,
+		    "a service made something else of a call");
+		return;
 	}
 	pump_hold(&f->up, f->req_body, &f->task);
 	flow_trim(f, &f->up);
@@ -56,7 +75,6 @@ flow_grpc_takes_request(struct flow *f)
 	    chain);
 	task_wake(&f->task);
 	flow_go(f, FLOW_STATE_ORIGIN);
-	return (true);
 }
 
 bool

@@ -414,5 +414,101 @@ def test_icap(lab):
             assert r["code"] == code and len(r["answers"]) == answers, r
             rec = p.access(n)[n - 1]
             assert (field(rec, "event.action") == "allow") == (code == 0), rec
-            sums = field(rec, "assay.scan")
+            sums = [x for x in field(rec, "assay.scan") if "messages" in x]
             assert code != 0 or sorted((x["mode"], x["messages"]) for x in sums) in ([("req", 3), ("resp", 3)], [("req", 1), ("req", 2), ("resp", 3)], [("req", 3), ("resp", 1), ("resp", 2)]), sums
+
+
+@needs("clamav")
+def test_icap_heads(lab):
+    """The head of a call is asked about before an origin hears of it, without
+    a message: changed, refused, answered, with something added."""
+    heads, how = [], []
+
+    def script(tx):
+        return how[-1](tx) if not tx.has_body and how else tx.no_change()
+
+    def adds(body=None):
+        def f(tx):
+            head = tx.raw["req-hdr"].replace(b"POST ", b"POST ", 1)
+            lines = [x for x in head.split(b"\r\n") if not x.lower().startswith(b"te:")]
+            tx.modified(b"\r\n".join(lines[:1] + [b"X-Added: yes"] + lines[1:]), body, "req")
+        return f
+
+    def origin(peer):
+        while True:
+            st = peer.request()
+            heads.append(st)
+            st.head(200, OK)
+            st.data(message(b"x"), end=False)
+            st.trailer(DONE)
+    service = lab.icap(script)
+    p, o, h = scripted(lab, origin, services={"req": {"url": service.url(), "mode": "req"}})
+    for f, status, reached in ((None, "0", True), (adds(), "0", True), (lambda tx: tx.block(), "7", False), (adds(b"more"), "14", False),
+                               (lambda tx: tx.answer("500 No"), "14", False)):
+        with lab.sub(f"{status} {reached}"):
+            del heads[:], how[:]
+            if f:
+                how.append(f)
+            sid = begin(h, [("x-mine", "1")])
+            h.data(sid, message(b"first"))
+            h.wait(sid)
+            assert code(h.streams[sid]) == status, (h.streams[sid], h.streams[sid].fields)
+            assert bool(heads) == reached, heads
+            assert not reached or (heads[0].get("te") == "trailers" and bytes(heads[0].body) == message(b"first")), heads[0].fields
+            assert (reached and heads[0].get("x-added") == "yes") == (how and reached and True or False), heads
+
+
+@needs("clamav")
+@seconds(60)
+def test_clocks(lab):
+    """One way may be silent for as long as the other is not; silence both
+    ways ends a call."""
+    s = Server(lab)
+    for how, conf in services(lab):
+        with lab.sub(how):
+            p = lab.assay(limits={"read": "1s", "first_byte": "3s"}, **conf)
+            c = Client(lab, p, s.port)
+            r = c.call("down", b"9:0.5:x")
+            assert r["code"] == 0 and len(r["answers"]) == 9, r
+            r = c.call("up", *[b"m"] * 9, pause=0.5)
+            assert r["code"] == 0 and json.loads(r["answers"][0]) == [1] * 9, r
+            r = c.call("both", b"a", stays=15)
+            assert r["code"] != 0 and 2.5 < r["seconds"] < 10, r
+            p.stop()
+
+
+@needs("clamav")
+@seconds(60)
+def test_pressure(lab):
+    """A client that does not read stops the origin, and one that leaves while
+    a service looks leaves nothing behind."""
+    sent = [0]
+
+    def script(peer):
+        st = peer.request(whole=False)
+        st.head(200, OK)
+        for _ in range(3000):
+            st.data(message(pattern(10000)), end=False)
+            sent[0] += 10005
+        peer.until(lambda: st.reset is not None)
+    p, o, _ = scripted(lab, script)
+    h = h2wire.peer(lab, p, o.port, window=65535, gives=False)
+    sid = begin(h)
+    h.data(sid, message(b"x"), end=False)
+    h.until(lambda: len(h.streams[sid].body) == 65535)
+    last = -1
+    while sent[0] != last:
+        last = sent[0]
+        time.sleep(0.5)
+    assert sent[0] < 4 << 20, sent
+    h.reset(sid)
+    assert h.is_alive()
+    slow = lab.icap(lambda tx: (tx.has_body and tx.whole(), time.sleep(0.6), tx.no_change())[2])
+    p, o, h = scripted(lab, lambda peer: peer.until(lambda: False), services={"req": {"url": slow.url(), "mode": "req"}})
+    for stop in ("reset", "cut"):
+        sid = begin(h)
+        h.data(sid, message(pattern(100)), end=False)
+        until(lambda: any(tx.has_body for tx in slow.txs))
+        h.reset(sid) if stop == "reset" else h.cut()
+        time.sleep(1)
+    assert p.alive() and len(p.access(3)) == 3
