@@ -275,6 +275,8 @@ void flow_chain_sum(struct flow *, const struct chain_run *,
     const struct chain_result *);
 /* ... which has no result and is cancelled: *run becomes NULL. */
 void flow_chain_give_up(struct flow *, struct chain_run **run);
+/* What follows passes unseen: where a chain saw heads, it is not clean. */
+void flow_unseen(struct flow *);
 /* Stop the chain that runs, if one does, and note what its services did. */
 void flow_chain_stop(struct flow *);
 enum flow_step flow_reply(struct flow *);

@@ -136,6 +136,13 @@ flow_chain_give_up(struct flow *f, struct chain_run **runp)
 }
 
 void
+flow_unseen(struct flow *f)
+{
+	if (f->has_verdict && f->verdict < VERDICT_UNSCANNED)
+		f->verdict = VERDICT_UNSCANNED;
+}
+
+void
 flow_chain_sum(struct flow *f, const struct chain_run *run,
     const struct chain_result *r)
 {

@@ -249,11 +249,13 @@ upgrade_begin(struct flow *f)
 	f->keep = false;
 	f->first_byte_at = loop_now(f->worker->loop);
 	u->switched = true;
-	if (u->inspects)
+	if (u->inspects) {
 		u->inspect = ws_inspect_new(f, client, origin, &u->terms);
-	else
+	} else {
+		flow_unseen(f);
 		relay_begin(&u->relay, client, origin,
 		    f->gen->gen->conf->limits.tunnel_ms, &f->task);
+	}
 	return (true);
 }
 

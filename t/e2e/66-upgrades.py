@@ -415,3 +415,30 @@ def test_ports(lab):
             if granted:
                 c.send(f"GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n")
                 assert Response(c).status == status
+
+
+@e2e.needs("clamav")
+def test_unseen_is_not_clean(lab):
+    """Where a chain applies the record of what passes unseen says so; messages
+    that are looked at are clean, and without a chain there is no verdict."""
+    look = dict(services={"clam": {"url": "clamav:"}})
+    rows = [("websocket", "tunnel", ["clam"], "unscanned"), ("lab/1", "tunnel", ["clam"], "unscanned"),
+            ("websocket", "inspect", ["clam"], "clean"), ("websocket", "tunnel", "none", None)]
+    for protocol, how, scan, want in rows:
+        p = lab.assay(**look, rules=[{"scan": scan, "websocket": how, "upgrade": ["lab/1"]}])
+        for door in doors(lab):
+            with lab.sub(f"{protocol} {how} {scan}"):
+                if protocol == "websocket":
+                    o = origin(lab, door, wsock.served())
+                    s, _ = websocket(lab, p, o, door)
+                    s.send("hello")
+                    assert s.recv() == "hello"
+                    s.close()
+                else:
+                    o = origin(lab, door, lambda h, b: lambda c: (c.send(b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: lab/1\r\n\r\nhi"), "close")[1])
+                    c, authority, base = opened(lab, p, o, door)
+                    c.send(f"GET {base}/ HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: lab/1\r\n\r\n")
+                    assert " 101 " in c.head().start and c.exact(2) == b"hi"
+                    c.is_closed(5)
+                assert field(record(p, o), "assay.verdict") == want, record(p, o)
+        p.stop()
