@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 
+import h2orders
 import h2origin
 from wire import Ended
 
@@ -66,6 +67,22 @@ class Moods:
         st.head(200)
         st.data(body, end=False, size=peer.dice.choice((100, 16384)) if len(body) < 6000 else 16384)
         st.trailer([("x-t", "1"), *peer.dice.choice(((), [("grpc-status", "0")], [("content-length", "3")], [(":status", "200")], [("x-b", "a\r\nb")]))])
+
+    def grpc(self, peer, st, body):
+        """An answer in messages, or not; to what has come so far."""
+        dice = peer.dice
+        if dice.random() < 0.1:         # trailers only
+            st.head(200, [("content-type", "application/grpc"), ("grpc-status", dice.choice(("0", "5", "x"))), ("grpc-message", "a%20b")], end=True)
+            return
+        st.head(dice.choice((200, 200, 200, 503)), [("content-type", "application/grpc"), *dice.choice(([], [], [("grpc-encoding", "gzip")], [("content-encoding", "gzip")]))])
+        for _ in range(dice.choice((0, 1, 3, 20))):
+            text = dice.choice((body[:3000], body[:20], b"", self.eicar if dice.random() < 0.2 else b"x"))
+            out = h2orders.frames(dice, text) if dice.random() < 0.9 else dice.randbytes(20)
+            st.data(out, end=False, size=dice.choice((2, 16384)) if len(out) < 200 else 16384)
+        if dice.random() < 0.8:
+            later(dice.choice((0, 0.05, 0.5)), lambda: st.trailer([("grpc-status", dice.choice(("0", "13"))), ("grpc-message", "m"), ("x-other", "1")]))
+        elif dice.random() < 0.5:
+            later(dice.choice((0, 0.3)), lambda: dice.choice((lambda: st.data(b""), lambda: st.rst(dice.choice(CODES))))())
 
     def silent(self, peer, st, body):
         if peer.dice.random() < 0.5:

@@ -34,6 +34,16 @@ def pieces(rng):
     return [body[i:i + size] for i in range(0, min(len(body), 40 * size), size)] or [b""]
 
 
+def frames(rng, body):
+    """Messages of gRPC, mostly (5 octets in front of each)."""
+    out = b""
+    for at in range(0, len(body) or 1, max(1, len(body) // rng.choice((1, 1, 3, 40)))):
+        piece = body[at:at + max(1, len(body) // 3)]
+        n = len(piece) if rng.random() < 0.95 else rng.choice((0, 1, len(piece) + 1, 1 << 20, 0xffffffff))
+        out += struct.pack(">BI", rng.choice((0, 0, 0, 0, 0, 0, 0, 1, 2)), n) + piece
+    return out if rng.random() < 0.9 else out[:-1]
+
+
 class Order:
     def __init__(self, tls, plan, requests):
         self.rng, self.requests = plan.rng, requests
@@ -48,6 +58,12 @@ class Order:
         has_body = method not in ("GET", "HEAD") or rng.random() < 0.1
         fields = [(n.lower(), v) for n, v in more]
         body = pieces(rng) if has_body else []
+        if method == "POST" and ("o=grpc" in path or rng.random() < 0.1):
+            fields = [("content-type", rng.choice(("application/grpc", "application/grpc+proto", "application/grpc+json"))), ("te", "trailers")]
+            fields += rng.choice(([], [("grpc-timeout", rng.choice(("1n", "50m", "1S", "1H", "x")))], [("grpc-encoding", "gzip")]))
+            whole = frames(rng, b"".join(body))
+            size = rng.choice((3, 900, 16384))
+            body = [whole[i:i + size] for i in range(0, min(len(whole), 40 * size), size)]
         if has_body and rng.random() < 0.5:
             fields.append(("content-length", str(sum(map(len, body)) + (rng.choice((-1, 1, 7)) if rng.random() < 0.1 else 0))))
         if has_body and rng.random() < 0.2:

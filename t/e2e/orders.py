@@ -196,7 +196,8 @@ def read_answers(conn, methods):
     return had
 
 
-ORIGIN = ("ok",) * 5 + ("ntlm", "events", "part", "big", "chunked", "chunked", "silent", "cut", "rst", "half", "late", "early", "interim", "bad", "virus", "drip", "close")
+ORIGIN = ("ok",) * 5 + ("ntlm", "events", "part", "big", "chunked", "chunked", "silent", "cut", "rst", "half", "late", "early", "interim", "bad", "virus", "drip", "close",
+          "grpc", "grpc")
 ICAP = ("clean",) * 5 + ("echo", "silent", "cut", "rst", "early", "late", "bad", "block", "cont", "busy", "drip", "stop")
 HOSTS = ("www.test",) * 6 + ("other.test", "exempt.test", "silent.example", "late.example", "gone.example", "127.0.0.1")
 
