@@ -45,8 +45,10 @@ flow_is_repeatable(const struct flow *f)
 void
 flow_keep_body(struct flow *f)
 {
+	/* A call's head leaves before its messages come: their begin is kept. */
 	if (lease_may_be_lost(f->lease) && f->up.reader.body != NULL &&
-	    has_body_still(f))
+	    (has_body_still(f) || (f->grpc != NULL &&
+	    body_kept_from(f->up.reader.body) == 0)))
 		reader_open(&f->body_again, f->up.reader.body, 0, NULL);
 }
 

@@ -14,6 +14,8 @@
 #include "proxy/grpc_way.h"
 #include "proxy/pages/page.h"
 
+#define AGAIN_BYTES 65536	/* of a call that may go out once more */
+
 struct flow_grpc {
 	struct grpc_way up, down;
 	uint64_t moved;		/* octets, both ways, at the last look */
@@ -153,6 +155,8 @@ note_moves(struct flow *f)
 	if (n == g->moved && !grpc_way_is_scanning(&g->up) &&
 	    !grpc_way_is_scanning(&g->down))
 		return;
+	if (f->up.sent > AGAIN_BYTES)
+		reader_close(&f->body_again);
 	g->moved = n;
 	g->moved_at = loop_now(f->worker->loop);
 }

@@ -512,3 +512,27 @@ def test_pressure(lab):
         h.reset(sid) if stop == "reset" else h.cut()
         time.sleep(1)
     assert p.alive() and len(p.access(3)) == 3
+
+
+@needs("clamav")
+def test_refused(lab):
+    """A call that no origin has looked at goes out again, scanned as it was."""
+    seen = []
+
+    def script(peer):
+        while True:
+            st = peer.request()
+            seen.append(bytes(st.body))
+            if len(seen) == 1:
+                st.rst(h2wire.REFUSED_STREAM)
+                continue
+            st.head(200, OK)
+            st.data(message(b"x"), end=False)
+            st.trailer(DONE)
+    p, o, h = scripted(lab, script)
+    call = message(b"one") + message(b"two")
+    sid = begin(h)
+    h.data(sid, call)
+    h.wait(sid)
+    st = h.streams[sid]
+    assert code(st) == "0" and seen == [call, call], (seen, st, st.fields, st.trailers)
