@@ -87,11 +87,37 @@ lease_unqueue(struct lease *l)
 	timer_stop(&l->timer);
 }
 
+static struct lease *
+waiter(struct list *it)
+{
+	return (CONTAINER_OF(it, struct lease, link));
+}
+
+/*
+ * Clients take turns: one with a lease more waits behind as many of every other
+ * client as it has itself, not behind all of them.
+ */
+static void
+take_turn(struct lease *l)
+{
+	struct list *waiting = &l->place->waiting, *it = waiting->prev;
+
+	l->turn = list_empty(waiting) ? 0 : waiter(waiting->next)->turn;
+	while (it != waiting && waiter(it)->want.account != l->want.account)
+		it = it->prev;
+	if (it != waiting)
+		l->turn = waiter(it)->turn + 1;
+	it = waiting->prev;
+	while (it != waiting && waiter(it)->turn > l->turn)
+		it = it->prev;
+	list_insert(it, &l->link);
+}
+
 static void
 lease_queue(struct lease *l)
 {
 	lease_go(l, LEASE_AT_QUEUED);
-	list_append(&l->place->waiting, &l->link);
+	take_turn(l);
 	timer_init(&l->timer, l->worker->loop, lease_expire);
 	l->until = loop_now(l->worker->loop) +
 	    l->place->gen->gen->conf->limits.connect_ms;

@@ -45,7 +45,7 @@ struct place {
 	unsigned users;		/* leases and connections that point here */
 	struct list idle;	/* of struct origin; newest first */
 	struct list shared;	/* of struct origin, LEASED, which may bear more */
-	struct list waiting;	/* of struct lease, QUEUED; oldest first */
+	struct list waiting;	/* of struct lease, QUEUED; by turn */
 	unsigned connecting, connecting_max;
 	bool offers_h2;		/* by the configuration */
 	bool one_first;		/* it may be HTTP/2: one connects, others wait */
@@ -105,6 +105,7 @@ struct lease {
 	const struct http_msg *req;	/* borrowed; from SENT on */
 	uint64_t asked_at;		/* ms: since the request, or a head, or its first octet */
 	uint64_t until;			/* ms, QUEUED: then it has failed */
+	uint64_t turn;			/* ... and its client's turn */
 	unsigned heads;			/* of the answer that have come */
 	bool begun;			/* an octet of the next one has come */
 	bool reused;			/* its connection was used before it */

@@ -98,3 +98,40 @@ def test_requests_that_are_taken_back(lab):
     resets = [sum(st.reset is not None for st in x.seen) for x in o.peers]
     assert max(resets) < 200 and len(o.peers) > 1, resets
     assert b.get("/").status == 200
+
+
+class Late:
+    """A TLS context whose handshakes take a while."""
+
+    def __init__(self, ctx):
+        self.ctx = ctx
+
+    def wrap_socket(self, sock, **kw):
+        time.sleep(0.3)
+        return self.ctx.wrap_socket(sock, **kw)
+
+
+@seconds(60)
+def test_queue_of_one_client(lab):
+    """Hundreds of requests wait for connections, each of which bears few and
+    takes a while: another client's request has its turn among the next."""
+    ctx = lab.server_context("www.test")
+    ctx.set_alpn_protocols(["h2"])
+
+    def reply(st):
+        if st.get(":path") != "/never":
+            st.answer(b"fine")
+    o = h2origin.Origin(reply, tls=Late(ctx), settings={h2origin.MAX_STREAMS: 10})
+    lab.on_close(o.stop)
+    p = lab.assay(workers=1)
+    b = h2wire.peer(lab, p, o.port, source=BOB)
+    assert b.get("/").status == 200
+    others = [h2wire.peer(lab, p, o.port, source=ALICE) for _ in range(4)]
+    for h in others:
+        for _ in range(100):
+            h.request("/never")
+    assert wire.wait_for(lambda: len(o.requests) > 20)
+    n = len(o.peers)
+    b = h2wire.peer(lab, p, o.port, source=BOB)
+    r = b.get("/", seconds=20)
+    assert r.status == 200 and len(o.peers) <= n + 6, (r, n, len(o.peers))
