@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Arenas, see arena.h: blocks in a list, bump allocation in the first. */
+#include <assert.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -77,23 +78,31 @@ block_free(struct block *b)
 }
 
 struct arena *
-arena_new(void)
+arena_new_sized(size_t first)
 {
-	struct block *b = block_new(FIRST_BYTES, NULL);
+	struct block *b = block_new(first, NULL);
 	struct arena *a = (struct arena *)(void *)b->data;
 
+	assert(first >= sizeof(*a));
 	b->used = (sizeof(*a) + ALIGN_TO - 1) / ALIGN_TO * ALIGN_TO;
 	a->top = b;
-	a->bytes = FIRST_BYTES;
+	a->bytes = first;
 	a->account = NULL;
 	a->charge = (struct charge){ .held = 0 };
 	return (a);
 }
 
+struct arena *
+arena_new(void)
+{
+	return (arena_new_sized(FIRST_BYTES));
+}
+
 static struct block * __attribute__((noinline))
 grow(struct arena *a, size_t n)
 {
-	size_t cap = n > LATER_BYTES ? n : LATER_BYTES;
+	size_t usual = a->bytes < FIRST_BYTES ? FIRST_BYTES : LATER_BYTES,
+	    cap = n > usual ? n : usual;
 
 	a->top = block_new(cap, a->top);
 	a->bytes += cap;

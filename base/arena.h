@@ -13,6 +13,8 @@ struct account;
 struct arena;
 
 struct arena *arena_new(void);
+/* One that stays and stays small: its first block has so many bytes. */
+struct arena *arena_new_sized(size_t first);
 /* Aligned for any type, not cleared.  Never NULL. */
 void *arena_alloc(struct arena *a, size_t n);
 void *arena_zalloc(struct arena *a, size_t n);

@@ -14,6 +14,9 @@
 #include <string.h>
 #include "proxy/tunnel_priv.h"
 
+/* Itself, names, what its ClientHello said of the usual kind. */
+#define ARENA_BYTES 2560
+
 struct deadline {
 	bool some;
 	size_t limit;		/* where in the limits */
@@ -134,7 +137,7 @@ tunnel_new(struct client *c, struct worker_gen *gen,
     const struct http_uri *authority, struct str dial_host,
     const struct plan *plan, const struct tunnel_facts *facts)
 {
-	struct arena *a = arena_new();
+	struct arena *a = arena_new_sized(ARENA_BYTES);
 	struct tunnel *t = arena_zalloc(a, sizeof(*t));
 
 	assert(authority->host.n > 0 && dial_host.n > 0);
