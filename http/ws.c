@@ -291,6 +291,16 @@ plain(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 	return (filled(w, c, to, n));
 }
 
+/* Of n octets of payload: up to the limit, then one that is beyond it. */
+static size_t
+unread(const struct ws *w, size_t n)
+{
+	uint64_t had = w->facts.payload - w->left, left =
+	    had < w->limits.message ? w->limits.message - had : 1;
+
+	return (w->gap || n < left ? n : (size_t)left);
+}
+
 typedef enum ws_inflate_got inflate_fn(struct ws_inflate *,
     struct ws_inflate_io *);
 
@@ -325,7 +335,7 @@ compressed(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 
 	if (w->inflate == NULL && (w->inflate = ws_inflate_new()) == NULL)
 		return (bad(w, c, WS_CODE_INTERNAL, "no memory to inflate"));
-	n = io.in_n = n < PIECE ? n : PIECE;
+	n = io.in_n = unread(w, n < PIECE ? n : PIECE);
 	ws_frame_mask(unmasked, p, n, w->frame.mask, offset(w));
 	w->left = left - n;	/* what a bomb is measured by */
 	got = inflate(w, c, &io, ws_inflate_feed, &said);
