@@ -18,6 +18,7 @@ struct run {
 	struct chq in, frames, content, control;
 	struct buf said;
 	bool gap;		/* in the message */
+	bool owed;		/* it was not written down yet */
 	bool bomb;		/* when one is seen depends on the cut */
 };
 
@@ -29,7 +30,12 @@ note(struct run *r, enum ws_got got)
 	r->bomb |= ws_facts(r->w)->content > WS_RATIO_FREE;
 	if (got == WS_MORE || got == WS_FULL)
 		return;
-	buf_printf(&r->said, "%d ", got);
+	/* Of a message that breaks, more or less was read before. */
+	if (r->owed && got != WS_BAD)
+		buf_printf(&r->said, "%d ", WS_GAP);
+	r->owed = got == WS_GAP;
+	if (got != WS_GAP)
+		buf_printf(&r->said, "%d ", got);
 	if (got == WS_BEGIN)
 		r->gap = false;
 	if (got == WS_GAP)
