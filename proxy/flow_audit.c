@@ -253,6 +253,17 @@ complain(const struct fault *f)
 		    err_info(f->code)->text, f->detail);
 }
 
+/* What is refused because nobody could look at it was not found clean. */
+static void
+record_verdict(struct audit_record *r, const struct flow *f)
+{
+	bool unseen = f->fault.code == ERR_UNSCANNED &&
+	    f->verdict < VERDICT_UNSCANNED;
+
+	r->has_verdict = f->has_verdict || unseen;
+	r->verdict = unseen ? VERDICT_UNSCANNED : f->verdict;
+}
+
 void
 flow_record(struct flow *f)
 {
@@ -295,8 +306,7 @@ flow_record(struct flow *f)
 	r.origin_tls.version = f->origin_version;
 	r.origin_tls.cipher = f->origin_cipher;
 	r.origin_tls.alpn = f->origin_protocol;
-	r.verdict = f->verdict;
-	r.has_verdict = f->has_verdict;
+	record_verdict(&r, f);
 	r.scans = f->scans;
 	r.n_scans = f->n_scans;
 	record_websocket(&r, f);

@@ -251,6 +251,8 @@ def test_odd_frames(lab):
             assert code(h.streams[sid]) not in (None, "0"), h.streams[sid]
             head = message(b"x") if what.startswith(message(b"x")) else b""
             assert all(bytes(st.body) in (b"", head) for st in got), [bytes(st.body) for st in got]
+    unseen = [field(r, "assay.verdict") for r in p.access(6) if field(r, "error.code") == "UNSCANNED"]
+    assert unseen and set(unseen) == {"unscanned"}, unseen
     sid = begin(h)
     h.data(sid, message(b"x"))
     until(lambda: got and bytes(got[-1].body) == message(b"x"))
