@@ -50,6 +50,25 @@ http_grpc_is_json(const struct http_msg *m)
 	return (str_ieq(type_of(m), STR("application/grpc+json")));
 }
 
+/* Is type name, or name and a "+" with the form of the messages? */
+static bool
+is_type(struct str type, struct str name)
+{
+	return (str_ieq(type, name) || (type.n > name.n &&
+	    type.p[name.n] == '+' && str_istarts(type, name)));
+}
+
+enum http_grpc_form
+http_grpc_form(struct str type)
+{
+	type.n = str_index(type, ';');
+	type = str_trim(type);
+	if (is_type(type, STR("application/grpc-web-text")))
+		return (GRPC_FORM_TEXT);
+	return (is_grpc(type) || is_type(type, STR("application/grpc-web")) ?
+	    GRPC_FORM_FRAMES : GRPC_FORM_NONE);
+}
+
 /* --- how a call ends --- */
 
 enum http_grpc_code

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What there is to look at in one body: its bytes as they came, what its
- * content codings hide (RFC 9110 8.4), and the parts of multipart bodies
- * (RFC 2046 5.1), each as a file of its own beside the whole, decoded and
- * split in turn.  libclamav knows files by how they begin, so that a file
+ * content codings hide (RFC 9110 8.4), the parts of multipart bodies
+ * (RFC 2046 5.1) and the messages of gRPC, each as a file of its own beside
+ * the whole, decoded and split in turn.  libclamav knows files by how they begin, so that a file
  * inside a form is none to it.
  *
  * Room: scanners.  Thread: one of the engine's.
  */
 #include <stdio.h>
 #include <string.h>
+#include "http/grpc.h"
 #include "http/multipart.h"
 #include "scanners/clam_priv.h"
 
@@ -202,6 +203,79 @@ parts_look(const struct walk *w, const struct clam_map *map, struct str type,
 	multipart_fini(&m);
 }
 
+/* ---- messages of gRPC ---- */
+
+/*
+ * A message is what its receiver gets, so it is a file of its own.  Which
+ * coding a compressed one has is said in a field; gzip is seen.
+ */
+static void
+message_look(const struct walk *w, struct str in, bool compressed,
+    unsigned depth)
+{
+	struct decode_list codings = { .n = 0 };
+	struct content c = { .codings = &codings, .depth = depth };
+
+	if (++w->look->parts > limits_of(w)->files) {
+		clam_look_unscanned(w->look, GAP_LIMIT,
+		    "limit exceeded (messages)");
+		return;
+	}
+	if (compressed && !str_starts(in, STR("\x1f\x8b")))
+		clam_look_unscanned(w->look, GAP_CODING,
+		    "coding of a gRPC message cannot be opened");
+	c.source = (struct clam_source){ .in = { piece_read, &in, in.n },
+	    .memory = in.p };
+	content_look(w, &c);
+}
+
+/* Frames, those of trailers among them (0x80), up to the first that is none. */
+static void
+messages_split(const struct walk *w, struct str in, unsigned depth)
+{
+	uint32_t length;
+	size_t at, left;
+	bool compressed;
+
+	for (at = 0; in.n - at >= HTTP_GRPC_HEAD && !is_over(w);
+	    at += length) {
+		const unsigned char head[HTTP_GRPC_HEAD] = {
+		    (unsigned char)in.p[at] & 0x7f,
+		    (unsigned char)in.p[at + 1], (unsigned char)in.p[at + 2],
+		    (unsigned char)in.p[at + 3], (unsigned char)in.p[at + 4] };
+
+		if (!http_grpc_head(head, &compressed, &length))
+			return;
+		at += HTTP_GRPC_HEAD;
+		left = in.n - at;
+		length = length < left ? length : (uint32_t)left;
+		message_look(w, (struct str){ in.p + at, length }, compressed,
+		    depth);
+	}
+}
+
+/* Is it a body of gRPC, or of gRPC-Web?  Then look at its messages. */
+static void
+messages_look(const struct walk *w, const struct clam_map *map,
+    struct str type, unsigned depth)
+{
+	enum http_grpc_form form = http_grpc_form(type);
+	struct decode_list codings = { .n = 0 };
+	struct content frames = { .codings = &codings, .depth = depth + 1,
+	    .type = STR("application/grpc-web") };
+	struct str in = { map->p, map->n };
+
+	if (form == GRPC_FORM_NONE || is_over(w))
+		return;
+	if (depth >= limits_of(w)->recursion)
+		clam_look_unscanned(w->look, GAP_LIMIT,
+		    "limit exceeded (messages in parts)");
+	else if (form == GRPC_FORM_TEXT)
+		transfer_look(w, in, MULTIPART_BASE64, frames);
+	else
+		messages_split(w, in, depth + 1);
+}
+
 /* ---- bytes ---- */
 
 /* Look at the bytes as they are, and at parts where type says that it has some. */
@@ -217,6 +291,7 @@ bytes_look(const struct walk *w, const struct clam_source *source,
 	case CLAM_MAPPED:
 		clam_look_map(w->look, w->cl, &map);
 		parts_look(w, &map, type, depth);
+		messages_look(w, &map, type, depth);
 		clam_map_close(&map);
 		break;
 	case CLAM_MAP_STOPPED:

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "http/msg.h"
+#include "http/grpc.h"
 #include "http/multipart.h"
 #include "scanners/clam_priv.h"
 #include "scanners/codings.h"
@@ -226,28 +227,45 @@ job_done(struct job *j)
 		clam_destroy(c);
 }
 
+/* What of a Content-Type matters to how the body is split; STR_NONE: nothing. */
+static struct str
+type_that_splits(struct str type, bool alone)
+{
+	char room[MULTIPART_BOUNDARY_MAX + 1];
+	struct str boundary;
+
+	if (multipart_type(type, room, &boundary))
+		return (alone && type.n < CLAM_TYPE ? type :
+		    STR("multipart/"));
+	switch (http_grpc_form(type)) {
+	case GRPC_FORM_TEXT:
+		return (STR("application/grpc-web-text"));
+	case GRPC_FORM_FRAMES:
+		return (STR("application/grpc-web"));
+	case GRPC_FORM_NONE:
+		break;
+	}
+	return (STR_NONE);
+}
+
 /*
- * Its Content-Type, if that has parts.  Of several, or one that does not fit,
- * a multipart body's boundary is not what all receivers would take: it is left
- * out.
+ * Its Content-Type, if that has parts or messages.  Of several, or one that
+ * does not fit, a multipart body's boundary is not what all receivers would
+ * take: it is left out.
  */
 static void
 type_of(const struct scan_message *msg, char type[CLAM_TYPE])
 {
-	static const struct str multipart = { "multipart/", 10 };
 	const struct http_msg *head =
 	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
-	char room[MULTIPART_BOUNDARY_MAX + 1];
 	const struct http_field *f;
-	struct str v, boundary;
+	struct str v;
 
 	for (f = http_fields_get(&head->fields, FIELD_CONTENT_TYPE);
 	    f != NULL; f = http_fields_next(&head->fields, f)) {
-		if (!multipart_type(f->value, room, &boundary))
-			continue;
-		v = type[0] != '\0' || f->value.n >= CLAM_TYPE ? multipart :
-		    f->value;
-		snprintf(type, CLAM_TYPE, "%.*s", STR_ARG(v));
+		v = type_that_splits(f->value, type[0] == '\0');
+		if (v.n > 0)
+			snprintf(type, CLAM_TYPE, "%.*s", STR_ARG(v));
 	}
 }
 

@@ -2,6 +2,7 @@
 """Files inside multipart bodies: what a browser or curl uploads, and downloads that have parts.
 The test signature knows its file by the whole, as most signatures of real files do."""
 import base64
+import gzip
 
 import lab as e2e
 import wire
@@ -116,3 +117,36 @@ def test_no_reading_passes(lab):
                              ("end of the last line", "multipart/form-data; boundary=a", b"--a\r\n" + FILE + b"--a--\n")):
         with lab.sub(name):
             assert post(lab.tunnel(p, o.port), kind, body.replace(b"%s", b"good\n")).status == 200
+
+
+def frame(data, flags=0):
+    return bytes([flags]) + len(data).to_bytes(4, "big") + data
+
+
+def text(*pieces):
+    """As servers write it: each piece is base64 with an end of its own."""
+    return b"".join(base64.b64encode(x) for x in pieces)
+
+
+@needs("clamav")
+def test_messages_of_grpc_web(lab):
+    """What a page gets from gRPC-Web is a message, not the body: each is a file of its own, both ways."""
+    end = frame(b"grpc-status:0\r\n", 0x80)
+    rows = [
+        ("application/grpc-web+proto", lambda x: frame(x) + end),
+        ("application/grpc-web", lambda x: frame(b"first") + frame(x) + end),
+        ("application/grpc-web; charset=utf-8", lambda x: end + frame(x)),
+        ("application/grpc-web+proto", lambda x: frame(gzip.compress(x), 1) + end),
+        ("application/grpc-web-text", lambda x: text(frame(x) + end)),
+        ("application/grpc-web-text+proto", lambda x: text(frame(b"first"), frame(x), end)),
+        ("application/grpc-web-text", lambda x: text(frame(gzip.compress(x), 1), end)),
+        ("application/grpc", lambda x: frame(x)),
+    ]
+    for kind, shape in rows:
+        for content, status in ((HASHED, 403), (b"good", 200)):
+            body = shape(content)
+            with lab.sub(f"{kind} {body[:12]} {status}"):
+                o, p = start(lab, ok(body, [("Content-Type", kind)]))
+                assert lab.tunnel(p, o.port).get("/x").status == status, "download"
+                o, p = start(lab)
+                assert post(lab.tunnel(p, o.port), kind, body).status == status, "upload"

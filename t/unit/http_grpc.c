@@ -145,6 +145,32 @@ test_offers(void)
 	arena_free(&a);
 }
 
+static void
+test_forms(void)
+{
+	static const struct {
+		const char *type;
+		enum http_grpc_form form;
+	} forms[] = {
+		{ "application/grpc", GRPC_FORM_FRAMES },
+		{ "application/grpc+proto", GRPC_FORM_FRAMES },
+		{ "Application/gRPC-Web", GRPC_FORM_FRAMES },
+		{ "application/grpc-web+thrift; charset=x", GRPC_FORM_FRAMES },
+		{ "application/grpc-web-text", GRPC_FORM_TEXT },
+		{ " application/grpc-web-text+proto ;a=b", GRPC_FORM_TEXT },
+		{ "application/grpc-webbing", GRPC_FORM_NONE },
+		{ "application/grpc-web-texts", GRPC_FORM_NONE },
+		{ "application/grpcs", GRPC_FORM_NONE },
+		{ "text/plain", GRPC_FORM_NONE },
+		{ "", GRPC_FORM_NONE },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+		CHECK_ROW(i, "form", http_grpc_form(str_of(forms[i].type)) ==
+		    forms[i].form);
+}
+
 UNIT_TESTS(http_grpc, { "calls", test_calls }, { "answers", test_answers },
     { "heads of frames", test_heads }, { "codes and text", test_codes },
-    { "encodings", test_offers })
+    { "encodings", test_offers }, { "forms", test_forms })

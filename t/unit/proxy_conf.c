@@ -1013,6 +1013,7 @@ static const char *const around[SECTION_COUNT] = {
 	[SECTION_LOG_PRIVACY] = "log: {privacy: {%s}}",
 	[SECTION_ADMIN] = "admin: {%s}",
 	[SECTION_LIMITS] = "limits: {%s}",
+	[SECTION_WEBSOCKET] = "websocket: {%s}",
 };
 
 /* Every name of the table is known where it stands, with a nonsense value too. */
@@ -1029,6 +1030,7 @@ test_every_name(void)
 		o = &conf_options[i];
 		in = (o->flags & OPTION_CLAM) != 0 ?
 		    "services: {a: {url: 'clamav:', %s}}" : around[o->section];
+		CU_ASSERT_PTR_NOT_NULL_FATAL(in);
 		at = strstr(in, "%s");
 		snprintf(setting, sizeof(setting), "%s: {nonsense: 1}",
 		    o->key);
