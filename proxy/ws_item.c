@@ -6,7 +6,6 @@
 #include "proxy/ws_item.h"
 
 #define FULL_BYTES 65536
-#define BLOCK 16384
 
 static void
 open_content(struct ws_item *it)
@@ -216,24 +215,13 @@ enum pull
 ws_item_match(struct ws_item *it)
 {
 	struct chain_result *r = chain_result(it->chain);
-	enum pull p = PULL_MORE;
 
 	if (r->body == NULL)
 		return (PULL_FAIL);
 	if (it->now.body == NULL)
 		reader_open(&it->now, r->body, 0, &it->flow->task);
-	while (p == PULL_MORE) {
-		if (chq_len(&it->again) == 0)
-			p = reader_pull(&it->now, &it->again, BLOCK);
-		if (p == PULL_MORE)
-			p = reader_match(&it->first, &it->again);
-		else if (p == PULL_END)		/* as long as what it was given? */
-			return (it->first.offset ==
-			    body_length(it->content) ? PULL_END : PULL_FAIL);
-		else
-			return (p);
-	}
-	return (p == PULL_WAIT ? PULL_WAIT : PULL_FAIL);
+	return (reader_match_all(&it->first, &it->now, &it->again,
+	    body_length(it->content)));
 }
 
 /* ---- the way out ---- */

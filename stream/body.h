@@ -119,6 +119,13 @@ enum pull reader_skip(struct reader *, uint64_t to);
  * the reader is of no use any more.  PULL_CUT, PULL_FAIL: so has the body.
  */
 enum pull reader_match(struct reader *, struct chq *q);
+/*
+ * Is all of what `now` reads what the reader gets, up to offset end, and no
+ * more?  q keeps between calls what was read and not compared; {0} at first.
+ * PULL_END: yes.  PULL_WAIT: wake is woken.  PULL_FAIL: no, or one broke off.
+ */
+enum pull reader_match_all(struct reader *, struct reader *now, struct chq *q,
+    uint64_t end);
 /* Bytes received and not yet read by it. */
 uint64_t reader_behind(const struct reader *);
 /* Closes; what only it needed is freed.  Not open: nothing. */

@@ -28,3 +28,22 @@ reader_match(struct reader *r, struct chq *q)
 	chq_fini(&was);
 	return (p);
 }
+
+enum pull
+reader_match_all(struct reader *r, struct reader *now, struct chq *q,
+    uint64_t end)
+{
+	enum pull p = PULL_MORE;
+
+	while (p == PULL_MORE) {
+		if (chq_len(q) == 0)
+			p = reader_pull(now, q, BLOCK);
+		if (p == PULL_MORE)
+			p = reader_match(r, q);
+		else if (p == PULL_END)		/* as long as the other? */
+			return (r->offset == end ? PULL_END : PULL_FAIL);
+		else
+			return (p == PULL_WAIT ? PULL_WAIT : PULL_FAIL);
+	}
+	return (p == PULL_WAIT ? PULL_WAIT : PULL_FAIL);
+}

@@ -985,6 +985,52 @@ test_match(void)
 	end();
 }
 
+/* The whole of another body: the same, shorter, longer, another, broken off. */
+static void
+test_match_all(void)
+{
+	static const struct {
+		size_t n, other;	/* octets; the one that differs, or n */
+		enum pull end, want;
+	} row[] = {
+		{ 20000, 20000, PULL_END, PULL_END },
+		{ 19999, 19999, PULL_END, PULL_FAIL },
+		{ 20001, 20001, PULL_END, PULL_FAIL },
+		{ 20000, 0, PULL_END, PULL_FAIL },
+		{ 20000, 19999, PULL_END, PULL_FAIL },
+		{ 20000, 20000, PULL_CUT, PULL_FAIL },
+		{ 0, 0, PULL_END, PULL_FAIL },
+	};
+	struct body *was, *now;
+	struct chq q = { 0 };
+	struct reader a, b;
+	char all[20001];
+	struct feed f, g;
+	size_t i, k;
+
+	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		begin(3000);
+		for (k = 0; k < sizeof(all); k++)
+			all[k] = (char)byte_at(k);
+		if (row[i].other < row[i].n)
+			all[row[i].other] ^= 1;
+		was = feed_body(&f, 20000, PULL_END);
+		now = row[i].other < row[i].n ?
+		    body_of_bytes(loop, &store, all, row[i].n) :
+		    feed_body(&g, row[i].n, row[i].end);
+		reader_open(&a, was, 0, NULL);
+		reader_open(&b, now, 0, NULL);
+		CU_ASSERT_EQUAL(reader_match_all(&a, &b, &q, 20000),
+		    row[i].want);
+		chq_fini(&q);
+		reader_close(&a);
+		reader_close(&b);
+		body_unref(&was);
+		body_unref(&now);
+		end();
+	}
+}
+
 static void
 on_first(struct task *t)
 {
@@ -1352,5 +1398,6 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "disk full", test_disk_full },
     { "late readers", test_late },
     { "slices", test_slices }, { "skipping", test_skip }, { "is it the same", test_match },
+    { "the whole of another body", test_match_all },
     { "empty, ready-made, first pull, trailer", test_small_things },
     { "views from another thread", test_views })
