@@ -183,7 +183,6 @@ struct h2_stream *h2_session_any(const struct h2_session *);
 /* The owner's own; NULL at first. */
 void h2_stream_set_owner(struct h2_stream *, void *);
 void *h2_stream_owner(const struct h2_stream *);
-struct h2_session *h2_stream_session(const struct h2_stream *);
 uint32_t h2_stream_id(const struct h2_stream *);
 
 /*

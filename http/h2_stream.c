@@ -350,12 +350,6 @@ h2_stream_owner(const struct h2_stream *st)
 	return (st->owner);
 }
 
-struct h2_session *
-h2_stream_session(const struct h2_stream *st)
-{
-	return (st->s);
-}
-
 uint32_t
 h2_stream_id(const struct h2_stream *st)
 {

@@ -4,38 +4,11 @@
 #include <string.h>
 #include "http/uri.h"
 #include "http/ws_open.h"
-#include "proxy/wire/h2_exchange.h"
+#include "proxy/wire/h2_exchange_priv.h"
 
 #define GONE_MS 500		/* we have reset it: its flow may find out why */
 #define ROOM_NOWHERE 65536	/* a page that nobody gets */
 #define FRAME_HEAD 9		/* octets (RFC 9113 4.1) */
-
-struct h2_exchange {
-	struct exchange x;
-	struct list link;	/* of the server */
-	struct h2_server *server;	/* borrowed */
-	struct h2_stream *st;	/* owned */
-	struct source src;	/* the request's body ... */
-	struct pace pace;	/* ... and how it comes */
-	uint64_t silent_since;	/* ms; 0: nobody waits for octets */
-	bool in_body;		/* src is lent, and has not ended */
-	bool starved;		/* src waits for the stream */
-	bool expects;		/* it waits for "100 Continue" */
-	bool answered;
-	bool extended;		/* its request was an extended CONNECT */
-	bool switched;		/* ... which is granted */
-	struct duplex raw;	/* of that */
-	bool interim;		/* one is not given to the link yet */
-	bool wants_interim;	/* its flow waits to send another one */
-	struct sink sink;	/* the answer's body ... */
-	enum http_framing framing;
-	uint64_t left;		/* ... FRAMING_LENGTH: to be written yet */
-	uint64_t in, out;	/* octets so far, about */
-	bool looked;		/* at what is taken: who never waits costs no look */
-	uint64_t taken_by[3];	/* ... by enum h2_wait, then */
-	uint64_t taken;		/* what counts as taken of this one */
-	uint64_t written;	/* of the body */
-};
 
 static struct h2_exchange *
 of_exchange(struct exchange *x)
@@ -67,9 +40,8 @@ h2_exchange_of(struct list *l)
 	return (CONTAINER_OF(l, struct h2_exchange, link));
 }
 
-/* Something was written: the server gives it to the link. */
-static void
-to_send(const struct h2_exchange *e)
+void
+h2_exchange_to_send(const struct h2_exchange *e)
 {
 	task_wake(server_task(e));
 }
@@ -124,7 +96,7 @@ in_pull(struct source *src, struct chq *out, size_t want, struct fault *f)
 	if (p == PULL_END)
 		keep_trailer(e);
 	if (h2_session_wants_write(e->server->session))
-		to_send(e);	/* windows */
+		h2_exchange_to_send(e);	/* windows */
 	return (p);
 }
 
@@ -231,7 +203,7 @@ out_write(struct sink *s, struct chq *q, size_t n)
 	e->written += n;
 	e->out += n;
 	h2_stream_write(e->st, q, n);
-	to_send(e);
+	h2_exchange_to_send(e);
 	return (true);
 }
 
@@ -243,7 +215,7 @@ out_end(struct sink *s, const void *trailer)
 	if (e->framing == FRAMING_LENGTH && e->left > 0)
 		return (PULL_CUT);
 	h2_stream_end(e->st, trailer);
-	to_send(e);
+	h2_exchange_to_send(e);
 	return (PULL_END);
 }
 
@@ -291,7 +263,7 @@ x_interim(struct exchange *x, const struct http_msg *m)
 	e->expects = e->expects && m->status != 100;
 	e->interim = e->server->interims = true;
 	e->out += head_octets(m);
-	to_send(e);
+	h2_exchange_to_send(e);
 }
 
 static bool
@@ -331,7 +303,7 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 	m->version_minor = 1;
 	h2_stream_answer(e->st, m, !body);
 	e->out += head_octets(m);
-	to_send(e);
+	h2_exchange_to_send(e);
 	if (!body)
 		return (NULL);
 	sink_init(&e->sink, &out_type, x->wake);
@@ -341,65 +313,6 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 }
 
 /* --- an extended CONNECT that is granted --- */
-
-static struct h2_exchange *
-of_raw(const struct duplex *d)
-{
-	return (CONTAINER_OF(d, struct h2_exchange, raw));
-}
-
-static enum pull
-raw_read(struct duplex *d, struct chq *out, size_t want)
-{
-	struct h2_exchange *e = of_raw(d);
-	size_t had = chq_len(out);
-	enum pull p = h2_stream_pull(e->st, out, want, NULL);
-
-	e->in += chq_len(out) - had;
-	if (h2_session_wants_write(e->server->session))
-		to_send(e);	/* windows */
-	return (p == PULL_CUT ? PULL_FAIL : p);		/* RST_STREAM */
-}
-
-static size_t
-raw_room(struct duplex *d)
-{
-	return (h2_stream_room(of_raw(d)->st));
-}
-
-static void
-raw_write(struct duplex *d, struct chq *q, size_t n)
-{
-	struct h2_exchange *e = of_raw(d);
-
-	e->written += n;
-	e->out += n;
-	h2_stream_write(e->st, q, n);
-	to_send(e);
-}
-
-static void
-raw_end(struct duplex *d)
-{
-	h2_stream_end(of_raw(d)->st, NULL);
-	to_send(of_raw(d));
-}
-
-static bool
-raw_lost(const struct duplex *d)
-{
-	return (h2_stream_is_reset(of_raw(d)->st, NULL));
-}
-
-static bool
-raw_gone(struct duplex *d)
-{
-	return (raw_lost(d) || h2_stream_ended(of_raw(d)->st));
-}
-
-static const struct duplex_type raw_type = { .read = raw_read,
-	.room = raw_room, .write = raw_write, .end = raw_end,
-	.lost = raw_lost, .gone = raw_gone };
 
 /* RFC 8441 5: a 200 without what HTTP/1 says of a switch. */
 static struct duplex *
@@ -419,9 +332,8 @@ x_switch(struct exchange *x, struct http_msg *m)
 	http_fields_remove(&m->fields, FIELD_SEC_WEBSOCKET_ACCEPT);
 	h2_stream_answer(e->st, m, false);
 	e->out += head_octets(m);
-	to_send(e);
-	e->raw = (struct duplex){ .type = &raw_type, .last = PULL_MORE };
-	return (&e->raw);
+	h2_exchange_to_send(e);
+	return (h2_duplex_begin(e));
 }
 
 static void
@@ -444,7 +356,7 @@ x_end(struct exchange *x, enum exchange_end how)
 	list_remove(&e->link);
 	if (--s->n == 0)
 		s->quiet_since = now_of(e);
-	to_send(e);
+	h2_exchange_to_send(e);
 }
 
 static void
