@@ -10,10 +10,10 @@
 #include "base/asan.h"
 #include "base/budget.h"
 
-#define FIRST_BYTES 4096	/* what one small exchange needs */
+#define FIRST_BYTES 4096 /* what one small exchange needs */
 #define LATER_BYTES 8192
 #define ALIGN_TO 16
-#define SPARE_MAX 64		/* blocks of each of both sizes kept per thread */
+#define SPARE_MAX 64 /* blocks of each of both sizes kept per thread */
 
 struct block {
 	struct block *next;
@@ -24,7 +24,7 @@ struct block {
 struct arena {
 	struct block *top;
 	size_t bytes;
-	struct account *account;	/* borrowed */
+	struct account *account; /* borrowed */
 	struct charge charge;
 };
 
@@ -39,8 +39,9 @@ static _Thread_local struct spares first_spares, later_spares;
 static struct spares *
 spares_of(size_t cap)
 {
-	return (cap == FIRST_BYTES ? &first_spares :
-	    cap == LATER_BYTES ? &later_spares : NULL);
+	return (cap == FIRST_BYTES   ? &first_spares
+		: cap == LATER_BYTES ? &later_spares
+				     : NULL);
 }
 
 static struct block *
@@ -98,11 +99,11 @@ arena_new(void)
 	return (arena_new_sized(FIRST_BYTES));
 }
 
-static struct block * __attribute__((noinline))
+__attribute__((noinline)) static struct block *
 grow(struct arena *a, size_t n)
 {
 	size_t usual = a->bytes < FIRST_BYTES ? FIRST_BYTES : LATER_BYTES,
-	    cap = n > usual ? n : usual;
+	       cap = n > usual ? n : usual;
 
 	a->top = block_new(cap, a->top);
 	a->bytes += cap;

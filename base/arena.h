@@ -31,6 +31,6 @@ void arena_charge_to(struct arena *a, struct account *);
 #define ARENA_FREE 16384
 /* Bytes taken from the system. */
 size_t arena_bytes(const struct arena *a);
-void arena_free(struct arena **a);	/* *a may be NULL; becomes NULL */
+void arena_free(struct arena **a); /* *a may be NULL; becomes NULL */
 
 #endif

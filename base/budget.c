@@ -9,8 +9,8 @@
 #define BUCKETS 4096
 
 struct account {
-	struct budget *budget;		/* borrowed */
-	struct account *next;		/* in its bucket */
+	struct budget *budget; /* borrowed */
+	struct account *next;  /* in its bucket */
 	uint64_t key;
 	_Atomic unsigned refs;
 	_Atomic uint64_t used[BUDGET_KINDS];
@@ -19,7 +19,7 @@ struct account {
 struct budget {
 	_Atomic uint64_t max[BUDGET_KINDS];
 	_Alignas(64) _Atomic uint64_t used[BUDGET_KINDS];
-	_Alignas(64) pthread_mutex_t lock;	/* guards the table */
+	_Alignas(64) pthread_mutex_t lock; /* guards the table */
 	struct account *bucket[BUCKETS];
 	unsigned accounts;
 };
@@ -69,8 +69,7 @@ budget_used(const struct budget *b, enum budget_kind k)
 static struct account **
 account_find(struct budget *b, uint64_t key)
 {
-	struct account **at =
-	    &b->bucket[(key * 0x9e3779b97f4a7c15u) >> 52];
+	struct account **at = &b->bucket[(key * 0x9e3779b97f4a7c15u) >> 52];
 
 	while (*at != NULL && (*at)->key != key)
 		at = &(*at)->next;
@@ -131,7 +130,7 @@ drop_one_of_many(struct account *a)
 
 	while (n > 1)
 		if (atomic_compare_exchange_weak_explicit(&a->refs, &n, n - 1,
-		    memory_order_release, memory_order_relaxed))
+			memory_order_release, memory_order_relaxed))
 			return (true);
 	return (false);
 }
@@ -163,8 +162,9 @@ account_unref(struct account **ap)
 uint64_t
 account_used(const struct account *a, enum budget_kind k)
 {
-	return (a == NULL ? 0 :
-	    atomic_load_explicit(&a->used[k], memory_order_relaxed));
+	return (a == NULL
+		? 0
+		: atomic_load_explicit(&a->used[k], memory_order_relaxed));
 }
 
 uint64_t
@@ -198,8 +198,7 @@ account_add(struct account *a, enum budget_kind k, uint64_t n)
 	if (a == NULL)
 		return;
 	atomic_fetch_add_explicit(&a->used[k], n, memory_order_relaxed);
-	atomic_fetch_add_explicit(&a->budget->used[k], n,
-	    memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->budget->used[k], n, memory_order_relaxed);
 }
 
 /*
@@ -244,8 +243,7 @@ account_give(struct account *a, enum budget_kind k, uint64_t n)
 		return;
 	had = atomic_fetch_sub_explicit(&a->used[k], n, memory_order_relaxed);
 	assert(had >= n);
-	atomic_fetch_sub_explicit(&a->budget->used[k], n,
-	    memory_order_relaxed);
+	atomic_fetch_sub_explicit(&a->budget->used[k], n, memory_order_relaxed);
 }
 
 void

@@ -23,12 +23,15 @@ struct budget;
 
 enum budget_kind {
 	BUDGET_MEMORY,
-	BUDGET_TEMP,		/* temporary files */
-	BUDGET_LINGER,		/* connections that only end; units: connections */
-	BUDGET_NAMES,		/* that are being looked up; units: names */
-	BUDGET_CLIENTS,		/* connections of clients; units: descriptors */
-	BUDGET_DESCRIPTORS,	/* others that are open for them: connections to
-				 * origins and services, pipes, files */
+	BUDGET_TEMP,    /* temporary files */
+	BUDGET_LINGER,  /* connections that only end; units: connections */
+	BUDGET_NAMES,   /* that are being looked up; units: names */
+	BUDGET_CLIENTS, /* connections of clients; units: descriptors */
+	/*
+	 * others that are open for them: connections to origins and services,
+	 * pipes, files
+	 */
+	BUDGET_DESCRIPTORS,
 	BUDGET_KINDS
 };
 
@@ -52,8 +55,8 @@ struct account *account_open(struct budget *, uint64_t key);
  * closed at any time.
  */
 #define ACCOUNT_KEPT UINT64_MAX
-struct account *account_ref(struct account *);	/* NULL: NULL */
-void account_unref(struct account **);		/* *a may be NULL; becomes NULL */
+struct account *account_ref(struct account *); /* NULL: NULL */
+void account_unref(struct account **); /* *a may be NULL; becomes NULL */
 
 /*
  * An account that is NULL counts nothing and may hold everything, in all
@@ -86,8 +89,8 @@ uint64_t account_used(const struct account *, enum budget_kind);
  * nothing.  Embedded; {0} is empty.  One thread at a time.
  */
 struct charge {
-	struct account *account;	/* counted while held > 0 */
-	uint64_t held;			/* charged */
+	struct account *account; /* counted while held > 0 */
+	uint64_t held;           /* charged */
 };
 
 #define CHARGE_GRAIN 16384u

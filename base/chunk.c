@@ -7,12 +7,12 @@
 #include "base/asan.h"
 #include "base/chunk.h"
 
-#define SPARE_MAX 32		/* 512 KiB kept per thread */
-#define PACK_BELOW 1024		/* slices shorter than this are copied together */
+#define SPARE_MAX 32    /* 512 KiB kept per thread */
+#define PACK_BELOW 1024 /* slices shorter than this are copied together */
 
 static _Thread_local struct chunk *spare[SPARE_MAX];
 static _Thread_local unsigned spare_n;
-static _Thread_local size_t live;	/* bytes */
+static _Thread_local size_t live; /* bytes */
 
 static struct chunk *
 chunk_alloc(size_t cap)
@@ -103,7 +103,7 @@ chq_put(struct chq *q, struct chunk *c, unsigned char *p, size_t len)
 		last = slice_at(q, q->count - 1);
 		if (last->chunk == c && last->at + last->len == p) {
 			last->len += len;
-			chunk_unref(&c);	/* it has one already */
+			chunk_unref(&c); /* it has one already */
 			return;
 		}
 	}

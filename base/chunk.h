@@ -13,24 +13,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHUNK_BYTES 16384	/* one TLS record's plaintext (RFC 8446 5.1) */
+#define CHUNK_BYTES 16384 /* one TLS record's plaintext (RFC 8446 5.1) */
 
 struct chunk {
 	unsigned refs;
 	uint32_t cap;
-	uint32_t used;		/* bytes filled from the start of data */
+	uint32_t used; /* bytes filled from the start of data */
 	unsigned char data[];
 };
 
 struct slice {
-	struct chunk *chunk;	/* counted */
-	unsigned char *at;	/* inside chunk->data */
+	struct chunk *chunk; /* counted */
+	unsigned char *at;   /* inside chunk->data */
 	size_t len;
 };
 
 /* A queue of slices, in order. {0} is an empty one. */
 struct chq {
-	struct slice *ring;	/* owned */
+	struct slice *ring; /* owned */
 	unsigned first, count, cap;
 	size_t bytes;
 };
@@ -52,7 +52,8 @@ chq_len(const struct chq *q)
 }
 
 /* Append len bytes at p inside c; takes a reference of its own.  Merges with the last slice where they touch. */
-void chq_add(struct chq *q, struct chunk *c, const unsigned char *p, size_t len);
+void chq_add(struct chq *q, struct chunk *c, const unsigned char *p,
+    size_t len);
 /* Append a copy of the bytes (for small things). */
 void chq_copy(struct chq *q, const void *p, size_t len);
 /* Move the first n bytes (n <= len) of src to the end of dst. */
@@ -74,6 +75,6 @@ void chq_read(const struct chq *q, size_t off, void *p, size_t n);
 /* Fill iov[0..max) from the front; returns how many were used. */
 struct iovec;
 unsigned chq_iov(const struct chq *q, struct iovec *iov, unsigned max);
-void chq_fini(struct chq *q);	/* drops everything and the ring; {0} again */
+void chq_fini(struct chq *q); /* drops everything and the ring; {0} again */
 
 #endif

@@ -17,16 +17,16 @@ enum err {
 enum err_scope { ERR_SCOPE_FLOW, ERR_SCOPE_CONN, ERR_SCOPE_WORKER };
 
 struct err_info {
-	const char *name;	/* "REQ_SYNTAX" */
+	const char *name; /* "REQ_SYNTAX" */
 	enum err_scope scope;
-	unsigned status;	/* HTTP status of the page it gives */
-	const char *token;	/* RFC 9209 2.3 error type, "" for none */
-	const char *text;	/* one clause, no period */
+	unsigned status;   /* HTTP status of the page it gives */
+	const char *token; /* RFC 9209 2.3 error type, "" for none */
+	const char *text;  /* one clause, no period */
 };
 
 struct fault {
-	enum err code;		/* ERR_NONE: nothing went wrong */
-	char detail[200];	/* what exactly, "" if there is no more to say */
+	enum err code;    /* ERR_NONE: nothing went wrong */
+	char detail[200]; /* what exactly, "" if there is no more to say */
 };
 
 /* The table entry; never NULL for a valid code. */

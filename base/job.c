@@ -12,8 +12,8 @@
 
 /* Whose jobs they are; there while one waits or runs. */
 struct job_owner {
-	struct list turn;		/* of the pool, while one waits */
-	struct job_owner *next;		/* in the bucket */
+	struct list turn;       /* of the pool, while one waits */
+	struct job_owner *next; /* in the bucket */
 	uint64_t key;
 	struct job *first, **last;
 	unsigned waiting, running;
@@ -22,9 +22,9 @@ struct job_owner {
 struct job_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
-	struct list turns;		/* of struct job_owner; the next first */
+	struct list turns; /* of struct job_owner; the next first */
 	struct job_owner *owners[BUCKETS];
-	unsigned most;			/* running for one owner */
+	unsigned most; /* running for one owner */
 	bool closing;
 	char name[16];
 	unsigned threads;
@@ -153,8 +153,8 @@ job_thread(void *arg)
 static struct job_pool *
 pool_new(const char *name, unsigned threads, unsigned most)
 {
-	struct job_pool *p = calloc(1, sizeof(*p) +
-	    threads * sizeof(p->thread[0]));
+	struct job_pool *p = calloc(1,
+	    sizeof(*p) + threads * sizeof(p->thread[0]));
 	sigset_t all, old;
 
 	if (p == NULL)
@@ -164,10 +164,10 @@ pool_new(const char *name, unsigned threads, unsigned most)
 	list_init(&p->turns);
 	p->most = most;
 	strncpy(p->name, name, sizeof(p->name) - 1);
-	sigfillset(&all);		/* signals are the main thread's */
+	sigfillset(&all); /* signals are the main thread's */
 	pthread_sigmask(SIG_BLOCK, &all, &old);
-	while (p->threads < threads && pthread_create(&p->thread[p->threads],
-	    NULL, job_thread, p) == 0)
+	while (p->threads < threads &&
+	    pthread_create(&p->thread[p->threads], NULL, job_thread, p) == 0)
 		p->threads++;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (p->threads == 0)

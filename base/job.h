@@ -13,14 +13,15 @@ struct job_pool;
 
 /* Embedded in what it carries; belongs to the pool from job_start() to done(). */
 struct job {
-	void (*run)(struct job *);	/* in a thread of the pool; must not touch loop objects */
-	void (*done)(struct job *);	/* on the loop's thread, exactly once */
+	/* in a thread of the pool; must not touch loop objects */
+	void (*run)(struct job *);
+	void (*done)(struct job *); /* on the loop's thread, exactly once */
 	struct loop *loop;
 	struct mail mail;
 	struct job *next;
 };
 
-#define JOB_NOBODY 0		/* the owner of jobs that have none */
+#define JOB_NOBODY 0 /* the owner of jobs that have none */
 
 /* name: up to 15 bytes, shown by ps.  NULL when no thread can be made. */
 struct job_pool *job_pool_new(const char *name, unsigned threads);

@@ -14,12 +14,12 @@ struct list {
 };
 
 #define CONTAINER_OF(ptr, type, member) \
-	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* it may be removed while walking. */
-#define LIST_EACH(it, save, head) \
+#define LIST_EACH(it, save, head)                                      \
 	for ((it) = (head)->next, (save) = (it)->next; (it) != (head); \
-	    (it) = (save), (save) = (it)->next)
+	     (it) = (save), (save) = (it)->next)
 
 static inline void
 list_init(struct list *l)

@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include "base/loop_priv.h"
 
-#define TURN_ROUNDS 8		/* then the kernel is asked again: no task starves a socket */
+/* then the kernel is asked again: no task starves a socket */
+#define TURN_ROUNDS 8
 
 #define BUSY_WINDOW_MS 20
-#define BUSY_IDLE_PART 20	/* busy: asleep for less than 1/20 of a window */
+#define BUSY_IDLE_PART 20 /* busy: asleep for less than 1/20 of a window */
 
 /* Tasks. */
 

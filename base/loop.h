@@ -25,27 +25,28 @@ struct watch;
 struct task {
 	void (*run)(struct task *);
 	struct loop *loop;
-	struct task_queue *queue;	/* it is in; NULL: in none */
-	struct task *next, **at;	/* there; at: what points to it */
+	struct task_queue *queue; /* it is in; NULL: in none */
+	struct task *next, **at;  /* there; at: what points to it */
 };
 
 void task_init(struct task *, struct loop *, void (*run)(struct task *));
-void task_wake(struct task *);	/* idempotent until it runs; NULL is nothing */
-void task_fini(struct task *);	/* out of the queue; may be called from run */
+void task_wake(struct task *); /* idempotent until it runs; NULL is nothing */
+void task_fini(struct task *); /* out of the queue; may be called from run */
 
 /* A deadline.  Embedded; moving it later costs nothing. */
 struct timer {
-	void (*fire)(struct timer *);	/* one shot; may set it again */
+	void (*fire)(struct timer *); /* one shot; may set it again */
 	struct loop *loop;
-	uint64_t at;		/* monotonic ms; 0: not set, UINT64_MAX: paused */
-	unsigned slot;		/* 1-based index in the heap; 0: not in it */
+	uint64_t at;   /* monotonic ms; 0: not set, UINT64_MAX: paused */
+	unsigned slot; /* 1-based index in the heap; 0: not in it */
 };
 
 void timer_init(struct timer *, struct loop *, void (*fire)(struct timer *));
-void timer_set(struct timer *, uint64_t after_ms);	/* from now */
+void timer_set(struct timer *, uint64_t after_ms); /* from now */
 void timer_set_at(struct timer *, uint64_t at_ms);
-void timer_stop(struct timer *);	/* also before its owner is freed */
-void timer_pause(struct timer *);	/* the same, cheaper, if it will be set again soon */
+void timer_stop(struct timer *); /* also before its owner is freed */
+/* the same, cheaper, if it will be set again soon */
+void timer_pause(struct timer *);
 
 /* Monotonic ms at the start of this turn. */
 uint64_t loop_now(const struct loop *);
@@ -55,15 +56,15 @@ bool loop_is_busy(const struct loop *);
 struct loop *loop_new(void);
 struct uv_loop_s;
 struct uv_loop_s *loop_uv(struct loop *);
-void loop_run(struct loop *);	/* until loop_stop() */
-void loop_stop(struct loop *);	/* from the loop's own thread */
+void loop_run(struct loop *);  /* until loop_stop() */
+void loop_stop(struct loop *); /* from the loop's own thread */
 /*
  * The loop is not running any more: deal with what is queued, posted or due
  * now, and wait for jobs that are still out (job.h counts them).
  */
 void loop_settle(struct loop *);
-void loop_job_out(struct loop *);	/* a job will come back as mail ... */
-void loop_job_back(struct loop *);	/* ... it has */
+void loop_job_out(struct loop *);  /* a job will come back as mail ... */
+void loop_job_back(struct loop *); /* ... it has */
 /*
  * The owners of watches and timers are gone; what merely waits for its time
  * (a link that lingers) is told that it has come.
@@ -78,7 +79,7 @@ void loop_at_end(struct task *t);
 
 #define WATCH_READ 1
 #define WATCH_WRITE 2
-#define WATCH_END 4		/* the peer has ended, whatever is to be read before */
+#define WATCH_END 4 /* the peer has ended, whatever is to be read before */
 
 /*
  * Watch a descriptor, level-triggered.  The callback may change or close the
@@ -93,7 +94,7 @@ struct watch *watch_new(struct loop *, int fd,
 void watch_behind(struct watch *);
 /* Which of WATCH_READ|WATCH_WRITE|WATCH_END; 0 none.  Costs nothing when unchanged. */
 void watch_set(struct watch *, unsigned events);
-void watch_free(struct watch **);	/* before close(fd) */
+void watch_free(struct watch **); /* before close(fd) */
 
 /*
  * A message to a loop of another thread.  Embedded in what it carries; the
@@ -104,7 +105,7 @@ struct mail {
 	struct mail *next;
 };
 
-void mail_post(struct loop *, struct mail *);	/* any thread */
+void mail_post(struct loop *, struct mail *); /* any thread */
 
 /*
  * Handles {slot, generation}: how another thread names an object of this
@@ -112,11 +113,11 @@ void mail_post(struct loop *, struct mail *);	/* any thread */
  */
 struct handle {
 	uint32_t slot;
-	uint32_t generation;	/* 0: no handle */
+	uint32_t generation; /* 0: no handle */
 };
 
 struct handle handle_new(struct loop *, void *object);
-void *handle_get(struct loop *, struct handle);	/* NULL: gone */
+void *handle_get(struct loop *, struct handle); /* NULL: gone */
 void handle_free(struct loop *, struct handle *);
 
 #endif

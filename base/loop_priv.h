@@ -37,35 +37,36 @@ struct due {
 };
 
 struct slot {
-	void *object;		/* NULL: free */
+	void *object; /* NULL: free */
 	uint32_t generation;
-	uint32_t next_free;	/* index + 1 */
+	uint32_t next_free; /* index + 1 */
 };
 
 struct loop {
 	uv_loop_t uv;
 	uv_prepare_t prepare;
 	uv_check_t check;
-	uv_idle_t busy;		/* active while tasks are left over: polls do not wait */
+	/* active while tasks are left over: polls do not wait */
+	uv_idle_t busy;
 	uv_timer_t alarm;
 	uv_async_t mailed;
 	struct task_queue run, end;
 	struct dead *dead;
-	unsigned jobs_out;	/* that will be mailed back */
-	struct due *heap;	/* 1-based binary heap by key */
+	unsigned jobs_out; /* that will be mailed back */
+	struct due *heap;  /* 1-based binary heap by key */
 	unsigned heap_n, heap_cap;
-	uint64_t alarm_at;	/* 0: not set */
+	uint64_t alarm_at; /* 0: not set */
 	struct slot *slots;
 	uint32_t slots_n, slots_free;
 	pthread_mutex_t mail_lock;
 	struct mail *mail_first, **mail_last;
-	uint64_t window_at;	/* ms: when this window began */
-	uint64_t idle_ns;	/* the idle time until then */
-	bool is_busy;		/* in the window before */
-	int behind;		/* epoll: the descriptors behind the others */
+	uint64_t window_at; /* ms: when this window began */
+	uint64_t idle_ns;   /* the idle time until then */
+	bool is_busy;       /* in the window before */
+	int behind;         /* epoll: the descriptors behind the others */
 	uv_poll_t behind_poll;
 	struct epoll_event ready[BEHIND_MAX];
-	int ready_at, ready_n;	/* those not looked at yet */
+	int ready_at, ready_n; /* those not looked at yet */
 };
 
 /* One round of the loop: tasks, output, what is due. */

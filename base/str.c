@@ -62,15 +62,14 @@ str_trim(struct str s)
 bool
 str_starts(struct str s, struct str head)
 {
-	return (str_eq((struct str){ s.p, head.n < s.n ? head.n : s.n },
-	    head));
+	return (str_eq((struct str){ s.p, head.n < s.n ? head.n : s.n }, head));
 }
 
 bool
 str_istarts(struct str s, struct str head)
 {
-	return (str_ieq((struct str){ s.p, head.n < s.n ? head.n : s.n },
-	    head));
+	return (
+	    str_ieq((struct str){ s.p, head.n < s.n ? head.n : s.n }, head));
 }
 
 bool
@@ -118,7 +117,7 @@ str_next_element(struct str *rest, struct str *element)
 		n = element_length(*rest);
 		*element = str_trim((struct str){ rest->p, n });
 		if (n < rest->n)
-			n++;		/* the comma */
+			n++; /* the comma */
 		rest->p += n;
 		rest->n -= n;
 		if (element->n > 0)
@@ -146,7 +145,7 @@ str_to_u64(struct str s, uint64_t max, uint64_t *out)
 	return (true);
 }
 
-static void __attribute__((noinline))
+__attribute__((noinline)) static void
 grow(struct buf *b, size_t n)
 {
 	size_t cap = b->cap * 2;
@@ -165,7 +164,7 @@ grow(struct buf *b, size_t n)
 char *
 buf_room(struct buf *b, size_t n)
 {
-	if (b->cap - b->n <= n)		/* {0}, too */
+	if (b->cap - b->n <= n) /* {0}, too */
 		grow(b, n);
 	return (b->p + b->n);
 }

@@ -20,7 +20,7 @@ struct str {
 
 #define STR(lit) ((struct str){ (lit), sizeof(lit) - 1 })
 #define STR_NONE ((struct str){ NULL, 0 })
-#define STR_ARG(s) (int)(s).n, (s).p	/* for "%.*s" */
+#define STR_ARG(s) (int)(s).n, (s).p /* for "%.*s" */
 
 /* NULL gives STR_NONE. */
 static inline struct str
@@ -52,7 +52,7 @@ bool str_to_u64(struct str s, uint64_t max, uint64_t *out);
 
 /* A heap buffer that grows; {0} is an empty one. Aborts only when the system is out of memory. */
 struct buf {
-	char *p;	/* owned; NUL-terminated behind n whenever p != NULL */
+	char *p; /* owned; NUL-terminated behind n whenever p != NULL */
 	size_t n;
 	size_t cap;
 };
@@ -65,6 +65,6 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 /* Room for n more bytes; what was written there is added with b->n += . */
 char *buf_room(struct buf *b, size_t n);
 struct str buf_as_str(const struct buf *b);
-void buf_fini(struct buf *b);	/* frees; *b is {0} again */
+void buf_fini(struct buf *b); /* frees; *b is {0} again */
 
 #endif

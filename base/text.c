@@ -5,8 +5,8 @@
 #include <unistr.h>
 #include "base/text.h"
 
-#define REPLACEMENT "\xEF\xBF\xBD"	/* U+FFFD */
-#define ELLIPSIS "\xE2\x80\xA6"		/* U+2026 */
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+#define ELLIPSIS "\xE2\x80\xA6"    /* U+2026 */
 
 unsigned
 text_utf8(struct str s, uint32_t *cp)
@@ -45,7 +45,7 @@ text_clean(struct arena *a, struct str s, size_t max)
 
 	if (s.p == NULL)
 		return (STR_NONE);
-	cap = s.n < max * 4 ? s.n : max * 4;	/* what can be read at most */
+	cap = s.n < max * 4 ? s.n : max * 4; /* what can be read at most */
 	out = arena_alloc(a, cap * 3 + sizeof(ELLIPSIS));
 	for (; s.n > 0 && chars < max; chars++) {
 		k = text_utf8(s, &cp);
@@ -116,8 +116,9 @@ text_clean_url(struct arena *a, struct str url, size_t max)
 	text_split_url(url, &u);
 	if (u.scheme.n + u.rest.n > max * 4)
 		u.rest.n = u.scheme.n < max * 4 ? max * 4 - u.scheme.n : 0;
-	return (text_clean(a, arena_printf(a, "%.*s%.*s", STR_ARG(u.scheme),
-	    STR_ARG(u.rest)), max));
+	return (text_clean(a,
+	    arena_printf(a, "%.*s%.*s", STR_ARG(u.scheme), STR_ARG(u.rest)),
+	    max));
 }
 
 void
@@ -158,8 +159,11 @@ static size_t
 json_escape(char out[6], unsigned char c)
 {
 	static const char hex[] = "0123456789abcdef";
-	static const char letters[32] = { ['\b'] = 'b', ['\t'] = 't',
-		['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
+	static const char letters[32] = { ['\b'] = 'b',
+		['\t'] = 't',
+		['\n'] = 'n',
+		['\f'] = 'f',
+		['\r'] = 'r' };
 	char letter = c < 32 ? letters[c] : c == 0x7F ? 0 : (char)c;
 
 	if (letter != 0) {

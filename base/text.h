@@ -33,9 +33,9 @@ struct str text_clean_url(struct arena *, struct str url, size_t max);
 
 /* The parts of a URL that privacy looks at; they point into it. */
 struct text_url {
-	struct str scheme;	/* with "://", empty if there is none */
-	struct str rest;	/* host, port and path, without userinfo */
-	struct str query;	/* behind the "?"; STR_NONE: there is no "?" */
+	struct str scheme; /* with "://", empty if there is none */
+	struct str rest;   /* host, port and path, without userinfo */
+	struct str query;  /* behind the "?"; STR_NONE: there is no "?" */
 };
 void text_split_url(struct str url, struct text_url *);
 

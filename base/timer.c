@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include "base/loop_priv.h"
 
-#define NEVER UINT64_MAX		/* when a paused timer fires */
+#define NEVER UINT64_MAX /* when a paused timer fires */
 
 static inline void
 heap_set(struct loop *l, unsigned i, struct due p)

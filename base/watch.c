@@ -19,10 +19,10 @@
 struct watch {
 	uv_poll_t poll;
 	struct loop *loop;
-	void (*ready)(void *arg, unsigned events);	/* NULL: freed */
+	void (*ready)(void *arg, unsigned events); /* NULL: freed */
 	void *arg;
 	int fd;
-	bool is_polled;		/* by libuv; else behind, or not looked at yet */
+	bool is_polled; /* by libuv; else behind, or not looked at yet */
 	bool is_behind;
 	unsigned events;
 };
@@ -65,7 +65,7 @@ on_behind(uv_poll_t *h, int status, int events)
 	for (l->ready_at = 0; l->ready_at < l->ready_n;) {
 		e = &l->ready[l->ready_at++];
 		if ((w = e->data.ptr) == NULL)
-			continue;	/* freed meanwhile */
+			continue; /* freed meanwhile */
 		got = 0;
 		/* Whoever reads or writes next finds the error. */
 		if ((e->events & ~(unsigned)EPOLLOUT) != 0)
@@ -116,7 +116,7 @@ set_polled(struct watch *w, unsigned events)
 		want |= UV_DISCONNECT;
 	if (!w->is_polled) {
 		if (uv_poll_init(&w->loop->uv, &w->poll, w->fd) != 0)
-			abort();	/* not a pollable descriptor: our bug */
+			abort(); /* not a pollable descriptor: our bug */
 		w->poll.data = w;
 		w->is_polled = true;
 	}
@@ -137,8 +137,11 @@ set_behind(struct watch *w, unsigned events)
 		e.events |= EPOLLOUT;
 	if ((events & WATCH_END) != 0)
 		e.events |= EPOLLRDHUP;
-	if (epoll_ctl(w->loop->behind, events == 0 ? EPOLL_CTL_DEL :
-	    w->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, w->fd, &e) != 0)
+	if (epoll_ctl(w->loop->behind,
+		events == 0          ? EPOLL_CTL_DEL
+		    : w->events == 0 ? EPOLL_CTL_ADD
+				     : EPOLL_CTL_MOD,
+		w->fd, &e) != 0)
 		abort();
 }
 

@@ -13,29 +13,29 @@
 #include "certs/crt_priv.h"
 
 #define DAY 86400
-#define RETRY 3600		/* s: when an intermediate could not be renewed */
+#define RETRY 3600 /* s: when an intermediate could not be renewed */
 #define MAX_FILE (1 << 20)
-#define MAX_ABOVE 3		/* certificates behind the CA's in its file */
-#define OWN_KEYS 32		/* issuers remembered for ca_owns() */
+#define MAX_ABOVE 3 /* certificates behind the CA's in its file */
+#define OWN_KEYS 32 /* issuers remembered for ca_owns() */
 
 struct ca {
 	_Atomic unsigned refs;
 	struct keyholder *holder;
 	gnutls_x509_crt_t crt;
 	gnutls_datum_t der, pem;
-	gnutls_datum_t above[MAX_ABOVE + 1];	/* DER: sent behind issuers */
+	gnutls_datum_t above[MAX_ABOVE + 1]; /* DER: sent behind issuers */
 	unsigned above_n;
 	char fingerprint[65];
 	char name[256];
 	time_t not_after;
 	unsigned leaf_days;
 	bool created;
-	bool by_issuer;			/* leaves are signed by an intermediate */
-	pthread_mutex_t making;		/* held while the holder makes an issuer */
-	pthread_mutex_t lock;		/* of everything below; never held for long */
-	struct issuer *issuer;		/* counted */
-	time_t renew_at;		/* the intermediate's */
-	unsigned char own[OWN_KEYS][KEY_TAIL];	/* public keys, the CA's first */
+	bool by_issuer;         /* leaves are signed by an intermediate */
+	pthread_mutex_t making; /* held while the holder makes an issuer */
+	pthread_mutex_t lock;   /* of everything below; never held for long */
+	struct issuer *issuer;  /* counted */
+	time_t renew_at;        /* the intermediate's */
+	unsigned char own[OWN_KEYS][KEY_TAIL]; /* public keys, the CA's first */
 	unsigned own_n;
 };
 
@@ -46,7 +46,7 @@ chain_add(struct issuer *i, const gnutls_datum_t *der, struct fault *f)
 {
 	int r;
 
-	assert(i->n < LEAF_MAX_CHAIN - 1);	/* MAX_ABOVE and the issuer */
+	assert(i->n < LEAF_MAX_CHAIN - 1); /* MAX_ABOVE and the issuer */
 	r = gnutls_pcert_import_x509_raw(&i->chain[i->n], der,
 	    GNUTLS_X509_FMT_DER, 0);
 	if (r < 0) {
@@ -109,13 +109,14 @@ issuer_make(struct ca *ca, struct fault *f)
 static void
 issuer_take(struct ca *ca, struct issuer *i)
 {
-	unsigned slot = ca->own_n < OWN_KEYS ? ca->own_n++ :
-	    1 + (i->epoch % (OWN_KEYS - 1));
+	unsigned slot = ca->own_n < OWN_KEYS ? ca->own_n++
+					     : 1 + (i->epoch % (OWN_KEYS - 1));
 
-	assert(slot > 0 && slot < OWN_KEYS);	/* the CA's stays the first */
+	assert(slot > 0 && slot < OWN_KEYS); /* the CA's stays the first */
 	memcpy(ca->own[slot], i->key, KEY_TAIL);
-	ca->renew_at = i->is.not_after == ca->not_after ? i->is.not_after :
-	    i->is.not_before + (i->is.not_after - i->is.not_before) / 3 * 2;
+	ca->renew_at = i->is.not_after == ca->not_after
+	    ? i->is.not_after
+	    : i->is.not_before + (i->is.not_after - i->is.not_before) / 3 * 2;
 	issuer_unref(&ca->issuer);
 	ca->issuer = i;
 }
@@ -124,9 +125,10 @@ issuer_take(struct ca *ca, struct issuer *i)
 static bool
 issuer_is_old(struct ca *ca)
 {
-	return (ca->by_issuer && (ca->issuer == NULL ||
-	    ca->issuer->epoch != keyholder_epoch(ca->holder) ||
-	    time(NULL) >= ca->renew_at));
+	return (ca->by_issuer &&
+	    (ca->issuer == NULL ||
+		ca->issuer->epoch != keyholder_epoch(ca->holder) ||
+		time(NULL) >= ca->renew_at));
 }
 
 /* Counted; NULL: it is old, or there is none. */
@@ -183,7 +185,7 @@ ca_issuer(struct ca *ca, struct fault *f)
 	if (i != NULL)
 		return (i);
 	pthread_mutex_lock(&ca->making);
-	i = ca_issuer_now(ca);		/* another signer may have made it */
+	i = ca_issuer_now(ca); /* another signer may have made it */
 	if (i == NULL)
 		i = issuer_renew(ca, f);
 	pthread_mutex_unlock(&ca->making);
@@ -239,22 +241,25 @@ usage_ok(struct ca *ca, const struct ca_options *o, struct fault *f)
 	bool small;
 
 	if (gnutls_x509_crt_get_basic_constraints(ca->crt, NULL, &is_ca,
-	    &path_len) < 0 || !is_ca)
+		&path_len) < 0 ||
+	    !is_ca)
 		return (refuse(o, f, "not a CA certificate (no CA:TRUE)"));
 	if (gnutls_x509_crt_get_key_usage(ca->crt, &usage, NULL) >= 0 &&
 	    (usage & GNUTLS_KEY_KEY_CERT_SIGN) == 0)
 		return (refuse(o, f,
 		    "the CA may not sign certificates (no keyCertSign)"));
-	if (!crt_serves_tls(ca->crt, true))	/* EKU of a CA limits what is below */
-		return (refuse(o, f, "the CA may not sign for TLS servers "
+	/* EKU of a CA limits what is below */
+	if (!crt_serves_tls(ca->crt, true))
+		return (refuse(o, f,
+		    "the CA may not sign for TLS servers "
 		    "(extended key usage)"));
 	small = gnutls_x509_crt_get_raw_dn(ca->crt, &dn) >= 0 && dn.size > 2 &&
 	    dn.size <= TBS_MAX_NAME;
 	gnutls_free(dn.data);
 	if (!small)
 		return (refuse(o, f, "empty or very long subject"));
-	ca->by_issuer = path_len != 0 && gnutls_x509_crt_get_pk_algorithm(
-	    ca->crt, NULL) == GNUTLS_PK_RSA;
+	ca->by_issuer = path_len != 0 &&
+	    gnutls_x509_crt_get_pk_algorithm(ca->crt, NULL) == GNUTLS_PK_RSA;
 	return (true);
 }
 
@@ -273,8 +278,10 @@ create_if_absent(struct ca *ca, const struct ca_options *o, struct fault *f)
 	bool no_cert = file_absent(o->cert);
 
 	if (!no_cert && in_file && file_absent(o->key)) {
-		fault_set(f, ERR_CONFIG, "%s: no such file, but its "
-		    "certificate %s exists", o->key, o->cert);
+		fault_set(f, ERR_CONFIG,
+		    "%s: no such file, but its "
+		    "certificate %s exists",
+		    o->key, o->cert);
 		return (false);
 	}
 	if (!o->create || !in_file || !no_cert)
@@ -312,7 +319,7 @@ take_above(struct ca *ca, gnutls_x509_crt_t *crts, unsigned n)
 	for (i = 0; i < n && ca->above_n <= MAX_ABOVE; i++)
 		if (!crt_is_self_issued(crts[i]) &&
 		    gnutls_x509_crt_export2(crts[i], GNUTLS_X509_FMT_DER,
-		    &ca->above[ca->above_n]) >= 0)
+			&ca->above[ca->above_n]) >= 0)
 			ca->above_n++;
 }
 
@@ -339,13 +346,12 @@ take_certificates(struct ca *ca, const struct ca_options *o,
 	ca->crt = crts[0];
 	for (i = 1; i < n; i++)
 		gnutls_x509_crt_deinit(crts[i]);
-	if (gnutls_x509_crt_get_dn_by_oid(ca->crt,
-	    GNUTLS_OID_X520_COMMON_NAME, 0, 0, ca->name, &size) < 0)
+	if (gnutls_x509_crt_get_dn_by_oid(ca->crt, GNUTLS_OID_X520_COMMON_NAME,
+		0, 0, ca->name, &size) < 0)
 		strcpy(ca->name, "CA");
-	if (gnutls_x509_crt_export2(ca->crt, GNUTLS_X509_FMT_DER,
-	    &ca->der) < 0 ||
-	    gnutls_x509_crt_export2(ca->crt, GNUTLS_X509_FMT_PEM,
-	    &ca->pem) < 0)
+	if (gnutls_x509_crt_export2(ca->crt, GNUTLS_X509_FMT_DER, &ca->der) <
+		0 ||
+	    gnutls_x509_crt_export2(ca->crt, GNUTLS_X509_FMT_PEM, &ca->pem) < 0)
 		return (refuse(o, f, "cannot be encoded"));
 	fingerprint(ca);
 	return (true);
@@ -362,11 +368,12 @@ load_certificate(struct ca *ca, const struct ca_options *o, struct fault *f)
 	int r;
 
 	if (read_file(o->cert, &p, &size, f)) {
-		r = gnutls_x509_crt_list_import2(&crts, &n, &(gnutls_datum_t){
-		    p, (unsigned)size }, GNUTLS_X509_FMT_PEM, 0);
+		r = gnutls_x509_crt_list_import2(&crts, &n,
+		    &(gnutls_datum_t){ p, (unsigned)size }, GNUTLS_X509_FMT_PEM,
+		    0);
 		if (r < 0 || n == 0)
-			(void)refuse(o, f, r < 0 ? gnutls_strerror(r) :
-			    "no certificate");
+			(void)refuse(o, f,
+			    r < 0 ? gnutls_strerror(r) : "no certificate");
 		else
 			ok = take_certificates(ca, o, crts, n, f);
 		gnutls_free(crts);
@@ -410,11 +417,11 @@ ca_open(const struct ca_options *o, struct fault *f)
 	if (ca->holder == NULL || !create_if_absent(ca, o, &cause) ||
 	    !load_certificate(ca, o, &cause) || !usage_ok(ca, o, &cause) ||
 	    !strength_ok(ca, o, &cause) || !dates_ok(ca, o, &cause) ||
-	    !keyholder_load(ca->holder, o->key, &ca->der, ca->by_issuer ?
-	    KEYHOLDER_ISSUER : KEYHOLDER_CA, &cause) ||
+	    !keyholder_load(ca->holder, o->key, &ca->der,
+		ca->by_issuer ? KEYHOLDER_ISSUER : KEYHOLDER_CA, &cause) ||
 	    !first_issuer(ca, &cause)) {
-		fault_set(f, cause.code == ERR_SYSTEM ? ERR_SYSTEM :
-		    ERR_CONFIG, "%s", cause.detail);
+		fault_set(f, cause.code == ERR_SYSTEM ? ERR_SYSTEM : ERR_CONFIG,
+		    "%s", cause.detail);
 		ca_unref(&ca);
 	} else
 		keyholder_tell(ca->holder, o->news);
@@ -511,8 +518,8 @@ ca_owns(struct ca *ca, const gnutls_datum_t *der)
 	pthread_mutex_lock(&ca->lock);
 	assert(ca->own_n > 0 && ca->own_n <= OWN_KEYS);
 	for (i = 0; i < ca->own_n && !found; i++)
-		found = memmem(der->data, der->size, ca->own[i],
-		    KEY_TAIL) != NULL;
+		found = memmem(der->data, der->size, ca->own[i], KEY_TAIL) !=
+		    NULL;
 	pthread_mutex_unlock(&ca->lock);
 	return (found);
 }
@@ -521,8 +528,9 @@ bool
 ca_owns_crt(struct ca *ca, gnutls_x509_crt_t crt)
 {
 	gnutls_datum_t der = { NULL, 0 };
-	bool found = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER,
-	    &der) >= 0 && ca_owns(ca, &der);
+	bool found = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_DER, &der) >=
+		0 &&
+	    ca_owns(ca, &der);
 
 	gnutls_free(der.data);
 	return (found);

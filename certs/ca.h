@@ -23,10 +23,11 @@ struct keyholder;
 struct keyholder_news;
 
 struct ca_options {
-	const char *cert;	/* PEM file: the CA, then what signed it, if anything */
-	const char *key;	/* PEM file or "pkcs11:" URL */
-	bool create;		/* no such files: make a CA */
-	unsigned leaf_days;	/* life of leaves; at most 398 are given */
+	/* PEM file: the CA, then what signed it, if anything */
+	const char *cert;
+	const char *key;    /* PEM file or "pkcs11:" URL */
+	bool create;        /* no such files: make a CA */
+	unsigned leaf_days; /* life of leaves; at most 398 are given */
 	/* Told of the key holder's death, see keyholder.h; NULL: nobody. */
 	void (*news)(const struct keyholder_news *);
 };
@@ -62,6 +63,6 @@ unsigned ca_leaf_days(const struct ca *);
 bool ca_owns(struct ca *, const gnutls_datum_t *der);
 struct gnutls_x509_crt_int;
 bool ca_owns_crt(struct ca *, struct gnutls_x509_crt_int *crt);
-struct keyholder *ca_keyholder(const struct ca *);	/* borrowed */
+struct keyholder *ca_keyholder(const struct ca *); /* borrowed */
 
 #endif

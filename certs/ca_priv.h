@@ -15,16 +15,17 @@
 #include "certs/leaf.h"
 #include "certs/tbs_priv.h"
 
-#define KEY_TAIL 64	/* P-256: the whole point; RSA: end of modulus, exponent */
+#define KEY_TAIL 64 /* P-256: the whole point; RSA: end of modulus, exponent */
 
 /* Counted, frozen. */
 struct issuer {
 	_Atomic unsigned refs;
-	unsigned epoch;			/* of the holder's key; 0: the CA's own */
-	gnutls_privkey_t local;		/* signs instead of the key holder; NULL: not so */
-	struct tbs_issuer is;		/* what its leaves say of it */
-	unsigned char key[KEY_TAIL];	/* of its public key, to know it again */
-	gnutls_pcert_st chain[LEAF_MAX_CHAIN - 1];	/* sent behind a leaf */
+	unsigned epoch; /* of the holder's key; 0: the CA's own */
+	/* signs instead of the key holder; NULL: not so */
+	gnutls_privkey_t local;
+	struct tbs_issuer is;        /* what its leaves say of it */
+	unsigned char key[KEY_TAIL]; /* of its public key, to know it again */
+	gnutls_pcert_st chain[LEAF_MAX_CHAIN - 1]; /* sent behind a leaf */
 	unsigned n;
 };
 
@@ -41,8 +42,8 @@ void issuer_unref(struct issuer **);
  * A leaf by this issuer; k signs unless the issuer has a key itself.  rsa: with
  * the RSA key, which the first one makes (50 ms).
  */
-struct leaf *mint_leaf(struct issuer *, struct keyholder *k,
-    const char *host, bool rsa, unsigned days, struct fault *f);
+struct leaf *mint_leaf(struct issuer *, struct keyholder *k, const char *host,
+    bool rsa, unsigned days, struct fault *f);
 /* The same for a loop, by keyholder_try_sign(); NULL: not now. */
 struct leaf *mint_leaf_now(struct issuer *, struct keyholder *k,
     const char *host, bool rsa, unsigned days);

@@ -14,7 +14,7 @@
 #include "certs/crt_priv.h"
 #include "certs/staple_priv.h"
 
-#define MAX_LINKS 32		/* GnuTLS may try a path twice */
+#define MAX_LINKS 32 /* GnuTLS may try a path twice */
 #define MAX_PATH (VERIFY_MAX_CERTS + 2)
 
 struct link_seen {
@@ -28,7 +28,7 @@ struct check {
 	unsigned sent_n;
 	struct link_seen seen[MAX_LINKS];
 	unsigned seen_n;
-	gnutls_x509_crt_t path[MAX_PATH];	/* leaf .. anchor, borrowed */
+	gnutls_x509_crt_t path[MAX_PATH]; /* leaf .. anchor, borrowed */
 	unsigned path_n;
 	time_t now, until;
 	struct fault *f;
@@ -54,8 +54,7 @@ refuse_crt(struct check *c, gnutls_x509_crt_t crt, const char *why)
 		fault_set(c->f, ERR_ORIGIN_CERT, "certificate %s", why);
 	else {
 		crt_text(crt, text);
-		fault_set(c->f, ERR_ORIGIN_CERT, "issuer \"%s\" %s", text,
-		    why);
+		fault_set(c->f, ERR_ORIGIN_CERT, "issuer \"%s\" %s", text, why);
 	}
 	return (false);
 }
@@ -63,8 +62,7 @@ refuse_crt(struct check *c, gnutls_x509_crt_t crt, const char *why)
 /* What came. */
 
 static bool
-import_one(struct check *c, const gnutls_datum_t *der,
-    gnutls_x509_crt_t *out)
+import_one(struct check *c, const gnutls_datum_t *der, gnutls_x509_crt_t *out)
 {
 	char why[128];
 	int r;
@@ -89,7 +87,7 @@ is_repeated(const struct verify_chain *c, unsigned i)
 	for (j = 0; j < i; j++)
 		if (c->certs[j].size == c->certs[i].size &&
 		    memcmp(c->certs[j].data, c->certs[i].data,
-		    c->certs[i].size) == 0)
+			c->certs[i].size) == 0)
 			return (true);
 	return (false);
 }
@@ -112,7 +110,7 @@ add_issuers(struct check *c, gnutls_x509_crt_t cert, gnutls_x509_crt_t *all)
 {
 	unsigned i;
 
-	assert(c->sent_n > 0);		/* cert is one of them */
+	assert(c->sent_n > 0); /* cert is one of them */
 	for (i = 0; i < c->chain->n && c->sent_n < VERIFY_MAX_CERTS; i++)
 		if (all[i] != NULL &&
 		    gnutls_x509_crt_check_issuer(cert, all[i])) {
@@ -157,22 +155,22 @@ not_ours(struct check *c)
 
 	for (i = 0; c->o->own != NULL && i < c->chain->n; i++)
 		if (ca_owns(c->o->own, &c->chain->certs[i]))
-			return (refuse(c,
-			    "chain contains this proxy's own CA"));
+			return (
+			    refuse(c, "chain contains this proxy's own CA"));
 	return (true);
 }
 
 /* What GnuTLS says. */
 
 static int
-on_link(gnutls_x509_crt_t cert, gnutls_x509_crt_t issuer,
-    gnutls_x509_crl_t crl, unsigned status)
+on_link(gnutls_x509_crt_t cert, gnutls_x509_crt_t issuer, gnutls_x509_crl_t crl,
+    unsigned status)
 {
 	struct check *c = current;
 
 	(void)crl;
 	(void)status;
-	assert(c != NULL);		/* called inside a verification */
+	assert(c != NULL); /* called inside a verification */
 	if (c->seen_n < MAX_LINKS)
 		c->seen[c->seen_n++] = (struct link_seen){ cert, issuer };
 	return (0);
@@ -196,7 +194,7 @@ follow_path(struct check *c)
 
 	assert(c->sent_n > 0 && c->path_n == 0);
 	for (at = c->sent[0]; at != NULL && c->path_n < MAX_PATH;
-	    at = issuer_seen(c, at))
+	     at = issuer_seen(c, at))
 		c->path[c->path_n++] = at;
 }
 
@@ -211,8 +209,9 @@ issuer_by_name(const struct check *c, gnutls_x509_crt_t cert)
 		if (c->sent[i] != cert &&
 		    gnutls_x509_crt_check_issuer(cert, c->sent[i]))
 			return (c->sent[i]);
-	if (crt_is_self_issued(cert) || gnutls_x509_trust_list_get_issuer(
-	    trust_list(c->o->trust), cert, &found, 0) < 0)
+	if (crt_is_self_issued(cert) ||
+	    gnutls_x509_trust_list_get_issuer(trust_list(c->o->trust), cert,
+		&found, 0) < 0)
 		return (NULL);
 	return (found);
 }
@@ -224,7 +223,7 @@ guess_path(struct check *c)
 
 	assert(c->sent_n > 0);
 	for (c->path_n = 0; at != NULL && c->path_n < MAX_PATH;
-	    at = issuer_by_name(c, at))
+	     at = issuer_by_name(c, at))
 		c->path[c->path_n++] = at;
 }
 
@@ -244,8 +243,9 @@ refuse_date(struct check *c)
 		if (from <= c->now && c->now <= to)
 			continue;
 		crt_day(from > c->now ? from : to, day);
-		(void)snprintf(why, sizeof(why), from > c->now ?
-		    "is not valid before %s" : "expired on %s", day);
+		(void)snprintf(why, sizeof(why),
+		    from > c->now ? "is not valid before %s" : "expired on %s",
+		    day);
 		return (refuse_crt(c, crt, why));
 	}
 	return (refuse(c, "a certificate of the chain is outside its dates"));
@@ -260,8 +260,9 @@ strength_ok(struct check *c)
 	unsigned i;
 
 	for (i = 0; i < c->path_n; i++) {
-		why = crt_weakness(c->path[i], i + 1 == c->path_n &&
-		    (i > 0 || crt_is_self_issued(c->path[i])));
+		why = crt_weakness(c->path[i],
+		    i + 1 == c->path_n &&
+			(i > 0 || crt_is_self_issued(c->path[i])));
 		if (why != NULL) {
 			(void)snprintf(text, sizeof(text), "is too weak: %s",
 			    why);
@@ -274,8 +275,8 @@ strength_ok(struct check *c)
 static bool
 refuse_weak(struct check *c)
 {
-	return (strength_ok(c) && refuse(c,
-	    "chain uses an algorithm or key that is too weak"));
+	return (strength_ok(c) &&
+	    refuse(c, "chain uses an algorithm or key that is too weak"));
 }
 
 static bool
@@ -296,8 +297,10 @@ refuse_issuer(struct check *c)
 	for (p = (char *)dn.data; *p != '\0'; p++)
 		if (*p < ' ' || *p > '~')
 			*p = '?';
-	fault_set(c->f, ERR_ORIGIN_CERT, "issuer \"%.90s\" is not trusted, or "
-	    "the origin did not send its certificate", (char *)dn.data);
+	fault_set(c->f, ERR_ORIGIN_CERT,
+	    "issuer \"%.90s\" is not trusted, or "
+	    "the origin did not send its certificate",
+	    (char *)dn.data);
 	gnutls_free(dn.data);
 	return (false);
 }
@@ -307,9 +310,8 @@ static const struct {
 	unsigned status;
 	bool (*refuse)(struct check *);
 	const char *text;
-} causes[] = {
-	{ GNUTLS_CERT_REVOKED, NULL,
-	    "certificate is on the list of distrusted ones" },
+} causes[] = { { GNUTLS_CERT_REVOKED, NULL,
+		   "certificate is on the list of distrusted ones" },
 	{ GNUTLS_CERT_SIGNER_NOT_FOUND, refuse_issuer, NULL },
 	{ GNUTLS_CERT_SIGNATURE_FAILURE, NULL,
 	    "a signature in the certificate chain is wrong" },
@@ -324,19 +326,18 @@ static const struct {
 	    "certificate is not meant for TLS servers" },
 	{ GNUTLS_CERT_UNKNOWN_CRIT_EXTENSIONS, NULL,
 	    "certificate has an unknown critical extension" },
-	{ ~0u, NULL, "certificate chain is not valid" }
-};
+	{ ~0u, NULL, "certificate chain is not valid" } };
 
 static bool
 refuse_status(struct check *c, unsigned status)
 {
 	unsigned i = 0;
 
-	assert(status != 0);		/* the last cause is any */
+	assert(status != 0); /* the last cause is any */
 	while ((status & causes[i].status) == 0)
 		i++;
-	return (causes[i].refuse != NULL ? causes[i].refuse(c) :
-	    refuse(c, causes[i].text));
+	return (causes[i].refuse != NULL ? causes[i].refuse(c)
+					 : refuse(c, causes[i].text));
 }
 
 /*
@@ -359,8 +360,10 @@ verify_in_order(struct check *c)
 		if (!crt_serves_tls(c->sent[i], i == 0))
 			return (false);
 	if (gnutls_x509_crt_list_verify(c->sent, n, &anchor, 1, NULL, 0,
-	    GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) |
-	    GNUTLS_VERIFY_DO_NOT_ALLOW_SAME, &status) < 0 || status != 0)
+		GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM) |
+		    GNUTLS_VERIFY_DO_NOT_ALLOW_SAME,
+		&status) < 0 ||
+	    status != 0)
 		return (false);
 	assert(c->path_n == 0 && n < MAX_PATH);
 	for (i = 0; i < n; i++)
@@ -373,14 +376,14 @@ static bool
 verify_any_order(struct check *c)
 {
 	gnutls_typed_vdata_st purpose = { .type = GNUTLS_DT_KEY_PURPOSE_OID,
-	    .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER };
+		.data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER };
 	unsigned status = 0;
 	int r;
 
 	assert(current == NULL);
 	current = c;
-	r = gnutls_x509_trust_list_verify_crt2(trust_list(c->o->trust),
-	    c->sent, c->sent_n, &purpose, 1,
+	r = gnutls_x509_trust_list_verify_crt2(trust_list(c->o->trust), c->sent,
+	    c->sent_n, &purpose, 1,
 	    GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM), &status, on_link);
 	current = NULL;
 	if (r < 0)
@@ -395,8 +398,8 @@ verify_any_order(struct check *c)
 static bool
 verify_path(struct check *c)
 {
-	return ((!c->o->any_order && verify_in_order(c)) ||
-	    verify_any_order(c));
+	return (
+	    (!c->o->any_order && verify_in_order(c)) || verify_any_order(c));
 }
 
 /* What we add. */
@@ -414,7 +417,8 @@ usage_ok(struct check *c)
 	/* Our suites all sign: RFC 8446 4.4.2.2, RFC 5246 7.4.2. */
 	if (gnutls_x509_crt_get_key_usage(c->sent[0], &usage, NULL) >= 0 &&
 	    (usage & GNUTLS_KEY_DIGITAL_SIGNATURE) == 0)
-		return (refuse(c, "certificate's key is not meant for "
+		return (refuse(c,
+		    "certificate's key is not meant for "
 		    "signing (key usage)"));
 	return (true);
 }
@@ -464,8 +468,10 @@ not_revoked(struct check *c, unsigned i)
 	if (s == STAPLE_REVOKED)
 		return (refuse_revoked(c, c->path[i], at));
 	if (i == 0 && s != STAPLE_GOOD && crt_must_staple(c->path[0])) {
-		(void)snprintf(text, sizeof(text), "requires a valid OCSP "
-		    "response, but %s", why);
+		(void)snprintf(text, sizeof(text),
+		    "requires a valid OCSP "
+		    "response, but %s",
+		    why);
 		return (refuse_crt(c, c->path[0], text));
 	}
 	l = trust_check_crl(c->o->trust, c->path[i], c->path[i + 1], c->now,
@@ -474,7 +480,8 @@ not_revoked(struct check *c, unsigned i)
 		return (refuse_revoked(c, c->path[i], at));
 	if (c->o->revocation == REVOCATION_HARD && l == TRUST_CRL_UNKNOWN &&
 	    s != STAPLE_GOOD)
-		return (refuse_crt(c, c->path[i], "has unknown revocation "
+		return (refuse_crt(c, c->path[i],
+		    "has unknown revocation "
 		    "status, and the configuration demands one"));
 	return (true);
 }
@@ -498,8 +505,7 @@ bound_by_dates(struct check *c)
 	unsigned i;
 
 	for (i = 0; i < c->path_n; i++)
-		lower_until(c,
-		    gnutls_x509_crt_get_expiration_time(c->path[i]));
+		lower_until(c, gnutls_x509_crt_get_expiration_time(c->path[i]));
 }
 
 /* The names. */
@@ -508,7 +514,7 @@ static void
 name_add(struct verdict *v, unsigned kind, const unsigned char *p, size_t n)
 {
 	const unsigned char head[3] = { (unsigned char)kind,
-	    (unsigned char)(n >> 8), (unsigned char)n };
+		(unsigned char)(n >> 8), (unsigned char)n };
 
 	assert(n <= 0xffff);
 	buf_add(&v->names, head, sizeof(head));
@@ -519,7 +525,7 @@ name_add(struct verdict *v, unsigned kind, const unsigned char *p, size_t n)
 static void
 take_names(struct verdict *v, gnutls_x509_crt_t leaf)
 {
-	unsigned char name[256];	/* no host is longer */
+	unsigned char name[256]; /* no host is longer */
 	unsigned i, type;
 	size_t n;
 	int r;
@@ -578,8 +584,7 @@ check_chain(const struct verify_options *o, const struct verify_chain *chain)
 	if (check_all(&c, v)) {
 		assert(c.path_n > 0 && v->fault.code == ERR_NONE);
 		bound_by_dates(&c);
-	}
-	else
+	} else
 		c.until = c.now + VERIFY_MAX_BAD_AGE;
 	for (i = 0; i < c.sent_n; i++)
 		gnutls_x509_crt_deinit(c.sent[i]);

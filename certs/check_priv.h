@@ -13,8 +13,8 @@
 /* Counted and frozen: what is known about one chain, whatever the name. */
 struct verdict {
 	struct memo_value value;
-	struct fault fault;	/* ERR_NONE: a good chain */
-	struct buf names;	/* of the leaf: {kind, length high, low, bytes}... */
+	struct fault fault; /* ERR_NONE: a good chain */
+	struct buf names; /* of the leaf: {kind, length high, low, bytes}... */
 	unsigned names_n;
 };
 

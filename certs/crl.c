@@ -6,9 +6,9 @@
 #include <string.h>
 #include "certs/crl_priv.h"
 
-#define SERIAL_MAX 20		/* RFC 5280 4.1.2.2 */
+#define SERIAL_MAX 20 /* RFC 5280 4.1.2.2 */
 #define OID_DELTA "2.5.29.27"
-#define OID_SCOPE "2.5.29.28"	/* issuingDistributionPoint */
+#define OID_SCOPE "2.5.29.28" /* issuingDistributionPoint */
 
 /* Leading zeros are stripped; of a longer one the last bytes count. */
 struct serial {
@@ -23,16 +23,16 @@ struct entry {
 
 struct crl {
 	gnutls_x509_crl_t crl;
-	gnutls_datum_t issuer;		/* name, DER */
-	unsigned char key_id[64];	/* AKI; n 0: none */
+	gnutls_datum_t issuer;    /* name, DER */
+	unsigned char key_id[64]; /* AKI; n 0: none */
 	size_t key_id_n;
-	time_t from, to;		/* to 0: no nextUpdate */
-	bool partial;			/* of limited scope: absence proves nothing */
-	struct entry *entries;		/* sorted */
+	time_t from, to;       /* to 0: no nextUpdate */
+	bool partial;          /* of limited scope: absence proves nothing */
+	struct entry *entries; /* sorted */
 	unsigned n;
-	pthread_mutex_t lock;		/* of the two below */
+	pthread_mutex_t lock; /* of the two below */
 	bool verified;
-	unsigned char by[32];		/* SHA-256 of the key it was verified with */
+	unsigned char by[32]; /* SHA-256 of the key it was verified with */
 };
 
 static struct serial
@@ -130,7 +130,7 @@ scope_is_indirect(const unsigned char *p, size_t n)
 		p += len;
 		n -= len;
 	}
-	return (n > 0);		/* what we cannot read may be that */
+	return (n > 0); /* what we cannot read may be that */
 }
 
 /* Every critical extension must be understood (RFC 5280 5.2). */
@@ -143,12 +143,13 @@ read_extension(struct crl *c, const char *path, unsigned i, struct fault *f)
 	unsigned critical = 0;
 
 	if (gnutls_x509_crl_get_extension_info(c->crl, i, oid, &oid_n,
-	    &critical) < 0)
+		&critical) < 0)
 		return (bad(path, "unreadable CRL extension", f));
 	if (strcmp(oid, OID_DELTA) == 0)
 		return (bad(path, "delta CRLs are not supported", f));
-	if (strcmp(oid, OID_SCOPE) == 0 && (gnutls_x509_crl_get_extension_data(
-	    c->crl, i, data, &n) < 0 || scope_is_indirect(data, n)))
+	if (strcmp(oid, OID_SCOPE) == 0 &&
+	    (gnutls_x509_crl_get_extension_data(c->crl, i, data, &n) < 0 ||
+		scope_is_indirect(data, n)))
 		return (bad(path, "indirect CRLs are not supported", f));
 	if (critical)
 		c->partial = true;
@@ -165,7 +166,7 @@ read_extensions(struct crl *c, const char *path, struct fault *f)
 	for (i = 0;; i++) {
 		n = sizeof(oid);
 		if (gnutls_x509_crl_get_extension_info(c->crl, i, oid, &n,
-		    &critical) == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+			&critical) == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			return (true);
 		if (!read_extension(c, path, i, f))
 			return (false);
@@ -190,7 +191,7 @@ crl_new(gnutls_x509_crl_t x, const char *path, struct fault *f)
 		c->to = 0;
 	c->key_id_n = sizeof(c->key_id);
 	if (gnutls_x509_crl_get_authority_key_id(x, c->key_id, &c->key_id_n,
-	    NULL) < 0)
+		NULL) < 0)
 		c->key_id_n = 0;
 	if (c->from == (time_t)-1 ||
 	    gnutls_x509_crl_get_raw_issuer_dn(x, &c->issuer) < 0 ||
@@ -234,8 +235,8 @@ crl_load(const char *path, struct crl ***list, unsigned *n, struct fault *f)
 
 	if ((r = gnutls_load_file(path, &file)) < 0)
 		return (bad(path, "cannot be read", f));
-	r = gnutls_x509_crl_list_import2(&x, &count, &file,
-	    GNUTLS_X509_FMT_PEM, 0);
+	r = gnutls_x509_crl_list_import2(&x, &count, &file, GNUTLS_X509_FMT_PEM,
+	    0);
 	gnutls_free(file.data);
 	if (r < 0 || count == 0)
 		ok = bad(path, r < 0 ? gnutls_strerror(r) : "no CRL", f);
@@ -300,7 +301,7 @@ signature_ok(const struct crl *c, gnutls_x509_crt_t issuer)
 	unsigned status = 0;
 
 	if (gnutls_x509_crl_verify(c->crl, &issuer, 1,
-	    GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status) < 0)
+		GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status) < 0)
 		return (false);
 	if ((status & dates) != 0)
 		status &= ~(dates | GNUTLS_CERT_INVALID);
@@ -315,7 +316,7 @@ crl_signed_by(struct crl *c, gnutls_x509_crt_t issuer)
 	bool yes;
 
 	if (gnutls_x509_crt_get_key_id(issuer, GNUTLS_KEYID_USE_SHA256, key,
-	    &n) < 0)
+		&n) < 0)
 		return (false);
 	pthread_mutex_lock(&c->lock);
 	yes = c->verified && memcmp(key, c->by, n) == 0;
@@ -347,6 +348,7 @@ crl_find(const struct crl *c, gnutls_x509_crt_t cert, time_t *at)
 	assert(e == NULL || e->serial.n == key.n);
 	if (e != NULL)
 		*at = e->at;
-	return (e != NULL ? TRUST_CRL_REVOKED :
-	    c->partial ? TRUST_CRL_UNKNOWN : TRUST_CRL_GOOD);
+	return (e != NULL    ? TRUST_CRL_REVOKED
+		: c->partial ? TRUST_CRL_UNKNOWN
+			     : TRUST_CRL_GOOD);
 }

@@ -32,7 +32,6 @@ time_t crl_next(const struct crl *);
 /* Is it signed with issuer's key?  Remembers a yes. */
 bool crl_signed_by(struct crl *, gnutls_x509_crt_t issuer);
 /* REVOKED with *at, GOOD, or UNKNOWN: not listed in one of limited scope. */
-enum trust_crl crl_find(const struct crl *, gnutls_x509_crt_t cert,
-    time_t *at);
+enum trust_crl crl_find(const struct crl *, gnutls_x509_crt_t cert, time_t *at);
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "certs/crt_priv.h"
 
-#define FEATURE_STATUS_REQUEST 5	/* RFC 6066 1.1 */
+#define FEATURE_STATUS_REQUEST 5 /* RFC 6066 1.1 */
 
 bool
 crt_serves_tls(gnutls_x509_crt_t crt, bool any_counts)
@@ -20,7 +20,7 @@ crt_serves_tls(gnutls_x509_crt_t crt, bool any_counts)
 		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			return (i == 0);
 		if (r == GNUTLS_E_SHORT_MEMORY_BUFFER)
-			continue;	/* longer than any that counts */
+			continue; /* longer than any that counts */
 		if (r < 0)
 			return (false);
 		if (strcmp(oid, GNUTLS_KP_TLS_WWW_SERVER) == 0 ||
@@ -96,7 +96,7 @@ crt_text(gnutls_x509_crt_t crt, char out[static CRT_TEXT])
 	char *p;
 
 	if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0,
-	    0, out, &n) < 0) {
+		0, out, &n) < 0) {
 		if (gnutls_x509_crt_get_dn3(crt, &dn, 0) < 0 || dn.size == 0)
 			(void)snprintf(out, CRT_TEXT, "(no name)");
 		else
@@ -119,8 +119,9 @@ crt_must_staple(gnutls_x509_crt_t crt)
 	if (gnutls_x509_tlsfeatures_init(&features) < 0)
 		return (true);
 	if (gnutls_x509_crt_get_tlsfeatures(crt, features, 0, NULL) >= 0)
-		for (i = 0; gnutls_x509_tlsfeatures_get(features, i,
-		    &feature) >= 0; i++)
+		for (i = 0;
+		     gnutls_x509_tlsfeatures_get(features, i, &feature) >= 0;
+		     i++)
 			must = must || feature == FEATURE_STATUS_REQUEST;
 	gnutls_x509_tlsfeatures_deinit(features);
 	return (must);

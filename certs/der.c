@@ -66,6 +66,5 @@ der_time(struct der *d, time_t t)
 	    utc ? 2 : 4, utc ? year % 100 : year, tm.tm_mon + 1, tm.tm_mday,
 	    tm.tm_hour, tm.tm_min, tm.tm_sec);
 	assert(n > 0 && (size_t)n < sizeof(text));
-	der_put(d, utc ? DER_UTC_TIME : DER_GENERALIZED_TIME, text,
-	    (size_t)n);
+	der_put(d, utc ? DER_UTC_TIME : DER_GENERALIZED_TIME, text, (size_t)n);
 }

@@ -23,8 +23,8 @@ enum der_tag {
 };
 
 struct der {
-	unsigned char *start;	/* of the buffer, borrowed */
-	unsigned char *at;	/* what is written goes from here to the end */
+	unsigned char *start; /* of the buffer, borrowed */
+	unsigned char *at;    /* what is written goes from here to the end */
 };
 
 static inline struct der

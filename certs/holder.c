@@ -40,11 +40,10 @@ holder_fail(struct holder *h, const char *fmt, ...)
 bool
 holder_send(int fd, const struct holder_msg *m)
 {
-	struct iovec iov[3] = {
-		{ (void *)(uintptr_t)&m->head, sizeof(m->head) },
+	struct iovec iov[3] = { { (void *)(uintptr_t)&m->head,
+				    sizeof(m->head) },
 		{ m->field[0].data, m->field[0].size },
-		{ m->field[1].data, m->field[1].size }
-	};
+		{ m->field[1].data, m->field[1].size } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 3 };
 	ssize_t n;
 
@@ -57,8 +56,7 @@ holder_send(int fd, const struct holder_msg *m)
 }
 
 int
-holder_recv(int fd, struct holder_msg *m,
-    unsigned char buf[static HOLDER_MAX])
+holder_recv(int fd, struct holder_msg *m, unsigned char buf[static HOLDER_MAX])
 {
 	unsigned char *p = buf + sizeof(m->head);
 	ssize_t n;
@@ -102,9 +100,10 @@ key_file_ok(struct holder *h, const char *path, const struct stat *st)
 		return (holder_fail(h, "%s: belongs to another user (uid %u)",
 		    path, (unsigned)st->st_uid));
 	if ((st->st_mode & 077) != 0)
-		return (holder_fail(h, "%s: private key is open to group or "
-		    "others (mode %04o); chmod 600 it", path,
-		    (unsigned)st->st_mode & 07777));
+		return (holder_fail(h,
+		    "%s: private key is open to group or "
+		    "others (mode %04o); chmod 600 it",
+		    path, (unsigned)st->st_mode & 07777));
 	if (st->st_size > KEY_FILE_MAX)
 		return (holder_fail(h, "%s: too large for a key", path));
 	return (true);
@@ -139,8 +138,10 @@ key_parse(struct holder *h, const char *path, char *pem, size_t n,
 	assert(n <= KEY_FILE_MAX);
 	pem[n] = '\0';
 	if (strstr(pem, "ENCRYPTED") != NULL)
-		return (holder_fail(h, "%s: encrypted private keys are not "
-		    "supported", path));
+		return (holder_fail(h,
+		    "%s: encrypted private keys are not "
+		    "supported",
+		    path));
 	if (gnutls_x509_privkey_init(out) < 0)
 		return (holder_fail(h, "out of memory"));
 	r = gnutls_x509_privkey_import2(*out, &d, GNUTLS_X509_FMT_PEM, NULL,
@@ -153,8 +154,8 @@ key_parse(struct holder *h, const char *path, char *pem, size_t n,
 }
 
 bool
-holder_read_key(struct holder *h, const char *path,
-    gnutls_x509_privkey_t *out, bool *absent)
+holder_read_key(struct holder *h, const char *path, gnutls_x509_privkey_t *out,
+    bool *absent)
 {
 	static char buf[KEY_FILE_MAX + 1];
 	ssize_t n = key_file_read(h, path, absent, buf);
@@ -196,8 +197,9 @@ load_token(struct holder *h, const char *url, gnutls_privkey_t key)
 static gnutls_sign_algorithm_t
 algorithm_of(gnutls_privkey_t key)
 {
-	return (gnutls_privkey_get_pk_algorithm(key, NULL) == GNUTLS_PK_RSA ?
-	    GNUTLS_SIGN_RSA_SHA256 : GNUTLS_SIGN_ECDSA_SHA256);
+	return (gnutls_privkey_get_pk_algorithm(key, NULL) == GNUTLS_PK_RSA
+		? GNUTLS_SIGN_RSA_SHA256
+		: GNUTLS_SIGN_ECDSA_SHA256);
 }
 
 /* Sign something random, and check it with the certificate. */
@@ -211,15 +213,19 @@ key_fits(struct holder *h, gnutls_privkey_t key, gnutls_x509_crt_t ca)
 
 	if ((r = gnutls_rnd(GNUTLS_RND_NONCE, some, sizeof(some))) >= 0 &&
 	    (r = gnutls_privkey_sign_data2(key, algorithm_of(key), 0, &data,
-	    &sig)) >= 0 && (r = gnutls_pubkey_init(&pub)) >= 0 &&
+		 &sig)) >= 0 &&
+	    (r = gnutls_pubkey_init(&pub)) >= 0 &&
 	    (r = gnutls_pubkey_import_x509(pub, ca, 0)) >= 0)
-		r = gnutls_pubkey_verify_data2(pub, algorithm_of(key), 0,
-		    &data, &sig);
+		r = gnutls_pubkey_verify_data2(pub, algorithm_of(key), 0, &data,
+		    &sig);
 	if (pub != NULL)
 		gnutls_pubkey_deinit(pub);
 	gnutls_free(sig.data);
-	return (r >= 0 || holder_fail(h, "the private key does not belong to "
-	    "this CA (%s)", gnutls_strerror(r)));
+	return (r >= 0 ||
+	    holder_fail(h,
+		"the private key does not belong to "
+		"this CA (%s)",
+		gnutls_strerror(r)));
 }
 
 /*
@@ -243,14 +249,14 @@ become_nobody(void)
 	    setresuid(uid, uid, uid) != 0)
 		fprintf(stderr, "%s: cannot become nobody: %s\n",
 		    KEYHOLDER_ARGV0, strerror(errno));
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);	/* a change of users resets it */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a change of users resets it */
 }
 
 static bool
 read_key(struct holder *h, const char *path, gnutls_privkey_t key)
 {
-	return (strncmp(path, "pkcs11:", 7) == 0 ? load_token(h, path, key) :
-	    load_file(h, path, key));
+	return (strncmp(path, "pkcs11:", 7) == 0 ? load_token(h, path, key)
+						 : load_file(h, path, key));
 }
 
 /* What signs from now on; its certificate in *out when it was made here. */
@@ -263,8 +269,8 @@ become_issuer(struct holder *h, const struct holder_msg *m,
 	if (!key_fits(h, *key, ca))
 		return (false);
 	if (m->head.which == KEYHOLDER_ISSUER &&
-	    (!holder_issue(h, ca, key, out) || gnutls_x509_crt_import(ca, out,
-	    GNUTLS_X509_FMT_DER) < 0))
+	    (!holder_issue(h, ca, key, out) ||
+		gnutls_x509_crt_import(ca, out, GNUTLS_X509_FMT_DER) < 0))
 		return (false);
 	if (tbs_issuer_init(&h->issuer, ca) < 0)
 		return (holder_fail(h, "issuing certificate is malformed"));
@@ -279,15 +285,15 @@ load(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
 	char path[4096];
 	bool ok;
 
-	assert(h->key == NULL);		/* it is loaded once */
+	assert(h->key == NULL); /* it is loaded once */
 	if (!field_path(h, &m->field[0], path))
 		return (false);
 	if (gnutls_privkey_init(&key) < 0 || gnutls_x509_crt_init(&ca) < 0)
 		abort();
 	ok = read_key(h, path, key);
 	gnutls_memset(path, 0, sizeof(path));
-	if (ok && gnutls_x509_crt_import(ca, &m->field[1],
-	    GNUTLS_X509_FMT_DER) < 0)
+	if (ok &&
+	    gnutls_x509_crt_import(ca, &m->field[1], GNUTLS_X509_FMT_DER) < 0)
 		ok = holder_fail(h, "CA certificate is malformed");
 	ok = ok && become_issuer(h, m, ca, &key, out);
 	gnutls_x509_crt_deinit(ca);
@@ -319,8 +325,9 @@ static bool
 serve(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
 {
 	if (h->key != NULL)
-		return (m->head.op == HOLDER_LEAF ? holder_leaf(h, m, out) :
-		    holder_fail(h, "only leaves are signed"));
+		return (m->head.op == HOLDER_LEAF
+			? holder_leaf(h, m, out)
+			: holder_fail(h, "only leaves are signed"));
 	switch (m->head.op) {
 	case HOLDER_CREATE:
 		return (create(h, m));
@@ -343,7 +350,7 @@ answer(struct holder *h, const struct holder_msg *m)
 		a.field[0] = data;
 	else
 		a.field[0] = (gnutls_datum_t){ (unsigned char *)h->text,
-		    (unsigned)strlen(h->text) };
+			(unsigned)strlen(h->text) };
 	a.head.n[0] = a.field[0].size;
 	sent = holder_send(HOLDER_FD, &a);
 	gnutls_free(data.data);
@@ -358,8 +365,8 @@ static void
 confine(void)
 {
 	static const int ignored[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM,
-	    SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU,
-	    SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
+		SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU,
+		SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
 	struct rlimit none = { 0, 0 };
 	sigset_t set;
 	unsigned i;
@@ -391,10 +398,11 @@ keyholder_main(int argc, char **argv)
 	while ((r = holder_recv(HOLDER_FD, &m, buf)) > 0 && answer(&h, &m))
 		;
 	if (r < 0 && errno != ECONNRESET)
-		fprintf(stderr, "%s: %s\n", argv[0], errno == EBADF ||
-		    errno == ENOTSOCK ? "only assayd starts this" :
-		    strerror(errno));
+		fprintf(stderr, "%s: %s\n", argv[0],
+		    errno == EBADF || errno == ENOTSOCK
+			? "only assayd starts this"
+			: strerror(errno));
 	if (h.key != NULL)
 		gnutls_privkey_deinit(h.key);
-	_exit(r < 0);		/* nothing that runs at exit looks at this memory */
+	_exit(r < 0); /* nothing that runs at exit looks at this memory */
 }

@@ -12,7 +12,7 @@
 #include "certs/holder_priv.h"
 #include "certs/leaf.h"
 
-#define OLDEST_DAYS 2		/* a leaf does not begin earlier */
+#define OLDEST_DAYS 2 /* a leaf does not begin earlier */
 #define RSA_LEAST 2048
 #define RSA_MOST 4096
 
@@ -51,7 +51,7 @@ key_kind_ok(gnutls_pubkey_t key, uint32_t spki_n)
 		return (bits >= RSA_LEAST && bits <= RSA_MOST);
 	return (kind == GNUTLS_PK_ECDSA && spki_n == TBS_P256_SPKI &&
 	    gnutls_pubkey_export_ecc_raw2(key, &curve, NULL, NULL,
-	    GNUTLS_EXPORT_FLAG_NO_LZ) >= 0 &&
+		GNUTLS_EXPORT_FLAG_NO_LZ) >= 0 &&
 	    curve == GNUTLS_ECC_CURVE_SECP256R1);
 }
 
@@ -59,9 +59,9 @@ static bool
 key_same(gnutls_pubkey_t key, const struct tbs_leaf *l)
 {
 	gnutls_datum_t der = { NULL, 0 };
-	bool same = gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER,
-	    &der) >= 0 && der.size == l->spki_n &&
-	    memcmp(der.data, l->spki, der.size) == 0;
+	bool same = gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER, &der) >=
+		0 &&
+	    der.size == l->spki_n && memcmp(der.data, l->spki, der.size) == 0;
 
 	gnutls_free(der.data);
 	return (same);
@@ -70,8 +70,7 @@ key_same(gnutls_pubkey_t key, const struct tbs_leaf *l)
 static bool
 key_is_new_and_ok(struct holder *h, const struct tbs_leaf *l)
 {
-	gnutls_datum_t der = { (unsigned char *)(uintptr_t)l->spki,
-	    l->spki_n };
+	gnutls_datum_t der = { (unsigned char *)(uintptr_t)l->spki, l->spki_n };
 	size_t n = sizeof(h->key_id);
 	gnutls_pubkey_t key;
 	bool ok;
@@ -99,7 +98,7 @@ key_ok(struct holder *h, const struct tbs_leaf *l)
 	if (l->spki_n == 0 || l->spki_n > sizeof(l->spki))
 		return (false);
 	if ((l->spki_n != h->spki_n ||
-	    memcmp(l->spki, h->spki, l->spki_n) != 0) &&
+		memcmp(l->spki, h->spki, l->spki_n) != 0) &&
 	    !key_is_new_and_ok(h, l))
 		return (false);
 	assert(h->spki_n == l->spki_n);
@@ -144,8 +143,8 @@ holder_leaf(struct holder *h, const struct holder_msg *m, gnutls_datum_t *sig)
 		return (false);
 	if (!same_bytes(h, &l, &m->field[1]))
 		return (holder_fail(h, "not a leaf of ours: certificate"));
-	r = gnutls_privkey_sign_data2(h->key, h->issuer.rsa ?
-	    GNUTLS_SIGN_RSA_SHA256 : GNUTLS_SIGN_ECDSA_SHA256, 0,
-	    &m->field[1], sig);
+	r = gnutls_privkey_sign_data2(h->key,
+	    h->issuer.rsa ? GNUTLS_SIGN_RSA_SHA256 : GNUTLS_SIGN_ECDSA_SHA256,
+	    0, &m->field[1], sig);
 	return (r >= 0 || holder_fail(h, "signing: %s", gnutls_strerror(r)));
 }

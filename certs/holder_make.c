@@ -16,9 +16,9 @@
 #include "certs/holder_priv.h"
 
 #define DAY 86400
-#define CA_DAYS 3653		/* ten years */
+#define CA_DAYS 3653 /* ten years */
 #define ISSUER_DAYS 365
-#define CN_MAX 64		/* RFC 5280 A.1, ub-common-name */
+#define CN_MAX 64 /* RFC 5280 A.1, ub-common-name */
 
 /* Folders. */
 
@@ -32,7 +32,7 @@ make_folder(struct holder *h, const char *path)
 	if (dir == NULL)
 		return (holder_fail(h, "out of memory"));
 	for (at = strchr(dir + 1, '/'); ok && at != NULL;
-	    at = strchr(at + 1, '/')) {
+	     at = strchr(at + 1, '/')) {
 		*at = '\0';
 		if (mkdir(dir, 0700) != 0 && errno != EEXIST &&
 		    access(dir, F_OK) != 0)
@@ -46,14 +46,15 @@ make_folder(struct holder *h, const char *path)
 static void
 sync_folder(const char *path)
 {
-	char *dir = strdup(path), *slash = dir == NULL ? NULL :
-	    strrchr(dir, '/');
+	char *dir = strdup(path),
+	     *slash = dir == NULL ? NULL : strrchr(dir, '/');
 	int fd;
 
 	if (slash != NULL)
 		slash[slash == dir] = '\0';
-	fd = dir == NULL ? -1 : open(slash != NULL ? dir : ".", O_RDONLY |
-	    O_DIRECTORY | O_CLOEXEC);
+	fd = dir == NULL ? -1
+			 : open(slash != NULL ? dir : ".",
+			       O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0) {
 		(void)fsync(fd);
 		close(fd);
@@ -95,12 +96,12 @@ write_file(struct holder *h, const char *path, const gnutls_datum_t *d,
 		return (holder_fail(h, "%s: %s", path, strerror(errno)));
 	ok = write_all(fd, d) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
 	ok = close(fd) == 0 && ok;
-	ok = ok && (renameat2(AT_FDCWD, tmp, AT_FDCWD, path,
-	    RENAME_NOREPLACE) == 0 ||
-	    (errno == EINVAL && link(tmp, path) == 0));
+	ok = ok &&
+	    (renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) == 0 ||
+		(errno == EINVAL && link(tmp, path) == 0));
 	if (!ok)
 		(void)holder_fail(h, "%s: %s", path, strerror(errno));
-	(void)unlink(tmp);		/* gone when it was renamed */
+	(void)unlink(tmp); /* gone when it was renamed */
 	sync_folder(path);
 	return (ok);
 }
@@ -109,8 +110,8 @@ write_file(struct holder *h, const char *path, const gnutls_datum_t *d,
 
 struct making {
 	gnutls_x509_crt_t crt;
-	gnutls_x509_privkey_t key;	/* of the certificate */
-	unsigned char id[20];		/* its SHA-1, the SKI (RFC 5280 4.2.1.2) */
+	gnutls_x509_privkey_t key; /* of the certificate */
+	unsigned char id[20];      /* its SHA-1, the SKI (RFC 5280 4.2.1.2) */
 };
 
 static int
@@ -119,9 +120,10 @@ set_serial(gnutls_x509_crt_t crt)
 	unsigned char serial[16];
 	int r = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
 
-	serial[0] = (serial[0] & 0x3f) | 0x40;	/* positive, 16 bytes */
-	return (r < 0 ? r : gnutls_x509_crt_set_serial(crt, serial,
-	    sizeof(serial)));
+	serial[0] = (serial[0] & 0x3f) | 0x40; /* positive, 16 bytes */
+	return (r < 0
+		? r
+		: gnutls_x509_crt_set_serial(crt, serial, sizeof(serial)));
 }
 
 /* Everything of a CA certificate but name and dates. */
@@ -138,13 +140,13 @@ set_body(struct making *k, int path_len)
 	if ((r = gnutls_x509_crt_set_version(k->crt, 3)) < 0 ||
 	    (r = set_serial(k->crt)) < 0 ||
 	    (r = gnutls_x509_crt_set_key(k->crt, k->key)) < 0 ||
-	    (r = gnutls_x509_crt_set_basic_constraints(k->crt, 1,
-	    path_len)) < 0 ||
+	    (r = gnutls_x509_crt_set_basic_constraints(k->crt, 1, path_len)) <
+		0 ||
 	    (r = gnutls_x509_crt_set_key_usage(k->crt,
-	    GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)) < 0)
+		 GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)) < 0)
 		return (r);
-	return (gnutls_x509_crt_set_subject_key_id(k->crt, k->id,
-	    sizeof(k->id)));
+	return (
+	    gnutls_x509_crt_set_subject_key_id(k->crt, k->id, sizeof(k->id)));
 }
 
 /* "<head><middle><first 8 digits of the key's id>", middle cut to fit. */
@@ -158,9 +160,9 @@ set_name(struct making *k, const char *head, const char *middle,
 
 	assert(strlen(head) + strlen(tail) + 8 < CN_MAX);
 	while (n > 0 && n == room && ((unsigned char)middle[n] & 0xc0) == 0x80)
-		n--;			/* not inside a character */
-	(void)snprintf(cn, sizeof(cn), "%s%.*s%s%02x%02x%02x%02x", head,
-	    (int)n, middle, tail, k->id[0], k->id[1], k->id[2], k->id[3]);
+		n--; /* not inside a character */
+	(void)snprintf(cn, sizeof(cn), "%s%.*s%s%02x%02x%02x%02x", head, (int)n,
+	    middle, tail, k->id[0], k->id[1], k->id[2], k->id[3]);
 	return (gnutls_x509_crt_set_dn_by_oid(k->crt,
 	    GNUTLS_OID_X520_COMMON_NAME, 0, cn, (unsigned)strlen(cn)));
 }
@@ -184,9 +186,10 @@ make_ca(struct making *k, gnutls_datum_t *pem)
 	/* Room for one authority below it: a roll-over cross-signs its successor. */
 	if ((r = set_body(k, 1)) < 0 ||
 	    (r = set_name(k, "assay CA ", host, " ")) < 0 ||
-	    (r = set_dates(k->crt, now - DAY, now + CA_DAYS * (time_t)DAY)) < 0 ||
+	    (r = set_dates(k->crt, now - DAY, now + CA_DAYS * (time_t)DAY)) <
+		0 ||
 	    (r = gnutls_x509_crt_sign2(k->crt, k->crt, k->key,
-	    GNUTLS_DIG_SHA256, 0)) < 0)
+		 GNUTLS_DIG_SHA256, 0)) < 0)
 		return (r);
 	return (gnutls_x509_crt_export2(k->crt, GNUTLS_X509_FMT_PEM, pem));
 }
@@ -196,8 +199,10 @@ make_key(gnutls_x509_privkey_t *key)
 {
 	int r = gnutls_x509_privkey_init(key);
 
-	return (r < 0 ? r : gnutls_x509_privkey_generate(*key, GNUTLS_PK_EC,
-	    GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0));
+	return (r < 0
+		? r
+		: gnutls_x509_privkey_generate(*key, GNUTLS_PK_EC,
+		      GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0));
 }
 
 static void
@@ -218,7 +223,7 @@ create_key(struct holder *h, const char *path, gnutls_x509_privkey_t *key)
 
 	if ((r = make_key(key)) < 0 ||
 	    (r = gnutls_x509_privkey_export2_pkcs8(*key, GNUTLS_X509_FMT_PEM,
-	    NULL, GNUTLS_PKCS_PLAIN, &pem)) < 0)
+		 NULL, GNUTLS_PKCS_PLAIN, &pem)) < 0)
 		return (holder_fail(h, "%s: %s", path, gnutls_strerror(r)));
 	ok = write_file(h, path, &pem, 0600);
 	gnutls_memset(pem.data, 0, pem.size);
@@ -258,8 +263,8 @@ later(time_t a, time_t b)
 static void
 name_of(gnutls_x509_crt_t ca, char *out, size_t size)
 {
-	if (gnutls_x509_crt_get_dn_by_oid(ca, GNUTLS_OID_X520_COMMON_NAME, 0,
-	    0, out, &size) < 0)
+	if (gnutls_x509_crt_get_dn_by_oid(ca, GNUTLS_OID_X520_COMMON_NAME, 0, 0,
+		out, &size) < 0)
 		strcpy(out, "assay CA");
 }
 
@@ -290,10 +295,11 @@ issue(gnutls_privkey_t by, struct making *k, gnutls_x509_crt_t ca,
 	if ((r = make_key(&k->key)) < 0 || (r = set_body(k, 0)) < 0 ||
 	    (r = set_name(k, "", cn, " issuing ")) < 0 ||
 	    (r = set_issuer_id(k->crt, ca)) < 0 ||
-	    (r = set_dates(k->crt, later(now - 3600,
-	    gnutls_x509_crt_get_activation_time(ca)), end)) < 0 ||
-	    (r = gnutls_x509_crt_privkey_sign(k->crt, ca, by,
-	    GNUTLS_DIG_SHA256, 0)) < 0)
+	    (r = set_dates(k->crt,
+		 later(now - 3600, gnutls_x509_crt_get_activation_time(ca)),
+		 end)) < 0 ||
+	    (r = gnutls_x509_crt_privkey_sign(k->crt, ca, by, GNUTLS_DIG_SHA256,
+		 0)) < 0)
 		return (r);
 	return (gnutls_x509_crt_export2(k->crt, GNUTLS_X509_FMT_DER, out));
 }
@@ -327,10 +333,11 @@ holder_issue(struct holder *h, gnutls_x509_crt_t ca, gnutls_privkey_t *key,
 	struct making k = { NULL, NULL, "" };
 	int r = issue(*key, &k, ca, out);
 
-	assert(h->key == NULL);		/* nothing was loaded before */
+	assert(h->key == NULL); /* nothing was loaded before */
 	if (r >= 0)
 		r = take_key(&k, key);
 	making_fini(&k);
-	return (r >= 0 || holder_fail(h, "making the issuing certificate: %s",
-	    gnutls_strerror(r)));
+	return (r >= 0 ||
+	    holder_fail(h, "making the issuing certificate: %s",
+		gnutls_strerror(r)));
 }

@@ -19,9 +19,9 @@ spawn_actions(posix_spawn_file_actions_t *a, int fd)
 
 	if ((r = posix_spawn_file_actions_adddup2(a, fd, HOLDER_FD)) != 0 ||
 	    (r = posix_spawn_file_actions_addopen(a, 0, "/dev/null", O_RDONLY,
-	    0)) != 0 ||
+		 0)) != 0 ||
 	    (r = posix_spawn_file_actions_addopen(a, 1, "/dev/null", O_WRONLY,
-	    0)) != 0)
+		 0)) != 0)
 		return (r);
 	return (posix_spawn_file_actions_addclosefrom_np(a, HOLDER_FD + 1));
 }
@@ -31,13 +31,13 @@ spawn_attributes(posix_spawnattr_t *at)
 {
 	sigset_t all;
 
-	sigfillset(&all);		/* it takes none before it has said which */
+	sigfillset(&all); /* it takes none before it has said which */
 	posix_spawnattr_setsigmask(at, &all);
 	sigdelset(&all, SIGKILL);
 	sigdelset(&all, SIGSTOP);
 	posix_spawnattr_setsigdefault(at, &all);
-	return (posix_spawnattr_setflags(at, POSIX_SPAWN_SETSIGMASK |
-	    POSIX_SPAWN_SETSIGDEF));
+	return (posix_spawnattr_setflags(at,
+	    POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
 }
 
 int

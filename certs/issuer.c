@@ -49,13 +49,11 @@ key_tail(gnutls_x509_crt_t crt, unsigned char out[static KEY_TAIL])
 	if ((r = gnutls_pubkey_init(&key)) < 0)
 		return (r);
 	if ((r = gnutls_pubkey_import_x509(key, crt, 0)) >= 0 &&
-	    (r = gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER,
-	    &spki)) >= 0) {
+	    (r = gnutls_pubkey_export2(key, GNUTLS_X509_FMT_DER, &spki)) >= 0) {
 		if (spki.size < KEY_TAIL)
 			r = GNUTLS_E_UNSUPPORTED_CERTIFICATE_TYPE;
 		else
-			memcpy(out, spki.data + spki.size - KEY_TAIL,
-			    KEY_TAIL);
+			memcpy(out, spki.data + spki.size - KEY_TAIL, KEY_TAIL);
 	}
 	gnutls_free(spki.data);
 	gnutls_pubkey_deinit(key);

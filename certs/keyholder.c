@@ -21,29 +21,30 @@
 #include "certs/keyholder.h"
 #include "certs/reap.h"
 
-#define RESTARTS_AT_ONCE 3	/* of holders that lived less than ... */
-#define RESTART_MS 1000		/* ... this; then one each such time */
+#define RESTARTS_AT_ONCE 3 /* of holders that lived less than ... */
+#define RESTART_MS 1000    /* ... this; then one each such time */
 #define REAP_MS 1000
 
 struct keyholder {
 	struct reap_listener children;
-	_Atomic bool ended;	/* some child has: to be looked at */
-	_Atomic pid_t pid;	/* 0: no process; written under the lock, as is epoch */
+	_Atomic bool ended; /* some child has: to be looked at */
+	/* 0: no process; written under the lock, as is epoch */
+	_Atomic pid_t pid;
 	_Atomic unsigned epoch;
-	pthread_mutex_t lock;	/* of everything below; held during a call */
-	int fd;			/* -1: no process */
-	uint32_t id;		/* of the last request */
-	bool owed;		/* the last request's answer, which nobody wants */
-	int64_t late_ms;	/* when one was owed last; 0: never */
+	pthread_mutex_t lock; /* of everything below; held during a call */
+	int fd;               /* -1: no process */
+	uint32_t id;          /* of the last request */
+	bool owed;       /* the last request's answer, which nobody wants */
+	int64_t late_ms; /* when one was owed last; 0: never */
 	unsigned patience_us;
 	int64_t born_ms;
-	unsigned short_lives;	/* in a row */
-	keyholder_news_fn tell;	/* NULL: nobody wants to know */
-	bool died;		/* that was told, and of no other process since */
-	char *key;		/* owned: what was loaded; NULL: nothing yet */
-	gnutls_datum_t ca;	/* owned: its certificate */
+	unsigned short_lives;   /* in a row */
+	keyholder_news_fn tell; /* NULL: nobody wants to know */
+	bool died;         /* that was told, and of no other process since */
+	char *key;         /* owned: what was loaded; NULL: nothing yet */
+	gnutls_datum_t ca; /* owned: its certificate */
 	enum keyholder_key which;
-	gnutls_datum_t issuer;	/* owned: of this process, not given out yet */
+	gnutls_datum_t issuer; /* owned: of this process, not given out yet */
 	unsigned char buf[HOLDER_MAX];
 };
 
@@ -100,10 +101,10 @@ process_gone(struct keyholder *k)
 	k->fd = -1;
 	k->pid = 0;
 	k->owed = false;
-	k->epoch++;		/* its issuing key is lost */
+	k->epoch++; /* its issuing key is lost */
 	issuer_forget(k);
-	k->short_lives = now_ms() - k->born_ms < RESTART_MS ?
-	    k->short_lives + 1 : 0;
+	k->short_lives = now_ms() - k->born_ms < RESTART_MS ? k->short_lives + 1
+							    : 0;
 }
 
 /* Its socket is closed: it ends, and leaves no zombie.  How; -1: not yet. */
@@ -148,8 +149,9 @@ tell_death(struct keyholder *k, pid_t pid, int how, const char *why)
 static void
 tell_revived(struct keyholder *k)
 {
-	struct keyholder_news n = { .pid = k->pid, .up = true,
-	    .text = "has the key now" };
+	struct keyholder_news n = { .pid = k->pid,
+		.up = true,
+		.text = "has the key now" };
 
 	if (k->died && k->tell != NULL)
 		k->tell(&n);
@@ -165,7 +167,8 @@ process_end(struct keyholder *k)
 	assert(pid >= 0);
 	if (pid == 0)
 		return (-1);
-	(void)kill(pid, SIGKILL);	/* may be denied; then it sees the socket's end */
+	/* may be denied; then it sees the socket's end */
+	(void)kill(pid, SIGKILL);
 	process_gone(k);
 	return (reap(pid));
 }
@@ -173,10 +176,10 @@ process_end(struct keyholder *k)
 /* One request, one answer, under the lock. */
 
 enum outcome {
-	DONE,		/* the answer is in *a */
-	REFUSED,	/* the holder says no; fault set */
-	NOT_SENT,	/* it was dead before it saw the request */
-	LOST		/* it died or was killed; fault set */
+	DONE,     /* the answer is in *a */
+	REFUSED,  /* the holder says no; fault set */
+	NOT_SENT, /* it was dead before it saw the request */
+	LOST      /* it died or was killed; fault set */
 };
 
 static enum outcome
@@ -463,8 +466,8 @@ keyholder_epoch(struct keyholder *k)
 }
 
 bool
-keyholder_load(struct keyholder *k, const char *key,
-    const gnutls_datum_t *ca, enum keyholder_key which, struct fault *f)
+keyholder_load(struct keyholder *k, const char *key, const gnutls_datum_t *ca,
+    enum keyholder_key which, struct fault *f)
 {
 	struct holder_msg q = load_request(key, ca, which);
 	unsigned epoch = 0;
@@ -472,8 +475,7 @@ keyholder_load(struct keyholder *k, const char *key,
 
 	pthread_mutex_lock(&k->lock);
 	assert(k->key == NULL && k->issuer.data == NULL);
-	ok = call_locked(k, &q, &epoch, KEYHOLDER_LOAD_MS,
-	    &k->issuer, f);
+	ok = call_locked(k, &q, &epoch, KEYHOLDER_LOAD_MS, &k->issuer, f);
 	if (ok) {
 		if ((k->key = strdup(key)) == NULL)
 			abort();
@@ -492,7 +494,7 @@ keyholder_create(struct keyholder *k, const char *cert, const char *key,
 	unsigned epoch = 0;
 
 	q.field[1] = (gnutls_datum_t){ (unsigned char *)(uintptr_t)key,
-	    (unsigned)strlen(key) };
+		(unsigned)strlen(key) };
 	return (call(k, &q, &epoch, KEYHOLDER_LOAD_MS, NULL, f));
 }
 
@@ -506,9 +508,8 @@ leaf_request(const struct tbs_leaf *leaf, const gnutls_datum_t *tbs)
 }
 
 bool
-keyholder_sign(struct keyholder *k, unsigned epoch,
-    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
-    gnutls_datum_t *sig, struct fault *f)
+keyholder_sign(struct keyholder *k, unsigned epoch, const struct tbs_leaf *leaf,
+    const gnutls_datum_t *tbs, gnutls_datum_t *sig, struct fault *f)
 {
 	struct holder_msg q = leaf_request(leaf, tbs);
 
@@ -520,13 +521,13 @@ static bool
 try_locked(struct keyholder *k, struct holder_msg *q, gnutls_datum_t *sig)
 {
 	const struct timespec patience = { k->patience_us / 1000000,
-	    k->patience_us % 1000000 * 1000 };
+		k->patience_us % 1000000 * 1000 };
 	struct pollfd p = { .fd = k->fd, .events = POLLIN };
 	struct holder_msg a;
 
 	assert(k->pid != 0 && k->fd >= 0);
 	if (!send_request(k, q))
-		return (false);		/* the next call finds out */
+		return (false); /* the next call finds out */
 	if (ppoll(&p, 1, &patience, NULL) != 1) {
 		k->owed = true;
 		k->late_ms = now_ms();
@@ -541,8 +542,7 @@ try_locked(struct keyholder *k, struct holder_msg *q, gnutls_datum_t *sig)
 
 bool
 keyholder_try_sign(struct keyholder *k, unsigned epoch,
-    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
-    gnutls_datum_t *sig)
+    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs, gnutls_datum_t *sig)
 {
 	struct holder_msg q = leaf_request(leaf, tbs);
 	bool ok;

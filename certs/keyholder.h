@@ -28,21 +28,22 @@ struct keyholder;
 struct tbs_leaf;
 
 #define KEYHOLDER_ARGV0 "assay-keyholder"
-#define KEYHOLDER_DEADLINE_MS 5000	/* of one signature */
-#define KEYHOLDER_TRY_US 500		/* of one that a loop waits for ... */
-#define KEYHOLDER_REST_MS 1000		/* ... and asks again so long after it was later */
-#define KEYHOLDER_LOAD_MS 20000		/* of loading or creating (HSMs are slow) */
+#define KEYHOLDER_DEADLINE_MS 5000 /* of one signature */
+#define KEYHOLDER_TRY_US 500       /* of one that a loop waits for ... */
+/* ... and asks again so long after it was later */
+#define KEYHOLDER_REST_MS 1000
+#define KEYHOLDER_LOAD_MS 20000 /* of loading or creating (HSMs are slow) */
 
-enum keyholder_key {		/* what signs leaves */
-	KEYHOLDER_CA,		/* the CA's key */
-	KEYHOLDER_ISSUER	/* that of an intermediate, made while loading */
+enum keyholder_key {     /* what signs leaves */
+	KEYHOLDER_CA,    /* the CA's key */
+	KEYHOLDER_ISSUER /* that of an intermediate, made while loading */
 };
 
 /* Its process has died, or there is another one that has the key. */
 struct keyholder_news {
 	pid_t pid;
 	bool up;
-	char text[96];		/* "was killed by signal 9 (Killed)" */
+	char text[96]; /* "was killed by signal 9 (Killed)" */
 };
 
 /* From any thread, inside a call of somebody: it must not call the holder. */
@@ -97,8 +98,8 @@ bool keyholder_create(struct keyholder *k, const char *cert, const char *key,
  * gnutls_free() its data.  False: ERR_MINT in f.
  */
 bool keyholder_sign(struct keyholder *k, unsigned epoch,
-    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
-    gnutls_datum_t *sig, struct fault *f);
+    const struct tbs_leaf *leaf, const gnutls_datum_t *tbs, gnutls_datum_t *sig,
+    struct fault *f);
 /*
  * The same on an event loop: asked only if it is idle, and waited for
  * KEYHOLDER_TRY_US at most.  False: not now; keyholder_sign() on a thread

@@ -12,10 +12,10 @@
 #include "certs/name.h"
 
 #define KEY_MAX 256
-#define LEAF_BYTES_MAX 4096	/* of one, on average, as a bound of the table */
+#define LEAF_BYTES_MAX 4096 /* of one, on average, as a bound of the table */
 
 struct leaf_cache {
-	struct ca *ca;		/* counted */
+	struct ca *ca; /* counted */
 	struct memo *memo;
 	_Atomic unsigned long minted, failed;
 };
@@ -78,8 +78,8 @@ static struct leaf *
 mint_once(struct leaf_cache *c, const char *host, unsigned which,
     struct fault *f)
 {
-	struct issuer *i = (which & LEAF_UNTRUSTED) != 0 ? mint_untrusted() :
-	    ca_issuer(c->ca, f);
+	struct issuer *i = (which & LEAF_UNTRUSTED) != 0 ? mint_untrusted()
+							 : ca_issuer(c->ca, f);
 	struct leaf *l = NULL;
 
 	if (i != NULL)
@@ -101,7 +101,7 @@ leaf_mint(struct leaf_cache *c, const char *host, unsigned which,
 		return (NULL);
 	}
 	l = mint_once(c, host, which, &first);
-	if (l == NULL)		/* a key holder that died costs nobody his page */
+	if (l == NULL) /* a key holder that died costs nobody his page */
 		l = mint_once(c, host, which, f);
 	atomic_fetch_add_explicit(l != NULL ? &c->minted : &c->failed, 1,
 	    memory_order_relaxed);
@@ -112,8 +112,8 @@ leaf_mint(struct leaf_cache *c, const char *host, unsigned which,
 static struct leaf *
 mint_now(struct leaf_cache *c, const char *host, unsigned which)
 {
-	struct issuer *i = (which & LEAF_UNTRUSTED) != 0 ? mint_untrusted() :
-	    ca_issuer_now(c->ca);
+	struct issuer *i = (which & LEAF_UNTRUSTED) != 0 ? mint_untrusted()
+							 : ca_issuer_now(c->ca);
 	struct leaf *l = NULL;
 
 	if (i != NULL)
@@ -176,7 +176,7 @@ leaf_cache_free(struct leaf_cache **cp)
 	*cp = NULL;
 	if (c == NULL)
 		return;
-	m = c->memo;		/* the last reference frees c */
+	m = c->memo; /* the last reference frees c */
 	assert(m != NULL && c->ca != NULL);
 	memo_free(&m);
 }
@@ -188,7 +188,7 @@ leaf_cache_stats(struct leaf_cache *c, struct leaf_stats *out)
 
 	memo_stats(c->memo, &m);
 	*out = (struct leaf_stats){ m.hits, m.misses, m.joined, c->minted,
-	    c->failed, m.entries };
+		c->failed, m.entries };
 }
 
 static struct leaf *

@@ -29,7 +29,7 @@
 struct leaf_cache;
 struct issuer;
 
-#define LEAF_MAX_CHAIN 6	/* leaf, issuer, CA, and three above it */
+#define LEAF_MAX_CHAIN 6 /* leaf, issuer, CA, and three above it */
 
 /*
  * Counted and shared between threads.  chain and key are for
@@ -38,17 +38,18 @@ struct issuer;
  * gnutls_pcert_deinit() them: the public keys inside are shared too.
  */
 struct leaf {
-	struct memo_value value;	/* refs, freshness: the cache's */
-	gnutls_pcert_st chain[LEAF_MAX_CHAIN];	/* leaf first, anchor not included */
+	struct memo_value value; /* refs, freshness: the cache's */
+	/* leaf first, anchor not included */
+	gnutls_pcert_st chain[LEAF_MAX_CHAIN];
 	unsigned n;
-	gnutls_privkey_t key;		/* borrowed: the process's leaf key */
-	time_t expiry;			/* notAfter */
-	struct issuer *issuer;		/* counted: owner of the chain behind it */
-	struct fault fault;		/* never set in a leaf that callers see */
-	unsigned char der[];		/* chain[0] points here */
+	gnutls_privkey_t key;  /* borrowed: the process's leaf key */
+	time_t expiry;         /* notAfter */
+	struct issuer *issuer; /* counted: owner of the chain behind it */
+	struct fault fault;    /* never set in a leaf that callers see */
+	unsigned char der[];   /* chain[0] points here */
 };
 
-void leaf_unref(struct leaf **);	/* *l may be NULL; becomes NULL */
+void leaf_unref(struct leaf **); /* *l may be NULL; becomes NULL */
 
 /*
  * max_entries: hosts kept, least recently used dropped first.  signers:
@@ -74,7 +75,7 @@ void leaf_cache_stats(struct leaf_cache *, struct leaf_stats *);
 bool leaf_host_ok(const char *host);
 
 /* Which leaf; 0: one that is trusted, with the EC key. */
-#define LEAF_UNTRUSTED 1u	/* signed by a throwaway key of this process */
+#define LEAF_UNTRUSTED 1u /* signed by a throwaway key of this process */
 #define LEAF_RSA 2u
 
 /* A fresh one (which: 0) from the cache into *out, counted; false: not there. */
@@ -82,10 +83,11 @@ bool leaf_get(struct leaf_cache *, const char *host, struct leaf **out);
 
 /* Embedded; {0} and not started is a valid state for leaf_cancel(). */
 struct leaf_wait {
-	struct task *wake;	/* borrowed: woken when done; NULL: nobody */
+	struct task *wake; /* borrowed: woken when done; NULL: nobody */
 	bool done;
-	struct leaf *leaf;	/* counted: take it (set NULL) or leaf_cancel(); NULL: */
-	struct fault fault;	/* ... ERR_MINT and why */
+	/* counted: take it (set NULL) or leaf_cancel(); NULL: */
+	struct leaf *leaf;
+	struct fault fault; /* ... ERR_MINT and why */
 	struct memo_wait memo;
 };
 

@@ -18,15 +18,15 @@
 struct memo_ticket {
 	struct mail mail;
 	struct memo_ticket *next;
-	struct loop *loop;		/* where wait lives */
-	struct memo_wait *wait;		/* NULL: cancelled; that thread's only */
-	struct memo_value *value;	/* counted, once delivered */
+	struct loop *loop;        /* where wait lives */
+	struct memo_wait *wait;   /* NULL: cancelled; that thread's only */
+	struct memo_value *value; /* counted, once delivered */
 };
 
 struct entry {
 	struct list lru;
-	struct entry *next;		/* in its bucket */
-	struct memo_value *value;	/* counted; NULL: being made */
+	struct entry *next;       /* in its bucket */
+	struct memo_value *value; /* counted; NULL: being made */
 	struct memo_ticket *tickets;
 	uint64_t hash;
 	size_t n;
@@ -40,9 +40,9 @@ struct memo {
 	struct job_pool *pool;
 	unsigned max_entries;
 	size_t max_bytes;
-	uint64_t seed;			/* peers choose keys, but not buckets */
-	pthread_mutex_t lock;		/* of everything below */
-	struct list lru;		/* most recently used first */
+	uint64_t seed;        /* peers choose keys, but not buckets */
+	pthread_mutex_t lock; /* of everything below */
+	struct list lru;      /* most recently used first */
 	struct memo_stats stats;
 	unsigned mask;
 	struct entry *bucket[];
@@ -50,8 +50,8 @@ struct memo {
 
 struct making {
 	struct job job;
-	struct memo *memo;		/* counted */
-	struct entry *entry;		/* stays while it has no value */
+	struct memo *memo;   /* counted */
+	struct entry *entry; /* stays while it has no value */
 	void *arg;
 };
 
@@ -137,8 +137,9 @@ entry_find(struct memo *m, uint64_t hash, const void *key, size_t n)
 {
 	struct entry **at = &m->bucket[hash & m->mask];
 
-	while (*at != NULL && ((*at)->hash != hash || (*at)->n != n ||
-	    memcmp((*at)->key, key, n) != 0))
+	while (*at != NULL &&
+	    ((*at)->hash != hash || (*at)->n != n ||
+		memcmp((*at)->key, key, n) != 0))
 		at = &(*at)->next;
 	return (at);
 }
@@ -194,9 +195,9 @@ entry_keep(struct memo *m, struct entry *e, struct memo_value *v)
 	list_insert(&m->lru, &e->lru);
 	m->stats.entries++;
 	m->stats.bytes += v->bytes + e->n;
-	while (m->stats.entries > m->max_entries ||
-	    m->stats.bytes > m->max_bytes)
-		entry_drop_oldest(m);	/* e itself if it is larger than all */
+	while (
+	    m->stats.entries > m->max_entries || m->stats.bytes > m->max_bytes)
+		entry_drop_oldest(m); /* e itself if it is larger than all */
 }
 
 /* A counted fresh value, or NULL; a stale one is dropped. */
@@ -236,8 +237,7 @@ memo_put(struct memo *m, const void *key, size_t n, struct memo_value *v)
 
 	pthread_mutex_lock(&m->lock);
 	m->stats.misses++;
-	if (v->fresh_until > time(NULL) &&
-	    *entry_find(m, hash, key, n) == NULL)
+	if (v->fresh_until > time(NULL) && *entry_find(m, hash, key, n) == NULL)
 		entry_keep(m, entry_add(m, hash, key, n), v);
 	pthread_mutex_unlock(&m->lock);
 }
@@ -276,7 +276,7 @@ making_run(struct job *j)
 	struct memo_value *v;
 
 	v = m->type->make(m->owner, e->key, e->n, k->arg);
-	assert(v != NULL);		/* a failure is a value, too */
+	assert(v != NULL); /* a failure is a value, too */
 	pthread_mutex_lock(&m->lock);
 	assert(e->value == NULL && e->tickets != NULL);
 	t = e->tickets;
@@ -287,7 +287,7 @@ making_run(struct job *j)
 		entry_drop(m, entry_find(m, e->hash, e->key, e->n));
 	pthread_mutex_unlock(&m->lock);
 	for (; t != NULL; t = next) {
-		next = t->next;		/* a posted ticket is no longer ours */
+		next = t->next; /* a posted ticket is no longer ours */
 		ticket_post(t, v);
 	}
 	memo_value_unref(&v);
@@ -347,7 +347,7 @@ join(struct memo *m, const void *key, size_t n, struct memo_ticket *t,
 	struct memo_value *v = value_at(m, at);
 
 	if (v != NULL)
-		return (v);		/* made since the caller looked */
+		return (v); /* made since the caller looked */
 	e = *entry_find(m, hash, key, n);
 	if (e == NULL) {
 		e = entry_add(m, hash, key, n);

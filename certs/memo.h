@@ -22,23 +22,25 @@ struct memo_ticket;
 /* First member of every value; made with one reference. */
 struct memo_value {
 	_Atomic unsigned refs;
-	time_t fresh_until;	/* wall clock; <= now: given to who waits, not kept */
-	size_t bytes;		/* what it costs against max_bytes */
+	/* wall clock; <= now: given to who waits, not kept */
+	time_t fresh_until;
+	size_t bytes; /* what it costs against max_bytes */
 	void (*free)(struct memo_value *);
 };
 
 struct memo_value *memo_value_ref(struct memo_value *);
-void memo_value_unref(struct memo_value **);	/* *v may be NULL; becomes NULL */
+void memo_value_unref(struct memo_value **); /* *v may be NULL; becomes NULL */
 
 struct memo_type {
 	/*
 	 * Make the value for key; in a thread of the pool.  arg is what
 	 * memo_start() was given.  Never NULL: a failure is a value too.
 	 */
-	struct memo_value *(*make)(void *owner, const void *key, size_t n,
-	    void *arg);
-	void (*free_arg)(void *arg);	/* exactly once for each arg; NULL: nothing to free */
-	void (*fini)(void *owner);	/* the memo's last reference is gone */
+	struct memo_value *(
+	    *make)(void *owner, const void *key, size_t n, void *arg);
+	/* exactly once for each arg; NULL: nothing to free */
+	void (*free_arg)(void *arg);
+	void (*fini)(void *owner); /* the memo's last reference is gone */
 };
 
 struct memo_stats {
@@ -60,15 +62,14 @@ struct memo_value *memo_get(struct memo *, const void *key, size_t n);
 /* Embedded; {0} is a wait that was not started. */
 struct memo_wait {
 	void (*ready)(struct memo_wait *, struct memo_value *);
-	struct memo_ticket *ticket;	/* NULL: not waiting */
+	struct memo_ticket *ticket; /* NULL: not waiting */
 };
 
 /*
  * Keep v, which the caller made himself, if it is fresh and nobody else has
  * made one or is about to.  v stays the caller's.
  */
-void memo_put(struct memo *, const void *key, size_t n,
-    struct memo_value *v);
+void memo_put(struct memo *, const void *key, size_t n, struct memo_value *v);
 
 /*
  * Wait for the value of key, starting to make it unless somebody has.

@@ -14,7 +14,7 @@
 
 #define HOUR 3600
 #define RSA_BITS 2048
-#define SIGNATURE_MAX 2112	/* RSA-16384, and what is around it */
+#define SIGNATURE_MAX 2112 /* RSA-16384, and what is around it */
 
 /* A key of leaves. */
 struct own_key {
@@ -36,7 +36,7 @@ static void
 ok_or_abort(int r)
 {
 	if (r < 0)
-		abort();	/* no memory or no random numbers: nothing works */
+		abort(); /* no memory or no random numbers: nothing works */
 }
 
 static void
@@ -44,15 +44,15 @@ own_key_make(struct own_key *k, gnutls_pk_algorithm_t kind, unsigned bits)
 {
 	size_t n = sizeof(k->id);
 
-	assert(k->key == NULL);		/* made once */
+	assert(k->key == NULL); /* made once */
 	ok_or_abort(gnutls_privkey_init(&k->key));
 	ok_or_abort(gnutls_privkey_generate(k->key, kind, bits, 0));
 	ok_or_abort(gnutls_pubkey_init(&k->pub));
 	/* GnuTLS's server looks at the usage here, not in the certificate. */
 	ok_or_abort(gnutls_pubkey_import_privkey(k->pub, k->key,
 	    GNUTLS_KEY_DIGITAL_SIGNATURE, 0));
-	ok_or_abort(gnutls_pubkey_export2(k->pub, GNUTLS_X509_FMT_DER,
-	    &k->spki));
+	ok_or_abort(
+	    gnutls_pubkey_export2(k->pub, GNUTLS_X509_FMT_DER, &k->spki));
 	ok_or_abort(gnutls_pubkey_get_key_id(k->pub, 0, k->id, &n));
 	ok_or_abort(k->spki.size <= TBS_MAX_SPKI ? 0 : -1);
 }
@@ -135,12 +135,12 @@ life_set(const struct tbs_issuer *i, unsigned days, struct tbs_leaf *l,
 static void
 describe(struct tbs_leaf *l, const struct own_key *key, const char *host)
 {
-	assert(strlen(host) < sizeof(l->host));	/* leaf_host_ok() */
+	assert(strlen(host) < sizeof(l->host)); /* leaf_host_ok() */
 	assert(key->spki.size > 0 && key->spki.size <= sizeof(l->spki));
 	memset(l, 0, sizeof(*l));
-	ok_or_abort(gnutls_rnd(GNUTLS_RND_NONCE, l->serial,
-	    sizeof(l->serial)));
-	l->serial[0] = (l->serial[0] & 0x3f) | 0x40;	/* positive, 16 bytes always */
+	ok_or_abort(gnutls_rnd(GNUTLS_RND_NONCE, l->serial, sizeof(l->serial)));
+	/* positive, 16 bytes always */
+	l->serial[0] = (l->serial[0] & 0x3f) | 0x40;
 	memcpy(l->key_id, key->id, sizeof(l->key_id));
 	memcpy(l->host, host, strnlen(host, sizeof(l->host) - 1));
 	l->spki_n = key->spki.size;
@@ -173,8 +173,8 @@ leaf_free(struct memo_value *v)
 
 /* Of what is known about it; the chain behind it is the issuer's. */
 static struct leaf *
-leaf_new(struct issuer *i, const struct own_key *key,
-    const unsigned char *der, size_t n, const struct tbs_leaf *tbs)
+leaf_new(struct issuer *i, const struct own_key *key, const unsigned char *der,
+    size_t n, const struct tbs_leaf *tbs)
 {
 	struct leaf *l = calloc(1, sizeof(*l) + n);
 	time_t third = (tbs->to - tbs->from) / 3;
@@ -209,7 +209,7 @@ put_certificate(struct der *d, bool rsa, const gnutls_datum_t *tbs,
 	const unsigned char *end = d->at;
 
 	der_raw(d, sig->data, sig->size);
-	der_raw(d, "", 1);			/* no unused bits */
+	der_raw(d, "", 1); /* no unused bits */
 	der_wrap(d, DER_BIT_STRING, end);
 	tbs_write_algorithm(d, rsa);
 	der_raw(d, tbs->data, tbs->size);
@@ -237,13 +237,13 @@ mint(struct issuer *i, struct keyholder *k, const char *host,
 		return (NULL);
 	put_certificate(&d, i->is.rsa, &tbs, &sig);
 	gnutls_free(sig.data);
-	return (leaf_new(i, key, d.at, (size_t)(whole + sizeof(whole) - d.at),
-	    &l));
+	return (
+	    leaf_new(i, key, d.at, (size_t)(whole + sizeof(whole) - d.at), &l));
 }
 
 struct leaf *
-mint_leaf(struct issuer *i, struct keyholder *k, const char *host,
-    bool rsa, unsigned days, struct fault *f)
+mint_leaf(struct issuer *i, struct keyholder *k, const char *host, bool rsa,
+    unsigned days, struct fault *f)
 {
 	own_need();
 	if (rsa)
@@ -252,8 +252,8 @@ mint_leaf(struct issuer *i, struct keyholder *k, const char *host,
 }
 
 struct leaf *
-mint_leaf_now(struct issuer *i, struct keyholder *k, const char *host,
-    bool rsa, unsigned days)
+mint_leaf_now(struct issuer *i, struct keyholder *k, const char *host, bool rsa,
+    unsigned days)
 {
 	own_need();
 	if (rsa && !atomic_load_explicit(&own.has_rsa, memory_order_acquire))

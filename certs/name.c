@@ -5,7 +5,7 @@
 #include <string.h>
 #include "certs/name.h"
 
-#define NAME_MAX_BYTES 253	/* RFC 1035 2.3.4, as text without the last dot */
+#define NAME_MAX_BYTES 253 /* RFC 1035 2.3.4, as text without the last dot */
 #define LABEL_MAX_BYTES 63
 
 unsigned
@@ -85,11 +85,11 @@ name_matches(struct str pattern, const char *host)
 		return (pattern.n > 0 && str_ieq(pattern, name));
 	first = str_index(name, '.');
 	assert(pattern.n >= 2);
-	pattern.p++;			/* ".a.example" against the rest */
+	pattern.p++; /* ".a.example" against the rest */
 	pattern.n--;
 	if (memchr(pattern.p, '*', pattern.n) != NULL ||
 	    memchr(pattern.p + 1, '.', pattern.n - 1) == NULL)
-		return (false);		/* "*.*.example", "*.tld" */
+		return (false); /* "*.*.example", "*.tld" */
 	name.p += first;
 	name.n -= first;
 	return (str_ieq(pattern, name));

@@ -33,7 +33,7 @@ reap_unlisten(struct reap_listener *l)
 
 	pthread_mutex_lock(&listening);
 	for (at = &listeners; *at != l; at = &(*at)->next)
-		assert(*at != NULL);	/* it does listen */
+		assert(*at != NULL); /* it does listen */
 	*at = l->next;
 	pthread_mutex_unlock(&listening);
 }

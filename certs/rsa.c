@@ -20,15 +20,16 @@ take(struct span *s, unsigned long want, struct span *content)
 	size_t head;
 	long n;
 
-	if (s->n == 0 || s->n > INT_MAX || asn1_get_tag_der(s->p, (int)s->n,
-	    &class, &tag_n, &tag) != ASN1_SUCCESS ||
+	if (s->n == 0 || s->n > INT_MAX ||
+	    asn1_get_tag_der(s->p, (int)s->n, &class, &tag_n, &tag) !=
+		ASN1_SUCCESS ||
 	    (class & ~ASN1_CLASS_STRUCTURED) != ASN1_CLASS_UNIVERSAL ||
 	    tag != want)
 		return (false);
 	n = asn1_get_length_der(s->p + tag_n, (int)s->n - tag_n, &length_n);
 	head = (size_t)tag_n + (size_t)length_n;
 	if (n < 0 || head > s->n || (size_t)n > s->n - head)
-		return (false);		/* indefinite, cut, or too long */
+		return (false); /* indefinite, cut, or too long */
 	*content = (struct span){ s->p + head, (size_t)n };
 	*s = (struct span){ s->p + head + n, s->n - head - (size_t)n };
 	return (true);
@@ -59,14 +60,14 @@ rsa_exponents_ok(const unsigned char *p, size_t n)
 {
 	/* rsaEncryption and RSASSA-PSS begin so; and signatures', which have no key behind. */
 	static const unsigned char pkcs1[] = { 6, 9, 0x2a, 0x86, 0x48, 0x86,
-	    0xf7, 0x0d, 1, 1 };
+		0xf7, 0x0d, 1, 1 };
 	const unsigned char *end = p + n, *at = p;
 
-	while ((at = memmem(at, (size_t)(end - at), pkcs1,
-	    sizeof(pkcs1))) != NULL) {
+	while ((at = memmem(at, (size_t)(end - at), pkcs1, sizeof(pkcs1))) !=
+	    NULL) {
 		at += sizeof(pkcs1);
-		if (at < end && is_large((struct span){ at + 1,
-		    (size_t)(end - at) - 1 }))
+		if (at < end &&
+		    is_large((struct span){ at + 1, (size_t)(end - at) - 1 }))
 			return (false);
 	}
 	return (true);

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RSA_EXPONENT_MAX 8	/* bytes; OpenSSL's bound for long keys, too */
+#define RSA_EXPONENT_MAX 8 /* bytes; OpenSSL's bound for long keys, too */
 
 /*
  * Has no RSA key among these bytes (a certificate, or a message with several)

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include "certs/staple_priv.h"
 
-#define MAX_ANSWERS 16		/* certificates in one response */
-#define SKEW 300		/* s: clocks of responders */
-#define MAX_AGE (15 * 86400)	/* s: of a response that names no end */
+#define MAX_ANSWERS 16       /* certificates in one response */
+#define SKEW 300             /* s: clocks of responders */
+#define MAX_AGE (15 * 86400) /* s: of a response that names no end */
 
 /* The answer for cert, or -1. */
 static int
@@ -45,9 +45,8 @@ judge(unsigned status, time_t from, time_t to, time_t now, time_t *until,
 }
 
 static enum staple
-check(gnutls_ocsp_resp_t resp, gnutls_x509_crt_t cert,
-    gnutls_x509_crt_t issuer, time_t now, time_t *until, time_t *at,
-    const char **why)
+check(gnutls_ocsp_resp_t resp, gnutls_x509_crt_t cert, gnutls_x509_crt_t issuer,
+    time_t now, time_t *until, time_t *at, const char **why)
 {
 	unsigned status = 0, failed = 0;
 	time_t from, to;
@@ -62,7 +61,7 @@ check(gnutls_ocsp_resp_t resp, gnutls_x509_crt_t cert,
 	    failed != 0)
 		*why = "its OCSP response is not signed by its issuer";
 	else if (gnutls_ocsp_resp_get_single(resp, (unsigned)i, NULL, NULL,
-	    NULL, NULL, &status, &from, &to, at, NULL) < 0)
+		     NULL, NULL, &status, &from, &to, at, NULL) < 0)
 		*why = "its OCSP response is unreadable";
 	else
 		return (judge(status, from, to, now, until, why));

@@ -10,9 +10,9 @@
 #include <time.h>
 
 enum staple {
-	STAPLE_NONE,		/* none, or nothing that can be believed */
-	STAPLE_GOOD,		/* signed for the issuer and current */
-	STAPLE_REVOKED		/* signed for the issuer, current or not */
+	STAPLE_NONE,   /* none, or nothing that can be believed */
+	STAPLE_GOOD,   /* signed for the issuer and current */
+	STAPLE_REVOKED /* signed for the issuer, current or not */
 };
 
 /*

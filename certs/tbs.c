@@ -9,33 +9,28 @@
 #include "certs/name.h"
 #include "certs/tbs_priv.h"
 
-#define CN_MAX 64		/* RFC 5280 A.1, ub-common-name */
+#define CN_MAX 64 /* RFC 5280 A.1, ub-common-name */
 
 static const unsigned char version_3[] = { 0xa0, 3, 2, 1, 2 };
-static const unsigned char ecdsa_sha256[] = { 0x30, 10, 6, 8,
-    0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2 };
-static const unsigned char rsa_sha256[] = { 0x30, 13, 6, 9,
-    0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11, 5, 0 };
+static const unsigned char ecdsa_sha256[] = { 0x30, 10, 6, 8, 0x2a, 0x86, 0x48,
+	0xce, 0x3d, 4, 3, 2 };
+static const unsigned char rsa_sha256[] = { 0x30, 13, 6, 9, 0x2a, 0x86, 0x48,
+	0x86, 0xf7, 0x0d, 1, 1, 11, 5, 0 };
 static const unsigned char oid_cn[] = { 6, 3, 0x55, 4, 3 };
 static const unsigned char oid_o[] = { 6, 3, 0x55, 4, 10 };
 static const unsigned char oid_san[] = { 6, 3, 0x55, 0x1d, 17 };
 static const unsigned char oid_ski[] = { 6, 3, 0x55, 0x1d, 14 };
 static const unsigned char oid_aki[] = { 6, 3, 0x55, 0x1d, 35 };
 /* CA:FALSE critical. */
-static const unsigned char no_ca[] = {
-	0x30, 12, 6, 3, 0x55, 0x1d, 19, 1, 1, 0xff, 4, 2, 0x30, 0
-};
+static const unsigned char no_ca[] = { 0x30, 12, 6, 3, 0x55, 0x1d, 19, 1, 1,
+	0xff, 4, 2, 0x30, 0 };
 /* digitalSignature critical; for RSA NSS demands keyEncipherment as well. */
-static const unsigned char usage_ec[] = {
-	0x30, 14, 6, 3, 0x55, 0x1d, 15, 1, 1, 0xff, 4, 4, 3, 2, 7, 0x80
-};
-static const unsigned char usage_rsa[] = {
-	0x30, 14, 6, 3, 0x55, 0x1d, 15, 1, 1, 0xff, 4, 4, 3, 2, 5, 0xa0
-};
-static const unsigned char server_auth[] = {
-	0x30, 19, 6, 3, 0x55, 0x1d, 37, 4, 12, 0x30, 10,
-	6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1
-};
+static const unsigned char usage_ec[] = { 0x30, 14, 6, 3, 0x55, 0x1d, 15, 1, 1,
+	0xff, 4, 4, 3, 2, 7, 0x80 };
+static const unsigned char usage_rsa[] = { 0x30, 14, 6, 3, 0x55, 0x1d, 15, 1, 1,
+	0xff, 4, 4, 3, 2, 5, 0xa0 };
+static const unsigned char server_auth[] = { 0x30, 19, 6, 3, 0x55, 0x1d, 37, 4,
+	12, 0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1 };
 
 /* The identifier that AKI must repeat; without SKI the usual SHA-1. */
 static int
@@ -59,7 +54,7 @@ tbs_issuer_init(struct tbs_issuer *i, gnutls_x509_crt_t crt)
 	int r;
 
 	*i = (struct tbs_issuer){ .rsa = gnutls_x509_crt_get_pk_algorithm(crt,
-	    NULL) == GNUTLS_PK_RSA };
+					     NULL) == GNUTLS_PK_RSA };
 	i->not_before = gnutls_x509_crt_get_activation_time(crt);
 	i->not_after = gnutls_x509_crt_get_expiration_time(crt);
 	r = gnutls_x509_crt_get_raw_dn(crt, &i->name);
@@ -115,9 +110,9 @@ put_san(struct der *d, const char *host)
 
 	assert(n == 0 || n == 4 || n == 16);
 	if (n > 0)
-		der_put(d, 0x87, ip, n);		/* iPAddress */
+		der_put(d, 0x87, ip, n); /* iPAddress */
 	else
-		der_put(d, 0x82, host, strlen(host));	/* dNSName */
+		der_put(d, 0x82, host, strlen(host)); /* dNSName */
 	der_wrap(d, DER_SEQUENCE, end);
 	end_extension(d, oid_san, end);
 }
@@ -128,7 +123,7 @@ put_extensions(struct der *d, const struct tbs_issuer *i,
 {
 	const unsigned char *all = d->at, *end = d->at;
 
-	der_put(d, 0x80, i->id, i->id_n);		/* keyIdentifier */
+	der_put(d, 0x80, i->id, i->id_n); /* keyIdentifier */
 	der_wrap(d, DER_SEQUENCE, end);
 	end_extension(d, oid_aki, end);
 	end = d->at;
@@ -169,7 +164,7 @@ tbs_write(struct der *d, const struct tbs_issuer *i, const struct tbs_leaf *l)
 	if (strlen(l->host) <= CN_MAX)
 		put_name(d, oid_cn, l->host);
 	else
-		put_name(d, oid_o, "assay");	/* not empty: no critical SAN */
+		put_name(d, oid_o, "assay"); /* not empty: no critical SAN */
 	end = d->at;
 	der_time(d, l->to);
 	der_time(d, l->from);

@@ -17,18 +17,18 @@
 #include "certs/der.h"
 
 #define TBS_DAY 86400
-#define TBS_MAX_DAYS 398	/* browsers' bound of a leaf's life */
-#define TBS_MAX_NAME 2048	/* DER of the issuer's name: it is in every leaf */
-#define TBS_MAX_ID 256		/* an issuer's key identifier */
-#define TBS_P256_SPKI 91	/* bytes of an EC key, which none of RSA has */
-#define TBS_MAX_SPKI 600	/* RSA-4096: 550 */
-#define TBS_MAX 8192		/* name, id, host twice, key, and what is fixed */
+#define TBS_MAX_DAYS 398  /* browsers' bound of a leaf's life */
+#define TBS_MAX_NAME 2048 /* DER of the issuer's name: it is in every leaf */
+#define TBS_MAX_ID 256    /* an issuer's key identifier */
+#define TBS_P256_SPKI 91  /* bytes of an EC key, which none of RSA has */
+#define TBS_MAX_SPKI 600  /* RSA-4096: 550 */
+#define TBS_MAX 8192      /* name, id, host twice, key, and what is fixed */
 
 /* What leaves say of their issuer. */
 struct tbs_issuer {
-	bool rsa;			/* the algorithm of its signatures */
-	gnutls_datum_t name;		/* owned: subject, DER */
-	unsigned char id[TBS_MAX_ID];	/* subject key identifier */
+	bool rsa;                     /* the algorithm of its signatures */
+	gnutls_datum_t name;          /* owned: subject, DER */
+	unsigned char id[TBS_MAX_ID]; /* subject key identifier */
 	unsigned id_n;
 	time_t not_before, not_after;
 };
@@ -39,12 +39,12 @@ void tbs_issuer_fini(struct tbs_issuer *);
 
 /* All that differs between two leaves of one issuer; fixed size: a message. */
 struct tbs_leaf {
-	int64_t from, to;		/* notBefore, notAfter */
-	unsigned char serial[16];	/* positive and no shorter */
-	unsigned char key_id[20];	/* SHA-1 of its key: SKI */
-	char host[256];			/* leaf_host_ok(), filled up with zeros */
+	int64_t from, to;         /* notBefore, notAfter */
+	unsigned char serial[16]; /* positive and no shorter */
+	unsigned char key_id[20]; /* SHA-1 of its key: SKI */
+	char host[256];           /* leaf_host_ok(), filled up with zeros */
 	uint32_t spki_n;
-	unsigned char spki[TBS_MAX_SPKI];	/* its key, DER, then zeros */
+	unsigned char spki[TBS_MAX_SPKI]; /* its key, DER, then zeros */
 };
 
 /* Write it in front of what d has: TBS_MAX bytes suffice. */

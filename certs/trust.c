@@ -11,15 +11,15 @@
 
 /* Several of one name, or crt NULL: the list must be asked. */
 struct anchor {
-	gnutls_datum_t name;		/* raw subject */
-	gnutls_x509_crt_t crt;		/* the list's */
+	gnutls_datum_t name;   /* raw subject */
+	gnutls_x509_crt_t crt; /* the list's */
 };
 
 struct trust {
 	_Atomic unsigned refs;
 	gnutls_x509_trust_list_t list;
 	unsigned anchors;
-	struct anchor *index;		/* by name; NULL: none */
+	struct anchor *index; /* by name; NULL: none */
 	unsigned index_n;
 	struct crl **crls;
 	unsigned crls_n;
@@ -36,13 +36,13 @@ add_anchors(struct trust *t, const char *file, struct fault *f)
 		return (false);
 	}
 	r = system ? gnutls_x509_trust_list_add_system_trust(t->list,
-	    GNUTLS_TL_NO_DUPLICATES, 0) :
-	    gnutls_x509_trust_list_add_trust_file(t->list, file, NULL,
-	    GNUTLS_X509_FMT_PEM, GNUTLS_TL_NO_DUPLICATES, 0);
+			 GNUTLS_TL_NO_DUPLICATES, 0)
+		   : gnutls_x509_trust_list_add_trust_file(t->list, file, NULL,
+			 GNUTLS_X509_FMT_PEM, GNUTLS_TL_NO_DUPLICATES, 0);
 	if (r > 0)
 		return (true);
-	fault_set(f, ERR_CONFIG, "%s: %s", system ? "system trust store" :
-	    file, r < 0 ? gnutls_strerror(r) : "no certificate");
+	fault_set(f, ERR_CONFIG, "%s: %s", system ? "system trust store" : file,
+	    r < 0 ? gnutls_strerror(r) : "no certificate");
 	return (false);
 }
 
@@ -58,7 +58,7 @@ count_anchors(struct trust *t, struct ca *own, gnutls_x509_crt_t *mine)
 	while (gnutls_x509_trust_list_iter_get_ca(t->list, &it, &crt) >= 0) {
 		n++;
 		if (*mine == NULL && own != NULL && ca_owns_crt(own, crt))
-			*mine = crt;	/* iter_get_ca made a copy */
+			*mine = crt; /* iter_get_ca made a copy */
 		else
 			gnutls_x509_crt_deinit(crt);
 	}
@@ -90,7 +90,7 @@ remove_own(struct trust *t, struct ca *own)
 static int
 by_name(const void *left, const void *right)
 {
-	const gnutls_datum_t *a = left, *b = right;	/* first in an anchor */
+	const gnutls_datum_t *a = left, *b = right; /* first in an anchor */
 
 	if (a->size != b->size)
 		return (a->size < b->size ? -1 : 1);
@@ -259,8 +259,8 @@ trust_check_crl(struct trust *t, gnutls_x509_crt_t cert,
 		if (said == TRUST_CRL_GOOD && !current)
 			continue;
 		/* An old list counts only where no current one speaks. */
-		if (said != TRUST_CRL_UNKNOWN && (current ||
-		    answer == TRUST_CRL_UNKNOWN))
+		if (said != TRUST_CRL_UNKNOWN &&
+		    (current || answer == TRUST_CRL_UNKNOWN))
 			answer = said;
 		if (current && crl_next(c) != 0 && crl_next(c) < *until)
 			*until = crl_next(c);

@@ -26,8 +26,8 @@ struct trust;
  * nothing usable is an error.  Costs some 15 ms for a system's bundle.
  * NULL: ERR_CONFIG in f, with the file's name.
  */
-struct trust *trust_open(const char *const *files,
-    const char *const *crl_files, struct ca *own, struct fault *f);
+struct trust *trust_open(const char *const *files, const char *const *crl_files,
+    struct ca *own, struct fault *f);
 struct trust *trust_ref(struct trust *);
 void trust_unref(struct trust **);
 
@@ -42,9 +42,10 @@ gnutls_x509_trust_list_t trust_list(const struct trust *);
 gnutls_x509_crt_t trust_issuer(const struct trust *, gnutls_x509_crt_t cert);
 
 enum trust_crl {
-	TRUST_CRL_UNKNOWN,	/* no CRL of this issuer that is current and complete */
+	/* no CRL of this issuer that is current and complete */
+	TRUST_CRL_UNKNOWN,
 	TRUST_CRL_GOOD,
-	TRUST_CRL_REVOKED	/* a valid CRL names it, current or not */
+	TRUST_CRL_REVOKED /* a valid CRL names it, current or not */
 };
 
 /*

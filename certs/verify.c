@@ -13,8 +13,8 @@
 #include "certs/check_priv.h"
 #include "certs/name.h"
 
-#define KEY_BYTES 32		/* SHA-256 */
-#define CACHE_BYTES (16u << 20)	/* names of certificates, mostly */
+#define KEY_BYTES 32            /* SHA-256 */
+#define CACHE_BYTES (16u << 20) /* names of certificates, mostly */
 #define NAMES_SHOWN 3
 
 /*
@@ -34,7 +34,7 @@ struct verifier {
 /* A chain of its own, in one piece. */
 struct copy {
 	struct verify_chain chain;
-	gnutls_datum_t certs[];	/* chain.n of them, then their bytes */
+	gnutls_datum_t certs[]; /* chain.n of them, then their bytes */
 };
 
 /* Names. */
@@ -47,8 +47,7 @@ ip_matches(struct str name, const unsigned char *ip, unsigned n)
 
 /* The next name of v from *at; false: no more. */
 static bool
-name_next(const struct verdict *v, size_t *at, unsigned *kind,
-    struct str *name)
+name_next(const struct verdict *v, size_t *at, unsigned *kind, struct str *name)
 {
 	const unsigned char *p = (const unsigned char *)v->names.p + *at;
 
@@ -56,8 +55,7 @@ name_next(const struct verdict *v, size_t *at, unsigned *kind,
 		return (false);
 	assert(*at + 3 <= v->names.n);
 	*kind = p[0];
-	*name = (struct str){ (const char *)p + 3,
-	    (size_t)p[1] << 8 | p[2] };
+	*name = (struct str){ (const char *)p + 3, (size_t)p[1] << 8 | p[2] };
 	*at += 3 + name->n;
 	assert(*at <= v->names.n);
 	assert(*kind == NAME_KIND_IP || *kind == NAME_KIND_DNS);
@@ -78,8 +76,8 @@ name_print(struct buf *out, unsigned kind, struct str name)
 		return;
 	}
 	for (i = 0; i < name.n && i < 50; i++)
-		buf_add(out, name.p[i] > ' ' && name.p[i] <= '~' ?
-		    &name.p[i] : "?", 1);
+		buf_add(out,
+		    name.p[i] > ' ' && name.p[i] <= '~' ? &name.p[i] : "?", 1);
 }
 
 static bool
@@ -91,7 +89,8 @@ refuse_name(const struct verdict *v, struct fault *f)
 	size_t at = 0;
 
 	if (v->names_n == 0) {
-		fault_set(f, ERR_ORIGIN_CERT, "name does not match: "
+		fault_set(f, ERR_ORIGIN_CERT,
+		    "name does not match: "
 		    "certificate has no subject alternative names (a common "
 		    "name does not count)");
 		return (false);
@@ -102,8 +101,10 @@ refuse_name(const struct verdict *v, struct fault *f)
 	}
 	if (v->names_n > shown)
 		buf_printf(&text, " and %u more", v->names_n - shown);
-	fault_set(f, ERR_ORIGIN_CERT, "name does not match: certificate is "
-	    "for %s", text.p);
+	fault_set(f, ERR_ORIGIN_CERT,
+	    "name does not match: certificate is "
+	    "for %s",
+	    text.p);
 	buf_fini(&text);
 	return (false);
 }
@@ -121,8 +122,8 @@ verdict_names(const struct verdict *v, const char *host, struct fault *f)
 		return (false);
 	}
 	while (name_next(v, &at, &kind, &name))
-		if (kind == NAME_KIND_IP ? ip_matches(name, ip, n) :
-		    n == 0 && name_matches(name, host))
+		if (kind == NAME_KIND_IP ? ip_matches(name, ip, n)
+					 : n == 0 && name_matches(name, host))
 			return (true);
 	return (refuse_name(v, f));
 }
@@ -262,7 +263,7 @@ verifier_free(struct verifier **vp)
 	*vp = NULL;
 	if (v == NULL)
 		return;
-	m = v->memo;		/* the last reference frees v */
+	m = v->memo; /* the last reference frees v */
 	assert(m != NULL);
 	memo_free(&m);
 }
@@ -310,8 +311,9 @@ verify_start(struct verifier *v, struct loop *loop, const char *host,
 	unsigned char key[KEY_BYTES];
 	struct memo_value *value;
 
-	*w = (struct verify_wait){ .wake = w->wake, .host = host,
-	    .memo.ready = on_ready };
+	*w = (struct verify_wait){ .wake = w->wake,
+		.host = host,
+		.memo.ready = on_ready };
 	w->done = !chain_bounded(chain, &w->fault);
 	if (w->done)
 		return (true);

@@ -26,25 +26,28 @@
 #include "certs/memo.h"
 #include "certs/trust.h"
 
-#define VERIFY_MAX_BYTES 65536		/* more is an attack on memory and CPU */
-#define VERIFY_MAX_CERTS 16		/* that may lead from the leaf up, as GnuTLS has it */
+#define VERIFY_MAX_BYTES 65536 /* more is an attack on memory and CPU */
+/* that may lead from the leaf up, as GnuTLS has it */
+#define VERIFY_MAX_CERTS 16
 #define VERIFY_MAX_STAPLE 16384
-#define VERIFY_MAX_AGE 3600		/* s: a verdict is used that long */
-#define VERIFY_MAX_BAD_AGE 60		/* s: the same for a refusal */
+#define VERIFY_MAX_AGE 3600   /* s: a verdict is used that long */
+#define VERIFY_MAX_BAD_AGE 60 /* s: the same for a refusal */
 
 enum revocation {
-	REVOCATION_OFF,		/* not looked at, must-staple neither */
-	REVOCATION_SOFT,	/* a definite "revoked" refuses */
-	REVOCATION_HARD		/* unknown refuses too, at each level below the anchor */
+	REVOCATION_OFF,  /* not looked at, must-staple neither */
+	REVOCATION_SOFT, /* a definite "revoked" refuses */
+	/* unknown refuses too, at each level below the anchor */
+	REVOCATION_HARD
 };
 
 struct verify_options {
-	struct trust *trust;		/* a reference is taken */
-	struct ca *own;			/* a reference is taken; NULL: none */
+	struct trust *trust; /* a reference is taken */
+	struct ca *own;      /* a reference is taken; NULL: none */
 	enum revocation revocation;
-	struct job_pool *pool;		/* borrowed, outlives all; NULL: verify_now() only */
-	unsigned max_entries;		/* verdicts kept */
-	bool any_order;			/* the longer way only (tests: both must agree) */
+	/* borrowed, outlives all; NULL: verify_now() only */
+	struct job_pool *pool;
+	unsigned max_entries; /* verdicts kept */
+	bool any_order;       /* the longer way only (tests: both must agree) */
 };
 
 struct verifier;
@@ -67,18 +70,19 @@ void verifier_stats(struct verifier *, struct verify_stats *);
  * there may be as much of it as the bound on bytes lets through.
  */
 struct verify_chain {
-	const gnutls_datum_t *certs;	/* DER */
+	const gnutls_datum_t *certs; /* DER */
 	unsigned n;
-	gnutls_datum_t staple;		/* OCSP response for the leaf; size 0: none */
+	gnutls_datum_t staple; /* OCSP response for the leaf; size 0: none */
 };
 
 /* Embedded; {0} and not started is a valid state for verify_cancel(). */
 struct verify_wait {
-	struct task *wake;	/* borrowed: woken when done; NULL: nobody */
+	struct task *wake; /* borrowed: woken when done; NULL: nobody */
 	bool done;
-	bool ok;		/* this is the host that was asked for */
-	struct fault fault;	/* not ok: ERR_ORIGIN_CERT and why, in words for people */
-	const char *host;	/* borrowed until done */
+	bool ok; /* this is the host that was asked for */
+	/* not ok: ERR_ORIGIN_CERT and why, in words for people */
+	struct fault fault;
+	const char *host; /* borrowed until done */
 	struct memo_wait memo;
 };
 

@@ -4,8 +4,12 @@
 
 /* The schemes that authenticate a connection; all others do each request. */
 static const struct str schemes[] = {
-	{ "NTLM", 4 }, { "Negotiate", 9 }, { "Kerberos", 8 }, { "Nego2", 5 },
-	{ "PKU2U", 5 }, { "CredSSP", 7 },
+	{ "NTLM", 4 },
+	{ "Negotiate", 9 },
+	{ "Kerberos", 8 },
+	{ "Nego2", 5 },
+	{ "PKU2U", 5 },
+	{ "CredSSP", 7 },
 };
 
 /* One challenge, or a parameter of one: "NTLM", "NTLM TlRM...", "realm=x". */
@@ -47,8 +51,9 @@ of_response(const struct http_msg *m)
 	/* Behind the last leg the token is the server's own proof. */
 	if (most == HTTP_SIGN_HALF && m->status != 401 && m->status != 407)
 		most = HTTP_SIGN_CONNECTION;
-	if (most == HTTP_SIGN_NONE && http_fields_has_token(&m->fields,
-	    FIELD_PERSISTENT_AUTH, STR("true")))
+	if (most == HTTP_SIGN_NONE &&
+	    http_fields_has_token(&m->fields, FIELD_PERSISTENT_AUTH,
+		STR("true")))
 		most = HTTP_SIGN_CONNECTION;
 	return (most);
 }
@@ -58,6 +63,7 @@ http_sign_in_of(const struct http_msg *m)
 {
 	if (!m->is_request)
 		return (of_response(m));
-	return (of_field(m, FIELD_AUTHORIZATION) != HTTP_SIGN_NONE ?
-	    HTTP_SIGN_CONNECTION : HTTP_SIGN_NONE);
+	return (of_field(m, FIELD_AUTHORIZATION) != HTTP_SIGN_NONE
+		? HTTP_SIGN_CONNECTION
+		: HTTP_SIGN_NONE);
 }

@@ -11,9 +11,9 @@
 
 /* In rising strength. */
 enum http_sign_in {
-	HTTP_SIGN_NONE,		/* says nothing about the connection */
-	HTTP_SIGN_CONNECTION,	/* the connection is being signed in, or is */
-	HTTP_SIGN_HALF		/* ... and the client's next leg answers this one */
+	HTTP_SIGN_NONE,       /* says nothing about the connection */
+	HTTP_SIGN_CONNECTION, /* the connection is being signed in, or is */
+	HTTP_SIGN_HALF /* ... and the client's next leg answers this one */
 };
 
 /*

@@ -14,6 +14,8 @@
 #define HEXAL (T | H | X | P | V)
 #define ALPHA (T | H | P | V)
 
+/* By the octets. */
+/* clang-format off */
 const uint8_t http_chars[256] = {
 	['\t'] = V,
 	[' '] = V,
@@ -43,6 +45,7 @@ const uint8_t http_lower[256] = {
 	R4('['), '_',
 	R16(0x60), R16(0x70), R64(0x80), R64(0xc0),
 };
+/* clang-format on */
 
 size_t
 http_span(struct str s, unsigned mask)
@@ -70,7 +73,7 @@ has_control(const char *p)
 	memcpy(&w, p, sizeof(w));
 	del = w ^ (ones * 0x7f);
 	return (((((w - ones * 0x20) & ~w) | ((del - ones) & ~del)) &
-	    (ones * 0x80)) != 0);
+		    (ones * 0x80)) != 0);
 }
 
 static bool

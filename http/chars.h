@@ -10,12 +10,12 @@
 #include <stdint.h>
 #include "base/str.h"
 
-#define CHAR_TOKEN 0x01		/* tchar */
-#define CHAR_HOST 0x02		/* letters, digits, "-", "_", "." */
+#define CHAR_TOKEN 0x01 /* tchar */
+#define CHAR_HOST 0x02  /* letters, digits, "-", "_", "." */
 #define CHAR_DIGIT 0x04
 #define CHAR_HEX 0x08
-#define CHAR_TARGET 0x10	/* VCHAR but "#": no fragment is ever sent */
-#define CHAR_VALUE 0x20		/* HTAB, SP, VCHAR, obs-text */
+#define CHAR_TARGET 0x10 /* VCHAR but "#": no fragment is ever sent */
+#define CHAR_VALUE 0x20  /* HTAB, SP, VCHAR, obs-text */
 
 extern const uint8_t http_chars[256];
 /* ASCII lower case; every other octet is itself. */

@@ -5,8 +5,8 @@
 #include "http/endless.h"
 #include "http/types.h"
 
-#define NAME_MAX_OCTETS 32	/* of a field of an event */
-#define AWS_PRELUDE 12		/* octets in front of a frame */
+#define NAME_MAX_OCTETS 32 /* of a field of an event */
+#define AWS_PRELUDE 12     /* octets in front of a frame */
 
 /* --- which ones --- */
 
@@ -47,8 +47,8 @@ kind_of(struct str type)
 	type = first_part(type);
 	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		t = &types[i];
-		if (t->prefix ? str_istarts(type, t->name) :
-		    str_ieq(type, t->name))
+		if (t->prefix ? str_istarts(type, t->name)
+			      : str_ieq(type, t->name))
 			return (t->kind);
 	}
 	return (ENDLESS_NOT);
@@ -72,13 +72,15 @@ http_endless_of(const struct http_msg *resp, const struct http_msg *req)
 	enum http_endless kind;
 	struct str type[2];
 
-	if (resp->status != 200 || (resp->framing != FRAMING_CHUNKED &&
-	    resp->framing != FRAMING_CLOSE) || is_saved(resp) ||
-	    http_types(&resp->fields, type, 2) != 1)
+	if (resp->status != 200 ||
+	    (resp->framing != FRAMING_CHUNKED &&
+		resp->framing != FRAMING_CLOSE) ||
+	    is_saved(resp) || http_types(&resp->fields, type, 2) != 1)
 		return (ENDLESS_NOT);
 	kind = kind_of(type[0]);
-	if (kind < ENDLESS_PICTURES && str_ieq(http_fields_value(&req->fields,
-	    FIELD_SEC_FETCH_MODE), STR("navigate")))
+	if (kind < ENDLESS_PICTURES &&
+	    str_ieq(http_fields_value(&req->fields, FIELD_SEC_FETCH_MODE),
+		STR("navigate")))
 		return (ENDLESS_NOT);
 	return (kind);
 }
@@ -267,8 +269,9 @@ aws_octet(struct http_endless_check *k, unsigned char c)
 	if (k->n < AWS_PRELUDE)
 		return (true);
 	k->n = 0;
-	if (u32_at(p) < AWS_PRELUDE + 4 || u32_at(p + 4) > u32_at(p) -
-	    AWS_PRELUDE - 4 || u32_at(p + 8) != crc32_of(p, 8))
+	if (u32_at(p) < AWS_PRELUDE + 4 ||
+	    u32_at(p + 4) > u32_at(p) - AWS_PRELUDE - 4 ||
+	    u32_at(p + 8) != crc32_of(p, 8))
 		return (false);
 	k->left = u32_at(p) - AWS_PRELUDE;
 	return (true);
@@ -286,28 +289,37 @@ static const struct magic {
 	uint8_t at, n;
 	const char *octets;
 } magics[] = {
-	{ 0, 3, "ID3" }, { 0, 4, "OggS" }, { 0, 4, "fLaC" },
-	{ 0, 4, "RIFF" }, { 0, 4, "ADIF" }, { 0, 4, "\x1a\x45\xdf\xa3" },
-	{ 0, 3, "FLV" }, { 4, 4, "ftyp" }, { 4, 4, "styp" }, { 4, 4, "moof" },
-	{ 0, 4, "\0\0\1\xba" }, { 0, 4, "\0\0\1\xb3" }, { 0, 4, ".snd" },
+	{ 0, 3, "ID3" },
+	{ 0, 4, "OggS" },
+	{ 0, 4, "fLaC" },
+	{ 0, 4, "RIFF" },
+	{ 0, 4, "ADIF" },
+	{ 0, 4, "\x1a\x45\xdf\xa3" },
+	{ 0, 3, "FLV" },
+	{ 4, 4, "ftyp" },
+	{ 4, 4, "styp" },
+	{ 4, 4, "moof" },
+	{ 0, 4, "\0\0\1\xba" },
+	{ 0, 4, "\0\0\1\xb3" },
+	{ 0, 4, ".snd" },
 	{ 0, 5, "#!AMR" },
 };
 
 #define MAGIC_OCTETS 8
-#define TS_OCTETS 188	/* of a packet of an MPEG transport stream */
+#define TS_OCTETS 188 /* of a packet of an MPEG transport stream */
 
 static bool
 is_media(const unsigned char *p)
 {
 	size_t i;
 
-	if (p[0] == 0xff && (p[1] & 0xe0) == 0xe0)	/* a frame of MPEG */
+	if (p[0] == 0xff && (p[1] & 0xe0) == 0xe0) /* a frame of MPEG */
 		return (true);
 	if (p[0] == 'G')
 		return (p[TS_OCTETS] == 'G');
 	for (i = 0; i < sizeof(magics) / sizeof(magics[0]); i++)
-		if (memcmp(p + magics[i].at, magics[i].octets,
-		    magics[i].n) == 0)
+		if (memcmp(p + magics[i].at, magics[i].octets, magics[i].n) ==
+		    0)
 			return (true);
 	return (false);
 }
@@ -326,9 +338,10 @@ is_pictures(const struct http_endless_check *k, struct str s)
 		return (false);
 	s = (struct str){ s.p + 2, s.n - 2 };
 	/* Cameras write the dashes into the parameter, too. */
-	if (!str_starts(s, k->boundary) && !(str_starts(k->boundary, STR("--"))
-	    && str_starts(s, (struct str){ k->boundary.p + 2,
-	    k->boundary.n - 2 })))
+	if (!str_starts(s, k->boundary) &&
+	    !(str_starts(k->boundary, STR("--")) &&
+		str_starts(s,
+		    (struct str){ k->boundary.p + 2, k->boundary.n - 2 })))
 		return (false);
 	for (; s.n > 0; s = (struct str){ s.p + n, s.n - n }) {
 		n = str_index(s, '\n');
@@ -336,8 +349,8 @@ is_pictures(const struct http_endless_check *k, struct str s)
 		n += n < s.n;
 		if (!str_istarts(line, type))
 			continue;
-		value = str_trim((struct str){ line.p + type.n,
-		    line.n - type.n });
+		value = str_trim(
+		    (struct str){ line.p + type.n, line.n - type.n });
 		return (str_istarts(value, STR("image/")));
 	}
 	return (false);
@@ -351,8 +364,9 @@ has_head(const struct http_endless_check *k)
 	uint32_t i;
 
 	for (i = 4; i < k->n; i++)
-		if (p[i] == '\n' && (p[i - 1] == '\n' ||
-		    (p[i - 1] == '\r' && p[i - 2] == '\n')))
+		if (p[i] == '\n' &&
+		    (p[i - 1] == '\n' ||
+			(p[i - 1] == '\r' && p[i - 2] == '\n')))
 			return (true);
 	return (false);
 }
@@ -363,8 +377,8 @@ begin_octet(struct http_endless_check *k, unsigned char c)
 {
 	k->begin[k->n++] = c;
 	if (k->kind == ENDLESS_MEDIA) {
-		k->at = k->n == (k->begin[0] == 'G' ? TS_OCTETS + 1 :
-		    MAGIC_OCTETS);
+		k->at = k->n ==
+		    (k->begin[0] == 'G' ? TS_OCTETS + 1 : MAGIC_OCTETS);
 		return (k->at == 0 || is_media(k->begin));
 	}
 	k->at = c == '\n' && has_head(k);
@@ -379,7 +393,8 @@ http_endless_begin(struct http_endless_check *k, enum http_endless kind,
 {
 	*k = (struct http_endless_check){ .kind = kind };
 	(void)multipart_type(http_fields_value(&resp->fields,
-	    FIELD_CONTENT_TYPE), k->room, &k->boundary);
+				 FIELD_CONTENT_TYPE),
+	    k->room, &k->boundary);
 	/* Without one everything would begin with it. */
 	k->bad = kind == ENDLESS_NOT ||
 	    (kind == ENDLESS_PICTURES && k->boundary.n == 0);

@@ -18,14 +18,14 @@
 
 enum http_endless {
 	ENDLESS_NOT,
-	ENDLESS_EVENTS,		/* text/event-stream */
-	ENDLESS_LINES,		/* application/x-ndjson and its other names */
-	ENDLESS_GRPC,		/* application/grpc-web, +proto, +json ... */
-	ENDLESS_GRPC_TEXT,	/* application/grpc-web-text */
-	ENDLESS_CONNECT,	/* application/connect+proto, +json */
-	ENDLESS_AWS,		/* application/vnd.amazon.eventstream */
-	ENDLESS_PICTURES,	/* multipart/x-mixed-replace */
-	ENDLESS_MEDIA		/* audio and video */
+	ENDLESS_EVENTS,    /* text/event-stream */
+	ENDLESS_LINES,     /* application/x-ndjson and its other names */
+	ENDLESS_GRPC,      /* application/grpc-web, +proto, +json ... */
+	ENDLESS_GRPC_TEXT, /* application/grpc-web-text */
+	ENDLESS_CONNECT,   /* application/connect+proto, +json */
+	ENDLESS_AWS,       /* application/vnd.amazon.eventstream */
+	ENDLESS_PICTURES,  /* multipart/x-mixed-replace */
+	ENDLESS_MEDIA      /* audio and video */
 };
 
 /*
@@ -40,16 +40,16 @@ enum http_endless http_endless_of(const struct http_msg *resp,
 /* Does it accept answers that only make sense as they come (not media)? */
 bool http_endless_is_asked(const struct http_msg *req);
 
-#define ENDLESS_BEGIN 1024	/* octets that the check of a begin keeps */
+#define ENDLESS_BEGIN 1024 /* octets that the check of a begin keeps */
 
 /* Embedded; private. */
 struct http_endless_check {
 	enum http_endless kind;
 	bool bad;
-	uint8_t at;		/* of the kind's machine */
-	uint32_t n;		/* octets of the line, of the begin, of a frame's head */
-	uint32_t left;		/* of a frame */
-	struct str boundary;	/* in room; it stays where it began */
+	uint8_t at;    /* of the kind's machine */
+	uint32_t n;    /* octets of the line, of the begin, of a frame's head */
+	uint32_t left; /* of a frame */
+	struct str boundary; /* in room; it stays where it began */
 	char room[MULTIPART_BOUNDARY_MAX + 1];
 	unsigned char begin[ENDLESS_BEGIN];
 };

@@ -4,7 +4,9 @@
 #include "http/types.h"
 
 static const struct str known[] = {
-	STR("gzip"), STR("deflate"), STR("identity"),
+	STR("gzip"),
+	STR("deflate"),
+	STR("identity"),
 };
 
 /* --- which messages --- */
@@ -54,8 +56,9 @@ http_grpc_is_json(const struct http_msg *m)
 static bool
 is_type(struct str type, struct str name)
 {
-	return (str_ieq(type, name) || (type.n > name.n &&
-	    type.p[name.n] == '+' && str_istarts(type, name)));
+	return (str_ieq(type, name) ||
+	    (type.n > name.n && type.p[name.n] == '+' &&
+		str_istarts(type, name)));
 }
 
 enum http_grpc_form
@@ -65,8 +68,9 @@ http_grpc_form(struct str type)
 	type = str_trim(type);
 	if (is_type(type, STR("application/grpc-web-text")))
 		return (GRPC_FORM_TEXT);
-	return (is_grpc(type) || is_type(type, STR("application/grpc-web")) ?
-	    GRPC_FORM_FRAMES : GRPC_FORM_NONE);
+	return (is_grpc(type) || is_type(type, STR("application/grpc-web"))
+		? GRPC_FORM_FRAMES
+		: GRPC_FORM_NONE);
 }
 
 /* --- how a call ends --- */
@@ -149,8 +153,8 @@ http_grpc_offer_known(struct http_msg *m)
 /* --- frames --- */
 
 bool
-http_grpc_head(const unsigned char p[static HTTP_GRPC_HEAD],
-    bool *compressed, uint32_t *length)
+http_grpc_head(const unsigned char p[static HTTP_GRPC_HEAD], bool *compressed,
+    uint32_t *length)
 {
 	*compressed = (p[0] & 1) != 0;
 	*length = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 |

@@ -46,13 +46,13 @@ void http_grpc_offer_known(struct http_msg *);
 
 /* In what form messages stand in a body of that Content-Type. */
 enum http_grpc_form {
-	GRPC_FORM_NONE,		/* another type */
-	GRPC_FORM_FRAMES,	/* application/grpc, -web */
-	GRPC_FORM_TEXT		/* application/grpc-web-text: frames in base64 */
+	GRPC_FORM_NONE,   /* another type */
+	GRPC_FORM_FRAMES, /* application/grpc, -web */
+	GRPC_FORM_TEXT    /* application/grpc-web-text: frames in base64 */
 };
 enum http_grpc_form http_grpc_form(struct str type);
 
-#define HTTP_GRPC_HEAD 5	/* octets in front of a message */
+#define HTTP_GRPC_HEAD 5 /* octets in front of a message */
 
 /* The head of a frame; false: it is none. */
 bool http_grpc_head(const unsigned char p[static HTTP_GRPC_HEAD],

@@ -7,32 +7,37 @@
 
 /* Where the next octet stands. */
 enum at {
-	AT_DATA,		/* content: `left` octets of it */
-	AT_SIZE,		/* chunk-size */
-	AT_SIZE_BWS,		/* behind it: BWS ";" */
-	AT_EXT,			/* behind ";": BWS name */
+	AT_DATA,     /* content: `left` octets of it */
+	AT_SIZE,     /* chunk-size */
+	AT_SIZE_BWS, /* behind it: BWS ";" */
+	AT_EXT,      /* behind ";": BWS name */
 	AT_EXT_NAME,
-	AT_EXT_NAME_BWS,	/* behind the name: BWS "=" or ";" */
-	AT_EXT_VALUE,		/* behind "=": BWS value */
+	AT_EXT_NAME_BWS, /* behind the name: BWS "=" or ";" */
+	AT_EXT_VALUE,    /* behind "=": BWS value */
 	AT_EXT_TOKEN,
 	AT_EXT_QUOTED,
-	AT_EXT_ESCAPE,		/* behind a backslash in quotes */
-	AT_EXT_END,		/* behind a quoted value */
-	AT_EXT_END_BWS,		/* behind a value: BWS ";" */
-	AT_LF,			/* of the size line */
-	AT_DATA_CR, AT_DATA_LF,	/* behind the content of a chunk */
-	AT_TRAILER,		/* at the trailer section or the final CRLF */
+	AT_EXT_ESCAPE,  /* behind a backslash in quotes */
+	AT_EXT_END,     /* behind a quoted value */
+	AT_EXT_END_BWS, /* behind a value: BWS ";" */
+	AT_LF,          /* of the size line */
+	AT_DATA_CR,
+	AT_DATA_LF, /* behind the content of a chunk */
+	AT_TRAILER, /* at the trailer section or the final CRLF */
 	AT_LAST_LF,
-	AT_FIELDS,		/* h->fields is at work */
-	AT_END, AT_CUT, AT_BAD
+	AT_FIELDS, /* h->fields is at work */
+	AT_END,
+	AT_CUT,
+	AT_BAD
 };
 
 void
 h1_body_init(struct h1_body *b, struct arena *a, enum http_framing framing,
     uint64_t length, enum err bad_code)
 {
-	*b = (struct h1_body){ .arena = a, .framing = framing,
-		.bad_code = bad_code, .last_ext = STR("") };
+	*b = (struct h1_body){ .arena = a,
+		.framing = framing,
+		.bad_code = bad_code,
+		.last_ext = STR("") };
 	switch (framing) {
 	case FRAMING_NONE:
 		b->at = AT_END;
@@ -77,8 +82,8 @@ size_digit(struct h1_body *b, char c)
 		return (AT_SIZE);
 	}
 	if (v >= 0 || b->digits == 0)
-		return (bad(b, v >= 0 ? "chunk size too large" :
-		    "chunk without size"));
+		return (bad(b,
+		    v >= 0 ? "chunk size too large" : "chunk without size"));
 	if (c == '\r')
 		return (AT_LF);
 	if (c == ';')
@@ -107,8 +112,9 @@ quoted_octet(struct h1_body *b, char c)
 		return (bad(b, "control character in a chunk extension"));
 	if (b->at == AT_EXT_ESCAPE)
 		return (AT_EXT_QUOTED);
-	return (c == '\\' ? AT_EXT_ESCAPE : c == '"' ? AT_EXT_END :
-	    AT_EXT_QUOTED);
+	return (c == '\\'  ? AT_EXT_ESCAPE
+		: c == '"' ? AT_EXT_END
+			   : AT_EXT_QUOTED);
 }
 
 /* RFC 9112 7.1.1: *( BWS ";" BWS token [ BWS "=" BWS ( token / quoted ) ] ) */
@@ -120,25 +126,28 @@ ext_octet(struct h1_body *b, char c)
 	switch (b->at) {
 	case AT_SIZE_BWS:
 		if (c == '\r' && b->bad_code == ERR_ORIGIN_CHUNK)
-			return (AT_LF);	/* old servers pad the size */
-		return (is_bws(c) ? AT_SIZE_BWS : c == ';' ? AT_EXT :
-		    bad(b, "junk behind a chunk size"));
+			return (AT_LF); /* old servers pad the size */
+		return (is_bws(c)  ? AT_SIZE_BWS
+			: c == ';' ? AT_EXT
+				   : bad(b, "junk behind a chunk size"));
 	case AT_EXT:
-		return (token ? AT_EXT_NAME : is_bws(c) ? AT_EXT :
-		    bad(b, "chunk extension without a name"));
+		return (token       ? AT_EXT_NAME
+			: is_bws(c) ? AT_EXT
+				    : bad(b, "chunk extension without a name"));
 	case AT_EXT_NAME:
 	case AT_EXT_NAME_BWS:
 		if (token && b->at == AT_EXT_NAME)
 			return (AT_EXT_NAME);
-		return (c == '=' ? AT_EXT_VALUE :
-		    ext_next(b, c, AT_EXT_NAME_BWS));
+		return (
+		    c == '=' ? AT_EXT_VALUE : ext_next(b, c, AT_EXT_NAME_BWS));
 	case AT_EXT_VALUE:
-		return (token ? AT_EXT_TOKEN : c == '"' ? AT_EXT_QUOTED :
-		    is_bws(c) ? AT_EXT_VALUE :
-		    bad(b, "chunk extension without its value"));
+		return (token      ? AT_EXT_TOKEN
+			: c == '"' ? AT_EXT_QUOTED
+			: is_bws(c)
+			? AT_EXT_VALUE
+			: bad(b, "chunk extension without its value"));
 	case AT_EXT_TOKEN:
-		return (token ? AT_EXT_TOKEN :
-		    ext_next(b, c, AT_EXT_END_BWS));
+		return (token ? AT_EXT_TOKEN : ext_next(b, c, AT_EXT_END_BWS));
 	case AT_EXT_QUOTED:
 	case AT_EXT_ESCAPE:
 		return (quoted_octet(b, c));
@@ -163,8 +172,8 @@ size_line(struct h1_body *b)
 	b->digits = 0;
 	b->line = 0;
 	if (b->left > 0) {
-		b->excess -= (uint32_t)(b->left < b->excess ? b->left :
-		    b->excess);
+		b->excess -= (uint32_t)(b->left < b->excess ? b->left
+							    : b->excess);
 		return (AT_DATA);
 	}
 	if (b->ext != NULL)
@@ -178,8 +187,8 @@ size_line_octet(struct h1_body *b, char c)
 	enum at next;
 
 	if (b->at == AT_LF)
-		return (c == '\n' ? size_line(b) :
-		    bad(b, "size line ends without CRLF"));
+		return (c == '\n' ? size_line(b)
+				  : bad(b, "size line ends without CRLF"));
 	if (++b->line > H1_CHUNK_LINE_MAX)
 		return (bad(b, "size line too long"));
 	next = b->at == AT_SIZE ? size_digit(b, c) : ext_octet(b, c);
@@ -198,14 +207,13 @@ octet(struct h1_body *b, char c)
 {
 	switch (b->at) {
 	case AT_DATA_CR:
-		return (c == '\r' ? AT_DATA_LF :
-		    bad(b, "chunk longer than its size"));
+		return (c == '\r' ? AT_DATA_LF
+				  : bad(b, "chunk longer than its size"));
 	case AT_DATA_LF:
-		return (c == '\n' ? AT_SIZE :
-		    bad(b, "chunk ends without CRLF"));
+		return (
+		    c == '\n' ? AT_SIZE : bad(b, "chunk ends without CRLF"));
 	case AT_LAST_LF:
-		return (c == '\n' ? AT_END :
-		    bad(b, "body ends without CRLF"));
+		return (c == '\n' ? AT_END : bad(b, "body ends without CRLF"));
 	default:
 		return (size_line_octet(b, c));
 	}
@@ -221,30 +229,46 @@ bool
 http_trailer_forbids(enum http_field_id id)
 {
 	static const bool forbidden[FIELD_COUNT] = {
-		[FIELD_HOST] = true, [FIELD_CONNECTION] = true,
-		[FIELD_PROXY_CONNECTION] = true, [FIELD_KEEP_ALIVE] = true,
+		[FIELD_HOST] = true,
+		[FIELD_CONNECTION] = true,
+		[FIELD_PROXY_CONNECTION] = true,
+		[FIELD_KEEP_ALIVE] = true,
 		[FIELD_CONTENT_LENGTH] = true,
-		[FIELD_TRANSFER_ENCODING] = true, [FIELD_TE] = true,
-		[FIELD_TRAILER] = true, [FIELD_UPGRADE] = true,
-		[FIELD_HTTP2_SETTINGS] = true, [FIELD_EXPECT] = true,
-		[FIELD_VIA] = true, [FIELD_MAX_FORWARDS] = true,
-		[FIELD_ALT_SVC] = true, [FIELD_PROXY_AUTHORIZATION] = true,
+		[FIELD_TRANSFER_ENCODING] = true,
+		[FIELD_TE] = true,
+		[FIELD_TRAILER] = true,
+		[FIELD_UPGRADE] = true,
+		[FIELD_HTTP2_SETTINGS] = true,
+		[FIELD_EXPECT] = true,
+		[FIELD_VIA] = true,
+		[FIELD_MAX_FORWARDS] = true,
+		[FIELD_ALT_SVC] = true,
+		[FIELD_PROXY_AUTHORIZATION] = true,
 		[FIELD_PROXY_AUTHENTICATE] = true,
 		[FIELD_PROXY_AUTHENTICATION_INFO] = true,
 		[FIELD_AUTHORIZATION] = true,
-		[FIELD_WWW_AUTHENTICATE] = true, [FIELD_COOKIE] = true,
-		[FIELD_SET_COOKIE] = true, [FIELD_CONTENT_TYPE] = true,
+		[FIELD_WWW_AUTHENTICATE] = true,
+		[FIELD_COOKIE] = true,
+		[FIELD_SET_COOKIE] = true,
+		[FIELD_CONTENT_TYPE] = true,
 		[FIELD_CONTENT_ENCODING] = true,
 		[FIELD_CONTENT_DISPOSITION] = true,
-		[FIELD_CONTENT_RANGE] = true, [FIELD_RANGE] = true,
-		[FIELD_IF_RANGE] = true, [FIELD_IF_MATCH] = true,
+		[FIELD_CONTENT_RANGE] = true,
+		[FIELD_RANGE] = true,
+		[FIELD_IF_RANGE] = true,
+		[FIELD_IF_MATCH] = true,
 		[FIELD_IF_NONE_MATCH] = true,
 		[FIELD_IF_MODIFIED_SINCE] = true,
-		[FIELD_IF_UNMODIFIED_SINCE] = true, [FIELD_LOCATION] = true,
-		[FIELD_CACHE_CONTROL] = true, [FIELD_PRAGMA] = true,
-		[FIELD_AGE] = true, [FIELD_EXPIRES] = true,
-		[FIELD_VARY] = true, [FIELD_RETRY_AFTER] = true,
-		[FIELD_ENCAPSULATED] = true, [FIELD_PREVIEW] = true,
+		[FIELD_IF_UNMODIFIED_SINCE] = true,
+		[FIELD_LOCATION] = true,
+		[FIELD_CACHE_CONTROL] = true,
+		[FIELD_PRAGMA] = true,
+		[FIELD_AGE] = true,
+		[FIELD_EXPIRES] = true,
+		[FIELD_VARY] = true,
+		[FIELD_RETRY_AFTER] = true,
+		[FIELD_ENCAPSULATED] = true,
+		[FIELD_PREVIEW] = true,
 	};
 
 	return (forbidden[id]);
@@ -365,8 +389,9 @@ h1_body_eof(struct h1_body *b, bool orderly)
 		b->at = orderly ? AT_END : AT_CUT;
 	else if (b->at < AT_END)
 		b->at = AT_CUT;
-	return (b->at == AT_END ? PULL_END : b->at == AT_BAD ? PULL_FAIL :
-	    PULL_CUT);
+	return (b->at == AT_END   ? PULL_END
+		: b->at == AT_BAD ? PULL_FAIL
+				  : PULL_CUT);
 }
 
 bool
@@ -407,8 +432,9 @@ h1_body_ext(const struct h1_body *b, struct str name, struct str *value)
 		eq = str_index(one, '=');
 		if (!str_ieq(str_trim((struct str){ one.p, eq }), name))
 			continue;
-		*value = eq == one.n ? STR("") :
-		    str_trim((struct str){ one.p + eq + 1, one.n - eq - 1 });
+		*value = eq == one.n
+		    ? STR("")
+		    : str_trim((struct str){ one.p + eq + 1, one.n - eq - 1 });
 		return (true);
 	}
 	return (false);

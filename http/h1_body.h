@@ -19,7 +19,7 @@
 
 struct h1_head;
 
-#define H1_CHUNK_LINE_MAX 4096		/* a chunk's size line */
+#define H1_CHUNK_LINE_MAX 4096 /* a chunk's size line */
 /* Octets of extensions that content does not outweigh (CVE-2023-39326). */
 #define H1_CHUNK_EXCESS_MAX 16384
 
@@ -29,10 +29,10 @@ struct h1_body {
 	struct http_fields trailer;
 	/* after PULL_END: the last chunk's extensions, ";ieof"; or "" */
 	struct str last_ext;
-	uint64_t content;		/* octets moved so far */
+	uint64_t content; /* octets moved so far */
 	/* the rest is private */
 	struct arena *arena;
-	struct h1_head *fields;		/* parser of the trailer */
+	struct h1_head *fields; /* parser of the trailer */
 	char *ext;
 	const char *why;
 	uint64_t left;

@@ -7,12 +7,14 @@
 #include "http/h1_emit.h"
 #include "http/uri.h"
 
-#define HEAD_ROOM 1024		/* the start of a buffer: most heads fit */
+#define HEAD_ROOM 1024 /* the start of a buffer: most heads fit */
 
 /* Fields that are never copied from the list: they are made from the model. */
 static const bool is_made[FIELD_COUNT] = {
-	[FIELD_CONNECTION] = true, [FIELD_PROXY_CONNECTION] = true,
-	[FIELD_KEEP_ALIVE] = true, [FIELD_CONTENT_LENGTH] = true,
+	[FIELD_CONNECTION] = true,
+	[FIELD_PROXY_CONNECTION] = true,
+	[FIELD_KEEP_ALIVE] = true,
+	[FIELD_CONTENT_LENGTH] = true,
 	[FIELD_TRANSFER_ENCODING] = true,
 };
 
@@ -20,7 +22,8 @@ static const bool is_made[FIELD_COUNT] = {
 static const bool is_ours[FIELD_COUNT] = {
 	[FIELD_PROXY_AUTHORIZATION] = true,
 	[FIELD_PROXY_AUTHENTICATE] = true,
-	[FIELD_TE] = true, [FIELD_TRAILER] = true,
+	[FIELD_TE] = true,
+	[FIELD_TRAILER] = true,
 };
 
 static char *
@@ -68,16 +71,16 @@ emit_list(struct buf *b, const struct http_fields *l, enum http_field_id skip,
 	for (i = 0; i < l->n; i++) {
 		const struct http_field *f = &l->v[i];
 
-		if (f->id != FIELD_OTHER && (is_made[f->id] ||
-		    f->id == skip || (encapsulated && is_ours[f->id])))
+		if (f->id != FIELD_OTHER &&
+		    (is_made[f->id] || f->id == skip ||
+			(encapsulated && is_ours[f->id])))
 			continue;
 		emit_field(b, f->name, f->value);
 	}
 }
 
 static void
-emit_framing(struct buf *b, const struct http_msg *m,
-    enum http_framing framing)
+emit_framing(struct buf *b, const struct http_msg *m, enum http_framing framing)
 {
 	const struct http_field *f;
 
@@ -90,7 +93,7 @@ emit_framing(struct buf *b, const struct http_msg *m,
 	case FRAMING_CHUNKED:
 		buf_str(b, STR("Transfer-Encoding: chunked\r\n"));
 		break;
-	case FRAMING_NONE:		/* RFC 9110 8.6: HEAD and 304 */
+	case FRAMING_NONE: /* RFC 9110 8.6: HEAD and 304 */
 		f = http_fields_get(&m->fields, FIELD_CONTENT_LENGTH);
 		if (f != NULL && !m->is_request && m->status >= 200 &&
 		    m->status != 204)
@@ -145,8 +148,7 @@ emit_target(struct buf *b, const struct http_msg *m, enum h1_target form)
 }
 
 static void
-emit_request_line(struct buf *b, const struct http_msg *m,
-    enum h1_target form)
+emit_request_line(struct buf *b, const struct http_msg *m, enum h1_target form)
 {
 	(void)buf_room(b, HEAD_ROOM);
 	buf_str(b, m->method);
@@ -158,8 +160,8 @@ emit_request_line(struct buf *b, const struct http_msg *m,
 		http_host_print(b, &m->uri);
 		buf_str(b, STR("\r\n"));
 	} else if (http_fields_get(&m->fields, FIELD_HOST) != NULL)
-		emit_field(b, STR("Host"), http_fields_value(&m->fields,
-		    FIELD_HOST));
+		emit_field(b, STR("Host"),
+		    http_fields_value(&m->fields, FIELD_HOST));
 }
 
 static void
@@ -168,7 +170,7 @@ emit_status_line(struct buf *b, const struct http_msg *m)
 	(void)buf_room(b, HEAD_ROOM);
 	buf_str(b, STR("HTTP/1.1 "));
 	emit_number(b, m->status);
-	buf_str(b, STR(" "));		/* RFC 9112 4: also without reason */
+	buf_str(b, STR(" ")); /* RFC 9112 4: also without reason */
 	buf_str(b, m->reason);
 	buf_str(b, STR("\r\n"));
 }
@@ -193,8 +195,9 @@ h1_emit_response(struct buf *b, const struct http_msg *m, bool to_http10)
 	emit_status_line(b, m);
 	emit_list(b, &m->fields, FIELD_CONNECTION, false);
 	emit_framing(b, m, framing);
-	emit_connection(b, m, m->status >= 200 &&
-	    (!m->keep_alive || framing == FRAMING_CLOSE), to_http10);
+	emit_connection(b, m,
+	    m->status >= 200 && (!m->keep_alive || framing == FRAMING_CLOSE),
+	    to_http10);
 	buf_str(b, STR("\r\n"));
 }
 
@@ -205,10 +208,10 @@ h1_emit_encapsulated(struct buf *b, const struct http_msg *m)
 		emit_request_line(b, m, H1_TARGET_ABSOLUTE);
 	else
 		emit_status_line(b, m);
-	emit_list(b, &m->fields, m->is_request ? FIELD_HOST :
-	    FIELD_CONNECTION, true);
-	emit_framing(b, m, m->framing == FRAMING_CHUNKED ? FRAMING_CLOSE :
-	    m->framing);
+	emit_list(b, &m->fields, m->is_request ? FIELD_HOST : FIELD_CONNECTION,
+	    true);
+	emit_framing(b, m,
+	    m->framing == FRAMING_CHUNKED ? FRAMING_CLOSE : m->framing);
 	buf_str(b, STR("\r\n"));
 }
 

@@ -23,9 +23,9 @@
 #include "http/msg.h"
 
 enum h1_target {
-	H1_TARGET_ORIGIN,	/* uri.path: to origins */
-	H1_TARGET_ABSOLUTE,	/* uri: to proxies and scanners */
-	H1_TARGET_AS_IS		/* target: as it was received */
+	H1_TARGET_ORIGIN,   /* uri.path: to origins */
+	H1_TARGET_ABSOLUTE, /* uri: to proxies and scanners */
+	H1_TARGET_AS_IS     /* target: as it was received */
 };
 
 /*

@@ -4,11 +4,11 @@
 #include "http/h1_frame.h"
 
 enum coding {
-	CODING_NONE,		/* no Transfer-Encoding */
-	CODING_IDENTITY,	/* of RFC 2616 3.6: none, for responses */
-	CODING_CHUNKED,		/* exactly that */
-	CODING_OTHER,		/* one we don't know, or chunked not alone */
-	CODING_BAD		/* chunked twice, parameters, quotes, nothing */
+	CODING_NONE,     /* no Transfer-Encoding */
+	CODING_IDENTITY, /* of RFC 2616 3.6: none, for responses */
+	CODING_CHUNKED,  /* exactly that */
+	CODING_OTHER,    /* one we don't know, or chunked not alone */
+	CODING_BAD       /* chunked twice, parameters, quotes, nothing */
 };
 
 /* All Transfer-Encoding fields as one list (RFC 9112 6.1). */
@@ -53,10 +53,10 @@ http_content_length(const struct http_fields *l, bool merge, uint64_t *length)
 	*length = HTTP_LENGTH_UNKNOWN;
 	for (; f != NULL; f = http_fields_next(l, f)) {
 		rest = f->value;
-		do {			/* RFC 9112 6.3: "5, 5" may be 5 */
+		do { /* RFC 9112 6.3: "5, 5" may be 5 */
 			n = str_index(rest, ',');
 			if (!str_to_u64(str_trim((struct str){ rest.p, n }),
-			    INT64_MAX, &v))
+				INT64_MAX, &v))
 				return (false);
 			if (*length != HTTP_LENGTH_UNKNOWN &&
 			    (!merge || v != *length))
@@ -84,8 +84,9 @@ static bool
 connection_has(const struct http_msg *m, struct str option)
 {
 	return (http_fields_has_token(&m->fields, FIELD_CONNECTION, option) ||
-	    (m->is_request && http_fields_has_token(&m->fields,
-		FIELD_PROXY_CONNECTION, option)));
+	    (m->is_request &&
+		http_fields_has_token(&m->fields, FIELD_PROXY_CONNECTION,
+		    option)));
 }
 
 /* RFC 9112 9.3; Proxy-Connection as old clients mean it. */
@@ -100,8 +101,8 @@ is_persistent(const struct http_msg *m)
 static void
 set_length(struct http_msg *m, uint64_t length)
 {
-	m->framing = length == HTTP_LENGTH_UNKNOWN ? FRAMING_NONE :
-	    FRAMING_LENGTH;
+	m->framing = length == HTTP_LENGTH_UNKNOWN ? FRAMING_NONE
+						   : FRAMING_LENGTH;
 	m->length = length == HTTP_LENGTH_UNKNOWN ? 0 : length;
 }
 
@@ -111,8 +112,7 @@ set_length(struct http_msg *m, uint64_t length)
 enum err
 h1_frame_expect(struct http_msg *m, struct fault *fault)
 {
-	const struct http_field *f = http_fields_get(&m->fields,
-	    FIELD_EXPECT);
+	const struct http_field *f = http_fields_get(&m->fields, FIELD_EXPECT);
 
 	m->expect_continue = false;
 	if (f == NULL)
@@ -156,7 +156,7 @@ read_request_framing(struct http_msg *m, struct fault *f)
 	if (coding == CODING_OTHER || coding == CODING_IDENTITY)
 		return (bad_request(f, ERR_REQ_CODING,
 		    "a transfer coding other than chunked"));
-	if (m->method_id == METHOD_CONNECT) {	/* RFC 9110 9.3.6 */
+	if (m->method_id == METHOD_CONNECT) { /* RFC 9110 9.3.6 */
 		if (coding != CODING_NONE ||
 		    (length != 0 && length != HTTP_LENGTH_UNKNOWN))
 			return (bad_request(f, ERR_REQ_FRAMING,
@@ -216,8 +216,8 @@ frame_bodyless(struct http_msg *resp, uint64_t length)
 static uint64_t
 described_length(const struct http_msg *req, uint64_t length)
 {
-	return (req->method_id == METHOD_CONNECT ? HTTP_LENGTH_UNKNOWN :
-	    length);
+	return (
+	    req->method_id == METHOD_CONNECT ? HTTP_LENGTH_UNKNOWN : length);
 }
 
 enum err
@@ -242,7 +242,7 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 		    "a Transfer-Encoding other than chunked"));
 	forget_framing(resp);
 	set_length(resp, length);
-	if (coding == CODING_CHUNKED) {		/* RFC 9112 6.3, 3. */
+	if (coding == CODING_CHUNKED) { /* RFC 9112 6.3, 3. */
 		if (length != HTTP_LENGTH_UNKNOWN || resp->version_minor == 0)
 			resp->keep_alive = false;
 		resp->framing = FRAMING_CHUNKED;

@@ -52,8 +52,8 @@ enum err h1_frame_response(struct http_msg *resp, const struct http_msg *req,
  * length 0, requests without body FRAMING_NONE (length 0 for POST, PUT, PATCH:
  * RFC 9110 8.6).
  */
-void h1_frame_set(struct http_msg *, const struct http_msg *req,
-    bool has_body, uint64_t length);
+void h1_frame_set(struct http_msg *, const struct http_msg *req, bool has_body,
+    uint64_t length);
 
 /*
  * The number in all Content-Length fields.  True: *length is it, or

@@ -11,7 +11,7 @@
 #include "http/chars.h"
 #include "http/h1_head.h"
 
-#define EMPTY_LINES_MAX 4	/* before a request line (RFC 9112 2.2) */
+#define EMPTY_LINES_MAX 4 /* before a request line (RFC 9112 2.2) */
 #define BLOCK_MIN 512
 
 const struct h1_limits h1_limits_client = { 16384, 65536, 32768, 200 };
@@ -25,18 +25,18 @@ struct h1_head {
 	struct http_msg *msg;
 	char *block;
 	size_t used, cap;
-	size_t line_at;		/* of the first line not parsed yet */
-	size_t section;		/* octets of field lines so far */
-	char *fold;		/* the last field's value, growing; or NULL */
+	size_t line_at; /* of the first line not parsed yet */
+	size_t section; /* octets of field lines so far */
+	char *fold;     /* the last field's value, growing; or NULL */
 	size_t fold_cap;
 	unsigned empty_lines;
 	enum err failed;
 	const char *why;
-	bool bare;		/* the line at work ended in LF alone */
-	bool bare_before;	/* ... the one before it */
-	bool framed;		/* there is a framing field */
-	bool dropped;		/* the last line was left out */
-	bool started;		/* past the start line */
+	bool bare;        /* the line at work ended in LF alone */
+	bool bare_before; /* ... the one before it */
+	bool framed;      /* there is a framing field */
+	bool dropped;     /* the last line was left out */
+	bool started;     /* past the start line */
 	bool done;
 };
 
@@ -44,9 +44,12 @@ struct h1_head {
 struct kind {
 	bool (*start_line)(struct h1_head *, struct str line);
 	bool is_request;
-	bool lax;		/* repair folds, blanks before colons */
-	bool wild;		/* away from framing: bare LF ends a line, and
-				 * what is no field line is left out */
+	bool lax; /* repair folds, blanks before colons */
+	/*
+	 * away from framing: bare LF ends a line, and what is no field line is
+	 * left out
+	 */
+	bool wild;
 	enum err syntax, version, line, large;
 };
 
@@ -62,8 +65,8 @@ static const struct kind kinds[] = {
 	[H1_ICAP_RESPONSE] = { icap_status_line, false, true, false,
 	    ERR_SCAN_PROTOCOL, ERR_SCAN_PROTOCOL, ERR_SCAN_PROTOCOL,
 	    ERR_SCAN_PROTOCOL },
-	[H1_FIELDS] = { NULL, true, false, false, ERR_REQ_SYNTAX, ERR_REQ_SYNTAX,
-	    ERR_REQ_HEAD_LARGE, ERR_REQ_HEAD_LARGE },
+	[H1_FIELDS] = { NULL, true, false, false, ERR_REQ_SYNTAX,
+	    ERR_REQ_SYNTAX, ERR_REQ_HEAD_LARGE, ERR_REQ_HEAD_LARGE },
 };
 
 static bool
@@ -181,8 +184,8 @@ icap_status_line(struct h1_head *h, struct str line)
 static struct http_field *
 last_field(struct h1_head *h)
 {
-	return (h->msg->fields.n > 0 ?
-	    &h->msg->fields.v[h->msg->fields.n - 1] : NULL);
+	return (h->msg->fields.n > 0 ? &h->msg->fields.v[h->msg->fields.n - 1]
+				     : NULL);
 }
 
 /* Its line, or a part of it, may have been meant as the end of another one. */
@@ -238,7 +241,7 @@ folded_line(struct h1_head *h, struct str line)
 		return (bad_syntax(h, "folded field line"));
 	if (!http_is_value(line, true))
 		return (bad_syntax(h, "NUL or CR in a field"));
-	if (h->dropped)			/* and all that belongs to it */
+	if (h->dropped) /* and all that belongs to it */
 		return (no_field_line(h, line));
 	line = str_trim(line);
 	need = f->value.n + 1 + line.n;
@@ -277,7 +280,7 @@ field_line(struct h1_head *h, struct str line)
 	struct str name = { line.p, http_span(line, CHAR_TOKEN) }, value;
 	size_t colon = name.n;
 
-	if (h->kind->lax)		/* RFC 9112 5.1: not in requests */
+	if (h->kind->lax) /* RFC 9112 5.1: not in requests */
 		while (colon < line.n &&
 		    (line.p[colon] == ' ' || line.p[colon] == '\t'))
 			colon++;
@@ -369,9 +372,10 @@ check_partial(struct h1_head *h, size_t from)
 	if (from < h->line_at)
 		from = h->line_at;
 	for (; from < h->used; from++)
-		if (h->block[from] != '\r' && !(h->kind->lax && h->started ?
-		    h->block[from] != '\0' :
-		    http_char_is(h->block[from], CHAR_VALUE)))
+		if (h->block[from] != '\r' &&
+		    !(h->kind->lax && h->started
+			    ? h->block[from] != '\0'
+			    : http_char_is(h->block[from], CHAR_VALUE)))
 			return (bad_syntax(h, "control character in a line"));
 	return (true);
 }
@@ -384,8 +388,8 @@ parse_block(struct h1_head *h, size_t from)
 	const char *lf;
 	struct str line;
 
-	while (!h->done && scan < h->used && (lf = memchr(h->block + scan,
-	    '\n', h->used - scan)) != NULL) {
+	while (!h->done && scan < h->used &&
+	    (lf = memchr(h->block + scan, '\n', h->used - scan)) != NULL) {
 		line.p = h->block + h->line_at;
 		line.n = (size_t)(lf - line.p);
 		h->line_at = scan = (size_t)(lf - h->block) + 1;
@@ -409,11 +413,11 @@ head_extent(const struct h1_head *h, const char *p, size_t n, bool *whole)
 	bool started = h->started, empty;
 
 	*whole = false;
-	while (at < end &&
-	    (lf = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-		empty = lf - at == 0 ? held == 0 || (held == 1 &&
-		    h->block[h->line_at] == '\r') :
-		    lf - at == 1 && held == 0 && *at == '\r';
+	while (
+	    at < end && (lf = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+		empty = lf - at == 0
+		    ? held == 0 || (held == 1 && h->block[h->line_at] == '\r')
+		    : lf - at == 1 && held == 0 && *at == '\r';
 		at = lf + 1;
 		held = 0;
 		if (empty && started) {
@@ -463,8 +467,7 @@ take(struct h1_head *h, const char *p, size_t n)
 }
 
 struct h1_head *
-h1_head_new(struct arena *a, enum h1_kind kind,
-    const struct h1_limits *limits)
+h1_head_new(struct arena *a, enum h1_kind kind, const struct h1_limits *limits)
 {
 	struct h1_head *h = arena_zalloc(a, sizeof(*h));
 
@@ -524,8 +527,9 @@ h1_head_parse(struct arena *a, enum h1_kind kind, struct str text,
 	if (text.n > 0)
 		n = take(h, text.p, text.n);
 	if (h->failed == ERR_NONE && (!h->done || n < text.n))
-		(void)bad_syntax(h, h->done ? "octets behind the head" :
-		    "head without its empty line");
+		(void)bad_syntax(h,
+		    h->done ? "octets behind the head"
+			    : "head without its empty line");
 	(void)step(h, msg, f);
 	return (h->failed);
 }

@@ -31,31 +31,31 @@
 struct h1_head;
 
 enum h1_kind {
-	H1_REQUEST,		/* faults: ERR_REQ_SYNTAX, _VERSION, _LINE_LONG,
-				 * _HEAD_LARGE */
-	H1_RESPONSE,		/* ERR_ORIGIN_SYNTAX, ERR_ORIGIN_HEAD_LARGE */
-	H1_ICAP_RESPONSE,	/* ERR_SCAN_PROTOCOL */
-	H1_FIELDS		/* fields and the empty line: trailers; faults
-				 * as H1_REQUEST */
+	/* faults: ERR_REQ_SYNTAX, _VERSION, _LINE_LONG, _HEAD_LARGE */
+	H1_REQUEST,
+	H1_RESPONSE,      /* ERR_ORIGIN_SYNTAX, ERR_ORIGIN_HEAD_LARGE */
+	H1_ICAP_RESPONSE, /* ERR_SCAN_PROTOCOL */
+	/* fields and the empty line: trailers; faults as H1_REQUEST */
+	H1_FIELDS
 };
 
 /* What a peer may make us hold. */
 struct h1_limits {
-	size_t line;		/* start line, without CRLF */
-	size_t section;		/* all field lines with their CRLF */
-	size_t field;		/* one field, folds included */
-	unsigned count;		/* fields */
+	size_t line;    /* start line, without CRLF */
+	size_t section; /* all field lines with their CRLF */
+	size_t field;   /* one field, folds included */
+	unsigned count; /* fields */
 };
 
 /* The usual ones, in the order of the members. */
-extern const struct h1_limits h1_limits_client;	/* 16 K, 64 K, 32 K, 200 */
-extern const struct h1_limits h1_limits_origin;	/* 16 K, 128 K, 64 K, 400 */
-extern const struct h1_limits h1_limits_trailer;	/* -, 16 K, 16 K, 100 */
+extern const struct h1_limits h1_limits_client;  /* 16 K, 64 K, 32 K, 200 */
+extern const struct h1_limits h1_limits_origin;  /* 16 K, 128 K, 64 K, 400 */
+extern const struct h1_limits h1_limits_trailer; /* -, 16 K, 16 K, 100 */
 
 enum h1_step {
-	H1_MORE,	/* all of the input was taken; the head goes on */
-	H1_DONE,	/* *msg is the message; exactly the head was taken */
-	H1_BAD		/* cause in *f; final */
+	H1_MORE, /* all of the input was taken; the head goes on */
+	H1_DONE, /* *msg is the message; exactly the head was taken */
+	H1_BAD   /* cause in *f; final */
 };
 
 /*

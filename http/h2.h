@@ -44,23 +44,32 @@ struct h2_stream;
 
 /* RFC 9113 7 */
 enum h2_code {
-	H2_NO_ERROR, H2_PROTOCOL_ERROR, H2_INTERNAL_ERROR,
-	H2_FLOW_CONTROL_ERROR, H2_SETTINGS_TIMEOUT, H2_STREAM_CLOSED,
-	H2_FRAME_SIZE_ERROR, H2_REFUSED_STREAM, H2_CANCEL,
-	H2_COMPRESSION_ERROR, H2_CONNECT_ERROR, H2_ENHANCE_YOUR_CALM,
-	H2_INADEQUATE_SECURITY, H2_HTTP_1_1_REQUIRED
+	H2_NO_ERROR,
+	H2_PROTOCOL_ERROR,
+	H2_INTERNAL_ERROR,
+	H2_FLOW_CONTROL_ERROR,
+	H2_SETTINGS_TIMEOUT,
+	H2_STREAM_CLOSED,
+	H2_FRAME_SIZE_ERROR,
+	H2_REFUSED_STREAM,
+	H2_CANCEL,
+	H2_COMPRESSION_ERROR,
+	H2_CONNECT_ERROR,
+	H2_ENHANCE_YOUR_CALM,
+	H2_INADEQUATE_SECURITY,
+	H2_HTTP_1_1_REQUIRED
 };
 
 struct h2_config {
-	bool server;		/* else we are the client */
-	bool connect;		/* server: offer extended CONNECT (RFC 8441) */
+	bool server;  /* else we are the client */
+	bool connect; /* server: offer extended CONNECT (RFC 8441) */
 	/*
 	 * server: a client is not stopped as soon as its request is answered,
 	 * but at the second h2_session_sweep() from there: some that are told
 	 * at once do not look at the answer.
 	 */
 	bool patient;
-	uint32_t streams;	/* open at once; 0: 100 */
+	uint32_t streams; /* open at once; 0: 100 */
 	/*
 	 * Of a stream whose body is read as fast as it comes, as long as the
 	 * account has room; it begins with 64 KiB.  0: 256 KiB.
@@ -76,7 +85,7 @@ struct h2_config {
 	struct str scheme;
 	/* Of heads, borrowed; NULL: h1_limits_client or _origin by role. */
 	const struct h1_limits *limits;
-	struct account *account;	/* whose memory it is; borrowed */
+	struct account *account; /* whose memory it is; borrowed */
 };
 
 /* A session with its preface and SETTINGS waiting to be sent.  Never NULL. */
@@ -162,9 +171,9 @@ struct h2_stream *h2_session_open(struct h2_session *, struct arena *,
 
 /* --- news of streams --- */
 
-#define H2_NEWS_HEAD 1u		/* h2_stream_head_take() */
-#define H2_NEWS_DATA 2u		/* octets or an end: h2_stream_pull() */
-#define H2_NEWS_ROOM 4u		/* h2_stream_room() is not 0 any more */
+#define H2_NEWS_HEAD 1u /* h2_stream_head_take() */
+#define H2_NEWS_DATA 2u /* octets or an end: h2_stream_pull() */
+#define H2_NEWS_ROOM 4u /* h2_stream_room() is not 0 any more */
 /*
  * Its end came early: h2_stream_fault().  An answer that is whole stays so;
  * then only our request is stopped, and there is no fault.
@@ -242,9 +251,9 @@ void h2_stream_answer(struct h2_stream *, const struct http_msg *, bool end);
 size_t h2_stream_room(struct h2_stream *);
 /* What is it that octets of it wait for? */
 enum h2_wait {
-	H2_WAIT_ROOM,		/* the owner's room, or others in front of it */
-	H2_WAIT_WINDOW,		/* the peer, to open the stream's window */
-	H2_WAIT_WINDOWS		/* ... the window of the connection */
+	H2_WAIT_ROOM,   /* the owner's room, or others in front of it */
+	H2_WAIT_WINDOW, /* the peer, to open the stream's window */
+	H2_WAIT_WINDOWS /* ... the window of the connection */
 };
 enum h2_wait h2_stream_waits(const struct h2_stream *);
 /* Octets of bodies that have been given so far, of all streams. */

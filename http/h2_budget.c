@@ -3,7 +3,7 @@
 #include "http/h2_budget.h"
 
 static const struct {
-	uint32_t burst, rate;		/* rate: a second */
+	uint32_t burst, rate; /* rate: a second */
 	const char *text;
 } kinds[H2_KINDS_N] = {
 #define K(name, burst, rate, text) [H2_SPEND_##name] = { burst, rate, text },
@@ -18,8 +18,9 @@ h2_budget_spend(struct h2_budget *b, enum h2_kind k, uint32_t n,
 	uint64_t leaked;
 
 	if (now_ms > b->at_ms[k]) {
-		leaked = now_ms - b->at_ms[k] > 3600000 ? UINT64_MAX :
-		    (now_ms - b->at_ms[k]) * kinds[k].rate;
+		leaked = now_ms - b->at_ms[k] > 3600000
+		    ? UINT64_MAX
+		    : (now_ms - b->at_ms[k]) * kinds[k].rate;
 		b->spent[k] -= leaked < b->spent[k] ? leaked : b->spent[k];
 		b->at_ms[k] = now_ms;
 	}

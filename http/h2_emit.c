@@ -11,13 +11,13 @@
 #include "http/h2_priv.h"
 #include "http/uri.h"
 
-#define COOKIE_SHORT 20u	/* RFC 7541 7.1.3: can be guessed */
+#define COOKIE_SHORT 20u /* RFC 7541 7.1.3: can be guessed */
 #define NAME_LONGEST 32u
 
 /* Names as they are in HTTP/2, filled before main(). */
 static char small[FIELD_COUNT][NAME_LONGEST];
 
-static void __attribute__((constructor))
+__attribute__((constructor)) static void
 make_names(void)
 {
 	struct str name;
@@ -28,17 +28,21 @@ make_names(void)
 		name = http_field_name((enum http_field_id)id);
 		assert(name.n < NAME_LONGEST);
 		for (i = 0; i < name.n; i++)
-			small[id][i] =
-			    (char)http_lower[(unsigned char)name.p[i]];
+			small[id][i] = (char)
+			    http_lower[(unsigned char)name.p[i]];
 	}
 }
 
 /* Made from the model, or of a connection. */
 static const bool is_made[FIELD_COUNT] = {
-	[FIELD_CONNECTION] = true, [FIELD_PROXY_CONNECTION] = true,
-	[FIELD_KEEP_ALIVE] = true, [FIELD_TRANSFER_ENCODING] = true,
-	[FIELD_UPGRADE] = true, [FIELD_HTTP2_SETTINGS] = true,
-	[FIELD_CONTENT_LENGTH] = true, [FIELD_HOST] = true,
+	[FIELD_CONNECTION] = true,
+	[FIELD_PROXY_CONNECTION] = true,
+	[FIELD_KEEP_ALIVE] = true,
+	[FIELD_TRANSFER_ENCODING] = true,
+	[FIELD_UPGRADE] = true,
+	[FIELD_HTTP2_SETTINGS] = true,
+	[FIELD_CONTENT_LENGTH] = true,
+	[FIELD_HOST] = true,
 };
 
 static void
@@ -50,10 +54,11 @@ add(struct h2_session *s, struct str name, struct str value, uint8_t flags)
 		if (s->nv == NULL)
 			abort();
 	}
-	s->nv[s->nv_n++] = (nghttp2_nv){
-	    .name = (uint8_t *)(uintptr_t)name.p, .namelen = name.n,
-	    .value = (uint8_t *)(uintptr_t)(value.n > 0 ? value.p : ""),
-	    .valuelen = value.n, .flags = flags };
+	s->nv[s->nv_n++] = (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name.p,
+		.namelen = name.n,
+		.value = (uint8_t *)(uintptr_t)(value.n > 0 ? value.p : ""),
+		.valuelen = value.n,
+		.flags = flags };
 }
 
 static void
@@ -87,15 +92,15 @@ add_list(struct h2_session *s, const struct http_fields *l)
 
 	for (i = 0; i < l->n; i++) {
 		f = &l->v[i];
-		if (f->id == FIELD_OTHER) {	/* nghttp2 copies it, small */
+		if (f->id == FIELD_OTHER) { /* nghttp2 copies it, small */
 			add(s, f->name, f->value, NGHTTP2_NV_FLAG_NONE);
 			continue;
 		}
-		if (is_made[f->id] || (f->id == FIELD_TE &&
-		    !str_ieq(f->value, STR("trailers"))))
+		if (is_made[f->id] ||
+		    (f->id == FIELD_TE && !str_ieq(f->value, STR("trailers"))))
 			continue;
-		secret = is_secret(f) ? NGHTTP2_NV_FLAG_NO_INDEX :
-		    NGHTTP2_NV_FLAG_NONE;
+		secret = is_secret(f) ? NGHTTP2_NV_FLAG_NO_INDEX
+				      : NGHTTP2_NV_FLAG_NONE;
 		add(s, (struct str){ small[f->id], f->name.n }, f->value,
 		    secret | NGHTTP2_NV_FLAG_NO_COPY_NAME);
 	}
@@ -150,10 +155,10 @@ h2_emit_request(struct h2_session *s, const struct http_msg *m)
 	s->nv_n = 0;
 	add_made(s, STR(":method"), m->method);
 	if (m->method_id != METHOD_CONNECT || m->protocol.n > 0) {
-		add_made(s, STR(":scheme"), m->uri.scheme.n > 0 ?
-		    m->uri.scheme : STR("https"));
-		add_made(s, STR(":path"), m->uri.path.n > 0 ? m->uri.path :
-		    m->target);
+		add_made(s, STR(":scheme"),
+		    m->uri.scheme.n > 0 ? m->uri.scheme : STR("https"));
+		add_made(s, STR(":path"),
+		    m->uri.path.n > 0 ? m->uri.path : m->target);
 	}
 	add_made(s, STR(":authority"), authority(s, m));
 	if (m->protocol.n > 0)

@@ -13,7 +13,7 @@
 #include "http/h2_priv.h"
 #include "http/uri.h"
 
-#define FIELD_OVERHEAD 32u	/* RFC 9113 6.5.2: of a list's size */
+#define FIELD_OVERHEAD 32u /* RFC 9113 6.5.2: of a list's size */
 
 static const struct h2_verdict fine = { ERR_NONE, NULL };
 
@@ -109,8 +109,10 @@ is_name(struct str s, bool *capital)
 
 /* RFC 9113 8.2.2 */
 static const bool of_connection[FIELD_COUNT] = {
-	[FIELD_CONNECTION] = true, [FIELD_PROXY_CONNECTION] = true,
-	[FIELD_KEEP_ALIVE] = true, [FIELD_UPGRADE] = true,
+	[FIELD_CONNECTION] = true,
+	[FIELD_PROXY_CONNECTION] = true,
+	[FIELD_KEEP_ALIVE] = true,
+	[FIELD_UPGRADE] = true,
 	[FIELD_TRANSFER_ENCODING] = true,
 };
 
@@ -137,10 +139,11 @@ by_name(const struct h2_stream *st, enum http_field_id id, struct str value)
 static bool
 fits(struct h2_stream *st, enum http_field_id id, struct str value)
 {
-	const struct h1_limits *l = st->head.is_trailer ?
-	    &h1_limits_trailer : st->s->cfg.limits;
-	const struct http_fields *f = st->head.is_trailer ? &st->trailer :
-	    &st->head.msg->fields;
+	const struct h1_limits *l = st->head.is_trailer ? &h1_limits_trailer
+							: st->s->cfg.limits;
+	const struct http_fields *f = st->head.is_trailer
+	    ? &st->trailer
+	    : &st->head.msg->fields;
 	struct h2_head *h = &st->head;
 	unsigned joined = h->crumbs > 0 ? h->crumbs - 1 : 0;
 
@@ -148,7 +151,7 @@ fits(struct h2_stream *st, enum http_field_id id, struct str value)
 		h->cookie += value.n + (h->crumbs++ > 0 ? 2 : 0);
 		if (h->cookie > l->field)
 			return (false);
-		if (h->crumbs > 1)	/* they become one */
+		if (h->crumbs > 1) /* they become one */
 			return (true);
 	}
 	return (value.n <= l->field && f->n - joined < l->count);
@@ -159,9 +162,10 @@ too_large(struct h2_stream *st)
 {
 	st->head.too_large = true;
 	if (st->s->cfg.server && !st->head.is_trailer)
-		return (fine);		/* its owner answers it */
-	return ((struct h2_verdict){ st->s->cfg.server ? ERR_REQ_HEAD_LARGE :
-	    ERR_ORIGIN_HEAD_LARGE, "field section too large" });
+		return (fine); /* its owner answers it */
+	return ((struct h2_verdict){ st->s->cfg.server ? ERR_REQ_HEAD_LARGE
+						       : ERR_ORIGIN_HEAD_LARGE,
+	    "field section too large" });
 }
 
 static struct h2_verdict
@@ -179,7 +183,8 @@ regular_field(struct h2_stream *st, struct str name, struct str value)
 	if (!strict)
 		value = str_trim(value);
 	if (!http_is_value(value, !strict) || str_trim(value).n != value.n)
-		return (malformed(st, "control character or blank around the "
+		return (malformed(st,
+		    "control character or blank around the "
 		    "value of a field"));
 	id = http_field_id_of(name);
 	switch (by_name(st, id, value)) {
@@ -194,11 +199,12 @@ regular_field(struct h2_stream *st, struct str name, struct str value)
 		return (too_large(st));
 	value = arena_str(st->arena, value);
 	if (id != FIELD_OTHER)
-		http_fields_add(st->arena, st->head.is_trailer ?
-		    &st->trailer : &st->head.msg->fields, id, value);
+		http_fields_add(st->arena,
+		    st->head.is_trailer ? &st->trailer : &st->head.msg->fields,
+		    id, value);
 	else
-		http_fields_add_named(st->arena, st->head.is_trailer ?
-		    &st->trailer : &st->head.msg->fields,
+		http_fields_add_named(st->arena,
+		    st->head.is_trailer ? &st->trailer : &st->head.msg->fields,
 		    arena_str(st->arena, name), value);
 	return (fine);
 }
@@ -222,22 +228,24 @@ struct h2_verdict
 h2_head_field(struct h2_stream *st, struct str name, struct str value)
 {
 	struct h2_head *h = &st->head;
-	size_t max = h->is_trailer ? h1_limits_trailer.section :
-	    st->s->cfg.limits->section;
+	size_t max = h->is_trailer ? h1_limits_trailer.section
+				   : st->s->cfg.limits->section;
 
 	if (!st->owned)
 		return (fine);
 	h->section += name.n + value.n + FIELD_OVERHEAD;
-	if (h->section > 4 * max)	/* CVE-2016-6581 */
-		return ((struct h2_verdict){ st->s->cfg.server ?
-		    ERR_REQ_HEAD_LARGE : ERR_ORIGIN_HEAD_LARGE,
+	if (h->section > 4 * max) /* CVE-2016-6581 */
+		return ((struct h2_verdict){ st->s->cfg.server
+			? ERR_REQ_HEAD_LARGE
+			: ERR_ORIGIN_HEAD_LARGE,
 		    "field section far too large" });
 	if (h->section > max)
 		return (too_large(st));
 	if (h->too_large)
 		return (fine);
-	return (name.n > 0 && name.p[0] == ':' ?
-	    pseudo_field(st, name, value) : regular_field(st, name, value));
+	return (name.n > 0 && name.p[0] == ':'
+		? pseudo_field(st, name, value)
+		: regular_field(st, name, value));
 }
 
 /* --- requests --- */
@@ -286,8 +294,9 @@ is_path(const struct http_msg *m)
 	struct str s = m->target;
 	size_t i;
 
-	if (s.n == 0 || (s.p[0] != '/' && !(m->method_id == METHOD_OPTIONS &&
-	    str_eq(s, STR("*")))))
+	if (s.n == 0 ||
+	    (s.p[0] != '/' &&
+		!(m->method_id == METHOD_OPTIONS && str_eq(s, STR("*")))))
 		return (false);
 	for (i = 0; i < s.n; i++)
 		if ((unsigned char)s.p[i] <= 0x7f &&
@@ -322,8 +331,9 @@ check_authority(struct h2_stream *st)
 	if ((h->seen & SEEN_AUTHORITY) == 0) {
 		if (host == NULL)
 			return (malformed(st, "neither :authority nor Host"));
-		return (http_authority_parse(st->arena, host->value, port,
-		    &u) ? fine : malformed(st, "Host is invalid"));
+		return (http_authority_parse(st->arena, host->value, port, &u)
+			? fine
+			: malformed(st, "Host is invalid"));
 	}
 	if (!http_authority_parse(st->arena, h->authority, port, &u))
 		return (malformed(st, ":authority is invalid"));
@@ -348,8 +358,7 @@ check_pseudo(struct h2_stream *st)
 	if (!http_is_token(m->method))
 		return (malformed(st, ":method is missing or no token"));
 	m->method_id = http_method_of(m->method);
-	if (m->method_id == METHOD_CONNECT &&
-	    (h->seen & SEEN_PROTOCOL) == 0) {
+	if (m->method_id == METHOD_CONNECT && (h->seen & SEEN_PROTOCOL) == 0) {
 		if (h->seen != (SEEN_METHOD | SEEN_AUTHORITY))
 			return (malformed(st, "not what CONNECT has"));
 		m->target = h->authority;
@@ -452,13 +461,13 @@ end_answer(struct h2_stream *st, bool end)
 	bodyless = http_status_is_bodyless(m->status) ||
 	    st->req->method_id == METHOD_HEAD;
 	tunnel = st->req->method_id == METHOD_CONNECT && m->status / 100 == 2;
-	if (tunnel)			/* RFC 9110 9.3.6 */
+	if (tunnel) /* RFC 9110 9.3.6 */
 		length = HTTP_LENGTH_UNKNOWN;
 	if (end && !bodyless && length != HTTP_LENGTH_UNKNOWN && length != 0)
 		return ((struct h2_verdict){ ERR_ORIGIN_FRAMING,
 		    "Content-Length without a body" });
 	h1_frame_set(m, st->req, !end, length);
-	if (tunnel && !end)		/* RFC 8441 5: in DATA */
+	if (tunnel && !end) /* RFC 8441 5: in DATA */
 		m->framing = FRAMING_CHUNKED;
 	if (m->status >= 200)
 		st->expect = bodyless ? HTTP_LENGTH_UNKNOWN : length;
@@ -469,9 +478,9 @@ struct h2_verdict
 h2_head_end(struct h2_stream *st, bool end)
 {
 	if (st->head.is_trailer)
-		return (end ? fine :
-		    malformed(st, "a trailer that does not end the stream"));
+		return (end ? fine
+			    : malformed(st,
+				  "a trailer that does not end the stream"));
 	assert(st->head.msg != NULL);
-	return (st->s->cfg.server ? end_request(st, end) :
-	    end_answer(st, end));
+	return (st->s->cfg.server ? end_request(st, end) : end_answer(st, end));
 }

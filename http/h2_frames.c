@@ -17,9 +17,10 @@ struct frame {
 static struct frame
 unpack(const uint8_t *p)
 {
-	return ((struct frame){
-	    .length = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2],
-	    .type = p[3], .flags = p[4],
+	return ((struct frame){ .length = (uint32_t)p[0] << 16 |
+		(uint32_t)p[1] << 8 | p[2],
+	    .type = p[3],
+	    .flags = p[4],
 	    .id = (int32_t)((uint32_t)(p[5] & 0x7f) << 24 |
 		(uint32_t)p[6] << 16 | (uint32_t)p[7] << 8 | p[8]) });
 }
@@ -50,7 +51,7 @@ static void
 check_id(struct h2_session *s, const struct frame *f)
 {
 	if (f->id % 2 == 0)
-		return;			/* 0, or the server's: nghttp2 */
+		return; /* 0, or the server's: nghttp2 */
 	if (f->id > s->last_id) {
 		if (s->cfg.server && f->type == NGHTTP2_HEADERS)
 			s->last_id = s->frames.opening = f->id;
@@ -75,8 +76,8 @@ begin_head(struct h2_session *s, const struct frame *f)
 		return;
 	/* Huffman coding makes the rarest octets 30 bits long. */
 	if (s->frames.block > 4 * s->cfg.limits->section)
-		h2_fail(s, H2_ENHANCE_YOUR_CALM, s->cfg.server ?
-		    ERR_REQ_HEAD_LARGE : ERR_ORIGIN_HEAD_LARGE,
+		h2_fail(s, H2_ENHANCE_YOUR_CALM,
+		    s->cfg.server ? ERR_REQ_HEAD_LARGE : ERR_ORIGIN_HEAD_LARGE,
 		    "a head without end");
 }
 
@@ -140,7 +141,7 @@ begin(struct h2_session *s, const uint8_t *hd)
 {
 	struct frame f = unpack(hd);
 
-	if (s->frames.opening != 0) {	/* nghttp2 did not open it */
+	if (s->frames.opening != 0) { /* nghttp2 did not open it */
 		h2_remember_reset(s, s->frames.opening);
 		s->frames.opening = 0;
 	}
@@ -149,16 +150,16 @@ begin(struct h2_session *s, const uint8_t *hd)
 	if (f.type == NGHTTP2_DATA || f.type == NGHTTP2_HEADERS)
 		check_id(s, &f);
 	else if (!((f.type == NGHTTP2_SETTINGS || f.type == NGHTTP2_PING) &&
-	    (f.flags & NGHTTP2_FLAG_ACK) != 0) &&
+		     (f.flags & NGHTTP2_FLAG_ACK) != 0) &&
 	    !h2_spend(s, kind_of(&f), 1))
 		return;
 	if (f.type == NGHTTP2_DATA)
 		begin_data(s, &f);
 	else if (f.type == NGHTTP2_HEADERS || f.type == NGHTTP2_CONTINUATION)
 		begin_head(s, &f);
-	else if (f.type == NGHTTP2_PUSH_PROMISE)	/* RFC 9113 8.4 */
+	else if (f.type == NGHTTP2_PUSH_PROMISE) /* RFC 9113 8.4 */
 		h2_fail(s, H2_PROTOCOL_ERROR, h2_syntax(s), "PUSH_PROMISE");
-	else if (f.type == NGHTTP2_PRIORITY && f.id == 0)	/* 6.3 */
+	else if (f.type == NGHTTP2_PRIORITY && f.id == 0) /* 6.3 */
 		h2_fail(s, H2_PROTOCOL_ERROR, h2_syntax(s), "PRIORITY of 0");
 }
 
@@ -180,14 +181,15 @@ feed(struct h2_session *s, const uint8_t *p, size_t n)
 		    "not the preface of HTTP/2");
 		break;
 	case NGHTTP2_ERR_FLOODED:
-		h2_fail(s, H2_ENHANCE_YOUR_CALM, s->cfg.server ?
-		    ERR_CLIENT_FLOOD : ERR_ORIGIN_SYNTAX,
+		h2_fail(s, H2_ENHANCE_YOUR_CALM,
+		    s->cfg.server ? ERR_CLIENT_FLOOD : ERR_ORIGIN_SYNTAX,
 		    "answers that nobody reads");
 		break;
 	default:
-		h2_fail(s, r == NGHTTP2_ERR_NOMEM ? H2_INTERNAL_ERROR :
-		    H2_ENHANCE_YOUR_CALM, h2_syntax(s),
-		    nghttp2_strerror((int)r));
+		h2_fail(s,
+		    r == NGHTTP2_ERR_NOMEM ? H2_INTERNAL_ERROR
+					   : H2_ENHANCE_YOUR_CALM,
+		    h2_syntax(s), nghttp2_strerror((int)r));
 		break;
 	}
 }

@@ -12,13 +12,13 @@
 #include "http/h2_priv.h"
 
 #define PAGE 4096u
-#define SLOT 20480u		/* whole pages; a buffer of nghttp2's is 16394 */
-#define SLOT_MIN 16384u		/* smaller ones are malloc()'s */
-#define SLAB 524288u		/* a power of two, to which it is aligned */
-#define SLOTS ((SLAB - PAGE) / SLOT)	/* its first page is its head */
+#define SLOT 20480u     /* whole pages; a buffer of nghttp2's is 16394 */
+#define SLOT_MIN 16384u /* smaller ones are malloc()'s */
+#define SLAB 524288u    /* a power of two, to which it is aligned */
+#define SLOTS ((SLAB - PAGE) / SLOT) /* its first page is its head */
 
 struct slab {
-	struct list link;	/* of this thread's, those with room in front */
+	struct list link; /* of this thread's, those with room in front */
 	unsigned used;
 	bool taken[SLOTS];
 };
@@ -63,7 +63,7 @@ slot_take(void)
 	while (b->taken[i])
 		i++;
 	b->taken[i] = true;
-	if (++b->used == SLOTS) {	/* to the back */
+	if (++b->used == SLOTS) { /* to the back */
 		list_remove(&b->link);
 		list_append(&slabs, &b->link);
 	}
@@ -78,7 +78,7 @@ slab_of(const void *p)
 	struct list *it, *save;
 
 	if ((at & (PAGE - 1)) != 0 || p == NULL || slabs.next == NULL)
-		return (NULL);		/* nearly always */
+		return (NULL); /* nearly always */
 	LIST_EACH (it, save, &slabs)
 		if ((uintptr_t)CONTAINER_OF(it, struct slab, link) == head)
 			return (CONTAINER_OF(it, struct slab, link));

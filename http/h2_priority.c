@@ -15,8 +15,9 @@ key_span(struct str s)
 
 	for (i = 0; i < s.n; i++)
 		if (!(s.p[i] >= 'a' && s.p[i] <= 'z') && s.p[i] != '*' &&
-		    (i == 0 || (!http_char_is(s.p[i], CHAR_DIGIT) &&
-			memchr("_-.", s.p[i], 3) == NULL)))
+		    (i == 0 ||
+			(!http_char_is(s.p[i], CHAR_DIGIT) &&
+			    memchr("_-.", s.p[i], 3) == NULL)))
 			break;
 	return (i);
 }
@@ -34,8 +35,7 @@ member(struct str s, nghttp2_extpri *p)
 	key = (struct str){ s.p, n };
 	if (n == 0 || (n < s.n && s.p[n] != '='))
 		return (false);
-	value = n < s.n ? (struct str){ s.p + n + 1, s.n - n - 1 } :
-	    STR("?1");
+	value = n < s.n ? (struct str){ s.p + n + 1, s.n - n - 1 } : STR("?1");
 	if (value.n == 0)
 		return (false);
 	if (str_eq(key, STR("u")) && value.n == 1 && value.p[0] >= '0' &&
@@ -45,7 +45,7 @@ member(struct str s, nghttp2_extpri *p)
 		p->inc = 1;
 	else if (str_eq(key, STR("i")) && str_eq(value, STR("?0")))
 		p->inc = 0;
-	return (true);			/* RFC 9218 4: others are ignored */
+	return (true); /* RFC 9218 4: others are ignored */
 }
 
 bool

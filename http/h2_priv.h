@@ -11,23 +11,23 @@
 #include "http/h2.h"
 #include "http/h2_budget.h"
 
-#define H2_PREFACE 24u		/* octets (RFC 9113 3.4) */
-#define H2_FRAME_HEAD 9u	/* octets (RFC 9113 4.1) */
-#define H2_WINDOW_FIRST 65535u	/* RFC 9113 6.9.2 */
-#define H2_RESETS 256u		/* of ours that are remembered */
-#define H2_EARLY 16u		/* PRIORITY_UPDATEs that are remembered */
+#define H2_PREFACE 24u         /* octets (RFC 9113 3.4) */
+#define H2_FRAME_HEAD 9u       /* octets (RFC 9113 4.1) */
+#define H2_WINDOW_FIRST 65535u /* RFC 9113 6.9.2 */
+#define H2_RESETS 256u         /* of ours that are remembered */
+#define H2_EARLY 16u           /* PRIORITY_UPDATEs that are remembered */
 
 /* What a head is made of while its fields come. */
 struct h2_head {
-	struct http_msg *msg;		/* NULL: none is under way */
+	struct http_msg *msg; /* NULL: none is under way */
 	struct str scheme, authority, status;
-	size_t section;			/* decoded octets (RFC 9113 10.5.1) */
-	size_t cookie;			/* octets of crumbs, joined */
+	size_t section; /* decoded octets (RFC 9113 10.5.1) */
+	size_t cookie;  /* octets of crumbs, joined */
 	unsigned crumbs;
 	bool is_trailer;
-	bool regular;			/* past the pseudo fields */
-	uint8_t seen;			/* which of those there were */
-	bool too_large;			/* what comes is not kept */
+	bool regular;   /* past the pseudo fields */
+	uint8_t seen;   /* which of those there were */
+	bool too_large; /* what comes is not kept */
 };
 
 /* Heads that wait for the owner, in the arena. */
@@ -37,96 +37,96 @@ struct h2_waiting {
 };
 
 struct h2_stream {
-	struct h2_session *s;		/* borrowed */
-	struct list all;		/* in s->streams */
-	struct list newsy;		/* in s->newsy, or alone */
-	struct list roomless;		/* in s->roomless, or alone */
-	void *owner;			/* borrowed */
-	struct arena *arena;		/* owned until it is taken (server) */
-	const struct http_msg *req;	/* client: borrowed */
+	struct h2_session *s;       /* borrowed */
+	struct list all;            /* in s->streams */
+	struct list newsy;          /* in s->newsy, or alone */
+	struct list roomless;       /* in s->roomless, or alone */
+	void *owner;                /* borrowed */
+	struct arena *arena;        /* owned until it is taken (server) */
+	const struct http_msg *req; /* client: borrowed */
 	struct h2_waiting *first, **last;
 	struct h2_head head;
-	struct chq in;			/* body that came */
-	struct chunk *tail;		/* small pieces are packed here */
-	uint64_t got, expect;		/* octets; HTTP_LENGTH_UNKNOWN */
+	struct chq in;        /* body that came */
+	struct chunk *tail;   /* small pieces are packed here */
+	uint64_t got, expect; /* octets; HTTP_LENGTH_UNKNOWN */
 	struct http_fields trailer;
-	struct chq out;			/* body to be sent */
-	size_t swept;			/* of it, at the last sweep */
-	uint64_t put, promise;		/* as got, expect */
-	struct arena *out_arena;	/* owned: of out_trailer */
+	struct chq out;          /* body to be sent */
+	size_t swept;            /* of it, at the last sweep */
+	uint64_t put, promise;   /* as got, expect */
+	struct arena *out_arena; /* owned: of out_trailer */
 	struct http_fields out_trailer;
-	const char *why;		/* detail of err, a constant; NULL: the
-					 * connection's fault has it */
+	/* detail of err, a constant; NULL: the connection's fault has it */
+	const char *why;
 	enum err err;
 	enum h2_code code;
 	int32_t id;
-	uint32_t window;		/* of what comes */
-	uint64_t pulled;		/* since it was widened */
+	uint32_t window; /* of what comes */
+	uint64_t pulled; /* since it was widened */
 	unsigned interims;
-	size_t interim_octets;		/* decoded; they stay in the arena */
+	size_t interim_octets; /* decoded; they stay in the arena */
 	uint8_t news;
-	bool owned;			/* the owner has not freed it */
+	bool owned; /* the owner has not freed it */
 	bool arena_owned;
-	bool final;			/* the (last) head has come */
-	bool bodyless;			/* no octet may follow it */
-	bool in_end;			/* all of the body has come */
-	bool answered;			/* our (last) head is submitted */
-	bool out_end;			/* all of our body was written */
-	bool out_sent;			/* END_STREAM is on its way */
-	bool closed;			/* nghttp2 has forgotten it */
-	bool reset;			/* its end came early */
-	bool ours;			/* ... by us */
-	bool lingers;			/* answered, at the last sweep */
-	bool deferred;			/* nghttp2 waits for octets of out */
+	bool final;    /* the (last) head has come */
+	bool bodyless; /* no octet may follow it */
+	bool in_end;   /* all of the body has come */
+	bool answered; /* our (last) head is submitted */
+	bool out_end;  /* all of our body was written */
+	bool out_sent; /* END_STREAM is on its way */
+	bool closed;   /* nghttp2 has forgotten it */
+	bool reset;    /* its end came early */
+	bool ours;     /* ... by us */
+	bool lingers;  /* answered, at the last sweep */
+	bool deferred; /* nghttp2 waits for octets of out */
 };
 
 /* Frame heads as they pass, see h2_frames.c. */
 struct h2_frames {
 	uint8_t hd[H2_FRAME_HEAD];
 	unsigned hd_n;
-	uint32_t left;			/* octets of payload, or preface */
-	uint32_t block;			/* encoded octets of a head so far */
-	uint32_t continued;		/* ... in so many CONTINUATIONs */
-	int32_t opening;		/* a stream whose HEADERS were seen */
-	uint32_t body;			/* payload of a padded DATA frame */
-	bool pad;			/* its first octet says how much */
+	uint32_t left;      /* octets of payload, or preface */
+	uint32_t block;     /* encoded octets of a head so far */
+	uint32_t continued; /* ... in so many CONTINUATIONs */
+	int32_t opening;    /* a stream whose HEADERS were seen */
+	uint32_t body;      /* payload of a padded DATA frame */
+	bool pad;           /* its first octet says how much */
 	bool end_stream;
-	bool in_block;			/* END_HEADERS has not come */
+	bool in_block; /* END_HEADERS has not come */
 };
 
 struct h2_session {
-	nghttp2_session *ng;		/* owned */
+	nghttp2_session *ng; /* owned */
 	struct h2_config cfg;
 	struct fault fault;
 	struct list streams, newsy, roomless;
-	unsigned n;			/* streams */
-	const struct chq *in;		/* while it is taken */
-	const unsigned char *in_at;	/* where its first slice is */
+	unsigned n;                 /* streams */
+	const struct chq *in;       /* while it is taken */
+	const unsigned char *in_at; /* where its first slice is */
 	size_t in_n;
-	struct chq *to;			/* while we give */
+	struct chq *to; /* while we give */
 	size_t to_room;
-	struct chunk *tail;		/* small output, while we give */
+	struct chunk *tail; /* small output, while we give */
 	uint64_t now_ms;
-	uint64_t held;			/* in all `in` of streams */
-	uint64_t owed;			/* of the connection's window */
-	uint64_t given;			/* of bodies, so far */
-	size_t unsent;			/* in all `out` of streams */
+	uint64_t held;  /* in all `in` of streams */
+	uint64_t owed;  /* of the connection's window */
+	uint64_t given; /* of bodies, so far */
+	size_t unsent;  /* in all `out` of streams */
 	struct h2_frames frames;
 	struct h2_budget budget;
-	int32_t last_id;		/* the newest that was opened */
-	int32_t resets[H2_RESETS];	/* by us: what comes late is let be */
-	int32_t early[H2_EARLY];	/* PRIORITY_UPDATE before HEADERS */
+	int32_t last_id;           /* the newest that was opened */
+	int32_t resets[H2_RESETS]; /* by us: what comes late is let be */
+	int32_t early[H2_EARLY];   /* PRIORITY_UPDATE before HEADERS */
 	unsigned resets_n, early_n;
-	uint32_t pings;			/* unanswered */
-	enum h2_code goaway;		/* what the peer said */
+	uint32_t pings;      /* unanswered */
+	enum h2_code goaway; /* what the peer said */
 	bool goaway_came, goaway_sent, settings_came;
-	bool windows_moved;		/* ask the roomless again */
-	bool failed;			/* what comes is ignored */
-	bool told;			/* ... and all streams know */
-	nghttp2_nv *nv;			/* owned: heads are put together here */
+	bool windows_moved; /* ask the roomless again */
+	bool failed;        /* what comes is ignored */
+	bool told;          /* ... and all streams know */
+	nghttp2_nv *nv;     /* owned: heads are put together here */
 	unsigned nv_n, nv_cap;
-	struct buf text;		/* values that are made, until they are
-					 * submitted */
+	/* values that are made, until they are submitted */
+	struct buf text;
 	char digits[20], status[20];
 	struct charge charge;
 };
@@ -179,7 +179,7 @@ void h2_queue_head(struct h2_stream *, struct http_msg *);
 
 /* What came of a field or a head. */
 struct h2_verdict {
-	enum err err;		/* ERR_NONE: fine */
+	enum err err; /* ERR_NONE: fine */
 	const char *why;
 };
 

@@ -4,8 +4,8 @@
 #include <string.h>
 #include "http/h2_priv.h"
 
-#define PIECE_COPIED 2048u	/* less of DATA is copied, so that it does not
-				 * hold what it came in */
+/* less of DATA is copied, so that it does not hold what it came in */
+#define PIECE_COPIED 2048u
 #define PIECE_FIRST 512u
 #define INTERIMS_MAX 100u
 
@@ -70,9 +70,9 @@ refuse(struct h2_stream *st, struct h2_verdict v)
 }
 
 static int
-on_header(nghttp2_session *ng, const nghttp2_frame *frame,
-    const uint8_t *name, size_t name_n, const uint8_t *value, size_t value_n,
-    uint8_t flags, void *arg)
+on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+    size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags,
+    void *arg)
 {
 	struct h2_stream *st = find(arg, frame->hd.stream_id);
 
@@ -80,9 +80,9 @@ on_header(nghttp2_session *ng, const nghttp2_frame *frame,
 	(void)flags;
 	if (st == NULL || st->reset)
 		return (NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE);
-	return (refuse(st, h2_head_field(st,
-	    (struct str){ (const char *)name, name_n },
-	    (struct str){ (const char *)value, value_n })));
+	return (refuse(st,
+	    h2_head_field(st, (struct str){ (const char *)name, name_n },
+		(struct str){ (const char *)value, value_n })));
 }
 
 static bool
@@ -118,8 +118,9 @@ prioritise(struct h2_stream *st, const struct http_msg *req)
 static bool
 has_no_body(const struct h2_stream *st, const struct http_msg *m)
 {
-	return (!m->is_request && (http_status_is_bodyless(m->status) ||
-	    st->req->method_id == METHOD_HEAD));
+	return (!m->is_request &&
+	    (http_status_is_bodyless(m->status) ||
+		st->req->method_id == METHOD_HEAD));
 }
 
 static void
@@ -127,8 +128,8 @@ end_in(struct h2_stream *st)
 {
 	if (st->owned && st->expect != HTTP_LENGTH_UNKNOWN &&
 	    st->got != st->expect) {
-		h2_refuse(st, H2_PROTOCOL_ERROR, st->s->cfg.server ?
-		    ERR_REQ_FRAMING : ERR_ORIGIN_FRAMING,
+		h2_refuse(st, H2_PROTOCOL_ERROR,
+		    st->s->cfg.server ? ERR_REQ_FRAMING : ERR_ORIGIN_FRAMING,
 		    "less body than Content-Length says");
 		return;
 	}
@@ -169,7 +170,7 @@ on_head(struct h2_session *s, const nghttp2_frame *frame)
 
 	if (st == NULL || st->reset)
 		return;
-	if (!st->owned) {		/* nobody reads it */
+	if (!st->owned) { /* nobody reads it */
 		st->in_end |= end;
 		return;
 	}
@@ -192,8 +193,9 @@ on_head(struct h2_session *s, const nghttp2_frame *frame)
 static void
 copy_piece(struct h2_stream *st, const uint8_t *p, size_t n)
 {
-	size_t cap = st->tail != NULL ? CHUNK_BYTES :
-	    n > PIECE_FIRST ? n : PIECE_FIRST;
+	size_t cap = st->tail != NULL ? CHUNK_BYTES
+	    : n > PIECE_FIRST         ? n
+				      : PIECE_FIRST;
 	unsigned char *at;
 
 	if (st->tail == NULL || st->tail->cap - st->tail->used < n) {
@@ -218,8 +220,9 @@ keep(struct h2_stream *st, const uint8_t *p, size_t n)
 		chq_share(&st->in, s->in, (size_t)(p - s->in_at), n);
 	}
 	s->held += n;
-	if (s->held <= s->cfg.held && (s->cfg.account == NULL ||
-	    account_room(s->cfg.account, BUDGET_MEMORY) > 0))
+	if (s->held <= s->cfg.held &&
+	    (s->cfg.account == NULL ||
+		account_room(s->cfg.account, BUDGET_MEMORY) > 0))
 		(void)nghttp2_session_consume_connection(s->ng, n);
 	else
 		s->owed += n;
@@ -239,15 +242,16 @@ on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *p,
 		return (0);
 	}
 	st->got += n;
-	if (st->final && !st->bodyless && (st->expect ==
-	    HTTP_LENGTH_UNKNOWN || st->got <= st->expect)) {
+	if (st->final && !st->bodyless &&
+	    (st->expect == HTTP_LENGTH_UNKNOWN || st->got <= st->expect)) {
 		keep(st, p, n);
 		return (0);
 	}
 	(void)nghttp2_session_consume_connection(ng, n);
-	h2_refuse(st, H2_PROTOCOL_ERROR, s->cfg.server ? ERR_REQ_FRAMING :
-	    ERR_ORIGIN_FRAMING, !st->final ? "a body before its head" :
-	    "more body than the head allows");
+	h2_refuse(st, H2_PROTOCOL_ERROR,
+	    s->cfg.server ? ERR_REQ_FRAMING : ERR_ORIGIN_FRAMING,
+	    !st->final ? "a body before its head"
+		       : "more body than the head allows");
 	return (0);
 }
 
@@ -257,8 +261,9 @@ static void
 on_goaway(struct h2_session *s, const nghttp2_goaway *f)
 {
 	s->goaway_came = true;
-	s->goaway = f->error_code <= H2_HTTP_1_1_REQUIRED ?
-	    (enum h2_code)f->error_code : H2_INTERNAL_ERROR;
+	s->goaway = f->error_code <= H2_HTTP_1_1_REQUIRED
+	    ? (enum h2_code)f->error_code
+	    : H2_INTERNAL_ERROR;
 }
 
 static void
@@ -333,8 +338,8 @@ static enum err
 cut_err(const struct h2_stream *st)
 {
 	if (st->s->cfg.server)
-		return (st->final && !st->in_end ? ERR_REQ_BODY_CUT :
-		    ERR_CLIENT_GONE);
+		return (st->final && !st->in_end ? ERR_REQ_BODY_CUT
+						 : ERR_CLIENT_GONE);
 	return (st->final ? ERR_ORIGIN_CUT : ERR_ORIGIN_CLOSED);
 }
 
@@ -351,9 +356,10 @@ on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
 	if (st->in_end && st->out_sent)
 		h2_budget_earn(&s->budget, H2_SPEND_RESET, 1);
 	else
-		h2_stream_over(st, code <= H2_HTTP_1_1_REQUIRED ?
-		    (enum h2_code)code : H2_INTERNAL_ERROR, false,
-		    cut_err(st), "the stream was reset");
+		h2_stream_over(st,
+		    code <= H2_HTTP_1_1_REQUIRED ? (enum h2_code)code
+						 : H2_INTERNAL_ERROR,
+		    false, cut_err(st), "the stream was reset");
 	h2_stream_settle(st);
 	return (0);
 }

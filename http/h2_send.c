@@ -4,12 +4,12 @@
 #include <string.h>
 #include "http/h2_priv.h"
 
-#define OUT_MAX 65536u		/* of one stream, written ahead */
-#define OUT_ALL 262144u		/* of all; beyond it a stream has */
-#define OUT_MIN 16384u		/* ... no more than this */
-#define SEND_COPIED 1024u	/* less of DATA is copied behind its head */
-#define ROOM_WORTH 4096u	/* less room is no news */
-#define FRAME_MIN 256u		/* no smaller frames for want of room */
+#define OUT_MAX 65536u    /* of one stream, written ahead */
+#define OUT_ALL 262144u   /* of all; beyond it a stream has */
+#define OUT_MIN 16384u    /* ... no more than this */
+#define SEND_COPIED 1024u /* less of DATA is copied behind its head */
+#define ROOM_WORTH 4096u  /* less room is no news */
+#define FRAME_MIN 256u    /* no smaller frames for want of room */
 
 /* --- what the owner says --- */
 
@@ -24,7 +24,7 @@ h2_stream_interim(struct h2_stream *st, const struct http_msg *m)
 	    m->status != 101);
 	h2_emit_answer(s, m);
 	if (nghttp2_submit_headers(s->ng, NGHTTP2_FLAG_NONE, st->id, NULL,
-	    s->nv, s->nv_n, NULL) < 0)
+		s->nv, s->nv_n, NULL) < 0)
 		h2_stream_reset(st, H2_INTERNAL_ERROR);
 }
 
@@ -43,7 +43,7 @@ h2_stream_answer(struct h2_stream *st, const struct http_msg *m, bool end)
 		st->promise = m->length;
 	h2_emit_answer(s, m);
 	if (nghttp2_submit_response(s->ng, st->id, s->nv, s->nv_n,
-	    end ? NULL : &from) != 0)
+		end ? NULL : &from) != 0)
 		h2_stream_reset(st, H2_INTERNAL_ERROR);
 }
 
@@ -51,10 +51,10 @@ static size_t
 windows(const struct h2_stream *st)
 {
 	nghttp2_session *ng = st->s->ng;
-	int32_t own = nghttp2_session_get_stream_remote_window_size(ng,
-	    st->id), all = nghttp2_session_get_remote_window_size(ng);
+	int32_t own = nghttp2_session_get_stream_remote_window_size(ng, st->id),
+		all = nghttp2_session_get_remote_window_size(ng);
 
-	if (own < 0 && !st->s->cfg.server)	/* its HEADERS are not out */
+	if (own < 0 && !st->s->cfg.server) /* its HEADERS are not out */
 		own = (int32_t)nghttp2_session_get_remote_settings(ng,
 		    NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
 	if (own <= 0 || all <= 0)
@@ -70,8 +70,9 @@ h2_stream_waits(const struct h2_stream *st)
 	if (!st->closed &&
 	    nghttp2_session_get_stream_remote_window_size(ng, st->id) <= 0)
 		return (H2_WAIT_WINDOW);
-	return (nghttp2_session_get_remote_window_size(ng) <= 0 ?
-	    H2_WAIT_WINDOWS : H2_WAIT_ROOM);
+	return (nghttp2_session_get_remote_window_size(ng) <= 0
+		? H2_WAIT_WINDOWS
+		: H2_WAIT_ROOM);
 }
 
 uint64_t
@@ -113,7 +114,7 @@ static size_t
 room(const struct h2_stream *st)
 {
 	size_t n = windows(st), has = chq_len(&st->out),
-	    max = st->s->unsent < OUT_ALL ? OUT_MAX : OUT_MIN;
+	       max = st->s->unsent < OUT_ALL ? OUT_MAX : OUT_MIN;
 
 	if (n > max)
 		n = max;
@@ -222,8 +223,7 @@ static void
 submit_trailer(struct h2_stream *st)
 {
 	h2_emit_trailer(st->s, &st->out_trailer);
-	(void)nghttp2_submit_trailer(st->s->ng, st->id, st->s->nv,
-	    st->s->nv_n);
+	(void)nghttp2_submit_trailer(st->s->ng, st->id, st->s->nv, st->s->nv_n);
 }
 
 static ssize_t
@@ -352,12 +352,12 @@ static void
 request_not_sent(struct h2_stream *st, int error)
 {
 	if (error == NGHTTP2_ERR_START_STREAM_NOT_ALLOWED ||
-	    error == NGHTTP2_ERR_SESSION_CLOSING)	/* GOAWAY was quicker */
-		h2_stream_over(st, H2_REFUSED_STREAM, false,
-		    ERR_ORIGIN_CLOSED, "the connection takes no more");
+	    error == NGHTTP2_ERR_SESSION_CLOSING) /* GOAWAY was quicker */
+		h2_stream_over(st, H2_REFUSED_STREAM, false, ERR_ORIGIN_CLOSED,
+		    "the connection takes no more");
 	else
-		h2_stream_over(st, H2_INTERNAL_ERROR, true,
-		    ERR_REQ_HEAD_LARGE, "a head that is too large to be sent");
+		h2_stream_over(st, H2_INTERNAL_ERROR, true, ERR_REQ_HEAD_LARGE,
+		    "a head that is too large to be sent");
 }
 
 /* A head that is too large for nghttp2 is none: the stream ends. */

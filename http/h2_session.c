@@ -7,14 +7,14 @@
 
 #define STREAMS_USUAL 100u
 #define WINDOW_USUAL 262144u
-#define WINDOW_ALL_MIN 1048576u		/* the connection's */
-#define HEAD_SENT_MAX 262144u		/* octets of a head of ours */
-#define ACKS_MAX 200u			/* answers that nobody reads */
-#define CONTROL_MAX 64u			/* beyond it we do not read */
+#define WINDOW_ALL_MIN 1048576u /* the connection's */
+#define HEAD_SENT_MAX 262144u   /* octets of a head of ours */
+#define ACKS_MAX 200u           /* answers that nobody reads */
+#define CONTROL_MAX 64u         /* beyond it we do not read */
 /* What nghttp2 takes, about: a session (measured), a stream. */
 #define SESSION_BYTES 16000u
 #define STREAM_BYTES 700u
-#define SESSION_FREE 16384u		/* of that are not counted */
+#define SESSION_FREE 16384u /* of that are not counted */
 
 /* nghttp2 fails for want of memory alone, or through a bug of ours. */
 static void
@@ -33,7 +33,7 @@ options(bool server)
 
 	must(nghttp2_option_new(&o));
 	nghttp2_option_set_no_auto_window_update(o, 1);
-	nghttp2_option_set_no_http_messaging(o, 1);	/* h2_fields.c */
+	nghttp2_option_set_no_http_messaging(o, 1); /* h2_fields.c */
 	nghttp2_option_set_no_closed_streams(o, 1);
 	nghttp2_option_set_max_send_header_block_length(o, HEAD_SENT_MAX);
 	nghttp2_option_set_max_outbound_ack(o, ACKS_MAX);
@@ -53,9 +53,9 @@ engine(struct h2_session *s)
 	must(nghttp2_session_callbacks_new(&calls));
 	h2_recv_callbacks(calls);
 	h2_send_callbacks(calls);
-	must(s->cfg.server ? nghttp2_session_server_new3(&ng, calls, s, o,
-	    &h2_mem) : nghttp2_session_client_new3(&ng, calls, s, o,
-	    &h2_mem));
+	must(s->cfg.server
+		? nghttp2_session_server_new3(&ng, calls, s, o, &h2_mem)
+		: nghttp2_session_client_new3(&ng, calls, s, o, &h2_mem));
 	nghttp2_session_callbacks_del(calls);
 	nghttp2_option_del(o);
 	return (ng);
@@ -64,8 +64,8 @@ engine(struct h2_session *s)
 uint32_t
 h2_first_window(const struct h2_session *s)
 {
-	return (s->cfg.window < H2_WINDOW_FIRST ? s->cfg.window :
-	    H2_WINDOW_FIRST);
+	return (
+	    s->cfg.window < H2_WINDOW_FIRST ? s->cfg.window : H2_WINDOW_FIRST);
 }
 
 /* RFC 9113 6.5.2, RFC 8441 3, RFC 9218 2.1 */
@@ -106,8 +106,8 @@ connection_window(struct h2_session *s)
 		window = WINDOW_ALL_MIN;
 	if (window > INT32_MAX)
 		window = INT32_MAX;
-	must(nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE,
-	    0, (int32_t)window));
+	must(nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE, 0,
+	    (int32_t)window));
 }
 
 struct h2_session *
@@ -127,8 +127,8 @@ h2_session_new(const struct h2_config *cfg)
 	if (s->cfg.held == 0)
 		s->cfg.held = (uint64_t)s->cfg.window * s->cfg.streams;
 	if (s->cfg.limits == NULL)
-		s->cfg.limits = s->cfg.server ? &h1_limits_client :
-		    &h1_limits_origin;
+		s->cfg.limits = s->cfg.server ? &h1_limits_client
+					      : &h1_limits_origin;
 	list_init(&s->streams);
 	list_init(&s->newsy);
 	list_init(&s->roomless);
@@ -184,18 +184,18 @@ streams_gone(struct h2_session *s, enum h2_code code)
 	LIST_EACH (it, save, &s->streams) {
 		st = CONTAINER_OF(it, struct h2_stream, all);
 		if (!st->closed)
-			h2_stream_over(st, code, false, s->fault.code !=
-			    ERR_NONE ? s->fault.code : ERR_SHUTDOWN, NULL);
+			h2_stream_over(st, code, false,
+			    s->fault.code != ERR_NONE ? s->fault.code
+						      : ERR_SHUTDOWN,
+			    NULL);
 		st->closed = true;
-		(void)nghttp2_session_set_stream_user_data(s->ng, st->id,
-		    NULL);
+		(void)nghttp2_session_set_stream_user_data(s->ng, st->id, NULL);
 		h2_stream_settle(st);
 	}
 }
 
 void
-h2_fail(struct h2_session *s, enum h2_code code, enum err err,
-    const char *why)
+h2_fail(struct h2_session *s, enum h2_code code, enum err err, const char *why)
 {
 	if (s->failed)
 		return;
@@ -230,8 +230,9 @@ h2_spend(struct h2_session *s, enum h2_kind k, uint32_t n)
 {
 	if (h2_budget_spend(&s->budget, k, n, s->now_ms))
 		return (true);
-	h2_fail(s, H2_ENHANCE_YOUR_CALM, s->cfg.server ? ERR_CLIENT_FLOOD :
-	    ERR_ORIGIN_SYNTAX, h2_budget_text(k));
+	h2_fail(s, H2_ENHANCE_YOUR_CALM,
+	    s->cfg.server ? ERR_CLIENT_FLOOD : ERR_ORIGIN_SYNTAX,
+	    h2_budget_text(k));
 	return (false);
 }
 
@@ -294,7 +295,7 @@ h2_session_give(struct h2_session *s, struct chq *out, size_t room)
 	while (chq_len(out) < s->to_room) {
 		n = nghttp2_session_mem_send(s->ng, &p);
 		if (n < 0)
-			abort();	/* for want of memory */
+			abort(); /* for want of memory */
 		if (n == 0)
 			break;
 		h2_put(s, p, (size_t)n);
@@ -312,7 +313,7 @@ h2_session_wants_read(const struct h2_session *s)
 {
 	return (!s->failed && nghttp2_session_want_read(s->ng) != 0 &&
 	    nghttp2_session_get_outbound_queue_size(s->ng) <
-	    CONTROL_MAX + 2 * s->n);
+		CONTROL_MAX + 2 * s->n);
 }
 
 bool
@@ -365,8 +366,8 @@ h2_session_drain(struct h2_session *s)
 		return;
 	s->goaway_sent = true;
 	must(nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE,
-	    nghttp2_session_get_last_proc_stream_id(s->ng), H2_NO_ERROR,
-	    NULL, 0));
+	    nghttp2_session_get_last_proc_stream_id(s->ng), H2_NO_ERROR, NULL,
+	    0));
 }
 
 void
@@ -402,7 +403,7 @@ bool
 h2_session_may_connect(const struct h2_session *s)
 {
 	return (nghttp2_session_get_remote_settings(s->ng,
-	    NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1);
+		    NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1);
 }
 
 bool

@@ -79,11 +79,13 @@ h2_stream_free(struct h2_stream **sp)
 	assert(st->owned);
 	/* Where all of the answer was written, it goes out first. */
 	if (!st->closed && !st->reset &&
-	    (!st->out_end || (st->out_sent && !st->in_end &&
-		!st->s->cfg.patient) || (!st->s->cfg.server && !st->in_end)))
-		h2_stream_reset(st, st->out_end && st->s->cfg.server ?
-		    H2_NO_ERROR : !st->s->cfg.server ? H2_CANCEL :
-		    H2_INTERNAL_ERROR);
+	    (!st->out_end ||
+		(st->out_sent && !st->in_end && !st->s->cfg.patient) ||
+		(!st->s->cfg.server && !st->in_end)))
+		h2_stream_reset(st,
+		    st->out_end && st->s->cfg.server ? H2_NO_ERROR
+			: !st->s->cfg.server         ? H2_CANCEL
+						     : H2_INTERNAL_ERROR);
 	st->owned = false;
 	st->owner = NULL;
 	st->news = 0;
@@ -178,8 +180,8 @@ h2_stream_arena_take(struct h2_stream *st)
 /* --- ends that come early --- */
 
 void
-h2_stream_over(struct h2_stream *st, enum h2_code code, bool ours,
-    enum err err, const char *why)
+h2_stream_over(struct h2_stream *st, enum h2_code code, bool ours, enum err err,
+    const char *why)
 {
 	if (st->reset)
 		return;
@@ -203,8 +205,7 @@ h2_refuse(struct h2_stream *st, enum h2_code code, enum err err,
 	struct h2_session *s = st->s;
 
 	(void)h2_spend(s, H2_SPEND_PROVOKED, 1);
-	(void)nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id,
-	    code);
+	(void)nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, code);
 	st->in_end = false;
 	h2_stream_over(st, code, true, err, why);
 }
@@ -226,9 +227,9 @@ h2_stream_reset(struct h2_stream *st, enum h2_code code)
 enum err
 h2_stream_fault(const struct h2_stream *st, struct fault *f)
 {
-	if (st->err != ERR_NONE)	/* no text: the connection's cause */
-		(void)fault_set(f, st->err, "%s", st->why != NULL ?
-		    st->why : st->s->fault.detail);
+	if (st->err != ERR_NONE) /* no text: the connection's cause */
+		(void)fault_set(f, st->err, "%s",
+		    st->why != NULL ? st->why : st->s->fault.detail);
 	return (st->err);
 }
 

@@ -8,22 +8,33 @@
 
 /* --- Connection --- */
 
-static const bool is_hop[FIELD_COUNT] = {	/* RFC 9110 7.6.1 */
-	[FIELD_CONNECTION] = true, [FIELD_PROXY_CONNECTION] = true,
-	[FIELD_KEEP_ALIVE] = true, [FIELD_TE] = true,
-	[FIELD_TRAILER] = true, [FIELD_UPGRADE] = true,
-	[FIELD_HTTP2_SETTINGS] = true, [FIELD_TRANSFER_ENCODING] = true,
-	[FIELD_PROXY_SUPPORT] = true,			/* RFC 4559 6 */
+static const bool is_hop[FIELD_COUNT] = {
+	/* RFC 9110 7.6.1 */
+	[FIELD_CONNECTION] = true,
+	[FIELD_PROXY_CONNECTION] = true,
+	[FIELD_KEEP_ALIVE] = true,
+	[FIELD_TE] = true,
+	[FIELD_TRAILER] = true,
+	[FIELD_UPGRADE] = true,
+	[FIELD_HTTP2_SETTINGS] = true,
+	[FIELD_TRANSFER_ENCODING] = true,
+	[FIELD_PROXY_SUPPORT] = true, /* RFC 4559 6 */
 };
 
 /* Framing, routing and scanning need them: no peer can have them removed. */
 static const bool is_protected[FIELD_COUNT] = {
-	[FIELD_HOST] = true, [FIELD_CONTENT_LENGTH] = true,
-	[FIELD_VIA] = true, [FIELD_MAX_FORWARDS] = true,
-	[FIELD_EXPECT] = true, [FIELD_CONTENT_TYPE] = true,
-	[FIELD_CONTENT_ENCODING] = true, [FIELD_CONTENT_RANGE] = true,
-	[FIELD_CONTENT_DISPOSITION] = true, [FIELD_CACHE_CONTROL] = true,
-	[FIELD_SEC_WEBSOCKET_KEY] = true, [FIELD_SEC_WEBSOCKET_ACCEPT] = true,
+	[FIELD_HOST] = true,
+	[FIELD_CONTENT_LENGTH] = true,
+	[FIELD_VIA] = true,
+	[FIELD_MAX_FORWARDS] = true,
+	[FIELD_EXPECT] = true,
+	[FIELD_CONTENT_TYPE] = true,
+	[FIELD_CONTENT_ENCODING] = true,
+	[FIELD_CONTENT_RANGE] = true,
+	[FIELD_CONTENT_DISPOSITION] = true,
+	[FIELD_CACHE_CONTROL] = true,
+	[FIELD_SEC_WEBSOCKET_KEY] = true,
+	[FIELD_SEC_WEBSOCKET_ACCEPT] = true,
 	[FIELD_SEC_WEBSOCKET_VERSION] = true,
 	[FIELD_SEC_WEBSOCKET_PROTOCOL] = true,
 	[FIELD_SEC_WEBSOCKET_EXTENSIONS] = true,
@@ -34,8 +45,8 @@ static const bool is_protected[FIELD_COUNT] = {
  * they are first asked for: a list of 60 KB costs n log n.
  */
 struct options {
-	bool drop[FIELD_COUNT];		/* by id */
-	bool *gone;			/* by index in the list; NULL: none */
+	bool drop[FIELD_COUNT]; /* by id */
+	bool *gone;             /* by index in the list; NULL: none */
 	const struct http_field **sorted;
 	unsigned n;
 };
@@ -49,7 +60,9 @@ name_order(struct str a, struct str b)
 		if (http_lower[(unsigned char)a.p[i]] !=
 		    http_lower[(unsigned char)b.p[i]])
 			return (http_lower[(unsigned char)a.p[i]] <
-			    http_lower[(unsigned char)b.p[i]] ? -1 : 1);
+				    http_lower[(unsigned char)b.p[i]]
+				? -1
+				: 1);
 	return (a.n < b.n ? -1 : a.n > b.n);
 }
 
@@ -97,7 +110,8 @@ drop_named(struct options *o, const struct http_fields *l, struct str name)
 	unsigned i = search_name(o, name);
 
 	for (; i < o->n && !o->gone[o->sorted[i] - l->v] &&
-	    name_order(o->sorted[i]->name, name) == 0; i++)
+	     name_order(o->sorted[i]->name, name) == 0;
+	     i++)
 		o->gone[o->sorted[i] - l->v] = true;
 }
 
@@ -155,7 +169,7 @@ bool
 http_wants_upgrade(const struct http_msg *m, struct str protocol)
 {
 	return (http_fields_has_token(&m->fields, FIELD_CONNECTION,
-	    STR("upgrade")) &&
+		    STR("upgrade")) &&
 	    http_fields_has_token(&m->fields, FIELD_UPGRADE, protocol));
 }
 
@@ -173,7 +187,8 @@ via_names(struct str element, struct str pseudonym)
 	element.n -= n;
 	element = str_trim(element);
 	for (n = 0; n < element.n && element.p[n] != ' ' &&
-	    element.p[n] != '\t' && element.p[n] != '('; n++)
+	     element.p[n] != '\t' && element.p[n] != '(';
+	     n++)
 		;
 	element.n = n;
 	return (str_ieq(element, pseudonym));
@@ -198,8 +213,9 @@ static void
 add_via(struct http_msg *m, struct str pseudonym)
 {
 	/* Origins get the same octets however a request came. */
-	struct str version = m->was_h2 && !m->is_request ? STR("2 ") :
-	    m->version_minor == 0 ? STR("1.0 ") : STR("1.1 ");
+	struct str version = m->was_h2 && !m->is_request ? STR("2 ")
+	    : m->version_minor == 0                      ? STR("1.0 ")
+							 : STR("1.1 ");
 	char *p = arena_alloc(m->arena, version.n + pseudonym.n);
 
 	memcpy(p, version.p, version.n);
@@ -211,8 +227,8 @@ add_via(struct http_msg *m, struct str pseudonym)
 static bool
 counts_forwards(const struct http_msg *m)
 {
-	return ((m->method_id == METHOD_OPTIONS ||
-	    m->method_id == METHOD_TRACE) &&
+	return (
+	    (m->method_id == METHOD_OPTIONS || m->method_id == METHOD_TRACE) &&
 	    http_fields_get(&m->fields, FIELD_MAX_FORWARDS) != NULL);
 }
 
@@ -221,8 +237,10 @@ http_forwards_spent(const struct http_msg *m)
 {
 	uint64_t n;
 
-	return (counts_forwards(m) && str_to_u64(http_fields_value(&m->fields,
-	    FIELD_MAX_FORWARDS), UINT64_MAX, &n) && n == 0);
+	return (counts_forwards(m) &&
+	    str_to_u64(http_fields_value(&m->fields, FIELD_MAX_FORWARDS),
+		UINT64_MAX, &n) &&
+	    n == 0);
 }
 
 static enum err
@@ -233,7 +251,7 @@ count_forwards(struct http_msg *m, struct fault *f)
 	if (!counts_forwards(m))
 		return (ERR_NONE);
 	if (!str_to_u64(http_fields_value(&m->fields, FIELD_MAX_FORWARDS),
-	    UINT64_MAX, &n))
+		UINT64_MAX, &n))
 		return (fault_set(f, ERR_REQ_SYNTAX,
 		    "Max-Forwards is not a number"));
 	if (n == 0)
@@ -245,8 +263,7 @@ count_forwards(struct http_msg *m, struct fault *f)
 }
 
 enum err
-http_forward_request(struct http_msg *m, struct str pseudonym,
-    struct fault *f)
+http_forward_request(struct http_msg *m, struct str pseudonym, struct fault *f)
 {
 	enum err e;
 
@@ -303,8 +320,7 @@ add_date(struct http_msg *m, time_t now)
 {
 	char text[30];
 
-	if (m->status < 200 ||
-	    http_fields_get(&m->fields, FIELD_DATE) != NULL)
+	if (m->status < 200 || http_fields_get(&m->fields, FIELD_DATE) != NULL)
 		return;
 	http_date_print(text, now);
 	http_fields_add(m->arena, &m->fields, FIELD_DATE,

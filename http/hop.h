@@ -44,8 +44,7 @@ enum err http_forward_request(struct http_msg *, struct str pseudonym,
  * A response about to go to the client: Via, Date if missing (now; not in
  * 1xx), without Alt-Svc, Proxy-Authenticate, Proxy-Authentication-Info.
  */
-void http_forward_response(struct http_msg *, struct str pseudonym,
-    time_t now);
+void http_forward_response(struct http_msg *, struct str pseudonym, time_t now);
 
 /*
  * What of a 1xx goes on to the client: 100 and 102 without fields, 103 with its
@@ -54,7 +53,7 @@ void http_forward_response(struct http_msg *, struct str pseudonym,
  */
 bool http_interim_strip(struct http_msg *, size_t *room);
 
-#define HTTP_TRAILER_SMALL 256	/* octets of one value */
+#define HTTP_TRAILER_SMALL 256 /* octets of one value */
 
 /*
  * Trailers behind a body that was scanned: no scanner has seen them, so that

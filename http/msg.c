@@ -5,7 +5,7 @@
 #include "http/chars.h"
 #include "http/msg.h"
 
-#define FIELDS_FIRST 24		/* a browser's request fits */
+#define FIELDS_FIRST 24 /* a browser's request fits */
 
 /* --- names of fields --- */
 
@@ -38,7 +38,7 @@ slot_of(struct str s)
 	return ((h ^ h >> 15) % SLOTS);
 }
 
-static void __attribute__((constructor))
+__attribute__((constructor)) static void
 index_names(void)
 {
 	unsigned id, at;
@@ -105,8 +105,9 @@ fields_copy(struct arena *a, struct http_fields *to,
 	for (i = 0; i < from->n; i++) {
 		to->v[i].id = from->v[i].id;
 		to->v[i].name = from->v[i].id != FIELD_OTHER &&
-		    str_eq(from->v[i].name, names[from->v[i].id]) ?
-		    names[from->v[i].id] : arena_str(a, from->v[i].name);
+			str_eq(from->v[i].name, names[from->v[i].id])
+		    ? names[from->v[i].id]
+		    : arena_str(a, from->v[i].name);
 		to->v[i].value = arena_str(a, from->v[i].value);
 	}
 }
@@ -134,7 +135,7 @@ http_msg_copy(struct arena *a, const struct http_msg *from)
 
 static const struct {
 	struct str name;
-	bool idempotent;	/* RFC 9110 9.2.2 */
+	bool idempotent; /* RFC 9110 9.2.2 */
 } methods[] = {
 	[METHOD_OTHER] = { { "", 0 }, false },
 	[METHOD_GET] = { { "GET", 3 }, true },
@@ -167,37 +168,66 @@ http_method_is_idempotent(enum http_method id)
 
 /* The registry of RFC 9110 16.2, as far as servers use it. */
 static const char *const reasons[600] = {
-	[100] = "Continue", [101] = "Switching Protocols",
-	[102] = "Processing", [103] = "Early Hints",
-	[200] = "OK", [201] = "Created", [202] = "Accepted",
-	[203] = "Non-Authoritative Information", [204] = "No Content",
-	[205] = "Reset Content", [206] = "Partial Content",
-	[207] = "Multi-Status", [208] = "Already Reported",
+	[100] = "Continue",
+	[101] = "Switching Protocols",
+	[102] = "Processing",
+	[103] = "Early Hints",
+	[200] = "OK",
+	[201] = "Created",
+	[202] = "Accepted",
+	[203] = "Non-Authoritative Information",
+	[204] = "No Content",
+	[205] = "Reset Content",
+	[206] = "Partial Content",
+	[207] = "Multi-Status",
+	[208] = "Already Reported",
 	[226] = "IM Used",
-	[300] = "Multiple Choices", [301] = "Moved Permanently",
-	[302] = "Found", [303] = "See Other", [304] = "Not Modified",
-	[305] = "Use Proxy", [307] = "Temporary Redirect",
+	[300] = "Multiple Choices",
+	[301] = "Moved Permanently",
+	[302] = "Found",
+	[303] = "See Other",
+	[304] = "Not Modified",
+	[305] = "Use Proxy",
+	[307] = "Temporary Redirect",
 	[308] = "Permanent Redirect",
-	[400] = "Bad Request", [401] = "Unauthorized",
-	[402] = "Payment Required", [403] = "Forbidden",
-	[404] = "Not Found", [405] = "Method Not Allowed",
-	[406] = "Not Acceptable", [407] = "Proxy Authentication Required",
-	[408] = "Request Timeout", [409] = "Conflict", [410] = "Gone",
-	[411] = "Length Required", [412] = "Precondition Failed",
-	[413] = "Content Too Large", [414] = "URI Too Long",
-	[415] = "Unsupported Media Type", [416] = "Range Not Satisfiable",
-	[417] = "Expectation Failed", [421] = "Misdirected Request",
-	[422] = "Unprocessable Content", [423] = "Locked",
-	[424] = "Failed Dependency", [425] = "Too Early",
-	[426] = "Upgrade Required", [428] = "Precondition Required",
+	[400] = "Bad Request",
+	[401] = "Unauthorized",
+	[402] = "Payment Required",
+	[403] = "Forbidden",
+	[404] = "Not Found",
+	[405] = "Method Not Allowed",
+	[406] = "Not Acceptable",
+	[407] = "Proxy Authentication Required",
+	[408] = "Request Timeout",
+	[409] = "Conflict",
+	[410] = "Gone",
+	[411] = "Length Required",
+	[412] = "Precondition Failed",
+	[413] = "Content Too Large",
+	[414] = "URI Too Long",
+	[415] = "Unsupported Media Type",
+	[416] = "Range Not Satisfiable",
+	[417] = "Expectation Failed",
+	[421] = "Misdirected Request",
+	[422] = "Unprocessable Content",
+	[423] = "Locked",
+	[424] = "Failed Dependency",
+	[425] = "Too Early",
+	[426] = "Upgrade Required",
+	[428] = "Precondition Required",
 	[429] = "Too Many Requests",
 	[431] = "Request Header Fields Too Large",
 	[451] = "Unavailable For Legal Reasons",
-	[500] = "Internal Server Error", [501] = "Not Implemented",
-	[502] = "Bad Gateway", [503] = "Service Unavailable",
-	[504] = "Gateway Timeout", [505] = "HTTP Version Not Supported",
-	[506] = "Variant Also Negotiates", [507] = "Insufficient Storage",
-	[508] = "Loop Detected", [510] = "Not Extended",
+	[500] = "Internal Server Error",
+	[501] = "Not Implemented",
+	[502] = "Bad Gateway",
+	[503] = "Service Unavailable",
+	[504] = "Gateway Timeout",
+	[505] = "HTTP Version Not Supported",
+	[506] = "Variant Also Negotiates",
+	[507] = "Insufficient Storage",
+	[508] = "Loop Detected",
+	[510] = "Not Extended",
 	[511] = "Network Authentication Required",
 };
 
@@ -278,8 +308,8 @@ append(struct arena *a, struct http_fields *l, struct http_field f)
 }
 
 void
-http_fields_add(struct arena *a, struct http_fields *l,
-    enum http_field_id id, struct str value)
+http_fields_add(struct arena *a, struct http_fields *l, enum http_field_id id,
+    struct str value)
 {
 	append(a, l, (struct http_field){ http_field_name(id), value, id });
 }
@@ -321,8 +351,8 @@ http_fields_remove_named(struct http_fields *l, struct str name)
 }
 
 void
-http_fields_set(struct arena *a, struct http_fields *l,
-    enum http_field_id id, struct str value)
+http_fields_set(struct arena *a, struct http_fields *l, enum http_field_id id,
+    struct str value)
 {
 	http_fields_remove(l, id);
 	http_fields_add(a, l, id, value);
@@ -336,7 +366,7 @@ http_fields_has_token(const struct http_fields *l, enum http_field_id id,
 	struct str rest, element;
 
 	for (f = http_fields_get(l, id); f != NULL;
-	    f = http_fields_next(l, f)) {
+	     f = http_fields_next(l, f)) {
 		rest = f->value;
 		while (str_next_element(&rest, &element))
 			if (str_ieq(element, token))

@@ -24,66 +24,76 @@ enum http_field_id {
 };
 
 struct http_field {
-	struct str name;	/* as it was spelt */
-	struct str value;	/* trimmed */
+	struct str name;  /* as it was spelt */
+	struct str value; /* trimmed */
 	enum http_field_id id;
 };
 
 /* An ordered list; also used for trailers. {0} is an empty one. */
 struct http_fields {
-	struct http_field *v;	/* in the arena */
+	struct http_field *v; /* in the arena */
 	unsigned n, cap;
 };
 
 enum http_method {
-	METHOD_OTHER, METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT,
-	METHOD_DELETE, METHOD_CONNECT, METHOD_OPTIONS, METHOD_TRACE,
+	METHOD_OTHER,
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+	METHOD_PUT,
+	METHOD_DELETE,
+	METHOD_CONNECT,
+	METHOD_OPTIONS,
+	METHOD_TRACE,
 	METHOD_PATCH
 };
 
 /* How the body is delimited on the wire (RFC 9112 6.3). */
 enum http_framing {
-	FRAMING_NONE,		/* no body */
-	FRAMING_LENGTH,		/* http_msg.length bytes (0 possible) */
+	FRAMING_NONE,   /* no body */
+	FRAMING_LENGTH, /* http_msg.length bytes (0 possible) */
 	FRAMING_CHUNKED,
-	FRAMING_CLOSE		/* responses only: until the connection ends */
+	FRAMING_CLOSE /* responses only: until the connection ends */
 };
 
 /* A request target, taken apart (RFC 3986, RFC 9112 3.2). */
 struct http_uri {
-	struct str scheme;	/* "http" | "https", lower case */
-	struct str host;	/* lower case, no trailing dot, IPv6 without brackets */
+	struct str scheme; /* "http" | "https", lower case */
+	/* lower case, no trailing dot, IPv6 without brackets */
+	struct str host;
 	bool host_is_v6;
 	bool host_is_ip;
-	uint16_t port;		/* default filled in */
+	uint16_t port; /* default filled in */
 	bool port_given;
-	struct str path;	/* with query, as received: "/..." or "*" */
+	struct str path; /* with query, as received: "/..." or "*" */
 };
 
 struct http_msg {
-	struct arena *arena;	/* borrowed */
+	struct arena *arena; /* borrowed */
 	bool is_request;
-	bool was_h2;		/* it came over HTTP/2 */
-	unsigned version_minor;	/* 0 or 1 (what the peer sent, or is worth) */
+	bool was_h2;            /* it came over HTTP/2 */
+	unsigned version_minor; /* 0 or 1 (what the peer sent, or is worth) */
 
-	struct str method;	/* requests */
+	struct str method; /* requests */
 	enum http_method method_id;
-	struct str target;	/* as received */
-	struct str protocol;	/* of an extended CONNECT (RFC 8441 4), else
-				 * STR_NONE */
-	struct http_uri uri;	/* of what the request is for, once known */
+	struct str target; /* as received */
+	/* of an extended CONNECT (RFC 8441 4), else STR_NONE */
+	struct str protocol;
+	struct http_uri uri; /* of what the request is for, once known */
 
-	unsigned status;	/* responses */
+	unsigned status; /* responses */
 	struct str reason;
 
 	struct http_fields fields;
 
 	enum http_framing framing;
-	uint64_t length;	/* FRAMING_LENGTH */
-	bool keep_alive;	/* may the connection serve another message? */
-	bool expect_continue;	/* Expect: 100-continue */
-	bool odd;		/* some line of the head ended in LF alone, or
-				 * was no field and left out */
+	uint64_t length;      /* FRAMING_LENGTH */
+	bool keep_alive;      /* may the connection serve another message? */
+	bool expect_continue; /* Expect: 100-continue */
+	/*
+	 * some line of the head ended in LF alone, or was no field and left out
+	 */
+	bool odd;
 };
 
 /* A message whose strings will live in a.  All zero. */
@@ -100,7 +110,7 @@ const char *http_reason(unsigned status);
 bool http_status_is_bodyless(unsigned status);
 
 enum http_field_id http_field_id_of(struct str name);
-struct str http_field_name(enum http_field_id);	/* canonical spelling */
+struct str http_field_name(enum http_field_id); /* canonical spelling */
 
 /* First field of that id, NULL if none. */
 const struct http_field *http_fields_get(const struct http_fields *,

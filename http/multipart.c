@@ -42,15 +42,15 @@ take_value(struct str s, struct str *value, struct str *rest)
 		return (false);
 	*value = (struct str){ s.p, n };
 	*rest = str_trim(skip(s, n + quoted));
-	while (!quoted && value->n > 0 && (s.p[value->n - 1] == ' ' ||
-	    s.p[value->n - 1] == '\t'))
+	while (!quoted && value->n > 0 &&
+	    (s.p[value->n - 1] == ' ' || s.p[value->n - 1] == '\t'))
 		value->n--;
 	for (i = 0; i < value->n; i++)
 		if (s.p[i] == ',' || s.p[i] == '\\' || s.p[i] == '"' ||
 		    (!quoted && (s.p[i] == ' ' || s.p[i] == '\t')))
 			return (false);
-	return (str_trim(*value).n == value->n && !str_starts(*value,
-	    STR("'")) &&	/* a quote for some */
+	return (str_trim(*value).n == value->n &&
+	    !str_starts(*value, STR("'")) && /* a quote for some */
 	    (rest->n == 0 || rest->p[0] == ';'));
 }
 
@@ -98,7 +98,8 @@ multipart_type(struct str type, char room[MULTIPART_BOUNDARY_MAX + 1],
 
 	type = str_trim(type);
 	*boundary = STR_NONE;
-	if (!str_istarts(type, STR("multipart/")))	/* some look for the word anywhere */
+	/* some look for the word anywhere */
+	if (!str_istarts(type, STR("multipart/")))
 		return (find_word(type, STR("multipart")) < type.n &&
 		    find_word(type, STR("boundary=")) < type.n);
 	value = take_boundary(type);
@@ -129,7 +130,8 @@ transfer_of(struct str v)
 	} known[] = {
 		{ { "base64", 6 }, MULTIPART_BASE64 },
 		{ { "quoted-printable", 16 }, MULTIPART_QUOTED },
-		{ { "7bit", 4 }, 0 }, { { "8bit", 4 }, 0 },
+		{ { "7bit", 4 }, 0 },
+		{ { "8bit", 4 }, 0 },
 		{ { "binary", 6 }, 0 },
 	};
 	size_t i, n = http_span(v, CHAR_TOKEN);
@@ -149,7 +151,7 @@ head_field(struct multipart *m, struct str line)
 	struct str name, v;
 
 	if (n == line.n) {
-		m->odd = true;		/* content begins here for some */
+		m->odd = true; /* content begins here for some */
 		return;
 	}
 	name = str_trim((struct str){ line.p, n });
@@ -158,8 +160,7 @@ head_field(struct multipart *m, struct str line)
 	if (str_ieq(name, STR("content-transfer-encoding")))
 		m->part.transfer |= transfer_of(v);
 	else if (str_ieq(name, STR("content-type"))) {
-		m->odd |= m->part.type[0] != '\0' ||
-		    v.n >= MULTIPART_VALUE_MAX;
+		m->odd |= m->part.type[0] != '\0' || v.n >= MULTIPART_VALUE_MAX;
 		keep_value(m->part.type, v);
 	} else if (str_ieq(name, STR("content-encoding"))) {
 		m->odd |= m->part.coding[0] != '\0' ||
@@ -182,11 +183,11 @@ head_read(struct multipart *m)
 			if (*p != '\r')
 				*to++ = *p;
 			else if (p + 1 == end || p[1] != '\n')
-				m->odd = true;	/* ends a line for some */
+				m->odd = true; /* ends a line for some */
 			continue;
 		}
 		if (p + 1 < end && (p[1] == ' ' || p[1] == '\t'))
-			continue;	/* RFC 5322 2.2.3: folded */
+			continue; /* RFC 5322 2.2.3: folded */
 		head_field(m, (struct str){ line, (size_t)(to - line) });
 		line = to;
 	}
@@ -197,7 +198,7 @@ static void
 head_add(struct multipart *m, const char *p, size_t n)
 {
 	if (m->head.n + n > MULTIPART_HEAD_MAX)
-		m->odd = true;		/* some give up here, others go on */
+		m->odd = true; /* some give up here, others go on */
 	else
 		buf_add(&m->head, p, n);
 }
@@ -209,7 +210,7 @@ multipart_init(struct multipart *m, struct str boundary)
 {
 	assert(boundary.n > 0 && boundary.n <= MULTIPART_BOUNDARY_MAX);
 	*m = (struct multipart){ .phase = MULTIPART_OUTSIDE,
-	    .line = MULTIPART_LINE_BEGIN };
+		.line = MULTIPART_LINE_BEGIN };
 	memcpy(m->delimiter, "--", 2);
 	memcpy(m->delimiter + 2, boundary.p, boundary.n);
 	m->length = boundary.n + 2;
@@ -234,7 +235,7 @@ part_close(struct multipart *m, uint64_t end, struct multipart_part *part)
 	bool there = m->phase == MULTIPART_CONTENT && end > m->part.at;
 
 	if (m->phase == MULTIPART_HEAD) {
-		m->odd |= m->head.n > 0;	/* content for some */
+		m->odd |= m->head.n > 0; /* content for some */
 		m->head.n = 0;
 	}
 	if (there) {
@@ -263,8 +264,8 @@ part_open(struct multipart *m)
 	m->matched = 0;
 	m->line_crlf = m->last == '\r';
 	if (m->n_after == 2)
-		return;			/* RFC 2046 5.1.1: close-delimiter */
-	m->odd |= m->n_after > 0;	/* "--b-": a delimiter for some */
+		return;           /* RFC 2046 5.1.1: close-delimiter */
+	m->odd |= m->n_after > 0; /* "--b-": a delimiter for some */
 	structure_line(m, m->line_crlf);
 	m->phase = MULTIPART_HEAD;
 	m->part = (struct multipart_part){ .at = m->at };
@@ -286,11 +287,12 @@ delimiter_byte(struct multipart *m, char c)
 	if (c == '\n') {
 		part_open(m);
 	} else if (c != ' ' && c != '\t' && c != '\r') {
-		if (m->n_after < 2 && c == '-' && m->last == (m->n_after > 0 ?
-		    '-' : m->delimiter[m->length - 1]))
+		if (m->n_after < 2 && c == '-' &&
+		    m->last ==
+			(m->n_after > 0 ? '-' : m->delimiter[m->length - 1]))
 			m->n_after++;
 		else
-			m->odd = true;	/* "--boundaryX": a delimiter for some */
+			m->odd = true; /* "--boundaryX": a delimiter for some */
 	}
 }
 
@@ -304,7 +306,7 @@ head_byte(struct multipart *m, char c)
 		structure_line(m, m->last == '\r');
 		while (n > 0 && m->head.p[n - 1] == '\r')
 			n--;
-		m->odd |= m->head.n - n > 1;	/* no empty line for some */
+		m->odd |= m->head.n - n > 1; /* no empty line for some */
 		if (n == 0 || m->head.p[n - 1] == '\n') {
 			m->head.n = n;
 			head_read(m);
@@ -325,7 +327,8 @@ line_byte(struct multipart *m, char c, struct multipart_part *part)
 	m->at++;
 	if (m->line == MULTIPART_LINE_DELIMITER) {
 		delimiter_byte(m, c);
-	} else if (m->line == MULTIPART_LINE_BEGIN && c == m->delimiter[m->matched]) {
+	} else if (m->line == MULTIPART_LINE_BEGIN &&
+	    c == m->delimiter[m->matched]) {
 		if (m->phase == MULTIPART_HEAD)
 			head_add(m, &c, 1);
 		if (++m->matched == m->length) {
@@ -367,7 +370,8 @@ multipart_feed(struct multipart *m, const char *p, size_t n, size_t *used,
 	size_t i = 0;
 
 	while (i < n) {
-		if (m->line == MULTIPART_LINE_INSIDE && m->phase != MULTIPART_HEAD)
+		if (m->line == MULTIPART_LINE_INSIDE &&
+		    m->phase != MULTIPART_HEAD)
 			i += skip_content(m, p + i, n - i);
 		if (i < n && line_byte(m, p[i++], part)) {
 			*used = i;
@@ -391,7 +395,7 @@ count(const char *p, size_t n, const char *what, size_t length)
 	size_t found = 0;
 
 	for (; (p = memmem(p, (size_t)(end - p), what, length)) != NULL;
-	    p += length)
+	     p += length)
 		found++;
 	return (found);
 }
@@ -422,9 +426,11 @@ base64_byte(struct multipart_decoder *d, char c, struct buf *out)
 	uint8_t byte;
 
 	if (c == '=')
-		base64_decode_init(&d->base64);	/* what follows begins anew */
-	else if (base64_decode_single(&d->base64, &byte, c == '-' ? '+' :
-	    c == '_' ? '/' : c) == 1)
+		base64_decode_init(&d->base64); /* what follows begins anew */
+	else if (base64_decode_single(&d->base64, &byte,
+		     c == '-'       ? '+'
+			 : c == '_' ? '/'
+				    : c) == 1)
 		buf_add(out, (const char *)&byte, 1);
 }
 
@@ -442,7 +448,7 @@ quoted_byte(struct multipart_decoder *d, char c, struct buf *out)
 		return;
 	}
 	if (d->held == 1 && (c == '\r' || c == ' ' || c == '\t'))
-		return;			/* a soft line break begins */
+		return; /* a soft line break begins */
 	if (d->held == 1 && c == '\n') {
 		d->held = 0;
 		return;

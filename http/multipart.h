@@ -20,45 +20,49 @@
 #include <stdint.h>
 #include "base/str.h"
 
-#define MULTIPART_BOUNDARY_MAX 200	/* RFC 2046 allows 70 */
-#define MULTIPART_HEAD_MAX 16384	/* of one part: no memory for an endless one */
-#define MULTIPART_VALUE_MAX 256		/* kept of one field */
+#define MULTIPART_BOUNDARY_MAX 200 /* RFC 2046 allows 70 */
+#define MULTIPART_HEAD_MAX 16384 /* of one part: no memory for an endless one */
+#define MULTIPART_VALUE_MAX 256  /* kept of one field */
 
 /* How a part is coded for transfer (RFC 2045 6), as bits: fields may repeat. */
 #define MULTIPART_BASE64 1
 #define MULTIPART_QUOTED 2
-#define MULTIPART_UNKNOWN 4	/* something else than 7bit, 8bit, binary */
+#define MULTIPART_UNKNOWN 4 /* something else than 7bit, 8bit, binary */
 
 struct multipart_part {
-	uint64_t at;		/* of the content in the body */
+	uint64_t at; /* of the content in the body */
 	uint64_t length;
-	unsigned transfer;	/* bits MULTIPART_ */
-	char type[MULTIPART_VALUE_MAX];		/* Content-Type, "" for none */
-	char coding[MULTIPART_VALUE_MAX];	/* Content-Encoding, "" for none */
+	unsigned transfer;                /* bits MULTIPART_ */
+	char type[MULTIPART_VALUE_MAX];   /* Content-Type, "" for none */
+	char coding[MULTIPART_VALUE_MAX]; /* Content-Encoding, "" for none */
 };
 
 enum multipart_got {
-	MULTIPART_MORE,		/* all bytes were taken, no part has ended */
-	MULTIPART_PART		/* a part has ended; feed what is left again */
+	MULTIPART_MORE, /* all bytes were taken, no part has ended */
+	MULTIPART_PART  /* a part has ended; feed what is left again */
 };
 
 /* Embedded; the fields are the engine's. */
 struct multipart {
-	char delimiter[MULTIPART_BOUNDARY_MAX + 3];	/* "--boundary" */
-	size_t length;		/* of the delimiter */
+	char delimiter[MULTIPART_BOUNDARY_MAX + 3]; /* "--boundary" */
+	size_t length;                              /* of the delimiter */
 	enum { MULTIPART_OUTSIDE, MULTIPART_HEAD, MULTIPART_CONTENT } phase;
-	enum { MULTIPART_LINE_BEGIN, MULTIPART_LINE_INSIDE,
-	    MULTIPART_LINE_DELIMITER } line;
-	size_t matched;		/* MULTIPART_LINE_BEGIN: of the delimiter */
-	uint64_t at;		/* bytes taken */
-	uint64_t line_end;	/* where the end of the line before this one lies */
-	char last;		/* the byte before at */
-	unsigned n_after;	/* MULTIPART_LINE_DELIMITER: dashes behind the delimiter */
-	struct buf head;	/* of the part, line ends as they came */
-	uint64_t delimiters;	/* found */
-	bool line_crlf;		/* the line before this one ended in CRLF */
-	bool crlf, lf;		/* lines of the structure that ended so */
-	bool odd;		/* receivers may split it differently */
+	enum {
+		MULTIPART_LINE_BEGIN,
+		MULTIPART_LINE_INSIDE,
+		MULTIPART_LINE_DELIMITER
+	} line;
+	size_t matched;    /* MULTIPART_LINE_BEGIN: of the delimiter */
+	uint64_t at;       /* bytes taken */
+	uint64_t line_end; /* where the end of the line before this one lies */
+	char last;         /* the byte before at */
+	/* MULTIPART_LINE_DELIMITER: dashes behind the delimiter */
+	unsigned n_after;
+	struct buf head;     /* of the part, line ends as they came */
+	uint64_t delimiters; /* found */
+	bool line_crlf;      /* the line before this one ended in CRLF */
+	bool crlf, lf;       /* lines of the structure that ended so */
+	bool odd;            /* receivers may split it differently */
 	struct multipart_part part;
 };
 
@@ -93,10 +97,10 @@ bool multipart_is_odd(const struct multipart *);
  * printable keeps what is no code.
  */
 struct multipart_decoder {
-	unsigned transfer;	/* MULTIPART_BASE64 or MULTIPART_QUOTED */
+	unsigned transfer; /* MULTIPART_BASE64 or MULTIPART_QUOTED */
 	struct base64_decode_ctx base64;
-	unsigned held;		/* quoted: how many chars of a code */
-	char pending[2];	/* quoted: behind "=" */
+	unsigned held;   /* quoted: how many chars of a code */
+	char pending[2]; /* quoted: behind "=" */
 };
 
 void multipart_decoder_init(struct multipart_decoder *, unsigned transfer);

@@ -3,7 +3,11 @@
 #include "http/offer.h"
 
 static const struct str known[] = {
-	STR("gzip"), STR("x-gzip"), STR("deflate"), STR("br"), STR("zstd"),
+	STR("gzip"),
+	STR("x-gzip"),
+	STR("deflate"),
+	STR("br"),
+	STR("zstd"),
 	STR("identity"),
 };
 
@@ -41,8 +45,8 @@ http_offer_none(struct http_msg *req)
 {
 	http_fields_remove_named(&req->fields, STR("Available-Dictionary"));
 	if (http_fields_get(&req->fields, FIELD_ACCEPT_ENCODING) != NULL)
-		http_fields_set(req->arena, &req->fields,
-		    FIELD_ACCEPT_ENCODING, STR("identity"));
+		http_fields_set(req->arena, &req->fields, FIELD_ACCEPT_ENCODING,
+		    STR("identity"));
 }
 
 void

@@ -7,7 +7,9 @@
 
 /* Fields that ask for less than the whole. */
 static const enum http_field_id asking[] = {
-	FIELD_RANGE, FIELD_REQUEST_RANGE, FIELD_A_IM,
+	FIELD_RANGE,
+	FIELD_REQUEST_RANGE,
+	FIELD_A_IM,
 };
 
 #define N_ASKING (sizeof(asking) / sizeof(asking[0]))
@@ -67,8 +69,9 @@ http_part_of(const struct http_msg *m)
 	    http_fields_next(&m->fields, f) != NULL ||
 	    !range_is_whole(f->value, &length))
 		return (HTTP_PART_SOME);
-	return (m->framing == FRAMING_LENGTH && m->length != length ?
-	    HTTP_PART_SOME : HTTP_PART_WHOLE);
+	return (m->framing == FRAMING_LENGTH && m->length != length
+		? HTTP_PART_SOME
+		: HTTP_PART_WHOLE);
 }
 
 bool

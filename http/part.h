@@ -11,9 +11,9 @@
 #include "http/msg.h"
 
 enum http_part {
-	HTTP_PART_NONE,		/* not said to be a part */
-	HTTP_PART_WHOLE,	/* a part that is all there is */
-	HTTP_PART_SOME		/* a part of more, or of who knows what */
+	HTTP_PART_NONE,  /* not said to be a part */
+	HTTP_PART_WHOLE, /* a part that is all there is */
+	HTTP_PART_SOME   /* a part of more, or of who knows what */
 };
 
 /*

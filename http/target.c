@@ -10,7 +10,7 @@ struct target {
 	struct http_msg *req;
 	const struct http_uri *tunnel;
 	struct fault *fault;
-	struct http_uri host;	/* of the Host field */
+	struct http_uri host; /* of the Host field */
 	bool has_host;
 };
 
@@ -27,14 +27,14 @@ read_host(struct target *t, struct str scheme)
 
 	t->has_host = f != NULL;
 	if (f == NULL)
-		return (t->req->version_minor == 0 ? ERR_NONE :
-		    fault_set(t->fault, ERR_REQ_HOST, "Host is missing"));
+		return (t->req->version_minor == 0
+			? ERR_NONE
+			: fault_set(t->fault, ERR_REQ_HOST, "Host is missing"));
 	if (http_fields_next(l, f) != NULL)
-		return (fault_set(t->fault, ERR_REQ_HOST,
-		    "Host is repeated"));
+		return (fault_set(t->fault, ERR_REQ_HOST, "Host is repeated"));
 	t->host.scheme = scheme;
 	if (!http_authority_parse(t->req->arena, f->value,
-	    port != 0 ? port : 443, &t->host))
+		port != 0 ? port : 443, &t->host))
 		return (fault_set(t->fault, ERR_REQ_HOST, "Host is invalid"));
 	return (ERR_NONE);
 }
@@ -50,7 +50,7 @@ write_host(struct target *t)
 	if (!req->uri.port_given && !req->uri.host_is_v6 &&
 	    str_eq(is, req->uri.host) &&
 	    req->uri.port == http_default_port(req->uri.scheme))
-		return;			/* nearly always */
+		return; /* nearly always */
 	http_host_print(&b, &req->uri);
 	if (!str_eq(is, buf_as_str(&b)))
 		http_fields_set(req->arena, &req->fields, FIELD_HOST,
@@ -68,8 +68,9 @@ bad_target(struct target *t, const char *why)
 static enum err
 check_tunnel(struct target *t, const struct http_uri *u)
 {
-	if (t->tunnel == NULL || (str_eq(u->scheme, t->tunnel->scheme) &&
-	    http_same_authority(u, t->tunnel)))
+	if (t->tunnel == NULL ||
+	    (str_eq(u->scheme, t->tunnel->scheme) &&
+		http_same_authority(u, t->tunnel)))
 		return (ERR_NONE);
 	return (fault_set(t->fault, ERR_REQ_MISDIRECTED,
 	    "%.*s:%u in a connection to %.*s:%u", STR_ARG(u->host), u->port,
@@ -125,9 +126,9 @@ origin_form(struct target *t, bool allow_origin)
 static struct str
 absolute_path(struct target *t, struct str rest)
 {
-	if (rest.n == 0)		/* RFC 9112 3.2.1, 3.2.4 */
-		return (t->req->method_id == METHOD_OPTIONS ? STR("*") :
-		    STR("/"));
+	if (rest.n == 0) /* RFC 9112 3.2.1, 3.2.4 */
+		return (
+		    t->req->method_id == METHOD_OPTIONS ? STR("*") : STR("/"));
 	if (rest.p[0] == '/')
 		return (rest);
 	return (arena_printf(t->req->arena, "/%.*s", STR_ARG(rest)));
@@ -166,7 +167,7 @@ absolute_form(struct target *t)
 	authority.n = str_index(authority, '/');
 	authority.n = str_index(authority, '?');
 	if (!http_authority_parse(t->req->arena, authority,
-	    http_default_port(u->scheme), u))
+		http_default_port(u->scheme), u))
 		return (bad_target(t, "invalid host or port"));
 	rest.p += authority.n;
 	rest.n -= authority.n;

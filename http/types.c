@@ -21,7 +21,7 @@ http_types(const struct http_fields *fields, struct str *v, unsigned max)
 	unsigned n = 0;
 
 	for (f = http_fields_get(fields, FIELD_CONTENT_TYPE); f != NULL;
-	    f = http_fields_next(fields, f)) {
+	     f = http_fields_next(fields, f)) {
 		rest = f->value;
 		while (str_next_element(&rest, &type)) {
 			type.n = str_index(type, ';');

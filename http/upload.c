@@ -4,7 +4,7 @@
 #include "http/upload.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define NAME_MAX_BYTES 128	/* longer names and values are none of ours */
+#define NAME_MAX_BYTES 128 /* longer names and values are none of ours */
 
 /* Fields that say by any other value that there is more than this body. */
 static const struct {
@@ -20,10 +20,10 @@ static const struct {
 
 /* What the value of a parameter has to be. */
 enum want {
-	WANT_NOTHING,		/* there is no second parameter */
-	WANT_SOME,		/* not empty */
-	WANT_NUMBER,		/* with a digit: some receivers take "+1" */
-	WANT_NOT_0,		/* any other number */
+	WANT_NOTHING, /* there is no second parameter */
+	WANT_SOME,    /* not empty */
+	WANT_NUMBER,  /* with a digit: some receivers take "+1" */
+	WANT_NOT_0,   /* any other number */
 	WANT_NOT_1
 };
 
@@ -43,14 +43,14 @@ static const struct {
 } queries[] = {
 	{ ON(PUT) | ON(POST), { "partNumber", 10 }, { NULL, 0 }, WANT_NUMBER,
 	    { "uploadId", 8 }, WANT_SOME, { NULL, 0 } },
-	{ ON(PUT), { "comp", 4 }, { "block", 5 }, WANT_SOME,
-	    { "blockid", 7 }, WANT_SOME, { NULL, 0 } },
-	{ ON(PUT), { "comp", 4 }, { "appendblock", 11 }, WANT_SOME,
-	    { NULL, 0 }, WANT_NOTHING, { NULL, 0 } },
-	{ ON(PUT), { "comp", 4 }, { "page", 4 }, WANT_SOME,
-	    { NULL, 0 }, WANT_NOTHING, { "X-Ms-Page-Write", 15 } },
-	{ ON(PUT), { "comp", 4 }, { "range", 5 }, WANT_SOME,
-	    { NULL, 0 }, WANT_NOTHING, { "X-Ms-Write", 10 } },
+	{ ON(PUT), { "comp", 4 }, { "block", 5 }, WANT_SOME, { "blockid", 7 },
+	    WANT_SOME, { NULL, 0 } },
+	{ ON(PUT), { "comp", 4 }, { "appendblock", 11 }, WANT_SOME, { NULL, 0 },
+	    WANT_NOTHING, { NULL, 0 } },
+	{ ON(PUT), { "comp", 4 }, { "page", 4 }, WANT_SOME, { NULL, 0 },
+	    WANT_NOTHING, { "X-Ms-Page-Write", 15 } },
+	{ ON(PUT), { "comp", 4 }, { "range", 5 }, WANT_SOME, { NULL, 0 },
+	    WANT_NOTHING, { "X-Ms-Write", 10 } },
 	{ ON(PATCH) | ON(PUT), { "action", 6 }, { "append", 6 }, WANT_SOME,
 	    { "position", 8 }, WANT_NOT_0, { NULL, 0 } },
 	{ ON(POST) | ON(PUT), { "resumableChunkNumber", 20 }, { NULL, 0 },
@@ -76,8 +76,8 @@ plain(struct str s, char out[static NAME_MAX_BYTES], struct str *to)
 
 	for (i = 0; i < s.n && n < NAME_MAX_BYTES; i++, n++) {
 		out[n] = s.p[i];
-		if (s.p[i] != '%' || s.n - i < 3 ||
-		    http_hex(s.p[i + 1]) < 0 || http_hex(s.p[i + 2]) < 0)
+		if (s.p[i] != '%' || s.n - i < 3 || http_hex(s.p[i + 1]) < 0 ||
+		    http_hex(s.p[i + 2]) < 0)
 			continue;
 		out[n] = (char)(http_hex(s.p[i + 1]) << 4 |
 		    http_hex(s.p[i + 2]));
@@ -111,8 +111,9 @@ fits(struct str v, enum want want)
 		return (has_digit(v));
 	case WANT_NOT_0:
 	case WANT_NOT_1:
-		return (has_digit(v) && (!str_to_u64(v, INT64_MAX, &n) ||
-		    n != (want == WANT_NOT_1)));
+		return (has_digit(v) &&
+		    (!str_to_u64(v, INT64_MAX, &n) ||
+			n != (want == WANT_NOT_1)));
 	}
 	return (v.n > 0);
 }
@@ -138,8 +139,8 @@ query_has(struct str q, struct str name, struct str value, enum want want)
 		if (eq == part.n || !plain((struct str){ part.p, eq }, a, &n) ||
 		    !str_ieq(n, name))
 			continue;
-		all = plain((struct str){ part.p + eq + 1, part.n - eq - 1 },
-		    b, &v);
+		all = plain((struct str){ part.p + eq + 1, part.n - eq - 1 }, b,
+		    &v);
 		if (value.n > 0 ? all && str_ieq(v, value) : fits(v, want))
 			return (true);
 	}
@@ -165,10 +166,12 @@ query_says(const struct http_msg *m)
 	for (i = 0; i < COUNT(queries); i++)
 		if ((queries[i].methods & 1u << m->method_id) != 0 &&
 		    query_has(q, queries[i].name, queries[i].value,
-		    queries[i].first) && (queries[i].second == WANT_NOTHING ||
-		    query_has(q, queries[i].name2, STR_NONE,
-		    queries[i].second)) && (queries[i].field.n == 0 ||
-		    http_fields_find(&m->fields, queries[i].field) != NULL))
+			queries[i].first) &&
+		    (queries[i].second == WANT_NOTHING ||
+			query_has(q, queries[i].name2, STR_NONE,
+			    queries[i].second)) &&
+		    (queries[i].field.n == 0 ||
+			http_fields_find(&m->fields, queries[i].field) != NULL))
 			return (true);
 	return (false);
 }
@@ -237,8 +240,9 @@ dropbox_says(const struct http_msg *m)
 	size_t i;
 
 	p.n = str_index(p, '?');
-	for (i = 0; i < p.n && !str_istarts((struct str){ p.p + i, p.n - i },
-	    where); i++)
+	for (i = 0;
+	     i < p.n && !str_istarts((struct str){ p.p + i, p.n - i }, where);
+	     i++)
 		;
 	if (i == p.n)
 		return (false);
@@ -298,7 +302,7 @@ http_upload_is_part(const struct http_msg *req)
 bool
 http_upload_asks_part(const struct http_msg *req)
 {
-	return ((req->method_id == METHOD_GET ||
-	    req->method_id == METHOD_HEAD) && query_has(query_of(req),
-	    STR("partNumber"), STR_NONE, WANT_NUMBER));
+	return (
+	    (req->method_id == METHOD_GET || req->method_id == METHOD_HEAD) &&
+	    query_has(query_of(req), STR("partNumber"), STR_NONE, WANT_NUMBER));
 }

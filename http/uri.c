@@ -5,7 +5,7 @@
 #include "http/chars.h"
 #include "http/uri.h"
 
-#define NAME_MAX_OCTETS 253	/* RFC 1035 2.3.4 without the root's dot */
+#define NAME_MAX_OCTETS 253 /* RFC 1035 2.3.4 without the root's dot */
 #define LABEL_MAX_OCTETS 63
 
 /* One decimal octet at the front of s: no sign, no leading zero. */
@@ -83,7 +83,7 @@ parse_name(struct arena *a, struct str text, struct http_uri *out)
 	bool rooted = text.p[text.n - 1] == '.';
 
 	if (rooted)
-		text.n--;		/* the root: the same name */
+		text.n--; /* the root: the same name */
 	if (text.n == 0 || text.n > NAME_MAX_OCTETS ||
 	    http_span(text, CHAR_HOST) != text.n)
 		return (false);
@@ -96,7 +96,7 @@ parse_name(struct arena *a, struct str text, struct http_uri *out)
 		return (false);
 	out->host_is_ip = label_is_numeric(last);
 	if (out->host_is_ip && (rooted || !is_ipv4(text)))
-		return (false);		/* an address has no root */
+		return (false); /* an address has no root */
 	out->host_is_v6 = false;
 	out->host = text;
 	return (true);
@@ -127,8 +127,8 @@ http_host_parse(struct arena *a, struct str text, struct http_uri *out)
 {
 	if (text.n == 0)
 		return (false);
-	return (text.p[0] == '[' ? parse_v6(a, text, out) :
-	    parse_name(a, text, out));
+	return (text.p[0] == '[' ? parse_v6(a, text, out)
+				 : parse_name(a, text, out));
 }
 
 /* RFC 3986 3.2.3, within what TCP has. */
@@ -154,14 +154,13 @@ http_authority_parse(struct arena *a, struct str text, uint16_t default_port,
 		return (false);
 	if (text.p[0] == '[')
 		from = str_index(text, ']');
-	host.n = from + str_index((struct str){ text.p + from, text.n - from },
-	    ':');
+	host.n = from +
+	    str_index((struct str){ text.p + from, text.n - from }, ':');
 	if (host.n < text.n)
 		port = (struct str){ text.p + host.n + 1, text.n - host.n - 1 };
 	out->port_given = port.n > 0;
 	out->port = default_port;
-	if (out->port_given ? !parse_port(port, &out->port) :
-	    default_port == 0)
+	if (out->port_given ? !parse_port(port, &out->port) : default_port == 0)
 		return (false);
 	return (http_host_parse(a, host, out));
 }
@@ -208,8 +207,8 @@ print_host(struct buf *b, const struct http_uri *u, bool with_port)
 void
 http_host_print(struct buf *b, const struct http_uri *u)
 {
-	print_host(b, u, u->port_given ||
-	    u->port != http_default_port(u->scheme));
+	print_host(b, u,
+	    u->port_given || u->port != http_default_port(u->scheme));
 }
 
 void
@@ -229,7 +228,7 @@ http_uri_print(struct buf *b, const struct http_uri *u, bool query)
 	}
 	print_host(b, u, u->port != http_default_port(u->scheme));
 	if (str_eq(path, STR("*")))
-		return;			/* RFC 9112 3.2.4 */
+		return; /* RFC 9112 3.2.4 */
 	if (!query)
 		path.n = str_index(path, '?');
 	buf_str(b, path);

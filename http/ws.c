@@ -6,39 +6,47 @@
 #include "http/ws_inflate.h"
 #include "http/ws_utf8.h"
 
-#define PIECE 4096		/* unmasked, or inflated, at a time */
-#define SHARE_FROM 1024		/* shorter pieces are copied together */
+#define PIECE 4096      /* unmasked, or inflated, at a time */
+#define SHARE_FROM 1024 /* shorter pieces are copied together */
 #define FILL_MIN 256
 
 struct ws {
 	struct ws_facts facts;
 	struct ws_limits limits;
-	bool takeover;		/* the sender keeps its compression context */
+	bool takeover; /* the sender keeps its compression context */
 	enum ws_side from;
-	enum at { AT_HEAD, AT_PAYLOAD, AT_TAIL, AT_END, AT_CONTROL, AT_CLOSED,
-	    AT_BAD, AT_COUNT } at;
-	struct ws_frame frame;	/* the one under way, control frames included */
-	uint64_t left;		/* of its payload */
-	struct chq held;	/* its head; of a control frame what there is */
+	enum at {
+		AT_HEAD,
+		AT_PAYLOAD,
+		AT_TAIL,
+		AT_END,
+		AT_CONTROL,
+		AT_CLOSED,
+		AT_BAD,
+		AT_COUNT
+	} at;
+	struct ws_frame frame; /* the one under way, control frames included */
+	uint64_t left;         /* of its payload */
+	struct chq held;       /* its head; of a control frame what there is */
 	char reason[WS_CONTROL_MAX];
 	/* of the message */
-	uint64_t heads;		/* octets */
-	bool gap;		/* WS_GAP was said */
-	bool blind;		/* nor is it inflated any more */
+	uint64_t heads; /* octets */
+	bool gap;       /* WS_GAP was said */
+	bool blind;     /* nor is it inflated any more */
 	struct ws_utf8 utf8;
-	struct chunk *fill;	/* counted: content is written there; or NULL */
+	struct chunk *fill; /* counted: content is written there; or NULL */
 	/* of the connection */
-	struct ws_inflate *inflate;	/* owned; NULL: none under way */
-	bool more;		/* it filled its room: there may be more to come */
-	bool lost;		/* its history is not the sender's any more */
+	struct ws_inflate *inflate; /* owned; NULL: none under way */
+	bool more; /* it filled its room: there may be more to come */
+	bool lost; /* its history is not the sender's any more */
 };
 
 /* What one call goes by. */
 struct call {
 	struct chq *in;
 	const struct ws_out *out;
-	size_t made;		/* octets of content, given or not */
-	unsigned char *nowhere;	/* PIECE octets */
+	size_t made;            /* octets of content, given or not */
+	unsigned char *nowhere; /* PIECE octets */
 	struct fault *f;
 };
 
@@ -80,8 +88,8 @@ ws_facts(const struct ws *w)
 bool
 ws_is_between(const struct ws *w)
 {
-	return (w->at == AT_CLOSED || (w->at == AT_HEAD && !w->frame.open &&
-	    chq_len(&w->held) == 0));
+	return (w->at == AT_CLOSED ||
+	    (w->at == AT_HEAD && !w->frame.open && chq_len(&w->held) == 0));
 }
 
 size_t
@@ -100,8 +108,9 @@ bad(struct ws *w, struct call *c, unsigned code, const char *why)
 	chq_fini(&w->held);
 	chunk_unref(&w->fill);
 	ws_inflate_free(&w->inflate);
-	fault_set(c->f, code == WS_CODE_INTERNAL ? ERR_MEMORY :
-	    ws_frame_err(w->from), "WebSocket: %s", why);
+	fault_set(c->f,
+	    code == WS_CODE_INTERNAL ? ERR_MEMORY : ws_frame_err(w->from),
+	    "WebSocket: %s", why);
 	return (WS_BAD);
 }
 
@@ -159,8 +168,8 @@ is_bomb(const struct ws *w)
 {
 	const struct ws_facts *m = &w->facts;
 
-	return (m->content > WS_RATIO_FREE && m->content / w->limits.ratio >
-	    m->payload - w->left);
+	return (m->content > WS_RATIO_FREE &&
+	    m->content / w->limits.ratio > m->payload - w->left);
 }
 
 /*
@@ -193,8 +202,9 @@ message_begin(struct ws *w)
 static size_t
 within(const struct ws *w, size_t n)
 {
-	uint64_t left = w->facts.content < w->limits.message ?
-	    w->limits.message - w->facts.content : 1;
+	uint64_t left = w->facts.content < w->limits.message
+	    ? w->limits.message - w->facts.content
+	    : 1;
 
 	return (w->gap || n < left ? n : (size_t)left);
 }
@@ -215,8 +225,8 @@ room_for(struct ws *w, struct call *c, size_t *n)
 		if (!w->frame.open && length < CHUNK_BYTES)
 			cap = length * (w->facts.compressed ? 8 : 1);
 		cap = cap < FILL_MIN ? FILL_MIN : cap;
-		w->fill = chunk_new_size(cap < CHUNK_BYTES ? (size_t)cap :
-		    CHUNK_BYTES);
+		w->fill = chunk_new_size(
+		    cap < CHUNK_BYTES ? (size_t)cap : CHUNK_BYTES);
 	}
 	if (!w->gap)
 		room = within(w, w->fill->cap - w->fill->used);
@@ -295,8 +305,8 @@ plain(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 static size_t
 unread(const struct ws *w, size_t n)
 {
-	uint64_t had = w->facts.payload - w->left, left =
-	    had < w->limits.message ? w->limits.message - had : 1;
+	uint64_t had = w->facts.payload - w->left,
+		 left = had < w->limits.message ? w->limits.message - had : 1;
 
 	return (w->gap || n < left ? n : (size_t)left);
 }
@@ -337,7 +347,7 @@ compressed(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 		return (bad(w, c, WS_CODE_INTERNAL, "no memory to inflate"));
 	n = io.in_n = unread(w, n < PIECE ? n : PIECE);
 	ws_frame_mask(unmasked, p, n, w->frame.mask, offset(w));
-	w->left = left - n;	/* what a bomb is measured by */
+	w->left = left - n; /* what a bomb is measured by */
 	got = inflate(w, c, &io, ws_inflate_feed, &said);
 	w->left = left;
 	pass(w, c, n - io.in_n);
@@ -413,8 +423,8 @@ at_payload(struct ws *w, struct call *c)
 
 	chq_move(c->out->frames, &w->held, chq_len(&w->held));
 	if (is_over(w))
-		got = say_gap(w, w->facts.compressed &&
-		    (w->lost || !w->takeover));
+		got = say_gap(w,
+		    w->facts.compressed && (w->lost || !w->takeover));
 	while (got == WS_STEP && (w->left > 0 || w->more))
 		got = payload(w, c);
 	if (got == WS_STEP)
@@ -434,7 +444,7 @@ at_tail(struct ws *w, struct call *c)
 	    said != WS_INFLATE_END) {
 		if (c->made == c->out->want)
 			return (WS_FULL);
-		if (w->inflate == NULL)		/* RFC 7692 7.2.3.6 */
+		if (w->inflate == NULL) /* RFC 7692 7.2.3.6 */
 			return (bad(w, c, WS_CODE_DATA, "broken compression"));
 		got = inflate(w, c, &io, ws_inflate_end, &said);
 	}
@@ -469,8 +479,8 @@ closes(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 	m->code = n == 0 ? WS_CODE_NONE : (unsigned)(p[0] << 8 | p[1]);
 	if (n > 0 && !ws_code_is_valid(m->code))
 		return (bad(w, c, WS_CODE_PROTOCOL, "a bad close code"));
-	if (n > 2 && (!ws_utf8_feed(&utf8, p + 2, n - 2) ||
-	    !ws_utf8_is_whole(&utf8)))
+	if (n > 2 &&
+	    (!ws_utf8_feed(&utf8, p + 2, n - 2) || !ws_utf8_is_whole(&utf8)))
 		return (bad(w, c, WS_CODE_DATA, "a reason is not UTF-8"));
 	for (i = 2; i < n; i++)
 		w->reason[i - 2] = (char)p[i];
@@ -507,14 +517,16 @@ at_control(struct ws *w, struct call *c)
 }
 
 enum ws_got
-ws_feed(struct ws *w, struct chq *in, const struct ws_out *out,
-    struct fault *f)
+ws_feed(struct ws *w, struct chq *in, const struct ws_out *out, struct fault *f)
 {
 	static enum ws_got (*const states[AT_COUNT])(struct ws *,
 	    struct call *) = {
-		[AT_HEAD] = at_head, [AT_PAYLOAD] = at_payload,
-		[AT_TAIL] = at_tail, [AT_END] = at_end,
-		[AT_CONTROL] = at_control, [AT_CLOSED] = at_closed,
+		[AT_HEAD] = at_head,
+		[AT_PAYLOAD] = at_payload,
+		[AT_TAIL] = at_tail,
+		[AT_END] = at_end,
+		[AT_CONTROL] = at_control,
+		[AT_CLOSED] = at_closed,
 		[AT_BAD] = at_bad,
 	};
 	unsigned char nowhere[PIECE];

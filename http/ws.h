@@ -43,50 +43,50 @@
 struct ws;
 
 struct ws_limits {
-	uint64_t message;	/* octets that are read of one */
+	uint64_t message; /* octets that are read of one */
 	/*
 	 * Content for each octet on the wire, asked beyond WS_RATIO_FREE
 	 * octets: deflate reaches 1032, text 5 to 30.
 	 */
 	unsigned ratio;
 };
-#define WS_RATIO 64		/* the usual one */
+#define WS_RATIO 64 /* the usual one */
 #define WS_RATIO_FREE (1u << 20)
-#define WS_HEADS_FREE 16384	/* of heads: no flood of empty frames */
+#define WS_HEADS_FREE 16384 /* of heads: no flood of empty frames */
 
 enum ws_got {
-	WS_MORE,	/* all of the input was taken */
-	WS_FULL,	/* `want` octets of content came; call again */
-	WS_BEGIN,	/* a message begins; nothing of it was given yet */
-	WS_GAP,		/* the rest of the message is not read */
-	WS_END,		/* the message is complete */
-	WS_CONTROL,	/* Ping or Pong, anywhere, whole in out->control */
-	WS_CLOSE,	/* the same for Close; code and reason in the facts */
-	WS_BAD,		/* broken: cause in *f, code in the facts; final */
-	WS_STEP		/* private: never returned */
+	WS_MORE,    /* all of the input was taken */
+	WS_FULL,    /* `want` octets of content came; call again */
+	WS_BEGIN,   /* a message begins; nothing of it was given yet */
+	WS_GAP,     /* the rest of the message is not read */
+	WS_END,     /* the message is complete */
+	WS_CONTROL, /* Ping or Pong, anywhere, whole in out->control */
+	WS_CLOSE,   /* the same for Close; code and reason in the facts */
+	WS_BAD,     /* broken: cause in *f, code in the facts; final */
+	WS_STEP     /* private: never returned */
 };
 
 /* Where things go: at the ends of the caller's queues. */
 struct ws_out {
-	struct chq *frames;	/* of the message, moved from the input */
-	struct chq *content;	/* of the message */
-	struct chq *control;	/* a frame, when it is complete */
-	size_t want;		/* > 0: octets of content a call, at most */
+	struct chq *frames;  /* of the message, moved from the input */
+	struct chq *content; /* of the message */
+	struct chq *control; /* a frame, when it is complete */
+	size_t want;         /* > 0: octets of content a call, at most */
 };
 
 /* To read, at any time. */
 struct ws_facts {
 	/* of the message, from its WS_BEGIN until the next one */
 	bool text, compressed;
-	uint64_t payload;	/* octets of frames so far, without heads */
-	uint64_t content;	/* octets read so far */
+	uint64_t payload; /* octets of frames so far, without heads */
+	uint64_t content; /* octets read so far */
 	/* of the connection */
-	uint64_t messages;	/* complete */
-	uint64_t controls;	/* frames: the caller's budget for floods */
-	uint64_t octets;	/* payloads of messages */
+	uint64_t messages; /* complete */
+	uint64_t controls; /* frames: the caller's budget for floods */
+	uint64_t octets;   /* payloads of messages */
 	/* WS_CLOSE: the peer's, or WS_CODE_NONE.  WS_BAD: what to say */
 	unsigned code;
-	struct str reason;	/* WS_CLOSE: UTF-8, lives with the engine */
+	struct str reason; /* WS_CLOSE: UTF-8, lives with the engine */
 };
 
 /* Never NULL.  terms->unknown must be false. */

@@ -37,14 +37,16 @@ first_octet(struct ws_frame *w, unsigned c)
 	w->op = (enum ws_op)op;
 	w->fin = (c & FIN) != 0;
 	w->compressed = (c & RSV1) != 0;
-	if ((c & RSV23) != 0 || (w->compressed && (!w->deflate ||
-	    (op != WS_OP_TEXT && op != WS_OP_BINARY))))	/* RFC 7692 6 */
+	if ((c & RSV23) != 0 ||
+	    (w->compressed &&
+		(!w->deflate ||
+		    (op != WS_OP_TEXT && op != WS_OP_BINARY)))) /* RFC 7692 6 */
 		return ("a reserved bit");
 	if (ws_op_is_control(w->op))
 		return (w->fin ? NULL : "a control frame in fragments");
-	if (w->open != (op == WS_OP_CONTINUATION))	/* RFC 6455 5.4 */
-		return (w->open ? "a message inside another" :
-		    "a continuation of nothing");
+	if (w->open != (op == WS_OP_CONTINUATION)) /* RFC 6455 5.4 */
+		return (w->open ? "a message inside another"
+				: "a continuation of nothing");
 	return (NULL);
 }
 
@@ -55,15 +57,18 @@ second_octet(struct ws_frame *w, unsigned c)
 	bool masked = (c & MASKED) != 0;
 	unsigned n = c & 127;
 
-	if (masked != (w->from == WS_CLIENT))		/* RFC 6455 5.1 */
+	if (masked != (w->from == WS_CLIENT)) /* RFC 6455 5.1 */
 		return (masked ? "a masked frame" : "a frame without mask");
 	if (ws_op_is_control(w->op) && n > WS_CONTROL_MAX)
 		return ("a long control frame");
 	if (w->op == WS_OP_CLOSE && n == 1)
 		return ("half a close code");
 	w->length = n;
-	w->need = (unsigned char)(2 + (n == LENGTH_16 ? 2 :
-	    n == LENGTH_64 ? 8 : 0) + (masked ? 4 : 0));
+	w->need = (unsigned char)(2 +
+	    (n == LENGTH_16          ? 2
+		    : n == LENGTH_64 ? 8
+				     : 0) +
+	    (masked ? 4 : 0));
 	return (NULL);
 }
 
@@ -168,7 +173,9 @@ ws_frame_head(unsigned char out[static WS_HEAD_MAX], enum ws_op op, bool fin,
 	assert(length >> 63 == 0);
 	out[0] = (unsigned char)((fin ? FIN : 0) | op);
 	out[1] = (unsigned char)((mask != NULL ? MASKED : 0) |
-	    (octets == 0 ? length : octets == 2 ? LENGTH_16 : LENGTH_64));
+	    (octets == 0          ? length
+		    : octets == 2 ? LENGTH_16
+				  : LENGTH_64));
 	while (octets > 0)
 		out[n++] = (unsigned char)(length >> 8 * --octets);
 	if (mask != NULL) {
@@ -193,8 +200,8 @@ ws_frame_put(struct chq *to, enum ws_side from, enum ws_op op,
 		r = getrandom(mask, sizeof(mask), 0);
 		assert(r == (ssize_t)sizeof(mask));
 	}
-	head_n = ws_frame_head(head, op, true, n, from == WS_CLIENT ? mask :
-	    NULL);
+	head_n = ws_frame_head(head, op, true, n,
+	    from == WS_CLIENT ? mask : NULL);
 	memcpy(c->data, head, head_n);
 	if (n > 0)
 		ws_frame_mask(c->data + head_n, payload, n, mask, 0);
@@ -216,8 +223,8 @@ ws_frame_put_close(struct chq *to, enum ws_side from, unsigned code,
 	}
 	assert(ws_code_is_valid(code));
 	if (n > WS_REASON_MAX)
-		for (n = WS_REASON_MAX; n > 0 &&
-		    ((unsigned char)reason.p[n] & 0xC0) == 0x80; n--)
+		for (n = WS_REASON_MAX;
+		     n > 0 && ((unsigned char)reason.p[n] & 0xC0) == 0x80; n--)
 			;
 	payload[0] = (unsigned char)(code >> 8);
 	payload[1] = (unsigned char)code;

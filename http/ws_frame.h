@@ -21,36 +21,45 @@
 #include "http/ws_open.h"
 
 #define WS_HEAD_MAX 14
-#define WS_CONTROL_MAX 125		/* payload of a control frame */
-#define WS_REASON_MAX 123		/* of a Close frame */
+#define WS_CONTROL_MAX 125 /* payload of a control frame */
+#define WS_REASON_MAX 123  /* of a Close frame */
 
 enum ws_op {
-	WS_OP_CONTINUATION = 0, WS_OP_TEXT = 1, WS_OP_BINARY = 2,
-	WS_OP_CLOSE = 8, WS_OP_PING = 9, WS_OP_PONG = 10
+	WS_OP_CONTINUATION = 0,
+	WS_OP_TEXT = 1,
+	WS_OP_BINARY = 2,
+	WS_OP_CLOSE = 8,
+	WS_OP_PING = 9,
+	WS_OP_PONG = 10
 };
 
 /* Codes of Close frames that are used here (RFC 6455 7.4.1). */
 enum ws_code {
-	WS_CODE_NORMAL = 1000, WS_CODE_AWAY = 1001, WS_CODE_PROTOCOL = 1002,
-	WS_CODE_NONE = 1005,		/* never on the wire: there was none */
-	WS_CODE_DATA = 1007, WS_CODE_POLICY = 1008, WS_CODE_LARGE = 1009,
-	WS_CODE_INTERNAL = 1011, WS_CODE_LATER = 1013
+	WS_CODE_NORMAL = 1000,
+	WS_CODE_AWAY = 1001,
+	WS_CODE_PROTOCOL = 1002,
+	WS_CODE_NONE = 1005, /* never on the wire: there was none */
+	WS_CODE_DATA = 1007,
+	WS_CODE_POLICY = 1008,
+	WS_CODE_LARGE = 1009,
+	WS_CODE_INTERNAL = 1011,
+	WS_CODE_LATER = 1013
 };
 
 enum ws_frame_step {
-	WS_FRAME_MORE,		/* all was taken; the head goes on */
-	WS_FRAME_HEAD,		/* the head is complete; its payload follows */
-	WS_FRAME_BAD		/* cause in the fault; final */
+	WS_FRAME_MORE, /* all was taken; the head goes on */
+	WS_FRAME_HEAD, /* the head is complete; its payload follows */
+	WS_FRAME_BAD   /* cause in the fault; final */
 };
 
 /* The heads of one direction.  Embedded; nothing to free. */
 struct ws_frame {
 	/* of the frame, after WS_FRAME_HEAD */
 	enum ws_op op;
-	bool fin, compressed;	/* compressed: RSV1 */
-	uint64_t length;	/* of the payload, < 2^63 */
-	unsigned char mask[4];	/* zero from servers */
-	unsigned head_n;	/* octets of the head */
+	bool fin, compressed;  /* compressed: RSV1 */
+	uint64_t length;       /* of the payload, < 2^63 */
+	unsigned char mask[4]; /* zero from servers */
+	unsigned head_n;       /* octets of the head */
 	/* the rest is private */
 	enum ws_side from;
 	bool deflate, open, bad;

@@ -16,9 +16,9 @@ static const unsigned char tail[] = { 0x00, 0x00, 0xff, 0xff };
 struct ws_inflate {
 	z_stream z;
 	/* of the message */
-	bool final;		/* a final block has ended */
-	bool after;		/* and the octet 00 behind it */
-	unsigned char tail_n;	/* octets of the tail that were taken */
+	bool final;           /* a final block has ended */
+	bool after;           /* and the octet 00 behind it */
+	unsigned char tail_n; /* octets of the tail that were taken */
 };
 
 struct ws_inflate *
@@ -63,8 +63,8 @@ step(struct ws_inflate *w, struct ws_inflate_io *io)
 	w->final = r == Z_STREAM_END;
 	if (r == Z_MEM_ERROR)
 		return (WS_INFLATE_MEMORY);
-	return (r == Z_OK || r == Z_BUF_ERROR || w->final ? WS_INFLATE_GO :
-	    WS_INFLATE_BAD);
+	return (r == Z_OK || r == Z_BUF_ERROR || w->final ? WS_INFLATE_GO
+							  : WS_INFLATE_BAD);
 }
 
 enum ws_inflate_got

@@ -23,10 +23,10 @@
 struct ws_inflate;
 
 enum ws_inflate_got {
-	WS_INFLATE_GO,		/* all input was taken, or there is no room */
-	WS_INFLATE_END,		/* ws_inflate_end(): the message has ended */
+	WS_INFLATE_GO,  /* all input was taken, or there is no room */
+	WS_INFLATE_END, /* ws_inflate_end(): the message has ended */
 	WS_INFLATE_BAD,
-	WS_INFLATE_MEMORY	/* there is none; as bad */
+	WS_INFLATE_MEMORY /* there is none; as bad */
 };
 
 /* Moved by each call. */
@@ -34,7 +34,7 @@ struct ws_inflate_io {
 	const unsigned char *in;
 	size_t in_n;
 	unsigned char *out;
-	size_t out_n;		/* > 0 */
+	size_t out_n; /* > 0 */
 };
 
 /* NULL: there is no memory. */
@@ -47,8 +47,7 @@ enum ws_inflate_got ws_inflate_feed(struct ws_inflate *,
  * It has no more octets; io is for output alone.  GO: call again with room.
  * END: what comes next is another message.
  */
-enum ws_inflate_got ws_inflate_end(struct ws_inflate *,
-    struct ws_inflate_io *);
+enum ws_inflate_got ws_inflate_end(struct ws_inflate *, struct ws_inflate_io *);
 /* Of memory at most; it may be NULL: 0. */
 size_t ws_inflate_bytes(const struct ws_inflate *);
 

@@ -67,19 +67,19 @@ content_drop(struct source *s, enum pull last)
 	chq_fini(&of_content(s)->content_q);
 }
 
-static const struct source_type frames_type = {
-	"websocket frames", frames_pull, frames_drop
-};
+static const struct source_type frames_type = { "websocket frames", frames_pull,
+	frames_drop };
 
-static const struct source_type content_type = {
-	"websocket content", content_pull, content_drop
-};
+static const struct source_type content_type = { "websocket content",
+	content_pull, content_drop };
 
 void
 ws_message_init(struct ws_message *m, enum ws_side from, struct task *feed)
 {
 	*m = (struct ws_message){ .frames_end = PULL_MORE,
-	    .content_end = PULL_MORE, .from = from, .feed = feed };
+		.content_end = PULL_MORE,
+		.from = from,
+		.feed = feed };
 	source_init(&m->frames, &frames_type);
 	source_init(&m->content, &content_type);
 }
@@ -113,8 +113,9 @@ ws_message_fed(struct ws_message *m, enum ws_got got, const struct fault *f)
 	case WS_BAD:
 		if (f != NULL)
 			fault_copy(&m->fault, f);
-		fault_set(&m->fault, m->from == WS_CLIENT ? ERR_CLIENT_GONE :
-		    ERR_ORIGIN_CUT, "a WebSocket message was not ended");
+		fault_set(&m->fault,
+		    m->from == WS_CLIENT ? ERR_CLIENT_GONE : ERR_ORIGIN_CUT,
+		    "a WebSocket message was not ended");
 		end(&m->frames_end, PULL_CUT);
 		end(&m->content_end, PULL_CUT);
 		break;

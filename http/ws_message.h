@@ -20,7 +20,7 @@
 
 /* Embedded; its address stays until ws_message_fini(). */
 struct ws_message {
-	struct source frames, content;	/* for a body_new() each */
+	struct source frames, content; /* for a body_new() each */
 	/* the rest is private */
 	struct chq frames_q, content_q;
 	enum pull frames_end, content_end;
@@ -31,8 +31,7 @@ struct ws_message {
 };
 
 /* feed, borrowed: woken when a body wants more than there is. */
-void ws_message_init(struct ws_message *, enum ws_side from,
-    struct task *feed);
+void ws_message_init(struct ws_message *, enum ws_side from, struct task *feed);
 /* The rest of out (control, want) is the caller's. */
 void ws_message_out(struct ws_message *, struct ws_out *out);
 /*

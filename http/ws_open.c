@@ -10,7 +10,7 @@
 #include "http/ws_open.h"
 
 #define KEY_OCTETS 16
-#define EXTENSIONS_MAX 8	/* taken; each is looked for among the offers */
+#define EXTENSIONS_MAX 8 /* taken; each is looked for among the offers */
 
 static const struct str websocket = STR("websocket");
 static const struct str deflate = STR("permessage-deflate");
@@ -23,7 +23,7 @@ ws_open_key(char out[static WS_KEY_LEN + 1])
 	uint8_t key[KEY_OCTETS];
 	ssize_t n = getrandom(key, sizeof(key), 0);
 
-	assert(n == (ssize_t)sizeof(key));	/* getrandom(2): to 256 */
+	assert(n == (ssize_t)sizeof(key)); /* getrandom(2): to 256 */
 	base64_encode_raw(out, sizeof(key), key);
 	out[WS_KEY_LEN] = '\0';
 }
@@ -31,8 +31,8 @@ ws_open_key(char out[static WS_KEY_LEN + 1])
 void
 ws_open_accept(struct str key, char out[static WS_ACCEPT_LEN + 1])
 {
-	static const struct str guid =
-	    STR("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+	static const struct str guid = STR(
+	    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
 	uint8_t digest[SHA1_DIGEST_SIZE];
 	struct sha1_ctx sha;
 
@@ -53,8 +53,9 @@ is_key(struct str s)
 	size_t n = sizeof(key);
 
 	base64_decode_init(&ctx);
-	return (s.n == WS_KEY_LEN && base64_decode_update(&ctx, &n, key, s.n,
-	    s.p) && base64_decode_final(&ctx) && n == KEY_OCTETS);
+	return (s.n == WS_KEY_LEN &&
+	    base64_decode_update(&ctx, &n, key, s.n, s.p) &&
+	    base64_decode_final(&ctx) && n == KEY_OCTETS);
 }
 
 /* ---- fields ---- */
@@ -104,15 +105,19 @@ walk_next(struct walk *w, struct str *element)
 /* ---- permessage-deflate ---- */
 
 enum param {
-	SERVER_NO_TAKEOVER, CLIENT_NO_TAKEOVER, SERVER_BITS, CLIENT_BITS,
+	SERVER_NO_TAKEOVER,
+	CLIENT_NO_TAKEOVER,
+	SERVER_BITS,
+	CLIENT_BITS,
 	PARAM_COUNT
 };
 
 static const struct {
 	struct str name;
-	bool bits;			/* takes a number */
-	bool bare;			/* of an offer: it may be left out */
-} params[PARAM_COUNT] = {		/* RFC 7692 7.1 */
+	bool bits; /* takes a number */
+	bool bare; /* of an offer: it may be left out */
+} params[PARAM_COUNT] = {
+	/* RFC 7692 7.1 */
 	[SERVER_NO_TAKEOVER] = { STR("server_no_context_takeover"), false,
 	    true },
 	[CLIENT_NO_TAKEOVER] = { STR("client_no_context_takeover"), false,
@@ -228,9 +233,9 @@ ws_open_asks(const struct http_msg *req, struct str protocol, struct fault *f)
 	bool h2 = protocol.p != NULL;
 
 	if (h2 ? req->method_id != METHOD_CONNECT ||
-	    !str_ieq(protocol, websocket) :
-	    req->method_id != METHOD_GET || req->version_minor == 0 ||
-	    !http_wants_upgrade(req, websocket))
+		    !str_ieq(protocol, websocket)
+	       : req->method_id != METHOD_GET || req->version_minor == 0 ||
+		    !http_wants_upgrade(req, websocket))
 		return (WS_ASKS_NOT);
 	/* RFC 8441 5: the stream's DATA are frames, there is no body before. */
 	if (!h2 && req->framing != FRAMING_NONE &&
@@ -258,11 +263,11 @@ check_switch(const struct http_msg *req, const struct http_msg *resp)
 		return ("no switch of protocols");
 	if (!str_ieq(only(resp, FIELD_UPGRADE), websocket) ||
 	    !http_fields_has_token(&resp->fields, FIELD_CONNECTION,
-	    STR("upgrade")))
+		STR("upgrade")))
 		return ("a switch to something else than WebSocket");
 	ws_open_accept(key, accept);
-	if (key.p == NULL || !str_eq(only(resp, FIELD_SEC_WEBSOCKET_ACCEPT),
-	    str_of(accept)))
+	if (key.p == NULL ||
+	    !str_eq(only(resp, FIELD_SEC_WEBSOCKET_ACCEPT), str_of(accept)))
 		return ("Sec-WebSocket-Accept is not for the key");
 	return (NULL);
 }
@@ -287,8 +292,7 @@ check_subprotocol(const struct http_msg *req, const struct http_msg *resp,
 
 /* Was it offered?  For permessage-deflate has[] says what some offer has. */
 static bool
-was_offered(const struct http_msg *req, struct str name,
-    bool has[PARAM_COUNT])
+was_offered(const struct http_msg *req, struct str name, bool has[PARAM_COUNT])
 {
 	struct walk w = walk(req, FIELD_SEC_WEBSOCKET_EXTENSIONS);
 	struct str element, rest;
@@ -323,7 +327,7 @@ take_extension(const struct http_msg *req, struct str element,
 		return ("permessage-deflate twice");
 	if (!read_deflate(element, false, has))
 		return ("parameters of permessage-deflate");
-	if (has[CLIENT_BITS] && !offered[CLIENT_BITS])	/* RFC 7692 7.1.2.2 */
+	if (has[CLIENT_BITS] && !offered[CLIENT_BITS]) /* RFC 7692 7.1.2.2 */
 		return ("client_max_window_bits was not offered");
 	t->deflate = true;
 	t->no_takeover[WS_CLIENT] = has[CLIENT_NO_TAKEOVER];
@@ -341,8 +345,8 @@ check_extensions(const struct http_msg *req, const struct http_msg *resp,
 	unsigned n = 0;
 
 	while (why == NULL && walk_next(&w, &element))
-		why = n++ < EXTENSIONS_MAX ? take_extension(req, element, t) :
-		    "too many extensions";
+		why = n++ < EXTENSIONS_MAX ? take_extension(req, element, t)
+					   : "too many extensions";
 	return (why);
 }
 

@@ -19,9 +19,9 @@
 enum ws_side { WS_CLIENT, WS_SERVER };
 
 enum ws_asks {
-	WS_ASKS_NOT,		/* some other request */
-	WS_ASKS,		/* an opening handshake that may go on */
-	WS_ASKS_WRONG		/* it means to be one: ERR_REQ_WEBSOCKET */
+	WS_ASKS_NOT,  /* some other request */
+	WS_ASKS,      /* an opening handshake that may go on */
+	WS_ASKS_WRONG /* it means to be one: ERR_REQ_WEBSOCKET */
 };
 
 /*
@@ -42,14 +42,14 @@ void ws_open_reduce(struct http_msg *req);
 
 /* What both ends have agreed to. */
 struct ws_terms {
-	bool deflate;		/* permessage-deflate */
-	bool no_takeover[2];	/* by the sender: each message begins anew */
+	bool deflate;        /* permessage-deflate */
+	bool no_takeover[2]; /* by the sender: each message begins anew */
 	/*
 	 * An extension that was offered and taken and is none of ours: what
 	 * the frames carry cannot be known.  Never behind ws_open_reduce().
 	 */
 	bool unknown;
-	struct str subprotocol;	/* borrowed from the answer; STR_NONE: none */
+	struct str subprotocol; /* borrowed from the answer; STR_NONE: none */
 };
 
 enum ws_form { WS_FORM_H1, WS_FORM_H2 };
@@ -60,9 +60,8 @@ enum ws_form { WS_FORM_H1, WS_FORM_H2 };
  * in HTTP/2 a 2xx?  It takes only what was offered.  ERR_NONE, and *terms is
  * filled; else ERR_ORIGIN_WEBSOCKET with the cause in *f (may be NULL).
  */
-enum err ws_open_answer(const struct http_msg *req,
-    const struct http_msg *resp, enum ws_form, struct ws_terms *terms,
-    struct fault *f);
+enum err ws_open_answer(const struct http_msg *req, const struct http_msg *resp,
+    enum ws_form, struct ws_terms *terms, struct fault *f);
 
 #define WS_KEY_LEN 24
 #define WS_ACCEPT_LEN 28

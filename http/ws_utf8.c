@@ -4,8 +4,8 @@
 #include <unistr.h>
 #include "http/ws_utf8.h"
 
-#define INCOMPLETE (-2)		/* what u8_mbtoucr() says of a begin */
-#define FIRST_MAX 0xf4		/* RFC 3629 3 */
+#define INCOMPLETE (-2) /* what u8_mbtoucr() says of a begin */
+#define FIRST_MAX 0xf4  /* RFC 3629 3 */
 
 /*
  * u8_mbtoucr(), which would wait for more behind an octet that no character

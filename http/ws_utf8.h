@@ -12,7 +12,7 @@
 
 /* Embedded; {0} before a text. */
 struct ws_utf8 {
-	unsigned char part[4];	/* of a character that goes on */
+	unsigned char part[4]; /* of a character that goes on */
 	unsigned char n;
 };
 

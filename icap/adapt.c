@@ -40,17 +40,19 @@ check_lost_body(const struct scan_message *msg, const struct http_msg *m,
 	if (has_body || said == 0 || msg->body == NULL ||
 	    body_length(msg->body) == 0 || !same_kind(msg, m))
 		return (ERR_NONE);
-	return (fault_set(f, ERR_SCAN_MESSAGE,
-	    "adapted message lost its body"));
+	return (
+	    fault_set(f, ERR_SCAN_MESSAGE, "adapted message lost its body"));
 }
 
 /* Is a part, or what is said to be the whole, of the length it is said to be? */
 static enum err
 fit_range(struct http_msg *m, bool has_body, uint64_t length, struct fault *f)
 {
-	return (http_part_fit(m, has_body ? length : 0) ? ERR_NONE :
-	    fault_set(f, ERR_SCAN_MESSAGE,
-	    "adapted part has another length than its Content-Range"));
+	return (http_part_fit(m, has_body ? length : 0)
+		? ERR_NONE
+		: fault_set(f, ERR_SCAN_MESSAGE,
+		      "adapted part has another length than its "
+		      "Content-Range"));
 }
 
 /* A service may leave out Host: it means the original's. */
@@ -93,9 +95,10 @@ adapt_target(const struct scan_message *msg, struct http_msg *m,
 	    (m->target.p[0] == '/' || str_eq(m->target, STR("*"))))
 		make_absolute(msg, m);
 	if (http_target_parse(m, NULL, false, &why) != ERR_NONE)
-		return (fault_set(f, ERR_SCAN_MESSAGE,
-		    "adapted request: %.120s", why.detail[0] != '\0' ?
-		    why.detail : err_info(why.code)->text));
+		return (
+		    fault_set(f, ERR_SCAN_MESSAGE, "adapted request: %.120s",
+			why.detail[0] != '\0' ? why.detail
+					      : err_info(why.code)->text));
 	return (ERR_NONE);
 }
 
@@ -106,7 +109,7 @@ fits_connect(const struct scan_message *msg, const struct http_msg *m,
 {
 	return (msg->req->method_id != METHOD_CONNECT ||
 	    (m->method_id == METHOD_CONNECT && !has_body &&
-	    http_same_authority(&m->uri, &msg->req->uri)));
+		http_same_authority(&m->uri, &msg->req->uri)));
 }
 
 enum err

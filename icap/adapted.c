@@ -9,7 +9,8 @@
 #include "icap/tx.h"
 
 #define READ_BYTES 65536
-#define READY_MAX 65536		/* decoded at once, to learn the length of small bodies */
+/* decoded at once, to learn the length of small bodies */
+#define READY_MAX 65536
 
 static struct icap_tx *
 tx_of(struct source *s)
@@ -96,8 +97,9 @@ heard_too_late(struct icap_tx *tx)
 	hear_trailer(tx);
 	if (tx->blocked)
 		return (false);
-	return (tx->finding == ICAP_FOUND_THREAT || (tx->body != NULL &&
-	    tx->finding != was && tx->compare.state != COMPARE_OTHER));
+	return (tx->finding == ICAP_FOUND_THREAT ||
+	    (tx->body != NULL && tx->finding != was &&
+		tx->compare.state != COMPARE_OTHER));
 }
 
 /* Too late for a verdict: the message never becomes whole. */
@@ -111,14 +113,12 @@ cut_threat(struct icap_tx *tx, struct fault *f)
 
 /* The last chunk has come. */
 static enum pull
-coding_ended(struct icap_tx *tx, struct chq *out, size_t want,
-    struct fault *f)
+coding_ended(struct icap_tx *tx, struct chq *out, size_t want, struct fault *f)
 {
 	if (heard_too_late(tx))
 		return (cut_threat(tx, f));
 	if (!original_offset(tx, &tx->tail_from))
-		return (cut(tx, f, ERR_SCAN_PROTOCOL,
-		    "bad use-original-body"));
+		return (cut(tx, f, ERR_SCAN_PROTOCOL, "bad use-original-body"));
 	set_trailer(tx);
 	tx->tail = tx->tail_from != NO_OFFSET;
 	tx_release_conn(tx);
@@ -137,7 +137,7 @@ read_more(struct icap_tx *tx, struct fault *f)
 		return (PULL_MORE);
 	case PULL_WAIT:
 		if (!tx->source_waits)
-			tx->progress_at = now;	/* waiting begins */
+			tx->progress_at = now; /* waiting begins */
 		tx->source_waits = true;
 		return (PULL_WAIT);
 	case PULL_END:
@@ -221,18 +221,20 @@ collect(struct icap_tx *tx, const struct http_msg *m, struct fault *f)
 			    READY_MAX, f);
 		if (r == PULL_END)
 			hear_trailer(tx);
-		c = m == NULL || r == PULL_FAIL ? PULL_MORE :
-		    tx_compare(tx, m, f);
+		c = m == NULL || r == PULL_FAIL ? PULL_MORE
+						: tx_compare(tx, m, f);
 		if (c != PULL_MORE)
 			return (c);
 	} while (r == PULL_MORE && is_compared(tx));
 	return (r == PULL_WAIT && !is_compared(tx) &&
-	    tx_source_here(tx) >= READY_MAX ? PULL_MORE : r);
+		    tx_source_here(tx) >= READY_MAX
+		? PULL_MORE
+		: r);
 }
 
 enum pull
-tx_source_begin(struct icap_tx *tx, const struct http_msg *m,
-    uint64_t *length, struct fault *f)
+tx_source_begin(struct icap_tx *tx, const struct http_msg *m, uint64_t *length,
+    struct fault *f)
 {
 	enum pull r;
 

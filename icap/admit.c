@@ -19,8 +19,7 @@ tx_talk(struct icap_tx *tx)
 	link_charge_to(tx->conn->net, tx_account(tx));
 	tx_enter(tx, TX_ANSWER);
 	link_set_owner(tx->conn->net, &tx->task);
-	tx->head = h1_head_new(tx->arena, H1_ICAP_RESPONSE,
-	    &h1_limits_origin);
+	tx->head = h1_head_new(tx->arena, H1_ICAP_RESPONSE, &h1_limits_origin);
 	tx->ep->stats.transactions++;
 	timer_set(&tx->deadline, tx->svc->o.timeout_ms);
 	tx_send_begin(tx);
@@ -43,8 +42,8 @@ tx_all_busy(struct icap_tx *tx, const char *why)
 	if (tx->svc->o.on_busy == ICAP_BUSY_WAIT)
 		tx_wait(tx);
 	else
-		tx_fail(tx, ERR_SCAN_BUSY, "%s", tx->overloaded ?
-		    "answered that it is overloaded" : why);
+		tx_fail(tx, ERR_SCAN_BUSY, "%s",
+		    tx->overloaded ? "answered that it is overloaded" : why);
 }
 
 /* RFC 3507 4.10.2, Transfer-Ignore: it does not want files of this kind. */
@@ -52,8 +51,8 @@ static bool
 tx_is_ignored(struct icap_tx *tx)
 {
 	if (!tx->svc->o.obey_transfer ||
-	    icap_options_transfer(&tx->ep->caps,
-	    tx->msg->req->uri.path) != ICAP_IGNORE ||
+	    icap_options_transfer(&tx->ep->caps, tx->msg->req->uri.path) !=
+		ICAP_IGNORE ||
 	    !icap_kind_agrees(tx->msg))
 		return (false);
 	if (tx->conn != NULL)
@@ -118,7 +117,7 @@ tx_admit(struct icap_tx *tx)
 	r = icap_service_admit(tx->svc, tx->tried | tx->said_busy, tx->fresh,
 	    &tx->ep, &tx->conn, &f);
 	if (r == ICAP_REFUSED && tx->said_busy != 0) {
-		tx_pause(tx);		/* there is no other one */
+		tx_pause(tx); /* there is no other one */
 		r = ICAP_BUSY;
 	}
 	switch (r) {
@@ -164,7 +163,7 @@ tx_connected(struct icap_tx *tx)
 	}
 	tx->last = tx->connect.fault;
 	tx->tried |= 1u << tx->ep->index;
-	if (tx->last.code != ERR_SCAN_BUSY)	/* our want, not its fault */
+	if (tx->last.code != ERR_SCAN_BUSY) /* our want, not its fault */
 		icap_endpoint_unreachable(tx->ep);
 	tx_again(tx);
 }

@@ -8,7 +8,7 @@
 #include "icap/adapt.h"
 #include "icap/tx.h"
 
-#define CONTINUES_MAX 8		/* endless 100s are a failure */
+#define CONTINUES_MAX 8 /* endless 100s are a failure */
 
 static void
 answer_continue(struct icap_tx *tx)
@@ -18,7 +18,7 @@ answer_continue(struct icap_tx *tx)
 		return;
 	}
 	tx->head = h1_head_new(tx->arena, H1_ICAP_RESPONSE, &h1_limits_origin);
-	tx_send_rest(tx);	/* after ieof there is none (erratum 5893) */
+	tx_send_rest(tx); /* after ieof there is none (erratum 5893) */
 }
 
 /* Is nothing to come behind the head?  Else the connection is not usable. */
@@ -31,8 +31,8 @@ ends_here(struct icap_tx *tx)
 
 	return (f == NULL ||
 	    (icap_encap_parse(f->value, resp_mode, &tx->encap) &&
-	    tx->encap.n <= 1 &&
-	    icap_encap_body(&tx->encap) == ICAP_NULL_BODY));
+		tx->encap.n <= 1 &&
+		icap_encap_body(&tx->encap) == ICAP_NULL_BODY));
 }
 
 static void
@@ -41,8 +41,8 @@ answer_no_content(struct icap_tx *tx)
 	tx->stray = !ends_here(tx);
 	tx_release_conn(tx);
 	if (tx->scan->scanner->cache != NULL && icap_reusable(tx))
-		tx->scan->result.depends =
-		    icap_depends(tx->scan->scanner, tx->scan->msg);
+		tx->scan->result.depends = icap_depends(tx->scan->scanner,
+		    tx->scan->msg);
 	tx_clean(tx);
 }
 
@@ -65,8 +65,8 @@ keep_original(struct icap_tx *tx)
 	}
 	reader_open(&tx->original, tx->body, 0, &tx->task);
 	/* c-icap takes what it has not read by then for the next request. */
-	tx->stray = tx->send != SEND_HELD && (tx->preview < 0 ||
-	    tx->sent > (uint64_t)tx->preview);
+	tx->stray = tx->send != SEND_HELD &&
+	    (tx->preview < 0 || tx->sent > (uint64_t)tx->preview);
 	return (true);
 }
 
@@ -76,15 +76,18 @@ answer_message(struct icap_tx *tx)
 	const struct http_field *f = http_fields_get(&tx->answer->fields,
 	    FIELD_ENCAPSULATED);
 
-	if (f == NULL || !icap_encap_parse(f->value,
-	    tx->msg->mode == SCAN_RESP, &tx->encap)) {
-		tx_fail(tx, ERR_SCAN_PROTOCOL, f == NULL ?
-		    "%u without Encapsulated" : "%u with a bad Encapsulated",
+	if (f == NULL ||
+	    !icap_encap_parse(f->value, tx->msg->mode == SCAN_RESP,
+		&tx->encap)) {
+		tx_fail(tx, ERR_SCAN_PROTOCOL,
+		    f == NULL ? "%u without Encapsulated"
+			      : "%u with a bad Encapsulated",
 		    tx->answer->status);
 		return;
 	}
-	if (tx->answer->status == 206 && (!tx->offered_206 ||
-	    icap_encap_body(&tx->encap) == ICAP_NULL_BODY)) {
+	if (tx->answer->status == 206 &&
+	    (!tx->offered_206 ||
+		icap_encap_body(&tx->encap) == ICAP_NULL_BODY)) {
 		tx_fail(tx, ERR_SCAN_PROTOCOL, "206 where it was not offered");
 		return;
 	}
@@ -137,8 +140,7 @@ has_message(const struct http_msg *m)
 void
 tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 {
-	const struct http_field *tag = http_fields_get(&m->fields,
-	    FIELD_ISTAG);
+	const struct http_field *tag = http_fields_get(&m->fields, FIELD_ISTAG);
 
 	if (m->status == 100) {
 		answer_continue(tx);
@@ -186,7 +188,7 @@ shape_of(const struct icap_tx *tx)
 	enum shape shape;
 
 	if (tx->encap.n == 1 && body == ICAP_NULL_BODY)
-		return (SHAPE_NOTHING);	/* not a word that it is unchanged */
+		return (SHAPE_NOTHING); /* not a word that it is unchanged */
 	shape = resp_mode || tx->resp != NULL ? SHAPE_RESPONSE : SHAPE_REQUEST;
 	if (body == ICAP_OPT_BODY ||
 	    (shape == SHAPE_RESPONSE && body == ICAP_REQ_BODY) ||
@@ -207,8 +209,8 @@ head_or_old(struct icap_tx *tx, enum shape shape)
 	if (shape == SHAPE_REQUEST && tx->req != NULL)
 		return (tx->req);
 	if (tx->kept == NULL)
-		tx->kept = http_msg_copy(tx->arena, shape == SHAPE_RESPONSE ?
-		    msg->resp : msg->req);
+		tx->kept = http_msg_copy(tx->arena,
+		    shape == SHAPE_RESPONSE ? msg->resp : msg->req);
 	return (tx->kept);
 }
 
@@ -224,8 +226,8 @@ hear_heads(struct icap_tx *tx)
 
 	if (m == NULL)
 		return;
-	found = icap_find_threat(&m->fields, was != NULL ? &was->fields :
-	    NULL, &threat);
+	found = icap_find_threat(&m->fields, was != NULL ? &was->fields : NULL,
+	    &threat);
 	if (found <= tx->finding)
 		return;
 	tx->finding = found;
@@ -258,13 +260,13 @@ is_overruled(const struct icap_tx *tx, const struct http_msg *m,
     enum shape shape, bool has_body, bool whole)
 {
 	if (judge(tx, m, shape) == VERDICT_BLOCKED)
-		return (!tx_is_page(tx, m) && !(tx_may_be_page(tx, m) &&
-		    whole && tx_is_foreign(tx)));
+		return (!tx_is_page(tx, m) &&
+		    !(tx_may_be_page(tx, m) && whole && tx_is_foreign(tx)));
 	if (tx->cut_short || tx_decode_gap(tx) != GAP_NONE)
-		return (true);	/* made of a part that passed for the whole */
+		return (true); /* made of a part that passed for the whole */
 	return (tx->finding == ICAP_FOUND_REPAIRED &&
 	    (tx_is_handed_back(tx, m, has_body) ||
-	    tx_is_recoded(tx, m, has_body)));
+		tx_is_recoded(tx, m, has_body)));
 }
 
 static void
@@ -283,9 +285,8 @@ give_result(struct icap_tx *tx, struct http_msg *m, enum shape shape,
 		r->resp = m;
 	if (has_body) {
 		tx->streams = true;
-		r->body = body_new(tx->svc->loop, tx->svc->o.store,
-		    &tx->source, length == HTTP_LENGTH_UNKNOWN ?
-		    BODY_UNKNOWN : length);
+		r->body = body_new(tx->svc->loop, tx->svc->o.store, &tx->source,
+		    length == HTTP_LENGTH_UNKNOWN ? BODY_UNKNOWN : length);
 		if (tx->msg->who != NULL)
 			body_charge_to(r->body, tx->msg->who->account);
 		tx_enter(tx, TX_STREAM);
@@ -330,7 +331,7 @@ must_collect(const struct icap_tx *tx, const struct http_msg *m,
 	return (tx_source_here(tx) == 0 || wants_length(tx, m, shape) ||
 	    tx->compare.state == COMPARE_ON ||
 	    (tx->finding != ICAP_FOUND_NOTHING && !tx_is_page(tx, m) &&
-	    tx->compare.state != COMPARE_OTHER));
+		tx->compare.state != COMPARE_OTHER));
 }
 
 /*
@@ -344,8 +345,9 @@ final_length(const struct icap_tx *tx, const struct http_msg *m,
 	uint64_t said = said_length(tx, m);
 
 	if (here != HTTP_LENGTH_UNKNOWN)
-		return (here == 0 || wants_length(tx, m, shape) ? here :
-		    HTTP_LENGTH_UNKNOWN);
+		return (here == 0 || wants_length(tx, m, shape)
+			? here
+			: HTTP_LENGTH_UNKNOWN);
 	return (said >= tx_source_here(tx) ? said : HTTP_LENGTH_UNKNOWN);
 }
 
@@ -364,14 +366,14 @@ take_message(struct icap_tx *tx, enum shape shape)
 		has_body = false;
 	}
 	hear_heads(tx);
-	if (judge(tx, m, shape) == VERDICT_BLOCKED &&
-	    !tx_may_be_page(tx, m)) {
+	if (judge(tx, m, shape) == VERDICT_BLOCKED && !tx_may_be_page(tx, m)) {
 		tx_block(tx);
 		return;
 	}
 	if (has_body) {
-		r = tx_source_begin(tx, judge(tx, m, shape) ==
-		    VERDICT_MODIFIED ? m : NULL, &length, &f);
+		r = tx_source_begin(tx,
+		    judge(tx, m, shape) == VERDICT_MODIFIED ? m : NULL, &length,
+		    &f);
 		if (r == PULL_WAIT && must_collect(tx, m, shape)) {
 			tx->collecting = true;
 			return;

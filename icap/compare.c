@@ -56,9 +56,10 @@ static bool
 is_wanted(const struct icap_tx *tx)
 {
 	return (tx->compare.state == COMPARE_NOT && tx->body != NULL &&
-	    tx_can_repeat(tx) && (tx->finding == ICAP_FOUND_REPAIRED ||
-	    (tx->finding == ICAP_FOUND_NOTHING &&
-	    icap_announces_threat(&tx->answer->fields))));
+	    tx_can_repeat(tx) &&
+	    (tx->finding == ICAP_FOUND_REPAIRED ||
+		(tx->finding == ICAP_FOUND_NOTHING &&
+		    icap_announces_threat(&tx->answer->fields))));
 }
 
 static void
@@ -122,14 +123,15 @@ has_field(const struct http_fields *l, const struct http_field *f, unsigned *at)
 static bool
 head_stands(const struct icap_tx *tx, const struct http_msg *m)
 {
-	const struct http_msg *was = m->is_request ? tx->msg->req :
-	    tx->msg->resp;
+	const struct http_msg *was = m->is_request ? tx->msg->req
+						   : tx->msg->resp;
 	unsigned i, at = 0;
 
 	if (was == NULL || was->status != m->status ||
-	    !str_eq(was->method, m->method) || (m->is_request &&
-	    (!http_same_authority(&was->uri, &m->uri) ||
-	    !str_eq(was->uri.path, m->uri.path))))
+	    !str_eq(was->method, m->method) ||
+	    (m->is_request &&
+		(!http_same_authority(&was->uri, &m->uri) ||
+		    !str_eq(was->uri.path, m->uri.path))))
 		return (false);
 	for (i = 0; i < was->fields.n; i++) {
 		const struct http_field *f = &was->fields.v[i];
@@ -151,13 +153,11 @@ tx_is_handed_back(const struct icap_tx *tx, const struct http_msg *m,
 	if (tx->compare.state == COMPARE_OTHER)
 		return (false);
 	return (!has_body || tx->answer->status != 206 ||
-	    tx->tail_from == NO_OFFSET ||
-	    tx->tail_from == tx->compare.same);
+	    tx->tail_from == NO_OFFSET || tx->tail_from == tx->compare.same);
 }
 
 bool
-tx_is_recoded(const struct icap_tx *tx, const struct http_msg *m,
-    bool has_body)
+tx_is_recoded(const struct icap_tx *tx, const struct http_msg *m, bool has_body)
 {
 	return (has_body && tx->body != NULL && is_coded(tx, m));
 }
@@ -175,8 +175,8 @@ tx_compare_pull(struct icap_tx *tx, struct chq *out, size_t want)
 		tx_compare_fini(tx);
 		return (PULL_END);
 	}
-	r = reader_pull(&tx->compare.front, out, want < left ? want :
-	    (size_t)left);
+	r = reader_pull(&tx->compare.front, out,
+	    want < left ? want : (size_t)left);
 	return (r == PULL_END ? PULL_FAIL : r);
 }
 

@@ -14,7 +14,8 @@
 #include "icap/tx.h"
 #include "scanners/codings.h"
 
-#define BEGIN_BYTES 65536	/* kept: sent by then, compared with what comes back */
+/* kept: sent by then, compared with what comes back */
+#define BEGIN_BYTES 65536
 
 static const struct http_msg *
 head_of(const struct scan_message *m)
@@ -33,7 +34,7 @@ read_codings(struct icap_tx *tx)
 
 	codings_of_message(tx->msg, l);
 	for (; l->is_answer && l->n > 0 && l->coding[l->n - 1] == DECODE_AWS;
-	    l->n--)
+	     l->n--)
 		snprintf(l->ignored, sizeof(l->ignored), "%s",
 		    decode_name(DECODE_AWS));
 	if (!decode_list_is_clear(l) && l->unknown[0] == '\0')
@@ -47,8 +48,8 @@ weaken(struct arena *a, struct http_fields *l)
 	struct str v = http_fields_value(l, FIELD_ETAG);
 
 	if (v.n > 0 && v.p[0] == '"')
-		http_fields_set(a, l, FIELD_ETAG, arena_printf(a, "W/%.*s",
-		    STR_ARG(v)));
+		http_fields_set(a, l, FIELD_ETAG,
+		    arena_printf(a, "W/%.*s", STR_ARG(v)));
 }
 
 /* The head as it would be without the coding. */
@@ -84,9 +85,8 @@ tx_decode_start(struct icap_tx *tx)
 {
 	struct scan_message *m;
 
-	if (!tx->svc->o.decode || tx->body == NULL ||
-	    tx->msg->gap == GAP_PART)
-		return (true);		/* a part cannot be opened */
+	if (!tx->svc->o.decode || tx->body == NULL || tx->msg->gap == GAP_PART)
+		return (true); /* a part cannot be opened */
 	read_codings(tx);
 	if (tx->codings.unknown[0] != '\0')
 		return (false);
@@ -159,6 +159,7 @@ tx_decode_text(const struct icap_tx *tx)
 		return ("decoded size limit");
 	if (name[0] == '\0')
 		name = decode_name(tx->how.coding);
-	return (arena_printf(tx->arena, "content coding %s cannot be opened",
-	    name).p);
+	return (
+	    arena_printf(tx->arena, "content coding %s cannot be opened", name)
+		.p);
 }

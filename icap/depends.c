@@ -120,7 +120,7 @@ icap_reusable(const struct icap_tx *tx)
 	const struct http_fields *f = &tx->answer->fields;
 
 	return (tx->answer->status == 204 && tx->ep->istag[0] != '\0' &&
-		http_fields_get(f, FIELD_CACHE_CONTROL) == NULL &&
-		http_fields_get(f, FIELD_PRAGMA) == NULL &&
-		http_fields_get(f, FIELD_EXPIRES) == NULL);
+	    http_fields_get(f, FIELD_CACHE_CONTROL) == NULL &&
+	    http_fields_get(f, FIELD_PRAGMA) == NULL &&
+	    http_fields_get(f, FIELD_EXPIRES) == NULL);
 }

@@ -67,9 +67,9 @@ fits(const struct icap_encap *e, enum icap_part part, uint64_t offset)
 	if (e->n == 3 || is_body(e->v[last].part))
 		return (false);
 	if (!is_body(part) && part <= e->v[last].part)
-		return (false);		/* res-hdr stands behind req-hdr */
+		return (false); /* res-hdr stands behind req-hdr */
 	if (part == ICAP_NULL_BODY && offset == 0)
-		return (last == 0);	/* c-icap: "res-hdr=0, null-body=0" */
+		return (last == 0); /* c-icap: "res-hdr=0, null-body=0" */
 	return (offset > e->v[last].offset);
 }
 
@@ -103,7 +103,7 @@ icap_encap_parse(struct str value, bool resp_mode, struct icap_encap *e)
 		    !fits(e, part, offset))
 			return (false);
 		if (e->n == 1 && offset == 0)
-			e->n = 0;	/* an empty head is none */
+			e->n = 0; /* an empty head is none */
 		if (e->n == 0 && offset > 0 && part != ICAP_OPT_BODY)
 			add_unnamed_head(e, part, resp_mode);
 		add(e, part, (uint32_t)offset);

@@ -11,16 +11,20 @@
 #include "base/str.h"
 
 enum icap_part {
-	ICAP_REQ_HDR, ICAP_RES_HDR,
-	ICAP_REQ_BODY, ICAP_RES_BODY, ICAP_OPT_BODY, ICAP_NULL_BODY,
+	ICAP_REQ_HDR,
+	ICAP_RES_HDR,
+	ICAP_REQ_BODY,
+	ICAP_RES_BODY,
+	ICAP_OPT_BODY,
+	ICAP_NULL_BODY,
 	ICAP_PARTS
 };
 
-#define ICAP_ENCAP_MAX (1u << 20)	/* no offset is larger: heads are bounded */
+#define ICAP_ENCAP_MAX (1u << 20) /* no offset is larger: heads are bounded */
 
 /* {0} is an empty list: the field was absent. */
 struct icap_encap {
-	unsigned n;		/* 0..3: at most two heads and the body */
+	unsigned n; /* 0..3: at most two heads and the body */
 	struct {
 		enum icap_part part;
 		uint32_t offset;

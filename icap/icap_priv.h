@@ -18,33 +18,33 @@
 #include "net/dial.h"
 #include "tls/link.h"
 
-#define BUSY_MIN_MS 250	/* after ICAP 503 */
+#define BUSY_MIN_MS 250 /* after ICAP 503 */
 #define BUSY_MAX_MS 4000
-#define ICAP_LOOK_MS 50	/* has another worker freed a connection? */
+#define ICAP_LOOK_MS 50 /* has another worker freed a connection? */
 
 struct icap_service;
 struct icap_endpoint;
 
 /* A connection to a server: with a transaction on it, or idle in the pool. */
 struct icap_conn {
-	struct list link;	/* of the endpoint's idle ones; newest first */
-	struct task task;	/* owns the link while idle */
+	struct list link; /* of the endpoint's idle ones; newest first */
+	struct task task; /* owns the link while idle */
 	struct icap_endpoint *ep;
-	struct link *net;	/* owned */
+	struct link *net; /* owned */
 	uint64_t idle_since;
-	bool reused;		/* it has served a transaction before */
+	bool reused; /* it has served a transaction before */
 };
 
 /* Making one: name, connect, TLS. Embedded. */
 struct icap_connect {
-	struct icap_endpoint *ep;	/* NULL: not under way */
+	struct icap_endpoint *ep; /* NULL: not under way */
 	struct dial dial;
 	struct task task;
 	struct timer timer;
-	struct task *wake;		/* borrowed; woken when done */
-	struct account *account;	/* counted: for whom; NULL: nobody */
+	struct task *wake;       /* borrowed; woken when done */
+	struct account *account; /* counted: for whom; NULL: nobody */
 	struct link *net;
-	struct icap_conn *conn;		/* when done: taken by setting it NULL */
+	struct icap_conn *conn; /* when done: taken by setting it NULL */
 	struct fault fault;
 	bool done;
 };
@@ -52,15 +52,15 @@ struct icap_connect {
 /* One OPTIONS exchange. */
 struct icap_probing {
 	bool running;
-	bool retried;		/* its connection was lost once */
+	bool retried; /* its connection was lost once */
 	struct task task;
 	struct timer deadline;
 	struct icap_connect connect;
 	struct icap_conn *conn;
 	struct arena *arena;
 	struct h1_head *head;
-	struct http_msg *answer;	/* NULL: its head is not there yet */
-	struct h1_body body;		/* opt-body: read and dropped */
+	struct http_msg *answer; /* NULL: its head is not there yet */
+	struct h1_body body;     /* opt-body: read and dropped */
 	bool has_body;
 	struct chq in;
 	uint64_t started_at, ended_at;
@@ -71,48 +71,48 @@ struct icap_endpoint {
 	struct icap_service *svc;
 	unsigned index;
 	struct icap_url url;
-	const char *name;	/* "host:port" */
+	const char *name; /* "host:port" */
 	const char *host;
-	struct str prefix[2];	/* by scan_mode: request line and fixed fields */
+	struct str prefix[2]; /* by scan_mode: request line and fixed fields */
 	enum icap_state state;
-	struct arena *arena;	/* of caps */
+	struct arena *arena; /* of caps */
 	struct icap_caps caps;
-	struct fault down;	/* why */
-	char istag[104];	/* the last one seen */
+	struct fault down; /* why */
+	char istag[104];   /* the last one seen */
 	struct icap_probing probing;
-	struct timer next;	/* refresh, or another probe */
-	bool expired;		/* to be asked again when somebody comes */
-	uint64_t used;		/* transactions at the last OPTIONS */
+	struct timer next; /* refresh, or another probe */
+	bool expired;      /* to be asked again when somebody comes */
+	uint64_t used;     /* transactions at the last OPTIONS */
 	uint64_t backoff;
-	uint64_t busy_until;	/* ICAP 503: nothing new before */
+	uint64_t busy_until; /* ICAP 503: nothing new before */
 	uint64_t busy_backoff;
-	unsigned busy_answers;	/* 503 without any other answer between */
-	unsigned failed;	/* hung up, in the window that began at failed_at */
+	unsigned busy_answers; /* 503 without any other answer between */
+	unsigned failed; /* hung up, in the window that began at failed_at */
 	uint64_t failed_at;
-	uint64_t asked_at;	/* OPTIONS, because of a doubt */
+	uint64_t asked_at; /* OPTIONS, because of a doubt */
 	struct list idle;
-	struct timer sweep;	/* of idle connections */
+	struct timer sweep; /* of idle connections */
 	unsigned n_idle, n_busy;
-	struct icap_stats stats;	/* its counters */
+	struct icap_stats stats; /* its counters */
 };
 
 struct icap_service {
-	struct scanner scanner;	/* first: it is one */
+	struct scanner scanner; /* first: it is one */
 	struct loop *loop;
 	struct arena *arena;
-	struct icap_options o;	/* strings in arena */
+	struct icap_options o; /* strings in arena */
 	struct icap_shared *shared;
-	struct dialer *dialer;	/* borrowed */
+	struct dialer *dialer; /* borrowed */
 	struct icap_endpoint *eps;
 	unsigned n;
-	unsigned turn;		/* round robin */
-	struct list queue;	/* transactions that wait for a server, by round */
+	unsigned turn;     /* round robin */
+	struct list queue; /* transactions that wait for a server, by round */
 	unsigned queued;
-	unsigned waits[ICAP_CLIENTS];	/* of them, by client */
-	uint64_t round;		/* of the last one that left it for a server */
-	struct timer look;	/* looks again while somebody waits */
-	struct list all;	/* every transaction */
-	struct buf icap_head, http_head;	/* scratch */
+	unsigned waits[ICAP_CLIENTS]; /* of them, by client */
+	uint64_t round;    /* of the last one that left it for a server */
+	struct timer look; /* looks again while somebody waits */
+	struct list all;   /* every transaction */
+	struct buf icap_head, http_head; /* scratch */
 };
 
 /* pool.c */
@@ -152,10 +152,10 @@ void icap_probing_cancel(struct icap_endpoint *);
 /* service.c */
 
 enum icap_admit {
-	ICAP_GO,	/* *ep is set; *conn too, or a connection is reserved */
-	ICAP_WAIT,	/* for an answer to OPTIONS */
-	ICAP_BUSY,	/* all that are up are busy */
-	ICAP_REFUSED	/* all are down: cause in *f */
+	ICAP_GO,     /* *ep is set; *conn too, or a connection is reserved */
+	ICAP_WAIT,   /* for an answer to OPTIONS */
+	ICAP_BUSY,   /* all that are up are busy */
+	ICAP_REFUSED /* all are down: cause in *f */
 };
 /*
  * Choose a server.  tried: bit i set, not the i-th.  fresh: no idle connection.

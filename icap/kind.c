@@ -8,29 +8,57 @@
 
 /* What services ask to be spared; what is not here is scanned. */
 static const struct {
-	const char *ext, *type;		/* "x/": every type of that family */
+	const char *ext, *type; /* "x/": every type of that family */
 } kinds[] = {
-	{ "gif", "image/gif" }, { "jpg", "image/jpeg" },
-	{ "jpeg", "image/jpeg" }, { "jpe", "image/jpeg" },
-	{ "png", "image/png" }, { "webp", "image/webp" },
-	{ "avif", "image/avif" }, { "bmp", "image/bmp" },
-	{ "bmp", "image/x-ms-bmp" }, { "ico", "image/x-icon" },
-	{ "ico", "image/vnd.microsoft.icon" }, { "tif", "image/tiff" },
-	{ "tiff", "image/tiff" }, { "svg", "image/svg+xml" },
-	{ "css", "text/css" }, { "txt", "text/plain" },
-	{ "js", "text/javascript" }, { "js", "application/javascript" },
-	{ "js", "application/x-javascript" }, { "json", "application/json" },
-	{ "htm", "text/html" }, { "html", "text/html" },
-	{ "xml", "text/xml" }, { "xml", "application/xml" },
-	{ "woff", "font/" }, { "woff", "application/font-woff" },
-	{ "woff2", "font/" }, { "ttf", "font/" }, { "otf", "font/" },
-	{ "mp3", "audio/" }, { "m4a", "audio/" }, { "aac", "audio/" },
-	{ "ogg", "audio/" }, { "oga", "audio/" }, { "wav", "audio/" },
-	{ "flac", "audio/" }, { "weba", "audio/" }, { "mp4", "video/" },
-	{ "m4v", "video/" }, { "webm", "video/" }, { "mov", "video/" },
-	{ "avi", "video/" }, { "mpg", "video/" }, { "mpeg", "video/" },
-	{ "mkv", "video/" }, { "ogv", "video/" }, { "flv", "video/" },
-	{ "wmv", "video/" }, { "ts", "video/" },
+	{ "gif", "image/gif" },
+	{ "jpg", "image/jpeg" },
+	{ "jpeg", "image/jpeg" },
+	{ "jpe", "image/jpeg" },
+	{ "png", "image/png" },
+	{ "webp", "image/webp" },
+	{ "avif", "image/avif" },
+	{ "bmp", "image/bmp" },
+	{ "bmp", "image/x-ms-bmp" },
+	{ "ico", "image/x-icon" },
+	{ "ico", "image/vnd.microsoft.icon" },
+	{ "tif", "image/tiff" },
+	{ "tiff", "image/tiff" },
+	{ "svg", "image/svg+xml" },
+	{ "css", "text/css" },
+	{ "txt", "text/plain" },
+	{ "js", "text/javascript" },
+	{ "js", "application/javascript" },
+	{ "js", "application/x-javascript" },
+	{ "json", "application/json" },
+	{ "htm", "text/html" },
+	{ "html", "text/html" },
+	{ "xml", "text/xml" },
+	{ "xml", "application/xml" },
+	{ "woff", "font/" },
+	{ "woff", "application/font-woff" },
+	{ "woff2", "font/" },
+	{ "ttf", "font/" },
+	{ "otf", "font/" },
+	{ "mp3", "audio/" },
+	{ "m4a", "audio/" },
+	{ "aac", "audio/" },
+	{ "ogg", "audio/" },
+	{ "oga", "audio/" },
+	{ "wav", "audio/" },
+	{ "flac", "audio/" },
+	{ "weba", "audio/" },
+	{ "mp4", "video/" },
+	{ "m4v", "video/" },
+	{ "webm", "video/" },
+	{ "mov", "video/" },
+	{ "avi", "video/" },
+	{ "mpg", "video/" },
+	{ "mpeg", "video/" },
+	{ "mkv", "video/" },
+	{ "ogv", "video/" },
+	{ "flv", "video/" },
+	{ "wmv", "video/" },
+	{ "ts", "video/" },
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -67,8 +95,9 @@ type_fits(struct str ext, struct str type)
 		want = str_of(kinds[i].type);
 		if (!str_ieq(ext, str_of(kinds[i].ext)))
 			continue;
-		if (want.p[want.n - 1] != '/' ? str_ieq(type, want) :
-		    type.n > want.n && str_istarts(type, want))
+		if (want.p[want.n - 1] != '/'
+			? str_ieq(type, want)
+			: type.n > want.n && str_istarts(type, want))
 			return (true);
 	}
 	return (false);
@@ -118,12 +147,13 @@ disposition_fits(struct str ext, struct str v)
 	while (next_parameter(&v, &part)) {
 		eq = str_index(part, '=');
 		key = str_trim((struct str){ part.p, eq });
-		if (key.n > star.n && str_ieq((struct str){ key.p, star.n },
-		    star))
-			return (false);	/* RFC 2231 3: in pieces */
+		if (key.n > star.n &&
+		    str_ieq((struct str){ key.p, star.n }, star))
+			return (false); /* RFC 2231 3: in pieces */
 		if (eq < part.n && (str_ieq(key, name) || str_ieq(key, star)) &&
-		    !name_fits(ext, str_trim((struct str){ part.p + eq + 1,
-		    part.n - eq - 1 })))
+		    !name_fits(ext,
+			str_trim(
+			    (struct str){ part.p + eq + 1, part.n - eq - 1 })))
 			return (false);
 	}
 	return (true);
@@ -132,8 +162,8 @@ disposition_fits(struct str ext, struct str v)
 bool
 icap_kind_agrees(const struct scan_message *msg)
 {
-	const struct http_msg *m = msg->mode == SCAN_RESP ? msg->resp :
-	    msg->req;
+	const struct http_msg *m = msg->mode == SCAN_RESP ? msg->resp
+							  : msg->req;
 	struct str ext = icap_extension(msg->req->uri.path), types[4];
 	const struct http_field *f;
 	unsigned i, n = http_types(&m->fields, types, 4);
@@ -142,7 +172,7 @@ icap_kind_agrees(const struct scan_message *msg)
 		if (!type_fits(ext, types[i]))
 			return (false);
 	for (f = http_fields_get(&m->fields, FIELD_CONTENT_DISPOSITION);
-	    f != NULL; f = http_fields_next(&m->fields, f))
+	     f != NULL; f = http_fields_next(&m->fields, f))
 		if (!disposition_fits(ext, f->value))
 			return (false);
 	return (n > 0);

@@ -7,7 +7,7 @@
 #include "icap/kind.h"
 #include "icap/options.h"
 
-#define MAX_EXTENSIONS 1024	/* of one list: a peer may not make it grow */
+#define MAX_EXTENSIONS 1024 /* of one list: a peer may not make it grow */
 
 static void
 warn(struct arena *a, struct icap_caps *c, const char *field, struct str v)
@@ -87,7 +87,7 @@ parse_numbers(struct arena *a, const struct http_fields *fs,
 	if (number(a, c, fs, "Options-TTL", ICAP_TTL_MAX_MS / 1000, &n))
 		c->ttl_ms = n > 0 ? n * 1000 : 1000;
 	if (number(a, c, fs, "Max-Connections", 1u << 20, &n)) {
-		if (n == 0)	/* not "wait for ever" */
+		if (n == 0) /* not "wait for ever" */
 			warn(a, c, "Max-Connections", STR("0"));
 		c->max_connections = (unsigned)n;
 	}

@@ -21,20 +21,20 @@ enum icap_transfer { ICAP_COMPLETE, ICAP_PREVIEW, ICAP_IGNORE };
 #define ICAP_TRANSFERS 3
 
 struct icap_caps {
-	bool reqmod, respmod;	/* Methods; both when the field is absent */
+	bool reqmod, respmod; /* Methods; both when the field is absent */
 	bool allow_204, allow_206;
-	int32_t preview;	/* clamped to ICAP_MAX_PREVIEW; -1: not wanted */
-	unsigned max_connections;	/* 0: no limit given */
+	int32_t preview; /* clamped to ICAP_MAX_PREVIEW; -1: not wanted */
+	unsigned max_connections; /* 0: no limit given */
 	uint64_t ttl_ms;
-	bool wants_user, wants_username;	/* X-Include: which form of a user */
-	struct str istag;	/* without quotes; STR_NONE */
+	bool wants_user, wants_username; /* X-Include: which form of a user */
+	struct str istag;                /* without quotes; STR_NONE */
 	struct str service;
 	struct {
 		struct str *v;
 		unsigned n;
 		bool star;
 	} transfer[ICAP_TRANSFERS];
-	struct str warning;	/* first thing that was ignored; STR_NONE */
+	struct str warning; /* first thing that was ignored; STR_NONE */
 };
 
 /* From the fields of a 200 answer; everything is copied into a. */

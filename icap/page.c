@@ -7,7 +7,7 @@
 #include <string.h>
 #include "icap/tx.h"
 
-#define EDGE 64		/* so many bytes tell the begin or end of a body */
+#define EDGE 64 /* so many bytes tell the begin or end of a body */
 
 bool
 tx_is_page(const struct icap_tx *tx, const struct http_msg *m)
@@ -15,16 +15,16 @@ tx_is_page(const struct icap_tx *tx, const struct http_msg *m)
 	const struct scan_message *msg = tx->msg;
 
 	return (!m->is_request && tx->answer->status != 206 &&
-	    (msg->mode == SCAN_REQ || (m->status >= 300 &&
-	    m->status != msg->resp->status)));
+	    (msg->mode == SCAN_REQ ||
+		(m->status >= 300 && m->status != msg->resp->status)));
 }
 
 bool
 tx_may_be_page(const struct icap_tx *tx, const struct http_msg *m)
 {
-	return (tx_is_page(tx, m) || (m == tx->resp &&
-	    tx->answer->status != 206 &&
-	    icap_encap_body(&tx->encap) == ICAP_RES_BODY));
+	return (tx_is_page(tx, m) ||
+	    (m == tx->resp && tx->answer->status != 206 &&
+		icap_encap_body(&tx->encap) == ICAP_RES_BODY));
 }
 
 /* n bytes of the message's body from offset at; false: not at hand. */
@@ -36,8 +36,7 @@ original_bytes(const struct icap_tx *tx, uint64_t at, unsigned char *p,
 	struct chq q = { 0 };
 	enum pull e = PULL_MORE;
 
-	if (body_kept_from(tx->body) > at ||
-	    body_received(tx->body) < at + n)
+	if (body_kept_from(tx->body) > at || body_received(tx->body) < at + n)
 		return (false);
 	reader_open(&r, tx->body, at, NULL);
 	while (e == PULL_MORE && chq_len(&q) < n)

@@ -12,18 +12,18 @@
 #include "base/budget.h"
 #include "icap/icap_priv.h"
 
-#define IDLE_MS 30000		/* below the limits of usual servers */
-#define IDLE_MAX 32		/* of one worker and server; beyond it ... */
-#define BURST_MS 1000		/* ... only who was of use that long ago */
-#define SHED_MS 250		/* how soon idle ones make room for others */
+#define IDLE_MS 30000 /* below the limits of usual servers */
+#define IDLE_MAX 32   /* of one worker and server; beyond it ... */
+#define BURST_MS 1000 /* ... only who was of use that long ago */
+#define SHED_MS 250   /* how soon idle ones make room for others */
 
 unsigned
 icap_pool_limit(const struct icap_endpoint *ep)
 {
 	if (ep->svc->o.max_connections > 0)
 		return (ep->svc->o.max_connections);
-	return (ep->caps.max_connections > 0 ? ep->caps.max_connections :
-	    UINT_MAX);
+	return (
+	    ep->caps.max_connections > 0 ? ep->caps.max_connections : UINT_MAX);
 }
 
 static void
@@ -210,7 +210,7 @@ icap_conn_give(struct icap_conn **cp)
 
 	/* One of before the service told its limit. */
 	if (atomic_load(&ep->svc->shared->open[ep->index]) >
-	    icap_pool_limit(ep) ||
+		icap_pool_limit(ep) ||
 	    account_spare(ep->svc->o.kept, BUDGET_DESCRIPTORS) == 0) {
 		icap_conn_drop(cp, LINK_CLOSE);
 		return;
@@ -260,7 +260,7 @@ connect_failed(struct icap_connect *c, const char *why)
 	    ep->name, why[0] != '\0' ? why : "no connection");
 	if (c->net != NULL)
 		link_close(&c->net, LINK_ABORT);
-	dial_cancel(&c->dial);	/* it may have come in this moment */
+	dial_cancel(&c->dial); /* it may have come in this moment */
 	icap_pool_unreserve(ep);
 	connect_done(c);
 }
@@ -289,12 +289,12 @@ take_socket(struct icap_connect *c)
 	const struct fault *f = &c->dial.fault;
 
 	if (f->code != ERR_NONE) {
-		if (f->code == ERR_DESCRIPTORS)	/* our want, not its fault */
+		if (f->code == ERR_DESCRIPTORS) /* our want, not its fault */
 			fault_set(&c->fault, ERR_SCAN_BUSY, "%s (%s): %s",
 			    c->ep->svc->o.name, c->ep->name,
 			    err_info(f->code)->text);
-		connect_failed(c, f->detail[0] != '\0' ? f->detail :
-		    err_info(f->code)->text);
+		connect_failed(c,
+		    f->detail[0] != '\0' ? f->detail : err_info(f->code)->text);
 		return (false);
 	}
 	c->net = link_new(c->ep->svc->loop, c->dial.fd, &c->task);
@@ -341,11 +341,15 @@ icap_connect_start(struct icap_connect *c, struct icap_endpoint *ep,
     struct account *a, struct task *wake)
 {
 	struct icap_service *svc = ep->svc;
-	struct dial_options options = { .connect_timeout_ms =
-	    (unsigned)svc->o.connect_timeout_ms, .account = a, .late = true };
+	struct dial_options options = {
+		.connect_timeout_ms = (unsigned)svc->o.connect_timeout_ms,
+		.account = a,
+		.late = true
+	};
 
-	*c = (struct icap_connect){ .ep = ep, .wake = wake,
-	    .account = account_ref(a) };
+	*c = (struct icap_connect){ .ep = ep,
+		.wake = wake,
+		.account = account_ref(a) };
 	task_init(&c->task, svc->loop, connect_run);
 	timer_init(&c->timer, svc->loop, connect_late);
 	timer_set(&c->timer, svc->o.connect_timeout_ms);

@@ -6,8 +6,8 @@
 #include <string.h>
 #include "icap/icap_priv.h"
 
-#define ANSWER_MS 10000		/* a server that does not even say this is down */
-#define POSTPONE_MS 1000	/* all its connections are in use */
+#define ANSWER_MS 10000  /* a server that does not even say this is down */
+#define POSTPONE_MS 1000 /* all its connections are in use */
 #define READ_BYTES 16384
 
 static void
@@ -47,7 +47,7 @@ send_options(struct icap_endpoint *ep)
 	buf_str(b, ep->url.text);
 	buf_cstr(b, " ICAP/1.0\r\nHost: ");
 	buf_str(b, ep->url.authority);
-	buf_cstr(b, "\r\nUser-Agent: assay\r\n\r\n");	/* no body: e1 */
+	buf_cstr(b, "\r\nUser-Agent: assay\r\n\r\n"); /* no body: e1 */
 	link_write(ep->probing.conn->net, b->p, b->n);
 	ep->stats.options++;
 }
@@ -58,8 +58,8 @@ probing_done(struct icap_endpoint *ep)
 {
 	struct icap_probing *p = &ep->probing;
 	struct arena *old = ep->arena;
-	bool close = http_fields_has_token(&p->answer->fields,
-	    FIELD_CONNECTION, STR("close"));
+	bool close = http_fields_has_token(&p->answer->fields, FIELD_CONNECTION,
+	    STR("close"));
 
 	icap_options_parse(p->arena, &p->answer->fields, &ep->caps);
 	ep->arena = p->arena;
@@ -81,7 +81,7 @@ take_answer(struct icap_endpoint *ep, struct http_msg *m)
 	char why[80] = "answered ";
 
 	if (m->status == 503 && ep->state == ICAP_UP) {
-		probing_end(ep);	/* alive, and what it said holds on */
+		probing_end(ep); /* alive, and what it said holds on */
 		icap_endpoint_is_busy(ep);
 		ep->expired = false;
 		timer_set(&ep->next, POSTPONE_MS);
@@ -101,8 +101,7 @@ take_answer(struct icap_endpoint *ep, struct http_msg *m)
 	}
 	p->answer = m;
 	p->has_body = f != NULL && icap_encap_body(&e) == ICAP_OPT_BODY;
-	h1_body_init(&p->body, p->arena, FRAMING_CHUNKED, 0,
-	    ERR_SCAN_PROTOCOL);
+	h1_body_init(&p->body, p->arena, FRAMING_CHUNKED, 0, ERR_SCAN_PROTOCOL);
 	return (true);
 }
 

@@ -9,10 +9,10 @@
 #include <stdatomic.h>
 #include "icap/tx.h"
 
-#define QUEUE_MAX 1024		/* scans of one worker that wait for a service */
-#define GATHER_BYTES 4096	/* worth a connection, where no preview says so */
-#define GATHER_MS 1000		/* then less will do */
-#define AHEAD_BYTES 65536	/* a body that is whole by then needs no share */
+#define QUEUE_MAX 1024    /* scans of one worker that wait for a service */
+#define GATHER_BYTES 4096 /* worth a connection, where no preview says so */
+#define GATHER_MS 1000    /* then less will do */
+#define AHEAD_BYTES 65536 /* a body that is whole by then needs no share */
 
 /* Clients. */
 
@@ -65,8 +65,8 @@ tx_may_hold(const struct icap_tx *tx)
 {
 	if (tx->svc->o.on_busy == ICAP_BUSY_BYPASS || !is_slow(tx))
 		return (true);
-	return (atomic_load(&tx->svc->shared->held[tx->client]) <
-	    share(tx->svc));
+	return (
+	    atomic_load(&tx->svc->shared->held[tx->client]) < share(tx->svc));
 }
 
 bool
@@ -113,8 +113,7 @@ tx_of(struct list *l)
 static bool
 may_go(const struct icap_tx *tx)
 {
-	return (loop_now(tx->svc->loop) >= tx->not_before &&
-	    tx_may_hold(tx));
+	return (loop_now(tx->svc->loop) >= tx->not_before && tx_may_hold(tx));
 }
 
 /* The first that may go; NULL: none. */

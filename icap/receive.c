@@ -7,8 +7,8 @@
 #include "icap/tx.h"
 
 #define READ_BYTES 16384
-#define TURN_MAX 524288		/* then others get their turn */
-#define SLOPPY_BYTES 16		/* so far may the offsets be off */
+#define TURN_MAX 524288 /* then others get their turn */
+#define SLOPPY_BYTES 16 /* so far may the offsets be off */
 
 /* The connection ended where an answer was due. */
 static void
@@ -18,7 +18,7 @@ tx_peer_gone(struct icap_tx *tx, enum pull how)
 
 	if (tx->received == 0 && tx->conn->reused && !tx->fresh &&
 	    tx_can_repeat(tx)) {
-		tx->fresh = true;	/* a race: once, on a new connection */
+		tx->fresh = true; /* a race: once, on a new connection */
 		tx->ep->stats.retries++;
 		tx_again(tx);
 		return;
@@ -28,9 +28,10 @@ tx_peer_gone(struct icap_tx *tx, enum pull how)
 	if (how == PULL_FAIL && error[0] != '\0')
 		tx_fail(tx, ERR_SCAN_CUT, "%s", error);
 	else
-		tx_fail(tx, ERR_SCAN_CUT, tx->received == 0 ?
-		    "closed the connection without an answer" :
-		    "closed the connection inside its answer");
+		tx_fail(tx, ERR_SCAN_CUT,
+		    tx->received == 0
+			? "closed the connection without an answer"
+			: "closed the connection inside its answer");
 }
 
 static void
@@ -46,8 +47,8 @@ feed_answer(struct icap_tx *tx)
 		tx_take_answer(tx, m);
 		break;
 	case H1_BAD:
-		tx_fail(tx, ERR_SCAN_PROTOCOL, "%s", f.detail[0] != '\0' ?
-		    f.detail : err_info(f.code)->text);
+		tx_fail(tx, ERR_SCAN_PROTOCOL, "%s",
+		    f.detail[0] != '\0' ? f.detail : err_info(f.code)->text);
 		break;
 	}
 }
@@ -55,8 +56,8 @@ feed_answer(struct icap_tx *tx)
 static enum h1_kind
 part_kind(const struct icap_tx *tx)
 {
-	return (tx->encap.v[tx->part].part == ICAP_REQ_HDR ? H1_REQUEST :
-	    H1_RESPONSE);
+	return (tx->encap.v[tx->part].part == ICAP_REQ_HDR ? H1_REQUEST
+							   : H1_RESPONSE);
 }
 
 /*
@@ -134,8 +135,8 @@ static bool
 has_work(const struct icap_tx *tx)
 {
 	return (chq_len(&tx->in) > 0 || tx->compare.waits ||
-	    (tx->state == TX_HEADS &&
-	    tx->part + 1 >= tx->encap.n && !tx->collecting));
+	    (tx->state == TX_HEADS && tx->part + 1 >= tx->encap.n &&
+		!tx->collecting));
 }
 
 void

@@ -80,7 +80,7 @@ add_identity(struct buf *b, const struct icap_request *r)
 		buf_str(b, who->client_ip);
 		ADD(b, "\r\n");
 	}
-	if (who->server_ip.n > 0) {	/* known once there is a response */
+	if (who->server_ip.n > 0) { /* known once there is a response */
 		ADD(b, "X-Server-IP: ");
 		buf_str(b, who->server_ip);
 		ADD(b, "\r\n");
@@ -133,8 +133,7 @@ add_shared(struct buf *b, const struct icap_request *r)
 	unsigned i;
 
 	for (i = 0; i < r->shared; i++) {
-		if (!shared_counts(s, i, r->shared) ||
-		    is_set(r, s->v[i].name))
+		if (!shared_counts(s, i, r->shared) || is_set(r, s->v[i].name))
 			continue;
 		buf_str(b, s->v[i].name);
 		ADD(b, ": ");
@@ -145,8 +144,7 @@ add_shared(struct buf *b, const struct icap_request *r)
 
 /* RFC 3507 4.4.2: these belong into the ICAP head. */
 static void
-add_proxy_field(struct buf *b, const struct http_msg *m,
-    enum http_field_id id)
+add_proxy_field(struct buf *b, const struct http_msg *m, enum http_field_id id)
 {
 	const struct http_field *f = http_fields_get(&m->fields, id);
 

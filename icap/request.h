@@ -13,16 +13,16 @@
 
 struct icap_request {
 	const struct scan_message *msg;
-	struct str prefix;	/* request line and fields that never change */
-	const struct icap_header *headers;	/* those with variables are added */
+	struct str prefix; /* request line and fields that never change */
+	const struct icap_header *headers; /* those with variables are added */
 	unsigned n_headers;
-	unsigned shared;	/* so many of the message's shared fields are added */
+	unsigned shared; /* so many of the message's shared fields are added */
 	enum icap_identity identity;
-	bool wants_user, wants_username;	/* by its OPTIONS */
-	bool has_body;		/* else null-body */
-	bool allow_206;		/* offered; 204 always is */
-	int32_t preview;	/* bytes announced; -1: no preview */
-	uint64_t length;	/* only so much of the body; 0: all */
+	bool wants_user, wants_username; /* by its OPTIONS */
+	bool has_body;                   /* else null-body */
+	bool allow_206;                  /* offered; 204 always is */
+	int32_t preview;                 /* bytes announced; -1: no preview */
+	uint64_t length;                 /* only so much of the body; 0: all */
 };
 
 /*

@@ -8,8 +8,8 @@
 #include "icap/request.h"
 #include "icap/tx.h"
 
-#define CHUNK_MAX 65536		/* of one chunk */
-#define TURN_MAX 524288		/* then others get their turn */
+#define CHUNK_MAX 65536 /* of one chunk */
+#define TURN_MAX 524288 /* then others get their turn */
 
 void
 tx_send_enter(struct icap_tx *tx, enum send_state s)
@@ -32,8 +32,7 @@ choose_preview(const struct icap_tx *tx)
 	int32_t asked = tx->svc->o.preview;
 
 	if (tx->body == NULL || asked == ICAP_PREVIEW_OFF || c->preview < 0 ||
-	    icap_options_transfer(c, tx->msg->req->uri.path) ==
-	    ICAP_COMPLETE)
+	    icap_options_transfer(c, tx->msg->req->uri.path) == ICAP_COMPLETE)
 		return (-1);
 	return (asked >= 0 && asked < c->preview ? asked : c->preview);
 }
@@ -59,8 +58,9 @@ tx_send_begin(struct icap_tx *tx)
 	/* What a 206 refers to is held anyway, in a preview or not. */
 	tx->offered_206 = r.allow_206 = tx->ep->caps.allow_206 &&
 	    tx->body != NULL && tx->coded == NULL && tx_can_repeat(tx);
-	tx->limit = svc->o.max_body > 0 &&
-	    svc->o.over_max == SCAN_POLICY_BYPASS ? svc->o.max_body : BODY_ALL;
+	tx->limit = svc->o.max_body > 0 && svc->o.over_max == SCAN_POLICY_BYPASS
+	    ? svc->o.max_body
+	    : BODY_ALL;
 	if (tx->body != NULL && body_length(tx->body) != BODY_UNKNOWN &&
 	    body_length(tx->body) > tx->limit)
 		r.length = tx->limit;
@@ -130,7 +130,7 @@ is_too_large(const struct icap_tx *tx)
 	const struct icap_options *o = &tx->svc->o;
 
 	return ((o->max_body > 0 && o->over_max == SCAN_POLICY_BLOCK &&
-	    tx->sent + chq_len(&tx->out) > o->max_body) ||
+		    tx->sent + chq_len(&tx->out) > o->max_body) ||
 	    (tx->cut_short && tx->state == TX_STREAM));
 }
 
@@ -194,8 +194,8 @@ send_preview(struct icap_tx *tx)
 	if (r == PULL_CUT || r == PULL_FAIL)
 		return (TX_BODY_CUT);
 	if (r == PULL_END || tx->sent == size)
-		end_preview(tx, r == PULL_END ||
-		    body_length(tx->body) == tx->sent);
+		end_preview(tx,
+		    r == PULL_END || body_length(tx->body) == tx->sent);
 	return (TX_SENT);
 }
 
@@ -205,7 +205,7 @@ tx_send_rest(struct icap_tx *tx)
 	if (tx->send == SEND_HELD)
 		tx_send_enter(tx, SEND_REST);
 	else
-		tx->early_100 = true;	/* remembered */
+		tx->early_100 = true; /* remembered */
 }
 
 static enum tx_sent
@@ -245,7 +245,8 @@ tx_send(struct icap_tx *tx)
 	enum tx_sent r = TX_SENT;
 
 	if (link_broken(tx->conn->net))
-		return (TX_SENT);	/* what it answered, if anything, is read yet */
+		/* what it answered, if anything, is read yet */
+		return (TX_SENT);
 	if (tx->send == SEND_PREVIEW)
 		r = send_preview(tx);
 	if (r == TX_SENT && tx->send == SEND_REST)

@@ -12,14 +12,14 @@
 #include "icap/icap_priv.h"
 #include "icap/vars.h"
 
-#define CACHE_S 600		/* an ISTag is seen again when somebody asks */
+#define CACHE_S 600 /* an ISTag is seen again when somebody asks */
 #define BACKOFF_MIN_MS 1000
 #define BACKOFF_MAX_MS 15000
-#define DOUBT_FAILURES 5	/* in DOUBT_MS: is it still there? */
+#define DOUBT_FAILURES 5 /* in DOUBT_MS: is it still there? */
 #define DOUBT_MS 10000
-#define ASK_MS 1000		/* not more often is it asked that */
-#define BUSY_ANSWERS 3		/* 503 one after the other: it means all */
-#define ISTAG_MS 30000		/* not more often are OPTIONS renewed for it */
+#define ASK_MS 1000    /* not more often is it asked that */
+#define BUSY_ANSWERS 3 /* 503 one after the other: it means all */
+#define ISTAG_MS 30000 /* not more often are OPTIONS renewed for it */
 
 static uint64_t
 min64(uint64_t a, uint64_t b)
@@ -47,7 +47,8 @@ warn_about(struct icap_endpoint *ep)
 
 	if ((svc->o.req && !ep->caps.reqmod) ||
 	    (svc->o.resp && !ep->caps.respmod))
-		notice(ep, true, "its OPTIONS do not offer the configured mode");
+		notice(ep, true,
+		    "its OPTIONS do not offer the configured mode");
 	if (ep->caps.warning.p != NULL)
 		notice(ep, true, ep->caps.warning.p);
 }
@@ -78,16 +79,16 @@ void
 icap_endpoint_down(struct icap_endpoint *ep, const struct fault *f)
 {
 	enum icap_state was = ep->state;
-	uint64_t most = ep->svc->o.probe_ms > 0 ? ep->svc->o.probe_ms :
-	    BACKOFF_MAX_MS;
+	uint64_t most = ep->svc->o.probe_ms > 0 ? ep->svc->o.probe_ms
+						: BACKOFF_MAX_MS;
 
 	if (f->code == ERR_SCAN_BUSY && was == ICAP_UP)
-		return;			/* it could not be asked at all */
+		return; /* it could not be asked at all */
 	ep->state = ICAP_DOWN;
 	ep->down = *f;
 	ep->failed = 0;
-	ep->backoff = ep->backoff == 0 ? BACKOFF_MIN_MS :
-	    min64(ep->backoff * 2, BACKOFF_MAX_MS);
+	ep->backoff = ep->backoff == 0 ? BACKOFF_MIN_MS
+				       : min64(ep->backoff * 2, BACKOFF_MAX_MS);
 	icap_pool_empty(ep);
 	if (!ep->probing.running)
 		timer_set(&ep->next, min64(ep->backoff, most));
@@ -148,8 +149,9 @@ icap_endpoint_is_busy(struct icap_endpoint *ep)
 {
 	if (++ep->busy_answers < BUSY_ANSWERS)
 		return;
-	ep->busy_backoff = ep->busy_backoff == 0 ? BUSY_MIN_MS :
-	    min64(ep->busy_backoff * 2, BUSY_MAX_MS);
+	ep->busy_backoff = ep->busy_backoff == 0
+	    ? BUSY_MIN_MS
+	    : min64(ep->busy_backoff * 2, BUSY_MAX_MS);
 	ep->busy_until = loop_now(ep->svc->loop) + ep->busy_backoff;
 }
 
@@ -251,8 +253,8 @@ make_order(struct icap_service *svc, unsigned order[ICAP_MAX_URLS])
 	for (i = 0; i < svc->n; i++) {
 		k = (first + i) % svc->n;
 		for (j = i; svc->o.balance == ICAP_LEAST_BUSY && j > 0 &&
-		    busyness(&svc->eps[order[j - 1]]) >
-		    busyness(&svc->eps[k]); j--)
+		     busyness(&svc->eps[order[j - 1]]) > busyness(&svc->eps[k]);
+		     j--)
 			order[j] = order[j - 1];
 		order[j] = k;
 	}
@@ -275,7 +277,7 @@ icap_service_admit(struct icap_service *svc, unsigned tried, bool fresh,
 			return (r);
 		if (r == ICAP_WAIT && svc->o.balance == ICAP_FAILOVER &&
 		    (*ep)->state == ICAP_UNKNOWN)
-			return (r);	/* it may be the one to use */
+			return (r); /* it may be the one to use */
 		if (r == ICAP_REFUSED)
 			fault_copy(f, &(*ep)->down);
 		else if (all != ICAP_BUSY)
@@ -295,8 +297,9 @@ make_prefix(struct icap_service *svc, const struct icap_url *u,
 	struct str s;
 	unsigned i;
 
-	buf_printf(&b, "%s %.*s ICAP/1.0\r\nHost: %.*s\r\nUser-Agent: assay\r\n",
-	    method, STR_ARG(u->text), STR_ARG(u->authority));
+	buf_printf(&b,
+	    "%s %.*s ICAP/1.0\r\nHost: %.*s\r\nUser-Agent: assay\r\n", method,
+	    STR_ARG(u->text), STR_ARG(u->authority));
 	for (i = 0; i < svc->o.n_headers; i++)
 		if (!icap_vars_has(str_of(svc->o.headers[i].value)))
 			buf_printf(&b, "%s: %s\r\n", svc->o.headers[i].name,
@@ -319,8 +322,9 @@ endpoint_init(struct icap_service *svc, unsigned i, const char *text,
 		return (false);
 	ep->host = arena_str(svc->arena, u->host).p;
 	ep->name = arena_printf(svc->arena,
-	    str_index(u->host, ':') < u->host.n ? "[%s]:%u" : "%s:%u",
-	    ep->host, u->port).p;
+	    str_index(u->host, ':') < u->host.n ? "[%s]:%u" : "%s:%u", ep->host,
+	    u->port)
+		       .p;
 	ep->prefix[SCAN_REQ] = make_prefix(svc, u, "REQMOD");
 	ep->prefix[SCAN_RESP] = make_prefix(svc, u, "RESPMOD");
 	ep->caps.preview = -1;
@@ -387,8 +391,8 @@ fill_scanner(struct icap_service *svc)
 		.scans_resp = o->resp,
 		.scans_connect = o->req && o->connect,
 		.on_error = o->on_error,
-		.on_busy = o->on_busy == ICAP_BUSY_BYPASS ?
-		    SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK,
+		.on_busy = o->on_busy == ICAP_BUSY_BYPASS ? SCAN_POLICY_BYPASS
+							  : SCAN_POLICY_BLOCK,
 		.over_max = o->over_max,
 		.cache_s = CACHE_S,
 		.replace_page = o->replace_page,
@@ -413,14 +417,14 @@ service_new(struct loop *loop, const struct icap_options *o,
 {
 	struct icap_service *svc = calloc(1, sizeof(*svc));
 
-	if (svc == NULL || (svc->eps = calloc(ICAP_MAX_URLS,
-	    sizeof(*svc->eps))) == NULL)
+	if (svc == NULL ||
+	    (svc->eps = calloc(ICAP_MAX_URLS, sizeof(*svc->eps))) == NULL)
 		abort();
 	svc->loop = loop;
 	svc->arena = arena_new();
 	svc->o = *o;
 	svc->o.name = arena_cstr(svc->arena, o->name);
-	svc->o.urls = NULL;		/* each server has its own */
+	svc->o.urls = NULL; /* each server has its own */
 	svc->shared = shared;
 	svc->dialer = dialer;
 	list_init(&svc->queue);
@@ -432,8 +436,7 @@ service_new(struct loop *loop, const struct icap_options *o,
 
 struct scanner *
 icap_new(struct loop *loop, const struct icap_options *o,
-    struct icap_shared *shared, struct dialer *dialer,
-    struct fault *f)
+    struct icap_shared *shared, struct dialer *dialer, struct fault *f)
 {
 	struct icap_service *svc = service_new(loop, o, shared, dialer);
 	bool ok = copy_headers(svc, o, f);

@@ -71,10 +71,10 @@ tx_release_conn(struct icap_tx *tx)
 		return;
 	tx_unhold(tx);
 	complete = tx_send_complete(tx);
-	clean = complete && chq_len(&tx->in) == 0 &&
-	    tx->slack == 0 && !tx->stray && tx->answer != NULL &&
+	clean = complete && chq_len(&tx->in) == 0 && tx->slack == 0 &&
+	    !tx->stray && tx->answer != NULL &&
 	    !http_fields_has_token(&tx->answer->fields, FIELD_CONNECTION,
-	    STR("close"));
+		STR("close"));
 	reader_close(&tx->reader);
 	chq_drop(&tx->out, chq_len(&tx->out));
 	if (clean)
@@ -102,8 +102,7 @@ tx_done(struct icap_tx *tx)
 
 	r->bytes = tx->sent;
 	if (tx->ep != NULL)
-		r->endpoint = arena_str(tx->arena,
-		    str_of(tx->ep->name));
+		r->endpoint = arena_str(tx->arena, str_of(tx->ep->name));
 	if (tx->answer != NULL)
 		r->note = icap_note(tx->arena, tx->answer);
 	tx_share(tx);
@@ -155,7 +154,7 @@ tx_fail_as(struct icap_tx *tx, const struct fault *f)
 		return;
 	}
 	if (tx->finding != ICAP_FOUND_NOTHING) {
-		tx_block(tx);	/* no failure overrules it */
+		tx_block(tx); /* no failure overrules it */
 		return;
 	}
 	tx->scan->result.fault = *f;
@@ -235,9 +234,12 @@ tx_clean(struct icap_tx *tx)
 {
 	if (tx->cut_short) {
 		tx->scan->result.too_large = true;
-		tx_unscanned(tx, GAP_LIMIT, arena_printf(tx->arena,
-		    "larger than max_body: the first %llu bytes were scanned",
-		    (unsigned long long)tx->sent).p);
+		tx_unscanned(tx, GAP_LIMIT,
+		    arena_printf(tx->arena,
+			"larger than max_body: the first %llu bytes were "
+			"scanned",
+			(unsigned long long)tx->sent)
+			.p);
 		return;
 	}
 	if (tx_decode_gap(tx) != GAP_NONE) {
@@ -311,7 +313,7 @@ tx_step(struct icap_tx *tx)
 			return;
 		tx_receive(tx);
 		if (tx->state == TX_HEADS || tx->state == TX_ANSWER)
-			(void)tx_send_on(tx);	/* 100 may have come */
+			(void)tx_send_on(tx); /* 100 may have come */
 	}
 	if (tx->state == TX_STREAM) {
 		if (tx->conn != NULL && !tx_send_on(tx))
@@ -351,7 +353,7 @@ tx_late(struct timer *t)
 	uint64_t limit = tx->svc->o.timeout_ms;
 
 	if (tx->state == TX_QUEUE && tx->queue_until == 0)
-		task_wake(&tx->task);	/* it may have enough by now */
+		task_wake(&tx->task); /* it may have enough by now */
 	else if (tx->state == TX_QUEUE && loop_now(t->loop) < tx->queue_until)
 		timer_set_at(t, tx->queue_until);
 	else if (tx->state == TX_QUEUE && icap_service_is_up(tx->svc))

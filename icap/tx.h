@@ -19,124 +19,129 @@
 #define TX_ON(state) (1u << TX_##state)
 
 /* name, may be followed by */
-#define TX_STATES(S) \
-	S(QUEUE,   TX_ON(CONNECT) | TX_ON(ANSWER) | TX_ON(OVER)) \
+#define TX_STATES(S)                                           \
+	S(QUEUE, TX_ON(CONNECT) | TX_ON(ANSWER) | TX_ON(OVER)) \
 	S(CONNECT, TX_ON(QUEUE) | TX_ON(ANSWER) | TX_ON(OVER)) \
-	S(ANSWER,  TX_ON(QUEUE) | TX_ON(HEADS) | TX_ON(OVER)) \
-	S(HEADS,   TX_ON(HEADS) | TX_ON(STREAM) | TX_ON(OVER)) \
-	S(STREAM,  TX_ON(OVER)) \
-	S(OVER,    0)
+	S(ANSWER, TX_ON(QUEUE) | TX_ON(HEADS) | TX_ON(OVER))   \
+	S(HEADS, TX_ON(HEADS) | TX_ON(STREAM) | TX_ON(OVER))   \
+	S(STREAM, TX_ON(OVER))                                 \
+	S(OVER, 0)
 
 enum tx_state {
 #define S(name, next) TX_##name,
 	TX_STATES(S)
 #undef S
-	TX_STATE_COUNT
+	    TX_STATE_COUNT
 };
 
 #define SEND_ON(state) (1u << SEND_##state)
 
 /* What was sent so far: the heads before PREVIEW, REST or DONE. */
-#define SEND_STATES(S) \
+#define SEND_STATES(S)                                               \
 	S(NOTHING, SEND_ON(PREVIEW) | SEND_ON(REST) | SEND_ON(DONE)) \
 	S(PREVIEW, SEND_ON(NOTHING) | SEND_ON(HELD) | SEND_ON(DONE)) \
-	S(HELD,    SEND_ON(NOTHING) | SEND_ON(REST) | SEND_ON(DONE)) \
-	S(REST,    SEND_ON(NOTHING) | SEND_ON(DONE)) \
-	S(DONE,    SEND_ON(NOTHING))
+	S(HELD, SEND_ON(NOTHING) | SEND_ON(REST) | SEND_ON(DONE))    \
+	S(REST, SEND_ON(NOTHING) | SEND_ON(DONE))                    \
+	S(DONE, SEND_ON(NOTHING))
 
 enum send_state {
 #define S(name, next) SEND_##name,
 	SEND_STATES(S)
 #undef S
-	SEND_STATE_COUNT
+	    SEND_STATE_COUNT
 };
 
 struct icap_tx {
-	struct scan *scan;	/* NULL: cancelled */
-	const struct scan_message *msg;	/* as the service gets it */
-	struct arena *arena;	/* of the flow, which outlives the adapted body */
+	struct scan *scan;              /* NULL: cancelled */
+	const struct scan_message *msg; /* as the service gets it */
+	struct arena *arena; /* of the flow, which outlives the adapted body */
 	struct icap_service *svc;
-	struct list all;	/* of the service */
-	struct list queue;	/* of the service, while it waits */
+	struct list all;   /* of the service */
+	struct list queue; /* of the service, while it waits */
 	struct task task;
 	struct timer deadline;
 	enum tx_state state;
 	enum send_state send;
-	uint64_t progress_at;	/* last sign of life of the service */
-	uint64_t queue_until;	/* it waits for a server no longer; 0: for its body */
+	uint64_t progress_at; /* last sign of life of the service */
+	/* it waits for a server no longer; 0: for its body */
+	uint64_t queue_until;
 
 	/* getting a connection */
-	unsigned tried;		/* servers that could not be reached */
-	bool fresh;		/* no kept connection any more */
-	unsigned client;	/* the slot of its address */
+	unsigned tried;  /* servers that could not be reached */
+	bool fresh;      /* no kept connection any more */
+	unsigned client; /* the slot of its address */
 	uint64_t started_at;
-	uint64_t round;		/* in the queue: its client's turn */
+	uint64_t round; /* in the queue: its client's turn */
 	bool is_queued;
-	bool holds;		/* counted in its client's share */
-	bool overloaded;	/* a server said so itself (503) */
-	unsigned said_busy;	/* those that did, since the last pause */
-	uint64_t not_before;	/* then it pauses */
+	bool holds;          /* counted in its client's share */
+	bool overloaded;     /* a server said so itself (503) */
+	unsigned said_busy;  /* those that did, since the last pause */
+	uint64_t not_before; /* then it pauses */
 	uint64_t backoff;
 	struct icap_endpoint *ep;
 	struct icap_connect connect;
 	struct icap_conn *conn;
-	struct fault last;	/* why the last server failed */
+	struct fault last; /* why the last server failed */
 
 	/* sending */
-	struct body *body;	/* counted; NULL: null-body */
-	struct body *coded;	/* counted; body is this one decoded; NULL: it is as it came */
+	struct body *body; /* counted; NULL: null-body */
+	/* counted; body is this one decoded; NULL: it is as it came */
+	struct body *coded;
 	struct decode_list codings;
-	struct decode_how how;	/* the decoded body ended */
-	struct reader begin;	/* keeps its begin for a while */
+	struct decode_how how; /* the decoded body ended */
+	struct reader begin;   /* keeps its begin for a while */
 	struct reader reader;
-	struct chq out;		/* read, not yet written */
-	uint64_t sent;		/* bytes of the body */
-	uint64_t limit;		/* not more than these; BODY_ALL: no limit */
-	bool cut_short;		/* there were more: it was told that this is all */
-	int32_t preview;	/* announced; -1: none */
+	struct chq out;  /* read, not yet written */
+	uint64_t sent;   /* bytes of the body */
+	uint64_t limit;  /* not more than these; BODY_ALL: no limit */
+	bool cut_short;  /* there were more: it was told that this is all */
+	int32_t preview; /* announced; -1: none */
 	bool offered_206;
-	unsigned shared;	/* fields of others that were known at its start */
-	bool body_waits;	/* the sender of the message is slow */
+	unsigned shared; /* fields of others that were known at its start */
+	bool body_waits; /* the sender of the message is slow */
 	bool early_100;
 
 	/* receiving */
-	struct chq in;		/* read, not yet parsed */
+	struct chq in; /* read, not yet parsed */
 	uint64_t received;
 	unsigned continues;
-	struct h1_head *head;	/* parser at work */
-	struct http_msg *answer;	/* ICAP */
+	struct h1_head *head;    /* parser at work */
+	struct http_msg *answer; /* ICAP */
 	struct icap_encap encap;
-	unsigned part;		/* of encap: the head that is being read */
+	unsigned part; /* of encap: the head that is being read */
 	size_t part_bytes;
-	size_t slack;		/* blank bytes the offsets leave behind the heads */
-	bool stray;		/* more comes than anybody wants */
-	struct http_msg *req, *resp;	/* adapted heads */
-	enum icap_finding finding;	/* what its fields name */
+	size_t slack; /* blank bytes the offsets leave behind the heads */
+	bool stray;   /* more comes than anybody wants */
+	struct http_msg *req, *resp; /* adapted heads */
+	enum icap_finding finding;   /* what its fields name */
 	struct str threat;
-	bool blocked;		/* that was the verdict: the body is a page */
-	bool collecting;	/* the body, to see whether it is one, and its length */
-	struct http_msg *kept;	/* the old head, where none came back */
+	bool blocked; /* that was the verdict: the body is a page */
+	/* the body, to see whether it is one, and its length */
+	bool collecting;
+	struct http_msg *kept; /* the old head, where none came back */
 
 	/* the adapted body */
 	struct source source;
-	bool streams;		/* the body has us as its source */
-	bool source_waits;	/* for the service */
+	bool streams;      /* the body has us as its source */
+	bool source_waits; /* for the service */
 	struct h1_body coding;
-	struct chq ready;	/* decoded before anybody asked */
-	bool tail;		/* 206: what follows is the original's */
-	uint64_t tail_from;	/* from this offset on */
+	struct chq ready;   /* decoded before anybody asked */
+	bool tail;          /* 206: what follows is the original's */
+	uint64_t tail_from; /* from this offset on */
 #define NO_OFFSET UINT64_MAX
-	struct reader original;	/* 206: keeps it all, later reads the tail */
+	struct reader original; /* 206: keeps it all, later reads the tail */
 
 	/* is what comes back what the service was sent? */
 	struct {
 		enum { COMPARE_NOT, COMPARE_ON, COMPARE_OTHER } state;
-		struct body *with;	/* counted; NULL: it is over */
+		struct body *with; /* counted; NULL: it is over */
 		struct decode_how how;
-		struct reader was;	/* compares */
-		struct reader front;	/* keeps it, later reads what was the same */
-		uint64_t same;		/* bytes that came, are the same and not in ready */
-		bool waits;		/* for more of the original */
+		struct reader was; /* compares */
+		/* keeps it, later reads what was the same */
+		struct reader front;
+		/* bytes that came, are the same and not in ready */
+		uint64_t same;
+		bool waits; /* for more of the original */
 	} compare;
 };
 
@@ -176,10 +181,11 @@ void tx_connected(struct icap_tx *);
 /* send.c */
 
 enum tx_sent {
-	TX_SENT,	/* as far as it goes now */
-	TX_BODY_CUT,	/* the message's own body ended early: see its fault */
-	TX_TOO_LARGE,	/* longer than max_body */
-	TX_BROKEN	/* not all of it can be decoded, and its answer is going on already */
+	TX_SENT,      /* as far as it goes now */
+	TX_BODY_CUT,  /* the message's own body ended early: see its fault */
+	TX_TOO_LARGE, /* longer than max_body */
+	/* not all of it can be decoded, and its answer is going on already */
+	TX_BROKEN
 };
 /* Heads first, then what there is of the body. */
 void tx_send_begin(struct icap_tx *);
@@ -263,8 +269,8 @@ bool tx_begins_alike(const struct icap_tx *);
  * body has a coding that cannot be opened.
  */
 bool tx_decode_start(struct icap_tx *);
-void tx_decode_again(struct icap_tx *);	/* from its begin */
-void tx_decode_sent(struct icap_tx *);	/* some of it was */
+void tx_decode_again(struct icap_tx *); /* from its begin */
+void tx_decode_sent(struct icap_tx *);  /* some of it was */
 /* All was, and the answer is going on: nothing is decoded or held any more. */
 void tx_decode_stop(struct icap_tx *);
 void tx_decode_fini(struct icap_tx *);

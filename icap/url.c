@@ -47,7 +47,8 @@ parse_authority(struct icap_url *u)
 	bool v6 = a.n > 0 && a.p[0] == '[', ok;
 
 	ok = http_authority_parse(arena, a, u->tls ? ICAPS_PORT : ICAP_PORT,
-	    &parsed) && a.p[a.n - 1] != ':';
+		 &parsed) &&
+	    a.p[a.n - 1] != ':';
 	arena_free(&arena);
 	if (!ok)
 		return (false);

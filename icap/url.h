@@ -11,16 +11,16 @@
 #include "base/fault.h"
 #include "base/str.h"
 
-#define ICAP_PORT 1344		/* RFC 3507 4.2 */
-#define ICAPS_PORT 11344	/* practice */
+#define ICAP_PORT 1344   /* RFC 3507 4.2 */
+#define ICAPS_PORT 11344 /* practice */
 
 /* Parts of the text it was parsed from, which must stay. */
 struct icap_url {
 	bool tls;
-	struct str text;	/* all of it: the Request-URI */
-	struct str authority;	/* as written, for Host: IPv6 in brackets */
-	struct str host;	/* without brackets */
-	uint16_t port;		/* default filled in */
+	struct str text;      /* all of it: the Request-URI */
+	struct str authority; /* as written, for Host: IPv6 in brackets */
+	struct str host;      /* without brackets */
+	uint16_t port;        /* default filled in */
 };
 
 /* False: not an ICAP address; the cause (ERR_CONFIG) is in f. */

@@ -8,7 +8,7 @@
 
 static const struct {
 	struct str name;
-	size_t at;		/* a struct str of struct scan_who */
+	size_t at; /* a struct str of struct scan_who */
 } vars[] = {
 	{ STR("client.ip"), WHO(client_ip) },
 	{ STR("user"), WHO(user) },
@@ -32,9 +32,9 @@ index_of(struct str name)
 
 /* A piece of a value: text, or a variable. */
 struct piece {
-	struct str text;	/* as it stands there */
+	struct str text; /* as it stands there */
 	bool is_var;
-	size_t var;		/* VARS: not known */
+	size_t var; /* VARS: not known */
 };
 
 /* Take the first piece off; false: there is none. */
@@ -48,12 +48,12 @@ next_piece(struct str *s, struct piece *p)
 	p->is_var = s->n >= 2 && s->p[0] == '%' && s->p[1] == '{';
 	if (p->is_var) {
 		i = str_index(*s, '}');
-		p->var = i < s->n ? index_of((struct str){ s->p + 2, i - 2 }) :
-		    VARS;
+		p->var = i < s->n ? index_of((struct str){ s->p + 2, i - 2 })
+				  : VARS;
 		i += i < s->n;
 	} else {
-		while (i < s->n && !(i + 1 < s->n && s->p[i] == '%' &&
-		    s->p[i + 1] == '{'))
+		while (i < s->n &&
+		    !(i + 1 < s->n && s->p[i] == '%' && s->p[i + 1] == '{'))
 			i++;
 	}
 	p->text = (struct str){ s->p, i };
@@ -113,7 +113,9 @@ icap_vars_print(struct buf *b, struct str value, const struct scan_who *who)
 		if (!p.is_var)
 			buf_str(b, p.text);
 		else if (who != NULL && p.var < VARS)
-			print_safe(b, *(const struct str *)(const void *)
-			    ((const char *)who + vars[p.var].at));
+			print_safe(b,
+			    *(const struct str *)(const void *)((const char *)
+								    who +
+				vars[p.var].at));
 	}
 }

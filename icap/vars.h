@@ -24,6 +24,7 @@ bool icap_vars_has(struct str value);
  * now.  Octets of those that could break a header line, and "%", are
  * percent-encoded.  Not known: nothing.  who NULL: none is known.
  */
-void icap_vars_print(struct buf *, struct str value, const struct scan_who *who);
+void icap_vars_print(struct buf *, struct str value,
+    const struct scan_who *who);
 
 #endif

@@ -21,7 +21,10 @@ static const struct str findings[FINDINGS] = {
 /* Values by which all of them but the first say "nothing". */
 
 static const struct str nothing[] = {
-	{ "", 0 }, { "0", 1 }, { "none", 4 }, { "no threats", 10 },
+	{ "", 0 },
+	{ "0", 1 },
+	{ "none", 4 },
+	{ "no threats", 10 },
 };
 
 /* Worth a place in the log. */
@@ -75,8 +78,9 @@ finding_of(const struct http_field *f)
 		return (FINDINGS);
 	for (i = 0; i < FINDINGS; i++)
 		if (str_ieq(f->name, findings[i]))
-			return (i != INFECTION && says_nothing(f->value) ?
-			    FINDINGS : (enum finding_field)i);
+			return (i != INFECTION && says_nothing(f->value)
+				? FINDINGS
+				: (enum finding_field)i);
 	return (FINDINGS);
 }
 
@@ -102,9 +106,9 @@ is_known(const struct http_fields *known, const struct http_fields *fs,
 
 /* What all fields together said so far. */
 struct said {
-	unsigned n;		/* fields that found something */
+	unsigned n; /* fields that found something */
 	unsigned infections, repaired;
-	bool other;		/* found what is not known to be repaired */
+	bool other; /* found what is not known to be repaired */
 	struct str threat, virus;
 };
 
@@ -120,9 +124,10 @@ hear_infection(struct said *said, struct str v)
 
 	said->infections++;
 	said->repaired += repaired;
-	if (said->threat.n == 0 || (!repaired && threat.n > 0 &&
-	    said->repaired == said->infections - 1))
-		said->threat = threat;	/* the first that is not repaired */
+	if (said->threat.n == 0 ||
+	    (!repaired && threat.n > 0 &&
+		said->repaired == said->infections - 1))
+		said->threat = threat; /* the first that is not repaired */
 }
 
 /*
@@ -139,8 +144,9 @@ violations_are_repaired(struct str v, unsigned infections)
 		i++;
 	if (!str_to_u64((struct str){ v.p, i }, infections, &n))
 		return (false);
-	return (i == v.n || (v.n - i >= 2 && v.p[v.n - 1] == '1' &&
-	    (v.p[v.n - 2] == ' ' || v.p[v.n - 2] == '\t')));
+	return (i == v.n ||
+	    (v.n - i >= 2 && v.p[v.n - 1] == '1' &&
+		(v.p[v.n - 2] == ' ' || v.p[v.n - 2] == '\t')));
 }
 
 static enum icap_finding
@@ -155,13 +161,14 @@ conclude(const struct said *said, const struct http_fields *fs)
 		return (ICAP_FOUND_THREAT);
 	f = http_fields_find(fs, findings[VIOLATIONS]);
 	return (f == NULL || says_nothing(f->value) ||
-	    violations_are_repaired(f->value, said->infections) ?
-	    ICAP_FOUND_REPAIRED : ICAP_FOUND_THREAT);
+		    violations_are_repaired(f->value, said->infections)
+		? ICAP_FOUND_REPAIRED
+		: ICAP_FOUND_THREAT);
 }
 
 enum icap_finding
-icap_find_threat(const struct http_fields *fs,
-    const struct http_fields *known, struct str *threat)
+icap_find_threat(const struct http_fields *fs, const struct http_fields *known,
+    struct str *threat)
 {
 	struct said said = { 0 };
 	unsigned i, violations = 0;
@@ -220,15 +227,16 @@ icap_note(struct arena *a, const struct http_msg *m)
 
 	for (i = 0; i < m->fields.n; i++)
 		for (k = 0; k < COUNT(noted) &&
-		    (m->fields.v[i].name.p[0] | 0x20) == 'x'; k++)
+		     (m->fields.v[i].name.p[0] | 0x20) == 'x';
+		     k++)
 			if (str_ieq(m->fields.v[i].name, noted[k])) {
 				if (b.n == 0)
 					buf_printf(&b, "%u", m->status);
 				note_field(&b, &m->fields.v[i]);
 			}
 	if (b.n == 0)
-		return (m->status == 204 ? STR("204") :
-		    arena_printf(a, "%u", m->status));
+		return (m->status == 204 ? STR("204")
+					 : arena_printf(a, "%u", m->status));
 	s = arena_str(a, buf_as_str(&b));
 	buf_fini(&b);
 	return (s);

@@ -12,7 +12,7 @@
 
 enum icap_finding {
 	ICAP_FOUND_NOTHING,
-	ICAP_FOUND_REPAIRED,	/* good only along with the repaired message */
+	ICAP_FOUND_REPAIRED, /* good only along with the repaired message */
 	ICAP_FOUND_THREAT
 };
 

@@ -20,15 +20,15 @@ as_v6(const struct sockaddr *sa)
 socklen_t
 address_size(const struct sockaddr *sa)
 {
-	return (sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-	    sizeof(struct sockaddr_in));
+	return (sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					  : sizeof(struct sockaddr_in));
 }
 
 uint16_t
 address_port(const struct sockaddr *sa)
 {
-	return (ntohs(sa->sa_family == AF_INET6 ? as_v6(sa)->sin6_port :
-	    as_v4(sa)->sin_port));
+	return (ntohs(sa->sa_family == AF_INET6 ? as_v6(sa)->sin6_port
+						: as_v4(sa)->sin_port));
 }
 
 void
@@ -47,7 +47,7 @@ address_eq(const struct sockaddr *a, const struct sockaddr *b)
 		return (false);
 	if (a->sa_family == AF_INET6)
 		return (memcmp(&as_v6(a)->sin6_addr, &as_v6(b)->sin6_addr,
-		    sizeof(struct in6_addr)) == 0);
+			    sizeof(struct in6_addr)) == 0);
 	return (as_v4(a)->sin_addr.s_addr == as_v4(b)->sin_addr.s_addr);
 }
 
@@ -67,9 +67,9 @@ address_is_host(const struct sockaddr *sa)
 void
 address_ip_text(const struct sockaddr *sa, char out[ADDRESS_TEXT])
 {
-	const void *p = sa->sa_family == AF_INET6 ?
-	    (const void *)&as_v6(sa)->sin6_addr :
-	    (const void *)&as_v4(sa)->sin_addr;
+	const void *p = sa->sa_family == AF_INET6
+	    ? (const void *)&as_v6(sa)->sin6_addr
+	    : (const void *)&as_v4(sa)->sin_addr;
 
 	out[0] = '\0';
 	(void)inet_ntop(sa->sa_family, p, out, ADDRESS_TEXT);
@@ -84,8 +84,9 @@ address_text(const struct sockaddr *sa, char out[ADDRESS_TEXT])
 	if (address_port(sa) == 0)
 		return;
 	(void)snprintf(host, sizeof(host), "%s", out);
-	(void)snprintf(out, ADDRESS_TEXT, sa->sa_family == AF_INET6 ?
-	    "[%s]:%u" : "%s:%u", host, address_port(sa));
+	(void)snprintf(out, ADDRESS_TEXT,
+	    sa->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", host,
+	    address_port(sa));
 }
 
 static void
@@ -108,7 +109,7 @@ address_parse(struct str text, union address *out)
 	/* Most names are told from literals by their first or last byte. */
 	if (text.n < 2 || text.n >= sizeof(host) ||
 	    (str_index(text, ':') == text.n &&
-	    (text.p[text.n - 1] < '0' || text.p[text.n - 1] > '9')))
+		(text.p[text.n - 1] < '0' || text.p[text.n - 1] > '9')))
 		return (false);
 	memcpy(host, text.p, text.n);
 	host[text.n] = '\0';

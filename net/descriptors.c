@@ -7,11 +7,11 @@
 #include "base/budget.h"
 #include "net/descriptors.h"
 
-#define KEPT 16			/* for ourselves */
-#define KEPT_A_WORKER 4		/* to ask for names */
+#define KEPT 16         /* for ourselves */
+#define KEPT_A_WORKER 4 /* to ask for names */
 
 static int limit = INT_MAX;
-static int own;			/* open before there are clients */
+static int own; /* open before there are clients */
 
 void
 descriptors_raise(void)
@@ -42,7 +42,7 @@ descriptors_count_own(unsigned workers)
 	own = KEPT + KEPT_A_WORKER * (int)workers;
 	if (fd < 0)
 		return;
-	own += fd;		/* the lowest that is free */
+	own += fd; /* the lowest that is free */
 	(void)close(fd);
 }
 

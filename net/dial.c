@@ -10,24 +10,24 @@
 #include "net/descriptors.h"
 #include "net/dial.h"
 
-#define RESOLUTION_DELAY_MS 50		/* 3: A is there, AAAA is not */
-#define ATTEMPT_DELAY_MS 250		/* 5 */
+#define RESOLUTION_DELAY_MS 50 /* 3: A is there, AAAA is not */
+#define ATTEMPT_DELAY_MS 250   /* 5 */
 #define CONNECT_TIMEOUT_MS 10000
 #define CANDIDATES (2 * RESOLVE_ADDRESSES)
 #define BAD_SLOTS 256
-#define BAD_MS 30000			/* an address that failed comes last */
-#define LOSSES_MAX 3			/* of IPv6 in a row: */
-#define V4_FIRST_MS 60000		/* IPv4 goes first that long */
+#define BAD_MS 30000      /* an address that failed comes last */
+#define LOSSES_MAX 3      /* of IPv6 in a row: */
+#define V4_FIRST_MS 60000 /* IPv4 goes first that long */
 
 struct bad {
-	union address address;		/* port set */
+	union address address; /* port set */
 	uint64_t until;
 };
 
 struct dialer {
 	struct loop *loop;
-	struct resolver *resolver;	/* borrowed */
-	unsigned dials;			/* under way */
+	struct resolver *resolver; /* borrowed */
+	unsigned dials;            /* under way */
 	unsigned v6_losses;
 	uint64_t v4_first_until;
 	struct bad bad[BAD_SLOTS];
@@ -35,7 +35,7 @@ struct dialer {
 
 struct attempt {
 	struct dial_run *run;
-	struct watch *watch;		/* NULL: over */
+	struct watch *watch; /* NULL: over */
 	int fd;
 	union address address;
 };
@@ -43,21 +43,21 @@ struct attempt {
 struct dial_run {
 	struct dialer *dialer;
 	struct dial *dial;
-	struct task *wake;		/* the caller's */
-	struct task task;		/* the resolver has news */
-	struct timer delay;		/* to the next attempt, or for AAAA */
+	struct task *wake;  /* the caller's */
+	struct task task;   /* the resolver has news */
+	struct timer delay; /* to the next attempt, or for AAAA */
 	struct timer deadline;
 	struct resolve_query query;
-	struct dial_options options;	/* .account is counted */
+	struct dial_options options; /* .account is counted */
 	union address local_v6, local_v4;
 	uint16_t port;
-	bool begun;			/* attempts may be made */
-	bool weak;			/* the fault is only a missing route */
-	int last_family;		/* AF_UNSPEC before the first attempt */
-	unsigned tried_v6, tried_v4;	/* bits by index in query */
+	bool begun;                  /* attempts may be made */
+	bool weak;                   /* the fault is only a missing route */
+	int last_family;             /* AF_UNSPEC before the first attempt */
+	unsigned tried_v6, tried_v4; /* bits by index in query */
 	unsigned denied;
 	uint64_t started_at, begun_at;
-	struct fault fault;		/* of the first attempt that failed */
+	struct fault fault; /* of the first attempt that failed */
 	unsigned n, live;
 	struct attempt attempts[CANDIDATES];
 };
@@ -197,7 +197,7 @@ run_win(struct attempt *won)
 	r->dial->fd = won->fd;
 	r->dial->peer = won->address;
 	address_ip_text(&won->address.sa, r->dial->peer_ip);
-	won->fd = -1;			/* the caller's */
+	won->fd = -1; /* the caller's */
 	/* Who was overtaken is slow: next time he comes behind. */
 	for (i = 0; i < r->n; i++) {
 		a = &r->attempts[i];
@@ -222,11 +222,12 @@ static void
 note_failure(struct dial_run *r, const union address *a, int e)
 {
 	char text[ADDRESS_TEXT];
-	enum err code = e == ECONNREFUSED ? ERR_CONNECT_REFUSED :
-	    e == ETIMEDOUT ? ERR_CONNECT_TIMEOUT :
-	    e == EMFILE || e == ENFILE ? ERR_DESCRIPTORS : ERR_CONNECT_FAIL;
+	enum err code = e == ECONNREFUSED ? ERR_CONNECT_REFUSED
+	    : e == ETIMEDOUT              ? ERR_CONNECT_TIMEOUT
+	    : e == EMFILE || e == ENFILE  ? ERR_DESCRIPTORS
+					  : ERR_CONNECT_FAIL;
 
-	if (e != EMFILE && e != ENFILE)	/* that is our want, not his fault */
+	if (e != EMFILE && e != ENFILE) /* that is our want, not his fault */
 		set_bad(r->dialer, a);
 	if (r->weak && !is_weak(e))
 		r->fault.code = ERR_NONE;
@@ -277,8 +278,8 @@ on_ready(void *arg, unsigned events)
 static int
 open_counted(const struct dial_run *r, const union address *to, int *fd)
 {
-	const union address *from = to->sa.sa_family == AF_INET6 ?
-	    &r->local_v6 : &r->local_v4;
+	const union address *from = to->sa.sa_family == AF_INET6 ? &r->local_v6
+								 : &r->local_v4;
 	int one = 1, e = 0;
 
 	*fd = socket(to->sa.sa_family,
@@ -292,8 +293,8 @@ open_counted(const struct dial_run *r, const union address *to, int *fd)
 	(void)setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (from->sa.sa_family != AF_UNSPEC) {
 		/* The port is chosen at connect(): more of them to be had. */
-		(void)setsockopt(*fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT,
-		    &one, sizeof(one));
+		(void)setsockopt(*fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one,
+		    sizeof(one));
 		if (bind(*fd, &from->sa, address_size(&from->sa)) != 0)
 			e = errno;
 	}
@@ -311,8 +312,8 @@ open_socket(const struct dial_run *r, const union address *to, int *fd)
 	struct account *a = r->options.account;
 	int e;
 
-	if (!(r->options.late ? account_take(a, BUDGET_DESCRIPTORS, 1) :
-	    account_take_early(a, BUDGET_DESCRIPTORS, 1)))
+	if (!(r->options.late ? account_take(a, BUDGET_DESCRIPTORS, 1)
+			      : account_take_early(a, BUDGET_DESCRIPTORS, 1)))
 		return (EMFILE);
 	e = open_counted(r, to, fd);
 	if (e != 0)
@@ -369,21 +370,23 @@ pick_of(struct dial_run *r, int family, bool any, union address *out)
 static bool
 pick(struct dial_run *r, union address *out)
 {
-	int first = r->last_family == AF_UNSPEC ?
-	    (v4_first(r->dialer) ? AF_INET : AF_INET6) :
-	    r->last_family == AF_INET ? AF_INET6 : AF_INET;
+	int first = r->last_family == AF_UNSPEC
+	    ? (v4_first(r->dialer) ? AF_INET : AF_INET6)
+	    : r->last_family == AF_INET ? AF_INET6
+					: AF_INET;
 	int second = first == AF_INET ? AF_INET6 : AF_INET;
 
 	return (pick_of(r, first, false, out) ||
-	    pick_of(r, second, false, out) ||
-	    pick_of(r, first, true, out) || pick_of(r, second, true, out));
+	    pick_of(r, second, false, out) || pick_of(r, first, true, out) ||
+	    pick_of(r, second, true, out));
 }
 
 static bool
 is_allowed(const struct dial_run *r, const union address *a)
 {
-	return (address_is_host(&a->sa) && (r->options.check == NULL ||
-	    r->options.check(r->options.arg, &a->sa)));
+	return (address_is_host(&a->sa) &&
+	    (r->options.check == NULL ||
+		r->options.check(r->options.arg, &a->sa)));
 }
 
 /* Start the next attempt that can be started. */
@@ -498,8 +501,8 @@ dial_start(struct dialer *dialer, struct dial *d, struct str host,
 	timer_init(&r->deadline, dialer->loop, on_deadline);
 	set_options(r, o);
 	dialer->dials++;
-	resolve_start_for(dialer->resolver, &r->query, host, o != NULL ?
-	    o->account : NULL, &r->task);
+	resolve_start_for(dialer->resolver, &r->query, host,
+	    o != NULL ? o->account : NULL, &r->task);
 }
 
 void

@@ -31,14 +31,14 @@ struct dial_options {
 	 */
 	bool (*check)(void *arg, const struct sockaddr *candidate);
 	void *arg;
-	unsigned connect_timeout_ms;	/* all attempts together; 0: 10000 */
+	unsigned connect_timeout_ms; /* all attempts together; 0: 10000 */
 	/*
 	 * For whom: names and descriptors are counted for it, these until the
 	 * end; then fd is the owner's to count.  Borrowed for the call.
 	 */
 	struct account *account;
-	bool late;		/* for what is begun: all of the share, see
-				 * account_take_early() */
+	/* for what is begun: all of the share, see account_take_early() */
+	bool late;
 	/* Source addresses (port 0), NULL: the kernel's choice; copied. */
 	const union address *local_v6, *local_v4;
 };
@@ -48,15 +48,18 @@ struct dial_run;
 /* Embedded; small: what a run needs is freed with its end. {0} is idle. */
 struct dial {
 	bool done;
-	int fd;			/* connected, non-blocking, TCP_NODELAY; the
-				 * owner's once done without fault, else -1 */
-	union address peer;	/* of fd, or the last candidate tried */
-	char peer_ip[ADDRESS_TEXT];	/* of fd, without its port; else "" */
-	unsigned attempts;	/* sockets opened */
-	uint32_t dns_ms;	/* until the first usable address */
-	uint32_t connect_ms;	/* from then to the end */
+	/*
+	 * connected, non-blocking, TCP_NODELAY; the owner's once done without
+	 * fault, else -1
+	 */
+	int fd;
+	union address peer;         /* of fd, or the last candidate tried */
+	char peer_ip[ADDRESS_TEXT]; /* of fd, without its port; else "" */
+	unsigned attempts;          /* sockets opened */
+	uint32_t dns_ms;            /* until the first usable address */
+	uint32_t connect_ms;        /* from then to the end */
 	struct fault fault;
-	struct dial_run *run;	/* private; NULL when idle */
+	struct dial_run *run; /* private; NULL when idle */
 };
 
 /*

@@ -24,9 +24,9 @@ struct dns {
 	struct loop *loop;
 	struct timer timer;
 	struct socket *sockets;
-	unsigned pending;		/* answers that c-ares owes */
+	unsigned pending; /* answers that c-ares owes */
 	bool retired;
-	struct list peers;		/* all that dns_free() must end */
+	struct list peers; /* all that dns_free() must end */
 };
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
@@ -47,8 +47,9 @@ arm(struct dns *d)
 	if (ares_timeout(d->ares, NULL, &tv) == NULL)
 		timer_stop(&d->timer);
 	else
-		timer_set(&d->timer, (uint64_t)tv.tv_sec * 1000 +
-		    (uint64_t)tv.tv_usec / 1000 + 1);
+		timer_set(&d->timer,
+		    (uint64_t)tv.tv_sec * 1000 + (uint64_t)tv.tv_usec / 1000 +
+			1);
 }
 
 static void
@@ -100,8 +101,9 @@ on_socket_state(void *arg, ares_socket_t fd, int readable, int writable)
 	if (readable != 0 || writable != 0) {
 		if (s == NULL)
 			s = *at = socket_new(d, fd);
-		watch_set(s->watch, (readable != 0 ? WATCH_READ : 0u) |
-		    (writable != 0 ? WATCH_WRITE : 0u));
+		watch_set(s->watch,
+		    (readable != 0 ? WATCH_READ : 0u) |
+			(writable != 0 ? WATCH_WRITE : 0u));
 	} else if (s != NULL) {
 		*at = s->next;
 		watch_free(&s->watch);
@@ -112,10 +114,10 @@ on_socket_state(void *arg, ares_socket_t fd, int readable, int writable)
 static int
 open_channel(struct dns *d, const char *servers, unsigned deadline_ms)
 {
-	char lookups[] = "b";		/* never c-ares' own hosts file */
+	char lookups[] = "b"; /* never c-ares' own hosts file */
 	struct ares_options o = {
 		.flags = ARES_FLAG_NOALIASES,
-		.timeout = (int)(deadline_ms / 4 + 1),	/* doubles each try */
+		.timeout = (int)(deadline_ms / 4 + 1), /* doubles each try */
 		.tries = TRIES,
 		.lookups = lookups,
 		.sock_state_cb = on_socket_state,
@@ -283,7 +285,8 @@ void
 dns_ask(struct dns *d, struct dns_question *q, const char *name, int family)
 {
 	struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT,
-	    .ai_family = family, .ai_socktype = SOCK_STREAM };
+		.ai_family = family,
+		.ai_socktype = SOCK_STREAM };
 
 	assert(!d->retired);
 	q->dns = d;

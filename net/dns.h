@@ -13,22 +13,22 @@
 #include "base/loop.h"
 #include "net/address.h"
 
-#define DNS_ADDRESSES 8		/* kept of an answer */
+#define DNS_ADDRESSES 8 /* kept of an answer */
 
 enum dns_result {
-	DNS_FOUND,	/* at least one address */
-	DNS_NO_NAME,	/* NXDOMAIN */
-	DNS_NO_DATA,	/* the name has no address of this family */
-	DNS_TIMEOUT,	/* no server answered */
-	DNS_FAILED	/* refused, malformed, no server reachable, ... */
+	DNS_FOUND,   /* at least one address */
+	DNS_NO_NAME, /* NXDOMAIN */
+	DNS_NO_DATA, /* the name has no address of this family */
+	DNS_TIMEOUT, /* no server answered */
+	DNS_FAILED   /* refused, malformed, no server reachable, ... */
 };
 
 struct dns_answer {
 	enum dns_result result;
-	const char *text;	/* static: why, for DNS_FAILED */
+	const char *text; /* static: why, for DNS_FAILED */
 	unsigned n;
 	union address addresses[DNS_ADDRESSES];
-	uint64_t ttl_ms;	/* the smallest on the way to them */
+	uint64_t ttl_ms; /* the smallest on the way to them */
 };
 
 struct dns;
@@ -37,7 +37,7 @@ struct dns;
 struct dns_question {
 	/* Exactly once; may be from inside dns_ask(). */
 	void (*answered)(struct dns_question *, const struct dns_answer *);
-	struct dns *dns;	/* set by dns_ask() */
+	struct dns *dns; /* set by dns_ask() */
 	int family;
 };
 
@@ -52,8 +52,7 @@ struct dns *dns_new(struct loop *, const char *servers, unsigned deadline_ms,
  * The addresses of a name in one family (AF_INET, AF_INET6).  A name that
  * ends in a dot is absolute, any other goes through the search list.
  */
-void dns_ask(struct dns *, struct dns_question *, const char *name,
-    int family);
+void dns_ask(struct dns *, struct dns_question *, const char *name, int family);
 /*
  * No more questions to *d: it is freed behind its last answer, or by
  * dns_free() of its (fresh) successor.  *d becomes NULL.

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "net/hostname.h"
 
-#define LABEL_MAX 63		/* RFC 1035 2.3.4 */
+#define LABEL_MAX 63 /* RFC 1035 2.3.4 */
 
 static inline char
 lower(char c)

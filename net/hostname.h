@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include "base/str.h"
 
-#define HOSTNAME_BYTES 254	/* 253 (RFC 1035 2.3.4, as text) and a NUL */
+#define HOSTNAME_BYTES 254 /* 253 (RFC 1035 2.3.4, as text) and a NUL */
 
 /*
  * A DNS name in its one spelling: lower case, without the trailing dot,

@@ -19,7 +19,7 @@ struct host_address {
 };
 
 struct host {
-	struct host *next;	/* of the bucket */
+	struct host *next; /* of the bucket */
 	uint64_t hash;
 	struct str name;
 	struct host_address *first, **last;
@@ -27,8 +27,8 @@ struct host {
 
 struct hosts {
 	_Atomic unsigned refs;
-	struct arena *arena;	/* owned: everything but the buckets */
-	struct host **buckets;	/* owned; a power of two */
+	struct arena *arena;   /* owned: everything but the buckets */
+	struct host **buckets; /* owned; a power of two */
 	unsigned size, count;
 };
 
@@ -44,8 +44,8 @@ find(const struct hosts *h, struct str name, uint64_t hash)
 {
 	struct host **at = &h->buckets[hash & (h->size - 1)];
 
-	while (*at != NULL && ((*at)->hash != hash ||
-	    !str_eq((*at)->name, name)))
+	while (
+	    *at != NULL && ((*at)->hash != hash || !str_eq((*at)->name, name)))
 		at = &(*at)->next;
 	return (at);
 }

@@ -15,7 +15,7 @@
 #include "base/arena.h"
 #include "net/nets.h"
 
-#define V4_MAPPED 0x0000ffff00000000u	/* low half of ::ffff:0:0/96 */
+#define V4_MAPPED 0x0000ffff00000000u /* low half of ::ffff:0:0/96 */
 
 static const struct {
 	const char *name;
@@ -64,11 +64,11 @@ unwrap(const uint64_t plain[2], uint64_t inner[2])
 	inner[0] = plain[0];
 	inner[1] = plain[1];
 	if (plain[0] == 0 && plain[1] >> 32 == 0 && plain[1] > 1)
-		set_v4(inner, (uint32_t)plain[1]);	/* RFC 4291 2.5.5.1 */
+		set_v4(inner, (uint32_t)plain[1]); /* RFC 4291 2.5.5.1 */
 	else if (plain[0] == 0x0064ff9b00000000u && plain[1] >> 32 == 0)
-		set_v4(inner, (uint32_t)plain[1]);	/* RFC 6052 2.1 */
+		set_v4(inner, (uint32_t)plain[1]); /* RFC 6052 2.1 */
 	else if (plain[0] >> 48 == 0x2002)
-		set_v4(inner, (uint32_t)(plain[0] >> 16));	/* RFC 3056 2 */
+		set_v4(inner, (uint32_t)(plain[0] >> 16)); /* RFC 3056 2 */
 }
 
 bool
@@ -96,8 +96,9 @@ nets_addr_of(const struct sockaddr *sa, struct nets_addr *a)
 static void
 mask_of(unsigned bits, uint64_t mask[2])
 {
-	mask[0] = bits == 0 ? 0 : bits >= 64 ? UINT64_MAX :
-	    UINT64_MAX << (64 - bits);
+	mask[0] = bits == 0 ? 0
+	    : bits >= 64    ? UINT64_MAX
+			    : UINT64_MAX << (64 - bits);
 	mask[1] = bits <= 64 ? 0 : UINT64_MAX << (128 - bits);
 }
 
@@ -107,7 +108,7 @@ append(struct nets *s, struct arena *a, const struct net *net)
 {
 	struct net *v;
 
-	if ((s->n & (s->n - 1)) == 0) {		/* 0, 1, 2, 4 ... are full */
+	if ((s->n & (s->n - 1)) == 0) { /* 0, 1, 2, 4 ... are full */
 		v = arena_alloc(a, (s->n == 0 ? 1 : s->n * 2u) * sizeof(*v));
 		if (s->n > 0)
 			memcpy(v, s->v, s->n * sizeof(*v));
@@ -155,8 +156,9 @@ parse_block(const char *text, struct net *net, int *bits, bool *v6)
 		net->addr[0] = load64(raw);
 		net->addr[1] = load64(raw + 8);
 	} else {
-		set_v4(net->addr, (uint32_t)raw[0] << 24 |
-		    (uint32_t)raw[1] << 16 | (uint32_t)raw[2] << 8 | raw[3]);
+		set_v4(net->addr,
+		    (uint32_t)raw[0] << 24 | (uint32_t)raw[1] << 16 |
+			(uint32_t)raw[2] << 8 | raw[3]);
 	}
 	return (true);
 }
@@ -171,31 +173,37 @@ format_block(const struct net *net, int bits, bool v6, char *out, size_t room)
 
 	for (i = 0; i < 16; i++)
 		raw[i] = (unsigned char)((net->addr[i / 8] &
-		    net->mask[i / 8]) >> (56 - 8 * (i % 8)));
+					     net->mask[i / 8]) >>
+		    (56 - 8 * (i % 8)));
 	if (inet_ntop(v6 ? AF_INET6 : AF_INET, v6 ? raw : raw + 12, text,
-	    sizeof(text)) == NULL)
+		sizeof(text)) == NULL)
 		text[0] = '\0';
-	snprintf(out, room, "no network, as bits beyond the prefix are set; "
-	    "write '%s/%d'", text, bits);
+	snprintf(out, room,
+	    "no network, as bits beyond the prefix are set; "
+	    "write '%s/%d'",
+	    text, bits);
 }
 
 static bool
-add_block(struct nets *s, struct arena *a, const char *text,
-    const char *name, char why[NETS_WHY])
+add_block(struct nets *s, struct arena *a, const char *text, const char *name,
+    char why[NETS_WHY])
 {
 	struct net net;
 	int bits;
 	bool v6;
 
 	if (!parse_block(text, &net, &bits, &v6)) {
-		snprintf(why, NETS_WHY, "no network; write '10.0.0.0/8', "
+		snprintf(why, NETS_WHY,
+		    "no network; write '10.0.0.0/8', "
 		    "'2001:db8::/32', private, loopback, link_local, self or "
 		    "any");
 		return (false);
 	}
 	if (bits < 0) {
-		snprintf(why, NETS_WHY, "no network, as its prefix is out of "
-		    "range; 0 to %d is possible", v6 ? 128 : 32);
+		snprintf(why, NETS_WHY,
+		    "no network, as its prefix is out of "
+		    "range; 0 to %d is possible",
+		    v6 ? 128 : 32);
 		return (false);
 	}
 	mask_of((unsigned)bits + (v6 ? 0 : 96), net.mask);
@@ -210,8 +218,7 @@ add_block(struct nets *s, struct arena *a, const char *text,
 }
 
 bool
-nets_add(struct nets *s, struct arena *a, const char *text,
-    char why[NETS_WHY])
+nets_add(struct nets *s, struct arena *a, const char *text, char why[NETS_WHY])
 {
 	bool found = false;
 	unsigned i;
@@ -222,8 +229,7 @@ nets_add(struct nets *s, struct arena *a, const char *text,
 	}
 	for (i = 0; i < NAMED_SETS; i++)
 		if (strcmp(text, named_sets[i].name) == 0) {
-			found = add_block(s, a, named_sets[i].block, text,
-			    why);
+			found = add_block(s, a, named_sets[i].block, text, why);
 			assert(found);
 		}
 	return (found || add_block(s, a, text, text, why));
@@ -237,8 +243,7 @@ in_net(const struct net *net, const uint64_t addr[2])
 }
 
 const struct net *
-nets_find(const struct nets *s, const struct nets_addr *a,
-    enum nets_form form)
+nets_find(const struct nets *s, const struct nets_addr *a, enum nets_form form)
 {
 	unsigned i;
 
@@ -266,14 +271,14 @@ nets_special(const struct nets_addr *a)
 	uint64_t hi = a->inner[0], lo = a->inner[1];
 
 	if (hi >> 56 == 0xff)
-		return ("multicast");		/* RFC 4291 2.7 */
+		return ("multicast"); /* RFC 4291 2.7 */
 	if (hi == 0 && lo <= 1)
 		return (lo == 0 ? "unspecified" : NULL);
 	if (hi != 0 || lo >> 32 != V4_MAPPED >> 32)
 		return (NULL);
 	lo &= UINT32_MAX;
 	if (lo >> 24 == 0)
-		return ("unspecified");		/* RFC 1122 3.2.1.3: this network */
+		return ("unspecified"); /* RFC 1122 3.2.1.3: this network */
 	if (lo >> 28 == 0xe)
 		return ("multicast");
 	return (lo == UINT32_MAX ? "broadcast" : NULL);
@@ -298,8 +303,8 @@ self_add(struct self **s, const struct nets_addr *a)
 	if (*s == NULL || (*s)->n == (*s)->cap) {
 		unsigned had = *s == NULL ? 0 : (*s)->n;
 
-		*s = realloc(*s, sizeof(**s) +
-		    (had + 16) * sizeof(struct nets_addr));
+		*s = realloc(*s,
+		    sizeof(**s) + (had + 16) * sizeof(struct nets_addr));
 		if (*s == NULL)
 			abort();
 		(*s)->n = had;
@@ -318,8 +323,8 @@ self_add_interfaces(struct self **s, bool v6, uint16_t port)
 	if (getifaddrs(&all) != 0)
 		return;
 	for (it = all; it != NULL; it = it->ifa_next) {
-		if (it->ifa_addr == NULL || (it->ifa_addr->sa_family !=
-		    (v6 ? AF_INET6 : AF_INET)))
+		if (it->ifa_addr == NULL ||
+		    (it->ifa_addr->sa_family != (v6 ? AF_INET6 : AF_INET)))
 			continue;
 		if (nets_addr_of(it->ifa_addr, &a)) {
 			a.port = port;
@@ -332,8 +337,8 @@ self_add_interfaces(struct self **s, bool v6, uint16_t port)
 static bool
 is_wildcard(const struct nets_addr *a)
 {
-	return (a->plain[0] == 0 &&
-	    (a->plain[1] == 0 || a->plain[1] == V4_MAPPED));
+	return (
+	    a->plain[0] == 0 && (a->plain[1] == 0 || a->plain[1] == V4_MAPPED));
 }
 
 void

@@ -27,22 +27,22 @@ struct arena;
 
 /* One block; IPv4 is held as ::ffff:a.b.c.d with 96 bits more. */
 struct net {
-	uint64_t addr[2];	/* host order, high half first */
+	uint64_t addr[2]; /* host order, high half first */
 	uint64_t mask[2];
-	const char *name;	/* as written, for logs */
+	const char *name; /* as written, for logs */
 };
 
 /* {0} is the empty set. */
 struct nets {
-	struct net *v;		/* in the arena it was built with */
+	struct net *v; /* in the arena it was built with */
 	unsigned n;
-	bool self;		/* "self" is in it */
+	bool self; /* "self" is in it */
 };
 
 /* An address in the form of struct net.addr. */
 struct nets_addr {
-	uint64_t plain[2];	/* as given */
-	uint64_t inner[2];	/* unwrapped; same as plain if nothing was wrapped */
+	uint64_t plain[2]; /* as given */
+	uint64_t inner[2]; /* unwrapped; same as plain if nothing was wrapped */
 	uint16_t port;
 };
 
@@ -61,9 +61,9 @@ bool nets_addr_of(const struct sockaddr *, struct nets_addr *);
 
 /* Which form of an address is judged. */
 enum nets_form {
-	NETS_PLAIN,	/* as given: who somebody is */
-	NETS_INNER,	/* what it leads to: what is to be allowed */
-	NETS_EITHER	/* what is to be denied */
+	NETS_PLAIN, /* as given: who somebody is */
+	NETS_INNER, /* what it leads to: what is to be allowed */
+	NETS_EITHER /* what is to be denied */
 };
 
 /* The block it is in, NULL if none; self is not looked at. */

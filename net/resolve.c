@@ -16,9 +16,9 @@
 
 #define DEADLINE_MS 5000
 #define MAX_NAMES 8192
-#define BUCKETS 4096			/* power of two */
+#define BUCKETS 4096 /* power of two */
 #define TTL_MIN_MS 1000
-#define TTL_HALF_MS (10 * 1000)		/* one family could not be found out */
+#define TTL_HALF_MS (10 * 1000) /* one family could not be found out */
 #define TTL_NO_NAME_MS (5 * 1000)
 #define TTL_FAILED_MS 1000
 
@@ -32,37 +32,37 @@ struct name;
 struct family {
 	struct dns_question question;
 	struct name *name;
-	bool in;			/* the answer is there: */
+	bool in; /* the answer is there: */
 	enum dns_result result;
-	const char *text;		/* static */
+	const char *text; /* static */
 	unsigned n;
-	union address *addresses;	/* owned */
+	union address *addresses; /* owned */
 };
 
 struct name {
-	struct name *next;		/* of the bucket */
-	struct list lru;		/* of the resolver, when not pending */
+	struct name *next; /* of the bucket */
+	struct list lru;   /* of the resolver, when not pending */
 	struct list waiters;
-	struct resolver *resolver;	/* borrowed */
-	bool forgotten;			/* not in the table: dies with its answer */
+	struct resolver *resolver; /* borrowed */
+	bool forgotten;            /* not in the table: dies with its answer */
 	uint64_t hash;
-	uint64_t expires;		/* ms */
-	uint64_t ttl_ms;		/* smallest seen */
-	unsigned pending;		/* families not in */
-	struct account *account;	/* counted: for whom, while pending; or NULL */
+	uint64_t expires;        /* ms */
+	uint64_t ttl_ms;         /* smallest seen */
+	unsigned pending;        /* families not in */
+	struct account *account; /* counted: for whom, while pending; or NULL */
 	struct family family[FAMILIES];
 	size_t length;
-	char text[];			/* with room for ".\0" */
+	char text[]; /* with room for ".\0" */
 };
 
 struct resolver {
 	struct loop *loop;
-	struct hosts *hosts;		/* counted; NULL: none */
+	struct hosts *hosts; /* counted; NULL: none */
 	struct dns *dns;
 	unsigned deadline_ms, max_names;
-	struct list age;		/* waiting queries, earliest due first */
+	struct list age; /* waiting queries, earliest due first */
 	struct timer deadline;
-	struct list lru;		/* idle names, latest used first */
+	struct list lru; /* idle names, latest used first */
 	struct name **buckets;
 	uint64_t seed;
 	struct resolver_counts counts;
@@ -165,8 +165,8 @@ deadline_arm(struct resolver *r)
 	if (list_empty(&r->age))
 		timer_stop(&r->deadline);
 	else
-		timer_set_at(&r->deadline, CONTAINER_OF(r->age.next,
-		    struct resolve_query, age)->due);
+		timer_set_at(&r->deadline,
+		    CONTAINER_OF(r->age.next, struct resolve_query, age)->due);
 }
 
 static void
@@ -177,7 +177,7 @@ on_deadline(struct timer *t)
 	struct list *it, *save;
 	struct resolve_query *q;
 
-	LIST_EACH(it, save, &r->age) {
+	LIST_EACH (it, save, &r->age) {
 		q = CONTAINER_OF(it, struct resolve_query, age);
 		if (q->due > now)
 			break;
@@ -220,8 +220,9 @@ name_find(struct resolver *r, struct str text, uint64_t hash)
 {
 	struct name **at = &r->buckets[hash & (BUCKETS - 1)];
 
-	while (*at != NULL && ((*at)->hash != hash ||
-	    !str_eq((struct str){ (*at)->text, (*at)->length }, text)))
+	while (*at != NULL &&
+	    ((*at)->hash != hash ||
+		!str_eq((struct str){ (*at)->text, (*at)->length }, text)))
 		at = &(*at)->next;
 	return (at);
 }
@@ -291,7 +292,7 @@ name_grown(struct name *n)
 		n->expires = loop_now(r->loop) + name_ttl(n);
 		list_insert(&r->lru, &n->lru);
 	}
-	LIST_EACH(it, save, &n->waiters) {
+	LIST_EACH (it, save, &n->waiters) {
 		q = CONTAINER_OF(it, struct resolve_query, link);
 		if (n->pending == 0)
 			query_answer(r, q, n);
@@ -348,10 +349,10 @@ name_ask(struct resolver *r, struct name *n)
 	for (i = 0; i < FAMILIES; i++) {
 		free(n->family[i].addresses);
 		n->family[i] = (struct family){ .name = n,
-		    .question = { .answered = on_family } };
+			.question = { .answered = on_family } };
 	}
-	n->text[n->length] =
-	    memchr(n->text, '.', n->length) != NULL ? '.' : '\0';
+	n->text[n->length] = memchr(n->text, '.', n->length) != NULL ? '.'
+								     : '\0';
 	for (i = 0; i < FAMILIES; i++)
 		dns_ask(r->dns, &n->family[i].question, n->text, families[i]);
 }
@@ -446,15 +447,16 @@ answer_at_once(struct resolver *r, struct resolve_query *q, struct str host,
 		fault_set(&q->fault, ERR_DNS_NAME, "not a host name");
 	else if (is_localhost(str_of(name)))
 		answer_localhost(q);
-	else if (r->hosts == NULL || !hosts_find(r->hosts, str_of(name),
-	    RESOLVE_ADDRESSES, q->v6, &q->n_v6, q->v4, &q->n_v4))
+	else if (r->hosts == NULL ||
+	    !hosts_find(r->hosts, str_of(name), RESOLVE_ADDRESSES, q->v6,
+		&q->n_v6, q->v4, &q->n_v4))
 		return (false);
 	return (true);
 }
 
 void
-resolve_start_for(struct resolver *r, struct resolve_query *q,
-    struct str host, struct account *a, struct task *wake)
+resolve_start_for(struct resolver *r, struct resolve_query *q, struct str host,
+    struct account *a, struct task *wake)
 {
 	char name[HOSTNAME_BYTES];
 

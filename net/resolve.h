@@ -20,13 +20,14 @@
 #include "net/address.h"
 #include "net/hosts.h"
 
-#define RESOLVE_ADDRESSES 8	/* kept per family; the rest is dropped */
+#define RESOLVE_ADDRESSES 8 /* kept per family; the rest is dropped */
 
 struct resolver_options {
-	struct hosts *hosts;	/* the resolver takes its own reference; NULL: none */
-	const char *servers;	/* "ip[:port],..."; NULL or "": the system's */
-	unsigned deadline_ms;	/* for one query; 0: 5000 */
-	unsigned max_names;	/* in the cache; 0: 8192 */
+	/* the resolver takes its own reference; NULL: none */
+	struct hosts *hosts;
+	const char *servers;  /* "ip[:port],..."; NULL or "": the system's */
+	unsigned deadline_ms; /* for one query; 0: 5000 */
+	unsigned max_names;   /* in the cache; 0: 8192 */
 };
 
 struct dns;
@@ -49,8 +50,8 @@ bool resolver_reload(struct resolver *, const struct resolver_options *,
  * cause in f.  The second cannot, and takes what the first has made; else
  * dns_free() it (dns.h).
  */
-struct dns *resolver_prepare(struct resolver *,
-    const struct resolver_options *, struct fault *f);
+struct dns *resolver_prepare(struct resolver *, const struct resolver_options *,
+    struct fault *f);
 void resolver_switch(struct resolver *, const struct resolver_options *,
     struct dns *);
 /* Queries under way end with ERR_SHUTDOWN. */
@@ -58,11 +59,11 @@ void resolver_free(struct resolver **);
 
 /* For metrics: since the start. */
 struct resolver_counts {
-	uint64_t queries;	/* resolve_start() calls */
-	uint64_t hits;		/* of them answered without a packet */
-	uint64_t joined;	/* of them joined to a question under way */
-	uint64_t failed;	/* ended with a fault */
-	unsigned cached;	/* names in the cache now */
+	uint64_t queries; /* resolve_start() calls */
+	uint64_t hits;    /* of them answered without a packet */
+	uint64_t joined;  /* of them joined to a question under way */
+	uint64_t failed;  /* ended with a fault */
+	unsigned cached;  /* names in the cache now */
 };
 struct resolver_counts resolver_counts(const struct resolver *);
 
@@ -72,18 +73,18 @@ struct resolver_counts resolver_counts(const struct resolver *);
  */
 struct resolve_query {
 	/* the answer so far: families arrive one by one */
-	bool done;		/* final: no more wake-ups */
-	bool has_v6, has_v4;	/* that family's answer is in, maybe empty */
+	bool done;           /* final: no more wake-ups */
+	bool has_v6, has_v4; /* that family's answer is in, maybe empty */
 	unsigned n_v6, n_v4;
 	union address v6[RESOLVE_ADDRESSES], v4[RESOLVE_ADDRESSES];
-	struct fault fault;	/* ERR_NONE unless done with no address at all */
+	struct fault fault; /* ERR_NONE unless done with no address at all */
 
 	/* private */
 	struct resolver *resolver;
 	struct task *wake;
-	struct list link;	/* of the name's waiters */
-	struct list age;	/* of the resolver, by deadline */
-	uint64_t due;		/* 0: not waiting */
+	struct list link; /* of the name's waiters */
+	struct list age;  /* of the resolver, by deadline */
+	uint64_t due;     /* 0: not waiting */
 };
 
 struct account;

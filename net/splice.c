@@ -18,15 +18,15 @@
 #include "base/list.h"
 #include "net/splice.h"
 
-#define PIPE_BYTES (256 << 10)	/* measured: 1 MB leaves the CPU's cache */
-#define PIPE_MIN_BYTES 32768	/* a smaller one is worse than copying */
-#define PIPES_LARGE 64		/* in use; what stuck peers can park in more of
-				 * them would be too much */
+#define PIPE_BYTES (256 << 10) /* measured: 1 MB leaves the CPU's cache */
+#define PIPE_MIN_BYTES 32768   /* a smaller one is worse than copying */
+/* in use; what stuck peers can park in more of them would be too much */
+#define PIPES_LARGE 64
 #define STOCK 16
-#define PIPE_ENDS 2		/* descriptors */
+#define PIPE_ENDS 2 /* descriptors */
 #define COPY_BYTES 65536
 #define FILL_TIGHT 4096
-#define BUDGET (512 << 10)	/* a direction's share of a turn */
+#define BUDGET (512 << 10) /* a direction's share of a turn */
 
 /*
  * A wake-up a segment costs more than moving it.  While a source is fast
@@ -39,63 +39,63 @@
 #define BATCH_MS 4
 
 struct pipe {
-	int in, out;		/* in < 0: none */
+	int in, out; /* in < 0: none */
 	size_t cap;
 };
 
 struct splicer {
 	struct loop *loop;
-	struct account *kept;	/* counted; NULL: nobody's */
+	struct account *kept; /* counted; NULL: nobody's */
 	unsigned tunnels;
 	unsigned in_use;
 	unsigned stocked;
 	struct pipe stock[STOCK];
-	unsigned char *copy;	/* COPY_BYTES, allocated when first needed */
+	unsigned char *copy; /* COPY_BYTES, allocated when first needed */
 };
 
 enum { CLIENT, ORIGIN, SIDES };
 
 enum flow {
-	FLOW_DRY,		/* waits for its source */
-	FLOW_FULL,		/* waits for its target */
-	FLOW_MORE,		/* has had its share of this turn */
-	FLOW_ENDED,		/* the end has been passed on */
+	FLOW_DRY,   /* waits for its source */
+	FLOW_FULL,  /* waits for its target */
+	FLOW_MORE,  /* has had its share of this turn */
+	FLOW_ENDED, /* the end has been passed on */
 	FLOW_SOURCE_LOST,
 	FLOW_TARGET_LOST
 };
 
 /* Bytes from one side to the other. */
 struct way {
-	int source, target;	/* borrowed from the sides */
+	int source, target; /* borrowed from the sides */
 	enum flow flow;
-	bool ended;		/* the source has said so */
-	bool copies;		/* splice(2) does not work here */
+	bool ended;  /* the source has said so */
+	bool copies; /* splice(2) does not work here */
 	struct pipe pipe;
-	size_t piped;		/* bytes in it */
-	struct chq first;	/* to be sent before anything else */
-	struct charge charge;	/* of what is stuck in pipe and first */
+	size_t piped;         /* bytes in it */
+	struct chq first;     /* to be sent before anything else */
+	struct charge charge; /* of what is stuck in pipe and first */
 	uint64_t total;
 	struct splice *tunnel;
-	struct timer batch;	/* set while batching */
-	uint64_t burst_at, burst_from;	/* ms, and total then */
+	struct timer batch;            /* set while batching */
+	uint64_t burst_at, burst_from; /* ms, and total then */
 };
 
 struct side {
-	int fd;			/* owned */
+	int fd; /* owned */
 	struct watch *watch;
 	struct splice *splice;
 };
 
 struct splice {
 	struct splicer *splicer;
-	struct task task;	/* go on with what was left over */
+	struct task task; /* go on with what was left over */
 	struct timer idle;
 	uint64_t idle_ms;
-	struct task *wake;	/* borrowed */
-	struct account *account;	/* borrowed; NULL: nobody's */
+	struct task *wake;       /* borrowed */
+	struct account *account; /* borrowed; NULL: nobody's */
 	enum splice_end end;
 	struct side sides[SIDES];
-	struct way ways[SIDES];	/* by source */
+	struct way ways[SIDES]; /* by source */
 };
 
 /* The stock of pipes. */
@@ -250,8 +250,10 @@ after_read(struct way *w, ssize_t n)
 static size_t
 fill_most(const struct way *w, size_t n)
 {
-	return (n > FILL_TIGHT && account_spare(w->tunnel->account,
-	    BUDGET_MEMORY) == 0 ? FILL_TIGHT : n);
+	return (n > FILL_TIGHT &&
+		    account_spare(w->tunnel->account, BUDGET_MEMORY) == 0
+		? FILL_TIGHT
+		: n);
 }
 
 static enum flow
@@ -316,8 +318,8 @@ way_move(struct splicer *s, struct way *w)
 	}
 	if (w->piped == 0)
 		pipe_give(s, w->tunnel->account, &w->pipe, true);
-	charge_set(&w->charge, w->tunnel->account, w->piped +
-	    chq_len(&w->first), 0);
+	charge_set(&w->charge, w->tunnel->account,
+	    w->piped + chq_len(&w->first), 0);
 	return (f);
 }
 
@@ -349,8 +351,8 @@ way_batch(struct way *w, uint64_t now)
 static enum budget_kind
 side_kind(const struct side *side)
 {
-	return (side == &side->splice->sides[CLIENT] ? BUDGET_CLIENTS :
-	    BUDGET_DESCRIPTORS);
+	return (side == &side->splice->sides[CLIENT] ? BUDGET_CLIENTS
+						     : BUDGET_DESCRIPTORS);
 }
 
 static void
@@ -467,8 +469,9 @@ on_ready(void *arg, unsigned events)
 	struct splice *t = side->splice;
 	unsigned i = side == &t->sides[ORIGIN] ? ORIGIN : CLIENT;
 
-	tunnel_move(t, ((events & WATCH_READ) != 0 ? 1u << i : 0) |
-	    ((events & WATCH_WRITE) != 0 ? 1u << !i : 0));
+	tunnel_move(t,
+	    ((events & WATCH_READ) != 0 ? 1u << i : 0) |
+		((events & WATCH_WRITE) != 0 ? 1u << !i : 0));
 }
 
 static void
@@ -556,8 +559,8 @@ splice_bytes_to_client(const struct splice *t)
 unsigned
 splice_pipes(const struct splice *t)
 {
-	return ((t->ways[CLIENT].pipe.in >= 0) +
-	    (t->ways[ORIGIN].pipe.in >= 0));
+	return (
+	    (t->ways[CLIENT].pipe.in >= 0) + (t->ways[ORIGIN].pipe.in >= 0));
 }
 
 void

@@ -27,18 +27,20 @@ void splicer_free(struct splicer **);
 
 enum splice_end {
 	SPLICE_RUNNING,
-	SPLICE_DONE,		/* both sides ended in order */
-	SPLICE_IDLE,		/* no byte for idle_ms; both sides were reset */
-	SPLICE_CLIENT_LOST,	/* the client's side was reset or failed; */
-	SPLICE_ORIGIN_LOST	/* the other side was reset in turn */
+	SPLICE_DONE,        /* both sides ended in order */
+	SPLICE_IDLE,        /* no byte for idle_ms; both sides were reset */
+	SPLICE_CLIENT_LOST, /* the client's side was reset or failed; */
+	SPLICE_ORIGIN_LOST  /* the other side was reset in turn */
 };
 
 struct splice_options {
-	uint64_t idle_ms;	/* no byte either way; 0: no limit */
-	struct account *account;	/* borrowed as long as the splice: whose
-				 * the descriptors are, and the memory of
-				 * stuck bytes; NULL: nobody's */
-	bool no_splice;		/* copy instead, for tests */
+	uint64_t idle_ms; /* no byte either way; 0: no limit */
+	/*
+	 * borrowed as long as the splice: whose the descriptors are, and the
+	 * memory of stuck bytes; NULL: nobody's
+	 */
+	struct account *account;
+	bool no_splice; /* copy instead, for tests */
 };
 
 struct splice;

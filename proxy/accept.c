@@ -9,12 +9,12 @@
 #include "proxy/audit/log.h"
 #include "proxy/client.h"
 
-#define ACCEPT_BATCH 64		/* connections taken in one turn */
-#define PAUSE_MS 100		/* when descriptors have run out */
+#define ACCEPT_BATCH 64 /* connections taken in one turn */
+#define PAUSE_MS 100    /* when descriptors have run out */
 
 struct listener {
 	struct worker *worker;
-	const struct conf_listen *of;	/* of the first generation, which stays */
+	const struct conf_listen *of; /* of the first generation, which stays */
 	int fd;
 	struct watch *watch;
 	struct timer pause;
@@ -52,8 +52,7 @@ listener_ready(void *arg, unsigned events)
 	(void)events;
 	for (i = 0; i < ACCEPT_BATCH; i++) {
 		n = sizeof(peer);
-		fd = accept4(l->fd, &peer.sa, &n, SOCK_NONBLOCK |
-		    SOCK_CLOEXEC);
+		fd = accept4(l->fd, &peer.sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
 			client_new(l->worker, fd, &peer, l->of);
 		else if ((errno == EMFILE || errno == ENFILE) &&

@@ -26,10 +26,12 @@ services(const struct gen *g)
 	unsigned i;
 
 	for (i = 0; i < g->conf->services.n; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s, s:b}",
-		    "name", g->conf->services.v[i].name, "type",
-		    g->conf->services.v[i].type == CONF_CLAMAV ? "clamav" :
-		    "icap", "used", (int)g->conf->services.v[i].used));
+		json_array_append_new(list,
+		    json_pack("{s:s, s:s, s:b}", "name",
+			g->conf->services.v[i].name, "type",
+			g->conf->services.v[i].type == CONF_CLAMAV ? "clamav"
+								   : "icap",
+			"used", (int)g->conf->services.v[i].used));
 	return (list);
 }
 
@@ -39,11 +41,11 @@ status(const struct admin *a)
 	const struct gen *g = *a->gen;
 	json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
 	    "version", PACKAGE_VERSION, "pid", (json_int_t)getpid(),
-	    "generation", (json_int_t)g->number,
-	    "clients", (json_int_t)atomic_load(&a->shared->clients),
-	    "flows", (json_int_t)atomic_load(&a->shared->flows),
-	    "audit_lost", (json_int_t)audit_lost(g->audit),
-	    "ca_sha256", g->fingerprint, "services", services(g));
+	    "generation", (json_int_t)g->number, "clients",
+	    (json_int_t)atomic_load(&a->shared->clients), "flows",
+	    (json_int_t)atomic_load(&a->shared->flows), "audit_lost",
+	    (json_int_t)audit_lost(g->audit), "ca_sha256", g->fingerprint,
+	    "services", services(g));
 	char *text = json_dumps(j, JSON_COMPACT);
 
 	json_decref(j);

@@ -20,6 +20,6 @@ struct admin;
  */
 struct admin *admin_new(struct loop *, struct gen *const *gen,
     struct proxy_shared *, struct fault *f);
-void admin_free(struct admin **);	/* removes the socket */
+void admin_free(struct admin **); /* removes the socket */
 
 #endif

@@ -19,8 +19,9 @@
 #include "proxy/upgrade.h"
 #include "tls/session.h"
 
-#define PER_CLIENT 200		/* connections of one address */
-#define CLIENT_BYTES 32768	/* of memory: its state, TLS, the first of each flow */
+#define PER_CLIENT 200 /* connections of one address */
+/* of memory: its state, TLS, the first of each flow */
+#define CLIENT_BYTES 32768
 
 static void client_run(struct task *);
 
@@ -93,9 +94,9 @@ client_drain(struct client *c)
 {
 	struct list *it, *save;
 
-	LIST_EACH(it, save, &c->flows)
+	LIST_EACH (it, save, &c->flows)
 		upgrade_drain(CONTAINER_OF(it, struct flow, link));
-	task_wake(&c->task);	/* its server asks whether it goes on */
+	task_wake(&c->task); /* its server asks whether it goes on */
 }
 
 void
@@ -108,7 +109,7 @@ client_reload(struct client *c, const struct conf *conf)
 		client_abort(c);
 		return;
 	}
-	LIST_EACH(it, save, &c->flows) {
+	LIST_EACH (it, save, &c->flows) {
 		f = CONTAINER_OF(it, struct flow, link);
 		if (!upgrade_reload(f, conf))
 			flow_free(f);
@@ -130,8 +131,8 @@ host_limits(void *host, struct server_limits *l)
 	const struct gen *g = c->worker->current->gen;
 
 	*l = (struct server_limits){ .head = g->client_limits,
-	    .request_ms = g->conf->limits.request_ms,
-	    .idle_ms = g->conf->limits.idle_ms };
+		.request_ms = g->conf->limits.request_ms,
+		.idle_ms = g->conf->limits.idle_ms };
 }
 
 /* A client that has lost a sign-in half-way has to begin anew. */
@@ -158,14 +159,17 @@ speaks_h2(const struct client *c)
 static void
 start_server(struct client *c)
 {
-	struct server_options o = { .type = &host_type, .host = c,
-	    .link = c->transport, .task = &c->task, .account = c->account };
+	struct server_options o = { .type = &host_type,
+		.host = c,
+		.link = c->transport,
+		.task = &c->task,
+		.account = c->account };
 
 	assert(c->server == NULL);
 	if (c->tunnel != NULL)
 		o.authority = tunnel_authority(c->tunnel);
-	c->server = speaks_h2(c) ? h2_server_start(&c->is.h2, &o) :
-	    h1_server_start(&c->is.h1, &o);
+	c->server = speaks_h2(c) ? h2_server_start(&c->is.h2, &o)
+				 : h1_server_start(&c->is.h1, &o);
 	client_go(c, CLIENT_SERVED);
 }
 
@@ -241,9 +245,9 @@ is_loopback(const struct sockaddr *sa)
 	const struct sockaddr_in6 *v6 = (const void *)sa;
 	const struct sockaddr_in *v4 = (const void *)sa;
 
-	return (sa->sa_family == AF_INET ?
-	    ntohl(v4->sin_addr.s_addr) >> 24 == 127 :
-	    IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr));
+	return (sa->sa_family == AF_INET
+		? ntohl(v4->sin_addr.s_addr) >> 24 == 127
+		: IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr));
 }
 
 static unsigned
@@ -298,8 +302,7 @@ client_admit(struct worker *w, int fd, const union address *peer)
 		    "the proxy serves as many clients as it can\n");
 		return (NULL);
 	}
-	if (atomic_fetch_add(&w->shared->clients, 1) >=
-	    conf->limits.clients) {
+	if (atomic_fetch_add(&w->shared->clients, 1) >= conf->limits.clients) {
 		atomic_fetch_sub(&w->shared->clients, 1);
 		(void)log_limited(&full, LEVEL_ERROR, "listen",
 		    "limits.clients reached");
@@ -308,7 +311,7 @@ client_admit(struct worker *w, int fd, const union address *peer)
 		return (NULL);
 	}
 	if (!peers_add(w->shared->peers, &peer->sa,
-	    per_client(conf, &peer->sa))) {
+		per_client(conf, &peer->sa))) {
 		atomic_fetch_sub(&w->shared->clients, 1);
 		refuse(&w->refusals, fd, "429 Too Many Requests",
 		    "too many connections from this address\n");

@@ -25,9 +25,9 @@ enum client_state {
 };
 
 struct client {
-	struct list link;	/* of the worker */
+	struct list link; /* of the worker */
 	struct worker *worker;
-	struct account *account;	/* counted: his share of the budget */
+	struct account *account; /* counted: his share of the budget */
 	const struct conf_listen *listen;
 	union address peer;
 	char ip[64];
@@ -35,14 +35,14 @@ struct client {
 	enum client_state state;
 	struct task task;
 	struct link *transport;
-	struct server *server;	/* CLIENT_SERVED; else NULL */
+	struct server *server; /* CLIENT_SERVED; else NULL */
 	union {
 		struct h1_server h1;
 		struct h2_server h2;
-	} is;			/* that is it */
-	struct lease_own own;	/* origin connections it has signed in */
-	struct tunnel *tunnel;	/* owned; NULL: plain */
-	struct list flows;	/* under way */
+	} is;                  /* that is it */
+	struct lease_own own;  /* origin connections it has signed in */
+	struct tunnel *tunnel; /* owned; NULL: plain */
+	struct list flows;     /* under way */
 };
 
 /* Takes the socket; it may be refused and closed at once. */

@@ -15,7 +15,7 @@
 #include "proxy/tunnel.h"
 #include "proxy/upgrade.h"
 
-#define HINTS_MAX 16384		/* octets of Link in all 1xx of one answer */
+#define HINTS_MAX 16384 /* octets of Link in all 1xx of one answer */
 
 static const unsigned follows[FLOW_STATES] = {
 #define ON(name) (1u << FLOW_STATE_##name)
@@ -84,9 +84,10 @@ flow_new(struct client *c, struct exchange *x)
 	start_clocks(f);
 	reference_make(f->reference);
 	f->who = (struct scan_who){ .client_ip = str_of(c->ip),
-	    .client_key = peers_key(&c->peer.sa),
-	    .reference = str_of(f->reference),
-	    .listener = str_of(c->listen->name), .account = c->account };
+		.client_key = peers_key(&c->peer.sa),
+		.reference = str_of(f->reference),
+		.listener = str_of(c->listen->name),
+		.account = c->account };
 	if (c->tunnel != NULL)
 		f->who.sni = tunnel_sni(c->tunnel);
 	f->hints = HINTS_MAX;
@@ -162,13 +163,16 @@ flow_page_facts(const struct flow *f, struct page_facts *facts)
 {
 	const struct gen *g = f->gen->gen;
 
-	*facts = (struct page_facts){ .fault = &f->fault, .req = f->req,
-	    .rule = str_of(f->rule), .service = f->service,
-	    .threat = f->threat, .reason = f->reason,
-	    .reference = str_of(f->reference),
-	    .org = str_of(g->conf->pages.org),
-	    .help = str_of(g->conf->pages.help),
-	    .host = str_of(g->conf->pages.host) };
+	*facts = (struct page_facts){ .fault = &f->fault,
+		.req = f->req,
+		.rule = str_of(f->rule),
+		.service = f->service,
+		.threat = f->threat,
+		.reason = f->reason,
+		.reference = str_of(f->reference),
+		.org = str_of(g->conf->pages.org),
+		.help = str_of(g->conf->pages.help),
+		.host = str_of(g->conf->pages.host) };
 }
 
 static void
@@ -181,16 +185,15 @@ make_page(struct flow *f)
 	flow_page_facts(f, &facts);
 	page_make(f->arena, &facts, &f->resp, &body);
 	if (body.n > 0)
-		f->resp_body = body_of_bytes(f->worker->loop, &g->store,
-		    body.p, body.n);
+		f->resp_body = body_of_bytes(f->worker->loop, &g->store, body.p,
+		    body.n);
 	buf_fini(&body);
 }
 
 void
 flow_fail(struct flow *f, const struct fault *cause)
 {
-	bool unread = f->req_body != NULL && body_end(f->req_body) !=
-	    PULL_END;
+	bool unread = f->req_body != NULL && body_end(f->req_body) != PULL_END;
 
 	fault_copy(&f->fault, cause);
 	flow_note_origin(f);
@@ -271,15 +274,17 @@ adopt_request(struct flow *f, struct http_msg *req)
 	req->was_h2 = f->req->was_h2;
 	if (req->target.n > 0 && req->target.p[0] == '/') {
 		/* Origin-form: the authority stays what it was. */
-		if (http_target_parse(req, t != NULL ? tunnel_authority(t) :
-		    &was, false, &fault) == ERR_NONE)
+		if (http_target_parse(req,
+			t != NULL ? tunnel_authority(t) : &was, false,
+			&fault) == ERR_NONE)
 			req->uri.scheme = was.scheme;
 	} else
 		(void)http_target_parse(req, NULL, false, &fault);
 	if (fault.code != ERR_NONE || req->method_id == METHOD_CONNECT ||
-	    (!http_same_authority(&req->uri, &was) && (t != NULL ||
-	    conf_port_check(f->gen->gen->conf, false, req->uri.port,
-	    &fault) != ERR_NONE))) {
+	    (!http_same_authority(&req->uri, &was) &&
+		(t != NULL ||
+		    conf_port_check(f->gen->gen->conf, false, req->uri.port,
+			&fault) != ERR_NONE))) {
 		/* In an opened tunnel a new host has no verified connection. */
 		flow_fail_code(f, ERR_SCAN_MESSAGE,
 		    "the adapted request names another host");
@@ -312,17 +317,15 @@ after_call_scan(struct flow *f, struct chain_result *r, struct body *body)
 	bool has_body = body != NULL;
 
 	body_unref(&body);
-	if (r->action == CHAIN_ANSWER) {	/* no page for its client */
+	if (r->action == CHAIN_ANSWER) { /* no page for its client */
 		f->blocked = true;
-		fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s",
-		    STR_ARG(r->by));
+		fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s", STR_ARG(r->by));
 	}
 	if (r->action != CHAIN_PASS) {
-		flow_fail(f, r->action == CHAIN_ANSWER ? &f->fault :
-		    &r->fault);
+		flow_fail(f, r->action == CHAIN_ANSWER ? &f->fault : &r->fault);
 		return;
 	}
-	if (r->req != NULL) {		/* of one hop only, services lose it */
+	if (r->req != NULL) { /* of one hop only, services lose it */
 		http_fields_set(f->arena, &r->req->fields, FIELD_TE,
 		    STR("trailers"));
 		if (!adopt_request(f, r->req))
@@ -365,14 +368,14 @@ after_request_scan(struct flow *f, struct chain_result *r)
 		body_unref(&body);
 		return;
 	}
-	if (body != NULL) {	/* held from its first octet on */
+	if (body != NULL) { /* held from its first octet on */
 		pump_hold(&f->up, body, &f->task);
 		flow_trim(f, &f->up);
 	}
 	chain_cancel(&f->chain);
 	if (r->modified) {
-		h1_frame_set(f->req, NULL, body != NULL, body != NULL ?
-		    body_length(body) : 0);
+		h1_frame_set(f->req, NULL, body != NULL,
+		    body != NULL ? body_length(body) : 0);
 		flow_drop_request_body(f);
 	}
 	body_unref(&body);
@@ -392,8 +395,7 @@ run_scan_req(struct flow *f)
 		chain = worker_gen_chain(f->gen, f->plan.scan_req);
 		if (chain == NULL || chain->n == 0) {
 			if (f->req_body != NULL)
-				pump_hold(&f->up, f->req_body,
-				    &f->task);
+				pump_hold(&f->up, f->req_body, &f->task);
 			flow_go(f, FLOW_STATE_ORIGIN);
 			return (FLOW_NEXT);
 		}
@@ -401,14 +403,17 @@ run_scan_req(struct flow *f)
 		f->req->expect_continue = false;
 		http_fields_remove(&f->req->fields, FIELD_EXPECT);
 		f->scanned = (struct scan_message){ .mode = SCAN_REQ,
-		    .req = f->req, .body = f->req_body, .who = &f->who,
-		    .shared = &f->shared, .arena = f->arena };
+			.req = f->req,
+			.body = f->req_body,
+			.who = &f->who,
+			.shared = &f->shared,
+			.arena = f->arena };
 		f->who.rule = str_of(f->plan.rule[POLICY_BY_SCAN]);
 		flow_gap(f, &f->scanned);
 		if (!flow_grpc_asks(f, &f->scanned))
 			return (FLOW_NEXT);
-		f->chain = chain_start(f->worker->loop, chain->steps,
-		    chain->n, &f->scanned, &f->task);
+		f->chain = chain_start(f->worker->loop, chain->steps, chain->n,
+		    &f->scanned, &f->task);
 	}
 	if (f->req_body != NULL)
 		send_100(f);
@@ -454,8 +459,10 @@ run_done(struct flow *f)
 		return;
 	}
 	flow_record(f);
-	flow_end(f, f->for_http1 ? EXCHANGE_HTTP1 : cut ? EXCHANGE_ABORT :
-	    EXCHANGE_DONE);
+	flow_end(f,
+	    f->for_http1 ? EXCHANGE_HTTP1
+		: cut    ? EXCHANGE_ABORT
+			 : EXCHANGE_DONE);
 }
 
 /* In whatever state it is. */
@@ -478,8 +485,8 @@ run_state(struct flow *f)
 		return (flow_answer(f));
 	case FLOW_STATE_SCAN_RESP:
 		flow_scan_response(f);
-		return (f->state == FLOW_STATE_SCAN_RESP ? FLOW_WAITS :
-		    FLOW_NEXT);
+		return (
+		    f->state == FLOW_STATE_SCAN_RESP ? FLOW_WAITS : FLOW_NEXT);
 	case FLOW_STATE_RESUME:
 		return (flow_resume(f));
 	case FLOW_STATE_REPLY:

@@ -25,8 +25,8 @@ enum flow_state {
 };
 
 enum flow_step {
-	FLOW_WAITS,	/* its task will be woken */
-	FLOW_NEXT	/* it is in another state, or has more to do in this one */
+	FLOW_WAITS, /* its task will be woken */
+	FLOW_NEXT   /* it is in another state, or has more to do in this one */
 };
 
 struct flow_grpc;
@@ -35,80 +35,86 @@ struct page_facts;
 struct upgrade;
 
 struct flow {
-	struct list link;		/* of its client */
-	struct client *client;		/* borrowed: who it is, its tunnel */
-	struct exchange *x;		/* lent by its server, until it is ended */
+	struct list link;      /* of its client */
+	struct client *client; /* borrowed: who it is, its tunnel */
+	struct exchange *x;    /* lent by its server, until it is ended */
 	struct task task;
-	struct timer timer;		/* what is due first */
-	struct worker *worker;		/* borrowed */
-	struct worker_gen *gen;		/* counted */
-	struct arena *arena;		/* owned; holds this too */
-	struct arena *heads;		/* owned; of the head behind interim ones; or NULL */
+	struct timer timer;     /* what is due first */
+	struct worker *worker;  /* borrowed */
+	struct worker_gen *gen; /* counted */
+	struct arena *arena;    /* owned; holds this too */
+	/* owned; of the head behind interim ones; or NULL */
+	struct arena *heads;
 	enum flow_state state;
 	char reference[16];
 	struct plan plan;
-	struct fault fault;		/* the first cause */
-	struct fault answered;		/* by a service in place of the origin, whose answer is scanned */
+	struct fault fault; /* the first cause */
+	/* by a service in place of the origin, whose answer is scanned */
+	struct fault answered;
 	struct str answered_by;
 
-	struct http_msg *req;		/* as it goes on; NULL: none was read */
-	struct str url;			/* absolute, as the client asked */
-	struct str url_sent;		/* as a service changed it; STR_NONE: not */
-	struct body *req_body;		/* counted; NULL: none */
+	struct http_msg *req;  /* as it goes on; NULL: none was read */
+	struct str url;        /* absolute, as the client asked */
+	struct str url_sent;   /* as a service changed it; STR_NONE: not */
+	struct body *req_body; /* counted; NULL: none */
 	struct http_msg *resp;
-	struct body *resp_body;		/* counted; NULL: none */
+	struct body *resp_body; /* counted; NULL: none */
 
 	struct scan_who who;
-	struct scan_message scanned;	/* of the running chain */
-	struct scan_shared shared;	/* between its services */
-	struct chain_run *chain;	/* owned; NULL: none runs */
-	struct lease *lease;		/* owned; of an origin; NULL: none */
+	struct scan_message scanned; /* of the running chain */
+	struct scan_shared shared;   /* between its services */
+	struct chain_run *chain;     /* owned; NULL: none runs */
+	struct lease *lease;         /* owned; of an origin; NULL: none */
 	struct pump up, down;
-	struct reader body_again;	/* keeps the request's body, should it be repeated */
-	struct body *resumed;		/* counted; RESUME: the adapted body */
-	struct tunnel *grant;		/* owned; a CONNECT has become that; or NULL */
-	struct upgrade *upgrade;	/* in the arena; NULL: it is HTTP and stays so */
-	struct reader was, now;		/* of the original while it is trickled; RESUME: of the adapted one */
-	struct chq again;		/* RESUME: read from now, not yet compared */
+	/* keeps the request's body, should it be repeated */
+	struct reader body_again;
+	struct body *resumed; /* counted; RESUME: the adapted body */
+	struct tunnel *grant; /* owned; a CONNECT has become that; or NULL */
+	/* in the arena; NULL: it is HTTP and stays so */
+	struct upgrade *upgrade;
+	/* of the original while it is trickled; RESUME: of the adapted one */
+	struct reader was, now;
+	struct chq again; /* RESUME: read from now, not yet compared */
 
-	union address dest;		/* where the client named an address */
-	const struct policy_scan *scanned_by;	/* the chain of the request that ran */
-	unsigned interim;		/* 1xx received */
-	size_t hints;			/* what Link fields of 1xx may still come to */
-	unsigned tries;			/* origin connections used */
-	unsigned drops;			/* leases that had ended before they were used */
-	bool owes_100;			/* the client waits for "100 Continue" from us */
-	bool head_out;			/* the response head has been written */
-	bool keep;			/* it wishes that its client's connection goes on */
+	union address dest; /* where the client named an address */
+	/* the chain of the request that ran */
+	const struct policy_scan *scanned_by;
+	unsigned interim; /* 1xx received */
+	size_t hints;     /* what Link fields of 1xx may still come to */
+	unsigned tries;   /* origin connections used */
+	unsigned drops;   /* leases that had ended before they were used */
+	bool owes_100;    /* the client waits for "100 Continue" from us */
+	bool head_out;    /* the response head has been written */
+	bool keep;        /* it wishes that its client's connection goes on */
 	bool resp_from_origin;
-	bool blocked;			/* by policy or a verdict */
-	bool internal;			/* assay.internal */
-	bool for_http1;			/* its client asks again over HTTP/1.1 */
-	bool wanted_part;		/* the client asked for a part */
-	bool asked_part;		/* the origin was asked for one */
-	struct flow_stream *stream;	/* the response may be endless; NULL: no */
-	bool is_part;			/* the response is one, of more */
-	struct flow_grpc *grpc;		/* it is a call of gRPC; NULL: no */
-	bool told;			/* its client has had the reason behind the answer */
-	uint64_t hold_until;		/* trickling begins */
+	bool blocked;               /* by policy or a verdict */
+	bool internal;              /* assay.internal */
+	bool for_http1;             /* its client asks again over HTTP/1.1 */
+	bool wanted_part;           /* the client asked for a part */
+	bool asked_part;            /* the origin was asked for one */
+	struct flow_stream *stream; /* the response may be endless; NULL: no */
+	bool is_part;               /* the response is one, of more */
+	struct flow_grpc *grpc;     /* it is a call of gRPC; NULL: no */
+	bool told; /* its client has had the reason behind the answer */
+	uint64_t hold_until; /* trickling begins */
 
 	/* for the record */
 	uint64_t started_at, started_wall;
 	uint64_t first_byte_at;
-	int64_t scan_us;		/* -1: not scanned */
-	struct lease_times times;	/* of the last lease */
-	char server_ip[ADDRESS_TEXT];	/* "": none was reached */
+	int64_t scan_us;              /* -1: not scanned */
+	struct lease_times times;     /* of the last lease */
+	char server_ip[ADDRESS_TEXT]; /* "": none was reached */
 	uint16_t server_port;
 	struct str origin_version, origin_cipher, origin_protocol;
-	uint64_t request_body_bytes;	/* of a body that was given up */
+	uint64_t request_body_bytes; /* of a body that was given up */
 	const struct audit_scan *scans;
-	struct audit_scan *sums;	/* the same, behind flow_chain_sum() */
+	struct audit_scan *sums; /* the same, behind flow_chain_sum() */
 	unsigned n_scans;
 	bool has_verdict;
 	enum verdict verdict;
-	struct str service, threat, reason;	/* for the page */
+	struct str service, threat, reason; /* for the page */
 	const char *rule;
-	const char *refused_by;		/* the rule that refused an address */
+	const char *refused_by; /* the rule that refused an address */
 };
 
 /* A request of the client's has come, or its fault.  The flow runs later. */
@@ -142,8 +148,8 @@ void flow_page_facts(const struct flow *, struct page_facts *);
 /* flow_origin.c */
 /* Get the request's lease of an origin (f->lease), or another one. */
 void flow_get_lease(struct flow *);
-enum flow_step flow_origin(struct flow *);	/* ORIGIN */
-enum flow_step flow_answer(struct flow *);	/* ANSWER */
+enum flow_step flow_origin(struct flow *); /* ORIGIN */
+enum flow_step flow_answer(struct flow *); /* ANSWER */
 /*
  * The answer has begun; an origin may still want the rest of the request
  * before it goes on.  How that ends only counts for the connection's reuse.
@@ -172,7 +178,7 @@ struct worker_chain flow_pick(struct flow *, const struct policy_scan *,
  * client gets, once those that scan answers (SCAN_RESP) let it pass.
  */
 void flow_answered(struct flow *, struct chain_result *);
-void flow_answer_passes(struct flow *);	/* they do */
+void flow_answer_passes(struct flow *); /* they do */
 /* What policy may know of the request. */
 void flow_facts(struct flow *, struct policy_facts *);
 /* The same of another message of the flow: its type. */
@@ -206,7 +212,8 @@ void flow_upload_ended(struct flow *);
 /* flow_part.c */
 /* What the pump sends is scanned: no trailer but small ones that are known. */
 void flow_trim(struct flow *, struct pump *);
-void flow_ask(struct flow *);	/* the request is about to leave: for the whole? */
+/* the request is about to leave: for the whole? */
+void flow_ask(struct flow *);
 /* The response head is there; false: a part that nobody wants, and the flow has failed. */
 bool flow_part(struct flow *);
 /* What is known to be missing of a message that is going to be scanned. */
@@ -260,7 +267,7 @@ void flow_grpc_stop(struct flow *);
 /* flow_reply.c */
 /* Send the response head while the chain still looks at the body. */
 void flow_head_early(struct flow *);
-void flow_response(struct flow *);	/* the origin's head is there */
+void flow_response(struct flow *); /* the origin's head is there */
 /* Its head is a switch of protocols that was asked for. */
 void flow_switching(struct flow *, struct http_msg *);
 void flow_scan_response(struct flow *);

@@ -12,7 +12,7 @@
 #include "proxy/flow.h"
 
 #define TRIES_MAX 2
-#define TRIES_UNSEEN 5		/* of what origins have not looked at */
+#define TRIES_UNSEEN 5 /* of what origins have not looked at */
 
 /* Is all of its body here, and still there, or small enough to be kept? */
 static bool
@@ -38,8 +38,8 @@ has_body_still(const struct flow *f)
 bool
 flow_is_repeatable(const struct flow *f)
 {
-	return (http_method_is_idempotent(f->req->method_id) &&
-	    has_body_still(f));
+	return (
+	    http_method_is_idempotent(f->req->method_id) && has_body_still(f));
 }
 
 void
@@ -47,8 +47,8 @@ flow_keep_body(struct flow *f)
 {
 	/* A call's head leaves before its messages come: their begin is kept. */
 	if (lease_may_be_lost(f->lease) && f->up.reader.body != NULL &&
-	    (has_body_still(f) || (f->grpc != NULL &&
-	    body_kept_from(f->up.reader.body) == 0)))
+	    (has_body_still(f) ||
+		(f->grpc != NULL && body_kept_from(f->up.reader.body) == 0)))
 		reader_open(&f->body_again, f->up.reader.body, 0, NULL);
 }
 

@@ -26,9 +26,11 @@ services_of(struct flow *f)
 
 	flow_facts(f, &facts);
 	facts.type = http_fields_value(&r->fields, FIELD_CONTENT_TYPE);
-	facts.size = r->framing == FRAMING_LENGTH ? r->length :
-	    r->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN;
-	policy_decide(&f->gen->gen->conf->policy, POLICY_RESPONSE, &facts, &plan);
+	facts.size = r->framing == FRAMING_LENGTH ? r->length
+	    : r->framing == FRAMING_NONE          ? 0
+						  : POLICY_SIZE_UNKNOWN;
+	policy_decide(&f->gen->gen->conf->policy, POLICY_RESPONSE, &facts,
+	    &plan);
 	f->who.rule = str_of(plan.rule[POLICY_BY_SCAN]);
 	return (flow_pick(f, plan.scan_resp, sees_answers));
 }
@@ -45,9 +47,13 @@ scan_start_answer(struct flow *f, const struct worker_chain *chain)
 {
 	flow_trim(f, &f->down);
 	f->plan.download = POLICY_HOLD;
-	f->scanned = (struct scan_message){ .mode = SCAN_RESP, .req = f->req,
-	    .resp = f->resp, .body = f->resp_body, .who = &f->who,
-	    .shared = &f->shared, .arena = f->arena };
+	f->scanned = (struct scan_message){ .mode = SCAN_RESP,
+		.req = f->req,
+		.resp = f->resp,
+		.body = f->resp_body,
+		.who = &f->who,
+		.shared = &f->shared,
+		.arena = f->arena };
 	f->is_part = f->resp_body != NULL &&
 	    http_part_of(f->resp) == HTTP_PART_SOME;
 	flow_gap(f, &f->scanned);
@@ -75,13 +81,13 @@ flow_answered(struct flow *f, struct chain_result *r)
 		return;
 	}
 	fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s", STR_ARG(r->by));
-	f->answered = f->fault;		/* what they find comes before that */
+	f->answered = f->fault; /* what they find comes before that */
 	f->answered_by = r->by;
 	f->fault = (struct fault){ .code = ERR_NONE };
 	f->blocked = true;
 	if (f->resp_body != NULL)
 		pump_hold(&f->down, f->resp_body, &f->task);
-	chain_cancel(&f->chain);	/* it held the begin until here */
+	chain_cancel(&f->chain); /* it held the begin until here */
 	scan_start_answer(f, &chain);
 	flow_go(f, FLOW_STATE_SCAN_RESP);
 }
@@ -93,7 +99,7 @@ flow_answer_passes(struct flow *f)
 
 	f->fault = f->answered;
 	f->resp_body = kept_page(f, f->resp, f->answered_by, was);
-	if (f->resp_body != was)	/* the new one reads it */
+	if (f->resp_body != was) /* the new one reads it */
 		pump_stop(&f->down);
 	frame(f);
 }

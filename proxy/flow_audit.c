@@ -38,12 +38,16 @@ note_scans(struct flow *f, const struct chain_record *r, unsigned n)
 		memcpy(v, f->scans, f->n_scans * sizeof(*v));
 	for (i = 0; i < n; i++)
 		v[f->n_scans + i] = (struct audit_scan){
-		    .service = r[i].service, .endpoint = r[i].endpoint,
-		    .mode = r[i].mode, .threat = r[i].threat,
-		    .outcome = str_of(chain_outcome_name(r[i].outcome)),
-		    .gap = str_of(scan_gap_name(r[i].gap)),
-		    .reason = r[i].reason, .us = (int64_t)r[i].us,
-		    .bytes = r[i].bytes };
+			.service = r[i].service,
+			.endpoint = r[i].endpoint,
+			.mode = r[i].mode,
+			.threat = r[i].threat,
+			.outcome = str_of(chain_outcome_name(r[i].outcome)),
+			.gap = str_of(scan_gap_name(r[i].gap)),
+			.reason = r[i].reason,
+			.us = (int64_t)r[i].us,
+			.bytes = r[i].bytes
+		};
 	f->scans = v;
 	f->n_scans += n;
 }
@@ -66,8 +70,8 @@ flow_chain_note(struct flow *f, const struct chain_result *r)
 	if (r->verdict > f->verdict)
 		f->verdict = r->verdict;
 	add_scan_us(f, r->us);
-	if (r->action == CHAIN_BLOCK || (r->action == CHAIN_ANSWER &&
-	    r->fault.code != ERR_NONE))
+	if (r->action == CHAIN_BLOCK ||
+	    (r->action == CHAIN_ANSWER && r->fault.code != ERR_NONE))
 		f->blocked = true;
 	if (r->action != CHAIN_PASS) {
 		f->service = r->by;
@@ -86,8 +90,7 @@ sum_of(struct flow *f, const struct chain_record *r)
 	unsigned i;
 
 	for (i = 0; i < f->n_scans; i++)
-		if (f->scans[i].messages > 0 &&
-		    f->scans[i].mode == r->mode &&
+		if (f->scans[i].messages > 0 && f->scans[i].mode == r->mode &&
 		    str_eq(f->scans[i].service, r->service) &&
 		    str_eq(f->scans[i].outcome, outcome))
 			return (&f->sums[i]);
@@ -96,11 +99,13 @@ sum_of(struct flow *f, const struct chain_record *r)
 		memcpy(v, f->scans, f->n_scans * sizeof(*v));
 	f->scans = f->sums = v;
 	v += f->n_scans++;
-	*v = (struct audit_scan){ .service = r->service, .mode = r->mode,
-	    .outcome = outcome, .gap = str_of(scan_gap_name(r->gap)),
-	    .endpoint = arena_str(f->arena, r->endpoint),
-	    .threat = arena_str(f->arena, r->threat),
-	    .reason = arena_str(f->arena, r->reason) };
+	*v = (struct audit_scan){ .service = r->service,
+		.mode = r->mode,
+		.outcome = outcome,
+		.gap = str_of(scan_gap_name(r->gap)),
+		.endpoint = arena_str(f->arena, r->endpoint),
+		.threat = arena_str(f->arena, r->threat),
+		.reason = arena_str(f->arena, r->reason) };
 	return (v);
 }
 
@@ -130,7 +135,7 @@ flow_chain_give_up(struct flow *f, struct chain_run **runp)
 {
 	const struct chain_run *run = *runp;
 
-	chain_cancel(runp);		/* its records are final now */
+	chain_cancel(runp); /* its records are final now */
 	add_scan_us(f, chain_us(run));
 	sum_scans(f, run);
 }
@@ -158,9 +163,8 @@ flow_chain_sum(struct flow *f, const struct chain_run *run,
 	f->threat = arena_str(f->arena, r->threat);
 	f->reason = arena_str(f->arena, r->reason);
 	fault_copy(&f->fault, &r->fault);
-	if (r->action != CHAIN_FAIL)	/* a service's own answer goes nowhere */
-		fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s",
-		    STR_ARG(r->by));
+	if (r->action != CHAIN_FAIL) /* a service's own answer goes nowhere */
+		fault_set(&f->fault, ERR_SERVICE_BLOCK, "%.*s", STR_ARG(r->by));
 }
 
 void
@@ -175,7 +179,7 @@ flow_chain_stop(struct flow *f)
 		return;
 	records = chain_records(f->chain, &n);
 	run = f->chain;
-	chain_cancel(&f->chain);	/* they are final now */
+	chain_cancel(&f->chain); /* they are final now */
 	add_scan_us(f, chain_us(run));
 	note_scans(f, records, n);
 }
@@ -208,8 +212,8 @@ static void
 record_bytes(struct audit_record *r, const struct flow *f)
 {
 	exchange_count(f->x, &r->request_bytes, &r->response_bytes);
-	r->request_body_bytes = f->req_body != NULL ?
-	    body_received(f->req_body) : f->request_body_bytes;
+	r->request_body_bytes = f->req_body != NULL ? body_received(f->req_body)
+						    : f->request_body_bytes;
 	r->response_body_bytes = f->down.sent;
 	if (upgrade_count(f, &r->request_body_bytes, &r->response_body_bytes))
 		return;
@@ -220,8 +224,8 @@ record_bytes(struct audit_record *r, const struct flow *f)
 static void
 record_websocket(struct audit_record *r, const struct flow *f)
 {
-	const struct ws_inspect *i = f->upgrade != NULL ?
-	    f->upgrade->inspect : NULL;
+	const struct ws_inspect *i = f->upgrade != NULL ? f->upgrade->inspect
+							: NULL;
 	struct ws_count up, down;
 
 	if (i == NULL)
@@ -229,17 +233,19 @@ record_websocket(struct audit_record *r, const struct flow *f)
 	ws_inspect_count(i, WS_CLIENT, &up);
 	ws_inspect_count(i, WS_SERVER, &down);
 	r->websocket = (struct audit_websocket){ .is = true,
-	    .messages_up = up.messages, .messages_down = down.messages,
-	    .bytes_up = up.content, .bytes_down = down.content,
-	    .code = ws_inspect_code(i) };
+		.messages_up = up.messages,
+		.messages_down = down.messages,
+		.bytes_up = up.content,
+		.bytes_down = down.content,
+		.code = ws_inspect_code(i) };
 }
 
 /* How much of the flow is recorded. */
 static enum policy_log
 log_of(const struct flow *f)
 {
-	return (f->blocked || record_is_refusal(f->fault.code) ?
-	    POLICY_LOG_FULL : f->plan.log);
+	return (f->blocked || record_is_refusal(f->fault.code) ? POLICY_LOG_FULL
+							       : f->plan.log);
 }
 
 /* What an administrator has to mend is not left to the access records. */
@@ -281,25 +287,27 @@ flow_record(struct flow *f)
 	r.reference = str_of(f->reference);
 	r.started_ms = f->started_wall;
 	r.ms = (struct audit_ms){ .dns = f->times.dns_ms,
-	    .connect = f->times.connect_ms, .tls = f->times.tls_ms,
-	    .scan_us = f->scan_us,
-	    .first_byte = f->first_byte_at > 0 ?
-		record_since(f->started_at, f->first_byte_at) : -1,
-	    .total = record_since(f->started_at, now) };
+		.connect = f->times.connect_ms,
+		.tls = f->times.tls_ms,
+		.scan_us = f->scan_us,
+		.first_byte = f->first_byte_at > 0
+		    ? record_since(f->started_at, f->first_byte_at)
+		    : -1,
+		.total = record_since(f->started_at, now) };
 	r.action = action_of(f);
-	r.mode = f->internal ? AUDIT_INTERNAL :
-	    t != NULL && !tunnel_is_plain(t) ? AUDIT_INTERCEPTED :
-	    AUDIT_PLAIN;
+	r.mode = f->internal                   ? AUDIT_INTERNAL
+	    : t != NULL && !tunnel_is_plain(t) ? AUDIT_INTERCEPTED
+					       : AUDIT_PLAIN;
 	r.at_response = f->resp_from_origin;
 	record_client(&r, f->client);
 	record_request(&r, f);
 	record_bytes(&r, f);
 	record_rules(&r, &f->plan);
-	r.server_ip = f->server_ip[0] != '\0' ? str_of(f->server_ip) :
-	    STR_NONE;
+	r.server_ip = f->server_ip[0] != '\0' ? str_of(f->server_ip) : STR_NONE;
 	r.server_port = f->server_port;
-	r.status = f->head_out && f->resp != NULL && !f->x->mute ?
-	    f->resp->status : 0;
+	r.status = f->head_out && f->resp != NULL && !f->x->mute
+	    ? f->resp->status
+	    : 0;
 	if (f->resp != NULL)
 		r.mime = http_fields_value(&f->resp->fields,
 		    FIELD_CONTENT_TYPE);

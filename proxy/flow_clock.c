@@ -8,7 +8,7 @@
 #include "proxy/upgrade.h"
 
 #define TOO_SLOW "slower than limits.min_rate"
-#define RELEASE_MS 250		/* how often more of a held body is let go */
+#define RELEASE_MS 250 /* how often more of a held body is let go */
 #define NEVER UINT64_MAX
 
 static uint64_t
@@ -46,8 +46,9 @@ body_silence(const struct flow *f)
 {
 	const struct conf_limits *l = limits_of(f);
 
-	return (l->first_byte_ms > l->read_ms && flow_stream_may_drip(f) ?
-	    l->first_byte_ms : l->read_ms);
+	return (l->first_byte_ms > l->read_ms && flow_stream_may_drip(f)
+		? l->first_byte_ms
+		: l->read_ms);
 }
 
 /* The origin: before its answer, inside the head, inside the body. */
@@ -62,14 +63,17 @@ origin_stalled(struct flow *f, uint64_t now, const char **why)
 		return (ERR_NONE);
 	}
 	if (f->state == FLOW_STATE_ANSWER)
-		return (lease_is_late(lease, now, l->first_byte_ms,
-		    l->read_ms) ? ERR_ORIGIN_TIMEOUT : ERR_NONE);
+		return (lease_is_late(lease, now, l->first_byte_ms, l->read_ms)
+			? ERR_ORIGIN_TIMEOUT
+			: ERR_NONE);
 	if (lease_is_silent(lease, now, l->read_ms) &&
 	    lease_is_silent(lease, now, body_silence(f)))
 		return (ERR_ORIGIN_STALL);
 	*why = TOO_SLOW;
-	return (lease_is_slow(lease, now, l->min_rate) &&
-	    !flow_stream_may_drip(f) ? ERR_ORIGIN_STALL : ERR_NONE);
+	return (
+	    lease_is_slow(lease, now, l->min_rate) && !flow_stream_may_drip(f)
+		? ERR_ORIGIN_STALL
+		: ERR_NONE);
 }
 
 /* When that may come true; in ANSWER it is the state's. */
@@ -82,8 +86,9 @@ origin_due(const struct flow *f, uint64_t now)
 	if (f->state == FLOW_STATE_ANSWER || is_uploading(f))
 		return (NEVER);
 	at = lease_body_due(f->lease, now, l->read_ms, l->min_rate);
-	return (at > now ? at : lease_body_due(f->lease, now,
-	    body_silence(f), l->min_rate));
+	return (at > now
+		? at
+		: lease_body_due(f->lease, now, body_silence(f), l->min_rate));
 }
 
 static enum err
@@ -112,8 +117,9 @@ static enum err
 call_late(const struct flow *f)
 {
 	return (f->state <= FLOW_STATE_ANSWER && f->req_body != NULL &&
-	    body_end(f->req_body) == PULL_MORE ? ERR_REQ_TIMEOUT :
-	    ERR_ORIGIN_STALL);
+		    body_end(f->req_body) == PULL_MORE
+		? ERR_REQ_TIMEOUT
+		: ERR_ORIGIN_STALL);
 }
 
 /* The first that is found to be late. */
@@ -127,8 +133,8 @@ stalled(struct flow *f, const char **why)
 	if (f->grpc != NULL)
 		code = now >= flow_grpc_due(f) ? call_late(f) : ERR_NONE;
 	else
-		code = late(exchange_pace(f->x, now, l->read_ms,
-		    l->min_rate), ERR_REQ_TIMEOUT, why);
+		code = late(exchange_pace(f->x, now, l->read_ms, l->min_rate),
+		    ERR_REQ_TIMEOUT, why);
 	if (code == ERR_NONE && is_origin_due(f))
 		code = origin_stalled(f, now, why);
 	if (code == ERR_NONE)
@@ -161,8 +167,10 @@ flow_check_clocks(struct flow *f)
 static uint64_t
 answer_due(const struct flow *f)
 {
-	return (is_uploading(f) ? NEVER : lease_head_due(f->lease,
-	    limits_of(f)->first_byte_ms, limits_of(f)->read_ms));
+	return (is_uploading(f)
+		? NEVER
+		: lease_head_due(f->lease, limits_of(f)->first_byte_ms,
+		      limits_of(f)->read_ms));
 }
 
 /* Time alone moves the mark of a held body, and that of a paced stream. */
@@ -174,14 +182,20 @@ release_due(const struct flow *f, uint64_t now)
 	if (f->state != FLOW_STATE_SCAN_RESP || flow_stream_is_on(f) ||
 	    f->resp_body == NULL || f->plan.download == POLICY_HOLD)
 		return (NEVER);
-	return (f->plan.download != POLICY_STREAM && now < f->hold_until ?
-	    f->hold_until : now + RELEASE_MS);
+	return (f->plan.download != POLICY_STREAM && now < f->hold_until
+		? f->hold_until
+		: now + RELEASE_MS);
 }
 
 static uint64_t
 state_due(const struct flow *f, uint64_t now)
 {
-	static const enum due { NONE, ANSWER, RELEASE, SILENCE } due[FLOW_STATES] = {
+	static const enum due {
+		NONE,
+		ANSWER,
+		RELEASE,
+		SILENCE
+	} due[FLOW_STATES] = {
 #define S(name, due, next) [FLOW_STATE_##name] = due,
 #include "proxy/flow.def"
 #undef S
@@ -214,8 +228,10 @@ flow_set_timer(struct flow *f)
 
 	if (f->x->gone_at != 0 && !flow_outlives_client(f))
 		at = earlier(at, f->x->gone_at);
-	at = earlier(at, f->grpc != NULL ? flow_grpc_due(f) :
-	    exchange_pace_due(f->x, now, l->read_ms, l->min_rate));
+	at = earlier(at,
+	    f->grpc != NULL
+		? flow_grpc_due(f)
+		: exchange_pace_due(f->x, now, l->read_ms, l->min_rate));
 	if (is_origin_due(f))
 		at = earlier(at, origin_due(f, now));
 	at = earlier(at, pump_pace_due(&f->up, now, l->read_ms));

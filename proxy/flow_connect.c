@@ -29,12 +29,14 @@ static void
 grant(struct flow *f)
 {
 	const struct tunnel_facts facts = { .reference = f->reference,
-	    .started_at = f->started_at, .started_wall = f->started_wall,
-	    .method = f->req->method, .http_minor = f->req->version_minor,
-	    .said = { f->scans, f->n_scans, f->scan_us } };
+		.started_at = f->started_at,
+		.started_wall = f->started_wall,
+		.method = f->req->method,
+		.http_minor = f->req->version_minor,
+		.said = { f->scans, f->n_scans, f->scan_us } };
 
-	f->grant = tunnel_new(f->client, f->gen, &f->req->uri,
-	    f->req->uri.host, &f->plan, &facts);
+	f->grant = tunnel_new(f->client, f->gen, &f->req->uri, f->req->uri.host,
+	    &f->plan, &facts);
 	flow_go(f, FLOW_STATE_DONE);
 }
 
@@ -94,13 +96,13 @@ flow_request_connect(struct flow *f)
 	struct policy_facts facts;
 	struct worker_chain chain = { .n = 0 };
 
-	if (f->req->framing != FRAMING_NONE) {	/* RFC 9110 9.3.6 */
+	if (f->req->framing != FRAMING_NONE) { /* RFC 9110 9.3.6 */
 		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
 		return;
 	}
 	if (conf_client_check(conf_of(f), &c->peer.sa, &fault) != ERR_NONE ||
 	    conf_port_check(conf_of(f), true, f->req->uri.port, &fault) !=
-	    ERR_NONE) {
+		ERR_NONE) {
 		flow_fail(f, &fault);
 		return;
 	}
@@ -113,9 +115,12 @@ flow_request_connect(struct flow *f)
 		return;
 	}
 	http_hop_strip(f->req);
-	f->req->keep_alive = false;	/* what follows is no HTTP of ours */
-	f->scanned = (struct scan_message){ .mode = SCAN_REQ, .req = f->req,
-	    .who = &f->who, .shared = &f->shared, .arena = f->arena };
+	f->req->keep_alive = false; /* what follows is no HTTP of ours */
+	f->scanned = (struct scan_message){ .mode = SCAN_REQ,
+		.req = f->req,
+		.who = &f->who,
+		.shared = &f->shared,
+		.arena = f->arena };
 	f->plan.rule[POLICY_BY_SCAN] = f->who.rule.p;
 	flow_go(f, FLOW_STATE_CONNECT);
 	f->chain = chain_start(f->worker->loop, chain.steps, chain.n,
@@ -138,7 +143,7 @@ flow_connect(struct flow *f)
 		flow_fail(f, &r->fault);
 		return (FLOW_NEXT);
 	}
-	chain_cancel(&f->chain);	/* an adapted head goes nowhere */
+	chain_cancel(&f->chain); /* an adapted head goes nowhere */
 	grant(f);
 	return (FLOW_NEXT);
 }

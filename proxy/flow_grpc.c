@@ -14,12 +14,12 @@
 #include "proxy/grpc_way.h"
 #include "proxy/pages/page.h"
 
-#define AGAIN_BYTES 65536	/* of a call that may go out once more */
+#define AGAIN_BYTES 65536 /* of a call that may go out once more */
 
 struct flow_grpc {
 	struct grpc_way up, down;
-	uint64_t moved;		/* octets, both ways, at the last look */
-	uint64_t moved_at;	/* ms */
+	uint64_t moved;    /* octets, both ways, at the last look */
+	uint64_t moved_at; /* ms */
 };
 
 static const struct worker_chain *
@@ -34,8 +34,7 @@ void
 flow_grpc_begin(struct flow *f)
 {
 	if (!f->x->type->http2 || f->upgrade != NULL ||
-	    f->plan.stream == POLICY_STREAM_SCAN ||
-	    !http_grpc_is_call(f->req))
+	    f->plan.stream == POLICY_STREAM_SCAN || !http_grpc_is_call(f->req))
 		return;
 	f->grpc = arena_zalloc(f->arena, sizeof(*f->grpc));
 	f->grpc->moved_at = loop_now(f->worker->loop);
@@ -132,9 +131,10 @@ run_way(struct flow *f, struct grpc_way *w, struct pump *p)
 		return (false);
 	case GRPC_WAY_BROKEN:
 		f->blocked = true;
-		flow_fail_code(f, ERR_UNSCANNED, w->mode == SCAN_REQ ?
-		    "a request that is not the gRPC that its type says" :
-		    "an answer that is not the gRPC that its type says");
+		flow_fail_code(f, ERR_UNSCANNED,
+		    w->mode == SCAN_REQ
+			? "a request that is not the gRPC that its type says"
+			: "an answer that is not the gRPC that its type says");
 		return (false);
 	case GRPC_WAY_CUT:
 		flow_fail(f, body_fault(w->look.body));
@@ -180,8 +180,8 @@ flow_grpc_turn_ends(struct flow *f)
 {
 	struct flow_grpc *g = f->grpc;
 
-	if (g != NULL && (grpc_way_goes_on(&g->up) ||
-	    grpc_way_goes_on(&g->down)))
+	if (g != NULL &&
+	    (grpc_way_goes_on(&g->up) || grpc_way_goes_on(&g->down)))
 		task_wake(&f->task);
 }
 
@@ -228,6 +228,6 @@ flow_grpc_due(const struct flow *f)
 
 	assert(g != NULL);
 	if (grpc_way_is_scanning(&g->up) || grpc_way_is_scanning(&g->down))
-		return (UINT64_MAX);	/* it waits for us */
+		return (UINT64_MAX); /* it waits for us */
 	return (g->moved_at + f->gen->gen->conf->limits.first_byte_ms);
 }

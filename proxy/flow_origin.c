@@ -7,7 +7,7 @@
 #include "proxy/tunnel.h"
 #include "proxy/upgrade.h"
 
-#define DROPS_MAX 4		/* an origin that ends each connection at once */
+#define DROPS_MAX 4 /* an origin that ends each connection at once */
 
 /*
  * What its connection may speak, over TLS.  A sign-in that is the connection's
@@ -16,9 +16,9 @@
 static unsigned
 protocols_of(const struct flow *f)
 {
-	return (f->upgrade != NULL ||
-	    http_sign_in_of(f->req) != HTTP_SIGN_NONE ? TLS_HTTP1 :
-	    TLS_HTTP1 | TLS_H2);
+	return (f->upgrade != NULL || http_sign_in_of(f->req) != HTTP_SIGN_NONE
+		? TLS_HTTP1
+		: TLS_HTTP1 | TLS_H2);
 }
 
 /* Of the client's, or what a service made of it. */
@@ -37,8 +37,8 @@ take_ahead(struct flow *f)
 
 	if (t == NULL || f->tries > 0 || (l = tunnel_take_ahead(t)) == NULL)
 		return (NULL);
-	if (lease_is_good(l, f->gen, protocols_of(f),
-	    flow_is_repeatable(f), has_upload(f))) {
+	if (lease_is_good(l, f->gen, protocols_of(f), flow_is_repeatable(f),
+		has_upload(f))) {
 		lease_set_wake(l, &f->task);
 		lease_set_reach(l, f->plan.asks_dest ? flow_may_reach : NULL,
 		    f);
@@ -58,9 +58,9 @@ flow_get_lease(struct flow *f)
 		tunnel_want(t, f->gen, &want);
 	else
 		want = (struct lease_want){ .host = f->req->uri.host,
-		    .tls = str_eq(f->req->uri.scheme, STR("https")),
-		    .host_is_ip = f->req->uri.host_is_ip,
-		    .port = f->req->uri.port };
+			.tls = str_eq(f->req->uri.scheme, STR("https")),
+			.host_is_ip = f->req->uri.host_is_ip,
+			.port = f->req->uri.port };
 	want.protocols = want.tls ? protocols_of(f) : TLS_HTTP1;
 	want.fresh = f->tries > 0;
 	want.recent = !flow_is_repeatable(f);
@@ -85,8 +85,8 @@ send_request(struct flow *f)
 		if (!upgrade_decide(f))
 			return;
 		flow_ask(f);
-		if (http_forward_request(f->req,
-		    str_of(f->gen->gen->pseudonym), &fault) != ERR_NONE) {
+		if (http_forward_request(f->req, str_of(f->gen->gen->pseudonym),
+			&fault) != ERR_NONE) {
 			flow_fail(f, &fault);
 			return;
 		}
@@ -108,7 +108,7 @@ flow_origin(struct flow *f)
 	/* It was got before the request was scanned. */
 	if (f->lease != NULL && f->drops < DROPS_MAX &&
 	    !lease_is_good(f->lease, f->gen, protocols_of(f),
-	    flow_is_repeatable(f), has_upload(f))) {
+		flow_is_repeatable(f), has_upload(f))) {
 		lease_release(&f->lease);
 		f->tries--;
 		f->drops++;
@@ -207,8 +207,8 @@ flow_answer(struct flow *f)
 		return (FLOW_NEXT);
 	if (interim_blocked(f))
 		return (FLOW_WAITS);
-	switch (lease_head(f->lease, head_arena(f),
-	    &f->gen->gen->origin_limits, &msg, &fault)) {
+	switch (lease_head(f->lease, head_arena(f), &f->gen->gen->origin_limits,
+	    &msg, &fault)) {
 	case LEASE_GOT_HEAD:
 		reader_close(&f->body_again);
 		if (msg->status == 101) {
@@ -223,8 +223,8 @@ flow_answer(struct flow *f)
 		}
 		break;
 	case LEASE_GOT_WAIT:
-		return (flow_head_too_dear(f, head_arena(f)) ? FLOW_NEXT :
-		    FLOW_WAITS);
+		return (flow_head_too_dear(f, head_arena(f)) ? FLOW_NEXT
+							     : FLOW_WAITS);
 	case LEASE_GOT_END:
 		if (!flow_again(f))
 			flow_fail(f, &fault);

@@ -47,7 +47,7 @@ flow_ask(struct flow *f)
 	f->wanted_part = piece || http_asks_part(f->req);
 	if (f->wanted_part && is_scanned(f) &&
 	    (f->plan.range == POLICY_RANGE_STRIP ||
-	    remember_has(&f->worker->shared->blocked, f->url)))
+		remember_has(&f->worker->shared->blocked, f->url)))
 		http_ask_whole(f->req);
 	f->asked_part = piece || http_asks_part(f->req);
 	if (!is_scanned(f))
@@ -87,7 +87,7 @@ flow_gap(const struct flow *f, struct scan_message *m)
 	    http_part_of(m->req) == HTTP_PART_SOME) {
 		m->gap = GAP_PART;
 		m->gap_text = STR("part of an upload, the whole of which "
-		    "is not seen");
+				  "is not seen");
 	}
 	if (m->mode == SCAN_RESP && f->is_part) {
 		m->gap = GAP_PART;

@@ -11,7 +11,7 @@
 #include "proxy/upgrade.h"
 #include "proxy/audit/log.h"
 
-#define STREAM_HOLD_BACK 4096	/* of a streamed body, until the verdict */
+#define STREAM_HOLD_BACK 4096 /* of a streamed body, until the verdict */
 
 static const struct conf *
 conf_of(const struct flow *f)
@@ -85,8 +85,9 @@ blocked_by_policy(struct flow *f)
 
 	flow_facts(f, &facts);
 	flow_facts_type(f, &f->resp->fields, &facts);
-	facts.size = f->resp->framing == FRAMING_LENGTH ? f->resp->length :
-	    f->resp->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN;
+	facts.size = f->resp->framing == FRAMING_LENGTH ? f->resp->length
+	    : f->resp->framing == FRAMING_NONE          ? 0
+							: POLICY_SIZE_UNKNOWN;
 	if (f->lease != NULL)
 		facts.dest = lease_peer(f->lease);
 	policy_decide(&conf_of(f)->policy, POLICY_RESPONSE, &facts, &f->plan);
@@ -158,8 +159,8 @@ trickle(struct flow *f)
 	if (f->plan.download == POLICY_STREAM)
 		mark = there > STREAM_HOLD_BACK ? there - STREAM_HOLD_BACK : 0;
 	else if (now >= f->hold_until && there > STREAM_HOLD_BACK) {
-		mark = 1 + (now - f->hold_until) *
-		    conf_of(f)->download.rate / 1000;
+		mark = 1 +
+		    (now - f->hold_until) * conf_of(f)->download.rate / 1000;
 		if (mark > there - STREAM_HOLD_BACK)
 			mark = there - STREAM_HOLD_BACK;
 	}
@@ -186,11 +187,11 @@ adopt_response(struct flow *f, struct chain_result *r)
 	if (body != NULL)
 		pump_hold(&f->down, body, &f->task);
 	flow_trim(f, &f->down);
-	chain_cancel(&f->chain);	/* it held the body's begin until here */
+	chain_cancel(&f->chain); /* it held the body's begin until here */
 	body_unref(&f->resp_body);
 	f->resp_body = body;
-	h1_frame_set(f->resp, f->req, body != NULL, body != NULL ?
-	    body_length(body) : 0);
+	h1_frame_set(f->resp, f->req, body != NULL,
+	    body != NULL ? body_length(body) : 0);
 }
 
 /*
@@ -212,10 +213,11 @@ static bool
 may_resume(const struct flow *f, const struct chain_result *r)
 {
 	return (r->action == CHAIN_PASS && r->body != NULL &&
-	    f->resp_body != NULL && (r->resp == NULL ||
-	    (r->resp->status == f->resp->status &&
-	    same_field(r->resp, f->resp, FIELD_CONTENT_TYPE) &&
-	    same_field(r->resp, f->resp, FIELD_CONTENT_ENCODING))));
+	    f->resp_body != NULL &&
+	    (r->resp == NULL ||
+		(r->resp->status == f->resp->status &&
+		    same_field(r->resp, f->resp, FIELD_CONTENT_TYPE) &&
+		    same_field(r->resp, f->resp, FIELD_CONTENT_ENCODING))));
 }
 
 static void
@@ -227,7 +229,7 @@ begin_resume(struct flow *f, struct chain_result *r)
 	r->body = NULL;
 	reader_release(&f->was, BODY_ALL);
 	reader_open(&f->now, f->resumed, 0, wake);
-	chain_cancel(&f->chain);	/* it held the begin until here */
+	chain_cancel(&f->chain); /* it held the begin until here */
 	flow_go(f, FLOW_STATE_RESUME);
 }
 
@@ -236,8 +238,8 @@ flow_resume(struct flow *f)
 {
 	enum pull p = PULL_MORE;
 
-	while (p == PULL_MORE && (chq_len(&f->again) > 0 ||
-	    f->now.offset < f->down.sent)) {
+	while (p == PULL_MORE &&
+	    (chq_len(&f->again) > 0 || f->now.offset < f->down.sent)) {
 		if (chq_len(&f->again) == 0)
 			p = reader_pull(&f->now, &f->again,
 			    (size_t)(f->down.sent - f->now.offset));
@@ -251,8 +253,7 @@ flow_resume(struct flow *f)
 		return (FLOW_NEXT);
 	}
 	reader_close(&f->down.reader);
-	reader_open(&f->down.reader, f->resumed, f->down.sent,
-	    &f->task);
+	reader_open(&f->down.reader, f->resumed, f->down.sent, &f->task);
 	reader_close(&f->now);
 	reader_close(&f->was);
 	body_unref(&f->resp_body);
@@ -278,8 +279,11 @@ after_response_scan(struct flow *f, struct chain_result *r)
 			if (may_resume(f, r))
 				begin_resume(f, r);
 			else
-				flow_fail_code(f, r->fault.code != ERR_NONE ?
-				    r->fault.code : ERR_SCAN_MESSAGE, CHANGED);
+				flow_fail_code(f,
+				    r->fault.code != ERR_NONE
+					? r->fault.code
+					: ERR_SCAN_MESSAGE,
+				    CHANGED);
 			return;
 		}
 		adopt_response(f, r);
@@ -324,15 +328,18 @@ flow_scan_response(struct flow *f)
 		if (flow_grpc_takes_response(f))
 			return;
 		f->scanned = (struct scan_message){ .mode = SCAN_RESP,
-		    .req = f->req, .resp = f->resp, .body = f->resp_body,
-		    .who = &f->who, .shared = &f->shared,
-		    .arena = f->arena };
+			.req = f->req,
+			.resp = f->resp,
+			.body = f->resp_body,
+			.who = &f->who,
+			.shared = &f->shared,
+			.arena = f->arena };
 		f->who.rule = str_of(f->plan.rule[POLICY_BY_SCAN]);
 		flow_gap(f, &f->scanned);
 		if (!flow_stream_begin(f, &f->scanned))
 			return;
-		f->chain = chain_start(f->worker->loop, chain->steps,
-		    chain->n, &f->scanned, &f->task);
+		f->chain = chain_start(f->worker->loop, chain->steps, chain->n,
+		    &f->scanned, &f->task);
 	}
 	r = chain_result(f->chain);
 	if (r != NULL && flow_stream_is_on(f))
@@ -380,8 +387,9 @@ flow_reply(struct flow *f)
 		send_head(f);
 	}
 	if (f->resp_body != NULL) {
-		reader_release(&f->down.reader, flow_stream_is_on(f) ?
-		    flow_stream_mark(f) : flow_grpc_mark(f, &f->down));
+		reader_release(&f->down.reader,
+		    flow_stream_is_on(f) ? flow_stream_mark(f)
+					 : flow_grpc_mark(f, &f->down));
 		p = pump_run(&f->down, loop_now(f->worker->loop));
 	}
 	if (p == PULL_WAIT || p == PULL_MORE)

@@ -38,8 +38,10 @@ known_dest(struct flow *f)
 		return (lease_peer(f->lease));
 	if (t != NULL)
 		return (tunnel_dest(t));
-	return (f->req->uri.host_is_ip && address_parse(f->req->uri.host,
-	    &f->dest) ? &f->dest.sa : NULL);
+	return (
+	    f->req->uri.host_is_ip && address_parse(f->req->uri.host, &f->dest)
+		? &f->dest.sa
+		: NULL);
 }
 
 void
@@ -61,14 +63,19 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 	const struct http_msg *req = f->req;
 
 	*facts = (struct policy_facts){ .client = &f->client->peer.sa,
-	    .listener = str_of(f->client->listen->name),
-	    .host = req->uri.host, .host_is_ip = req->uri.host_is_ip,
-	    .port = req->uri.port, .scheme = req->uri.scheme,
-	    .dest = known_dest(f), .method = req->method, .url = f->url,
-	    .url_sent = f->url_sent,
-	    .size = req->framing == FRAMING_LENGTH ? req->length :
-		req->framing == FRAMING_NONE ? 0 : POLICY_SIZE_UNKNOWN,
-	    .navigation = is_navigation(f) };
+		.listener = str_of(f->client->listen->name),
+		.host = req->uri.host,
+		.host_is_ip = req->uri.host_is_ip,
+		.port = req->uri.port,
+		.scheme = req->uri.scheme,
+		.dest = known_dest(f),
+		.method = req->method,
+		.url = f->url,
+		.url_sent = f->url_sent,
+		.size = req->framing == FRAMING_LENGTH ? req->length
+		    : req->framing == FRAMING_NONE     ? 0
+						       : POLICY_SIZE_UNKNOWN,
+		.navigation = is_navigation(f) };
 	flow_facts_type(f, &req->fields, facts);
 }
 
@@ -162,10 +169,11 @@ port_allowed(const struct flow *f, struct fault *fault)
 	const struct tunnel *t = f->client->tunnel;
 	uint16_t port = f->req->uri.port;
 
-	return ((t == NULL ||
-	    conf_port_check(conf_of(f), true, port, fault) == ERR_NONE) &&
+	return (
+	    (t == NULL ||
+		conf_port_check(conf_of(f), true, port, fault) == ERR_NONE) &&
 	    ((t != NULL && !tunnel_is_plain(t)) ||
-	    conf_port_check(conf_of(f), false, port, fault) == ERR_NONE));
+		conf_port_check(conf_of(f), false, port, fault) == ERR_NONE));
 }
 
 /* Asked for each request: a reload may have come since the connection did. */
@@ -183,12 +191,14 @@ refused_by_policy(struct flow *f)
 	}
 	flow_facts(f, &facts);
 	if (f->client->tunnel != NULL)
-		policy_decide(&conf_of(f)->policy, POLICY_TLS, &facts, &f->plan);
+		policy_decide(&conf_of(f)->policy, POLICY_TLS, &facts,
+		    &f->plan);
 	policy_decide(&conf_of(f)->policy, POLICY_REQUEST, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		return (false);
-	flow_block(f, f->plan.rule[POLICY_BY_ACCESS], f->plan.overrun ?
-	    "the address is too complex to be checked" : NULL);
+	flow_block(f, f->plan.rule[POLICY_BY_ACCESS],
+	    f->plan.overrun ? "the address is too complex to be checked"
+			    : NULL);
 	return (true);
 }
 
@@ -273,9 +283,8 @@ flow_request(struct flow *f)
 		return;
 	/* The body exists before the decisions, so that they may leave it unread. */
 	take_body(f);
-	if (!answer_internal(f) && !answer_spent(f) &&
-	    !refused_by_policy(f) && !flow_wants_http1(f, f->req) &&
-	    upgrade_decide(f)) {
+	if (!answer_internal(f) && !answer_spent(f) && !refused_by_policy(f) &&
+	    !flow_wants_http1(f, f->req) && upgrade_decide(f)) {
 		flow_grpc_begin(f);
 		flow_go(f, FLOW_STATE_WHERE);
 	}

@@ -15,32 +15,32 @@
 #include "proxy/flow.h"
 #include "scanners/decode_live.h"
 
-#define BEGIN_BYTES 65536	/* of the begin are shown to the chain */
-#define BEGIN_FREE 16384	/* of it that are not counted */
-#define FILE_BYTES (16 << 20)	/* so much that came fast is a file */
-#define HEAD_MS 5000		/* the head goes out, though no body has come */
+#define BEGIN_BYTES 65536     /* of the begin are shown to the chain */
+#define BEGIN_FREE 16384      /* of it that are not counted */
+#define FILE_BYTES (16 << 20) /* so much that came fast is a file */
+#define HEAD_MS 5000          /* the head goes out, though no body has come */
 #define BLOCK 16384
-#define TURN_BYTES (1 << 20)	/* read at most before others have their turn */
+#define TURN_BYTES (1 << 20) /* read at most before others have their turn */
 
 struct flow_stream {
 	enum {
 		STREAM_GATHERS,
-		STREAM_BEGIN_SCANNED,	/* ... or being scanned */
+		STREAM_BEGIN_SCANNED, /* ... or being scanned */
 		STREAM_PASSES,
-		STREAM_OFF		/* an ordinary body after all */
+		STREAM_OFF /* an ordinary body after all */
 	} state;
 	enum http_endless kind;
-	struct decode_list codings;		/* none, or one */
-	struct decode_live *decoder;		/* owned; NULL: not coded */
-	struct http_endless_check begins;	/* while it is collected */
-	struct http_endless_check passes;	/* what goes out */
+	struct decode_list codings;       /* none, or one */
+	struct decode_live *decoder;      /* owned; NULL: not coded */
+	struct http_endless_check begins; /* while it is collected */
+	struct http_endless_check passes; /* what goes out */
 	struct reader look;
-	struct buf begin;		/* owned; decoded */
-	struct charge charge;		/* of begin */
-	struct body *first;		/* counted: of begin */
-	struct reader same;		/* of what a service made of it */
-	uint64_t looked;		/* bytes of the decoded begin */
-	uint64_t since, first_at;	/* ms; first_at 0: nothing has come */
+	struct buf begin;         /* owned; decoded */
+	struct charge charge;     /* of begin */
+	struct body *first;       /* counted: of begin */
+	struct reader same;       /* of what a service made of it */
+	uint64_t looked;          /* bytes of the decoded begin */
+	uint64_t since, first_at; /* ms; first_at 0: nothing has come */
 };
 
 static const struct conf_download *
@@ -92,8 +92,9 @@ feed(struct flow *f, const struct chq *q, decode_live_fn to)
 	for (at = 0; at < len && ok; at += n) {
 		n = len - at < sizeof(block) ? len - at : sizeof(block);
 		chq_read(q, at, block, n);
-		ok = decoder != NULL ? decode_live_feed(decoder, block, n, to,
-		    f) : to(f, block, n);
+		ok = decoder != NULL
+		    ? decode_live_feed(decoder, block, n, to, f)
+		    : to(f, block, n);
 	}
 	return (ok);
 }
@@ -196,8 +197,8 @@ codings_of(const struct http_msg *m, struct decode_list *list)
 	*list = (struct decode_list){ .n = 0 };
 	for (; f != NULL; f = http_fields_next(&m->fields, f))
 		decode_list_add(list, f->value);
-	return (decode_list_is_clear(list) && (list->n == 0 ||
-	    (list->n == 1 && list->coding[0] != DECODE_AWS)));
+	return (decode_list_is_clear(list) &&
+	    (list->n == 0 || (list->n == 1 && list->coding[0] != DECODE_AWS)));
 }
 
 /* False: no memory. */
@@ -269,8 +270,7 @@ flow_stream_begin(struct flow *f, struct scan_message *m)
 	if (s->state != STREAM_GATHERS)
 		return (true);
 	p = gather(f, s);
-	if ((p != PULL_WAIT && p != PULL_MORE) ||
-	    s->look.offset > FILE_BYTES)
+	if ((p != PULL_WAIT && p != PULL_MORE) || s->look.offset > FILE_BYTES)
 		stream_off(s);
 	else if (is_slow(f, s))
 		defer(f, s, m);
@@ -292,15 +292,16 @@ flow_stream_is_on(const struct flow *f)
 {
 	return (f->stream != NULL &&
 	    (f->stream->state == STREAM_BEGIN_SCANNED ||
-	    f->stream->state == STREAM_PASSES));
+		f->stream->state == STREAM_PASSES));
 }
 
 bool
 flow_stream_is_paced(const struct flow *f)
 {
-	return (f->stream != NULL && (f->stream->state == STREAM_GATHERS ||
-	    (f->stream->state == STREAM_PASSES &&
-	    reader_behind(&f->down.reader) > 0)));
+	return (f->stream != NULL &&
+	    (f->stream->state == STREAM_GATHERS ||
+		(f->stream->state == STREAM_PASSES &&
+		    reader_behind(&f->down.reader) > 0)));
 }
 
 bool
@@ -389,7 +390,8 @@ flow_stream_pass(struct flow *f, struct chain_result *r)
 		reader_close(&s->same);
 		if (p != PULL_END) {
 			flow_chain_note(f, r);
-			flow_fail_code(f, ERR_SCAN_MESSAGE, "a service "
+			flow_fail_code(f, ERR_SCAN_MESSAGE,
+			    "a service "
 			    "changed the begin of an endless answer");
 			return (false);
 		}

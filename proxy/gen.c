@@ -16,7 +16,7 @@
 #include "proxy/audit/log.h"
 #include "tls/peer.h"
 
-#define VERDICTS_MAX 8192	/* origin chains remembered */
+#define VERDICTS_MAX 8192 /* origin chains remembered */
 
 static void problem(struct conf_problems *, bool warning, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -39,7 +39,7 @@ problem(struct conf_problems *list, bool warning, const char *fmt, ...)
 			abort();
 	}
 	list->v[list->n++] = (struct conf_problem){ .warning = warning,
-	    .text = text.p };
+		.text = text.p };
 	if (!warning)
 		list->errors++;
 }
@@ -111,20 +111,23 @@ holder_news(const struct keyholder_news *n)
 		log_line(LEVEL_NOTICE, "ca", "key holder: process %ld %s",
 		    (long)n->pid, n->text);
 	else
-		(void)log_limited(&limit, LEVEL_ERROR, "ca", "key holder: "
+		(void)log_limited(&limit, LEVEL_ERROR, "ca",
+		    "key holder: "
 		    "process %ld %s; the next leaf starts another",
 		    (long)n->pid, n->text);
 }
 
 static void
-gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old,
-    bool dry, struct conf_problems *list)
+gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old, bool dry,
+    struct conf_problems *list)
 {
 	const struct conf *c = g->conf;
 	char cert[1024], key[1024];
 	struct fault f = { 0 };
-	struct ca_options o = { .cert = c->ca.cert, .key = c->ca.key,
-	    .leaf_days = (unsigned)c->ca.leaf_days, .news = holder_news };
+	struct ca_options o = { .cert = c->ca.cert,
+		.key = c->ca.key,
+		.leaf_days = (unsigned)c->ca.leaf_days,
+		.news = holder_news };
 
 	(void)old;
 	snprintf(cert, sizeof(cert), "%s/ca.pem", c->state);
@@ -134,7 +137,7 @@ gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old,
 		o.key = key;
 		o.create = true;
 		if (dry && access(cert, F_OK) != 0)
-			return;		/* would be made at the start */
+			return; /* would be made at the start */
 	}
 	g->ca = ca_open(&o, &f);
 	if (g->ca == NULL)
@@ -169,8 +172,9 @@ gen_trust(struct gen *g, const struct gen_pools *pools,
 	    &t->origin.trust.files);
 	const char **crls = file_list(false, &t->origin.crl);
 	struct fault f = { 0 };
-	struct verify_options v = { .own = g->ca, .max_entries = VERDICTS_MAX,
-	    .pool = pools != NULL ? pools->crypto : NULL };
+	struct verify_options v = { .own = g->ca,
+		.max_entries = VERDICTS_MAX,
+		.pool = pools != NULL ? pools->crypto : NULL };
 
 	g->trust = trust_open(files, crls, g->ca, &f);
 	free(files);
@@ -190,10 +194,10 @@ gen_tls(struct gen *g, struct conf_problems *list)
 	char epoch[160];
 	struct fault f = { 0 };
 	struct tls_options o = { .epoch = epoch,
-	    .client_min_13 = g->conf->tls.client.min == CONF_TLS_1_3,
-	    .origin_min_13 = g->conf->tls.origin.min == CONF_TLS_1_3,
-	    .client_priority = g->conf->tls.client.priority,
-	    .origin_priority = g->conf->tls.origin.priority };
+		.client_min_13 = g->conf->tls.client.min == CONF_TLS_1_3,
+		.origin_min_13 = g->conf->tls.origin.min == CONF_TLS_1_3,
+		.client_priority = g->conf->tls.client.priority,
+		.origin_priority = g->conf->tls.origin.priority };
 
 	snprintf(epoch, sizeof(epoch), "%u %s", g->number,
 	    g->ca != NULL ? ca_fingerprint(g->ca) : "");
@@ -207,7 +211,7 @@ gen_names(struct gen *g, struct conf_problems *list)
 {
 	const struct conf_resolver *r = &g->conf->resolver;
 	struct fault f = { 0 };
-	struct buf text = { 0 };	/* the generation's */
+	struct buf text = { 0 }; /* the generation's */
 	char one[ADDRESS_TEXT];
 	unsigned i;
 
@@ -216,8 +220,10 @@ gen_names(struct gen *g, struct conf_problems *list)
 		buf_printf(&text, "%s%s", i > 0 ? "," : "", one);
 	}
 	g->servers = text.p;
-	g->hosts = hosts_load(r->hosts != NULL && access(r->hosts, F_OK) ==
-	    0 ? r->hosts : NULL, &f);
+	g->hosts = hosts_load(r->hosts != NULL && access(r->hosts, F_OK) == 0
+		? r->hosts
+		: NULL,
+	    &f);
 	if (g->hosts == NULL)
 		problem_fault(list, "resolver.hosts", &f);
 }
@@ -227,8 +233,8 @@ gen_names(struct gen *g, struct conf_problems *list)
 static bool
 has_database(const char *dir)
 {
-	static const char *const ends[] = { "main.cvd", "main.cld",
-	    "daily.cvd", "daily.cld", "bytecode.cvd", "local.ndb" };
+	static const char *const ends[] = { "main.cvd", "main.cld", "daily.cvd",
+		"daily.cld", "bytecode.cvd", "local.ndb" };
 	char path[1200];
 	unsigned i;
 
@@ -293,27 +299,26 @@ clam_report(void *arg, const char *line)
 }
 
 static void
-gen_clam(struct gen *g, unsigned i, struct gen *old,
-    struct conf_problems *list)
+gen_clam(struct gen *g, unsigned i, struct gen *old, struct conf_problems *list)
 {
 	const struct conf_service *s = &g->conf->services.v[i];
 	struct gen_service *out = &g->services[i];
 	struct fault f = { 0 };
 	struct clam_options o = { .temp_dir = g->temp_dir,
-	    .threads = s->threads == CONF_AUTO ? 0 : (unsigned)s->threads,
-	    .scan_size = s->limits.scan_size,
-	    .files = (uint32_t)s->limits.files,
-	    .recursion = (uint32_t)s->limits.recursion,
-	    .time_ms = (uint32_t)s->limits.time_ms,
-	    .temp = g->conf->limits.temp > 0 ? g->conf->limits.temp : 1,
-	    .report = clam_report };
+		.threads = s->threads == CONF_AUTO ? 0 : (unsigned)s->threads,
+		.scan_size = s->limits.scan_size,
+		.files = (uint32_t)s->limits.files,
+		.recursion = (uint32_t)s->limits.recursion,
+		.time_ms = (uint32_t)s->limits.time_ms,
+		.temp = g->conf->limits.temp > 0 ? g->conf->limits.temp : 1,
+		.report = clam_report };
 
 	/* libclamav makes a folder for each scan: in memory that costs a third. */
 	if (access("/dev/shm", W_OK | X_OK) == 0)
 		o.temp_dir = "/dev/shm";
 
-	out->database = s->database != NULL ? strdup(s->database) :
-	    default_database();
+	out->database = s->database != NULL ? strdup(s->database)
+					    : default_database();
 	o.db_dir = out->database;
 	if (same_clam(old, i, s, out->database, g->conf->limits.temp))
 		out->clam = clam_engine_ref(old->services[i].clam);
@@ -330,8 +335,11 @@ gen_icap(struct gen *g, unsigned i, struct conf_problems *list)
 	const struct conf_service *s = &g->conf->services.v[i];
 	struct gen_service *out = &g->services[i];
 	struct tls_peer_options o = { .system = s->tls.trust.system,
-	    .files = s->tls.trust.files.v, .n_files = s->tls.trust.files.n,
-	    .cert = s->tls.cert, .key = s->tls.key, .name = s->tls.name };
+		.files = s->tls.trust.files.v,
+		.n_files = s->tls.trust.files.n,
+		.cert = s->tls.cert,
+		.key = s->tls.key,
+		.name = s->tls.name };
 	struct fault f = { 0 };
 	bool tls = false;
 	unsigned k;
@@ -365,21 +373,22 @@ gen_audit(struct gen *g, struct conf_problems *list)
 {
 	const struct conf_log *l = &g->conf->log;
 	struct audit_target *t = calloc(l->access.n + 1, sizeof(*t));
-	struct audit_privacy p = {
-	    .query = l->privacy.query == CONF_KEEP ? AUDIT_KEEP_ALL :
-		AUDIT_KEEP_DROP,
-	    .user = l->privacy.user == CONF_KEEP ? AUDIT_KEEP_ALL :
-		AUDIT_KEEP_DROP,
-	    .client = l->privacy.client == CONF_KEEP ? AUDIT_KEEP_ALL :
-		AUDIT_KEEP_DROP };
+	struct audit_privacy p = { .query = l->privacy.query == CONF_KEEP
+		    ? AUDIT_KEEP_ALL
+		    : AUDIT_KEEP_DROP,
+		.user = l->privacy.user == CONF_KEEP ? AUDIT_KEEP_ALL
+						     : AUDIT_KEEP_DROP,
+		.client = l->privacy.client == CONF_KEEP ? AUDIT_KEEP_ALL
+							 : AUDIT_KEEP_DROP };
 	struct fault f = { 0 };
 	unsigned i;
 
 	for (i = 0; i < l->access.n; i++)
-		t[i] = (struct audit_target){
-		    l->access.v[i].file != NULL ? l->access.v[i].file :
-		    "stdout", l->access.v[i].format == CONF_SQUID ?
-		    AUDIT_SQUID : AUDIT_JSON };
+		t[i] = (struct audit_target){ l->access.v[i].file != NULL
+			    ? l->access.v[i].file
+			    : "stdout",
+			l->access.v[i].format == CONF_SQUID ? AUDIT_SQUID
+							    : AUDIT_JSON };
 	g->audit = audit_new(t, l->access.n, &p, &f);
 	if (g->audit == NULL)
 		problem_fault(list, "log.access", &f);
@@ -398,11 +407,11 @@ check_log(const struct conf_log_to *to, struct conf_problems *list)
 
 	snprintf(folder, sizeof(folder), "%s", file);
 	if (!is_there)
-		ok = errno == ENOENT && access(dirname(folder), W_OK |
-		    X_OK) == 0;
+		ok = errno == ENOENT &&
+		    access(dirname(folder), W_OK | X_OK) == 0;
 	else if (S_ISREG(st.st_mode))
 		ok = access(file, W_OK) == 0;
-	else {			/* a device, a pipe that somebody must read */
+	else { /* a device, a pipe that somebody must read */
 		fd = open(file, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 		ok = fd >= 0;
 		if (ok)
@@ -412,7 +421,8 @@ check_log(const struct conf_log_to *to, struct conf_problems *list)
 		return;
 	problem(list, false, "cannot write '%s': %s%s", file, strerror(errno),
 	    errno == ENOENT ? "; make its folder, for the user that assayd "
-	    "runs as" : "");
+			      "runs as"
+			    : "");
 	list->v[list->n - 1].line = to->line;
 	list->v[list->n - 1].col = to->col;
 }
@@ -434,11 +444,11 @@ gen_limits(struct gen *g)
 	const struct conf_limits *l = &g->conf->limits;
 
 	g->store = (struct body_store){ .temp_dir = g->temp_dir,
-	    .window = l->body_memory };
+		.window = l->body_memory };
 	g->client_limits = (struct h1_limits){ l->request_line, l->header,
-	    l->field, (unsigned)l->fields };
+		l->field, (unsigned)l->fields };
 	g->origin_limits = (struct h1_limits){ l->request_line,
-	    l->origin_header, l->origin_header, (unsigned)(2 * l->fields) };
+		l->origin_header, l->origin_header, (unsigned)(2 * l->fields) };
 }
 
 static void
@@ -471,10 +481,11 @@ gen_texts(struct gen *g)
 	    l->on[0] == ':' ? host : "");
 	snprintf(g->proxy_name + strlen(g->proxy_name),
 	    sizeof(g->proxy_name) - strlen(g->proxy_name), "%s", l->on);
-	g->internal = (struct internal_facts){
-	    .host = str_of(c->pages.host), .proxy = str_of(g->proxy_name),
-	    .version = STR(PACKAGE_VERSION), .org = str_of(c->pages.org),
-	    .help = str_of(c->pages.help) };
+	g->internal = (struct internal_facts){ .host = str_of(c->pages.host),
+		.proxy = str_of(g->proxy_name),
+		.version = STR(PACKAGE_VERSION),
+		.org = str_of(c->pages.org),
+		.help = str_of(c->pages.help) };
 	if (g->ca == NULL)
 		return;
 	fingerprint_text(ca_fingerprint(g->ca), g->fingerprint,
@@ -511,8 +522,8 @@ gen_new(struct conf *conf, const struct gen_pools *pools, struct gen *old,
 	g->number = old != NULL ? old->number + 1 : 1;
 	g->conf = conf_ref(conf);
 	/* A check writes nothing into the state folder. */
-	snprintf(g->temp_dir, sizeof(g->temp_dir), dry ? "%.0s/tmp" :
-	    "%s/tmp", conf->state);
+	snprintf(g->temp_dir, sizeof(g->temp_dir), dry ? "%.0s/tmp" : "%s/tmp",
+	    conf->state);
 	if (!dry)
 		gen_folders(g, list);
 	gen_limits(g);
@@ -525,7 +536,7 @@ gen_new(struct conf *conf, const struct gen_pools *pools, struct gen *old,
 	gen_names(g, list);
 	gen_services(g, old, list);
 	gen_check_logs(g, list);
-	if (!dry && list->errors == before)	/* it makes files */
+	if (!dry && list->errors == before) /* it makes files */
 		gen_audit(g, list);
 	gen_texts(g);
 	if (!dry)
@@ -594,10 +605,11 @@ report_service(const struct gen *g, unsigned i)
 		return;
 	clam_engine_info(x->clam, &info);
 	log_line(LEVEL_NOTICE, "scan",
-	    "%s: libclamav %s, %u signatures from %s%s", s->name,
-	    info.library, info.signatures, x->database,
-	    strstr(x->database, "testdb") != NULL ?
-	    " (test database: run freshclam for real protection)" : "");
+	    "%s: libclamav %s, %u signatures from %s%s", s->name, info.library,
+	    info.signatures, x->database,
+	    strstr(x->database, "testdb") != NULL
+		? " (test database: run freshclam for real protection)"
+		: "");
 }
 
 void

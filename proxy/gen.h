@@ -31,33 +31,33 @@ struct tls_peer;
 
 /* What a service needs beside its configuration. */
 struct gen_service {
-	struct clam_engine *clam;	/* counted; CONF_CLAMAV */
-	char *database;			/* owned; the folder that clam loaded */
-	struct icap_shared *shared;	/* owned; CONF_ICAP */
-	struct tls_peer *icaps;	/* owned; CONF_ICAP with icaps: */
+	struct clam_engine *clam;   /* counted; CONF_CLAMAV */
+	char *database;             /* owned; the folder that clam loaded */
+	struct icap_shared *shared; /* owned; CONF_ICAP */
+	struct tls_peer *icaps;     /* owned; CONF_ICAP with icaps: */
 };
 
 struct gen {
 	atomic_uint refs;
-	unsigned number;		/* 1, 2, ... since the start */
-	struct conf *conf;		/* counted */
-	struct ca *ca;			/* counted */
-	struct leaf_cache *leaves;	/* owned */
-	struct trust *trust;		/* counted */
-	struct verifier *verifier;	/* owned */
-	struct tls_context *tls;	/* counted */
-	struct hosts *hosts;		/* counted */
-	struct gen_service *services;	/* owned; as conf->services */
-	struct audit *audit;		/* owned */
-	struct verdict_cache *verdicts;	/* counted; NULL: none */
+	unsigned number;                /* 1, 2, ... since the start */
+	struct conf *conf;              /* counted */
+	struct ca *ca;                  /* counted */
+	struct leaf_cache *leaves;      /* owned */
+	struct trust *trust;            /* counted */
+	struct verifier *verifier;      /* owned */
+	struct tls_context *tls;        /* counted */
+	struct hosts *hosts;            /* counted */
+	struct gen_service *services;   /* owned; as conf->services */
+	struct audit *audit;            /* owned */
+	struct verdict_cache *verdicts; /* counted; NULL: none */
 	struct body_store store;
 	struct h1_limits client_limits, origin_limits;
-	char *servers;			/* owned; of the resolver, as text */
+	char *servers; /* owned; of the resolver, as text */
 	char temp_dir[1024];
-	char pseudonym[48];		/* in Via */
-	char proxy_name[300];		/* host:port of the first listener */
-	char fingerprint[100];		/* of the CA, "AB:CD:..." */
-	struct internal_facts internal;	/* for assay.internal */
+	char pseudonym[48];             /* in Via */
+	char proxy_name[300];           /* host:port of the first listener */
+	char fingerprint[100];          /* of the CA, "AB:CD:..." */
+	struct internal_facts internal; /* for assay.internal */
 };
 
 /* Threads for keys and certificates, and for spill files; shared by all generations. */

@@ -7,7 +7,7 @@
 #include "proxy/grpc_item.h"
 #include "stream/slice.h"
 
-#define TURN_BYTES (1 << 20)	/* decoded before others have their turn */
+#define TURN_BYTES (1 << 20) /* decoded before others have their turn */
 
 /* What is known of how it is encoded takes it off. */
 static void
@@ -25,8 +25,8 @@ open_content(struct grpc_item *it, struct body *whole,
 		    coding, &it->how);
 		body_unref(&whole);
 	} else if (coding != NULL)
-		it->unknown = coding->unknown[0] != '\0' ? coding->unknown :
-		    coding->ignored;
+		it->unknown = coding->unknown[0] != '\0' ? coding->unknown
+							 : coding->ignored;
 	reader_open(&it->first, it->content, 0, &f->task);
 	reader_open(&it->along, it->content, 0, &f->task);
 }
@@ -41,8 +41,9 @@ grpc_item_new(struct flow *f, struct body *b, uint64_t from, uint64_t n,
 	arena_charge_to(a, f->client->account);
 	it->arena = a;
 	it->flow = f;
-	open_content(it, slice_new(f->worker->loop, &f->gen->gen->store, b,
-	    from, n), coding);
+	open_content(it,
+	    slice_new(f->worker->loop, &f->gen->gen->store, b, from, n),
+	    coding);
 	return (it);
 }
 
@@ -82,8 +83,8 @@ describe(const struct grpc_item *it, struct http_msg *m,
     const struct http_msg *req)
 {
 	http_fields_set(it->arena, &m->fields, FIELD_CONTENT_TYPE,
-	    http_grpc_is_json(it->flow->req) ? STR("application/json") :
-	    STR("application/octet-stream"));
+	    http_grpc_is_json(it->flow->req) ? STR("application/json")
+					     : STR("application/octet-stream"));
 	h1_frame_set(m, req, true, body_length(it->content));
 }
 
@@ -95,18 +96,17 @@ note_gap(const struct grpc_item *it, struct scan_message *m)
 		m->gap_text = arena_printf(it->arena, "grpc-encoding %s",
 		    it->unknown);
 	} else if (it->how.end != DECODE_DONE) {
-		m->gap = it->how.end == DECODE_LARGE ? GAP_LIMIT :
-		    GAP_DAMAGED;
+		m->gap = it->how.end == DECODE_LARGE ? GAP_LIMIT : GAP_DAMAGED;
 		m->gap_text = arena_printf(it->arena,
 		    "a message of gRPC whose %s %s",
-		    decode_name(it->how.coding), it->how.end == DECODE_LARGE ?
-		    "is too large" : "is broken");
+		    decode_name(it->how.coding),
+		    it->how.end == DECODE_LARGE ? "is too large" : "is broken");
 	}
 }
 
 void
-grpc_item_scan(struct grpc_item *it, const struct chain_step *steps,
-    unsigned n, enum scan_mode mode)
+grpc_item_scan(struct grpc_item *it, const struct chain_step *steps, unsigned n,
+    enum scan_mode mode)
 {
 	struct flow *f = it->flow;
 	struct http_msg *req = http_msg_copy(it->arena, f->req), *resp = NULL;
@@ -119,9 +119,13 @@ grpc_item_scan(struct grpc_item *it, const struct chain_step *steps,
 		resp = http_msg_copy(it->arena, f->resp);
 		describe(it, resp, req);
 	}
-	it->message = (struct scan_message){ .mode = mode, .req = req,
-	    .resp = resp, .body = it->content, .who = &f->who,
-	    .shared = &it->shared, .arena = it->arena };
+	it->message = (struct scan_message){ .mode = mode,
+		.req = req,
+		.resp = resp,
+		.body = it->content,
+		.who = &f->who,
+		.shared = &it->shared,
+		.arena = it->arena };
 	note_gap(it, &it->message);
 	it->chain = chain_start(f->worker->loop, steps, n, &it->message,
 	    &f->task);

@@ -23,18 +23,18 @@ struct flow;
 
 /* Lives in its own arena. */
 struct grpc_item {
-	struct arena *arena;		/* owned; holds this too */
-	struct flow *flow;		/* borrowed */
-	struct body *content;		/* counted */
-	struct reader along;		/* of content: decodes it */
-	struct reader first;		/* of content: keeps its begin */
-	struct reader now;		/* of what a service sent back */
-	struct chq again;		/* read from there, not yet compared */
+	struct arena *arena;  /* owned; holds this too */
+	struct flow *flow;    /* borrowed */
+	struct body *content; /* counted */
+	struct reader along;  /* of content: decodes it */
+	struct reader first;  /* of content: keeps its begin */
+	struct reader now;    /* of what a service sent back */
+	struct chq again;     /* read from there, not yet compared */
 	struct decode_how how;
-	const char *unknown;		/* its encoding; NULL: it is undone */
+	const char *unknown; /* its encoding; NULL: it is undone */
 	struct scan_message message;
 	struct scan_shared shared;
-	struct chain_run *chain;	/* owned */
+	struct chain_run *chain; /* owned */
 };
 
 /*
@@ -47,8 +47,8 @@ void grpc_item_free(struct grpc_item **);
 /* Decode it.  True: its content is complete. */
 bool grpc_item_gather(struct grpc_item *);
 /* Let the chain look at it. */
-void grpc_item_scan(struct grpc_item *, const struct chain_step *,
-    unsigned n, enum scan_mode);
+void grpc_item_scan(struct grpc_item *, const struct chain_step *, unsigned n,
+    enum scan_mode);
 /*
  * A service has sent a message back.  PULL_END: it is the one that it was
  * given; PULL_WAIT: later; else it is another one.

@@ -4,8 +4,8 @@
 #include "proxy/flow.h"
 #include "proxy/grpc_way.h"
 
-#define AHEAD_BYTES 65536	/* what is read before it is sent */
-#define STEPS 256		/* in one turn */
+#define AHEAD_BYTES 65536 /* what is read before it is sent */
+#define STEPS 256         /* in one turn */
 
 static const unsigned follows[GRPC_WAY_STATES] = {
 #define ON(name) (1u << GRPC_WAY_##name)
@@ -20,8 +20,9 @@ go(struct grpc_way *w, enum grpc_way_state s)
 {
 	assert((follows[w->state] & (1u << s)) != 0);
 	w->state = s;
-	assert((w->item != NULL) == (s == GRPC_WAY_DECODES ||
-	    s == GRPC_WAY_SCANS || s == GRPC_WAY_MATCHES));
+	assert((w->item != NULL) ==
+	    (s == GRPC_WAY_DECODES || s == GRPC_WAY_SCANS ||
+		s == GRPC_WAY_MATCHES));
 }
 
 void
@@ -32,8 +33,10 @@ grpc_way_init(struct grpc_way *w, struct flow *f, enum scan_mode mode,
 	const struct http_field *coding = http_fields_find(&head->fields,
 	    STR("grpc-encoding"));
 
-	*w = (struct grpc_way){ .flow = f, .mode = mode, .chain = chain,
-	    .pump = pump };
+	*w = (struct grpc_way){ .flow = f,
+		.mode = mode,
+		.chain = chain,
+		.pump = pump };
 	assert(pump->reader.body == b && pump->reader.offset == 0);
 	if (coding != NULL)
 		decode_list_add(&w->coding, coding->value);

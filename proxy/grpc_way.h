@@ -25,29 +25,29 @@ enum grpc_way_state {
 };
 
 enum grpc_way_got {
-	GRPC_WAY_WAITS,		/* the flow's task will be woken, or it is_behind */
-	GRPC_WAY_MORE,		/* it has had its share of the turn */
-	GRPC_WAY_STOPPED,	/* a message may not pass; the flow knows why */
-	GRPC_WAY_BROKEN,	/* what comes is not gRPC */
-	GRPC_WAY_CUT		/* the body is cut, which knows why */
+	GRPC_WAY_WAITS,   /* the flow's task will be woken, or it is_behind */
+	GRPC_WAY_MORE,    /* it has had its share of the turn */
+	GRPC_WAY_STOPPED, /* a message may not pass; the flow knows why */
+	GRPC_WAY_BROKEN,  /* what comes is not gRPC */
+	GRPC_WAY_CUT      /* the body is cut, which knows why */
 };
 
 /* Embedded; {0}: there is none. */
 struct grpc_way {
 	enum grpc_way_state state;
-	struct flow *flow;		/* borrowed; NULL: there is none */
+	struct flow *flow; /* borrowed; NULL: there is none */
 	enum scan_mode mode;
-	const struct worker_chain *chain;	/* borrowed; NULL: nobody looks */
-	const struct pump *pump;	/* borrowed: what it sends the body with */
-	struct decode_list coding;	/* of compressed messages */
+	const struct worker_chain *chain; /* borrowed; NULL: nobody looks */
+	const struct pump *pump;   /* borrowed: what it sends the body with */
+	struct decode_list coding; /* of compressed messages */
 	struct reader look;
 	unsigned char head[HTTP_GRPC_HEAD];
-	unsigned n;			/* octets of head */
+	unsigned n; /* octets of head */
 	bool compressed;
-	uint64_t begin, end;		/* of the content of the message under way */
-	uint64_t edge;			/* up to here messages have passed */
-	struct grpc_item *item;		/* owned */
-	bool is_behind;			/* it waits for the pump */
+	uint64_t begin, end;    /* of the content of the message under way */
+	uint64_t edge;          /* up to here messages have passed */
+	struct grpc_item *item; /* owned */
+	bool is_behind;         /* it waits for the pump */
 };
 
 /* The body of head, which pump holds at its begin. */

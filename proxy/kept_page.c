@@ -8,11 +8,11 @@
 /* The page, then the reference: the source of a body of its own. */
 struct tail {
 	struct source source;
-	struct reader reader;	/* of the page */
+	struct reader reader; /* of the page */
 	struct task wake;
-	struct str left;	/* of the text behind it */
-	bool behind;		/* the page has ended */
-	char last[32];		/* its last octets */
+	struct str left; /* of the text behind it */
+	bool behind;     /* the page has ended */
+	char last[32];   /* its last octets */
 	size_t n_last;
 };
 
@@ -97,7 +97,7 @@ charset_fits(struct str type)
 
 	for (i = 0; i < type.n; i++)
 		if (str_istarts((struct str){ type.p + i, type.n - i },
-		    STR("charset=")))
+			STR("charset=")))
 			break;
 	if (i == type.n)
 		return (true);
@@ -132,8 +132,8 @@ may_be_longer(const struct http_msg *head)
 static bool
 takes_text(const struct http_msg *head, const struct body *body)
 {
-	struct str type = http_fields_value(&head->fields,
-	    FIELD_CONTENT_TYPE), main = type;
+	struct str type = http_fields_value(&head->fields, FIELD_CONTENT_TYPE),
+		   main = type;
 
 	main.n = str_index(type, ';');
 	return (body != NULL && str_ieq(str_trim(main), STR("text/html")) &&
@@ -167,8 +167,11 @@ add_proxy_status(struct flow *f, struct http_msg *head)
 	struct buf b = { 0 };
 
 	buf_printf(&b, "assay; error=%s; details=", e->token);
-	text_add_sf_string(&b, arena_printf(f->arena, "%s: %.100s; "
-	    "reference %s", e->text, f->fault.detail, f->reference));
+	text_add_sf_string(&b,
+	    arena_printf(f->arena,
+		"%s: %.100s; "
+		"reference %s",
+		e->text, f->fault.detail, f->reference));
 	http_fields_add(f->arena, &head->fields, FIELD_PROXY_STATUS,
 	    arena_str(f->arena, buf_as_str(&b)));
 	buf_fini(&b);

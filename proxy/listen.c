@@ -23,13 +23,15 @@ listen_one(union address *a, struct fault *f)
 	char text[64];
 	int one = 1, fd;
 
-	fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK |
-	    SOCK_CLOEXEC, 0);
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one,
-	    sizeof(one)) == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one,
-	    sizeof(one)) == 0 && (a->sa.sa_family != AF_INET6 ||
-	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one,
-	    sizeof(one)) == 0) && bind(fd, &a->sa, address_size(&a->sa)) == 0 &&
+	fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+	    0);
+	if (fd >= 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0 &&
+	    (a->sa.sa_family != AF_INET6 ||
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) ==
+		    0) &&
+	    bind(fd, &a->sa, address_size(&a->sa)) == 0 &&
 	    listen(fd, BACKLOG) == 0 && getsockname(fd, &a->sa, &n) == 0)
 		return (fd);
 	listen_text(a, text);
@@ -69,7 +71,8 @@ taken(const union address *a, struct fault *f)
 	if (a->sa.sa_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one,
 		    sizeof(one));
-	in_use = bind(fd, &a->sa, address_size(&a->sa)) != 0 && errno == EADDRINUSE;
+	in_use = bind(fd, &a->sa, address_size(&a->sa)) != 0 &&
+	    errno == EADDRINUSE;
 	close(fd);
 	if (in_use) {
 		listen_text(a, text);

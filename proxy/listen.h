@@ -12,10 +12,10 @@
 #include "proxy/conf/conf.h"
 
 struct listen_set {
-	unsigned n;		/* sockets of one worker */
-	const struct conf_listen **of;	/* [n] */
-	union address *addr;	/* [n]; the port the kernel gave is filled in */
-	int *fd;		/* [workers * n] */
+	unsigned n;                    /* sockets of one worker */
+	const struct conf_listen **of; /* [n] */
+	union address *addr; /* [n]; the port the kernel gave is filled in */
+	int *fd;             /* [workers * n] */
 };
 
 /* Bind and listen for so many workers.  False: cause in f, nothing is open. */

@@ -23,33 +23,34 @@
 #include "proxy/worker.h"
 
 #define SIGNALS_MAX 8
-#define NAMES_MAX 8192		/* names looked up at once */
-#define LINGER_MIN 256		/* connections that only end */
-#define FILE_THREADS 4		/* a disk that blocks four of them blocks the fifth as well */
+#define NAMES_MAX 8192 /* names looked up at once */
+#define LINGER_MIN 256 /* connections that only end */
+/* a disk that blocks four of them blocks the fifth as well */
+#define FILE_THREADS 4
 
 enum { EXIT_OK = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
 
 struct options {
-	const char *file;	/* NULL: none given */
+	const char *file; /* NULL: none given */
 	const char *listen;
 	bool check;
 };
 
 struct proxy {
 	struct options options;
-	const char *file;	/* that is read; NULL: built-in defaults */
+	const char *file; /* that is read; NULL: built-in defaults */
 	struct gen_pools pools;
-	struct gen *gen;	/* counted: the current one */
+	struct gen *gen; /* counted: the current one */
 	struct proxy_shared shared;
 	struct worker **workers;
 	unsigned n_workers;
 	struct reload reload;
-	bool reload_again;	/* asked for while one is under way */
-	struct loop *loop;	/* of the main thread: signals, admin socket */
+	bool reload_again; /* asked for while one is under way */
+	struct loop *loop; /* of the main thread: signals, admin socket */
 	uv_signal_t signals[SIGNALS_MAX];
 	struct admin *admin;
 	bool draining;
-	uint64_t ended_by;	/* monotonic ms at which draining is over */
+	uint64_t ended_by; /* monotonic ms at which draining is over */
 	struct timer watch_end;
 };
 
@@ -57,23 +58,24 @@ static void
 usage(FILE *to)
 {
 	fputs("usage: assayd [-f FILE] [--check] [--listen ADDR] [--version] "
-	    "[--help]\n"
-	    "  -f FILE         read this configuration\n"
-	    "  --check         read and check everything, print all problems\n"
-	    "  --listen ADDR   listen there instead (host:port, :port, "
-	    "[v6]:port)\n", to);
+	      "[--help]\n"
+	      "  -f FILE         read this configuration\n"
+	      "  --check         read and check everything, print all "
+	      "problems\n"
+	      "  --listen ADDR   listen there instead (host:port, :port, "
+	      "[v6]:port)\n",
+	    to);
 }
 
 /* -1: go on, else the exit code. */
 static int
 read_options(struct options *o, int argc, char **argv)
 {
-	static const struct option longs[] = {
-	    { "check", no_argument, NULL, 'c' },
-	    { "listen", required_argument, NULL, 'l' },
-	    { "version", no_argument, NULL, 'V' },
-	    { "help", no_argument, NULL, 'h' },
-	    { NULL, 0, NULL, 0 } };
+	static const struct option longs[] = { { "check", no_argument, NULL,
+						   'c' },
+		{ "listen", required_argument, NULL, 'l' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "f:h", longs, NULL)) != -1)
@@ -118,8 +120,8 @@ load_conf(struct proxy *p, struct conf_problems *problems)
 
 	if (c != NULL && p->options.listen != NULL &&
 	    !conf_set_listen(c, p->options.listen, why)) {
-		fprintf(stderr, "assayd: --listen %s: %s\n",
-		    p->options.listen, why);
+		fprintf(stderr, "assayd: --listen %s: %s\n", p->options.listen,
+		    why);
 		conf_unref(&c);
 	}
 	return (c);
@@ -136,8 +138,7 @@ load_gen(struct proxy *p, bool dry, const char **fixed)
 	if (c != NULL && fixed != NULL && problems.errors == 0)
 		*fixed = conf_needs_restart(p->gen->conf, c);
 	if (c != NULL && (fixed == NULL || *fixed == NULL))
-		g = gen_new(c, dry ? NULL : &p->pools, p->gen, dry,
-		    &problems);
+		g = gen_new(c, dry ? NULL : &p->pools, p->gen, dry, &problems);
 	conf_problems_print(&problems, shown_name(p), stderr);
 	conf_problems_fini(&problems);
 	conf_unref(&c);
@@ -173,8 +174,9 @@ worker_count(const struct conf *c)
 {
 	long n = sysconf(_SC_NPROCESSORS_ONLN);
 
-	return (c->workers != CONF_AUTO ? (unsigned)c->workers :
-	    n > 0 ? (unsigned)n : 1);
+	return (c->workers != CONF_AUTO ? (unsigned)c->workers
+		: n > 0                 ? (unsigned)n
+					: 1);
 }
 
 static void
@@ -189,8 +191,9 @@ announce(const struct listen_set *set)
 		listen_text(&set->addr[i], text);
 		log_line(LEVEL_NOTICE, "listen", "%s explicit%s%s", text,
 		    strcmp(set->of[i]->name, set->of[i]->on) != 0 ? ", " : "",
-		    strcmp(set->of[i]->name, set->of[i]->on) != 0 ?
-		    set->of[i]->name : "");
+		    strcmp(set->of[i]->name, set->of[i]->on) != 0
+			? set->of[i]->name
+			: "");
 	}
 	nets_self_set(self, set->n);
 	free(self);
@@ -224,8 +227,8 @@ stop_workers(struct proxy *p)
 
 	for (i = 0; i < p->n_workers; i++)
 		worker_join(p->workers[i]);
-	loop_settle(p->loop);		/* what a reload still waits for */
-	gen_unref(&p->gen);		/* ends scan threads and key holder */
+	loop_settle(p->loop); /* what a reload still waits for */
+	gen_unref(&p->gen);   /* ends scan threads and key holder */
 	job_pool_free(&p->pools.crypto);
 	job_pool_free(&p->pools.files);
 	for (i = 0; i < p->n_workers; i++)
@@ -255,7 +258,7 @@ reload(struct proxy *p)
 	const char *fixed = NULL;
 	struct gen *g;
 
-	if (p->reload.gen != NULL) {	/* one is under way */
+	if (p->reload.gen != NULL) { /* one is under way */
 		p->reload_again = true;
 		return;
 	}
@@ -268,7 +271,8 @@ reload(struct proxy *p)
 	if (fixed != NULL)
 		log_line(LEVEL_ERROR, "reload",
 		    "'%s' cannot change while running; nothing was changed, "
-		    "restart to apply", fixed);
+		    "restart to apply",
+		    fixed);
 	else
 		log_line(LEVEL_ERROR, "reload",
 		    "%s has errors; nothing was changed", shown_name(p));
@@ -322,8 +326,9 @@ drain(struct proxy *p)
 	uint64_t ms = p->draining ? 0 : p->gen->conf->limits.drain_ms;
 	unsigned i;
 
-	log_line(LEVEL_NOTICE, NULL, p->draining ? "stopping now" :
-	    "draining: no new connections, flows have %llu s",
+	log_line(LEVEL_NOTICE, NULL,
+	    p->draining ? "stopping now"
+			: "draining: no new connections, flows have %llu s",
 	    (unsigned long long)(ms / 1000));
 	notify("STOPPING=1");
 	p->draining = true;
@@ -351,7 +356,7 @@ on_signal(uv_signal_t *h, int number)
 
 /* What is acted on. */
 static const int watched[] = { SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1,
-    SIGCHLD };
+	SIGCHLD };
 
 _Static_assert(sizeof(watched) / sizeof(watched[0]) <= SIGNALS_MAX,
     "room for all");
@@ -388,7 +393,7 @@ unwatch_signals(struct proxy *p)
 
 	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
 		uv_close((uv_handle_t *)&p->signals[i], NULL);
-	signal(SIGTERM, SIG_IGN);	/* it is ending already */
+	signal(SIGTERM, SIG_IGN); /* it is ending already */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
@@ -405,7 +410,7 @@ static void
 ignore_signals(void)
 {
 	static const int ignored[] = { SIGPIPE, SIGUSR2, SIGALRM, SIGVTALRM,
-	    SIGPROF, SIGXCPU, SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
+		SIGPROF, SIGXCPU, SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
 	unsigned i;
 	int s;
 
@@ -442,10 +447,13 @@ run(struct proxy *p)
 	descriptors_share(p->shared.budget);
 	log_line(LEVEL_NOTICE, "admin", "%s",
 	    p->admin != NULL ? p->gen->conf->admin.socket : "none");
-	p->reload = (struct reload){ .home = p->loop, .workers = p->workers,
-	    .n = p->n_workers, .done = reload_done };
-	log_line(LEVEL_NOTICE, "ready", "assay " PACKAGE_VERSION
-	    ", %u workers, pid %ld", p->n_workers, (long)getpid());
+	p->reload = (struct reload){ .home = p->loop,
+		.workers = p->workers,
+		.n = p->n_workers,
+		.done = reload_done };
+	log_line(LEVEL_NOTICE, "ready",
+	    "assay " PACKAGE_VERSION ", %u workers, pid %ld", p->n_workers,
+	    (long)getpid());
 	notify("READY=1");
 	loop_run(p->loop);
 	timer_stop(&p->watch_end);

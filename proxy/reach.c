@@ -18,7 +18,8 @@ flow_may_reach(void *arg, const struct sockaddr *dest)
 
 	flow_facts(f, &facts);
 	facts.dest = dest;
-	policy_decide(&f->gen->gen->conf->policy, POLICY_REQUEST, &facts, &plan);
+	policy_decide(&f->gen->gen->conf->policy, POLICY_REQUEST, &facts,
+	    &plan);
 	if (plan.access != POLICY_BLOCK)
 		return (true);
 	f->refused_by = plan.rule[POLICY_BY_ACCESS];
@@ -31,8 +32,8 @@ refused_by(const struct flow *f)
 {
 	const struct tunnel *t = f->client->tunnel;
 
-	return (f->refused_by != NULL || t == NULL ? f->refused_by :
-	    tunnel_refused_by(t));
+	return (f->refused_by != NULL || t == NULL ? f->refused_by
+						   : tunnel_refused_by(t));
 }
 
 bool
@@ -61,7 +62,8 @@ flow_reach_origin(struct flow *f, enum flow_step *step)
 		return (true);
 	/* A pooled one may have been made for others: the rules are asked again. */
 	flow_facts(f, &facts);
-	policy_decide(&f->gen->gen->conf->policy, POLICY_REQUEST, &facts, &f->plan);
+	policy_decide(&f->gen->gen->conf->policy, POLICY_REQUEST, &facts,
+	    &f->plan);
 	if (f->plan.access != POLICY_BLOCK)
 		return (true);
 	*step = FLOW_NEXT;

@@ -28,11 +28,10 @@ record_client(struct audit_record *r, struct client *c)
 void
 record_rules(struct audit_record *r, const struct plan *p)
 {
-	r->rules = (struct audit_rules){
-	    .tls = str_of(p->rule[POLICY_BY_TLS]),
-	    .access = str_of(p->rule[POLICY_BY_ACCESS]),
-	    .scan = str_of(p->rule[POLICY_BY_SCAN]),
-	    .download = str_of(p->rule[POLICY_BY_DOWNLOAD]) };
+	r->rules = (struct audit_rules){ .tls = str_of(p->rule[POLICY_BY_TLS]),
+		.access = str_of(p->rule[POLICY_BY_ACCESS]),
+		.scan = str_of(p->rule[POLICY_BY_SCAN]),
+		.download = str_of(p->rule[POLICY_BY_DOWNLOAD]) };
 }
 
 bool

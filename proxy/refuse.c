@@ -12,7 +12,7 @@
 
 #define TICK_MS 50
 #define KEPT_MS 2000
-#define READ_ROUNDS 16		/* of 16 KB, in one turn */
+#define READ_ROUNDS 16 /* of 16 KB, in one turn */
 
 static void
 spare_open(struct refusals *r)
@@ -41,8 +41,7 @@ let_go(struct refusals *r, unsigned i)
 	close(r->kept[i].fd);
 	account_give(r->account, BUDGET_DESCRIPTORS, 1);
 	r->n--;
-	memmove(&r->kept[i], &r->kept[i + 1],
-	    (r->n - i) * sizeof(r->kept[0]));
+	memmove(&r->kept[i], &r->kept[i + 1], (r->n - i) * sizeof(r->kept[0]));
 }
 
 static void
@@ -87,14 +86,17 @@ refusals_fini(struct refusals *r)
 void
 refuse(struct refusals *r, int fd, const char *status, const char *why)
 {
-	unsigned most = account_spare(r->account, BUDGET_DESCRIPTORS) > 0 ?
-	    REFUSED_MAX : REFUSED_FEW;
+	unsigned most = account_spare(r->account, BUDGET_DESCRIPTORS) > 0
+	    ? REFUSED_MAX
+	    : REFUSED_FEW;
 	char text[400];
-	int n = snprintf(text, sizeof(text), "HTTP/1.1 %s\r\n"
+	int n = snprintf(text, sizeof(text),
+	    "HTTP/1.1 %s\r\n"
 	    "Content-Type: text/plain\r\nContent-Length: %zu\r\n"
 	    "Retry-After: 10\r\nCache-Control: no-store\r\n"
 	    "Proxy-Status: assay; error=connection_limit_reached\r\n"
-	    "Connection: close\r\n\r\n%s", status, strlen(why), why);
+	    "Connection: close\r\n\r\n%s",
+	    status, strlen(why), why);
 
 	(void)drop_input(fd);
 	/* A new socket takes so much at once. */

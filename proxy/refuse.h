@@ -23,11 +23,11 @@ struct refused {
 };
 
 struct refusals {
-	struct account *account;	/* borrowed: whose they are */
-	struct timer timer;	/* reads what they send, closes them */
-	int spare;		/* to be closed when there is no other; -1: used */
+	struct account *account; /* borrowed: whose they are */
+	struct timer timer;      /* reads what they send, closes them */
+	int spare; /* to be closed when there is no other; -1: used */
 	unsigned n;
-	struct refused kept[REFUSED_MAX];	/* oldest first */
+	struct refused kept[REFUSED_MAX]; /* oldest first */
 };
 
 void refusals_init(struct refusals *, struct loop *, struct account *);

@@ -2,10 +2,10 @@
 /* Octets between two sides, see relay.h. */
 #include "proxy/relay.h"
 
-#define TURN_BYTES (512 << 10)	/* a direction's share of a turn */
+#define TURN_BYTES (512 << 10) /* a direction's share of a turn */
 #define READ_BYTES 65536
-#define CLOSING_MS 1000		/* the other side has ended: it goes on no longer */
-#define GONE_MS 5000		/* the sender is gone, its octets are not taken */
+#define CLOSING_MS 1000 /* the other side has ended: it goes on no longer */
+#define GONE_MS 5000    /* the sender is gone, its octets are not taken */
 
 void
 relay_begin(struct relay *r, struct duplex *client, struct duplex *origin,
@@ -13,8 +13,10 @@ relay_begin(struct relay *r, struct duplex *client, struct duplex *origin,
 {
 	assert(idle_ms > 0 && wake != NULL);
 	*r = (struct relay){ .up = { .from = client, .to = origin },
-	    .down = { .from = origin, .to = client }, .wake = wake,
-	    .idle_ms = idle_ms, .moved_at = loop_now(wake->loop) };
+		.down = { .from = origin, .to = client },
+		.wake = wake,
+		.idle_ms = idle_ms,
+		.moved_at = loop_now(wake->loop) };
 }
 
 /* Move what there is.  PULL_MORE: there is more; PULL_WAIT: a side is waited for. */
@@ -26,8 +28,8 @@ move(struct relay_way *w)
 	enum pull p = PULL_MORE;
 
 	while (moved < TURN_BYTES && (room = duplex_room(w->to)) > 0 &&
-	    (p = duplex_read(w->from, &q, room < READ_BYTES ? room :
-	    READ_BYTES)) == PULL_MORE) {
+	    (p = duplex_read(w->from, &q,
+		 room < READ_BYTES ? room : READ_BYTES)) == PULL_MORE) {
 		moved += chq_len(&q);
 		duplex_write(w->to, &q, chq_len(&q));
 	}
@@ -35,7 +37,7 @@ move(struct relay_way *w)
 	w->octets += moved;
 	if (p != PULL_MORE || moved >= TURN_BYTES)
 		return (p);
-	w->gone = duplex_is_gone(w->from);	/* full: it may go meanwhile */
+	w->gone = duplex_is_gone(w->from); /* full: it may go meanwhile */
 	return (PULL_WAIT);
 }
 
@@ -86,7 +88,7 @@ relay_run(struct relay *r, uint64_t now)
 	bool ok = run(r, &r->up);
 
 	ok = run(r, &r->down) && ok;
-	if (!ok && is_lost(r->up.from))		/* who has ended may go */
+	if (!ok && is_lost(r->up.from)) /* who has ended may go */
 		return (r->up.ended ? RELAY_DONE : RELAY_CLIENT_LOST);
 	if (!ok)
 		return (r->down.ended ? RELAY_DONE : RELAY_ORIGIN_LOST);

@@ -12,24 +12,24 @@
 #include "proxy/wire/duplex.h"
 
 enum relay_end {
-	RELAY_ON,		/* its task will be woken, or something is due */
-	RELAY_DONE,		/* a side has ended in order, and the other one with it */
-	RELAY_IDLE,		/* no octet either way for too long */
-	RELAY_CLIENT_LOST,	/* the client's side was reset or failed */
+	RELAY_ON,   /* its task will be woken, or something is due */
+	RELAY_DONE, /* a side has ended in order, and the other one with it */
+	RELAY_IDLE, /* no octet either way for too long */
+	RELAY_CLIENT_LOST, /* the client's side was reset or failed */
 	RELAY_ORIGIN_LOST
 };
 
 struct relay_way {
-	struct duplex *from, *to;	/* borrowed */
+	struct duplex *from, *to; /* borrowed */
 	uint64_t octets;
-	bool ended;			/* and the other side was told */
-	bool gone;			/* it has ended behind what is not taken */
+	bool ended; /* and the other side was told */
+	bool gone;  /* it has ended behind what is not taken */
 };
 
 /* Embedded; nothing to free. */
 struct relay {
-	struct relay_way up, down;	/* to the origin, to the client */
-	struct task *wake;		/* borrowed */
+	struct relay_way up, down; /* to the origin, to the client */
+	struct task *wake;         /* borrowed */
 	uint64_t idle_ms;
 	uint64_t moved_at;
 };

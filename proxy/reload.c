@@ -46,7 +46,7 @@ switch_over(struct worker *w)
 	w->next = NULL;
 	w->next_dns = NULL;
 	origin_pool_purge(w->pool, w->current);
-	LIST_EACH(it, save, &w->clients)
+	LIST_EACH (it, save, &w->clients)
 		client_reload(CONTAINER_OF(it, struct client, link),
 		    w->current->gen->conf);
 	worker_gen_unref(&old);
@@ -61,7 +61,7 @@ struct step {
 	struct reload *reload;
 	struct worker *worker;
 	enum step_kind kind;
-	struct gen *gen;		/* counted; STEP_PREPARE */
+	struct gen *gen; /* counted; STEP_PREPARE */
 	struct fault fault;
 };
 
@@ -114,7 +114,7 @@ deliver(struct mail *m, struct loop *loop)
 	else
 		forget(s->worker);
 	gen_unref(&s->gen);
-	if (s->kind == STEP_FORGET) {	/* nobody waits for it */
+	if (s->kind == STEP_FORGET) { /* nobody waits for it */
 		free(s);
 		return;
 	}

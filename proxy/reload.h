@@ -12,14 +12,14 @@
 #include "proxy/worker.h"
 
 struct reload {
-	struct loop *home;		/* borrowed: of the main thread */
-	struct worker *const *workers;	/* borrowed; n of them */
+	struct loop *home;             /* borrowed: of the main thread */
+	struct worker *const *workers; /* borrowed; n of them */
 	unsigned n;
-	struct gen *gen;		/* counted; NULL: none is under way */
-	bool switching;			/* else it is prepared */
+	struct gen *gen; /* counted; NULL: none is under way */
+	bool switching;  /* else it is prepared */
 	bool cancelled;
-	unsigned waiting;		/* workers that have not answered */
-	struct fault fault;		/* the first */
+	unsigned waiting;   /* workers that have not answered */
+	struct fault fault; /* the first */
 	/*
 	 * Called once for each reload_start(), later.  It was taken by all
 	 * workers, or by none and the cause is in f.  The generation is the

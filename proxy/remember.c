@@ -33,6 +33,5 @@ remember_has(struct remember *r, struct str url)
 {
 	uint64_t h = hash_of(url);
 
-	return (atomic_load_explicit(slot_of(r, h), memory_order_relaxed) ==
-	    h);
+	return (atomic_load_explicit(slot_of(r, h), memory_order_relaxed) == h);
 }

@@ -19,12 +19,18 @@
 
 struct deadline {
 	bool some;
-	size_t limit;		/* where in the limits */
+	size_t limit; /* where in the limits */
 };
 
 static const struct deadline deadlines[TUNNEL_STATES] = {
-#define NO_LIMIT { false, 0 }
-#define LIMIT(name) { true, offsetof(struct conf_limits, name) }
+#define NO_LIMIT         \
+	{                \
+		false, 0 \
+	}
+#define LIMIT(name)                                      \
+	{                                                \
+		true, offsetof(struct conf_limits, name) \
+	}
 #define S(name, deadline, next) [TUNNEL_##name] = deadline,
 #include "proxy/tunnel.def"
 #undef S
@@ -78,8 +84,9 @@ expired(struct timer *timer)
 	struct tunnel *t = CONTAINER_OF(timer, struct tunnel, deadline);
 
 	assert(deadlines[t->state].some);
-	tunnel_end(t, ERR_REQ_TIMEOUT, t->state == TUNNEL_HELLO ?
-	    "no TLS hello in time" : "TLS handshake took too long");
+	tunnel_end(t, ERR_REQ_TIMEOUT,
+	    t->state == TUNNEL_HELLO ? "no TLS hello in time"
+				     : "TLS handshake took too long");
 	task_wake(&t->client->task);
 }
 
@@ -87,8 +94,10 @@ static struct http_uri
 copy_uri(struct arena *a, const struct http_uri *u)
 {
 	return ((struct http_uri){ .scheme = STR("https"),
-	    .host = arena_str(a, u->host), .host_is_ip = u->host_is_ip,
-	    .host_is_v6 = u->host_is_v6, .port = u->port,
+	    .host = arena_str(a, u->host),
+	    .host_is_ip = u->host_is_ip,
+	    .host_is_v6 = u->host_is_v6,
+	    .port = u->port,
 	    .port_given = u->port_given });
 }
 
@@ -321,8 +330,8 @@ tunnel_take_ahead(struct tunnel *t)
 static bool
 may_be_invalid(const struct tunnel *t, const struct worker_gen *g)
 {
-	return (g->gen->conf->tls.origin.on_invalid ==
-	    CONF_INVALID_UNTRUSTED && (t->leaf.wake == NULL || t->untrusted));
+	return (g->gen->conf->tls.origin.on_invalid == CONF_INVALID_UNTRUSTED &&
+	    (t->leaf.wake == NULL || t->untrusted));
 }
 
 void
@@ -330,8 +339,10 @@ tunnel_want(const struct tunnel *t, const struct worker_gen *g,
     struct lease_want *want)
 {
 	*want = (struct lease_want){ .tls = !t->plain,
-	    .protocols = t->plain ? TLS_HTTP1 : TLS_HTTP1 | TLS_H2,
-	    .host = t->uri.host, .host_is_ip = t->uri.host_is_ip,
-	    .port = t->uri.port, .dial_host = t->dial_host,
-	    .allow_invalid = may_be_invalid(t, g) };
+		.protocols = t->plain ? TLS_HTTP1 : TLS_HTTP1 | TLS_H2,
+		.host = t->uri.host,
+		.host_is_ip = t->uri.host_is_ip,
+		.port = t->uri.port,
+		.dial_host = t->dial_host,
+		.allow_invalid = may_be_invalid(t, g) };
 }

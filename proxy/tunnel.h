@@ -30,23 +30,23 @@ struct tunnel;
 struct worker_gen;
 
 enum tunnel_step {
-	TUNNEL_WAITS,	/* the client's task will be woken */
-	TUNNEL_OPENED,	/* the client reads requests from its link now */
-	TUNNEL_CLOSE	/* it has ended: close in order */
+	TUNNEL_WAITS,  /* the client's task will be woken */
+	TUNNEL_OPENED, /* the client reads requests from its link now */
+	TUNNEL_CLOSE   /* it has ended: close in order */
 };
 
 /* What services said of a tunnel before it began. */
 struct tunnel_scans {
 	const struct audit_scan *scans;
 	unsigned n;
-	int64_t us;		/* -1: none looked at it */
+	int64_t us; /* -1: none looked at it */
 };
 
 /* What its record says of how it was asked for. */
 struct tunnel_facts {
 	const char *reference;
-	uint64_t started_at;	/* monotonic ms */
-	uint64_t started_wall;	/* Unix ms */
+	uint64_t started_at;   /* monotonic ms */
+	uint64_t started_wall; /* Unix ms */
 	struct str method;
 	unsigned http_minor;
 	struct tunnel_scans said;
@@ -61,8 +61,8 @@ struct tunnel_facts {
  * client takes it by client_tunnel().
  */
 struct tunnel *tunnel_new(struct client *, struct worker_gen *,
-    const struct http_uri *authority, struct str dial_host,
-    const struct plan *, const struct tunnel_facts *);
+    const struct http_uri *authority, struct str dial_host, const struct plan *,
+    const struct tunnel_facts *);
 /*
  * Go on, until it is open or has ended: the client's task has run, which the
  * tunnel also wakes at its deadlines.

@@ -12,10 +12,10 @@ record_splice(struct audit_record *r, const struct tunnel *t, char ip[64])
 	union address peer = t->dial.peer;
 
 	assert(t->dial.done && t->dial.fault.code == ERR_NONE);
-	r->request_bytes = r->request_body_bytes =
-	    splice_bytes_to_origin(t->splice);
-	r->response_bytes = r->response_body_bytes =
-	    splice_bytes_to_client(t->splice);
+	r->request_bytes = r->request_body_bytes = splice_bytes_to_origin(
+	    t->splice);
+	r->response_bytes = r->response_body_bytes = splice_bytes_to_client(
+	    t->splice);
 	r->server_port = address_port(&peer.sa);
 	address_set_port(&peer, 0);
 	address_text(&peer.sa, ip);
@@ -43,8 +43,9 @@ tunnel_record(const struct tunnel *t)
 	struct audit_record r;
 	char ip[64];
 
-	if (of->flows > 0 || (t->plan.log == POLICY_LOG_NONE &&
-	    !record_is_refusal(t->fault.code)))
+	if (of->flows > 0 ||
+	    (t->plan.log == POLICY_LOG_NONE &&
+		!record_is_refusal(t->fault.code)))
 		return;
 	audit_record_init(&r);
 	r.reference = str_of(of->reference);

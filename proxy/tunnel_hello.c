@@ -6,8 +6,8 @@
 #include "proxy/tunnel_priv.h"
 
 #define HELLO_READ 4096
-#define METHOD_MAX 32		/* of a request that is taken for HTTP */
-#define HELLO_FREE 16384	/* of a ClientHello that are not counted */
+#define METHOD_MAX 32    /* of a request that is taken for HTTP */
+#define HELLO_FREE 16384 /* of a ClientHello that are not counted */
 
 /* The SNI against what was asked for. */
 static void
@@ -20,8 +20,8 @@ apply_sni(struct tunnel *t)
 	if (!t->uri.host_is_ip) {
 		t->plan.tls = POLICY_INSPECT;
 		fault_set(&t->fault, ERR_REQ_MISDIRECTED,
-		    "CONNECT named %.*s, TLS names %s",
-		    STR_ARG(t->uri.host), t->hello.sni);
+		    "CONNECT named %.*s, TLS names %s", STR_ARG(t->uri.host),
+		    t->hello.sni);
 		return;
 	}
 	t->uri.host = arena_str(t->arena, sni);
@@ -36,8 +36,9 @@ apply_sni(struct tunnel *t)
 static bool
 dials_itself(const struct tunnel *t)
 {
-	return (t->fault.code == ERR_NONE && (t->plan.tls == POLICY_SPLICE ||
-	    (t->plan.dest_open & 1u << POLICY_BY_TLS) != 0));
+	return (t->fault.code == ERR_NONE &&
+	    (t->plan.tls == POLICY_SPLICE ||
+		(t->plan.dest_open & 1u << POLICY_BY_TLS) != 0));
 }
 
 enum begins { BEGINS_OTHER, BEGINS_SO_FAR, BEGINS_HTTP };
@@ -47,12 +48,10 @@ static enum begins
 begins_as_http(const struct chq *q)
 {
 	unsigned char begin[METHOD_MAX];
-	size_t i, n = chq_len(q) < sizeof(begin) ? chq_len(q) :
-	    sizeof(begin);
+	size_t i, n = chq_len(q) < sizeof(begin) ? chq_len(q) : sizeof(begin);
 
 	chq_read(q, 0, begin, n);
-	for (i = 0; i < n && http_char_is((char)begin[i],
-	    CHAR_TOKEN); i++)
+	for (i = 0; i < n && http_char_is((char)begin[i], CHAR_TOKEN); i++)
 		;
 	if (i == n)
 		return (n < sizeof(begin) ? BEGINS_SO_FAR : BEGINS_OTHER);
@@ -66,8 +65,8 @@ open_plain(struct tunnel *t)
 	assert(t->leaf.leaf == NULL && t->splice == NULL);
 	t->plain = true;
 	t->uri.scheme = STR("http");
-	tunnel_connect_ahead(t, t->dial.done && t->dial.fd >= 0 ? &t->dial :
-	    NULL);
+	tunnel_connect_ahead(t,
+	    t->dial.done && t->dial.fd >= 0 ? &t->dial : NULL);
 	link_unread(t->client->transport, &t->input);
 	tunnel_hello_fini(t);
 	tunnel_go(t, TUNNEL_OPEN);
@@ -125,8 +124,8 @@ read_hello(struct tunnel *t)
 
 	if (had > 0 && t->input.count > had)
 		chq_pack(&t->input, had, &t->hello_tail);
-	charge_set(&t->hello_charge, c->account, chq_len(&t->input) +
-	    t->hello.message.n, HELLO_FREE);
+	charge_set(&t->hello_charge, c->account,
+	    chq_len(&t->input) + t->hello.message.n, HELLO_FREE);
 	return (p);
 }
 
@@ -165,8 +164,7 @@ tunnel_hello(struct tunnel *t)
 		if (p == PULL_WAIT)
 			return;
 		if (p != PULL_MORE) {
-			tunnel_end(t, ERR_CLIENT_GONE,
-			    "before its TLS hello");
+			tunnel_end(t, ERR_CLIENT_GONE, "before its TLS hello");
 			return;
 		}
 	}

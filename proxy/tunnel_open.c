@@ -9,8 +9,9 @@ static const char *
 leaf_host(const struct tunnel *t)
 {
 	return (t->fault.code == ERR_REQ_MISDIRECTED &&
-	    t->hello.sni_state == HELLO_SNI_NAME ? t->hello.sni :
-	    t->uri.host.p);
+		    t->hello.sni_state == HELLO_SNI_NAME
+		? t->hello.sni
+		: t->uri.host.p);
 }
 
 /*
@@ -20,8 +21,9 @@ leaf_host(const struct tunnel *t)
 static const char *
 ticket_name(const struct tunnel *t)
 {
-	return (t->untrusted ? arena_printf(t->arena, "untrusted %s",
-	    leaf_host(t)).p : leaf_host(t));
+	return (t->untrusted
+		? arena_printf(t->arena, "untrusted %s", leaf_host(t)).p
+		: leaf_host(t));
 }
 
 static void
@@ -40,7 +42,7 @@ mint_done(struct tunnel *t)
 	}
 	s = tls_server_new(t->gen->gen->tls, t->leaf.leaf, ticket_name(t),
 	    (t->gen->gen->conf->tls.client.http2 == CONF_TRUE ? TLS_H2 : 0) |
-	    TLS_HTTP1);
+		TLS_HTTP1);
 	if (s == NULL) {
 		tunnel_end(t, ERR_MEMORY, NULL);
 		return;
@@ -58,8 +60,8 @@ static bool
 origin_undecided(struct tunnel *t)
 {
 	return (t->gen->gen->conf->tls.origin.on_invalid ==
-	    CONF_INVALID_UNTRUSTED && t->ahead != NULL &&
-	    lease_state(t->ahead) == LEASE_WAITING);
+		CONF_INVALID_UNTRUSTED &&
+	    t->ahead != NULL && lease_state(t->ahead) == LEASE_WAITING);
 }
 
 static unsigned
@@ -80,11 +82,10 @@ tunnel_mint(struct tunnel *t)
 	if (origin_undecided(t))
 		return;
 	if (t->leaf.wake == NULL) {
-		t->untrusted = t->ahead != NULL &&
-		    lease_is_invalid(t->ahead);
+		t->untrusted = t->ahead != NULL && lease_is_invalid(t->ahead);
 		t->leaf.wake = &c->task;
 		if (!leaf_start(t->gen->gen->leaves, c->worker->loop,
-		    leaf_host(t), which_leaf(t), &t->leaf))
+			leaf_host(t), which_leaf(t), &t->leaf))
 			return;
 	}
 	if (t->leaf.done)

@@ -24,35 +24,35 @@ struct tunnel_record {
 	uint64_t started_at, started_wall;
 	struct str method;
 	unsigned http_minor;
-	struct tunnel_scans said;	/* in the arena */
-	unsigned flows;		/* requests that came through */
+	struct tunnel_scans said; /* in the arena */
+	unsigned flows;           /* requests that came through */
 };
 
 /* Lives in its own arena. */
 struct tunnel {
-	struct arena *arena;	/* owned; holds this too */
-	struct client *client;	/* borrowed: its owner */
-	struct worker_gen *gen;	/* counted: the one that decided */
+	struct arena *arena;    /* owned; holds this too */
+	struct client *client;  /* borrowed: its owner */
+	struct worker_gen *gen; /* counted: the one that decided */
 	enum tunnel_state state;
-	struct timer deadline;	/* of the state */
-	struct http_uri named;	/* what was asked for */
-	struct http_uri uri;	/* the authority of what goes through it */
-	struct str dial_host;	/* what is connected to */
+	struct timer deadline; /* of the state */
+	struct http_uri named; /* what was asked for */
+	struct http_uri uri;   /* the authority of what goes through it */
+	struct str dial_host;  /* what is connected to */
 	struct plan plan;
-	struct fault fault;	/* every request inside gets this page */
-	struct chq input;	/* read from the client, not yet used */
+	struct fault fault; /* every request inside gets this page */
+	struct chq input;   /* read from the client, not yet used */
 	struct hello hello;
-	struct charge hello_charge;	/* of it, while it comes */
-	struct chunk *hello_tail;	/* where small pieces of it go; or NULL */
-	struct leaf_wait leaf;	/* .leaf is held as long as the session */
-	struct lease *ahead;	/* owned; got while the client shakes hands */
-	struct dial dial;	/* of a splice, or to learn the address */
-	union address dest;	/* an address was named: that one */
+	struct charge hello_charge; /* of it, while it comes */
+	struct chunk *hello_tail;   /* where small pieces of it go; or NULL */
+	struct leaf_wait leaf;      /* .leaf is held as long as the session */
+	struct lease *ahead; /* owned; got while the client shakes hands */
+	struct dial dial;    /* of a splice, or to learn the address */
+	union address dest;  /* an address was named: that one */
 	bool dest_known;
-	bool plain;		/* OPEN without TLS */
-	bool untrusted;		/* its leaf warns: the origin may be invalid */
-	const char *refused_by;	/* the rule that refused an address of it */
-	struct splice *splice;	/* owned; NULL: not spliced */
+	bool plain;             /* OPEN without TLS */
+	bool untrusted;         /* its leaf warns: the origin may be invalid */
+	const char *refused_by; /* the rule that refused an address of it */
+	struct splice *splice;  /* owned; NULL: not spliced */
 	struct tunnel_record record;
 };
 
@@ -70,7 +70,7 @@ bool tunnel_is_internal(const struct tunnel *);
 void tunnel_connect_ahead(struct tunnel *, struct dial *dialled);
 
 /* tunnel_hello.c */
-void tunnel_hello(struct tunnel *);	/* HELLO */
+void tunnel_hello(struct tunnel *); /* HELLO */
 /* What is kept of the ClientHello for the parser; facts of it stay. */
 void tunnel_hello_fini(struct tunnel *);
 /*
@@ -80,13 +80,13 @@ void tunnel_hello_fini(struct tunnel *);
 void tunnel_not_tls(struct tunnel *);
 
 /* tunnel_open.c */
-void tunnel_mint(struct tunnel *);	/* MINT */
-void tunnel_handshake(struct tunnel *);	/* HANDSHAKE */
+void tunnel_mint(struct tunnel *);      /* MINT */
+void tunnel_handshake(struct tunnel *); /* HANDSHAKE */
 
 /* tunnel_splice.c */
-void tunnel_dial(struct tunnel *);	/* begins DIAL */
-void tunnel_dialled(struct tunnel *);	/* DIAL */
-void tunnel_spliced(struct tunnel *);	/* SPLICE */
+void tunnel_dial(struct tunnel *);    /* begins DIAL */
+void tunnel_dialled(struct tunnel *); /* DIAL */
+void tunnel_spliced(struct tunnel *); /* SPLICE */
 
 /* tunnel_rules.c */
 /*

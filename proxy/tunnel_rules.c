@@ -14,10 +14,14 @@ facts_of(const struct tunnel *t, const struct http_uri *uri,
 	const struct client *c = t->client;
 
 	*facts = (struct policy_facts){ .client = &c->peer.sa,
-	    .listener = str_of(c->listen->name), .host = uri->host,
-	    .host_is_ip = uri->host_is_ip, .port = uri->port,
-	    .scheme = STR("https"), .dest = dest,
-	    .method = STR("CONNECT"), .size = POLICY_SIZE_UNKNOWN };
+		.listener = str_of(c->listen->name),
+		.host = uri->host,
+		.host_is_ip = uri->host_is_ip,
+		.port = uri->port,
+		.scheme = STR("https"),
+		.dest = dest,
+		.method = STR("CONNECT"),
+		.size = POLICY_SIZE_UNKNOWN };
 }
 
 /*
@@ -33,8 +37,7 @@ decide_by(const struct tunnel *t, const struct conf *conf,
 
 	facts_of(t, &t->named, dest, &facts);
 	policy_decide(&conf->policy, POLICY_TLS, &facts, plan);
-	if (plan->access == POLICY_BLOCK ||
-	    str_eq(t->uri.host, t->named.host))
+	if (plan->access == POLICY_BLOCK || str_eq(t->uri.host, t->named.host))
 		return;
 	claimed = *plan;
 	facts_of(t, &t->uri, dest, &facts);
@@ -58,9 +61,9 @@ tunnel_decide(struct tunnel *t, const struct sockaddr *dest)
 void
 tunnel_block(struct tunnel *t, const char *rule)
 {
-	assert(t->state != TUNNEL_OPEN);	/* a leaf was shown already */
+	assert(t->state != TUNNEL_OPEN); /* a leaf was shown already */
 	t->plan.access = POLICY_BLOCK;
-	t->plan.tls = POLICY_INSPECT;		/* to show the page */
+	t->plan.tls = POLICY_INSPECT; /* to show the page */
 	t->plan.rule[POLICY_BY_ACCESS] = rule;
 	fault_set(&t->fault, ERR_POLICY_BLOCK, NULL);
 }
@@ -98,8 +101,10 @@ denied_since(struct tunnel *t, const struct conf *conf, struct plan *plan)
 	    conf_dest_check(conf, &t->dial.peer.sa, NULL) == ERR_NONE)
 		return (false);
 	fault_set(&t->fault, ERR_POLICY_BLOCK, "denied since a reload");
-	tunnel_block(t, plan->access == POLICY_BLOCK ?
-	    arena_cstr(t->arena, plan->rule[POLICY_BY_ACCESS]) : NULL);
+	tunnel_block(t,
+	    plan->access == POLICY_BLOCK
+		? arena_cstr(t->arena, plan->rule[POLICY_BY_ACCESS])
+		: NULL);
 	return (true);
 }
 
@@ -110,8 +115,7 @@ tunnel_may_splice(struct tunnel *t)
 	struct plan plan;
 
 	assert(t->state == TUNNEL_DIAL && t->dial.done && t->dial.fd >= 0);
-	if (!tunnel_decide(t, &t->dial.peer.sa) ||
-	    t->plan.tls != POLICY_SPLICE)
+	if (!tunnel_decide(t, &t->dial.peer.sa) || t->plan.tls != POLICY_SPLICE)
 		return (false);
 	if (t->gen == now)
 		return (true);

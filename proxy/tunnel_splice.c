@@ -8,8 +8,9 @@ splice_check(void *arg, const struct sockaddr *candidate)
 {
 	struct tunnel *t = arg;
 
-	return (conf_dest_check(t->gen->gen->conf, candidate, NULL) ==
-	    ERR_NONE && tunnel_may_reach(t, candidate));
+	return (
+	    conf_dest_check(t->gen->gen->conf, candidate, NULL) == ERR_NONE &&
+	    tunnel_may_reach(t, candidate));
 }
 
 void
@@ -17,9 +18,10 @@ tunnel_dial(struct tunnel *t)
 {
 	struct client *c = t->client;
 	struct dial_options o = { .account = c->account,
-	    .check = splice_check, .arg = t,
-	    .connect_timeout_ms =
-		(unsigned)t->gen->gen->conf->limits.connect_ms };
+		.check = splice_check,
+		.arg = t,
+		.connect_timeout_ms = (unsigned)t->gen->gen->conf->limits
+					  .connect_ms };
 
 	assert(t->ahead == NULL && t->fault.code == ERR_NONE);
 	tunnel_go(t, TUNNEL_DIAL);
@@ -32,7 +34,7 @@ start_splice(struct tunnel *t)
 {
 	struct client *c = t->client;
 	struct splice_options o = { .account = c->account,
-	    .idle_ms = t->gen->gen->conf->limits.tunnel_ms };
+		.idle_ms = t->gen->gen->conf->limits.tunnel_ms };
 	struct chq unsent = { 0 };
 	struct chq left = { 0 };
 	int fd, origin_fd = t->dial.fd;
@@ -45,8 +47,8 @@ start_splice(struct tunnel *t)
 	chq_fini(&left);
 	tunnel_hello_fini(t);
 	tunnel_go(t, TUNNEL_SPLICE);
-	t->splice = splice_start(c->worker->splicer, fd, origin_fd,
-	    &t->input, &unsent, &o, &c->task);
+	t->splice = splice_start(c->worker->splicer, fd, origin_fd, &t->input,
+	    &unsent, &o, &c->task);
 	chq_fini(&unsent);
 }
 

@@ -15,16 +15,16 @@ static const struct str websocket = STR("websocket");
 static bool
 may_switch(const struct http_msg *m)
 {
-	return (m->version_minor > 0 && (m->framing == FRAMING_NONE ||
-	    (m->framing == FRAMING_LENGTH && m->length == 0)));
+	return (m->version_minor > 0 &&
+	    (m->framing == FRAMING_NONE ||
+		(m->framing == FRAMING_LENGTH && m->length == 0)));
 }
 
 /* All fields Upgrade as one list. */
 static struct str
 asked_list(struct arena *a, const struct http_msg *m)
 {
-	const struct http_field *f = http_fields_get(&m->fields,
-	    FIELD_UPGRADE);
+	const struct http_field *f = http_fields_get(&m->fields, FIELD_UPGRADE);
 	struct str list = f->value;
 
 	while ((f = http_fields_next(&m->fields, f)) != NULL)
@@ -38,7 +38,8 @@ wants_other(const struct http_msg *m)
 {
 	return (http_fields_get(&m->fields, FIELD_UPGRADE) != NULL &&
 	    http_fields_has_token(&m->fields, FIELD_CONNECTION,
-	    STR("upgrade")) && may_switch(m));
+		STR("upgrade")) &&
+	    may_switch(m));
 }
 
 bool
@@ -74,7 +75,7 @@ is_inspected(const struct flow *f)
 {
 	return (f->plan.websocket == POLICY_WEBSOCKET_INSPECT &&
 	    (is_scanned(f, f->plan.scan_req) ||
-	    is_scanned(f, f->plan.scan_resp)));
+		is_scanned(f, f->plan.scan_resp)));
 }
 
 /* The first that was asked for and is allowed. */
@@ -107,8 +108,9 @@ put_field(struct flow *f, struct http_msg *m)
 static void
 reduce(struct flow *f)
 {
-	if (is_inspected(f) || (f->plan.may_scan_resp &&
-	    f->plan.websocket == POLICY_WEBSOCKET_INSPECT))
+	if (is_inspected(f) ||
+	    (f->plan.may_scan_resp &&
+		f->plan.websocket == POLICY_WEBSOCKET_INSPECT))
 		ws_open_reduce(f->req);
 }
 
@@ -139,8 +141,7 @@ upgrade_decide(struct flow *f)
 static void
 put_connection(struct flow *f, struct http_msg *m)
 {
-	http_fields_set(f->arena, &m->fields, FIELD_CONNECTION,
-	    STR("Upgrade"));
+	http_fields_set(f->arena, &m->fields, FIELD_CONNECTION, STR("Upgrade"));
 }
 
 bool
@@ -154,8 +155,8 @@ upgrade_adapted(struct flow *f)
 	put_connection(f, f->req);
 	if (u->websocket)
 		reduce(f);
-	if (u->websocket ? ws_open_asks(f->req, STR_NONE, NULL) == WS_ASKS :
-	    may_switch(f->req))
+	if (u->websocket ? ws_open_asks(f->req, STR_NONE, NULL) == WS_ASKS
+			 : may_switch(f->req))
 		return (true);
 	flow_fail_code(f, ERR_SCAN_MESSAGE,
 	    "the adapted request cannot switch protocols any more");
@@ -169,13 +170,11 @@ static enum err
 check_other(const struct upgrade *u, const struct http_msg *m,
     struct fault *fault)
 {
-	const struct http_field *f = http_fields_get(&m->fields,
-	    FIELD_UPGRADE);
+	const struct http_field *f = http_fields_get(&m->fields, FIELD_UPGRADE);
 
 	if (f != NULL && http_fields_next(&m->fields, f) == NULL &&
 	    str_ieq(f->value, u->protocol) && m->version_minor > 0 &&
-	    http_fields_has_token(&m->fields, FIELD_CONNECTION,
-	    STR("upgrade")))
+	    http_fields_has_token(&m->fields, FIELD_CONNECTION, STR("upgrade")))
 		return (ERR_NONE);
 	return (fault_set(fault, ERR_ORIGIN_UPGRADE,
 	    "to something else than %.*s", STR_ARG(u->protocol)));
@@ -189,8 +188,8 @@ check_answer(struct flow *f, const struct http_msg *m, struct fault *fault)
 	if (u == NULL || u->protocol.n == 0)
 		return (fault_set(fault, ERR_ORIGIN_UPGRADE, "%s", ""));
 	if (u->websocket)
-		return (ws_open_answer(f->req, m, WS_FORM_H1, &u->terms,
-		    fault));
+		return (
+		    ws_open_answer(f->req, m, WS_FORM_H1, &u->terms, fault));
 	return (check_other(u, m, fault));
 }
 
@@ -272,8 +271,9 @@ upgrade_run(struct flow *f)
 	struct upgrade *u = f->upgrade;
 
 	assert(u != NULL && u->switched);
-	switch (u->inspect != NULL ? ws_inspect_run(u->inspect) :
-	    relay_run(&u->relay, loop_now(f->worker->loop))) {
+	switch (u->inspect != NULL
+		? ws_inspect_run(u->inspect)
+		: relay_run(&u->relay, loop_now(f->worker->loop))) {
 	case RELAY_ON:
 		return (false);
 	case RELAY_DONE:
@@ -295,8 +295,8 @@ upgrade_due(const struct flow *f)
 {
 	const struct upgrade *u = f->upgrade;
 
-	return (u->inspect != NULL ? ws_inspect_due(u->inspect) :
-	    relay_due(&u->relay));
+	return (u->inspect != NULL ? ws_inspect_due(u->inspect)
+				   : relay_due(&u->relay));
 }
 
 /* What a configuration that the flow does not hold says of it. */
@@ -312,8 +312,9 @@ denies(struct flow *f, const struct conf *conf, struct plan *plan)
 	if (c->tunnel != NULL)
 		policy_decide(&conf->policy, POLICY_TLS, &facts, plan);
 	policy_decide(&conf->policy, POLICY_REQUEST, &facts, plan);
-	return (plan->access == POLICY_BLOCK || (f->upgrade->websocket &&
-	    plan->websocket == POLICY_WEBSOCKET_BLOCK) ||
+	return (plan->access == POLICY_BLOCK ||
+	    (f->upgrade->websocket &&
+		plan->websocket == POLICY_WEBSOCKET_BLOCK) ||
 	    conf_client_check(conf, &c->peer.sa, NULL) != ERR_NONE ||
 	    (dest != NULL && conf_dest_check(conf, dest, NULL) != ERR_NONE));
 }
@@ -321,8 +322,9 @@ denies(struct flow *f, const struct conf *conf, struct plan *plan)
 static void
 note_rule(struct flow *f, const struct plan *plan)
 {
-	const char *rule = plan->rule[plan->access == POLICY_BLOCK ?
-	    POLICY_BY_ACCESS : POLICY_BY_WEBSOCKET];
+	const char *rule = plan->rule[plan->access == POLICY_BLOCK
+		? POLICY_BY_ACCESS
+		: POLICY_BY_WEBSOCKET];
 
 	f->rule = rule != NULL ? arena_cstr(f->arena, rule) : NULL;
 	f->plan.rule[POLICY_BY_ACCESS] = f->rule;

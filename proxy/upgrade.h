@@ -23,15 +23,15 @@ struct http_msg;
 
 /* Of a flow that asked for one; lives in its arena. */
 struct upgrade {
-	bool websocket;		/* else what a rule names */
-	struct str asked;	/* all of the field Upgrade */
-	struct str protocol;	/* what goes on; STR_NONE: nothing */
-	struct ws_terms terms;	/* websocket, behind the 101 */
-	bool switched;		/* UPGRADED, or was */
-	bool cut;		/* it has ended visibly */
-	bool inspects;		/* its messages are looked at */
+	bool websocket;        /* else what a rule names */
+	struct str asked;      /* all of the field Upgrade */
+	struct str protocol;   /* what goes on; STR_NONE: nothing */
+	struct ws_terms terms; /* websocket, behind the 101 */
+	bool switched;         /* UPGRADED, or was */
+	bool cut;              /* it has ended visibly */
+	bool inspects;         /* its messages are looked at */
 	struct relay relay;
-	struct ws_inspect *inspect;	/* owned; NULL: the relay has it */
+	struct ws_inspect *inspect; /* owned; NULL: the relay has it */
 };
 
 /*

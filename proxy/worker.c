@@ -19,7 +19,7 @@ drain_now(struct timer *t)
 	struct worker *w = CONTAINER_OF(t, struct worker, drain);
 	struct list *it, *save;
 
-	LIST_EACH(it, save, &w->clients)
+	LIST_EACH (it, save, &w->clients)
 		client_abort(CONTAINER_OF(it, struct client, link));
 	loop_stop(w->loop);
 }
@@ -40,7 +40,7 @@ worker_drain(struct worker *w, uint64_t drain_ms)
 		w->draining = true;
 		accept_stop(w);
 		origin_pool_purge(w->pool, NULL);
-		LIST_EACH(it, save, &w->clients)
+		LIST_EACH (it, save, &w->clients)
 			client_drain(CONTAINER_OF(it, struct client, link));
 	}
 	if (list_empty(&w->clients))
@@ -98,7 +98,7 @@ worker_fini(struct worker *w)
 	worker_gen_unref(&w->next);
 	dns_free(&w->next_dns);
 	worker_gen_unref(&w->current);
-	loop_settle(w->loop);	/* its services let go of the dialer */
+	loop_settle(w->loop); /* its services let go of the dialer */
 	splicer_free(&w->splicer);
 	dialer_free(&w->dialer);
 	resolver_free(&w->resolver);

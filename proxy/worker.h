@@ -25,11 +25,12 @@ struct listener;
 
 /* What all workers share and count; lives as long as the process. */
 struct proxy_shared {
-	_Atomic unsigned clients;	/* connections of clients */
-	struct peers *peers;		/* connections per address */
-	struct budget *budget;		/* limits.memory, limits.temp; shares of clients */
-	_Atomic uint64_t flows;		/* answered since the start */
-	struct remember blocked;	/* responses, of late */
+	_Atomic unsigned clients; /* connections of clients */
+	struct peers *peers;      /* connections per address */
+	/* limits.memory, limits.temp; shares of clients */
+	struct budget *budget;
+	_Atomic uint64_t flows;  /* answered since the start */
+	struct remember blocked; /* responses, of late */
 };
 
 /* The steps of one chain of the configuration, with this worker's scanners. */
@@ -42,35 +43,36 @@ struct worker_chain {
 /* A generation as one worker uses it.  Counted by flows and connections. */
 struct worker_gen {
 	struct worker *worker;
-	struct gen *gen;		/* counted */
+	struct gen *gen; /* counted */
 	unsigned refs;
-	struct scanner **scanners;	/* by service; NULL: not used */
-	struct worker_chain *chains;	/* sorted by .of */
+	struct scanner **scanners;   /* by service; NULL: not used */
+	struct worker_chain *chains; /* sorted by .of */
 	unsigned n_chains;
-	struct tls_resume *resume;	/* tickets of origins verified by this generation */
+	/* tickets of origins verified by this generation */
+	struct tls_resume *resume;
 };
 
 struct worker {
 	unsigned index;
 	struct loop *loop;
-	struct proxy_shared *shared;	/* borrowed */
-	struct worker_gen *current;	/* counted */
-	struct worker_gen *next;	/* counted; prepared, not used yet */
-	struct dns *next_dns;		/* owned; with next */
-	struct conf *first;		/* counted: its listeners stay */
+	struct proxy_shared *shared; /* borrowed */
+	struct worker_gen *current;  /* counted */
+	struct worker_gen *next;     /* counted; prepared, not used yet */
+	struct dns *next_dns;        /* owned; with next */
+	struct conf *first;          /* counted: its listeners stay */
 	struct resolver *resolver;
-	struct account *kept;		/* counted: of idle connections and the like */
+	struct account *kept; /* counted: of idle connections and the like */
 	struct dialer *dialer;
 	struct splicer *splicer;
 	struct origin_pool *pool;
-	struct list clients;		/* of struct client */
+	struct list clients; /* of struct client */
 	unsigned n_clients;
-	struct listener *listeners;	/* owned */
+	struct listener *listeners; /* owned */
 	unsigned n_listeners;
 	struct refusals refusals;
 	bool draining;
 	struct timer drain;
-	void *thread;			/* private */
+	void *thread; /* private */
 };
 
 /*
@@ -91,9 +93,9 @@ const struct worker_chain *worker_gen_chain(const struct worker_gen *,
  * Start a worker on sockets already bound and listening (borrowed array,
  * sockets are taken over).  NULL with the cause in f.
  */
-struct worker *worker_start(unsigned index, struct gen *, struct
-    proxy_shared *, const int *fds, const struct conf_listen *const *of,
-    unsigned n_fds, struct fault *f);
+struct worker *worker_start(unsigned index, struct gen *, struct proxy_shared *,
+    const int *fds, const struct conf_listen *const *of, unsigned n_fds,
+    struct fault *f);
 /* Stop accepting, finish flows, then end; within drain_ms, or at once for 0. */
 void worker_post_drain(struct worker *, uint64_t drain_ms);
 /* Wait for its end; it lets go of its generation. */

@@ -11,9 +11,9 @@
 #include "tls/peer.h"
 #include "tls/resume.h"
 
-#define RESUME_MAX 4096		/* origins whose tickets are kept ... */
-#define RESUME_BYTES (8u << 20)	/* ... and what these take, or less: */
-#define RESUME_SHARE 32		/* this part of limits.memory, by all workers */
+#define RESUME_MAX 4096         /* origins whose tickets are kept ... */
+#define RESUME_BYTES (8u << 20) /* ... and what these take, or less: */
+#define RESUME_SHARE 32         /* this part of limits.memory, by all workers */
 
 static void
 icap_notice(void *arg, const struct icap_notice *n)
@@ -21,8 +21,8 @@ icap_notice(void *arg, const struct icap_notice *n)
 	static struct log_limit limit;
 
 	(void)arg;
-	(void)log_limited(&limit, n->up ? LEVEL_NOTICE : LEVEL_WARNING,
-	    "scan", "%s at %s is %s%s%s", n->service, n->endpoint,
+	(void)log_limited(&limit, n->up ? LEVEL_NOTICE : LEVEL_WARNING, "scan",
+	    "%s at %s is %s%s%s", n->service, n->endpoint,
 	    n->up ? "up" : "down", n->text[0] != '\0' ? ": " : "", n->text);
 }
 
@@ -31,11 +31,11 @@ make_clam(struct worker *w, struct gen *g, unsigned i)
 {
 	const struct conf_service *s = &g->conf->services.v[i];
 	struct clam_service o = { .name = s->name,
-	    .scans_req = conf_service_scans(s, false),
-	    .scans_resp = conf_service_scans(s, true),
-	    .on_error = s->on_error,
-	    .over_max = s->over_max,
-	    .max_body = s->max_body == CONF_NONE ? 0 : s->max_body };
+		.scans_req = conf_service_scans(s, false),
+		.scans_resp = conf_service_scans(s, true),
+		.on_error = s->on_error,
+		.over_max = s->over_max,
+		.max_body = s->max_body == CONF_NONE ? 0 : s->max_body };
 
 	memcpy(o.on_unscanned, s->on_unscanned.of, sizeof(o.on_unscanned));
 	return (clam_new(w->loop, g->services[i].clam, &o));
@@ -57,27 +57,36 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	struct icap_header *headers;
 	struct scanner *made;
 	unsigned k;
-	struct icap_options o = { .name = s->name, .urls = urls,
-	    .req = conf_service_scans(s, false),
-	    .resp = conf_service_scans(s, true),
-	    .balance = s->balance, .on_error = s->on_error,
-	    .on_busy = s->on_busy, .preview = preview_of(s->preview),
-	    .max_connections = s->max_connections == CONF_AUTO ? 0 :
-		(unsigned)s->max_connections,
-	    .connect_timeout_ms = s->connect_timeout_ms,
-	    .timeout_ms = s->timeout_ms, .probe_ms = s->probe_ms,
-	    .max_body = s->max_body == CONF_NONE ? 0 : s->max_body,
-	    .over_max = s->over_max,
-	    .obey_transfer = s->transfer_ignore == CONF_TRANSFER_OBEY,
-	    .identity = s->identity, .n_headers = s->headers.n,
-	    .share = (const char *const *)s->share.v,
-	    .n_share = s->share.n,
-	    .replace_page = s->page == CONF_PAGE_REPLACE,
-	    .decode = s->decode == CONF_TRUE,
-	    .connect = s->connect == CONF_TRUE,
-	    .tls_new = g->services[i].icaps != NULL ? tls_peer_session : NULL,
-	    .tls_arg = g->services[i].icaps, .notice = icap_notice,
-	    .store = &g->store, .kept = w->kept };
+	struct icap_options o = { .name = s->name,
+		.urls = urls,
+		.req = conf_service_scans(s, false),
+		.resp = conf_service_scans(s, true),
+		.balance = s->balance,
+		.on_error = s->on_error,
+		.on_busy = s->on_busy,
+		.preview = preview_of(s->preview),
+		.max_connections = s->max_connections == CONF_AUTO
+		    ? 0
+		    : (unsigned)s->max_connections,
+		.connect_timeout_ms = s->connect_timeout_ms,
+		.timeout_ms = s->timeout_ms,
+		.probe_ms = s->probe_ms,
+		.max_body = s->max_body == CONF_NONE ? 0 : s->max_body,
+		.over_max = s->over_max,
+		.obey_transfer = s->transfer_ignore == CONF_TRANSFER_OBEY,
+		.identity = s->identity,
+		.n_headers = s->headers.n,
+		.share = (const char *const *)s->share.v,
+		.n_share = s->share.n,
+		.replace_page = s->page == CONF_PAGE_REPLACE,
+		.decode = s->decode == CONF_TRUE,
+		.connect = s->connect == CONF_TRUE,
+		.tls_new = g->services[i].icaps != NULL ? tls_peer_session
+							: NULL,
+		.tls_arg = g->services[i].icaps,
+		.notice = icap_notice,
+		.store = &g->store,
+		.kept = w->kept };
 
 	memcpy(o.on_unscanned, s->on_unscanned.of, sizeof(o.on_unscanned));
 	for (k = 0; k < s->url.n && k < ICAP_MAX_URLS; k++)
@@ -86,10 +95,9 @@ make_icap(struct worker *w, struct gen *g, unsigned i, struct fault *f)
 	headers = calloc(s->headers.n + 1, sizeof(*headers));
 	for (k = 0; k < s->headers.n; k++)
 		headers[k] = (struct icap_header){ s->headers.v[k].name,
-		    s->headers.v[k].value };
+			s->headers.v[k].value };
 	o.headers = headers;
-	made = icap_new(w->loop, &o, g->services[i].shared,
-	    w->dialer, f);
+	made = icap_new(w->loop, &o, g->services[i].shared, w->dialer, f);
 	free(headers);
 	return (made);
 }
@@ -128,7 +136,8 @@ worker_gen_free(void *p)
 
 	for (i = 0; i < wg->n_chains; i++) {
 		for (k = 0; k < wg->chains[i].n; k++)
-			free((void *)(uintptr_t)wg->chains[i].steps[k].scanners);
+			free(
+			    (void *)(uintptr_t)wg->chains[i].steps[k].scanners);
 		free(wg->chains[i].steps);
 	}
 	for (i = 0; i < wg->gen->conf->services.n; i++)
@@ -150,8 +159,9 @@ static size_t
 resume_bytes(const struct conf *c)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	uint64_t workers = c->workers != CONF_AUTO ? c->workers :
-	    cores > 0 ? (uint64_t)cores : 1;
+	uint64_t workers = c->workers != CONF_AUTO ? c->workers
+	    : cores > 0                            ? (uint64_t)cores
+						   : 1;
 	uint64_t share = c->limits.memory / RESUME_SHARE / workers;
 
 	return (share < RESUME_BYTES ? (size_t)share : RESUME_BYTES);
@@ -172,8 +182,9 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 	for (i = 0; i < c->services.n; i++) {
 		if (!c->services.v[i].used)
 			continue;
-		wg->scanners[i] = c->services.v[i].type == CONF_CLAMAV ?
-		    make_clam(w, g, i) : make_icap(w, g, i, f);
+		wg->scanners[i] = c->services.v[i].type == CONF_CLAMAV
+		    ? make_clam(w, g, i)
+		    : make_icap(w, g, i, f);
 		if (wg->scanners[i] == NULL) {
 			fault_set(f, ERR_CONFIG, "service %s",
 			    c->services.v[i].name);
@@ -182,10 +193,10 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 		}
 		if (c->services.v[i].cache != CONF_CACHE_OFF)
 			wg->scanners[i]->cache = g->verdicts;
-		wg->scanners[i]->scans_answers =
-		    c->services.v[i].scan_answers == CONF_TRUE;
-		wg->scanners[i]->cache_shared =
-		    c->services.v[i].cache == CONF_CACHE_SHARED;
+		wg->scanners[i]->scans_answers = c->services.v[i]
+						     .scan_answers == CONF_TRUE;
+		wg->scanners[i]->cache_shared = c->services.v[i].cache ==
+		    CONF_CACHE_SHARED;
 	}
 	wg->chains = calloc(2 * c->policy.rules.n + 4, sizeof(*wg->chains));
 	chain_make(wg, &c->policy.all_req);
@@ -222,14 +233,14 @@ worker_gen_chain(const struct worker_gen *wg, const struct policy_scan *of)
 {
 	struct worker_chain key = { .of = of };
 
-	return (bsearch(&key, wg->chains, wg->n_chains, sizeof(key),
-	    chain_order));
+	return (
+	    bsearch(&key, wg->chains, wg->n_chains, sizeof(key), chain_order));
 }
 
 void
 worker_resolver(const struct gen *g, struct resolver_options *o)
 {
 	*o = (struct resolver_options){ .hosts = g->hosts,
-	    .servers = g->servers,
-	    .deadline_ms = (unsigned)g->conf->limits.resolve_ms };
+		.servers = g->servers,
+		.deadline_ms = (unsigned)g->conf->limits.resolve_ms };
 }

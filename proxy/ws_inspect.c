@@ -6,15 +6,15 @@
 #include "proxy/ws_inspect.h"
 #include "proxy/ws_way.h"
 
-#define CLOSING_MS 1000		/* a side has ended, or was told to */
-#define CLOSE_MS 10000		/* from a Close frame to its answer */
-#define GONE_MS 5000		/* a sender is gone, its octets are held or not taken */
+#define CLOSING_MS 1000 /* a side has ended, or was told to */
+#define CLOSE_MS 10000  /* from a Close frame to its answer */
+#define GONE_MS 5000    /* a sender is gone, its octets are held or not taken */
 
 struct ws_inspect {
-	struct flow *flow;		/* borrowed */
-	struct ws_way up, down;		/* to the origin, to the client */
-	uint64_t moved_at;		/* ms: when octets last came or went */
-	unsigned code;			/* WS_CODE_NONE: it was not stopped */
+	struct flow *flow;      /* borrowed */
+	struct ws_way up, down; /* to the origin, to the client */
+	uint64_t moved_at;      /* ms: when octets last came or went */
+	unsigned code;          /* WS_CODE_NONE: it was not stopped */
 	bool stopped;
 };
 
@@ -162,7 +162,7 @@ limit_of(const struct ws_inspect *i)
 	uint64_t idle = i->flow->gen->gen->conf->limits.tunnel_ms;
 	uint64_t ms = idle;
 
-	if (is_scanning(up) || is_scanning(down))	/* a chain has clocks */
+	if (is_scanning(up) || is_scanning(down)) /* a chain has clocks */
 		ms = has_left(up) || has_left(down) ? GONE_MS : idle;
 	else if (i->stopped || ws_way_is_over(up) || ws_way_is_over(down))
 		ms = CLOSING_MS;
@@ -176,8 +176,8 @@ limit_of(const struct ws_inspect *i)
 static uint64_t
 moved(const struct ws_inspect *i)
 {
-	return (i->up.octets + i->up.received + i->down.octets +
-	    i->down.received);
+	return (
+	    i->up.octets + i->up.received + i->down.octets + i->down.received);
 }
 
 static bool
@@ -200,10 +200,10 @@ ws_inspect_run(struct ws_inspect *i)
 
 	if (!run(i)) {
 		if (is_lost(i->up.from))
-			return (has_said_end(&i->up) ? RELAY_DONE :
-			    RELAY_CLIENT_LOST);
-		return (has_said_end(&i->down) ? RELAY_DONE :
-		    RELAY_ORIGIN_LOST);
+			return (has_said_end(&i->up) ? RELAY_DONE
+						     : RELAY_CLIENT_LOST);
+		return (
+		    has_said_end(&i->down) ? RELAY_DONE : RELAY_ORIGIN_LOST);
 	}
 	if (moved(i) > before || limit_of(i) != limit)
 		i->moved_at = now;
@@ -211,9 +211,9 @@ ws_inspect_run(struct ws_inspect *i)
 		return (RELAY_DONE);
 	if (now < i->moved_at + limit_of(i))
 		return (RELAY_ON);
-	return (limit_of(i) <
-	    i->flow->gen->gen->conf->limits.tunnel_ms ? RELAY_DONE :
-	    RELAY_IDLE);
+	return (limit_of(i) < i->flow->gen->gen->conf->limits.tunnel_ms
+		? RELAY_DONE
+		: RELAY_IDLE);
 }
 
 uint64_t
@@ -234,7 +234,8 @@ ws_inspect_count(const struct ws_inspect *i, enum ws_side from,
 	const struct ws_facts *f = ws_facts(w->engine);
 
 	*c = (struct ws_count){ .messages = f->messages,
-	    .content = f->octets, .octets = w->octets };
+		.content = f->octets,
+		.octets = w->octets };
 }
 
 unsigned

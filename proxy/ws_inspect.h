@@ -37,9 +37,9 @@ void ws_inspect_stop(struct ws_inspect *, enum ws_code, const char *reason);
 
 /* For the record. */
 struct ws_count {
-	uint64_t messages;	/* complete */
-	uint64_t content;	/* octets of their payloads */
-	uint64_t octets;	/* passed on */
+	uint64_t messages; /* complete */
+	uint64_t content;  /* octets of their payloads */
+	uint64_t octets;   /* passed on */
 };
 void ws_inspect_count(const struct ws_inspect *, enum ws_side from,
     struct ws_count *);

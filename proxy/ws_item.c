@@ -123,11 +123,11 @@ enum pull
 ws_item_gather(struct ws_item *it, struct fault *f)
 {
 	assert(it->content != NULL);
-	if (it->along.body != NULL && (has_news(it) ||
-	    reader_behind(&it->along) > 0))
+	if (it->along.body != NULL &&
+	    (has_news(it) || reader_behind(&it->along) > 0))
 		(void)reader_skip(&it->along, BODY_ALL);
-	if (it->look.body != NULL && (has_news(it) || it->gap ||
-	    reader_behind(&it->look) > 0))
+	if (it->look.body != NULL &&
+	    (has_news(it) || it->gap || reader_behind(&it->look) > 0))
 		(void)reader_skip(&it->look, BODY_ALL);
 	if (has_failed(it->frames, f) || has_failed(it->content, f))
 		return (PULL_FAIL);
@@ -137,8 +137,8 @@ ws_item_gather(struct ws_item *it, struct fault *f)
 bool
 ws_item_is_empty(const struct ws_item *it)
 {
-	return (it->content == NULL || (body_length(it->content) == 0 &&
-	    !it->gap));
+	return (
+	    it->content == NULL || (body_length(it->content) == 0 && !it->gap));
 }
 
 /* ---- the heads that scanners see ---- */
@@ -162,9 +162,9 @@ plain_head(struct arena *a, const struct http_msg *handshake)
 static void
 describe(struct http_msg *m, const struct ws_item *it, bool text)
 {
-	http_fields_set(it->arena, &m->fields, FIELD_CONTENT_TYPE, text ?
-	    STR("text/plain; charset=utf-8") :
-	    STR("application/octet-stream"));
+	http_fields_set(it->arena, &m->fields, FIELD_CONTENT_TYPE,
+	    text ? STR("text/plain; charset=utf-8")
+		 : STR("application/octet-stream"));
 }
 
 static struct http_msg *
@@ -196,14 +196,19 @@ ws_item_scan(struct ws_item *it, const struct chain_step *steps, unsigned n,
 		resp = answer_head(it, req);
 		describe(resp, it, text);
 	}
-	it->message = (struct scan_message){ .mode = from == WS_CLIENT ?
-	    SCAN_REQ : SCAN_RESP, .req = req, .resp = resp,
-	    .body = it->content, .who = &f->who, .shared = &it->shared,
-	    .arena = it->arena };
+	it->message = (struct scan_message){ .mode = from == WS_CLIENT
+		    ? SCAN_REQ
+		    : SCAN_RESP,
+		.req = req,
+		.resp = resp,
+		.body = it->content,
+		.who = &f->who,
+		.shared = &it->shared,
+		.arena = it->arena };
 	if (it->gap) {
 		it->message.gap = GAP_LIMIT;
 		it->message.gap_text = STR("a WebSocket message of which "
-		    "only the begin was read");
+					   "only the begin was read");
 	}
 	it->chain = chain_start(f->worker->loop, steps, n, &it->message,
 	    &f->task);

@@ -22,23 +22,23 @@ struct flow;
 
 /* Lives in its own arena. */
 struct ws_item {
-	struct arena *arena;		/* owned; holds this too */
-	struct flow *flow;		/* borrowed */
+	struct arena *arena; /* owned; holds this too */
+	struct flow *flow;   /* borrowed */
 	struct ws_message source;
-	struct body *frames;		/* counted */
-	struct body *content;		/* counted; NULL: nobody looks */
-	struct reader hold;		/* of frames: they go out from here */
-	struct reader along;		/* of frames: pulls them in, to be held */
-	struct reader look;		/* of content: the same */
-	struct reader first;		/* of content: keeps its begin */
-	struct reader now;		/* of what a service sent back */
-	struct chq again;		/* read from there, not yet compared */
-	bool whole;			/* WS_END: all of it is here */
-	bool gap;			/* its content is only a begin */
-	uint64_t began_at, news_at;	/* ms: it, and when octets last came */
+	struct body *frames;        /* counted */
+	struct body *content;       /* counted; NULL: nobody looks */
+	struct reader hold;         /* of frames: they go out from here */
+	struct reader along;        /* of frames: pulls them in, to be held */
+	struct reader look;         /* of content: the same */
+	struct reader first;        /* of content: keeps its begin */
+	struct reader now;          /* of what a service sent back */
+	struct chq again;           /* read from there, not yet compared */
+	bool whole;                 /* WS_END: all of it is here */
+	bool gap;                   /* its content is only a begin */
+	uint64_t began_at, news_at; /* ms: it, and when octets last came */
 	struct scan_message message;
 	struct scan_shared shared;
-	struct chain_run *chain;	/* owned */
+	struct chain_run *chain; /* owned */
 };
 
 /* scanned: its content is wanted.  Never NULL. */

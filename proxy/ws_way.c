@@ -6,10 +6,10 @@
 
 #define READ_BYTES 16384
 #define SEND_BYTES 65536
-#define CONTENT_BYTES 65536	/* of content in one step */
-#define CONTROL_BYTES 4096	/* of control frames that wait for room */
-#define BYTES_FREE 16384	/* of memory that are not counted */
-#define STEPS 256		/* in one turn */
+#define CONTENT_BYTES 65536 /* of content in one step */
+#define CONTROL_BYTES 4096  /* of control frames that wait for room */
+#define BYTES_FREE 16384    /* of memory that are not counted */
+#define STEPS 256           /* in one turn */
 /* Control frames: so many at once, then one each so many microseconds. */
 #define CONTROLS_BURST 1000
 #define CONTROL_US 10000
@@ -27,8 +27,9 @@ go(struct ws_way *w, enum ws_way_state s)
 {
 	assert((follows[w->state] & (1u << s)) != 0);
 	w->state = s;
-	assert((w->item != NULL) == (s == WS_WAY_GATHERS ||
-	    s == WS_WAY_SCANS || s == WS_WAY_MATCHES || s == WS_WAY_PASSES));
+	assert((w->item != NULL) ==
+	    (s == WS_WAY_GATHERS || s == WS_WAY_SCANS || s == WS_WAY_MATCHES ||
+		s == WS_WAY_PASSES));
 }
 
 static uint64_t
@@ -50,9 +51,13 @@ ws_way_init(struct ws_way *w, struct flow *f, enum ws_side side,
 {
 	struct ws_limits limits = { .ratio = WS_RATIO };
 
-	*w = (struct ws_way){ .flow = f, .side = side, .from = from,
-	    .to = to, .chain = chain, .code = WS_CODE_NONE,
-	    .fed = true };
+	*w = (struct ws_way){ .flow = f,
+		.side = side,
+		.from = from,
+		.to = to,
+		.chain = chain,
+		.code = WS_CODE_NONE,
+		.fed = true };
 	if (chain != NULL)
 		limits.message = conf_of(w)->websocket.message;
 	w->engine = ws_new(side, terms, &limits);
@@ -111,7 +116,7 @@ is_at_frame(const struct ws_way *w)
 {
 	return (w->state != WS_WAY_PASSES || w->item->hold.offset == 0 ||
 	    (!w->item->whole && reader_behind(&w->item->hold) == 0 &&
-	    ws_message_bytes(&w->item->source) == 0));
+		ws_message_bytes(&w->item->source) == 0));
 }
 
 /* True: something went out.  Where a control frame came, the frame before it ends. */
@@ -122,7 +127,7 @@ send_control(struct ws_way *w)
 		return (false);
 	if (w->close_due && w->item != NULL) {
 		if (w->item->whole)
-			return (false);		/* it comes before */
+			return (false); /* it comes before */
 		drop_item(w);
 	}
 	if (duplex_room(w->to) == 0) {
@@ -152,7 +157,7 @@ send_frames(struct ws_way *w)
 	chq_fini(&q);
 	if (p == PULL_WAIT)
 		return (WS_WAY_WAITS);
-	if (p == PULL_CUT || p == PULL_FAIL) {	/* no room in memory or file */
+	if (p == PULL_CUT || p == PULL_FAIL) { /* no room in memory or file */
 		fault_copy(&w->fault, body_fault(w->item->frames));
 		return (WS_WAY_FULL);
 	}
@@ -170,8 +175,7 @@ judge(struct ws_way *w)
 
 	if (r == NULL)
 		return (WS_WAY_WAITS);
-	if (w->state == WS_WAY_SCANS && r->action == CHAIN_PASS &&
-	    r->modified)
+	if (w->state == WS_WAY_SCANS && r->action == CHAIN_PASS && r->modified)
 		go(w, WS_WAY_MATCHES);
 	if (w->state == WS_WAY_MATCHES) {
 		switch (ws_item_match(w->item)) {
@@ -184,8 +188,7 @@ judge(struct ws_way *w)
 		case PULL_FAIL:
 			r->action = CHAIN_BLOCK;
 			fault_set(&r->fault, ERR_SERVICE_BLOCK,
-			    "%.*s changed a WebSocket message",
-			    STR_ARG(r->by));
+			    "%.*s changed a WebSocket message", STR_ARG(r->by));
 			break;
 		}
 	}
@@ -244,14 +247,15 @@ may_feed(const struct ws_way *w)
 	if (w->stopped || w->close_due || w->begun ||
 	    w->state >= WS_WAY_CLOSED || w->fault.code != ERR_NONE)
 		return (false);
-	if (chq_len(&w->control) > 0 && (w->state == WS_WAY_PASSES ||
-	    chq_len(&w->control) >= CONTROL_BYTES))
+	if (chq_len(&w->control) > 0 &&
+	    (w->state == WS_WAY_PASSES ||
+		chq_len(&w->control) >= CONTROL_BYTES))
 		return (false);
 	if (w->item == NULL || w->item->whole)
 		return (true);
 	/* A begin is being looked at: the rest of it need not be here. */
-	return (!ws_item_is_full(w->item) && (w->state == WS_WAY_GATHERS ||
-	    w->state == WS_WAY_PASSES));
+	return (!ws_item_is_full(w->item) &&
+	    (w->state == WS_WAY_GATHERS || w->state == WS_WAY_PASSES));
 }
 
 /* A leaky bucket, of which controls_at is when it is empty again. */
@@ -280,8 +284,9 @@ fed(struct ws_way *w, enum ws_got got, const struct fault *f)
 	case WS_CONTROL:
 		if (!is_flood(w))
 			break;
-		fault_set(&w->fault, w->side == WS_CLIENT ?
-		    ERR_CLIENT_FLOOD : ERR_ORIGIN_WEBSOCKET,
+		fault_set(&w->fault,
+		    w->side == WS_CLIENT ? ERR_CLIENT_FLOOD
+					 : ERR_ORIGIN_WEBSOCKET,
 		    "WebSocket control frames");
 		return (WS_WAY_FLOOD);
 	case WS_CLOSE:
@@ -322,8 +327,10 @@ static enum ws_way_got
 feed(struct ws_way *w)
 {
 	struct chq frames = { 0 }, content = { 0 };
-	struct ws_out out = { .frames = &frames, .content = &content,
-	    .control = &w->control, .want = CONTENT_BYTES };
+	struct ws_out out = { .frames = &frames,
+		.content = &content,
+		.control = &w->control,
+		.want = CONTENT_BYTES };
 	struct fault f = { 0 };
 	enum ws_way_got why;
 	enum ws_got got;
@@ -345,9 +352,10 @@ is_too_dear(struct ws_way *w)
 {
 	struct account *a = w->flow->client->account;
 
-	charge_set(&w->charge, a, chq_len(&w->in) + chq_len(&w->control) +
-	    ws_bytes(w->engine) + (w->item != NULL ?
-	    ws_message_bytes(&w->item->source) : 0), BYTES_FREE);
+	charge_set(&w->charge, a,
+	    chq_len(&w->in) + chq_len(&w->control) + ws_bytes(w->engine) +
+		(w->item != NULL ? ws_message_bytes(&w->item->source) : 0),
+	    BYTES_FREE);
 	return (w->charge.held > 0 && account_room(a, BUDGET_MEMORY) == 0);
 }
 
@@ -368,7 +376,7 @@ is_flushed(const struct ws_way *w)
 {
 	return (w->state != WS_WAY_PASSES ||
 	    (reader_behind(&w->item->hold) == 0 &&
-	    ws_message_bytes(&w->item->source) == 0));
+		ws_message_bytes(&w->item->source) == 0));
 }
 
 /* Its sender has ended, and all that it sent has gone out. */
@@ -377,9 +385,10 @@ is_at_end(const struct ws_way *w)
 {
 	if (!w->source_ended || w->state == WS_WAY_ENDED)
 		return (false);
-	return (w->state == WS_WAY_CLOSED || (w->fed && !w->begun &&
-	    chq_len(&w->in) == 0 && chq_len(&w->control) == 0 &&
-	    (w->item == NULL || (!w->item->whole && is_flushed(w)))));
+	return (w->state == WS_WAY_CLOSED ||
+	    (w->fed && !w->begun && chq_len(&w->in) == 0 &&
+		chq_len(&w->control) == 0 &&
+		(w->item == NULL || (!w->item->whole && is_flushed(w)))));
 }
 
 static void
@@ -442,8 +451,7 @@ step_out(struct ws_way *w)
 
 	if (w->state == WS_WAY_ENDED)
 		return (WS_WAY_WAITS);
-	if (w->state == WS_WAY_PASSES &&
-	    (got = send_frames(w)) != WS_WAY_FULL)
+	if (w->state == WS_WAY_PASSES && (got = send_frames(w)) != WS_WAY_FULL)
 		return (got);
 	if (w->item == NULL && chq_len(&w->control) > 0)
 		write_all(w, &w->control);
@@ -486,8 +494,9 @@ is_half_out(const struct ws_way *w)
 static bool
 may_say_close(const struct ws_way *w)
 {
-	return (w->state != WS_WAY_CLOSED && (w->state != WS_WAY_PASSES ||
-	    w->item->hold.offset == 0 || w->item->whole));
+	return (w->state != WS_WAY_CLOSED &&
+	    (w->state != WS_WAY_PASSES || w->item->hold.offset == 0 ||
+		w->item->whole));
 }
 
 void

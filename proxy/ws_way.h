@@ -22,40 +22,40 @@ enum ws_way_state {
 };
 
 enum ws_way_got {
-	WS_WAY_WAITS,		/* the task will be woken */
-	WS_WAY_MORE,		/* it has had its share of the turn */
-	WS_WAY_BLOCKED,		/* a message may not pass; the flow knows why */
-	WS_WAY_FAILED,		/* no verdict of one; the same */
-	WS_WAY_BROKEN,		/* its sender breaks the protocol: fault, code */
-	WS_WAY_FLOOD,		/* ... or makes work without a purpose: fault */
-	WS_WAY_FULL,		/* its client has no more memory: fault */
-	WS_WAY_LOST		/* one of its sides is lost */
+	WS_WAY_WAITS,   /* the task will be woken */
+	WS_WAY_MORE,    /* it has had its share of the turn */
+	WS_WAY_BLOCKED, /* a message may not pass; the flow knows why */
+	WS_WAY_FAILED,  /* no verdict of one; the same */
+	WS_WAY_BROKEN,  /* its sender breaks the protocol: fault, code */
+	WS_WAY_FLOOD,   /* ... or makes work without a purpose: fault */
+	WS_WAY_FULL,    /* its client has no more memory: fault */
+	WS_WAY_LOST     /* one of its sides is lost */
 };
 
 /* Embedded. */
 struct ws_way {
 	enum ws_way_state state;
-	struct flow *flow;		/* borrowed */
-	enum ws_side side;		/* who sends */
-	struct duplex *from, *to;	/* borrowed */
-	const struct worker_chain *chain;	/* borrowed; NULL: nobody looks */
-	struct ws *engine;		/* owned */
-	struct chq in;			/* read, not fed */
-	struct chq control;		/* frames that go out next */
-	struct ws_item *item;		/* owned; NULL: BETWEEN, or at an end */
+	struct flow *flow;                /* borrowed */
+	enum ws_side side;                /* who sends */
+	struct duplex *from, *to;         /* borrowed */
+	const struct worker_chain *chain; /* borrowed; NULL: nobody looks */
+	struct ws *engine;                /* owned */
+	struct chq in;                    /* read, not fed */
+	struct chq control;               /* frames that go out next */
+	struct ws_item *item; /* owned; NULL: BETWEEN, or at an end */
 	struct charge charge;
 	struct fault fault;
-	uint64_t octets;		/* passed on */
-	uint64_t received;		/* from its sender */
-	uint64_t controls_at;		/* the flood budget: used up at, in us */
-	bool fed;			/* the engine has taken all, it wants more */
-	bool begun;			/* a message waits for its turn */
-	bool close_due;			/* control ends in its sender's Close */
+	uint64_t octets;      /* passed on */
+	uint64_t received;    /* from its sender */
+	uint64_t controls_at; /* the flood budget: used up at, in us */
+	bool fed;             /* the engine has taken all, it wants more */
+	bool begun;           /* a message waits for its turn */
+	bool close_due;       /* control ends in its sender's Close */
 	bool source_ended;
-	bool stopped;			/* only what has begun to go out still does */
-	bool stuck;			/* its receiver has no room */
-	bool gone;			/* its sender has ended, but is not read from */
-	unsigned code;			/* of its sender's Close */
+	bool stopped;  /* only what has begun to go out still does */
+	bool stuck;    /* its receiver has no room */
+	bool gone;     /* its sender has ended, but is not read from */
+	unsigned code; /* of its sender's Close */
 };
 
 void ws_way_init(struct ws_way *, struct flow *, enum ws_side,

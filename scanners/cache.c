@@ -13,7 +13,7 @@
 struct slot {
 	unsigned char key[KEY_BYTES];
 	uint32_t until; /* s; 0: free */
-	uint32_t used; /* s */
+	uint32_t used;  /* s */
 };
 
 struct set {
@@ -81,8 +81,8 @@ verdict_cache_bytes(const struct verdict_cache *c)
 
 /* Locked; its lock is for unlocking. */
 static struct set *
-set_of(
-    struct verdict_cache *c, const unsigned char *key, pthread_mutex_t **lock)
+set_of(struct verdict_cache *c, const unsigned char *key,
+    pthread_mutex_t **lock)
 {
 	uint64_t h;
 

@@ -61,12 +61,13 @@ step_cancel(struct chain_run *run)
 		if (run->states[i] == CHAIN_SETTLED)
 			continue;
 		run->running--;
-		if (run->states[i] == CHAIN_WAITS)	/* it never began */
+		if (run->states[i] == CHAIN_WAITS) /* it never began */
 			run->scans[i].scanner = NULL;
 		run->states[i] = CHAIN_SETTLED;
 		scan_waits(&run->scans[i]);
-		chain_record_end(run, i, has_found(&run->scans[i]) ?
-		    CHAIN_BLOCKED : CHAIN_CANCELLED, ERR_NONE, STR_NONE);
+		chain_record_end(run, i,
+		    has_found(&run->scans[i]) ? CHAIN_BLOCKED : CHAIN_CANCELLED,
+		    ERR_NONE, STR_NONE);
 		scan_cancel(&run->scans[i]);
 	}
 }
@@ -139,8 +140,8 @@ step_ask(struct chain_run *run)
 	for (i = run->first; i < run->used; i++) {
 		if (run->states[i] != CHAIN_WAITS)
 			continue;
-		switch (known_ask(&run->known, run->scans[i].scanner,
-		    run->msg)) {
+		switch (
+		    known_ask(&run->known, run->scans[i].scanner, run->msg)) {
 		case KNOWN_CLEAN:
 			chain_settle_known(run, i);
 			break;
@@ -216,7 +217,7 @@ chain_work(struct task *t)
 		if (run->scans[i].done && run->states[i] != CHAIN_SETTLED)
 			chain_settle(run, i);
 	if (run->unscanned && run->result.action == CHAIN_FAIL)
-		run->ending = false;	/* that it blocks is known already */
+		run->ending = false; /* that it blocks is known already */
 	if (run->ending)
 		chain_end(run);
 	else if (run->running == 0)

@@ -29,40 +29,44 @@ struct chain_step {
 };
 
 enum chain_action {
-	CHAIN_PASS,	/* go on with the message, adapted or not */
-	CHAIN_ANSWER,	/* give the client resp and body: a scanner's own answer or page */
-	CHAIN_BLOCK,	/* give the client our page for fault */
-	CHAIN_FAIL	/* no verdict: fault, of a scanner or of the message itself */
+	CHAIN_PASS, /* go on with the message, adapted or not */
+	/* give the client resp and body: a scanner's own answer or page */
+	CHAIN_ANSWER,
+	CHAIN_BLOCK, /* give the client our page for fault */
+	/* no verdict: fault, of a scanner or of the message itself */
+	CHAIN_FAIL
 };
 
 /* How one scan of the chain ended, for the audit log. */
 enum chain_outcome {
 	CHAIN_CLEAN,
-	CHAIN_CACHED,		/* it was found clean before, and not asked again */
-	CHAIN_MODIFIED,		/* adapted the message, or answered the request */
+	CHAIN_CACHED,   /* it was found clean before, and not asked again */
+	CHAIN_MODIFIED, /* adapted the message, or answered the request */
 	CHAIN_UNSCANNED,
 	CHAIN_BLOCKED,
 	CHAIN_ERROR,
-	CHAIN_CANCELLED,	/* a stronger answer or the end of the flow came first */
-	CHAIN_BYPASSED,		/* it failed or could not scan, and policy went on */
+	/* a stronger answer or the end of the flow came first */
+	CHAIN_CANCELLED,
+	CHAIN_BYPASSED, /* it failed or could not scan, and policy went on */
 	CHAIN_OUTCOMES
 };
-const char *chain_outcome_name(enum chain_outcome);	/* "clean" ... */
+const char *chain_outcome_name(enum chain_outcome); /* "clean" ... */
 
 /* Strings live in the flow's arena or are constants. */
 struct chain_record {
-	struct str service;	/* name in the configuration */
-	struct str endpoint;	/* "host:port", "inside"; STR_NONE if it got nowhere */
+	struct str service; /* name in the configuration */
+	/* "host:port", "inside"; STR_NONE if it got nowhere */
+	struct str endpoint;
 	enum scan_mode mode;
 	enum chain_outcome outcome;
-	bool misconfigured;	/* CHAIN_BLOCKED: a modifying service in a group */
-	enum err code;		/* ERR_UNSCANNED, or the fault, also when bypassed */
-	uint64_t us;		/* without waiting for the message's own sender */
-	uint64_t bytes;		/* of the body that the service was given */
+	bool misconfigured; /* CHAIN_BLOCKED: a modifying service in a group */
+	enum err code;  /* ERR_UNSCANNED, or the fault, also when bypassed */
+	uint64_t us;    /* without waiting for the message's own sender */
+	uint64_t bytes; /* of the body that the service was given */
 	struct str threat;
-	enum scan_gap gap;	/* code is ERR_UNSCANNED: what was not seen */
-	struct str reason;	/* unscanned, error, bypassed: why */
-	struct str note;	/* further facts from the scanner */
+	enum scan_gap gap; /* code is ERR_UNSCANNED: what was not seen */
+	struct str reason; /* unscanned, error, bypassed: why */
+	struct str note;   /* further facts from the scanner */
 };
 
 struct chain_result {
@@ -85,12 +89,12 @@ struct chain_result {
 	 * PULL_CUT or PULL_FAIL.
 	 */
 	struct body *body;
-	bool modified;		/* head or body are not the original's */
-	enum verdict verdict;	/* the strongest */
-	struct str by;		/* service that gave it; STR_NONE while clean */
-	struct str threat;	/* VERDICT_BLOCKED, may be empty */
-	struct str reason;	/* VERDICT_UNSCANNED */
-	uint64_t us;		/* in which at least one scanner worked */
+	bool modified;        /* head or body are not the original's */
+	enum verdict verdict; /* the strongest */
+	struct str by;        /* service that gave it; STR_NONE while clean */
+	struct str threat;    /* VERDICT_BLOCKED, may be empty */
+	struct str reason;    /* VERDICT_UNSCANNED */
+	uint64_t us;          /* in which at least one scanner worked */
 };
 
 struct chain_run;

@@ -13,30 +13,30 @@
 /* Of one scan. */
 enum chain_scan {
 	CHAIN_RUNS,
-	CHAIN_WAITS,		/* not started: its answer may be known */
-	CHAIN_SETTLED		/* its end is joined, or it was stopped */
+	CHAIN_WAITS,  /* not started: its answer may be known */
+	CHAIN_SETTLED /* its end is joined, or it was stopped */
 };
 
 struct chain_run {
 	struct loop *loop;
-	struct task task;	/* woken by the scans */
-	struct task *wake;	/* of whoever started the chain */
+	struct task task;  /* woken by the scans */
+	struct task *wake; /* of whoever started the chain */
 	const struct chain_step *steps;
 	unsigned step_count;
-	unsigned step;		/* the running one; step_count: none */
-	const struct scan_message *msg;	/* what the running step looks at */
-	struct body *body;	/* of the current message, counted */
-	struct reader keeper;	/* keeps all of it, reads nothing */
-	struct scan *scans;	/* all that were started, step after step */
-	struct chain_record *records;	/* one for each of them */
-	enum chain_scan *states;	/* one for each of them */
-	struct known known;	/* of the message as it came */
+	unsigned step;                  /* the running one; step_count: none */
+	const struct scan_message *msg; /* what the running step looks at */
+	struct body *body;              /* of the current message, counted */
+	struct reader keeper;           /* keeps all of it, reads nothing */
+	struct scan *scans; /* all that were started, step after step */
+	struct chain_record *records; /* one for each of them */
+	enum chain_scan *states;      /* one for each of them */
+	struct known known;           /* of the message as it came */
 	struct scan_meter meter;
-	unsigned first;		/* of the running step */
+	unsigned first; /* of the running step */
 	unsigned used;
-	unsigned running;	/* of the running step, not settled */
-	bool unscanned;		/* blocks once nothing stronger can come */
-	bool ending;		/* result says how */
+	unsigned running; /* of the running step, not settled */
+	bool unscanned;   /* blocks once nothing stronger can come */
+	bool ending;      /* result says how */
 	bool done;
 	struct chain_result result;
 };

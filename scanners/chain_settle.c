@@ -8,9 +8,18 @@
 
 /* Ends of the message itself, whoever notices them. */
 static const enum err message_faults[] = {
-	ERR_REQ_CHUNK, ERR_REQ_BODY_CUT, ERR_CLIENT_GONE, ERR_ORIGIN_CHUNK,
-	ERR_ORIGIN_CUT, ERR_ORIGIN_STALL, ERR_MEMORY, ERR_TEMP_LIMIT,
-	ERR_TEMP_FULL, ERR_DESCRIPTORS, ERR_BODY_LIMIT, ERR_SHUTDOWN,
+	ERR_REQ_CHUNK,
+	ERR_REQ_BODY_CUT,
+	ERR_CLIENT_GONE,
+	ERR_ORIGIN_CHUNK,
+	ERR_ORIGIN_CUT,
+	ERR_ORIGIN_STALL,
+	ERR_MEMORY,
+	ERR_TEMP_LIMIT,
+	ERR_TEMP_FULL,
+	ERR_DESCRIPTORS,
+	ERR_BODY_LIMIT,
+	ERR_SHUTDOWN,
 	ERR_THREAT,
 };
 
@@ -88,8 +97,8 @@ settle_failed(struct chain_run *run, unsigned i, const struct fault *f)
 {
 	const struct scanner *scanner = run->scans[i].scanner;
 	struct str text = fault_text(run->msg->arena, f);
-	enum scan_policy policy = f->code == ERR_SCAN_BUSY ?
-	    scanner->on_busy : scanner->on_error;
+	enum scan_policy policy = f->code == ERR_SCAN_BUSY ? scanner->on_busy
+							   : scanner->on_error;
 
 	verdict_join(&run->result, VERDICT_UNSCANNED, str_of(scanner->name),
 	    STR_NONE, text);
@@ -108,14 +117,16 @@ static void
 settle_cut(struct chain_run *run, unsigned i, const struct fault *f)
 {
 	struct str text = fault_text(run->msg->arena, f);
-	bool found = f->code == ERR_THREAT;	/* by who adapted the message */
+	bool found = f->code == ERR_THREAT; /* by who adapted the message */
 
-	verdict_join(&run->result, found ? VERDICT_BLOCKED :
-	    VERDICT_UNSCANNED, STR_NONE, found ? arena_str(run->msg->arena,
-	    str_of(f->detail)) : STR_NONE, text);
+	verdict_join(&run->result, found ? VERDICT_BLOCKED : VERDICT_UNSCANNED,
+	    STR_NONE,
+	    found ? arena_str(run->msg->arena, str_of(f->detail)) : STR_NONE,
+	    text);
 	chain_record_end(run, i, CHAIN_CANCELLED, f->code, text);
 	if (!run->ending || (found && run->result.action == CHAIN_FAIL))
-		fault_copy(chain_end_as(run, found ? CHAIN_BLOCK : CHAIN_FAIL), f);
+		fault_copy(chain_end_as(run, found ? CHAIN_BLOCK : CHAIN_FAIL),
+		    f);
 	scan_cancel(&run->scans[i]);
 }
 
@@ -142,15 +153,16 @@ settle_unscanned(struct chain_run *run, unsigned i, enum scan_gap gap,
 	enum scan_gap known = run->msg->gap;
 	enum scan_policy policy = scanner->on_unscanned[gap];
 
-	if (run->scans[i].result.too_large && (gap == GAP_LIMIT ||
-	    scanner->over_max == SCAN_POLICY_BLOCK))
+	if (run->scans[i].result.too_large &&
+	    (gap == GAP_LIMIT || scanner->over_max == SCAN_POLICY_BLOCK))
 		policy = scanner->over_max;
 	if (run->scans[i].result.unwanted)
 		policy = SCAN_POLICY_BYPASS;
 
-	if (known != GAP_NONE && (gap == GAP_NONE ||
-	    (policy == SCAN_POLICY_BYPASS &&
-	    scanner->on_unscanned[known] == SCAN_POLICY_BLOCK))) {
+	if (known != GAP_NONE &&
+	    (gap == GAP_NONE ||
+		(policy == SCAN_POLICY_BYPASS &&
+		    scanner->on_unscanned[known] == SCAN_POLICY_BLOCK))) {
 		gap = known;
 		reason = run->msg->gap_text;
 		policy = scanner->on_unscanned[known];
@@ -165,7 +177,7 @@ settle_unscanned(struct chain_run *run, unsigned i, enum scan_gap gap,
 	chain_record_end(run, i, CHAIN_UNSCANNED, ERR_UNSCANNED, reason);
 	if (run->unscanned || run->result.verdict == VERDICT_BLOCKED)
 		return (false);
-	run->unscanned = true;		/* the others may find a threat yet */
+	run->unscanned = true; /* the others may find a threat yet */
 	run->result.by = str_of(scanner->name);
 	run->result.reason = reason;
 	return (false);
@@ -197,7 +209,7 @@ settle_blocked(struct chain_run *run, unsigned i)
 
 	chain_record_end(run, i, CHAIN_BLOCKED, ERR_NONE, STR_NONE);
 	if (run->result.verdict == VERDICT_BLOCKED)
-		return;			/* the other one came first */
+		return; /* the other one came first */
 	verdict_join(&run->result, VERDICT_BLOCKED, str_of(scan->scanner->name),
 	    r->threat, STR_NONE);
 	f = chain_end_as(run, page ? CHAIN_ANSWER : CHAIN_BLOCK);
@@ -267,8 +279,8 @@ settle_modified(struct chain_run *run, unsigned i)
 		settle_replaced(run, i);
 		return;
 	}
-	if (run->msg->gap != GAP_NONE && !settle_unscanned(run, i, GAP_NONE,
-	    STR_NONE))
+	if (run->msg->gap != GAP_NONE &&
+	    !settle_unscanned(run, i, GAP_NONE, STR_NONE))
 		return;
 	chain_record_end(run, i, CHAIN_MODIFIED, ERR_NONE, STR_NONE);
 	verdict_join(&run->result, VERDICT_MODIFIED,
@@ -276,7 +288,7 @@ settle_modified(struct chain_run *run, unsigned i)
 	run->result.modified = true;
 	chain_body_give(run, body_take(scan));
 	if (run->msg->mode == SCAN_REQ && r->resp != NULL) {
-		run->result.resp = r->resp;	/* RFC 3507 4.8.2: satisfied */
+		run->result.resp = r->resp; /* RFC 3507 4.8.2: satisfied */
 		chain_end_as(run, CHAIN_ANSWER);
 	} else {
 		message_replace(run, r);
@@ -315,7 +327,7 @@ chain_settle_known(struct chain_run *run, unsigned i)
 {
 	struct scan *scan = &run->scans[i];
 
-	scan->scanner = NULL;			/* it never began */
+	scan->scanner = NULL; /* it never began */
 	scan->result.bytes = body_received(run->body);
 	run->states[i] = CHAIN_SETTLED;
 	run->running--;

@@ -22,13 +22,13 @@
 struct probe {
 	struct clam_look *look;
 	struct clam_calls calls;
-	bool stopped;		/* by clam_look.stop or the deadline */
-	bool again;		/* the same file once more */
+	bool stopped; /* by clam_look.stop or the deadline */
+	bool again;   /* the same file once more */
 };
 
 #define CONVERTERS 19
 
-static iconv_t converters[CONVERTERS];	/* open for ever; NULL: none */
+static iconv_t converters[CONVERTERS]; /* open for ever; NULL: none */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static cl_error_t once_result;
 /* What libclamav last complained about in this thread, while loading. */
@@ -72,9 +72,9 @@ on_pre_scan(int fd, const char *type, void *arg)
 
 /* A file, the outermost or one inside. */
 static cl_error_t
-on_inspect(int fd, const char *type, const char **ancestors,
-    size_t parent_size, const char *name, size_t n, const char *p,
-    uint32_t level, uint32_t attributes, void *arg)
+on_inspect(int fd, const char *type, const char **ancestors, size_t parent_size,
+    const char *name, size_t n, const char *p, uint32_t level,
+    uint32_t attributes, void *arg)
 {
 	struct probe *probe = arg;
 	struct clam_calls *calls;
@@ -103,17 +103,32 @@ static void
 converters_load(void)
 {
 	static const char *const names[CONVERTERS] = {
-		"UTF-16", "UTF-32", "UTF-7", "ISO-8859-1", "ISO-8859-2",
-		"ISO-8859-5", "ISO-8859-15", "WINDOWS-1250", "WINDOWS-1251",
-		"WINDOWS-1252", "KOI8-R", "SHIFT_JIS", "EUC-JP",
-		"ISO-2022-JP", "GB18030", "GBK", "BIG5", "EUC-KR", "TIS-620",
+		"UTF-16",
+		"UTF-32",
+		"UTF-7",
+		"ISO-8859-1",
+		"ISO-8859-2",
+		"ISO-8859-5",
+		"ISO-8859-15",
+		"WINDOWS-1250",
+		"WINDOWS-1251",
+		"WINDOWS-1252",
+		"KOI8-R",
+		"SHIFT_JIS",
+		"EUC-JP",
+		"ISO-2022-JP",
+		"GB18030",
+		"GBK",
+		"BIG5",
+		"EUC-KR",
+		"TIS-620",
 	};
 	size_t i;
 
 	for (i = 0; i < CONVERTERS; i++) {
 		converters[i] = iconv_open("UTF-16BE", names[i]);
 		if (converters[i] == (iconv_t)-1)
-			converters[i] = NULL;	/* not installed here */
+			converters[i] = NULL; /* not installed here */
 	}
 }
 
@@ -193,8 +208,8 @@ clam_lib_load(const char *db, const char *own, const char *temp_dir,
 	complaint[0] = '\0';
 	cl = once_result == CL_SUCCESS ? cl_engine_new() : NULL;
 	if (cl == NULL) {
-		load_fault(f, db, once_result != CL_SUCCESS ? once_result :
-		    CL_EMEM);
+		load_fault(f, db,
+		    once_result != CL_SUCCESS ? once_result : CL_EMEM);
 		return (NULL);
 	}
 	set_limits(cl, limits);
@@ -240,14 +255,14 @@ passes(const struct clam_look *look, enum scan_gap gap)
 
 /* The first reason stays, unless it would pass and this one does not. */
 void
-clam_look_unscanned(struct clam_look *look, enum scan_gap gap,
-    const char *fmt, ...)
+clam_look_unscanned(struct clam_look *look, enum scan_gap gap, const char *fmt,
+    ...)
 {
 	va_list ap;
 
 	if (look->verdict > VERDICT_UNSCANNED ||
 	    (look->verdict == VERDICT_UNSCANNED &&
-	    (!passes(look, look->gap) || passes(look, gap))))
+		(!passes(look, look->gap) || passes(look, gap))))
 		return;
 	look->verdict = VERDICT_UNSCANNED;
 	look->gap = gap;
@@ -290,7 +305,8 @@ static const struct gap {
 	    "time limit exceeded" },
 	{ STR("Heuristics.Limits.Exceeded"), GAP_LIMIT, "limit exceeded" },
 	{ STR("Heuristics.Encrypted"), GAP_ENCRYPTED, "encrypted content" },
-	{ STR("Detected.By.Callback"), GAP_TIME, "stopped" },	/* on_pre_scan() */
+	/* on_pre_scan() */
+	{ STR("Detected.By.Callback"), GAP_TIME, "stopped" },
 };
 
 static const struct gap *
@@ -317,7 +333,7 @@ look_found(struct clam_look *look, const struct probe *p, const char *name)
 	}
 	if (p->stopped)
 		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
-	if (name == NULL)		/* ClamAV issue 720: MaxFileSize */
+	if (name == NULL) /* ClamAV issue 720: MaxFileSize */
 		clam_look_unscanned(look, GAP_LIMIT, "limit exceeded");
 	else {
 		n = gap->name.n + (name[gap->name.n] == '.');
@@ -334,8 +350,9 @@ gap_of_error(cl_error_t r)
 		return (GAP_TIME);
 	if (r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES)
 		return (GAP_LIMIT);
-	return (r == CL_EFORMAT || r == CL_EPARSE || r == CL_EUNPACK ?
-	    GAP_DAMAGED : GAP_ERROR);
+	return (r == CL_EFORMAT || r == CL_EPARSE || r == CL_EUNPACK
+		? GAP_DAMAGED
+		: GAP_ERROR);
 }
 
 static void
@@ -350,9 +367,10 @@ look_judge(struct clam_look *look, const struct probe *p, cl_error_t r,
 		clam_look_unscanned(look, GAP_TIME, "time limit exceeded");
 	if (r != CL_CLEAN && r != CL_VERIFIED)
 		clam_look_unscanned(look, gap_of_error(r), "%s (%s)",
-		    gap_of_error(r) == GAP_LIMIT ? "limit exceeded" :
-		    gap_of_error(r) == GAP_TIME ? "time limit exceeded" :
-		    "scan error", cl_strerror(r));
+		    gap_of_error(r) == GAP_LIMIT      ? "limit exceeded"
+			: gap_of_error(r) == GAP_TIME ? "time limit exceeded"
+						      : "scan error",
+		    cl_strerror(r));
 }
 
 /* A clean that comes of calls that failed is none. */
@@ -387,8 +405,10 @@ look_once(struct clam_look *look, struct cl_engine *cl,
 		.parse = ~0U,
 		.heuristic = heuristic,
 	};
-	struct probe p = { .look = look, .again = again,
-		.calls = { .stop = clam_look_stops, .stop_arg = look,
+	struct probe p = { .look = look,
+		.again = again,
+		.calls = { .stop = clam_look_stops,
+		    .stop_arg = look,
 		    .temp = clam_engine_temp(look->engine) } };
 	const struct gap *gap = NULL;
 	const char *name = NULL;
@@ -405,10 +425,10 @@ look_once(struct clam_look *look, struct cl_engine *cl,
 	clam_calls_end();
 	p.stopped |= p.calls.stopped;
 	look_lacks(look, &p.calls);
-	look_judge(look, &p, r, name);	/* name is the engine's */
+	look_judge(look, &p, r, name); /* name is the engine's */
 	if (r == CL_VIRUS)
-		gap = name != NULL ? gap_of(str_of(name)) :
-		    gap_of(STR("Heuristics.Limits.Exceeded"));
+		gap = name != NULL ? gap_of(str_of(name))
+				   : gap_of(STR("Heuristics.Limits.Exceeded"));
 	cl_fmap_close(map);
 	return (gap != NULL ? gap->gap : GAP_NONE);
 }
@@ -431,6 +451,7 @@ clam_look_map(struct clam_look *look, struct cl_engine *cl,
 	bool again = false;
 
 	for (; (gap = look_once(look, cl, m, heuristic, again)) != GAP_NONE &&
-	    passes(look, gap) && (heuristic & alert[gap]) != 0; again = true)
+	     passes(look, gap) && (heuristic & alert[gap]) != 0;
+	     again = true)
 		heuristic &= ~alert[gap];
 }

@@ -34,16 +34,18 @@ struct clam_engine;
 
 /* Strings are copied.  {0} apart from db_dir and temp_dir gives the defaults. */
 struct clam_options {
-	const char *db_dir;	/* folder with signature files, or one such file */
-	const char *temp_dir;	/* a private folder (0700) is made in it */
-	unsigned threads;	/* that scan for one client at the same time; 0: one a core */
-	uint64_t scan_size;	/* unpacked bytes of one body; 0: 400 MiB */
-	uint32_t files;		/* in one body; 0: 10000 */
-	uint32_t recursion;	/* containers inside containers; 0: 17 */
-	uint32_t time_ms;	/* for one body, waiting included; 0: 120 s */
-	uint64_t temp;		/* temporary files of all scans; 0: 20 GiB */
-	unsigned queue;		/* bodies of one client waiting for a thread; 0: 64 a thread */
-	unsigned watch_ms;	/* how often db_dir is looked at; 0: 5 s */
+	const char *db_dir; /* folder with signature files, or one such file */
+	const char *temp_dir; /* a private folder (0700) is made in it */
+	/* that scan for one client at the same time; 0: one a core */
+	unsigned threads;
+	uint64_t scan_size; /* unpacked bytes of one body; 0: 400 MiB */
+	uint32_t files;     /* in one body; 0: 10000 */
+	uint32_t recursion; /* containers inside containers; 0: 17 */
+	uint32_t time_ms;   /* for one body, waiting included; 0: 120 s */
+	uint64_t temp;      /* temporary files of all scans; 0: 20 GiB */
+	/* bodies of one client waiting for a thread; 0: 64 a thread */
+	unsigned queue;
+	unsigned watch_ms; /* how often db_dir is looked at; 0: 5 s */
 	/*
 	 * A line for the log: reloaded, or why not.  Called from the engine's
 	 * own thread.  NULL: nobody wants to know.
@@ -54,10 +56,10 @@ struct clam_options {
 
 struct clam_info {
 	unsigned signatures;
-	unsigned version;	/* of the official daily database, 0: none there */
-	time_t built_at;	/* its date, 0: unknown */
-	unsigned reloads;	/* since clam_engine_open() */
-	const char *library;	/* version of libclamav, a constant */
+	unsigned version;    /* of the official daily database, 0: none there */
+	time_t built_at;     /* its date, 0: unknown */
+	unsigned reloads;    /* since clam_engine_open() */
+	const char *library; /* version of libclamav, a constant */
 };
 
 /*
@@ -68,7 +70,8 @@ struct clam_info {
  * to find test files of ours (clam_canary.h).  While it does not, all scans
  * end in ERR_SCAN_DOWN; it is asked again every watch_ms, and report() tells.
  */
-struct clam_engine *clam_engine_open(const struct clam_options *, struct fault *f);
+struct clam_engine *clam_engine_open(const struct clam_options *,
+    struct fault *f);
 struct clam_engine *clam_engine_ref(struct clam_engine *);
 /* The last one ends the engine's threads and waits for them. */
 void clam_engine_unref(struct clam_engine **);
@@ -81,8 +84,9 @@ struct clam_service {
 	bool scans_req, scans_resp;
 	enum scan_policy on_error;
 	enum scan_policy on_unscanned[GAP_COUNT];
-	enum scan_policy over_max;	/* for bodies longer than max_body */
-	uint64_t max_body;	/* longer ones are unscanned; 0: no limit but scan_size */
+	enum scan_policy over_max; /* for bodies longer than max_body */
+	/* longer ones are unscanned; 0: no limit but scan_size */
+	uint64_t max_body;
 };
 
 /* A scanner of the engine (counted) on a loop. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The calls of libclamav, see clam_calls.h. */
-#undef _FILE_OFFSET_BITS	/* both names of each call: open() and open64() */
-#undef _FORTIFY_SOURCE		/* which has definitions of its own */
+#undef _FILE_OFFSET_BITS /* both names of each call: open() and open64() */
+#undef _FORTIFY_SOURCE   /* which has definitions of its own */
 #include <assert.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include "scanners/clam_calls.h"
 
-#define LEAP 1000000000		/* seconds: further than any time limit */
+#define LEAP 1000000000 /* seconds: further than any time limit */
 
 /* ThreadSanitizer itself makes such calls before it can be called. */
 #define BARE __attribute__((no_sanitize_thread))
@@ -28,13 +28,13 @@
 static _Thread_local struct clam_calls *inside;
 
 /* The definition behind ours; looked up once. */
-#define NEXT(call)							\
-	static __typeof__(&call) found;					\
+#define NEXT(call)                                                          \
+	static __typeof__(&call) found;                                     \
 	__typeof__(&call) next = __atomic_load_n(&found, __ATOMIC_RELAXED); \
-									\
-	if (next == NULL) {						\
-		next = (__typeof__(&call))dlsym(RTLD_NEXT, #call);	\
-		__atomic_store_n(&found, next, __ATOMIC_RELAXED);	\
+                                                                            \
+	if (next == NULL) {                                                 \
+		next = (__typeof__(&call))dlsym(RTLD_NEXT, #call);          \
+		__atomic_store_n(&found, next, __ATOMIC_RELAXED);           \
 	}
 
 void
@@ -101,7 +101,7 @@ gettimeofday(struct timeval *restrict tv, void *restrict zone)
 	struct clam_calls *c = inside;
 	struct timespec now;
 
-	(void)zone;		/* obsolete, and nobody here asks for it */
+	(void)zone; /* obsolete, and nobody here asks for it */
 	clock_gettime(CLOCK_REALTIME, &now);
 	tv->tv_sec = now.tv_sec;
 	tv->tv_usec = now.tv_nsec / 1000;
@@ -119,8 +119,7 @@ gettimeofday(struct timeval *restrict tv, void *restrict zone)
 BARE static int
 opened(int fd, int flags)
 {
-	bool makes = (flags & O_CREAT) != 0 ||
-	    (flags & O_TMPFILE) == O_TMPFILE;
+	bool makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
 
 	if (fd < 0 && ((makes && errno != EEXIST) || is_shortage()))
 		lacks(LACK_SPACE);
@@ -130,54 +129,52 @@ opened(int fd, int flags)
 BARE static mode_t
 mode_of(int flags, va_list ap)
 {
-	return ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ?
-	    va_arg(ap, mode_t) : 0);
+	return ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE
+		? va_arg(ap, mode_t)
+		: 0);
 }
 
-#define OPEN(call)							\
-BARE int								\
-call(const char *path, int flags, ...)					\
-{									\
-	va_list ap;							\
-	mode_t mode;							\
-	NEXT(call)							\
-									\
-	va_start(ap, flags);						\
-	mode = mode_of(flags, ap);					\
-	va_end(ap);							\
-	return (opened(next(path, flags, mode), flags));		\
-}
+#define OPEN(call)                                               \
+	BARE int call(const char *path, int flags, ...)          \
+	{                                                        \
+		va_list ap;                                      \
+		mode_t mode;                                     \
+		NEXT(call)                                       \
+                                                                 \
+		va_start(ap, flags);                             \
+		mode = mode_of(flags, ap);                       \
+		va_end(ap);                                      \
+		return (opened(next(path, flags, mode), flags)); \
+	}
 OPEN(open)
 OPEN(open64)
 
-#define OPENAT(call)							\
-BARE int								\
-call(int dir, const char *path, int flags, ...)				\
-{									\
-	va_list ap;							\
-	mode_t mode;							\
-	NEXT(call)							\
-									\
-	va_start(ap, flags);						\
-	mode = mode_of(flags, ap);					\
-	va_end(ap);							\
-	return (opened(next(dir, path, flags, mode), flags));		\
-}
+#define OPENAT(call)                                                  \
+	BARE int call(int dir, const char *path, int flags, ...)      \
+	{                                                             \
+		va_list ap;                                           \
+		mode_t mode;                                          \
+		NEXT(call)                                            \
+                                                                      \
+		va_start(ap, flags);                                  \
+		mode = mode_of(flags, ap);                            \
+		va_end(ap);                                           \
+		return (opened(next(dir, path, flags, mode), flags)); \
+	}
 OPENAT(openat)
 OPENAT(openat64)
 
-#define FOPEN(call)							\
-BARE FILE *								\
-call(const char *restrict path, const char *restrict mode)		\
-{									\
-	FILE *f;							\
-	NEXT(call)							\
-									\
-	f = next(path, mode);						\
-	if (f == NULL && (mode[0] != 'r' || is_shortage()))		\
-		lacks(LACK_SPACE);					\
-	return (f);							\
-}
+#define FOPEN(call)                                                           \
+	BARE FILE *call(const char *restrict path, const char *restrict mode) \
+	{                                                                     \
+		FILE *f;                                                      \
+		NEXT(call)                                                    \
+                                                                              \
+		f = next(path, mode);                                         \
+		if (f == NULL && (mode[0] != 'r' || is_shortage()))           \
+			lacks(LACK_SPACE);                                    \
+		return (f);                                                   \
+	}
 FOPEN(fopen)
 FOPEN(fopen64)
 
@@ -217,18 +214,18 @@ opendir(const char *path)
 	return (d);
 }
 
-#define MMAP(call, off)							\
-BARE void *								\
-call(void *at, size_t n, int prot, int flags, int fd, off offset)	\
-{									\
-	void *p;							\
-	NEXT(call)							\
-									\
-	p = next(at, n, prot, flags, fd, offset);			\
-	if (p == MAP_FAILED && (is_shortage() || errno == EAGAIN))	\
-		lacks(LACK_MEMORY);					\
-	return (p);							\
-}
+#define MMAP(call, off)                                                    \
+	BARE void *call(void *at, size_t n, int prot, int flags, int fd,   \
+	    off offset)                                                    \
+	{                                                                  \
+		void *p;                                                   \
+		NEXT(call)                                                 \
+                                                                           \
+		p = next(at, n, prot, flags, fd, offset);                  \
+		if (p == MAP_FAILED && (is_shortage() || errno == EAGAIN)) \
+			lacks(LACK_MEMORY);                                \
+		return (p);                                                \
+	}
 MMAP(mmap, off_t)
 MMAP(mmap64, off64_t)
 
@@ -300,16 +297,15 @@ write(int fd, const void *p, size_t n)
 	return (wrote(next(fd, p, n), n));
 }
 
-#define PWRITE(call, off)						\
-BARE ssize_t								\
-call(int fd, const void *p, size_t n, off offset)			\
-{									\
-	NEXT(call)							\
-									\
-	if (!may_write(n))						\
-		return (-1);						\
-	return (wrote(next(fd, p, n, offset), n));			\
-}
+#define PWRITE(call, off)                                              \
+	BARE ssize_t call(int fd, const void *p, size_t n, off offset) \
+	{                                                              \
+		NEXT(call)                                             \
+                                                                       \
+		if (!may_write(n))                                     \
+			return (-1);                                   \
+		return (wrote(next(fd, p, n, offset), n));             \
+	}
 PWRITE(pwrite, off_t)
 PWRITE(pwrite64, off64_t)
 
@@ -413,13 +409,12 @@ read(int fd, void *p, size_t n)
 	return (was_read(next(fd, p, n)));
 }
 
-#define PREAD(call, off)						\
-BARE ssize_t								\
-call(int fd, void *p, size_t n, off offset)				\
-{									\
-	NEXT(call)							\
-									\
-	return (was_read(next(fd, p, n, offset)));			\
-}
+#define PREAD(call, off)                                         \
+	BARE ssize_t call(int fd, void *p, size_t n, off offset) \
+	{                                                        \
+		NEXT(call)                                       \
+                                                                 \
+		return (was_read(next(fd, p, n, offset)));       \
+	}
 PREAD(pread, off_t)
 PREAD(pread64, off64_t)

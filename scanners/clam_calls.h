@@ -23,11 +23,11 @@
 #include <stdint.h>
 
 enum clam_lack {
-	LACK_SPACE,		/* a file not made, or not written whole */
+	LACK_SPACE, /* a file not made, or not written whole */
 	LACK_DESCRIPTORS,
 	LACK_MEMORY,
-	LACK_READ,		/* a file of its own could not be read */
-	LACK_LIMIT,		/* clam_temp said no */
+	LACK_READ,  /* a file of its own could not be read */
+	LACK_LIMIT, /* clam_temp said no */
 	LACK_COUNT
 };
 
@@ -41,14 +41,14 @@ struct clam_temp {
 };
 
 struct clam_calls {
-	bool (*stop)(void *);	/* is it time to give up? */
+	bool (*stop)(void *); /* is it time to give up? */
 	void *stop_arg;
-	struct clam_temp *temp;	/* borrowed */
+	struct clam_temp *temp; /* borrowed */
 	/* Results. */
-	bool stopped;		/* stop() said so */
+	bool stopped; /* stop() said so */
 	unsigned failed[LACK_COUNT];
-	uint64_t written;	/* in files not removed again */
-	unsigned leaps;		/* of the clock, since it stopped */
+	uint64_t written; /* in files not removed again */
+	unsigned leaps;   /* of the clock, since it stopped */
 };
 
 /* This thread is in a look, until clam_calls_end(). */

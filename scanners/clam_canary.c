@@ -10,7 +10,7 @@
 #include <zlib.h>
 #include "scanners/clam_canary.h"
 
-#define LOCAL 31		/* bytes of a local header with a name of one letter */
+#define LOCAL 31 /* bytes of a local header with a name of one letter */
 #define CENTRAL 47
 #define END 22
 
@@ -66,15 +66,15 @@ put(unsigned char *to, uint32_t v, unsigned bytes)
 static unsigned char *
 put_member(unsigned char *to, uint32_t crc, uint32_t coded, uint32_t plain)
 {
-	to = put(to, 20, 2);		/* version needed */
-	to = put(to, 0, 2);		/* flags */
-	to = put(to, 8, 2);		/* deflate */
-	to = put(to, 0x21 << 16, 4);	/* 1980-01-01 */
+	to = put(to, 20, 2);         /* version needed */
+	to = put(to, 0, 2);          /* flags */
+	to = put(to, 8, 2);          /* deflate */
+	to = put(to, 0x21 << 16, 4); /* 1980-01-01 */
 	to = put(to, crc, 4);
 	to = put(to, coded, 4);
 	to = put(to, plain, 4);
-	to = put(to, 1, 2);		/* length of the name */
-	return (put(to, 0, 2));		/* of the extra field */
+	to = put(to, 1, 2);     /* length of the name */
+	return (put(to, 0, 2)); /* of the extra field */
 }
 
 /* Deflated with codes of its own, so that the text is not there to be seen. */
@@ -82,7 +82,8 @@ static uint32_t
 deflated(const char *text, unsigned char *to, size_t cap)
 {
 	z_stream z = { .next_in = (const unsigned char *)text,
-		.avail_in = (uInt)strlen(text), .next_out = to,
+		.avail_in = (uInt)strlen(text),
+		.next_out = to,
 		.avail_out = (uInt)cap };
 
 	if (deflateInit2(&z, 9, Z_DEFLATED, -MAX_WBITS, 8, Z_FIXED) != Z_OK)
@@ -108,7 +109,7 @@ clam_canary_zip(const struct clam_canary *c)
 	memcpy(to, packed, coded);
 	to = put(to + coded, 0x02014b50, 4);
 	to = put_member(put(to, 20, 2), crc, coded, plain);
-	to = put(to + 14, 'c', 1);	/* no comment, disk 0, offset 0 */
+	to = put(to + 14, 'c', 1); /* no comment, disk 0, offset 0 */
 	to = put(put(to, 0x06054b50, 4), 0, 4);
 	to = put(put(to, 1, 2), 1, 2);
 	to = put(to, CENTRAL, 4);
@@ -124,13 +125,14 @@ clam_canary_html(const struct clam_canary *c)
 	unsigned char *p;
 	size_t i, n;
 
-	n = (size_t)snprintf(html, sizeof(html), "<!DOCTYPE html>\r\n<html>"
+	n = (size_t)snprintf(html, sizeof(html),
+	    "<!DOCTYPE html>\r\n<html>"
 	    "<head><title>x</title></head><body><p>%s</p></body></html>\r\n",
 	    c->text);
 	p = malloc(2 + 2 * n);
 	if (p == NULL)
 		abort();
-	p[0] = 0xff;			/* little endian */
+	p[0] = 0xff; /* little endian */
 	p[1] = 0xfe;
 	for (i = 0; i < n; i++) {
 		p[2 + 2 * i] = (unsigned char)html[i];

@@ -16,7 +16,7 @@
 #define CANARY_NAME "Assay.Canary"
 
 struct clam_canary {
-	char text[48];		/* letters and digits, other ones each time */
+	char text[48]; /* letters and digits, other ones each time */
 };
 
 /* A file for scanning; free() it. */

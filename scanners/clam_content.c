@@ -14,15 +14,16 @@
 #include "http/multipart.h"
 #include "scanners/clam_priv.h"
 
-#define TURN (1 << 20)		/* bytes split or decoded between two looks at the clock */
-#define PIECE 65536		/* bytes of a transfer coding undone at once */
+/* bytes split or decoded between two looks at the clock */
+#define TURN (1 << 20)
+#define PIECE 65536 /* bytes of a transfer coding undone at once */
 
 /* Something to look at. */
 struct content {
 	struct clam_source source;
 	const struct decode_list *codings;
-	struct str type;	/* Content-Type */
-	unsigned depth;		/* in how many multipart bodies it lies */
+	struct str type; /* Content-Type */
+	unsigned depth;  /* in how many multipart bodies it lies */
 };
 
 struct walk {
@@ -42,18 +43,18 @@ limits_of(const struct walk *w)
 static bool
 is_over(const struct walk *w)
 {
-	return (w->look->verdict == VERDICT_BLOCKED ||
-	    clam_look_stops(w->look));
+	return (
+	    w->look->verdict == VERDICT_BLOCKED || clam_look_stops(w->look));
 }
 
 static struct clam_source
 source_of(struct decode_store *store)
 {
 	return ((struct clam_source){
-		.in = { decode_store_read, store, store->length },
-		.memory = store->p,
-		.fd = store->fd,
-		.fd_bytes = store->fd >= 0 ? store->length : 0 });
+	    .in = { decode_store_read, store, store->length },
+	    .memory = store->p,
+	    .fd = store->fd,
+	    .fd_bytes = store->fd >= 0 ? store->length : 0 });
 }
 
 /* ---- parts ---- */
@@ -74,8 +75,7 @@ piece_read(void *arg, void *p, size_t n, uint64_t at)
 static void
 store_failed(const struct walk *w)
 {
-	clam_look_unscanned(w->look, GAP_ERROR,
-	    "temporary file or read error");
+	clam_look_unscanned(w->look, GAP_ERROR, "temporary file or read error");
 }
 
 /* What is made of a body is its client's. */
@@ -131,8 +131,9 @@ part_look(const struct walk *w, struct str in,
     const struct multipart_part *part, unsigned depth)
 {
 	struct decode_list codings = { .n = 0 };
-	struct content c = { .codings = &codings, .type = str_of(part->type),
-	    .depth = depth };
+	struct content c = { .codings = &codings,
+		.type = str_of(part->type),
+		.depth = depth };
 
 	if (++w->look->parts > limits_of(w)->files) {
 		clam_look_unscanned(w->look, GAP_LIMIT,
@@ -141,7 +142,7 @@ part_look(const struct walk *w, struct str in,
 	}
 	decode_list_add(&codings, str_of(part->coding));
 	c.source = (struct clam_source){ .in = { piece_read, &in, in.n },
-	    .memory = in.p };
+		.memory = in.p };
 	content_look(w, &c);
 	if ((part->transfer & MULTIPART_BASE64) != 0)
 		transfer_look(w, in, MULTIPART_BASE64, c);
@@ -164,12 +165,13 @@ parts_split(const struct walk *w, const struct clam_map *map,
 		n = map->n - at < TURN ? map->n - at : TURN;
 		if (multipart_feed(m, p + at, n, &used, &part) ==
 		    MULTIPART_PART)
-			part_look(w, (struct str){ p + part.at,
-			    (size_t)part.length }, &part, depth);
+			part_look(w,
+			    (struct str){ p + part.at, (size_t)part.length },
+			    &part, depth);
 	}
 	if (at == map->n && multipart_end(m, &part))
-		part_look(w, (struct str){ p + part.at,
-		    (size_t)part.length }, &part, depth);
+		part_look(w, (struct str){ p + part.at, (size_t)part.length },
+		    &part, depth);
 }
 
 /* Is it a multipart body? Then look at its parts. */
@@ -225,7 +227,7 @@ message_look(const struct walk *w, struct str in, bool compressed,
 		clam_look_unscanned(w->look, GAP_CODING,
 		    "coding of a gRPC message cannot be opened");
 	c.source = (struct clam_source){ .in = { piece_read, &in, in.n },
-	    .memory = in.p };
+		.memory = in.p };
 	content_look(w, &c);
 }
 
@@ -237,12 +239,13 @@ messages_split(const struct walk *w, struct str in, unsigned depth)
 	size_t at, left;
 	bool compressed;
 
-	for (at = 0; in.n - at >= HTTP_GRPC_HEAD && !is_over(w);
-	    at += length) {
+	for (at = 0; in.n - at >= HTTP_GRPC_HEAD && !is_over(w); at += length) {
 		const unsigned char head[HTTP_GRPC_HEAD] = {
-		    (unsigned char)in.p[at] & 0x7f,
-		    (unsigned char)in.p[at + 1], (unsigned char)in.p[at + 2],
-		    (unsigned char)in.p[at + 3], (unsigned char)in.p[at + 4] };
+			(unsigned char)in.p[at] & 0x7f,
+			(unsigned char)in.p[at + 1],
+			(unsigned char)in.p[at + 2],
+			(unsigned char)in.p[at + 3], (unsigned char)in.p[at + 4]
+		};
 
 		if (!http_grpc_head(head, &compressed, &length))
 			return;
@@ -256,13 +259,14 @@ messages_split(const struct walk *w, struct str in, unsigned depth)
 
 /* Is it a body of gRPC, or of gRPC-Web?  Then look at its messages. */
 static void
-messages_look(const struct walk *w, const struct clam_map *map,
-    struct str type, unsigned depth)
+messages_look(const struct walk *w, const struct clam_map *map, struct str type,
+    unsigned depth)
 {
 	enum http_grpc_form form = http_grpc_form(type);
 	struct decode_list codings = { .n = 0 };
-	struct content frames = { .codings = &codings, .depth = depth + 1,
-	    .type = STR("application/grpc-web") };
+	struct content frames = { .codings = &codings,
+		.depth = depth + 1,
+		.type = STR("application/grpc-web") };
 	struct str in = { map->p, map->n };
 
 	if (form == GRPC_FORM_NONE || is_over(w))
@@ -350,12 +354,11 @@ coded_end(struct clam_look *look, enum decode_end end,
 {
 	switch (end) {
 	case DECODE_DONE:
-	case DECODE_CUT:	/* clients get no more of it either */
+	case DECODE_CUT: /* clients get no more of it either */
 		break;
 	case DECODE_BAD:
 		clam_look_unscanned(look, GAP_CODING,
-		    "content coding %s cannot be opened",
-		    decode_name(coding));
+		    "content coding %s cannot be opened", decode_name(coding));
 		break;
 	case DECODE_LARGE:
 		clam_look_unscanned(look, GAP_LIMIT, "decoded size limit");
@@ -383,8 +386,8 @@ is_wrapped(const struct decode_input *in)
 static bool
 is_left(const struct decode_list *list)
 {
-	return (list->is_answer && list->n == 1 &&
-	    list->coding[0] == DECODE_AWS);
+	return (
+	    list->is_answer && list->n == 1 && list->coding[0] == DECODE_AWS);
 }
 
 /*
@@ -410,8 +413,8 @@ coded_pass(const struct walk *w, const struct content *c, bool raw)
 
 	store_init(w, &store[0]);
 	store_init(w, &store[1]);
-	for (i = c->codings->n; i-- > 0 && (end == DECODE_DONE ||
-	    end == DECODE_CUT); to ^= 1) {
+	for (i = c->codings->n;
+	     i-- > 0 && (end == DECODE_DONE || end == DECODE_CUT); to ^= 1) {
 		coding = c->codings->coding[i];
 		if (coding == DECODE_DEFLATE && is_wrapped(&source.in)) {
 			other = true;
@@ -454,8 +457,7 @@ content_look(const struct walk *w, const struct content *c)
 	bytes_look(w, &c->source, c->type, c->depth);
 	if (c->codings->unknown[0] != '\0')
 		clam_look_unscanned(w->look, GAP_CODING,
-		    "content coding %s cannot be opened",
-		    c->codings->unknown);
+		    "content coding %s cannot be opened", c->codings->unknown);
 	else if (coded && !is_over(w))
 		coded_look(w, c);
 }
@@ -479,7 +481,8 @@ void
 clam_look_run(struct clam_look *look)
 {
 	struct content c = { .source = look->source,
-	    .codings = &look->codings, .type = str_of(look->type) };
+		.codings = &look->codings,
+		.type = str_of(look->type) };
 	struct walk w = { look, NULL };
 
 	if (clam_look_stops(look)) {

@@ -24,38 +24,38 @@
 #include <unistd.h>
 #include "scanners/clam_priv.h"
 
-#define SMALL (1 << 20)		/* bytes; larger bodies have threads of their own */
+#define SMALL (1 << 20) /* bytes; larger bodies have threads of their own */
 #define QUEUE_PER_THREAD 64
 #define TEMP_NAME "clam-"
-#define PROVE_EVERY 1000	/* looks between two canaries */
+#define PROVE_EVERY 1000 /* looks between two canaries */
 #define PROVE_MS 60000
 #define TEMP_TRIES 100
 
 struct clam_engine {
 	atomic_uint refs;
-	char *db_dir;			/* owned */
-	char *temp_dir;			/* owned, the private folder */
-	int temp_lock;			/* says that the folder is in use */
+	char *db_dir;   /* owned */
+	char *temp_dir; /* owned, the private folder */
+	int temp_lock;  /* says that the folder is in use */
 	struct clam_limits limits;
 	struct clam_temp temp;
 	struct clam_canary canary;
-	atomic_bool fit;		/* libclamav finds the canary */
+	atomic_bool fit; /* libclamav finds the canary */
 	atomic_uint looks;
 	unsigned queue, watch_ms;
 	void (*report)(void *, const char *);
 	void *report_arg;
 	struct job_pool *small, *large;
-	pthread_mutex_t lock;		/* of what follows */
+	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t wake;
-	struct cl_engine *cl;		/* counted */
+	struct cl_engine *cl; /* counted */
 	struct clam_info info;
-	_Atomic uint64_t state;		/* see clam_engine_state() */
-	bool canary_loaded;		/* with cl */
+	_Atomic uint64_t state; /* see clam_engine_state() */
+	bool canary_loaded;     /* with cl */
 	bool closing;
 	bool watched;
 	pthread_t watcher;
-	uint64_t seen;			/* the watcher's: print that is loaded */
-	uint64_t pending;		/* a change that may go on */
+	uint64_t seen;    /* the watcher's: print that is loaded */
+	uint64_t pending; /* a change that may go on */
 };
 
 /* The temporary folder. */
@@ -123,7 +123,7 @@ temp_make(struct clam_engine *e, const char *dir)
 {
 	if (asprintf(&e->temp_dir, "%s/" TEMP_NAME "XXXXXX", dir) < 0)
 		abort();
-	if (mkdtemp(e->temp_dir) == NULL) {	/* 0700 */
+	if (mkdtemp(e->temp_dir) == NULL) { /* 0700 */
 		free(e->temp_dir);
 		e->temp_dir = NULL;
 		return (false);
@@ -204,8 +204,9 @@ clam_engine_temp_stands(struct clam_engine *e)
 
 	if (lstat(e->temp_dir, &st) == 0)
 		return (S_ISDIR(st.st_mode) && st.st_uid == geteuid());
-	return (errno == ENOENT && (temp_remake(e) ||
-	    (lstat(e->temp_dir, &st) == 0 && st.st_uid == geteuid())));
+	return (errno == ENOENT &&
+	    (temp_remake(e) ||
+		(lstat(e->temp_dir, &st) == 0 && st.st_uid == geteuid())));
 }
 
 static void
@@ -238,14 +239,14 @@ static bool
 finds(struct clam_engine *e, struct cl_engine *cl, struct clam_sample s)
 {
 	struct clam_map map = { .p = s.p, .n = s.n };
-	struct clam_look look = { .engine = e, .blocks = ~0U,
-	    .deadline = clam_now_ms() + PROVE_MS };
+	struct clam_look look = { .engine = e,
+		.blocks = ~0U,
+		.deadline = clam_now_ms() + PROVE_MS };
 
 	clam_look_map(&look, cl, &map);
 	free(s.p);
 	if (look.verdict == VERDICT_UNSCANNED && look.gap == GAP_LIMIT)
-		return (str_starts(str_of(look.reason),
-		    STR("limit exceeded")));
+		return (str_starts(str_of(look.reason), STR("limit exceeded")));
 	return (look.verdict == VERDICT_BLOCKED &&
 	    str_starts(str_of(look.threat), STR(CANARY_NAME)));
 }
@@ -261,10 +262,12 @@ prove(struct clam_engine *e)
 	clam_lib_unref(&cl);
 	if (atomic_exchange(&e->fit, fit) == fit)
 		return;
-	atomic_store(&e->state, next_state());	/* what was said of late is void */
-	report(e, fit ? "libclamav finds its test files again" :
-	    "libclamav does not find its test files: nothing is "
-	    "scanned until it does; is there temporary space in ",
+	/* what was said of late is void */
+	atomic_store(&e->state, next_state());
+	report(e,
+	    fit ? "libclamav finds its test files again"
+		: "libclamav does not find its test files: nothing is "
+		  "scanned until it does; is there temporary space in ",
 	    fit ? "" : e->temp_dir);
 }
 
@@ -309,8 +312,8 @@ reload(struct clam_engine *e)
 
 	new = load(e, &info, &canary, &f);
 	if (new == NULL) {
-		report(e, "new database not loaded, the old one stays: ",
-		    f.detail);
+		report(e,
+		    "new database not loaded, the old one stays: ", f.detail);
 		return;
 	}
 	pthread_mutex_lock(&e->lock);
@@ -375,8 +378,9 @@ watch(void *arg)
 	pthread_mutex_lock(&e->lock);
 	while (!e->closing) {
 		until = after_ms(e->watch_ms);
-		while (!e->closing && pthread_cond_timedwait(&e->wake,
-		    &e->lock, &until) != ETIMEDOUT)
+		while (!e->closing &&
+		    pthread_cond_timedwait(&e->wake, &e->lock, &until) !=
+			ETIMEDOUT)
 			;
 		if (e->closing)
 			break;
@@ -393,7 +397,7 @@ watch_start(struct clam_engine *e)
 {
 	sigset_t all, old;
 
-	sigfillset(&all);		/* signals are the main thread's */
+	sigfillset(&all); /* signals are the main thread's */
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	e->watched = pthread_create(&e->watcher, NULL, watch, e) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -441,8 +445,9 @@ struct clam_engine *
 clam_engine_open(const struct clam_options *o, struct fault *f)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned threads = o->threads > 0 ? o->threads :
-	    cores > 0 ? (unsigned)cores : 1;
+	unsigned threads = o->threads > 0 ? o->threads
+	    : cores > 0                   ? (unsigned)cores
+					  : 1;
 	struct clam_engine *e = engine_new(o, threads);
 	bool ok = temp_open(e, o->temp_dir, f);
 

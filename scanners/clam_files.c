@@ -11,6 +11,7 @@
 #include "scanners/clam_priv.h"
 
 /* What libclamav loads from a folder. */
+/* clang-format off */
 static const char *const suffixes[] = {
 	".cvd", ".cld", ".cud", ".cat", ".cbc", ".cdb", ".cfg", ".crb", ".db",
 	".fp", ".ftm", ".gdb", ".hdb", ".hdu", ".hsb", ".hsu", ".idb", ".ign",
@@ -18,13 +19,14 @@ static const char *const suffixes[] = {
 	".msb", ".msu", ".ndb", ".ndu", ".pdb", ".pwdb", ".rmd", ".sdb",
 	".sfp", ".wdb", ".yar", ".yara", ".zmd",
 };
+/* clang-format on */
 
 static uint64_t
 hash(uint64_t h, const void *p, size_t n)
 {
 	const unsigned char *c = p;
 
-	while (n-- > 0)			/* FNV-1a */
+	while (n-- > 0) /* FNV-1a */
 		h = (h ^ *c++) * 0x100000001b3u;
 	return (h);
 }

@@ -16,7 +16,9 @@ take_out(struct clam_look *look, enum members what, const unsigned char *p,
 {
 	uint64_t most = clam_engine_limits(look->engine)->scan_size;
 	struct decode_limits limits = { .max_bytes = most - look->decoded,
-		.coded_bytes = n, .stop = clam_look_stops, .stop_arg = look };
+		.coded_bytes = n,
+		.stop = clam_look_stops,
+		.stop_arg = look };
 	struct clam_layer *l = malloc(sizeof(*l));
 	enum decode_end end;
 	bool more;

@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include "scanners/clam_map.h"
 
-#define BLOCK 65536		/* bytes read at once, and between two stop() */
+#define BLOCK 65536 /* bytes read at once, and between two stop() */
 
 struct fill {
 	const struct clam_source *source;
@@ -46,8 +46,9 @@ map_file(const struct clam_source *s, void *area)
 
 	n -= n % page;
 	/* Writable, so that a parser that scribbles keeps to its own pages. */
-	if (n == 0 || mmap(area, (size_t)n, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_FIXED, s->fd, 0) == MAP_FAILED)
+	if (n == 0 ||
+	    mmap(area, (size_t)n, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_FIXED, s->fd, 0) == MAP_FAILED)
 		return (0);
 	return (n);
 }

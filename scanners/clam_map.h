@@ -19,23 +19,23 @@
 
 struct clam_source {
 	struct decode_input in;
-	const void *memory;	/* all of it, if it lies in one piece; or NULL */
-	int fd;			/* holds its first bytes, at the same offsets */
-	uint64_t fd_bytes;	/* how many; 0: there is no file */
+	const void *memory; /* all of it, if it lies in one piece; or NULL */
+	int fd;             /* holds its first bytes, at the same offsets */
+	uint64_t fd_bytes;  /* how many; 0: there is no file */
 };
 
 struct clam_map {
 	const void *p;
 	size_t n;
-	void *copy;		/* owned, malloc(); or NULL */
-	void *area;		/* owned, mmap(); or NULL */
+	void *copy; /* owned, malloc(); or NULL */
+	void *area; /* owned, mmap(); or NULL */
 };
 
 enum clam_mapped {
 	CLAM_MAPPED,
-	CLAM_MAP_STOPPED,	/* stop() said so */
-	CLAM_MAP_UNREAD,	/* a read failed */
-	CLAM_MAP_MEMORY		/* no room for it */
+	CLAM_MAP_STOPPED, /* stop() said so */
+	CLAM_MAP_UNREAD,  /* a read failed */
+	CLAM_MAP_MEMORY   /* no room for it */
 };
 
 /*

@@ -49,7 +49,7 @@ clam_new(struct loop *loop, struct clam_engine *e, const struct clam_service *s)
 {
 	(void)loop;
 	(void)s;
-	assert(e != NULL);	/* there is none to give */
+	assert(e != NULL); /* there is none to give */
 	return (NULL);
 }
 

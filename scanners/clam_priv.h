@@ -40,24 +40,25 @@ struct cl_engine *clam_lib_ref(struct cl_engine *);
 void clam_lib_unref(struct cl_engine **);
 
 #define CLAM_TEXT 160
-#define CLAM_TYPE 512		/* of a longer Content-Type nothing is kept */
+#define CLAM_TYPE 512 /* of a longer Content-Type nothing is kept */
 
 /* One look at one body, in a thread of the engine. */
 struct clam_look {
-	struct clam_engine *engine;	/* borrowed */
+	struct clam_engine *engine; /* borrowed */
 	struct clam_source source;
 	struct decode_list codings;
-	char type[CLAM_TYPE];		/* Content-Type, "" for none */
-	struct account *account;	/* borrowed: whose body it is; or NULL */
-	uint64_t deadline;		/* clam_now_ms() */
-	unsigned blocks;		/* bits 1 << enum scan_gap that policy does not let pass */
-	atomic_bool begun;		/* a thread is at it */
-	atomic_bool stop;		/* set by the loop: nobody wants to know */
+	char type[CLAM_TYPE];    /* Content-Type, "" for none */
+	struct account *account; /* borrowed: whose body it is; or NULL */
+	uint64_t deadline;       /* clam_now_ms() */
+	/* bits 1 << enum scan_gap that policy does not let pass */
+	unsigned blocks;
+	atomic_bool begun; /* a thread is at it */
+	atomic_bool stop;  /* set by the loop: nobody wants to know */
 	/* How much of the limits is used. */
-	uint64_t decoded;		/* bytes that codings gave */
-	unsigned parts;			/* of multipart bodies, layers taken out */
-	struct clam_layer *layers;	/* owned; not looked at yet */
-	unsigned depth;			/* of the layer that is looked at */
+	uint64_t decoded;          /* bytes that codings gave */
+	unsigned parts;            /* of multipart bodies, layers taken out */
+	struct clam_layer *layers; /* owned; not looked at yet */
+	unsigned depth;            /* of the layer that is looked at */
 	/* What it found. */
 	enum verdict verdict;
 	enum scan_gap gap;
@@ -90,7 +91,7 @@ void clam_look_run(struct clam_look *);
 struct clam_layer {
 	struct clam_layer *next;
 	struct decode_store store;
-	unsigned depth;			/* in how many others it lies */
+	unsigned depth; /* in how many others it lies */
 };
 
 /* libclamav has come upon these bytes as one file; they stay until it returns. */

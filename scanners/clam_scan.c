@@ -15,38 +15,38 @@
 #include "scanners/clam_priv.h"
 #include "scanners/codings.h"
 
-#define TURN_BYTES (1 << 20)	/* read at most before others have their turn */
-#define CACHE_S 3600		/* what went wrong unseen ends by itself */
-#define GRACE_MS 1000		/* for the thread to notice the deadline itself */
+#define TURN_BYTES (1 << 20) /* read at most before others have their turn */
+#define CACHE_S 3600         /* what went wrong unseen ends by itself */
+#define GRACE_MS 1000        /* for the thread to notice the deadline itself */
 
 struct clam {
-	struct scanner scanner;		/* first */
-	struct clam_engine *engine;	/* counted */
+	struct scanner scanner;     /* first */
+	struct clam_engine *engine; /* counted */
 	uint64_t max_body;
-	bool max_body_set;	/* by the service's own option */
-	unsigned jobs;			/* in the engine's threads */
-	bool freed;			/* by clam_free(), while jobs remain */
+	bool max_body_set; /* by the service's own option */
+	unsigned jobs;     /* in the engine's threads */
+	bool freed;        /* by clam_free(), while jobs remain */
 };
 
 /* A body in a thread.  Owned by the pool, then by job_done(). */
 struct clam_job {
 	struct job job;
 	struct clam_look look;
-	struct body_view *view;		/* owned */
-	struct clam *clam;		/* stays while jobs > 0 */
-	struct handle scan;		/* of struct clam_scan */
+	struct body_view *view; /* owned */
+	struct clam *clam;      /* stays while jobs > 0 */
+	struct handle scan;     /* of struct clam_scan */
 };
 
 struct clam_scan {
-	struct scan *scan;		/* whose priv it is */
+	struct scan *scan; /* whose priv it is */
 	struct clam *clam;
-	struct task task;		/* reads */
-	struct reader reader;		/* makes the bytes come */
-	struct reader keeper;		/* keeps them for the view */
+	struct task task;     /* reads */
+	struct reader reader; /* makes the bytes come */
+	struct reader keeper; /* keeps them for the view */
 	struct timer late;
-	bool cut_short;			/* there was more than max_body */
-	uint64_t state;			/* of the engine when the job began */
-	struct clam_job *job;		/* borrowed while handle is set */
+	bool cut_short;       /* there was more than max_body */
+	uint64_t state;       /* of the engine when the job began */
+	struct clam_job *job; /* borrowed while handle is set */
 	struct handle handle;
 };
 
@@ -79,8 +79,9 @@ scan_end(struct clam_scan *s, enum verdict v)
 	scan_stop(s);
 	scan->result.verdict = v;
 	if (scan->msg->body != NULL)
-		scan->result.bytes = s->cut_short ? s->clam->max_body :
-		    body_received(scan->msg->body);
+		scan->result.bytes = s->cut_short
+		    ? s->clam->max_body
+		    : body_received(scan->msg->body);
 	scan_done(scan);
 }
 
@@ -153,9 +154,11 @@ end_cut_short(struct clam_scan *s, enum verdict v)
 	if (v == VERDICT_UNSCANNED && r->gap != GAP_DAMAGED)
 		scan_end(s, v);
 	else
-		end_unscanned(s, GAP_LIMIT, arena_printf(s->scan->msg->arena,
-		    "larger than max_body: the first %llu bytes were scanned",
-		    (unsigned long long)s->clam->max_body));
+		end_unscanned(s, GAP_LIMIT,
+		    arena_printf(s->scan->msg->arena,
+			"larger than max_body: the first %llu bytes were "
+			"scanned",
+			(unsigned long long)s->clam->max_body));
 }
 
 /* libclamav does not find what it must: what it says counts for nothing. */
@@ -164,8 +167,10 @@ end_unfit(struct clam_scan *s)
 {
 	struct fault f = { .code = ERR_NONE };
 
-	fault_set(&f, ERR_SCAN_DOWN, "%s: libclamav does not find its test "
-	    "files", s->clam->scanner.name);
+	fault_set(&f, ERR_SCAN_DOWN,
+	    "%s: libclamav does not find its test "
+	    "files",
+	    s->clam->scanner.name);
 	end_fault(s, &f);
 }
 
@@ -235,8 +240,7 @@ type_that_splits(struct str type, bool alone)
 	struct str boundary;
 
 	if (multipart_type(type, room, &boundary))
-		return (alone && type.n < CLAM_TYPE ? type :
-		    STR("multipart/"));
+		return (alone && type.n < CLAM_TYPE ? type : STR("multipart/"));
 	switch (http_grpc_form(type)) {
 	case GRPC_FORM_TEXT:
 		return (STR("application/grpc-web-text"));
@@ -256,13 +260,13 @@ type_that_splits(struct str type, bool alone)
 static void
 type_of(const struct scan_message *msg, char type[CLAM_TYPE])
 {
-	const struct http_msg *head =
-	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
+	const struct http_msg *head = msg->mode == SCAN_RESP ? msg->resp
+							     : msg->req;
 	const struct http_field *f;
 	struct str v;
 
-	for (f = http_fields_get(&head->fields, FIELD_CONTENT_TYPE);
-	    f != NULL; f = http_fields_next(&head->fields, f)) {
+	for (f = http_fields_get(&head->fields, FIELD_CONTENT_TYPE); f != NULL;
+	     f = http_fields_next(&head->fields, f)) {
 		v = type_that_splits(f->value, type[0] == '\0');
 		if (v.n > 0)
 			snprintf(type, CLAM_TYPE, "%.*s", STR_ARG(v));
@@ -282,11 +286,10 @@ job_new(struct clam_scan *s, struct body_view *view)
 	job->view = view;
 	job->clam = c;
 	job->look.engine = c->engine;
-	job->look.source = (struct clam_source){
-		.in = { view_read, view, body_view_length(view) },
+	job->look.source = (struct clam_source){ .in = { view_read, view,
+						     body_view_length(view) },
 		.memory = body_view_memory(view) };
-	job->look.source.fd = body_view_file(view,
-	    &job->look.source.fd_bytes);
+	job->look.source.fd = body_view_file(view, &job->look.source.fd_bytes);
 	job->look.account = body_view_account(view);
 	job->look.deadline = clam_now_ms() +
 	    clam_engine_limits(c->engine)->time_ms;
@@ -312,8 +315,9 @@ job_begin(struct clam_scan *s)
 {
 	struct clam *c = s->clam;
 	struct body *body = s->scan->msg->body;
-	struct body_view *view = s->cut_short ?
-	    body_view_part(body, c->max_body) : body_view_new(body);
+	struct body_view *view = s->cut_short
+	    ? body_view_part(body, c->max_body)
+	    : body_view_new(body);
 	struct clam_job *job;
 
 	if (!clam_engine_fit(c->engine)) {
@@ -321,13 +325,13 @@ job_begin(struct clam_scan *s)
 		end_unfit(s);
 		return;
 	}
-	assert(view != NULL);		/* the keeper saw to that */
+	assert(view != NULL); /* the keeper saw to that */
 	s->state = clam_engine_state(c->engine);
 	job = job_new(s, view);
 	s->handle = job->scan = handle_new(c->scanner.loop, s);
 	s->job = job;
 	if (!clam_engine_start(c->engine, &job->job, c->scanner.loop,
-	    job->look.source.in.length, owner_of(s->scan->msg))) {
+		job->look.source.in.length, owner_of(s->scan->msg))) {
 		job_leave(s);
 		body_view_free(&job->view);
 		free(job);
@@ -336,7 +340,7 @@ job_begin(struct clam_scan *s)
 	}
 	scan_works(s->scan);
 	c->jobs++;
-	reader_close(&s->reader);	/* the view has it all */
+	reader_close(&s->reader); /* the view has it all */
 	reader_close(&s->keeper);
 	timer_set(&s->late, clam_engine_limits(c->engine)->time_ms + GRACE_MS);
 }
@@ -356,7 +360,7 @@ is_too_long(const struct clam *c, const struct body *body)
 	uint64_t n = body_length(body);
 
 	if (n == BODY_UNKNOWN || n < body_received(body) || scans_part(c))
-		n = body_received(body);	/* what is only declared is nothing */
+		n = body_received(body); /* what is only declared is nothing */
 	return (n > c->max_body);
 }
 
@@ -369,8 +373,9 @@ end_too_large(struct clam_scan *s)
 		return;
 	}
 	s->scan->result.too_large = s->clam->max_body_set;
-	end_unscanned(s, GAP_LIMIT, s->clam->max_body_set ?
-	    STR("larger than max_body") : STR("larger than limits.scan_size"));
+	end_unscanned(s, GAP_LIMIT,
+	    s->clam->max_body_set ? STR("larger than max_body")
+				  : STR("larger than limits.scan_size"));
 }
 
 static void
@@ -412,7 +417,7 @@ clam_start(struct scan *scan)
 		reader_open(&s->reader, body, 0, &s->task);
 		reader_open(&s->keeper, body, 0, NULL);
 	}
-	scan_waits(scan);		/* for the body's end */
+	scan_waits(scan); /* for the body's end */
 	task_wake(&s->task);
 }
 
@@ -469,8 +474,9 @@ clam_new(struct loop *loop, struct clam_engine *e,
 	    sizeof(c->scanner.on_unscanned));
 	c->engine = clam_engine_ref(e);
 	c->max_body_set = service->max_body > 0 && service->max_body < most;
-	c->max_body = service->max_body > 0 && service->max_body < most ?
-	    service->max_body : most;
+	c->max_body = service->max_body > 0 && service->max_body < most
+	    ? service->max_body
+	    : most;
 	c->scanner.cache_max = c->max_body;
 	c->scanner.cache_s = CACHE_S;
 	return (&c->scanner);

@@ -9,7 +9,7 @@
 #include "http/chars.h"
 #include "scanners/codec.h"
 
-#define WINDOW_LOG 23		/* RFC 9659 3: 8 MB; a larger one eats memory */
+#define WINDOW_LOG 23 /* RFC 9659 3: 8 MB; a larger one eats memory */
 
 /* zlib, three ways. */
 
@@ -99,7 +99,7 @@ zlib_close(void *state)
 
 /* brotli; it says what memory it has only where that is asked of it. */
 
-#define BR_HEAD 16		/* in front of each piece: its size */
+#define BR_HEAD 16 /* in front of each piece: its size */
 
 struct br {
 	BrotliDecoderState *d;
@@ -241,9 +241,9 @@ static const struct str aws_sign = STR(";chunk-signature=");
 
 struct aws {
 	enum { AWS_SIZE, AWS_EXT, AWS_LF, AWS_DATA, AWS_AFTER } at;
-	unsigned digits;	/* of the size */
-	size_t signs;		/* bytes of aws_sign so far */
-	uint64_t left;		/* AWS_SIZE: the size so far; AWS_DATA: to come */
+	unsigned digits; /* of the size */
+	size_t signs;    /* bytes of aws_sign so far */
+	uint64_t left;   /* AWS_SIZE: the size so far; AWS_DATA: to come */
 };
 
 static void *
@@ -260,12 +260,12 @@ aws_ext(struct aws *a, unsigned char c)
 {
 	if (c == '\r') {
 		a->at = AWS_LF;
-		return (a->signs == 0 || a->signs == aws_sign.n ? STEP_GO :
-		    STEP_BAD);
+		return (a->signs == 0 || a->signs == aws_sign.n ? STEP_GO
+								: STEP_BAD);
 	}
 	if (a->signs < aws_sign.n)
-		return (c == (unsigned char)aws_sign.p[a->signs++] ? STEP_GO :
-		    STEP_BAD);
+		return (c == (unsigned char)aws_sign.p[a->signs++] ? STEP_GO
+								   : STEP_BAD);
 	return (http_hex((char)c) >= 0 || c == '*' ? STEP_GO : STEP_BAD);
 }
 
@@ -342,12 +342,12 @@ const struct codec codecs[DECODE_CODINGS] = {
 	    gzip_again, zlib_bytes, zlib_close },
 	[DECODE_DEFLATE] = { STR("deflate"), STR_NONE, deflate_open, zlib_step,
 	    NULL, zlib_bytes, zlib_close },
-	[DECODE_BR] = { STR("br"), STR_NONE, br_open, br_step, NULL,
-	    br_bytes, br_close },
+	[DECODE_BR] = { STR("br"), STR_NONE, br_open, br_step, NULL, br_bytes,
+	    br_close },
 	[DECODE_ZSTD] = { STR("zstd"), STR_NONE, zstd_open, zstd_step,
 	    zstd_again, zstd_bytes, zstd_close },
-	[DECODE_AWS] = { STR("aws-chunked"), STR_NONE, aws_open, aws_step,
-	    NULL, aws_bytes, free },
+	[DECODE_AWS] = { STR("aws-chunked"), STR_NONE, aws_open, aws_step, NULL,
+	    aws_bytes, free },
 	[DECODE_RAW] = { STR("deflate"), STR_NONE, raw_open, zlib_step, NULL,
 	    zlib_bytes, zlib_close },
 };

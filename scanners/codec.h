@@ -11,8 +11,8 @@
 #include "scanners/decode.h"
 
 enum step {
-	STEP_GO,	/* took input or gave output, or wants more of them */
-	STEP_END,	/* the coded stream ends here */
+	STEP_GO,  /* took input or gave output, or wants more of them */
+	STEP_END, /* the coded stream ends here */
 	STEP_BAD
 };
 
@@ -30,7 +30,7 @@ struct codec {
 	enum step (*step)(void *state, struct io *io);
 	/* There is input behind the end: is it another stream?  NULL: never. */
 	bool (*again)(void *state, const struct io *io);
-	size_t (*bytes)(void *state);	/* of memory */
+	size_t (*bytes)(void *state); /* of memory */
 	void (*close)(void *state);
 };
 

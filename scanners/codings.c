@@ -15,17 +15,17 @@ is_aws_stream(const struct http_msg *head)
 void
 codings_of_message(const struct scan_message *msg, struct decode_list *list)
 {
-	const struct http_msg *head =
-	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
+	const struct http_msg *head = msg->mode == SCAN_RESP ? msg->resp
+							     : msg->req;
 	const struct http_field *f;
 
 	list->is_answer = msg->mode == SCAN_RESP;
 	if (msg->gap == GAP_PART)
 		return;
 	for (f = http_fields_get(&head->fields, FIELD_CONTENT_ENCODING);
-	    f != NULL; f = http_fields_next(&head->fields, f))
+	     f != NULL; f = http_fields_next(&head->fields, f))
 		decode_list_add(list, f->value);
-	if (is_aws_stream(head) && (list->n == 0 ||
-	    list->coding[list->n - 1] != DECODE_AWS))
+	if (is_aws_stream(head) &&
+	    (list->n == 0 || list->coding[list->n - 1] != DECODE_AWS))
 		decode_list_add(list, STR("aws-chunked"));
 }

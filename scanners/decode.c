@@ -6,14 +6,19 @@
 #include "http/chars.h"
 #include "scanners/codec.h"
 
-#define BLOCK 65536		/* bytes read or written at once */
-#define MAX_RATIO 2000		/* over deflate's 1032: only bombs get there */
-#define FREE_BYTES (1 << 20)	/* no ratio asked below that */
+#define BLOCK 65536          /* bytes read or written at once */
+#define MAX_RATIO 2000       /* over deflate's 1032: only bombs get there */
+#define FREE_BYTES (1 << 20) /* no ratio asked below that */
 
 /* Registered content codings that nobody opens here (IANA, RFC 9110 16.6.1). */
 static const struct str closed[] = {
-	STR("aes128gcm"), STR("compress"), STR("x-compress"), STR("dcb"),
-	STR("dcz"), STR("exi"), STR("pack200-gzip"),
+	STR("aes128gcm"),
+	STR("compress"),
+	STR("x-compress"),
+	STR("dcb"),
+	STR("dcz"),
+	STR("exi"),
+	STR("pack200-gzip"),
 };
 
 const char *
@@ -120,7 +125,7 @@ struct run {
 	enum decode_coding coding;
 	void *state;
 	const struct decode_input *in;
-	uint64_t at;			/* next byte to read */
+	uint64_t at; /* next byte to read */
 	struct io io;
 	unsigned char from[BLOCK], to[BLOCK];
 };
@@ -149,8 +154,8 @@ run_fill(struct run *r)
 static bool
 is_large(uint64_t length, const struct decode_limits *l)
 {
-	return (length > l->max_bytes || (length > FREE_BYTES &&
-	    length / MAX_RATIO > l->coded_bytes));
+	return (length > l->max_bytes ||
+	    (length > FREE_BYTES && length / MAX_RATIO > l->coded_bytes));
 }
 
 /* A stream has ended: over its padding; false: a read failed. */
@@ -162,8 +167,9 @@ run_skip(struct run *r)
 	do {
 		if (!run_fill(r))
 			return (false);
-		n = codec_is_padded(r->coding) ?
-		    codec_padding(r->io.in, r->io.in_n) : 0;
+		n = codec_is_padded(r->coding)
+		    ? codec_padding(r->io.in, r->io.in_n)
+		    : 0;
 		r->io.in += n;
 		r->io.in_n -= n;
 	} while (n > 0 && r->io.in_n == 0);

@@ -20,16 +20,16 @@
 #include "base/str.h"
 
 enum decode_coding {
-	DECODE_GZIP,		/* RFC 1952 */
-	DECODE_DEFLATE,		/* RFC 1950; without its wrapper too, as browsers do */
-	DECODE_BR,		/* RFC 7932 */
-	DECODE_ZSTD,		/* RFC 8878, window of RFC 9659 */
-	DECODE_AWS,		/* aws-chunked: chunks of object stores, signed or not */
-	DECODE_RAW,		/* RFC 1951: what some clients call deflate; in no list */
+	DECODE_GZIP,    /* RFC 1952 */
+	DECODE_DEFLATE, /* RFC 1950; without its wrapper too, as browsers do */
+	DECODE_BR,      /* RFC 7932 */
+	DECODE_ZSTD,    /* RFC 8878, window of RFC 9659 */
+	DECODE_AWS, /* aws-chunked: chunks of object stores, signed or not */
+	DECODE_RAW, /* RFC 1951: what some clients call deflate; in no list */
 	DECODE_CODINGS
 };
 
-#define DECODE_MAX 4		/* codings upon each other; more is an attack */
+#define DECODE_MAX 4 /* codings upon each other; more is an attack */
 
 /*
  * Content-Encoding: the codings in the order in which they were applied,
@@ -38,8 +38,8 @@ enum decode_coding {
 struct decode_list {
 	enum decode_coding coding[DECODE_MAX];
 	unsigned n;
-	char unknown[32];	/* name of one that cannot be opened, "" if all can */
-	char ignored[32];	/* name of one that is none, "" without */
+	char unknown[32]; /* name of one that cannot be opened, "" if all can */
+	char ignored[32]; /* name of one that is none, "" without */
 	/* Of an answer: aws-chunked in it was taken off by its store, or never is. */
 	bool is_answer;
 };
@@ -70,13 +70,13 @@ struct decode_input {
 
 /* Bytes written once, then read. */
 struct decode_store {
-	unsigned char *p;	/* owned; the bytes, while fd < 0 */
-	int fd;			/* owned; -1: in memory */
+	unsigned char *p; /* owned; the bytes, while fd < 0 */
+	int fd;           /* owned; -1: in memory */
 	uint64_t length;
-	const char *dir;	/* borrowed: where a file may be made */
-	struct account *account;	/* borrowed: whose; NULL: nobody's */
-	struct charge charge;	/* of p */
-	uint64_t charged;	/* of the file */
+	const char *dir;         /* borrowed: where a file may be made */
+	struct account *account; /* borrowed: whose; NULL: nobody's */
+	struct charge charge;    /* of p */
+	uint64_t charged;        /* of the file */
 };
 
 /* Empty. */
@@ -93,8 +93,8 @@ bool decode_store_add(struct decode_store *, const void *p, size_t n);
 ssize_t decode_store_read(void *arg, void *p, size_t n, uint64_t at);
 
 struct decode_limits {
-	uint64_t max_bytes;	/* of output */
-	uint64_t coded_bytes;	/* what the ratio refers to: the body's length */
+	uint64_t max_bytes;   /* of output */
+	uint64_t coded_bytes; /* what the ratio refers to: the body's length */
 	/* Asked now and then: stop?  NULL: never. */
 	bool (*stop)(void *arg);
 	void *stop_arg;
@@ -102,11 +102,11 @@ struct decode_limits {
 
 enum decode_end {
 	DECODE_DONE,
-	DECODE_CUT,		/* it ends early; out has all that a client would get */
-	DECODE_BAD,		/* corrupt; out has what came before */
-	DECODE_LARGE,		/* over a limit */
+	DECODE_CUT,   /* it ends early; out has all that a client would get */
+	DECODE_BAD,   /* corrupt; out has what came before */
+	DECODE_LARGE, /* over a limit */
 	DECODE_STOPPED,
-	DECODE_IO		/* reading, memory or the temporary file failed */
+	DECODE_IO /* reading, memory or the temporary file failed */
 };
 
 /* Take one coding off in and append to out (empty). */

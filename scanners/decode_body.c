@@ -6,28 +6,30 @@
 #include "scanners/codec.h"
 #include "scanners/decode_body.h"
 
-#define BLOCK 16384		/* bytes read or written at once */
-#define TURN (256 << 10)	/* coded bytes that gave nothing: others have their turn */
-#define MAX_RATIO 2000		/* over deflate's 1032: only bombs get there */
-#define FREE_BYTES (1 << 20)	/* no ratio asked below that */
-#define MUCH (64 << 20)		/* beyond that deflate's own bombs count, too */
+#define BLOCK 16384 /* bytes read or written at once */
+/* coded bytes that gave nothing: others have their turn */
+#define TURN (256 << 10)
+#define MAX_RATIO 2000       /* over deflate's 1032: only bombs get there */
+#define FREE_BYTES (1 << 20) /* no ratio asked below that */
+#define MUCH (64 << 20)      /* beyond that deflate's own bombs count, too */
 #define MUCH_RATIO 200
-#define HEAD 5			/* coded bytes by which a codec is opened */
+#define HEAD 5 /* coded bytes by which a codec is opened */
 
 struct decoder {
 	struct source source;
-	struct task task;		/* the coded bytes have come */
-	struct reader reader;		/* of what this one decodes */
-	struct chq in;			/* read, not yet decoded */
+	struct task task;     /* the coded bytes have come */
+	struct reader reader; /* of what this one decodes */
+	struct chq in;        /* read, not yet decoded */
 	bool in_ended;
 	const struct codec *codec;
 	enum decode_coding coding;
-	void *state;			/* NULL: not opened yet */
-	enum { CODED, BETWEEN, BEHIND } at;	/* a stream, its end, the end of all */
-	struct body *first;		/* counted: what came from the sender */
-	struct account *account;	/* borrowed of first */
-	struct charge charge;		/* of state */
-	struct decode_how *how;		/* borrowed */
+	void *state; /* NULL: not opened yet */
+	/* a stream, its end, the end of all */
+	enum { CODED, BETWEEN, BEHIND } at;
+	struct body *first;      /* counted: what came from the sender */
+	struct account *account; /* borrowed of first */
+	struct charge charge;    /* of state */
+	struct decode_how *how;  /* borrowed */
 	uint64_t made;
 };
 
@@ -77,8 +79,9 @@ is_large(const struct decoder *d)
 {
 	uint64_t coded = body_received(d->first);
 
-	return (d->made > FREE_BYTES && (d->made / MAX_RATIO > coded ||
-	    (d->made > MUCH && d->made / MUCH_RATIO > coded)));
+	return (d->made > FREE_BYTES &&
+	    (d->made / MAX_RATIO > coded ||
+		(d->made > MUCH && d->made / MUCH_RATIO > coded)));
 }
 
 /*
@@ -103,7 +106,7 @@ open_codec(struct decoder *d)
 		return (false);
 	chq_read(&d->in, 0, head, n);
 	if (is_ambiguous(d->coding, head, n))
-		(void)ends_as(d, DECODE_BAD);	/* of one of them at least */
+		(void)ends_as(d, DECODE_BAD); /* of one of them at least */
 	d->state = d->codec->open(head, n);
 	return (d->state != NULL);
 }
@@ -197,11 +200,11 @@ decode(struct decoder *d, struct chq *out, size_t want, struct fault *f)
 		if (made > 0)
 			return (PULL_MORE);
 		if (s == STEP_BAD)
-			return (ends_as(d, r == PULL_END ? DECODE_DONE :
-			    DECODE_BAD));
+			return (ends_as(d,
+			    r == PULL_END ? DECODE_DONE : DECODE_BAD));
 		if (s == STEP_GO && used == 0)
-			return (ends_as(d, r == PULL_END ? DECODE_DONE :
-			    DECODE_BAD));
+			return (ends_as(d,
+			    r == PULL_END ? DECODE_DONE : DECODE_BAD));
 		idle += used;
 	}
 	task_wake(&d->task);
@@ -223,8 +226,7 @@ decoder_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 		if (!open_codec(d))
 			return (no_memory(f));
 	}
-	if (d->charge.held > 0 &&
-	    account_room(d->account, BUDGET_MEMORY) == 0)
+	if (d->charge.held > 0 && account_room(d->account, BUDGET_MEMORY) == 0)
 		return (no_memory(f));
 	return (decode(d, out, want < BLOCK ? want : BLOCK, f));
 }
@@ -274,19 +276,17 @@ decoder_new(struct loop *loop, struct body_store *store, struct body *from,
 }
 
 struct body *
-decode_body_new(struct loop *loop, struct body_store *store,
-    struct body *coded, const struct decode_list *list,
-    struct decode_how *how)
+decode_body_new(struct loop *loop, struct body_store *store, struct body *coded,
+    const struct decode_list *list, struct decode_how *how)
 {
 	struct body *b = body_ref(coded), *next;
 	unsigned i;
 
 	assert(list->n > 0);
 	*how = (struct decode_how){ .end = DECODE_DONE };
-	for (i = list->n; i-- > 0; b = next) {	/* the last one applied first */
-		next = decoder_new(loop, store, b, coded, list->coding[i],
-		    how);
-		body_unref(&b);		/* its reader holds it */
+	for (i = list->n; i-- > 0; b = next) { /* the last one applied first */
+		next = decoder_new(loop, store, b, coded, list->coding[i], how);
+		body_unref(&b); /* its reader holds it */
 	}
 	return (b);
 }

@@ -18,8 +18,8 @@
 
 /* {0} at first, valid as long as the body; shared by its codings. */
 struct decode_how {
-	enum decode_end end;	/* DECODE_DONE, DECODE_BAD, DECODE_LARGE */
-	enum decode_coding coding;	/* which one; of the first such end */
+	enum decode_end end;       /* DECODE_DONE, DECODE_BAD, DECODE_LARGE */
+	enum decode_coding coding; /* which one; of the first such end */
 };
 
 /*
@@ -29,7 +29,6 @@ struct decode_how {
  * where that client has no more memory.
  */
 struct body *decode_body_new(struct loop *, struct body_store *,
-    struct body *coded, const struct decode_list *list,
-    struct decode_how *how);
+    struct body *coded, const struct decode_list *list, struct decode_how *how);
 
 #endif

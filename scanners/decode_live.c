@@ -6,17 +6,17 @@
 
 #define BLOCK 16384
 #define HEAD 5
-#define MAX_RATIO 64		/* text that is sent in pieces has one of 5 to 30 */
-#define FREE_BYTES (1 << 20)	/* no ratio asked below that */
+#define MAX_RATIO 64 /* text that is sent in pieces has one of 5 to 30 */
+#define FREE_BYTES (1 << 20) /* no ratio asked below that */
 
 struct decode_live {
 	const struct codec *codec;
-	struct account *account;	/* counted */
+	struct account *account; /* counted */
 	struct charge charge;
 	void *state;
-	unsigned char head[HEAD];	/* of it, until the codec is open */
+	unsigned char head[HEAD]; /* of it, until the codec is open */
 	size_t head_n, head_full;
-	uint64_t in, out;	/* bytes so far */
+	uint64_t in, out; /* bytes so far */
 	bool ended, bad;
 };
 
@@ -65,9 +65,9 @@ step(struct decode_live *d, struct io *io, decode_live_fn to, void *arg)
 	made = BLOCK - io->out_n;
 	d->out += made;
 	d->ended = s == STEP_END;
-	return (s != STEP_BAD && (s == STEP_END || made > 0 ||
-	    io->in_n < had || had == 0) && (d->out <= FREE_BYTES ||
-	    d->out / MAX_RATIO <= d->in) &&
+	return (s != STEP_BAD &&
+	    (s == STEP_END || made > 0 || io->in_n < had || had == 0) &&
+	    (d->out <= FREE_BYTES || d->out / MAX_RATIO <= d->in) &&
 	    (made == 0 || to(arg, block, made)));
 }
 
@@ -82,14 +82,13 @@ goes_on(struct decode_live *d, struct io *io)
 }
 
 static bool
-feed(struct decode_live *d, const unsigned char *p, size_t n,
-    decode_live_fn to, void *arg)
+feed(struct decode_live *d, const unsigned char *p, size_t n, decode_live_fn to,
+    void *arg)
 {
 	struct io io = { .in = p, .in_n = n };
 
 	do {
-		if ((io.in_n > 0 && !goes_on(d, &io)) ||
-		    !step(d, &io, to, arg))
+		if ((io.in_n > 0 && !goes_on(d, &io)) || !step(d, &io, to, arg))
 			return (false);
 	} while (io.in_n > 0 || (io.out_n == 0 && !d->ended));
 	return (true);
@@ -106,7 +105,7 @@ is_of_two_minds(const struct decode_live *d)
 
 	return (d->head_full == HEAD && (p[0] & 15) == 8 &&
 	    ((p[0] << 8 | p[1]) % 31 != 0 ||
-	    ((p[1] ^ p[3]) == 0xff && (p[2] ^ p[4]) == 0xff)));
+		((p[1] ^ p[3]) == 0xff && (p[2] ^ p[4]) == 0xff)));
 }
 
 /* A codec wants to see how it begins. */

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "scanners/decode.h"
 
-#define IN_MEMORY (1 << 20)	/* more goes to a file */
+#define IN_MEMORY (1 << 20) /* more goes to a file */
 
 void
 decode_store_init(struct decode_store *s, const char *dir)
@@ -59,8 +59,8 @@ file_open(const char *dir)
 	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	char path[4096];
 
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR &&
-	    errno != ENOENT))
+	if (fd >= 0 ||
+	    (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
 		return (fd);
 	snprintf(path, sizeof(path), "%s/decoded-XXXXXX", dir);
 	fd = mkostemp(path, O_CLOEXEC);

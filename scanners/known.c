@@ -14,7 +14,7 @@ static void known_late(struct timer *);
 void
 known_init(struct known *k, struct loop *loop, struct task *wake)
 {
-	*k = (struct known){.wake = wake};
+	*k = (struct known){ .wake = wake };
 	task_init(&k->task, loop, known_work);
 	timer_init(&k->late, loop, known_late);
 }
@@ -113,7 +113,7 @@ is_about_content(struct str name)
 	size_t i;
 
 	for (i = 0; i < name.n; i++)
-		if (str_istarts((struct str){name.p + i, name.n - i},
+		if (str_istarts((struct str){ name.p + i, name.n - i },
 			STR("content-")))
 			return (true);
 	return (false);
@@ -123,8 +123,8 @@ is_about_content(struct str name)
 static void
 add_content(struct digest *d, const struct scan_message *msg)
 {
-	const struct http_msg *m =
-	    msg->mode == SCAN_RESP ? msg->resp : msg->req;
+	const struct http_msg *m = msg->mode == SCAN_RESP ? msg->resp
+							  : msg->req;
 	unsigned status = m->status, i;
 
 	digest_add(d, &status, sizeof(status));
@@ -197,8 +197,8 @@ known_learn(const struct known *k, const struct scan *scan,
 
 	if (k->state == KNOWN_WHOLE && s->cache != NULL &&
 	    known_key(k, s, msg, scan->result.depends, key))
-		verdict_cache_add(
-		    s->cache, key, now_s(s), now_s(s) + s->cache_s);
+		verdict_cache_add(s->cache, key, now_s(s),
+		    now_s(s) + s->cache_s);
 }
 
 void

@@ -23,7 +23,7 @@ enum known_state {
 	KNOWN_NOTHING, /* not begun */
 	KNOWN_READING,
 	KNOWN_WHOLE, /* the digest is there */
-	KNOWN_NEVER /* the body broke off */
+	KNOWN_NEVER  /* the body broke off */
 };
 
 /* Embedded. */
@@ -42,13 +42,13 @@ enum known_answer { KNOWN_CLEAN, KNOWN_UNKNOWN, KNOWN_WAIT };
 
 void known_init(struct known *, struct loop *, struct task *wake);
 /* May this scanner's answer to msg be known?  Its scan is worth waiting then. */
-bool known_applies(
-    const struct known *, const struct scanner *, const struct scan_message *);
+bool known_applies(const struct known *, const struct scanner *,
+    const struct scan_message *);
 /* Begin to hash; again: nothing. */
 void known_begin(struct known *, struct body *);
 /* KNOWN_UNKNOWN: start the scan now. */
-enum known_answer known_ask(
-    const struct known *, const struct scanner *, const struct scan_message *);
+enum known_answer known_ask(const struct known *, const struct scanner *,
+    const struct scan_message *);
 /* The scan has ended in VERDICT_CLEAN: learn it, as far as result.depends says. */
 void known_learn(const struct known *, const struct scan *,
     const struct scan_message *);

@@ -8,9 +8,9 @@
 #include "scanners/members.h"
 
 #define BLOCK 65536
-#define GZIP_MIN 20		/* bytes of a member: head, an empty block, tail */
-#define BZIP2_MIN 14		/* of a stream without a block */
-#define FLAG_HCRC 0x02		/* RFC 1952 2.3.1 */
+#define GZIP_MIN 20    /* bytes of a member: head, an empty block, tail */
+#define BZIP2_MIN 14   /* of a stream without a block */
+#define FLAG_HCRC 0x02 /* RFC 1952 2.3.1 */
 #define FLAG_EXTRA 0x04
 #define FLAG_NAME 0x08
 #define FLAG_COMMENT 0x10
@@ -36,8 +36,9 @@ static bool
 is_bzip2(const unsigned char *p, size_t n)
 {
 	return (n >= 10 && memcmp(p, "BZh", 3) == 0 && p[3] >= '1' &&
-	    p[3] <= '9' && (memcmp(p + 4, "\x31\x41\x59\x26\x53\x59", 6) == 0 ||
-	    memcmp(p + 4, "\x17\x72\x45\x38\x50\x90", 6) == 0));
+	    p[3] <= '9' &&
+	    (memcmp(p + 4, "\x31\x41\x59\x26\x53\x59", 6) == 0 ||
+		memcmp(p + 4, "\x17\x72\x45\x38\x50\x90", 6) == 0));
 }
 
 /* Does another one begin somewhere behind the first from bytes? */
@@ -59,11 +60,13 @@ has_more(const unsigned char *p, size_t n, size_t from,
 enum members
 members_of(const unsigned char *p, size_t n)
 {
-	if (is_gzip(p, n) && ((p[3] & (FLAG_HCRC | FLAG_RESERVED)) != 0 ||
-	    has_more(p, n, GZIP_MIN, is_gzip, 3)))
+	if (is_gzip(p, n) &&
+	    ((p[3] & (FLAG_HCRC | FLAG_RESERVED)) != 0 ||
+		has_more(p, n, GZIP_MIN, is_gzip, 3)))
 		return (MEMBERS_GZIP);
-	return (is_bzip2(p, n) && has_more(p, n, BZIP2_MIN, is_bzip2, 3) ?
-	    MEMBERS_BZIP2 : MEMBERS_NONE);
+	return (is_bzip2(p, n) && has_more(p, n, BZIP2_MIN, is_bzip2, 3)
+		? MEMBERS_BZIP2
+		: MEMBERS_NONE);
 }
 
 /* Take m bytes of output; DECODE_DONE: go on. */
@@ -148,8 +151,9 @@ gzip_tail(struct walk *w, unsigned long crc)
 	size_t n = left_of(w) < 8 ? left_of(w) : 8;
 
 	w->at += n;
-	return (n == 8 && (p[0] | (unsigned long)p[1] << 8 |
-	    (unsigned long)p[2] << 16 | (unsigned long)p[3] << 24) == crc);
+	return (n == 8 &&
+	    (p[0] | (unsigned long)p[1] << 8 | (unsigned long)p[2] << 16 |
+		(unsigned long)p[3] << 24) == crc);
 }
 
 static enum decode_end
@@ -199,7 +203,8 @@ bzip2_stream(struct walk *w)
 		return (DECODE_IO);
 	while (r == BZ_OK && end == DECODE_DONE) {
 		in = left_of(w) < BLOCK ? left_of(w) : BLOCK;
-		z.next_in = (char *)(uintptr_t)(w->p + w->at);	/* it only reads */
+		/* it only reads */
+		z.next_in = (char *)(uintptr_t)(w->p + w->at);
 		z.avail_in = (unsigned)in;
 		z.next_out = (char *)w->to;
 		z.avail_out = BLOCK;
@@ -232,6 +237,6 @@ members_open(enum members what, const unsigned char *p, size_t n,
 	struct walk w = { .p = p, .n = n, .out = out, .limits = limits };
 
 	*more = false;
-	return (what == MEMBERS_GZIP ? gzip_open(&w, more) :
-	    bzip2_open(&w, more));
+	return (
+	    what == MEMBERS_GZIP ? gzip_open(&w, more) : bzip2_open(&w, more));
 }

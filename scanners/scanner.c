@@ -59,8 +59,8 @@ scan_who_key(const struct scan_who *who)
 {
 	if (who == NULL)
 		return (0);
-	return (who->client_key != 0 ? who->client_key :
-	    scan_client_key(who->client_ip));
+	return (who->client_key != 0 ? who->client_key
+				     : scan_client_key(who->client_ip));
 }
 
 static uint64_t

@@ -19,11 +19,11 @@
 /* In rising strength; the strongest answer of a group counts. */
 enum verdict {
 	VERDICT_CLEAN,
-	VERDICT_MODIFIED,	/* there is an adapted message */
-	VERDICT_UNSCANNED,	/* with a reason; the scanner's policy decides */
+	VERDICT_MODIFIED,  /* there is an adapted message */
+	VERDICT_UNSCANNED, /* with a reason; the scanner's policy decides */
 	VERDICT_BLOCKED
 };
-const char *verdict_name(enum verdict);	/* "clean" ... */
+const char *verdict_name(enum verdict); /* "clean" ... */
 
 /*
  * Why a body counts as unscanned.  on_unscanned has a policy for each, so
@@ -31,20 +31,20 @@ const char *verdict_name(enum verdict);	/* "clean" ... */
  */
 enum scan_gap {
 	GAP_NONE,
-	GAP_ENCRYPTED,		/* the key is missing: archive, document */
-	GAP_CODING,		/* a content coding that cannot be taken off */
-	GAP_LIMIT,		/* larger, deeper or more than the limits allow */
-	GAP_PART,		/* a part of something that was not seen whole */
-	GAP_STREAM,		/* it has no end to wait for */
-	GAP_TIME,		/* the scan took too long */
-	GAP_DAMAGED,		/* the file is broken */
-	GAP_ERROR,		/* the scanner could not do its work */
+	GAP_ENCRYPTED, /* the key is missing: archive, document */
+	GAP_CODING,    /* a content coding that cannot be taken off */
+	GAP_LIMIT,     /* larger, deeper or more than the limits allow */
+	GAP_PART,      /* a part of something that was not seen whole */
+	GAP_STREAM,    /* it has no end to wait for */
+	GAP_TIME,      /* the scan took too long */
+	GAP_DAMAGED,   /* the file is broken */
+	GAP_ERROR,     /* the scanner could not do its work */
 	GAP_COUNT
 };
 /* The word in the configuration and the record: "encrypted" ...; "" for none. */
 const char *scan_gap_name(enum scan_gap);
 
-enum scan_mode { SCAN_REQ, SCAN_RESP };	/* what is scanned: REQMOD, RESPMOD */
+enum scan_mode { SCAN_REQ, SCAN_RESP }; /* what is scanned: REQMOD, RESPMOD */
 
 /* What a failure (no verdict) or a partial answer does. */
 enum scan_policy { SCAN_POLICY_BLOCK, SCAN_POLICY_BYPASS };
@@ -54,14 +54,15 @@ struct account;
 /* Whose message it is; all borrowed from the flow. */
 struct scan_who {
 	struct str client_ip;
-	uint64_t client_key;	/* scan_client_key(), if known; 0: not */
-	struct str server_ip;	/* STR_NONE while unknown */
-	struct str user;	/* STR_NONE without sign-in */
-	struct str reference;	/* of the flow, as in page and log */
-	struct str rule;	/* that chose the scan; STR_NONE: no rule did */
-	struct str sni;		/* what the client's ClientHello named, if a name */
+	uint64_t client_key;  /* scan_client_key(), if known; 0: not */
+	struct str server_ip; /* STR_NONE while unknown */
+	struct str user;      /* STR_NONE without sign-in */
+	struct str reference; /* of the flow, as in page and log */
+	struct str rule;      /* that chose the scan; STR_NONE: no rule did */
+	struct str sni; /* what the client's ClientHello named, if a name */
 	struct str listener;
-	struct account *account;	/* whose memory and files it takes; NULL: nobody's */
+	/* whose memory and files it takes; NULL: nobody's */
+	struct account *account;
 };
 
 /*
@@ -75,19 +76,20 @@ uint64_t scan_who_key(const struct scan_who *);
 /* Borrowed by a scan until it is done or cancelled. */
 struct scan_message {
 	enum scan_mode mode;
-	const struct http_msg *req;	/* always; req->uri is set, absolute */
-	const struct http_msg *resp;	/* SCAN_RESP */
-	struct body *body;		/* NULL: the message has none */
-	const struct scan_who *who;	/* NULL: nobody's */
-	struct scan_shared *shared;	/* of the flow; NULL: nothing is carried on */
+	const struct http_msg *req;  /* always; req->uri is set, absolute */
+	const struct http_msg *resp; /* SCAN_RESP */
+	struct body *body;           /* NULL: the message has none */
+	const struct scan_who *who;  /* NULL: nobody's */
+	/* of the flow; NULL: nothing is carried on */
+	struct scan_shared *shared;
 	/*
 	 * What is known beforehand: no scanner can see the whole of what the
 	 * receiver gets (GAP_PART, GAP_STREAM).  Its clean is unscanned then;
 	 * a finding counts as ever.
 	 */
 	enum scan_gap gap;
-	struct str gap_text;		/* for the record: "a part of a file" */
-	struct arena *arena;		/* of the flow: adapted heads go there */
+	struct str gap_text; /* for the record: "a part of a file" */
+	struct arena *arena; /* of the flow: adapted heads go there */
 };
 
 /* How one scan ended.  Strings live in the message's arena or are constants. */
@@ -104,12 +106,20 @@ struct scan_result {
 	 * than GAP_LIMIT that was in what was scanned, and both policies count.
 	 */
 	bool too_large;
-	bool unwanted;		/* VERDICT_UNSCANNED: the service's wish, which its settings obey */
-	enum scan_gap gap;	/* VERDICT_UNSCANNED without a fault: never GAP_NONE */
-	struct str reason;	/* VERDICT_UNSCANNED: "limit exceeded", "encrypted archive" ... */
-	struct str threat;	/* VERDICT_BLOCKED, VERDICT_MODIFIED (repaired): name given by the scanner, may be empty */
-	struct str endpoint;	/* "host:port" or "inside" */
-	struct str note;	/* further facts for the log: ICAP status, headers; may be empty */
+	/* VERDICT_UNSCANNED: the service's wish, which its settings obey */
+	bool unwanted;
+	/* VERDICT_UNSCANNED without a fault: never GAP_NONE */
+	enum scan_gap gap;
+	/* VERDICT_UNSCANNED: "limit exceeded", "encrypted archive" ... */
+	struct str reason;
+	/*
+	 * VERDICT_BLOCKED, VERDICT_MODIFIED (repaired): name given by the
+	 * scanner, may be empty
+	 */
+	struct str threat;
+	struct str endpoint; /* "host:port" or "inside" */
+	/* further facts for the log: ICAP status, headers; may be empty */
+	struct str note;
 	/*
 	 * VERDICT_MODIFIED, and VERDICT_BLOCKED with a page of the scanner's
 	 * own: the message to go on with.  resp set in SCAN_REQ: the request
@@ -125,14 +135,14 @@ struct scan_result {
 	 * made, for which it may be believed again.  STR_NONE: it may not.
 	 */
 	struct str depends;
-	uint64_t us;		/* that the scanner has worked, or was waited for */
-	uint64_t bytes;		/* of the body that it was given */
+	uint64_t us;    /* that the scanner has worked, or was waited for */
+	uint64_t bytes; /* of the body that it was given */
 };
 
 /* Time in which at least one of several scans worked. {0} at first. */
 struct scan_meter {
 	unsigned working;
-	uint64_t since, us;	/* since: monotonic us, while working > 0 */
+	uint64_t since, us; /* since: monotonic us, while working > 0 */
 };
 
 struct scanner;
@@ -140,7 +150,7 @@ struct scan;
 struct verdict_cache;
 
 struct scanner_type {
-	const char *name;	/* "icap", "clamav" */
+	const char *name; /* "icap", "clamav" */
 	/* Begin; completes exactly once, later, by scan_done(), also on failure. */
 	void (*start)(struct scan *);
 	/* Stop it: no completion afterwards, its readers closed.  After completion: frees what it holds. */
@@ -151,41 +161,44 @@ struct scanner_type {
 	 * signatures, who asks.  STR_NONE: no answer may be believed again now.
 	 * NULL: never.
 	 */
-	struct str (*depends)(const struct scanner *,
-	    const struct scan_message *msg);
-	bool needs_end;		/* it does nothing before the body's end */
+	struct str (
+	    *depends)(const struct scanner *, const struct scan_message *msg);
+	bool needs_end; /* it does nothing before the body's end */
 };
 
 /* A configured service on one loop. First member of its implementations. */
 struct scanner {
 	const struct scanner_type *type;
 	struct loop *loop;
-	const char *name;	/* of the service in the configuration */
+	const char *name; /* of the service in the configuration */
 	bool scans_req, scans_resp;
-	bool scans_connect;	/* scans_req: CONNECT, too */
-	bool scans_answers;	/* scans_resp: those that services made, too */
+	bool scans_connect; /* scans_req: CONNECT, too */
+	bool scans_answers; /* scans_resp: those that services made, too */
 	enum scan_policy on_error;
-	enum scan_policy on_busy;	/* what ERR_SCAN_BUSY does, instead of on_error */
-	enum scan_policy over_max;	/* what result.too_large does, instead of on_unscanned[GAP_LIMIT] */
+	/* what ERR_SCAN_BUSY does, instead of on_error */
+	enum scan_policy on_busy;
+	/* what result.too_large does, instead of on_unscanned[GAP_LIMIT] */
+	enum scan_policy over_max;
 	enum scan_policy on_unscanned[GAP_COUNT];
-	bool replace_page;	/* page: replace */
-	struct verdict_cache *cache;	/* borrowed; NULL: asks always */
-	bool cache_shared;	/* the same answer for whoever asks */
-	uint64_t cache_max;	/* longer bodies are not known */
-	unsigned cache_s;	/* how long an answer is believed */
+	bool replace_page;           /* page: replace */
+	struct verdict_cache *cache; /* borrowed; NULL: asks always */
+	bool cache_shared;           /* the same answer for whoever asks */
+	uint64_t cache_max;          /* longer bodies are not known */
+	unsigned cache_s;            /* how long an answer is believed */
 };
 
 /* One scan of one message by one scanner. Embedded in the chain. */
 struct scan {
-	struct scanner *scanner;	/* borrowed */
-	const struct scan_message *msg;	/* borrowed */
-	struct task *wake;		/* woken when done */
+	struct scanner *scanner;        /* borrowed */
+	const struct scan_message *msg; /* borrowed */
+	struct task *wake;              /* woken when done */
 	bool done;
-	struct scan_result result;	/* complete when done; body is taken by setting it NULL */
+	/* complete when done; body is taken by setting it NULL */
+	struct scan_result result;
 	bool works;
-	uint64_t works_since;		/* us */
-	struct scan_meter *meter;	/* borrowed; NULL: none */
-	void *priv;			/* the scanner's */
+	uint64_t works_since;     /* us */
+	struct scan_meter *meter; /* borrowed; NULL: none */
+	void *priv;               /* the scanner's */
 };
 
 void scan_start(struct scan *, struct scanner *, const struct scan_message *,

@@ -20,7 +20,7 @@ shared_add(struct scan_shared *s, struct arena *a, struct str name,
 		s->v = arena_alloc(a, SHARED_FIELDS * sizeof(*s->v));
 	s->bytes += bytes;
 	s->v[s->n++] = (struct shared_field){ arena_str(a, name),
-	    arena_str(a, value), s->answers };
+		arena_str(a, value), s->answers };
 	return (true);
 }
 

@@ -11,17 +11,17 @@
 #include "base/arena.h"
 #include "base/str.h"
 
-#define SHARED_FIELDS 32	/* of one flow, in all */
+#define SHARED_FIELDS 32 /* of one flow, in all */
 #define SHARED_BYTES 8192
 
 struct shared_field {
 	struct str name, value;
-	unsigned answer;	/* which one it came with, from 1 */
+	unsigned answer; /* which one it came with, from 1 */
 };
 
 /* Of a flow; {0} at first. */
 struct scan_shared {
-	struct shared_field *v;	/* in the arena; NULL: none yet */
+	struct shared_field *v; /* in the arena; NULL: none yet */
 	unsigned n, answers;
 	size_t bytes;
 };

@@ -9,16 +9,16 @@
 #include "base/job.h"
 #include "stream/body_priv.h"
 
-#define PULL_MAX 65536		/* bytes one pull asks of a source */
-#define PULL_TIGHT 16384	/* while memory is short */
-#define SPILL_BATCH 524288	/* bytes written to the file at once */
-#define ROOM_SHARE 4		/* of the room that is left: one body's window */
-#define BODY_FREE 16384		/* of a body that are not counted */
+#define PULL_MAX 65536     /* bytes one pull asks of a source */
+#define PULL_TIGHT 16384   /* while memory is short */
+#define SPILL_BATCH 524288 /* bytes written to the file at once */
+#define ROOM_SHARE 4       /* of the room that is left: one body's window */
+#define BODY_FREE 16384    /* of a body that are not counted */
 
 /* Bytes being written; they stay in memory until they are in the file. */
 struct body_spilling {
 	struct job job;
-	struct body *body;	/* borrowed; NULL: gone meanwhile */
+	struct body *body; /* borrowed; NULL: gone meanwhile */
 	struct spill_write write;
 	size_t n;
 };
@@ -87,7 +87,7 @@ wake_readers(struct body *b)
 	struct list *it, *save;
 	struct reader *r;
 
-	LIST_EACH(it, save, &b->readers) {
+	LIST_EACH (it, save, &b->readers) {
 		r = CONTAINER_OF(it, struct reader, link);
 		if (r->waiting) {
 			r->waiting = false;
@@ -308,7 +308,7 @@ body_trim(struct body *b)
 		body_count(b);
 		spill_unref(&b->spill);
 	}
-	wake_readers(b);	/* one may wait for room in the window */
+	wake_readers(b); /* one may wait for room in the window */
 }
 
 /* The less memory its client may still have, the less one body keeps of it. */
@@ -353,7 +353,7 @@ spilling_done(struct job *j)
 	if (ok && b->spill != NULL)
 		body_spilled(b, to);
 	if (ok || b->end != PULL_MORE) {
-		wake_readers(b);	/* a complete body simply stays in memory */
+		wake_readers(b); /* a complete body simply stays in memory */
 		return;
 	}
 	fault_copy(&b->fault, &f);
@@ -373,8 +373,7 @@ body_spill(struct body *b)
 	if (b->spill == NULL &&
 	    (b->spill = spill_new(b->store, b->account, &b->fault)) == NULL)
 		return (false);
-	if (!spill_write_init(&w, b->spill, &b->mem, n, b->mem_from,
-	    &b->fault))
+	if (!spill_write_init(&w, b->spill, &b->mem, n, b->mem_from, &b->fault))
 		return (false);
 	if (b->store->io == NULL) {
 		spill_write_run(&w);
@@ -416,8 +415,8 @@ body_make_room(struct body *b)
 		return (PULL_FAIL);
 	}
 	most += most < b->store->window ? most : SPILL_BATCH;
-	return (b->spilling != NULL && chq_len(&b->mem) >= most ? PULL_WAIT :
-	    PULL_MORE);
+	return (b->spilling != NULL && chq_len(&b->mem) >= most ? PULL_WAIT
+								: PULL_MORE);
 }
 
 static void
@@ -470,7 +469,7 @@ body_pull(struct body *b, size_t want)
 	if (pull_is_last(p))
 		body_finish(b, p);
 	else if (b->limit > 0 && b->received > b->limit)
-		body_over_limit(b);	/* said when these bytes are read */
+		body_over_limit(b); /* said when these bytes are read */
 	else if (p == PULL_MORE)
 		wake_readers(b);
 	return (p);
@@ -483,10 +482,12 @@ reader_open(struct reader *r, struct body *b, uint64_t offset,
     struct task *wake)
 {
 	assert(offset >= b->kept);
-	*r = (struct reader){ .body = body_ref(b), .wake = wake,
-	    .offset = offset, .mark = BODY_ALL };
+	*r = (struct reader){ .body = body_ref(b),
+		.wake = wake,
+		.offset = offset,
+		.mark = BODY_ALL };
 	list_append(&b->readers, &r->link);
-	wake_readers(b);	/* this one may make others spill */
+	wake_readers(b); /* this one may make others spill */
 }
 
 static enum pull
@@ -502,7 +503,7 @@ reader_take(struct reader *r, struct chq *out, size_t want)
 	if (want > there)
 		want = there;
 	if (at == 0 && b->readers.next->next == &b->readers)
-		chq_move(out, &b->mem, want);	/* the only reader */
+		chq_move(out, &b->mem, want); /* the only reader */
 	else
 		chq_share(out, &b->mem, at, want);
 	r->offset += want;
@@ -555,7 +556,7 @@ reader_release(struct reader *r, uint64_t mark)
 		task_wake(r->wake);
 	}
 	if (r->body != NULL)
-		wake_readers(r->body);	/* it may no longer make others spill */
+		wake_readers(r->body); /* it may no longer make others spill */
 }
 
 enum pull
@@ -567,13 +568,14 @@ reader_skip(struct reader *r, uint64_t to)
 
 	if (there > r->mark)
 		there = r->mark;
-	if (there > r->offset) {	/* no need to read it back */
+	if (there > r->offset) { /* no need to read it back */
 		r->offset = there;
 		body_trim(r->body);
 	}
 	while (r->offset < to && p == PULL_MORE) {
-		p = reader_pull(r, &dump, (size_t)(to - r->offset < PULL_MAX ?
-		    to - r->offset : PULL_MAX));
+		p = reader_pull(r, &dump,
+		    (size_t)(to - r->offset < PULL_MAX ? to - r->offset
+						       : PULL_MAX));
 		chq_drop(&dump, chq_len(&dump));
 	}
 	chq_fini(&dump);
@@ -598,6 +600,6 @@ reader_close(struct reader *r)
 	r->body = NULL;
 	r->waiting = false;
 	body_trim(b);
-	wake_readers(b);	/* they may have waited for it to go on */
+	wake_readers(b); /* they may have waited for it to go on */
 	body_unref(&b);
 }

@@ -21,15 +21,17 @@ struct body;
 struct job_pool;
 struct readback;
 
-#define BODY_UNKNOWN UINT64_MAX		/* length not known yet */
-#define BODY_ALL UINT64_MAX		/* release mark: everything */
+#define BODY_UNKNOWN UINT64_MAX /* length not known yet */
+#define BODY_ALL UINT64_MAX     /* release mark: everything */
 
 /* Shared by all bodies of a generation. */
 struct body_store {
-	struct job_pool *io;	/* waits for the disk; NULL: the loop does it itself */
-	const char *temp_dir;	/* folder for spill files (O_TMPFILE or unlinked) */
-	uint64_t window;	/* kept in memory per body */
-	_Atomic uint64_t spills;	/* files opened since start */
+	/* waits for the disk; NULL: the loop does it itself */
+	struct job_pool *io;
+	/* folder for spill files (O_TMPFILE or unlinked) */
+	const char *temp_dir;
+	uint64_t window;         /* kept in memory per body */
+	_Atomic uint64_t spills; /* files opened since start */
 };
 
 /*
@@ -87,13 +89,13 @@ bool body_was_pulled(const struct body *);
 
 /* A cursor.  Embedded; reading never copies. */
 struct reader {
-	struct list link;	/* of the body */
-	struct body *body;	/* counted; NULL: not open */
-	struct task *wake;	/* borrowed: woken when it waits and may go on */
-	uint64_t offset;	/* next byte it gets */
-	uint64_t mark;		/* release mark: it gets no byte at or behind it */
+	struct list link;  /* of the body */
+	struct body *body; /* counted; NULL: not open */
+	struct task *wake; /* borrowed: woken when it waits and may go on */
+	uint64_t offset;   /* next byte it gets */
+	uint64_t mark;     /* release mark: it gets no byte at or behind it */
 	bool waiting;
-	struct readback *readback;	/* owned; NULL: nothing fetched */
+	struct readback *readback; /* owned; NULL: nothing fetched */
 };
 
 /* Open at offset (>= body_kept_from()). The mark is BODY_ALL. */

@@ -15,28 +15,28 @@
 struct body_spilling;
 
 struct body {
-	struct loop *loop;		/* borrowed */
-	struct body_store *store;	/* borrowed */
-	struct account *account;	/* borrowed; NULL: nobody's */
-	struct charge charge;		/* of mem */
-	struct source *src;		/* borrowed; NULL: ended */
-	struct list readers;		/* of struct reader */
-	struct chq mem;			/* [mem_from, received) */
-	struct chunk *tail;		/* of mem, where small slices go; or NULL */
-	struct spill *spill;		/* [.., mem_from); NULL: nothing there */
-	struct body_spilling *spilling;	/* NULL: none under way */
+	struct loop *loop;        /* borrowed */
+	struct body_store *store; /* borrowed */
+	struct account *account;  /* borrowed; NULL: nobody's */
+	struct charge charge;     /* of mem */
+	struct source *src;       /* borrowed; NULL: ended */
+	struct list readers;      /* of struct reader */
+	struct chq mem;           /* [mem_from, received) */
+	struct chunk *tail;       /* of mem, where small slices go; or NULL */
+	struct spill *spill;      /* [.., mem_from); NULL: nothing there */
+	struct body_spilling *spilling; /* NULL: none under way */
 	uint64_t mem_from;
-	uint64_t kept;			/* first offset still held */
+	uint64_t kept; /* first offset still held */
 	uint64_t received;
 	uint64_t expected;
-	uint64_t limit;			/* 0: none */
+	uint64_t limit; /* 0: none */
 	enum err limit_code;
-	enum pull end;			/* PULL_MORE: unfinished */
+	enum pull end; /* PULL_MORE: unfinished */
 	struct fault fault;
-	const void *trailer;		/* borrowed */
-	struct task *first_pull;	/* borrowed */
+	const void *trailer;     /* borrowed */
+	struct task *first_pull; /* borrowed */
 	bool pulled;
-	bool pulling;			/* inside source_pull */
+	bool pulling; /* inside source_pull */
 	unsigned refs;
 };
 

@@ -40,7 +40,7 @@ reader_match_all(struct reader *r, struct reader *now, struct chq *q,
 			p = reader_pull(now, q, BLOCK);
 		if (p == PULL_MORE)
 			p = reader_match(r, q);
-		else if (p == PULL_END)		/* as long as the other? */
+		else if (p == PULL_END) /* as long as the other? */
 			return (r->offset == end ? PULL_END : PULL_FAIL);
 		else
 			return (p == PULL_WAIT ? PULL_WAIT : PULL_FAIL);

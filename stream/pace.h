@@ -14,21 +14,22 @@
 /* What is found of a peer that is waited for. */
 enum pace_says {
 	PACE_WELL,
-	PACE_SILENT,	/* nothing at all, for so long */
-	PACE_SLOW	/* less than it should */
+	PACE_SILENT, /* nothing at all, for so long */
+	PACE_SLOW    /* less than it should */
 };
 
-#define PACE_MS 30000		/* of waiting, then it is judged */
+#define PACE_MS 30000 /* of waiting, then it is judged */
 
 struct pace {
-	uint64_t octets;	/* of this window */
-	uint64_t waited;	/* ms of this window, but for ... */
-	uint64_t since;		/* ... a wait that began then; 0: none */
-	unsigned slow;		/* windows in a row that were too slow */
+	uint64_t octets; /* of this window */
+	uint64_t waited; /* ms of this window, but for ... */
+	uint64_t since;  /* ... a wait that began then; 0: none */
+	unsigned slow;   /* windows in a row that were too slow */
 };
 
-void pace_wait(struct pace *, uint64_t now);	/* it is waited for, from now on or longer */
-void pace_pause(struct pace *, uint64_t now);	/* it is not */
+/* it is waited for, from now on or longer */
+void pace_wait(struct pace *, uint64_t now);
+void pace_pause(struct pace *, uint64_t now); /* it is not */
 void pace_got(struct pace *, uint64_t octets);
 /*
  * Has it made less than rate (octets a second; 0: any will do) in each of the

@@ -3,9 +3,9 @@
 #include <assert.h>
 #include "stream/pump.h"
 
-#define PUMP_STEP 65536		/* octets moved at once */
-#define LOOK_MS 1000		/* at what the peer has taken */
-#define PUMP_SHARE 524288	/* octets moved in one turn, then others */
+#define PUMP_STEP 65536   /* octets moved at once */
+#define LOOK_MS 1000      /* at what the peer has taken */
+#define PUMP_SHARE 524288 /* octets moved in one turn, then others */
 
 void
 pump_hold(struct pump *p, struct body *b, struct task *wake)
@@ -56,7 +56,7 @@ pump_step(struct pump *p, struct chq *q, size_t room)
 		return (PULL_FAIL);
 	n = chq_len(q);
 	if (!sink_write(p->sink, q, n))
-		return (PULL_CUT);	/* longer than announced */
+		return (PULL_CUT); /* longer than announced */
 	p->sent += n;
 	return (PULL_MORE);
 }
@@ -133,10 +133,10 @@ pump_flush(struct pump *p, uint64_t to)
 	size_t room;
 
 	assert(p->started && !pull_is_last(p->end));
-	while (r == PULL_MORE && p->sent < to &&
-	    (room = sink_room(p->sink)) > 0)
-		r = pump_step(p, &q, room < to - p->sent ? room :
-		    (size_t)(to - p->sent));
+	while (
+	    r == PULL_MORE && p->sent < to && (room = sink_room(p->sink)) > 0)
+		r = pump_step(p, &q,
+		    room < to - p->sent ? room : (size_t)(to - p->sent));
 	chq_fini(&q);
 	assert(r != PULL_END);
 	if (pull_is_last(r)) {
@@ -163,8 +163,7 @@ pump_pace(struct pump *p, uint64_t now, uint64_t silence, uint64_t rate)
 		p->blocked_since = now;
 	if (now - p->blocked_since >= silence)
 		return (PACE_SILENT);
-	return (pace_is_slow(&p->pace, now, rate, 2) ? PACE_SLOW :
-	    PACE_WELL);
+	return (pace_is_slow(&p->pace, now, rate, 2) ? PACE_SLOW : PACE_WELL);
 }
 
 void

@@ -15,12 +15,12 @@
 /* A body on its way out.  Embedded; {0} is not started. */
 struct pump {
 	struct reader reader;
-	struct sink *sink;	/* borrowed; NULL: not started */
-	uint64_t sent;		/* octets of content */
-	uint64_t blocked_since;	/* ms; 0: the peer takes what we have */
-	uint64_t taken;		/* while blocked: sink_taken() at the last look */
-	struct pace pace;	/* of the peer, while blocked */
-	enum pull end;		/* PULL_MORE: running */
+	struct sink *sink;      /* borrowed; NULL: not started */
+	uint64_t sent;          /* octets of content */
+	uint64_t blocked_since; /* ms; 0: the peer takes what we have */
+	uint64_t taken;   /* while blocked: sink_taken() at the last look */
+	struct pace pace; /* of the peer, while blocked */
+	enum pull end;    /* PULL_MORE: running */
 	bool started;
 	/* Is what goes out now all right?  NULL: always.  False ends it as PULL_FAIL. */
 	bool (*check)(void *arg, const struct chq *);

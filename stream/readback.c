@@ -9,13 +9,13 @@
 #include "base/job.h"
 #include "stream/body_priv.h"
 
-#define READ_BACK 65536		/* bytes read from the file at once */
+#define READ_BACK 65536 /* bytes read from the file at once */
 
 /* Bytes [at, at + n) for one reader. */
 struct readback {
 	struct job job;
-	struct reader *reader;	/* NULL: closed meanwhile */
-	struct spill *spill;	/* counted */
+	struct reader *reader; /* NULL: closed meanwhile */
+	struct spill *spill;   /* counted */
 	struct chunk *data;
 	uint64_t at;
 	size_t n;
@@ -63,8 +63,11 @@ fetch_start(struct reader *r, size_t n)
 
 	if (f == NULL)
 		abort();
-	*f = (struct readback){ .reader = r, .spill = spill_ref(b->spill),
-	    .data = chunk_new_size(n), .at = r->offset, .n = n };
+	*f = (struct readback){ .reader = r,
+		.spill = spill_ref(b->spill),
+		.data = chunk_new_size(n),
+		.at = r->offset,
+		.n = n };
 	f->job.run = fetch_run;
 	f->job.done = fetch_done;
 	r->readback = f;
@@ -78,7 +81,7 @@ cannot_read(struct body *b)
 	fault_set(&b->fault, ERR_TEMP_FULL, "reading back failed");
 	if (b->end == PULL_MORE)
 		body_finish(b, PULL_FAIL);
-	b->end = PULL_FAIL;	/* what was complete is so no longer */
+	b->end = PULL_FAIL; /* what was complete is so no longer */
 	return (PULL_FAIL);
 }
 
@@ -106,9 +109,9 @@ read_now(struct reader *r, struct chq *out, size_t want)
 	enum pull p = PULL_MORE;
 	ssize_t n;
 
-	n = b->store->io != NULL ?
-	    spill_read_now(b->spill, c->data, want, r->offset) :
-	    spill_read(b->spill, c->data, want, r->offset);
+	n = b->store->io != NULL
+	    ? spill_read_now(b->spill, c->data, want, r->offset)
+	    : spill_read(b->spill, c->data, want, r->offset);
 	if (n > 0) {
 		c->used = (uint32_t)n;
 		chq_add(out, c, c->data, (size_t)n);
@@ -128,7 +131,7 @@ readback_pull(struct reader *r, struct chq *out, size_t want)
 	enum pull p;
 
 	if (f != NULL && (r->offset < f->at || r->offset >= f->at + f->n)) {
-		readback_close(r);	/* it has skipped them */
+		readback_close(r); /* it has skipped them */
 		f = NULL;
 	}
 	if (f != NULL && !f->done)

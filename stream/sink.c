@@ -6,8 +6,8 @@
 void
 sink_init(struct sink *s, const struct sink_type *type, struct task *wake)
 {
-	assert(type->room != NULL && type->write != NULL &&
-	    type->end != NULL && type->taken != NULL);
+	assert(type->room != NULL && type->write != NULL && type->end != NULL &&
+	    type->taken != NULL);
 	*s = (struct sink){ .type = type, .wake = wake, .end = PULL_MORE };
 }
 

@@ -52,10 +52,10 @@ struct sink_type {
 };
 
 struct sink {
-	const struct sink_type *type;	/* NULL: lent to nobody */
-	struct task *wake;	/* borrowed: the pump's */
-	enum pull end;		/* PULL_MORE: it is being filled */
-	bool waiting;		/* there was no room at the last look */
+	const struct sink_type *type; /* NULL: lent to nobody */
+	struct task *wake;            /* borrowed: the pump's */
+	enum pull end;                /* PULL_MORE: it is being filled */
+	bool waiting;                 /* there was no room at the last look */
 };
 
 /* wake: the task of the one who fills it. */

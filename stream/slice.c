@@ -6,7 +6,7 @@
 
 struct slice_body {
 	struct source source;
-	struct task task;	/* what lies in a file has come */
+	struct task task; /* what lies in a file has come */
 	struct reader reader;
 	uint64_t left;
 };
@@ -18,8 +18,7 @@ slice_woken(struct task *t)
 }
 
 static enum pull
-slice_pull(struct source *source, struct chq *out, size_t want,
-    struct fault *f)
+slice_pull(struct source *source, struct chq *out, size_t want, struct fault *f)
 {
 	struct slice_body *s = CONTAINER_OF(source, struct slice_body, source);
 	uint64_t had = s->reader.offset;
@@ -27,8 +26,8 @@ slice_pull(struct source *source, struct chq *out, size_t want,
 
 	if (s->left == 0)
 		return (PULL_END);
-	p = reader_pull(&s->reader, out, want < s->left ? want :
-	    (size_t)s->left);
+	p = reader_pull(&s->reader, out,
+	    want < s->left ? want : (size_t)s->left);
 	assert(p != PULL_END);
 	s->left -= s->reader.offset - had;
 	if (p == PULL_CUT || p == PULL_FAIL)

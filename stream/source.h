@@ -14,11 +14,11 @@
 #include "base/fault.h"
 
 enum pull {
-	PULL_MORE,	/* 1..want bytes were appended */
-	PULL_WAIT,	/* nothing now; a wake-up is owed */
-	PULL_END,	/* the body is complete */
-	PULL_CUT,	/* the sender stopped inside it */
-	PULL_FAIL	/* we stopped it; see the body's fault */
+	PULL_MORE, /* 1..want bytes were appended */
+	PULL_WAIT, /* nothing now; a wake-up is owed */
+	PULL_END,  /* the body is complete */
+	PULL_CUT,  /* the sender stopped inside it */
+	PULL_FAIL  /* we stopped it; see the body's fault */
 };
 
 static inline bool
@@ -50,7 +50,7 @@ struct source_type {
 
 struct source {
 	const struct source_type *type;
-	struct body *body;	/* borrowed; set by body_new(), NULL afterwards */
+	struct body *body; /* borrowed; set by body_new(), NULL afterwards */
 	enum pull last;
 };
 

@@ -12,14 +12,14 @@
 #include "stream/body.h"
 #include "stream/spill.h"
 
-#define IOV_BATCH 1024		/* IOV_MAX of Linux */
+#define IOV_BATCH 1024 /* IOV_MAX of Linux */
 
 struct spill {
 	struct body_store *store;
 	unsigned refs;
 	int fd;
-	struct account *account;	/* counted; NULL: nobody's */
-	uint64_t charged;	/* bytes taken from it */
+	struct account *account; /* counted; NULL: nobody's */
+	uint64_t charged;        /* bytes taken from it */
 };
 
 /* O_TMPFILE where the file system has it, else a name that lives a moment. */
@@ -136,8 +136,9 @@ spill_write_run(struct spill_write *w)
 	ssize_t n;
 
 	while (count > 0) {
-		n = pwritev(w->spill->fd, iov, (int)(count < IOV_BATCH ?
-		    count : IOV_BATCH), (off_t)offset);
+		n = pwritev(w->spill->fd, iov,
+		    (int)(count < IOV_BATCH ? count : IOV_BATCH),
+		    (off_t)offset);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
@@ -153,8 +154,8 @@ bool
 spill_write_fini(struct spill_write *w, struct fault *f)
 {
 	if (w->error != 0)
-		fault_set(f, ERR_TEMP_FULL, "%s: %s",
-		    w->spill->store->temp_dir, strerror(w->error));
+		fault_set(f, ERR_TEMP_FULL, "%s: %s", w->spill->store->temp_dir,
+		    strerror(w->error));
 	chq_fini(&w->data);
 	free(w->iov);
 	spill_unref(&w->spill);

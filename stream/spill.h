@@ -31,20 +31,20 @@ void spill_unref(struct spill **);
  * only spill_write_run() is called there, and nothing else in the meantime.
  */
 struct spill_write {
-	struct spill *spill;	/* counted */
-	struct chq data;	/* references */
-	struct iovec *iov;	/* owned: the data's bytes */
+	struct spill *spill; /* counted */
+	struct chq data;     /* references */
+	struct iovec *iov;   /* owned: the data's bytes */
 	unsigned count;
 	uint64_t offset;
-	int error;		/* errno, after the run; 0: written */
+	int error; /* errno, after the run; 0: written */
 };
 
 /*
  * The first n bytes of q (which keeps them) for offset.  false: its account
  * has no room for them, cause in f; nothing is owed then.
  */
-bool spill_write_init(struct spill_write *, struct spill *,
-    const struct chq *q, size_t n, uint64_t offset, struct fault *f);
+bool spill_write_init(struct spill_write *, struct spill *, const struct chq *q,
+    size_t n, uint64_t offset, struct fault *f);
 void spill_write_run(struct spill_write *);
 /* Lets go of everything.  false: it was not written, cause in f. */
 bool spill_write_fini(struct spill_write *, struct fault *f);

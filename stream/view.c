@@ -4,7 +4,7 @@
 #include <string.h>
 #include "stream/body_priv.h"
 
-#define VIEW_FREE 16384		/* of a view that are not counted */
+#define VIEW_FREE 16384 /* of a view that are not counted */
 
 struct piece {
 	uint64_t at;
@@ -13,11 +13,11 @@ struct piece {
 };
 
 struct body_view {
-	struct spill *spill;		/* counted; [0, mem_from) */
-	struct chq mem;			/* references */
+	struct spill *spill; /* counted; [0, mem_from) */
+	struct chq mem;      /* references */
 	uint64_t mem_from, length;
-	struct account *account;	/* counted; NULL: nobody's */
-	struct charge charge;		/* of mem: it outlives the body */
+	struct account *account; /* counted; NULL: nobody's */
+	struct charge charge;    /* of mem: it outlives the body */
 	unsigned pieces_n;
 	struct piece pieces[];
 };
@@ -49,8 +49,8 @@ body_view_part(struct body *b, uint64_t n)
 		v->spill = spill_ref(b->spill);
 	v->pieces_n = v->mem.count;
 	for (i = 0; i < v->pieces_n; i++) {
-		struct slice *s = &v->mem.ring[(v->mem.first + i) &
-		    (v->mem.cap - 1)];
+		struct slice
+		    *s = &v->mem.ring[(v->mem.first + i) & (v->mem.cap - 1)];
 
 		v->pieces[i] = (struct piece){ at, s->at, s->len };
 		at += s->len;
@@ -79,8 +79,9 @@ body_view_memory(const struct body_view *v)
 int
 body_view_file(const struct body_view *v, uint64_t *n)
 {
-	*n = v->spill == NULL ? 0 :
-	    v->mem_from < v->length ? v->mem_from : v->length;
+	*n = v->spill == NULL         ? 0
+	    : v->mem_from < v->length ? v->mem_from
+				      : v->length;
 	return (*n > 0 ? spill_fd(v->spill) : -1);
 }
 
@@ -112,8 +113,9 @@ body_view_read(struct body_view *v, void *p, size_t n, uint64_t offset)
 	if (n > v->length - offset)
 		n = (size_t)(v->length - offset);
 	if (offset < v->mem_from) {
-		part = n < v->mem_from - offset ? n :
-		    (size_t)(v->mem_from - offset);
+		part = n < v->mem_from - offset
+		    ? n
+		    : (size_t)(v->mem_from - offset);
 		r = spill_read(v->spill, p, part, offset);
 		if (r != (ssize_t)part)
 			return (-1);

@@ -9,11 +9,11 @@
 #include "tls/hello.h"
 
 #define RECORD_HANDSHAKE 22
-#define RECORD_MAX 16384		/* RFC 8446 5.1 */
+#define RECORD_MAX 16384 /* RFC 8446 5.1 */
 #define TYPE_CLIENT_HELLO 1
 #define MESSAGE_HEADER 4
 
-#define NAME_HOST 0			/* RFC 6066 3 */
+#define NAME_HOST 0 /* RFC 6066 3 */
 #define GROUP_SECP256R1 23
 #define ECDSA_SECP256R1_SHA256 0x0403
 
@@ -85,8 +85,8 @@ take_vec16(struct span *s, struct span *out)
 static bool
 take_list16(struct span *s, struct span *out)
 {
-	return (take_vec16(s, out) && s->n == 0 && out->n >= 2 &&
-	    out->n % 2 == 0);
+	return (
+	    take_vec16(s, out) && s->n == 0 && out->n >= 2 && out->n % 2 == 0);
 }
 
 static bool
@@ -118,10 +118,13 @@ ext_server_name(struct hello *h, struct span s)
 		if (type != NAME_HOST)
 			continue;
 		if (h->sni_state != HELLO_SNI_ABSENT)
-			return (false);	/* RFC 6066 3: one of a type */
-		h->sni_state = hostname_normalise((struct str){
-		    (const char *)name.p, name.n }, h->sni) ?
-		    HELLO_SNI_NAME : HELLO_SNI_INVALID;
+			return (false); /* RFC 6066 3: one of a type */
+		h->sni_state = hostname_normalise((struct str){ (const char *)
+								    name.p,
+						      name.n },
+				   h->sni)
+		    ? HELLO_SNI_NAME
+		    : HELLO_SNI_INVALID;
 	}
 	return (true);
 }
@@ -148,9 +151,9 @@ list_has_any(struct span list, const uint16_t *v, unsigned n)
 	return (false);
 }
 
-#define HAS_ANY(list, ...) list_has_any(list, \
-    (const uint16_t[]){ __VA_ARGS__ }, \
-    sizeof((const uint16_t[]){ __VA_ARGS__ }) / sizeof(uint16_t))
+#define HAS_ANY(list, ...)                                    \
+	list_has_any(list, (const uint16_t[]){ __VA_ARGS__ }, \
+	    sizeof((const uint16_t[]){ __VA_ARGS__ }) / sizeof(uint16_t))
 
 /* RFC 8446 4.2.3: SHA-256, -384, -512. */
 static bool
@@ -199,7 +202,7 @@ static void
 version_offered(struct hello *h, unsigned v)
 {
 	if (v < 0x0300 || v > TLS_1_3)
-		return;			/* GREASE (RFC 8701), drafts */
+		return; /* GREASE (RFC 8701), drafts */
 	if (v > h->max_version)
 		h->max_version = (uint16_t)v;
 	h->has_tls12 = h->has_tls12 || v == TLS_1_2;
@@ -213,8 +216,7 @@ ext_versions(struct hello *h, struct span s)
 	struct span list;
 	unsigned v;
 
-	if (!take_vec8(&s, &list) || s.n != 0 || list.n < 2 ||
-	    list.n % 2 != 0)
+	if (!take_vec8(&s, &list) || s.n != 0 || list.n < 2 || list.n % 2 != 0)
 		return (false);
 	while (take_u16(&list, &v))
 		version_offered(h, v);
@@ -224,7 +226,7 @@ ext_versions(struct hello *h, struct span s)
 static bool
 ext_ech(struct hello *h, struct span s)
 {
-	(void)s;			/* GREASE or real: not ours to open */
+	(void)s; /* GREASE or real: not ours to open */
 	h->has_ech = true;
 	return (true);
 }
@@ -264,7 +266,7 @@ read_extension(struct hello *h, unsigned type, struct span body)
 static enum hello_step
 read_extensions(struct hello *h, struct span s)
 {
-	uint64_t seen[65536 / 64] = { 0 };	/* one bit a type */
+	uint64_t seen[65536 / 64] = { 0 }; /* one bit a type */
 	struct span all = { NULL, 0 }, body;
 	unsigned type;
 	bool versions = false, last = false;
@@ -275,7 +277,7 @@ read_extensions(struct hello *h, struct span s)
 	while (all.n > 0) {
 		if (!take_u16(&all, &type) || !take_vec16(&all, &body))
 			return (bad(h, "wrong length of an extension"));
-		if (last)		/* RFC 8446 4.2.11 */
+		if (last) /* RFC 8446 4.2.11 */
 			return (bad(h, "pre_shared_key is not the last"));
 		if ((seen[type / 64] >> (type % 64) & 1) != 0)
 			return (bad(h, "an extension is repeated"));
@@ -286,8 +288,8 @@ read_extensions(struct hello *h, struct span s)
 		last = type == EXT_PRE_SHARED_KEY;
 	}
 	if (!versions)
-		version_offered(h, h->legacy_version < TLS_1_2 ?
-		    h->legacy_version : TLS_1_2);
+		version_offered(h,
+		    h->legacy_version < TLS_1_2 ? h->legacy_version : TLS_1_2);
 	assert(h->step == HELLO_MORE);
 	return (h->step = HELLO_DONE);
 }
@@ -337,23 +339,24 @@ header_byte(struct hello *h, unsigned char c)
 	case 1:
 		if (c == RECORD_HANDSHAKE)
 			return (HELLO_MORE);
-		return (first ? h->step = HELLO_NOT_TLS :
-		    bad(h, "another record inside the ClientHello"));
+		return (first
+			? h->step = HELLO_NOT_TLS
+			: bad(h, "another record inside the ClientHello"));
 	case 2:
 		if (c == 3)
 			return (HELLO_MORE);
-		return (first ? h->step = HELLO_NOT_TLS :
-		    bad(h, "wrong record version"));
+		return (first ? h->step = HELLO_NOT_TLS
+			      : bad(h, "wrong record version"));
 	case 5:
 		h->header_n = 0;
 		h->record_left = (uint32_t)h->header[3] << 8 | c;
 		if (h->record_left > RECORD_MAX)
 			return (bad(h, "record too long"));
-		if (h->record_left == 0)	/* RFC 8446 5.1 */
+		if (h->record_left == 0) /* RFC 8446 5.1 */
 			return (bad(h, "empty record"));
 		return (HELLO_MORE);
 	default:
-		return (HELLO_MORE);	/* 8446 5.1: the minor is ignored */
+		return (HELLO_MORE); /* 8446 5.1: the minor is ignored */
 	}
 }
 
@@ -414,7 +417,7 @@ hello_parse(struct hello *h, const struct chq *q)
 			h->slice++;
 			h->slice_off = 0;
 		} else
-			break;		/* the last slice may still grow */
+			break; /* the last slice may still grow */
 	}
 	return (h->step);
 }
@@ -436,9 +439,9 @@ hello_wants_rsa(const struct hello *h, bool tls13)
 {
 	if (tls13 && h->has_tls13)
 		return (!h->has_ecdsa_p256 && h->has_rsa_pss);
-	return ((!h->has_ecdhe_ecdsa || !h->has_ecdsa_p256 ||
-	    !h->has_group_p256) && h->has_ecdhe_rsa &&
-	    (h->has_rsa_pss || h->has_rsa_pkcs1));
+	return (
+	    (!h->has_ecdhe_ecdsa || !h->has_ecdsa_p256 || !h->has_group_p256) &&
+	    h->has_ecdhe_rsa && (h->has_rsa_pss || h->has_rsa_pkcs1));
 }
 
 void

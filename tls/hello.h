@@ -22,16 +22,16 @@
 #define TLS_1_3 0x0304
 
 enum hello_step {
-	HELLO_MORE,	/* legal so far, incomplete */
-	HELLO_DONE,	/* the fields below are valid */
-	HELLO_NOT_TLS,	/* the first bytes cannot be a TLS handshake record */
-	HELLO_BAD	/* TLS, but no acceptable ClientHello; see reason */
+	HELLO_MORE,    /* legal so far, incomplete */
+	HELLO_DONE,    /* the fields below are valid */
+	HELLO_NOT_TLS, /* the first bytes cannot be a TLS handshake record */
+	HELLO_BAD      /* TLS, but no acceptable ClientHello; see reason */
 };
 
 enum hello_sni {
 	HELLO_SNI_ABSENT,
-	HELLO_SNI_NAME,		/* sni holds it, normalised */
-	HELLO_SNI_INVALID	/* an address or junk (RFC 6066 3); sni is "" */
+	HELLO_SNI_NAME,   /* sni holds it, normalised */
+	HELLO_SNI_INVALID /* an address or junk (RFC 6066 3); sni is "" */
 };
 
 /* Embedded; {0} is a fresh one. */
@@ -40,29 +40,29 @@ struct hello {
 	enum hello_sni sni_state;
 	char sni[HOSTNAME_BYTES];
 	uint16_t legacy_version;
-	uint16_t max_version;	/* highest known one offered; 0: none */
+	uint16_t max_version; /* highest known one offered; 0: none */
 	bool has_tls12, has_tls13;
 	bool has_alpn, has_h2, has_http11;
-	bool has_ech;		/* encrypted_client_hello, real or GREASE */
-	bool has_ecdsa_p256;	/* accepts ecdsa_secp256r1_sha256 signatures */
-	bool has_group_p256;	/* accepts points on secp256r1 */
-	bool has_rsa_pss;	/* accepts RSA signatures, of TLS 1.3 ... */
-	bool has_rsa_pkcs1;	/* ... and of TLS 1.2 only, by SHA-256 and up */
-	bool has_ecdhe_ecdsa, has_ecdhe_rsa;	/* suites of TLS 1.2 with AEAD */
-	struct str alpn;	/* the ProtocolNameList, for hello_next_alpn() */
+	bool has_ech;        /* encrypted_client_hello, real or GREASE */
+	bool has_ecdsa_p256; /* accepts ecdsa_secp256r1_sha256 signatures */
+	bool has_group_p256; /* accepts points on secp256r1 */
+	bool has_rsa_pss;    /* accepts RSA signatures, of TLS 1.3 ... */
+	bool has_rsa_pkcs1;  /* ... and of TLS 1.2 only, by SHA-256 and up */
+	bool has_ecdhe_ecdsa, has_ecdhe_rsa; /* suites of TLS 1.2 with AEAD */
+	struct str alpn; /* the ProtocolNameList, for hello_next_alpn() */
 	/* valid after HELLO_BAD: a clause for the log */
 	const char *reason;
 	/* valid always */
-	size_t wire_bytes;	/* of the queue, looked at so far */
+	size_t wire_bytes; /* of the queue, looked at so far */
 
 	/* private: progress */
 	enum hello_step step;
-	unsigned slice;		/* the slice to go on in, from the front ... */
-	size_t slice_off;	/* ... and the bytes of it seen */
-	unsigned char header[5];	/* of the record */
+	unsigned slice;          /* the slice to go on in, from the front ... */
+	size_t slice_off;        /* ... and the bytes of it seen */
+	unsigned char header[5]; /* of the record */
 	unsigned header_n;
-	uint32_t record_left;	/* bytes of the record's fragment to come */
-	struct buf message;	/* the handshake message, out of its records */
+	uint32_t record_left; /* bytes of the record's fragment to come */
+	struct buf message;   /* the handshake message, out of its records */
 };
 
 /*

@@ -14,8 +14,8 @@
 #include "base/str.h"
 #include "tls/link_priv.h"
 
-#define AHEAD_MAX 16384		/* read for a peer nobody reads from */
-#define DRAIN_MS 30000		/* for the last output of a slow peer */
+#define AHEAD_MAX 16384 /* read for a peer nobody reads from */
+#define DRAIN_MS 30000  /* for the last output of a slow peer */
 #define LINGER_BYTES (1 << 20)
 
 /* Watching. */
@@ -108,7 +108,7 @@ link_linger_read(struct link *l)
 
 	assert(l->owner == NULL);
 	if (r == 0 && link_pending(l) > 0)
-		l->in_end = IN_FIN;	/* it may still take what we have */
+		l->in_end = IN_FIN; /* it may still take what we have */
 	else if (r == 0 || (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) {
 		link_free(l);
 		return;
@@ -322,8 +322,8 @@ static enum pull
 plain_read(struct link *l, struct chq *out, size_t want)
 {
 	if (chq_len(&l->pend) > 0) {
-		chq_move(out, &l->pend, want < chq_len(&l->pend) ? want :
-		    chq_len(&l->pend));
+		chq_move(out, &l->pend,
+		    want < chq_len(&l->pend) ? want : chq_len(&l->pend));
 		return (PULL_MORE);
 	}
 	if (l->in_end != IN_OPEN)
@@ -340,14 +340,14 @@ link_read(struct link *l, struct chq *out, size_t want)
 	l->read_waits = false;
 	if (l->tail != NULL && chq_len(&l->pend) == 0)
 		chunk_unref(&l->tail);
-	return (l->tls != NULL ? link_tls_read(l, out, want) :
-	    plain_read(l, out, want));
+	return (l->tls != NULL ? link_tls_read(l, out, want)
+			       : plain_read(l, out, want));
 }
 
 void
 link_unread(struct link *l, struct chq *q)
 {
-	assert(l->tls == NULL);		/* the bytes would be plaintext */
+	assert(l->tls == NULL); /* the bytes would be plaintext */
 	chq_move(q, &l->pend, chq_len(&l->pend));
 	chq_move(&l->pend, q, chq_len(q));
 }
@@ -475,13 +475,14 @@ link_close(struct link **lp, enum link_end how)
 	}
 	link_shutdown(l);
 	if (!l->out_blocked)
-		link_flush(l);		/* may end it */
+		link_flush(l); /* may end it */
 	else
 		link_arm(l);
 	if (l->watch == NULL)
 		return;
-	if (l->out_failed || how == LINK_QUIT || (link_drained(l) &&
-	    (l->in_end != IN_OPEN || l->tls_end == PULL_END))) {
+	if (l->out_failed || how == LINK_QUIT ||
+	    (link_drained(l) &&
+		(l->in_end != IN_OPEN || l->tls_end == PULL_END))) {
 		link_free(l);
 		return;
 	}

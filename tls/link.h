@@ -50,7 +50,7 @@ int link_fd(const struct link *);
  * written before goes out before it, plain.
  */
 void link_start_tls(struct link *, struct gnutls_session_int *session);
-struct gnutls_session_int *link_tls(const struct link *);	/* NULL: plain */
+struct gnutls_session_int *link_tls(const struct link *); /* NULL: plain */
 /*
  * Drive the handshake: PULL_END done, PULL_WAIT the owner will be woken,
  * PULL_FAIL with cause in f (alert sent).  cause: the error code to use.
@@ -114,7 +114,7 @@ const char *link_error(const struct link *);
 /* The alert description that the peer ended TLS with, -1 if it sent none. */
 int link_alert(const struct link *);
 
-uint64_t link_bytes_in(const struct link *);	/* on the wire */
+uint64_t link_bytes_in(const struct link *); /* on the wire */
 uint64_t link_bytes_out(const struct link *);
 /* Of those: what the peer's system has taken (TCP's acknowledgement). */
 uint64_t link_taken(const struct link *);
@@ -122,9 +122,10 @@ uint64_t link_taken(const struct link *);
 /* End our side in order: what is queued, close_notify, FIN.  Reading goes on. */
 void link_shutdown(struct link *);
 enum link_end {
-	LINK_CLOSE,	/* shutdown, then a short lingering read, then close */
-	LINK_QUIT,	/* shutdown and close at once: all that was said was answered */
-	LINK_ABORT	/* at once, without close_notify, reset: a visible cut */
+	LINK_CLOSE, /* shutdown, then a short lingering read, then close */
+	/* shutdown and close at once: all that was said was answered */
+	LINK_QUIT,
+	LINK_ABORT /* at once, without close_notify, reset: a visible cut */
 };
 /* Gives the link up; *l is NULL.  LINK_CLOSE finishes on its own in bounded time. */
 void link_close(struct link **l, enum link_end how);

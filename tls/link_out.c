@@ -16,11 +16,12 @@
 void
 link_count(struct link *l)
 {
-	size_t n = link_pending(l) == 0 ? 0 :
-	    chq_len(&l->out) + l->stage.cap + l->sealed.cap;
+	size_t n = link_pending(l) == 0
+	    ? 0
+	    : chq_len(&l->out) + l->stage.cap + l->sealed.cap;
 
-	charge_set(&l->charge, l->account, n +
-	    (l->lingers ? LINK_LINGER_BYTES : 0), LINK_OUT_FREE);
+	charge_set(&l->charge, l->account,
+	    n + (l->lingers ? LINK_LINGER_BYTES : 0), LINK_OUT_FREE);
 }
 
 size_t
@@ -35,8 +36,8 @@ link_room(struct link *l)
 {
 	size_t n = link_pending(l);
 
-	if (n < LINK_OUT_LIMIT && (n < LINK_OUT_FREE ||
-	    account_spare(l->account, BUDGET_MEMORY) > 0))
+	if (n < LINK_OUT_LIMIT &&
+	    (n < LINK_OUT_FREE || account_spare(l->account, BUDGET_MEMORY) > 0))
 		return (LINK_OUT_LIMIT - n);
 	l->room_waits = true;
 	return (0);
@@ -116,7 +117,7 @@ send_some(struct link *l)
 
 	assert(l->fd >= 0 && link_pending(l) > 0);
 	if (l->shut)
-		flags |= MSG_MORE;	/* FIN goes in the same packet */
+		flags |= MSG_MORE; /* FIN goes in the same packet */
 	if (l->tls != NULL)
 		return (send(l->fd, l->sealed.p + l->sealed_at,
 		    l->sealed.n - l->sealed_at, flags));

@@ -14,49 +14,49 @@
 #include "base/str.h"
 #include "tls/link.h"
 
-#define LINK_OUT_LIMIT 131072	/* output kept for a peer that does not read */
-#define LINK_OUT_FLUSH 65536	/* one send(2) */
-#define LINK_OUT_FREE 16384	/* of the output: not counted */
-#define LINK_LINGER_MS 2000	/* so that an answer is not lost to a reset */
-#define LINK_LINGER_BYTES 32768	/* what a link costs that only ends */
+#define LINK_OUT_LIMIT 131072   /* output kept for a peer that does not read */
+#define LINK_OUT_FLUSH 65536    /* one send(2) */
+#define LINK_OUT_FREE 16384     /* of the output: not counted */
+#define LINK_LINGER_MS 2000     /* so that an answer is not lost to a reset */
+#define LINK_LINGER_BYTES 32768 /* what a link costs that only ends */
 
 enum ended { IN_OPEN, IN_FIN, IN_RESET };
 
 struct link {
 	struct loop *loop;
-	struct task *owner;	/* borrowed; NULL: lingering */
+	struct task *owner; /* borrowed; NULL: lingering */
 	struct watch *watch;
-	gnutls_session_t tls;	/* owned; NULL: plain */
+	gnutls_session_t tls; /* owned; NULL: plain */
 	int fd;
-	bool dry;		/* the kernel had nothing when last asked */
-	bool read_waits;	/* the owner waits for bytes */
-	bool room_waits;	/* the owner waits for room */
-	bool out_blocked;	/* the kernel takes no more for now */
+	bool dry;         /* the kernel had nothing when last asked */
+	bool read_waits;  /* the owner waits for bytes */
+	bool room_waits;  /* the owner waits for room */
+	bool out_blocked; /* the kernel takes no more for now */
 	bool out_failed;
-	bool left;		/* the peer has ended, behind what is to be read */
-	bool shut;		/* our end is said */
+	bool left; /* the peer has ended, behind what is to be read */
+	bool shut; /* our end is said */
 	bool fin_sent;
-	bool ticket_due;	/* before the next record */
-	bool odd_name;		/* see tls/oddname.h */
-	bool may_reshake;	/* see link_may_reshake() */
-	bool reshakes;		/* a second handshake is under way: nothing is sealed */
-	unsigned hello_requests;	/* so often it was asked for one */
-	enum ended in_end;	/* how the peer's bytes ended, in the kernel */
-	enum pull tls_end;	/* how they ended in TLS; PULL_MORE: not yet */
+	bool ticket_due;  /* before the next record */
+	bool odd_name;    /* see tls/oddname.h */
+	bool may_reshake; /* see link_may_reshake() */
+	bool reshakes; /* a second handshake is under way: nothing is sealed */
+	unsigned hello_requests; /* so often it was asked for one */
+	enum ended in_end;       /* how the peer's bytes ended, in the kernel */
+	enum pull tls_end;       /* how they ended in TLS; PULL_MORE: not yet */
 	int alert;
-	struct chq pend;	/* read and not yet taken: bytes for TLS or owner */
-	struct chq out;		/* plain: to send */
-	struct buf stage;	/* TLS: plaintext of a record to be sealed */
-	struct buf sealed;	/* TLS: records to send from sealed_at */
+	struct chq pend;   /* read and not yet taken: bytes for TLS or owner */
+	struct chq out;    /* plain: to send */
+	struct buf stage;  /* TLS: plaintext of a record to be sealed */
+	struct buf sealed; /* TLS: records to send from sealed_at */
 	size_t sealed_at;
 	uint64_t bytes_in, bytes_out;
 	struct task flush;
 	struct timer linger;
-	bool lingers;		/* counted in BUDGET_LINGER */
-	struct account *account;	/* counted; NULL: nobody's */
-	enum budget_kind kind;	/* of its descriptor, in that account */
-	struct charge charge;	/* of output that the peer does not take */
-	struct chunk *tail;	/* of pend, where small slices go; or NULL */
+	bool lingers;            /* counted in BUDGET_LINGER */
+	struct account *account; /* counted; NULL: nobody's */
+	enum budget_kind kind;   /* of its descriptor, in that account */
+	struct charge charge;    /* of output that the peer does not take */
+	struct chunk *tail;      /* of pend, where small slices go; or NULL */
 	size_t linger_bytes;
 	char error[96];
 };

@@ -8,12 +8,13 @@
 #include "tls/oddname.h"
 #include "tls/session.h"
 
-#define RAW_BYTES 65536		/* one recv(2) */
-#define RECORD_MAX 16384	/* RFC 8446 5.1 */
-#define STAGE_MAX 8192		/* small writes share a record up to here */
-#define WARNINGS_MAX 8		/* warning alerts in one call: a flood is an error */
-#define RESHAKES_MAX 2		/* second handshakes of one connection ... */
-#define HELLO_REQUESTS_MAX 8	/* ... and refusals of further ones, then it ends */
+#define RAW_BYTES 65536  /* one recv(2) */
+#define RECORD_MAX 16384 /* RFC 8446 5.1 */
+#define STAGE_MAX 8192   /* small writes share a record up to here */
+#define WARNINGS_MAX 8   /* warning alerts in one call: a flood is an error */
+#define RESHAKES_MAX 2   /* second handshakes of one connection ... */
+/* ... and refusals of further ones, then it ends */
+#define HELLO_REQUESTS_MAX 8
 
 /* Raw bytes of the link that is being read right now. */
 static _Thread_local unsigned char *raw;
@@ -31,8 +32,8 @@ buf_borrow(struct buf *b, struct buf *spare)
 		*b = *spare;
 		*spare = (struct buf){ 0 };
 		if (b->p == NULL)
-			(void)buf_room(b, LINK_OUT_FLUSH + RECORD_MAX +
-			    STAGE_MAX);
+			(void)buf_room(b,
+			    LINK_OUT_FLUSH + RECORD_MAX + STAGE_MAX);
 	}
 	assert(b->p != NULL && b->cap > 0);
 }
@@ -64,7 +65,7 @@ tls_pull(gnutls_transport_ptr_t ptr, void *p, size_t n)
 	struct link *l = ptr;
 	ssize_t r;
 
-	assert(raw != NULL && raw_at <= raw_n);	/* raw_enter() */
+	assert(raw != NULL && raw_at <= raw_n); /* raw_enter() */
 	if (chq_len(&l->pend) > 0)
 		return (tls_pull_pend(l, p, n));
 	if (raw_at == raw_n) {
@@ -118,7 +119,7 @@ tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
 {
 	(void)ptr;
 	(void)ms;
-	return (1);		/* tls_pull says EAGAIN itself */
+	return (1); /* tls_pull says EAGAIN itself */
 }
 
 /* Plain output that the kernel has not taken yet goes before all records. */
@@ -162,7 +163,7 @@ link_tls(const struct link *l)
 static void
 raw_enter(void)
 {
-	assert(raw_at == raw_n);	/* never inside another link's call */
+	assert(raw_at == raw_n); /* never inside another link's call */
 	if (raw == NULL && (raw = malloc(RAW_BYTES)) == NULL)
 		abort();
 	raw_at = raw_n = 0;
@@ -197,7 +198,7 @@ static bool
 tls_has_input(const struct link *l)
 {
 	return (chq_len(&l->pend) > 0 || raw_at < raw_n || !l->dry ||
-	    l->in_end != IN_OPEN);	/* an end that it has not heard of yet */
+	    l->in_end != IN_OPEN); /* an end that it has not heard of yet */
 }
 
 /* What an error of the library means; PULL_MORE: try again. */
@@ -213,7 +214,7 @@ tls_outcome(struct link *l, int r, unsigned *warnings)
 	tls_note_alert(l, r);
 	if (l->in_end == IN_FIN && chq_len(&l->pend) == 0 && raw_at == raw_n &&
 	    (r == GNUTLS_E_PREMATURE_TERMINATION ||
-	    r == GNUTLS_E_UNEXPECTED_PACKET_LENGTH))	/* inside a record */
+		r == GNUTLS_E_UNEXPECTED_PACKET_LENGTH)) /* inside a record */
 		return (PULL_CUT);
 	return (PULL_FAIL);
 }
@@ -336,8 +337,7 @@ link_tls_reshake(struct link *l)
 
 /* One record's bytes, or what became of the second handshake. */
 static enum pull
-tls_recv(struct link *l, void *p, size_t room, size_t *got,
-    unsigned *warnings)
+tls_recv(struct link *l, void *p, size_t room, size_t *got, unsigned *warnings)
 {
 	enum pull e = l->reshakes ? reshake(l, warnings) : PULL_MORE;
 	ssize_t r;
@@ -396,7 +396,7 @@ link_tls_read(struct link *l, struct chq *out, size_t want)
 	p = tls_fill(l, out, want);
 	raw_leave(l);
 	if (l->sealed.n > 0)
-		loop_at_end(&l->flush);	/* a key update was answered */
+		loop_at_end(&l->flush); /* a key update was answered */
 	return (p == PULL_WAIT ? link_wait(l) : p);
 }
 
@@ -416,7 +416,7 @@ tls_seal(struct link *l, const void *p, size_t n)
 	while (n > 0 && !l->out_failed) {
 		part = n < RECORD_MAX ? n : RECORD_MAX;
 		r = gnutls_record_send(l->tls, p, part);
-		if (r < 0) {	/* our push never says "again" */
+		if (r < 0) { /* our push never says "again" */
 			link_out_fail(l, "TLS", gnutls_strerror((int)r));
 			return;
 		}

@@ -7,12 +7,12 @@
 #include <string.h>
 #include "tls/oddname.h"
 
-#define LOG_HANDSHAKE 4		/* GnuTLS's level for lines about hellos */
+#define LOG_HANDSHAKE 4 /* GnuTLS's level for lines about hellos */
 #define LINE "Parsing extension 'Server Name Indication/"
 #define EXT_SERVER_NAME 0
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned inside;		/* threads between enter and leave */
+static unsigned inside; /* threads between enter and leave */
 
 /* The extension's body in the hello that this thread reads; NULL: none. */
 static _Thread_local unsigned char *body;

@@ -11,11 +11,12 @@
 struct tls_peer {
 	gnutls_certificate_credentials_t cred;
 	gnutls_priority_t priority;
-	const char *name;	/* borrowed; NULL: the host asked for */
+	const char *name; /* borrowed; NULL: the host asked for */
 };
 
 static int
-load_trust(struct tls_peer *t, const struct tls_peer_options *o, const char **what)
+load_trust(struct tls_peer *t, const struct tls_peer_options *o,
+    const char **what)
 {
 	unsigned i;
 	int r = 0;
@@ -55,8 +56,7 @@ tls_peer_new(const struct tls_peer_options *o, struct fault *f)
 	if (r >= 0)
 		r = load_trust(t, o, &what);
 	if (r < 0) {
-		fault_set(f, ERR_CONFIG, "%s: %s", what,
-		    gnutls_strerror(r));
+		fault_set(f, ERR_CONFIG, "%s: %s", what, gnutls_strerror(r));
 		tls_peer_free(&t);
 	} else if (o->name != NULL)
 		t->name = o->name;
@@ -95,15 +95,16 @@ tls_peer_session(void *arg, const char *host, struct fault *f)
 	gnutls_session_t s;
 
 	assert(name != NULL && t->cred != NULL && t->priority != NULL);
-	if (gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK |
-	    GNUTLS_NO_SIGNAL) < 0) {
+	if (gnutls_init(&s,
+		GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) < 0) {
 		fault_set(f, ERR_SCAN_DOWN, "no TLS session");
 		return (NULL);
 	}
 	if (gnutls_priority_set(s, t->priority) < 0 ||
 	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, t->cred) < 0 ||
-	    (!is_address(name) && gnutls_server_name_set(s, GNUTLS_NAME_DNS,
-	    name, strlen(name)) < 0)) {
+	    (!is_address(name) &&
+		gnutls_server_name_set(s, GNUTLS_NAME_DNS, name, strlen(name)) <
+		    0)) {
 		fault_set(f, ERR_SCAN_DOWN, "TLS session refused");
 		gnutls_deinit(s);
 		return (NULL);

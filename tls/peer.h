@@ -16,16 +16,15 @@ struct tls_peer;
 
 /* Strings are borrowed as long as the peer lives. */
 struct tls_peer_options {
-	bool system;			/* trust the system's bundle */
-	const char *const *files;	/* and these PEM files */
+	bool system;              /* trust the system's bundle */
+	const char *const *files; /* and these PEM files */
 	unsigned n_files;
-	const char *cert, *key;		/* what we show; NULL: nothing */
-	const char *name;		/* whom to expect; NULL: the host asked for */
+	const char *cert, *key; /* what we show; NULL: nothing */
+	const char *name;       /* whom to expect; NULL: the host asked for */
 };
 
 /* Loads everything; NULL with the file at fault in f (ERR_CONFIG). */
-struct tls_peer *tls_peer_new(const struct tls_peer_options *,
-    struct fault *f);
+struct tls_peer *tls_peer_new(const struct tls_peer_options *, struct fault *f);
 void tls_peer_free(struct tls_peer **);
 /*
  * A client session for host (which lives as long as it).  arg is the struct

@@ -7,7 +7,7 @@
 #include "tls/priority.h"
 
 #define WISH_MAX 2000
-#define WORD_MAX 40		/* of a wish, in a message */
+#define WORD_MAX 40 /* of a wish, in a message */
 #define NOTHING_LEFT "leaves nothing above the minimum and with forward secrecy"
 
 /* X25519 first saves browsers a retry. */
@@ -19,26 +19,30 @@
 #define CBC ":+AES-128-CBC:+AES-256-CBC:-MAC-ALL:+AEAD:+SHA1"
 
 /* Appended to any wish: what is written last wins. */
-#define FLOOR ":-VERS-SSL3.0:-VERS-TLS1.0:-VERS-TLS1.1:-VERS-DTLS-ALL" \
-	":-RSA:-PSK:-RSA-PSK:-DHE-PSK:-ECDHE-PSK:-SRP:-SRP-RSA:-SRP-DSS" \
-	":-ANON-DH:-ANON-ECDH:-DHE-DSS:-NULL:-ARCFOUR-128:-3DES-CBC" \
-	NO_SHA1 ":-SIGN-DSA-SHA1:-SIGN-RSA-MD5"
+#define FLOOR                                                                \
+	":-VERS-SSL3.0:-VERS-TLS1.0:-VERS-TLS1.1:-VERS-DTLS-ALL"             \
+	":-RSA:-PSK:-RSA-PSK:-DHE-PSK:-ECDHE-PSK:-SRP:-SRP-RSA:-SRP-DSS"     \
+	":-ANON-DH:-ANON-ECDH:-DHE-DSS:-NULL:-ARCFOUR-128:-3DES-CBC" NO_SHA1 \
+	":-SIGN-DSA-SHA1:-SIGN-RSA-MD5"
 
 static const struct {
-	const char *name;	/* of the setting */
+	const char *name; /* of the setting */
 	const char *built_in;
-	const char *wished;	/* behind what is wished for */
+	const char *wished; /* behind what is wished for */
 } legs[] = {
-	[TLS_TO_CLIENT] = { "tls.client.priority", NEW AEAD ECDHE GROUPS
-	    NO_SHA1 ":%SERVER_PRECEDENCE", FLOOR ":%SERVER_PRECEDENCE" },
-	[TLS_TO_SERVER] = { "tls.origin.priority", NEW AEAD CBC ECDHE GROUPS
-	    NO_SHA1 ":%PROFILE_MEDIUM:%SAFE_RENEGOTIATION",
+	[TLS_TO_CLIENT] = { "tls.client.priority",
+	    NEW AEAD ECDHE GROUPS NO_SHA1 ":%SERVER_PRECEDENCE",
+	    FLOOR ":%SERVER_PRECEDENCE" },
+	[TLS_TO_SERVER] = { "tls.origin.priority",
+	    NEW AEAD CBC ECDHE GROUPS NO_SHA1
+	    ":%PROFILE_MEDIUM:%SAFE_RENEGOTIATION",
 	    FLOOR ":%SAFE_RENEGOTIATION" },
-	[TLS_TO_OLD_SERVER] = { "tls.origin.exceptions", NEW
-	    ":+VERS-TLS1.1:+VERS-TLS1.0" AEAD CBC ":+SHA256:+SHA384" ECDHE
-	    ":+DHE-RSA:+RSA" GROUPS ":+GROUP-SECP521R1:+GROUP-FFDHE2048"
-	    ":+SIGN-RSA-SHA1:+SIGN-ECDSA-SHA1:%PROFILE_MEDIUM"
-	    ":%VERIFY_ALLOW_SIGN_WITH_SHA1", "" },
+	[TLS_TO_OLD_SERVER] = { "tls.origin.exceptions",
+	    NEW ":+VERS-TLS1.1:+VERS-TLS1.0" AEAD CBC ":+SHA256:+SHA384" ECDHE
+		":+DHE-RSA:+RSA" GROUPS ":+GROUP-SECP521R1:+GROUP-FFDHE2048"
+		":+SIGN-RSA-SHA1:+SIGN-ECDSA-SHA1:%PROFILE_MEDIUM"
+		":%VERIFY_ALLOW_SIGN_WITH_SHA1",
+	    "" },
 };
 
 static bool
@@ -91,8 +95,8 @@ is_empty(gnutls_priority_t p)
 	const unsigned *v;
 
 	return (!(tls_priority_has(p, GNUTLS_TLS1_3) ||
-	    (tls_priority_has(p, GNUTLS_TLS1_2) &&
-	    gnutls_priority_kx_list(p, &v) > 0)) ||
+		    (tls_priority_has(p, GNUTLS_TLS1_2) &&
+			gnutls_priority_kx_list(p, &v) > 0)) ||
 	    gnutls_priority_cipher_list(p, &v) <= 0 ||
 	    gnutls_priority_group_list(p, &v) <= 0);
 }
@@ -114,16 +118,18 @@ init(gnutls_priority_t *out, enum tls_leg leg, const char *text, bool min_13,
 		*out = NULL;
 		n = strcspn(at, ":");
 		snprintf(why, sizeof(why), "GnuTLS does not know '%.*s'; %s",
-		    (int)(n < WORD_MAX ? n : WORD_MAX), at, at[0] == '@' ?
-		    "its configuration has no such policy" :
-		    "\"gnutls-cli --list\" shows what there is");
+		    (int)(n < WORD_MAX ? n : WORD_MAX), at,
+		    at[0] == '@' ? "its configuration has no such policy"
+				 : "\"gnutls-cli --list\" shows what there is");
 		return (refuse(f, leg, why));
 	}
-	if (leg == TLS_TO_OLD_SERVER || (is_above_floor(*out, min_13) &&
-	    !is_empty(*out)))
+	if (leg == TLS_TO_OLD_SERVER ||
+	    (is_above_floor(*out, min_13) && !is_empty(*out)))
 		return (true);
-	snprintf(why, sizeof(why), is_empty(*out) ? NOTHING_LEFT :
-	    "allows what is below the minimum or without forward secrecy");
+	snprintf(why, sizeof(why),
+	    is_empty(*out) ? NOTHING_LEFT
+			   : "allows what is below the minimum or without "
+			     "forward secrecy");
 	gnutls_priority_deinit(*out);
 	*out = NULL;
 	return (refuse(f, leg, why));
@@ -146,10 +152,11 @@ init_wish(gnutls_priority_t *out, enum tls_leg leg, const char *wish,
     bool min_13, struct fault *f)
 {
 	char text[WISH_MAX];
-	int n = snprintf(text, sizeof(text), "%s%s%s%s", wish,
-	    legs[leg].wished, min_13 ? ":-VERS-TLS1.2" : "",
-	    strstr(wish, "%PROFILE_") == NULL && wish[0] != '@' ?
-	    ":%PROFILE_MEDIUM" : "");
+	int n = snprintf(text, sizeof(text), "%s%s%s%s", wish, legs[leg].wished,
+	    min_13 ? ":-VERS-TLS1.2" : "",
+	    strstr(wish, "%PROFILE_") == NULL && wish[0] != '@'
+		? ":%PROFILE_MEDIUM"
+		: "");
 
 	if (n < 0 || (size_t)n >= sizeof(text))
 		return (refuse(f, leg, "too long"));
@@ -175,9 +182,9 @@ tls_priority_new(gnutls_priority_t *out, enum tls_leg leg, const char *wish,
 	if (leg == TLS_TO_OLD_SERVER)
 		return (init_built_in(out, leg, min_13, f));
 	if (wish == NULL || strcmp(wish, "default") == 0)
-		return (TLS_SYSTEM_PRIORITY ?
-		    init_system(out, leg, min_13, f) :
-		    init_built_in(out, leg, min_13, f));
+		return (TLS_SYSTEM_PRIORITY
+			? init_system(out, leg, min_13, f)
+			: init_built_in(out, leg, min_13, f));
 	return (init_wish(out, leg, wish, min_13, f));
 }
 

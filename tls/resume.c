@@ -7,21 +7,21 @@
 #include "tls/resume.h"
 
 struct ticket {
-	gnutls_datum_t data;	/* owned; size 0: none */
+	gnutls_datum_t data; /* owned; size 0: none */
 	uint64_t until;
 };
 
 struct kept {
-	struct list age;	/* of the table; alone when it is empty */
+	struct list age; /* of the table; alone when it is empty */
 	char host[256];
 	uint16_t port;
-	struct ticket ticket[TLS_RESUME_PER_HOST];	/* newest first */
+	struct ticket ticket[TLS_RESUME_PER_HOST]; /* newest first */
 };
 
 struct tls_resume {
 	unsigned max;
 	struct kept *kept;
-	struct list age;	/* of slots with tickets, oldest first */
+	struct list age; /* of slots with tickets, oldest first */
 	size_t bytes, max_bytes;
 };
 
@@ -32,8 +32,8 @@ tls_resume_new(unsigned max_hosts, size_t max_bytes)
 	unsigned i;
 
 	assert(max_hosts > 0);
-	if (t == NULL || (t->kept = calloc(max_hosts,
-	    sizeof(*t->kept))) == NULL)
+	if (t == NULL ||
+	    (t->kept = calloc(max_hosts, sizeof(*t->kept))) == NULL)
 		abort();
 	t->max = max_hosts;
 	t->max_bytes = max_bytes;
@@ -105,7 +105,7 @@ tls_resume_take(struct tls_resume *t, const char *host, uint16_t port,
 	if (!kept_is_for(k, host, port) || k->ticket[0].data.size == 0)
 		return (false);
 	if (k->ticket[0].until <= now) {
-		kept_clear(t, k);	/* the others are hardly younger */
+		kept_clear(t, k); /* the others are hardly younger */
 		return (false);
 	}
 	*data = k->ticket[0].data;

@@ -20,12 +20,13 @@
 
 struct tls_resume;
 
-#define TLS_RESUME_TICKET_MAX 16384	/* three or four usual certificates, a staple */
-#define TLS_RESUME_PER_HOST 2		/* what OpenSSL's servers send */
+/* three or four usual certificates, a staple */
+#define TLS_RESUME_TICKET_MAX 16384
+#define TLS_RESUME_PER_HOST 2 /* what OpenSSL's servers send */
 
 /* At most so many hosts and bytes. */
 struct tls_resume *tls_resume_new(unsigned max_hosts, size_t max_bytes);
-void tls_resume_free(struct tls_resume **);	/* *t may be NULL; becomes NULL */
+void tls_resume_free(struct tls_resume **); /* *t may be NULL; becomes NULL */
 
 /*
  * Keep data for the host (up to 255 bytes) and port.  data is owned from now

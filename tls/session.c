@@ -16,8 +16,8 @@
 #include "tls/resume.h"
 #include "tls/session.h"
 
-#define TICKET_KEY_BYTES 64	/* what GnuTLS wants, HMAC-SHA-512 gives */
-#define RESUME_LIFE_S 3600	/* after the verification that it spares */
+#define TICKET_KEY_BYTES 64 /* what GnuTLS wants, HMAC-SHA-512 gives */
+#define RESUME_LIFE_S 3600  /* after the verification that it spares */
 
 struct tls_context {
 	atomic_uint refs;
@@ -26,14 +26,14 @@ struct tls_context {
 	char epoch[129];
 };
 
-static unsigned char ticket_secret[32];	/* of this process */
+static unsigned char ticket_secret[32]; /* of this process */
 static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
 
 static void
 secret_make(void)
 {
-	if (gnutls_rnd(GNUTLS_RND_KEY, ticket_secret,
-	    sizeof(ticket_secret)) < 0)
+	if (gnutls_rnd(GNUTLS_RND_KEY, ticket_secret, sizeof(ticket_secret)) <
+	    0)
 		abort();
 }
 
@@ -52,7 +52,7 @@ retrieve(gnutls_session_t s, const struct gnutls_cert_retr_st *info,
 	*ocsp = NULL;
 	*ocsp_n = 0;
 	*key = leaf->key;
-	*flags = 0;		/* GnuTLS frees nothing of it */
+	*flags = 0; /* GnuTLS frees nothing of it */
 	return (0);
 }
 
@@ -61,10 +61,9 @@ context_fill(struct tls_context *c, const struct tls_options *o)
 {
 	int r;
 
-	if ((r = gnutls_certificate_allocate_credentials(
-	    &c->server_cred)) < 0 ||
-	    (r = gnutls_certificate_allocate_credentials(
-	    &c->client_cred)) < 0)
+	if ((r = gnutls_certificate_allocate_credentials(&c->server_cred)) <
+		0 ||
+	    (r = gnutls_certificate_allocate_credentials(&c->client_cred)) < 0)
 		return (r);
 	gnutls_certificate_set_retrieve_function3(c->server_cred, retrieve);
 	if (o->cert != NULL)
@@ -77,10 +76,10 @@ static bool
 context_priorities(struct tls_context *c, const struct tls_options *o,
     struct fault *f)
 {
-	return (tls_priority_new(&c->server, TLS_TO_CLIENT,
-	    o->client_priority, o->client_min_13, f) &&
+	return (tls_priority_new(&c->server, TLS_TO_CLIENT, o->client_priority,
+		    o->client_min_13, f) &&
 	    tls_priority_new(&c->client, TLS_TO_SERVER, o->origin_priority,
-	    o->origin_min_13, f) &&
+		o->origin_min_13, f) &&
 	    tls_priority_new(&c->old, TLS_TO_OLD_SERVER, NULL, false, f));
 }
 
@@ -99,8 +98,8 @@ tls_context_new(const struct tls_options *o, struct fault *f)
 		tls_context_unref(&c);
 	else if ((r = context_fill(c, o)) < 0) {
 		fault_set(f, ERR_CONFIG, "GnuTLS: %s%s%s", gnutls_strerror(r),
-		    o->cert != NULL ? ": " : "", o->cert != NULL ? o->cert :
-		    "");
+		    o->cert != NULL ? ": " : "",
+		    o->cert != NULL ? o->cert : "");
 		tls_context_unref(&c);
 	}
 	return (c);
@@ -150,9 +149,9 @@ ticket_key(const struct tls_context *c, const char *name,
 	char text[512];
 	int n = snprintf(text, sizeof(text), "%s\n%s", c->epoch, name);
 
-	assert(n > 0 && (size_t)n < sizeof(text));	/* names are short */
+	assert(n > 0 && (size_t)n < sizeof(text)); /* names are short */
 	if (gnutls_hmac_fast(GNUTLS_MAC_SHA512, ticket_secret,
-	    sizeof(ticket_secret), text, (size_t)n, key) < 0)
+		sizeof(ticket_secret), text, (size_t)n, key) < 0)
 		abort();
 }
 
@@ -160,10 +159,8 @@ ticket_key(const struct tls_context *c, const char *name,
 static const struct {
 	enum tls_protocol protocol;
 	gnutls_datum_t name;
-} alpn[] = {
-	{ TLS_H2, { (unsigned char *)(uintptr_t)"h2", 2 } },
-	{ TLS_HTTP1, { (unsigned char *)(uintptr_t)"http/1.1", 8 } }
-};
+} alpn[] = { { TLS_H2, { (unsigned char *)(uintptr_t) "h2", 2 } },
+	{ TLS_HTTP1, { (unsigned char *)(uintptr_t) "http/1.1", 8 } } };
 
 #define ALPN_NAMES (sizeof(alpn) / sizeof(alpn[0]))
 
@@ -199,8 +196,9 @@ tls_agreed(gnutls_session_t s)
 {
 	gnutls_datum_t name;
 
-	return (gnutls_alpn_get_selected_protocol(s, &name) == 0 ?
-	    alpn_of(&name) : 0);
+	return (gnutls_alpn_get_selected_protocol(s, &name) == 0
+		? alpn_of(&name)
+		: 0);
 }
 
 gnutls_session_t
@@ -211,14 +209,15 @@ tls_server_new(struct tls_context *c, struct leaf *leaf, const char *name,
 	gnutls_datum_t ticket = { key, sizeof(key) };
 	gnutls_session_t s;
 
-	if (gnutls_init(&s, GNUTLS_SERVER | GNUTLS_NONBLOCK |
-	    GNUTLS_NO_SIGNAL | GNUTLS_NO_AUTO_SEND_TICKET) < 0)
+	if (gnutls_init(&s,
+		GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
+		    GNUTLS_NO_AUTO_SEND_TICKET) < 0)
 		return (NULL);
 	ticket_key(c, name, key);
 	gnutls_session_set_ptr(s, leaf);
 	if (gnutls_priority_set(s, c->server) < 0 ||
-	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE,
-	    c->server_cred) < 0 ||
+	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, c->server_cred) <
+		0 ||
 	    gnutls_session_ticket_enable_server(s, &ticket) < 0 ||
 	    !alpn_offer(s, protocols)) {
 		gnutls_deinit(s);
@@ -256,8 +255,8 @@ resume_keep(const struct tls_client *c, gnutls_session_t s)
 
 /* A server's message was taken in. */
 static int
-on_message(gnutls_session_t s, unsigned type, unsigned when,
-    unsigned incoming, const gnutls_datum_t *msg)
+on_message(gnutls_session_t s, unsigned type, unsigned when, unsigned incoming,
+    const gnutls_datum_t *msg)
 {
 	struct tls_client *c = gnutls_session_get_ptr(s);
 
@@ -269,8 +268,8 @@ on_message(gnutls_session_t s, unsigned type, unsigned when,
 	if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT &&
 	    !rsa_exponents_ok(msg->data, msg->size))
 		return (GNUTLS_E_PK_INVALID_PUBKEY);
-	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET &&
-	    c->resume != NULL && c->verified)
+	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && c->resume != NULL &&
+	    c->verified)
 		resume_keep(c, s);
 	return (0);
 }
@@ -281,23 +280,26 @@ tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 	gnutls_datum_t ticket;
 	gnutls_session_t s;
 
-	if (gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK |
-	    GNUTLS_NO_SIGNAL | GNUTLS_KEY_SHARE_TOP) < 0)
+	if (gnutls_init(&s,
+		GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
+		    GNUTLS_KEY_SHARE_TOP) < 0)
 		return (NULL);
 	gnutls_session_set_ptr(s, c);
 	if (gnutls_priority_set(s, c->legacy ? ctx->old : ctx->client) < 0 ||
 	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE,
-	    ctx->client_cred) < 0 ||
+		ctx->client_cred) < 0 ||
 	    !alpn_offer(s, c->protocols) ||
-	    (!host_is_ip && gnutls_server_name_set(s, GNUTLS_NAME_DNS,
-	    c->host, strlen(c->host)) < 0)) {	/* RFC 6066 3 */
+	    (!host_is_ip &&
+		gnutls_server_name_set(s, GNUTLS_NAME_DNS, c->host,
+		    strlen(c->host)) < 0)) { /* RFC 6066 3 */
 		gnutls_deinit(s);
 		return (NULL);
 	}
 	gnutls_handshake_set_hook_function(s, GNUTLS_HANDSHAKE_ANY,
 	    GNUTLS_HOOK_POST, on_message);
-	if (c->resume != NULL && tls_resume_take(c->resume, c->host, c->port,
-	    (uint64_t)time(NULL), &ticket, &c->until)) {
+	if (c->resume != NULL &&
+	    tls_resume_take(c->resume, c->host, c->port, (uint64_t)time(NULL),
+		&ticket, &c->until)) {
 		(void)gnutls_session_set_data(s, ticket.data, ticket.size);
 		gnutls_free(ticket.data);
 	}
@@ -383,8 +385,9 @@ tls_version_text(gnutls_session_t s)
 struct str
 tls_cipher_text(gnutls_session_t s)
 {
-	return (s == NULL ? STR_NONE :
-	    str_of(gnutls_cipher_get_name(gnutls_cipher_get(s))));
+	return (s == NULL
+		? STR_NONE
+		: str_of(gnutls_cipher_get_name(gnutls_cipher_get(s))));
 }
 
 struct str

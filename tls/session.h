@@ -25,19 +25,20 @@ struct tls_resume;
 struct verify_chain;
 
 struct tls_options {
-	bool client_min_13;	/* towards clients TLS 1.3 only */
+	bool client_min_13; /* towards clients TLS 1.3 only */
 	bool origin_min_13;
-	const char *client_priority;	/* see tls_priority_new() */
+	const char *client_priority; /* see tls_priority_new() */
 	const char *origin_priority;
-	const char *epoch;	/* tickets of another epoch are not taken: CA and policy */
+	/* tickets of another epoch are not taken: CA and policy */
+	const char *epoch;
 	/* The proxy's own certificate towards servers; NULL: none. */
 	const char *cert, *key;
 };
 
 /* What is spoken inside TLS (RFC 7301); a set is what a side offers. */
 enum tls_protocol {
-	TLS_HTTP1 = 1 << 0,	/* "http/1.1" */
-	TLS_H2 = 1 << 1		/* "h2"; preferred */
+	TLS_HTTP1 = 1 << 0, /* "http/1.1" */
+	TLS_H2 = 1 << 1     /* "h2"; preferred */
 };
 
 /* NULL with the cause in f (a system-wide GnuTLS policy may forbid what we need). */
@@ -71,13 +72,13 @@ void tls_server_ticket(gnutls_session_t);
  * once tls_client_verified() was called.  Both must live as long as it.
  */
 struct tls_client {
-	struct tls_resume *resume;	/* see resume.h; borrowed; NULL: none */
+	struct tls_resume *resume; /* see resume.h; borrowed; NULL: none */
 	char host[256];
 	uint16_t port;
-	unsigned protocols;		/* the set that it offers; 0: it says nothing */
-	bool legacy;			/* TLS_TO_OLD_SERVER */
+	unsigned protocols; /* the set that it offers; 0: it says nothing */
+	bool legacy;        /* TLS_TO_OLD_SERVER */
 	bool verified;
-	uint64_t until;			/* s, wall clock: its tickets are not used later */
+	uint64_t until; /* s, wall clock: its tickets are not used later */
 };
 gnutls_session_t tls_client_new(struct tls_context *, struct tls_client *,
     bool host_is_ip);

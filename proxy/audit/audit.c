@@ -23,43 +23,44 @@
 #include "proxy/audit/log.h"
 
 #define SHARDS 16
-#define SHARD_MAX_BYTES (4u << 20)	/* a hung disk costs at most 64 MB */
-#define SHARD_KEEP_BYTES (256u << 10)	/* larger buffers go back */
+#define SHARD_MAX_BYTES (4u << 20)    /* a hung disk costs at most 64 MB */
+#define SHARD_KEEP_BYTES (256u << 10) /* larger buffers go back */
 #define GATHER_MS 50
-#define PIPE_WRITE_MAX 4096		/* PIPE_BUF: never blocks after POLLOUT */
-#define STOP_WAIT_MS 1000		/* for a reader of stdout that hangs */
+#define PIPE_WRITE_MAX 4096 /* PIPE_BUF: never blocks after POLLOUT */
+#define STOP_WAIT_MS 1000   /* for a reader of stdout that hangs */
 
 struct shard {
-	_Alignas(64) pthread_mutex_t lock;	/* guards lines */
+	_Alignas(64) pthread_mutex_t lock; /* guards lines */
 	struct buf lines;
 };
 
 struct file {
-	char *path;		/* owned; NULL: standard output */
-	int fd;			/* owned; the writer's */
+	char *path; /* owned; NULL: standard output */
+	int fd;     /* owned; the writer's */
 	bool is_regular;
-	bool fails;		/* the last write did */
+	bool fails; /* the last write did */
 	enum audit_format format;
 	struct shard shard[SHARDS];
 	struct log_limit complaint, relief;
-	uint64_t lost;		/* since it began to fail */
+	uint64_t lost; /* since it began to fail */
 };
 
 struct audit {
 	struct audit_privacy privacy;
-	struct file *file;	/* owned array */
+	struct file *file; /* owned array */
 	unsigned n;
-	atomic_bool pending;	/* somebody wrote since the writer looked */
-	atomic_uint_least64_t lost;	/* records, on the way to a file */
-	atomic_uint_least64_t crowded;	/* records that found no room in memory */
-	struct log_limit complaint;	/* about them; the writer's */
+	atomic_bool pending;        /* somebody wrote since the writer looked */
+	atomic_uint_least64_t lost; /* records, on the way to a file */
+	/* records that found no room in memory */
+	atomic_uint_least64_t crowded;
+	struct log_limit complaint; /* about them; the writer's */
 
 	pthread_t writer;
-	pthread_mutex_t lock;	/* guards the two wishes below */
+	pthread_mutex_t lock; /* guards the two wishes below */
 	pthread_cond_t wake;
 	bool stop;
 	bool reopen;
-	atomic_bool stopping;	/* stop, without the lock */
+	atomic_bool stopping; /* stop, without the lock */
 };
 
 /* Every thread gets a number of its own; it names the shard. */
@@ -67,7 +68,7 @@ static unsigned
 own_shard(void)
 {
 	static atomic_uint next;
-	static _Thread_local unsigned own;	/* 0: none yet */
+	static _Thread_local unsigned own; /* 0: none yet */
 
 	if (own == 0)
 		own = 1 + atomic_fetch_add(&next, 1) % SHARDS;
@@ -99,8 +100,10 @@ file_open(struct file *f)
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	else
 		/* A pipe that nobody reads is a fault, not a place to wait. */
-		fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC |
-		    O_NOCTTY | O_NONBLOCK, 0640);
+		fd = open(f->path,
+		    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY |
+			O_NONBLOCK,
+		    0640);
 	if (fd < 0)
 		return (false);
 	if (f->path != NULL)
@@ -131,7 +134,8 @@ wait_writable(const struct audit *a, const struct file *f)
 			return (true);
 		if (r < 0 && errno != EINTR)
 			return (false);
-		if (atomic_load(&a->stopping) && (waited += 100) > STOP_WAIT_MS) {
+		if (atomic_load(&a->stopping) &&
+		    (waited += 100) > STOP_WAIT_MS) {
 			errno = ETIMEDOUT;
 			return (false);
 		}
@@ -221,8 +225,7 @@ file_append(struct audit *a, struct file *f, const char *p, size_t n)
 
 /* Take what a shard holds and give it an empty buffer. */
 static void
-drain_shard(struct audit *a, struct file *f, struct shard *s,
-    struct buf *spare)
+drain_shard(struct audit *a, struct file *f, struct shard *s, struct buf *spare)
 {
 	struct buf lines;
 
@@ -302,7 +305,8 @@ note_crowd(struct audit *a, uint64_t *known)
 	*known = now;
 	(void)log_limited(&a->complaint, LEVEL_ERROR, "log",
 	    "the access log cannot be written as fast as it grows; %llu "
-	    "access records lost so far", (unsigned long long)now);
+	    "access records lost so far",
+	    (unsigned long long)now);
 }
 
 static void *
@@ -316,7 +320,7 @@ writer_run(void *arg)
 	(void)prctl(PR_SET_NAME, "assay-log");
 	do {
 		writer_wait(a, &stop, &reopen);
-		drain(a, &spare);	/* to the old file what was its own */
+		drain(a, &spare); /* to the old file what was its own */
 		note_crowd(a, &crowded);
 		if (reopen)
 			reopen_files(a);
@@ -344,8 +348,9 @@ audit_write(struct audit *a, const struct audit_record *r)
 			audit_format_squid(&s->lines, r, &a->privacy);
 		pthread_mutex_unlock(&s->lock);
 	}
-	if (a->n == 0 || atomic_load_explicit(&a->pending,
-	    memory_order_relaxed) || atomic_exchange(&a->pending, true))
+	if (a->n == 0 ||
+	    atomic_load_explicit(&a->pending, memory_order_relaxed) ||
+	    atomic_exchange(&a->pending, true))
 		return;
 	pthread_mutex_lock(&a->lock);
 	pthread_cond_signal(&a->wake);
@@ -463,7 +468,7 @@ audit_new(const struct audit_target *t, unsigned n,
 
 	for (; a->n < n; a->n++)
 		if (!file_init(&a->file[a->n], &t[a->n], f)) {
-			a->n++;		/* half made, but closable */
+			a->n++; /* half made, but closable */
 			release(a);
 			return (NULL);
 		}

@@ -22,58 +22,59 @@
 #include "scanners/scanner.h"
 
 enum audit_action {
-	AUDIT_ALLOW,		/* "allow" */
-	AUDIT_BLOCK,		/* "block": by a rule or a verdict */
-	AUDIT_SPLICE,		/* "splice": passed on unopened */
-	AUDIT_ERROR		/* "error": a fault of a peer or of ours */
+	AUDIT_ALLOW,  /* "allow" */
+	AUDIT_BLOCK,  /* "block": by a rule or a verdict */
+	AUDIT_SPLICE, /* "splice": passed on unopened */
+	AUDIT_ERROR   /* "error": a fault of a peer or of ours */
 };
 
 /* What kind of flow it was. */
 enum audit_mode {
-	AUDIT_PLAIN,		/* "plain": http in absolute form */
-	AUDIT_CONNECT,		/* "connect": the CONNECT of an opened tunnel */
-	AUDIT_INTERCEPTED,	/* "intercepted": a request inside it */
-	AUDIT_TUNNEL,		/* "tunnel": a tunnel that stayed closed */
-	AUDIT_INTERNAL		/* "internal": assay answered by itself */
+	AUDIT_PLAIN,       /* "plain": http in absolute form */
+	AUDIT_CONNECT,     /* "connect": the CONNECT of an opened tunnel */
+	AUDIT_INTERCEPTED, /* "intercepted": a request inside it */
+	AUDIT_TUNNEL,      /* "tunnel": a tunnel that stayed closed */
+	AUDIT_INTERNAL     /* "internal": assay answered by itself */
 };
 
 /* One side's TLS, as negotiated; STR_NONE: not known. */
 struct audit_tls {
-	struct str version;	/* "1.3" */
-	struct str cipher;	/* "TLS_AES_256_GCM_SHA384" */
-	struct str alpn;	/* "http/1.1" */
+	struct str version; /* "1.3" */
+	struct str cipher;  /* "TLS_AES_256_GCM_SHA384" */
+	struct str alpn;    /* "http/1.1" */
 	struct str sni;
 };
 
 /* What one service said, in the order of the chain. */
 struct audit_scan {
-	struct str service;	/* name in the configuration */
-	struct str endpoint;	/* "host:port" or "inside" */
-	enum scan_mode mode;	/* "req", "resp" */
-	struct str outcome;	/* chain_outcome_name() */
-	struct str threat;	/* STR_NONE: none */
-	struct str reason;	/* why it was not scanned, or failed */
-	int64_t us;		/* without waiting for the message's sender */
+	struct str service;  /* name in the configuration */
+	struct str endpoint; /* "host:port" or "inside" */
+	enum scan_mode mode; /* "req", "resp" */
+	struct str outcome;  /* chain_outcome_name() */
+	struct str threat;   /* STR_NONE: none */
+	struct str reason;   /* why it was not scanned, or failed */
+	int64_t us;          /* without waiting for the message's sender */
 	uint64_t bytes;
-	struct str gap;		/* the reason's word, as in on_unscanned; may be empty */
-	uint64_t messages;	/* that are summed in this one; 0: it is of one */
+	/* the reason's word, as in on_unscanned; may be empty */
+	struct str gap;
+	uint64_t messages; /* that are summed in this one; 0: it is of one */
 };
 
 /* An inspected WebSocket connection; up: from the client. */
 struct audit_websocket {
 	bool is;
 	uint64_t messages_up, messages_down;
-	uint64_t bytes_up, bytes_down;	/* of their payloads */
-	unsigned code;		/* of the Close frame; 0, 1005: there was none */
+	uint64_t bytes_up, bytes_down; /* of their payloads */
+	unsigned code; /* of the Close frame; 0, 1005: there was none */
 };
 
 /* Milliseconds; negative: did not happen. */
 struct audit_ms {
 	int64_t dns;
 	int64_t connect;
-	int64_t tls;		/* handshake with the origin */
-	int64_t scan_us;	/* microseconds in which a scanner worked */
-	int64_t first_byte;	/* of the answer, from the start of the flow */
+	int64_t tls;        /* handshake with the origin */
+	int64_t scan_us;    /* microseconds in which a scanner worked */
+	int64_t first_byte; /* of the answer, from the start of the flow */
 	int64_t total;
 };
 
@@ -88,32 +89,32 @@ struct audit_rules {
 /* Everything is borrowed for the call.  STR_NONE, 0: unknown, left out. */
 struct audit_record {
 	struct str reference;
-	uint64_t started_ms;	/* wall clock, ms since 1970 */
+	uint64_t started_ms; /* wall clock, ms since 1970 */
 	struct audit_ms ms;
 	enum audit_action action;
 	enum audit_mode mode;
-	bool at_response;	/* AUDIT_BLOCK: the origin had answered */
+	bool at_response; /* AUDIT_BLOCK: the origin had answered */
 
 	struct str client_ip;
 	uint16_t client_port;
 	struct str listener;
 	struct str user;
-	struct str agent;	/* User-Agent */
+	struct str agent; /* User-Agent */
 
 	struct str method;
-	struct str url;		/* absolute; "host:port" for CONNECT */
-	struct str host;	/* lower case, IPv6 without brackets */
+	struct str url;  /* absolute; "host:port" for CONNECT */
+	struct str host; /* lower case, IPv6 without brackets */
 	uint16_t port;
-	unsigned http_minor;	/* HTTP/1.x of the client */
-	bool http2;		/* HTTP/2, http_minor means nothing */
-	uint64_t request_bytes;	/* head and body, from the client */
+	unsigned http_minor;    /* HTTP/1.x of the client */
+	bool http2;             /* HTTP/2, http_minor means nothing */
+	uint64_t request_bytes; /* head and body, from the client */
 	uint64_t request_body_bytes;
 
-	struct str server_ip;	/* STR_NONE: no origin was reached for */
+	struct str server_ip; /* STR_NONE: no origin was reached for */
 	uint16_t server_port;
-	unsigned status;	/* sent to the client; 0: nothing was sent */
-	struct str mime;	/* Content-Type; parameters are cut off */
-	uint64_t response_bytes;	/* head and body, to the client */
+	unsigned status;         /* sent to the client; 0: nothing was sent */
+	struct str mime;         /* Content-Type; parameters are cut off */
+	uint64_t response_bytes; /* head and body, to the client */
 	uint64_t response_body_bytes;
 
 	struct audit_tls client_tls;
@@ -122,19 +123,19 @@ struct audit_record {
 	struct audit_websocket websocket;
 	struct audit_rules rules;
 	enum verdict verdict;
-	bool has_verdict;	/* false: nothing was scanned */
+	bool has_verdict; /* false: nothing was scanned */
 	const struct audit_scan *scans;
 	unsigned n_scans;
-	const struct fault *fault;	/* NULL or ERR_NONE: none */
+	const struct fault *fault; /* NULL or ERR_NONE: none */
 };
 
 /* Zero and "did not happen" everywhere. */
 void audit_record_init(struct audit_record *);
 
 enum audit_keep {
-	AUDIT_KEEP_DROP,	/* not written */
-	AUDIT_KEEP_ALL,		/* as it is */
-	AUDIT_KEEP_HASH		/* 16 hex digits, keyed anew at each start */
+	AUDIT_KEEP_DROP, /* not written */
+	AUDIT_KEEP_ALL,  /* as it is */
+	AUDIT_KEEP_HASH  /* 16 hex digits, keyed anew at each start */
 };
 
 /* log.privacy.  Defaults: query drop, user and client all. */
@@ -158,7 +159,7 @@ void audit_format_squid(struct buf *, const struct audit_record *,
 
 /* One element of log.access. */
 struct audit_target {
-	const char *to;		/* "stdout" or a path; copied */
+	const char *to; /* "stdout" or a path; copied */
 	enum audit_format format;
 };
 

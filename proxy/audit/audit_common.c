@@ -56,8 +56,9 @@ audit_cut(struct str s, size_t max)
 	if (s.n <= max)
 		return (s);
 	s.n = max;
-	for (back = 0; back < 3 && s.n > 0 &&
-	    ((unsigned char)s.p[s.n] & 0xC0) == 0x80; back++)
+	for (back = 0;
+	     back < 3 && s.n > 0 && ((unsigned char)s.p[s.n] & 0xC0) == 0x80;
+	     back++)
 		s.n--;
 	return (s);
 }
@@ -73,7 +74,8 @@ const char *
 audit_action_name(enum audit_action a)
 {
 	static const char *const names[] = { [AUDIT_ALLOW] = "allow",
-		[AUDIT_BLOCK] = "block", [AUDIT_SPLICE] = "splice",
+		[AUDIT_BLOCK] = "block",
+		[AUDIT_SPLICE] = "splice",
 		[AUDIT_ERROR] = "error" };
 
 	return (names[a]);
@@ -85,7 +87,8 @@ audit_mode_name(enum audit_mode m)
 	static const char *const names[] = { [AUDIT_PLAIN] = "plain",
 		[AUDIT_CONNECT] = "connect",
 		[AUDIT_INTERCEPTED] = "intercepted",
-		[AUDIT_TUNNEL] = "tunnel", [AUDIT_INTERNAL] = "internal" };
+		[AUDIT_TUNNEL] = "tunnel",
+		[AUDIT_INTERNAL] = "internal" };
 
 	return (names[m]);
 }

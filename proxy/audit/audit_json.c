@@ -113,8 +113,8 @@ put_event(struct buf *b, const struct audit_record *r)
 	buf_str(b, STR(",\"ecs.version\":\"8.11.0\",\"event.kind\":\"event\""));
 	put_str(b, KEY("event.id"), r->reference);
 	put_str(b, KEY("event.action"), str_of(audit_action_name(r->action)));
-	put_str(b, KEY("event.outcome"), good ? STR("success") :
-	    STR("failure"));
+	put_str(b, KEY("event.outcome"),
+	    good ? STR("success") : STR("failure"));
 	if (r->ms.total >= 0)
 		put_ms(b, KEY("event.duration"), r->ms.total * 1000000);
 }
@@ -125,8 +125,8 @@ put_client(struct buf *b, const struct audit_record *r,
 {
 	char hex[AUDIT_HASH_HEX];
 
-	put_str(b, KEY("client.ip"), audit_private(r->client_ip, p->client,
-	    hex));
+	put_str(b, KEY("client.ip"),
+	    audit_private(r->client_ip, p->client, hex));
 	if (p->client == AUDIT_KEEP_ALL)
 		put_count(b, KEY("client.port"), r->client_port);
 	put_str(b, KEY("user.name"), audit_private(r->user, p->user, hex));
@@ -167,9 +167,9 @@ put_http(struct buf *b, const struct audit_record *r)
 	if (r->http2)
 		buf_str(b, STR(",\"http.version\":\"2\""));
 	else if (r->method.n > 0)
-		buf_str(b, r->http_minor == 0 ?
-		    STR(",\"http.version\":\"1.0\"") :
-		    STR(",\"http.version\":\"1.1\""));
+		buf_str(b,
+		    r->http_minor == 0 ? STR(",\"http.version\":\"1.0\"")
+				       : STR(",\"http.version\":\"1.1\""));
 	put_str(b, KEY("http.request.method"), r->method);
 	put_count(b, KEY("http.request.bytes"), r->request_bytes);
 	put_count(b, KEY("http.request.body.bytes"), r->request_body_bytes);
@@ -194,7 +194,7 @@ put_websocket(struct buf *b, const struct audit_websocket *w)
 	text_add_u64(b, w->messages_down);
 	buf_str(b, KEY("assay.websocket.response.bytes"));
 	text_add_u64(b, w->bytes_down);
-	if (w->code != 1005)		/* RFC 6455 7.1.5: none was there */
+	if (w->code != 1005) /* RFC 6455 7.1.5: none was there */
 		put_count(b, KEY("assay.websocket.close.code"), w->code);
 }
 
@@ -228,8 +228,7 @@ put_scan(struct buf *b, const struct audit_scan *s)
 	text_add_json(b, audit_cut(s->service, VALUE_MAX_BYTES));
 	buf_add(b, "\"", 1);
 	put_str(b, KEY("endpoint"), s->endpoint);
-	put_str(b, KEY("mode"), s->mode == SCAN_REQ ? STR("req") :
-	    STR("resp"));
+	put_str(b, KEY("mode"), s->mode == SCAN_REQ ? STR("req") : STR("resp"));
 	put_str(b, KEY("outcome"), s->outcome);
 	put_us(b, KEY("ms"), s->us);
 	put_ms(b, KEY("bytes"), (int64_t)(s->bytes & INT64_MAX));

@@ -47,8 +47,9 @@ code_of(const struct audit_record *r)
 static const char *
 mark_of(const struct audit_record *r)
 {
-	return (r->fault != NULL && r->fault->code == ERR_CLIENT_GONE ?
-	    "_ABORTED" : "");
+	return (r->fault != NULL && r->fault->code == ERR_CLIENT_GONE
+		? "_ABORTED"
+		: "");
 }
 
 static void
@@ -106,8 +107,9 @@ put_url(struct buf *b, const struct audit_record *r,
 	struct text_url u;
 
 	if (r->url.n == 0) {
-		buf_cstr(b, r->method.n > 0 ? "error:invalid-request" :
-		    "error:transaction-end-before-headers");
+		buf_cstr(b,
+		    r->method.n > 0 ? "error:invalid-request"
+				    : "error:transaction-end-before-headers");
 		return;
 	}
 	text_split_url(r->url, &u);
@@ -116,8 +118,8 @@ put_url(struct buf *b, const struct audit_record *r,
 	if (u.query.p == NULL)
 		return;
 	buf_add(b, "?", 1);
-	add_url(b, audit_cut(audit_private(u.query, p->query, hex),
-	    URL_MAX_BYTES));
+	add_url(b,
+	    audit_cut(audit_private(u.query, p->query, hex), URL_MAX_BYTES));
 }
 
 static void

@@ -67,8 +67,8 @@ write_line(enum log_level level, const char *area, const char *text)
 	(void)pthread_once(&journal_once, find_journal);
 	k = to_journal ? snprintf(line, 8, "<%d>", (int)level) : 0;
 	n = k > 0 ? (size_t)k : 0;
-	k = snprintf(line + n, 64, "assayd: %.40s%s",
-	    area != NULL ? area : "", area != NULL ? ": " : "");
+	k = snprintf(line + n, 64, "assayd: %.40s%s", area != NULL ? area : "",
+	    area != NULL ? ": " : "");
 	n += k > 0 ? (size_t)k : 0;
 	n += escape(line + n, sizeof(line) - n - 1, text);
 	line[n++] = '\n';
@@ -80,8 +80,8 @@ write_line(enum log_level level, const char *area, const char *text)
 static bool
 is_dropped(enum log_level level)
 {
-	return ((int)level > atomic_load_explicit(&weakest,
-	    memory_order_relaxed));
+	return (
+	    (int)level > atomic_load_explicit(&weakest, memory_order_relaxed));
 }
 
 void
@@ -113,11 +113,12 @@ monotonic_ms(void)
 static bool
 limit_passes(struct log_limit *l, uint64_t *held)
 {
-	uint64_t now = monotonic_ms() + 1;	/* 0 is "never" */
+	uint64_t now = monotonic_ms() + 1; /* 0 is "never" */
 	uint64_t next = atomic_load(&l->next_at);
 
-	if (now < next || !atomic_compare_exchange_strong(&l->next_at, &next,
-	    now + LOG_LIMIT_MS)) {
+	if (now < next ||
+	    !atomic_compare_exchange_strong(&l->next_at, &next,
+		now + LOG_LIMIT_MS)) {
 		(void)atomic_fetch_add(&l->held, 1);
 		return (false);
 	}

@@ -15,9 +15,9 @@
 
 /* The numbers are those of syslog (RFC 5424 6.2.1). */
 enum log_level {
-	LEVEL_ERROR = 3,	/* something does not work */
-	LEVEL_WARNING = 4,	/* works, but somebody should look */
-	LEVEL_NOTICE = 5,	/* start, stop, reload */
+	LEVEL_ERROR = 3,   /* something does not work */
+	LEVEL_WARNING = 4, /* works, but somebody should look */
+	LEVEL_NOTICE = 5,  /* start, stop, reload */
 	LEVEL_INFO = 6,
 	LEVEL_DEBUG = 7
 };
@@ -35,8 +35,8 @@ void log_line(enum log_level, const char *area, const char *fmt, ...)
 
 /* One kind of message that may come thousands of times a second. {0}. */
 struct log_limit {
-	atomic_uint_least64_t next_at;	/* monotonic ms */
-	atomic_uint_least64_t held;	/* messages not written since then */
+	atomic_uint_least64_t next_at; /* monotonic ms */
+	atomic_uint_least64_t held;    /* messages not written since then */
 };
 
 #define LOG_LIMIT_MS 10000

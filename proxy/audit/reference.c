@@ -7,7 +7,7 @@
 #include <sys/random.h>
 #include "proxy/audit/reference.h"
 
-#define POOL_WORDS 128	/* references for one getrandom() */
+#define POOL_WORDS 128 /* references for one getrandom() */
 
 static _Thread_local uint64_t pool[POOL_WORDS];
 static _Thread_local unsigned pool_left;
@@ -22,7 +22,7 @@ pool_fill(void)
 	while (left > 0) {
 		n = getrandom(p, left, 0);
 		if (n < 0 && errno != EINTR)
-			abort();	/* a kernel without random numbers */
+			abort(); /* a kernel without random numbers */
 		if (n > 0) {
 			p += n;
 			left -= (size_t)n;

@@ -11,7 +11,7 @@
 #ifndef PROXY_REFERENCE_H
 #define PROXY_REFERENCE_H
 
-#define REFERENCE_LEN 14	/* "XXXX-XXXX-XXXX" */
+#define REFERENCE_LEN 14 /* "XXXX-XXXX-XXXX" */
 
 /*
  * Write a new reference and a NUL.  Random bytes are asked of the kernel for

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include "proxy/conf/conf_priv.h"
 
-#define FILE_MAX (8 * 1024 * 1024)	/* bytes of a configuration */
+#define FILE_MAX (8 * 1024 * 1024) /* bytes of a configuration */
 
 _Static_assert(sizeof(enum conf_mode) == sizeof(int),
     "enums are written as int by conf_type.c");
@@ -32,8 +32,7 @@ conf_default_state_dir(void)
 	int r = 0;
 
 	if (systemd != NULL && systemd[0] == '/')
-		r = asprintf(&dir, "%.*s", (int)strcspn(systemd, ":"),
-		    systemd);
+		r = asprintf(&dir, "%.*s", (int)strcspn(systemd, ":"), systemd);
 	else if (geteuid() == 0)
 		r = asprintf(&dir, "/var/lib/assay");
 	else if (xdg != NULL && xdg[0] == '/')
@@ -79,8 +78,9 @@ reader_init(struct conf_reader *r, struct conf *conf,
 	r->nodes = arena_new();
 	r->problems = problems;
 	if (slash != NULL)
-		r->dir = (struct str){ conf->file, slash == conf->file ? 1 :
-		    (size_t)(slash - conf->file) };
+		r->dir = (struct str){ conf->file,
+			slash == conf->file ? 1
+					    : (size_t)(slash - conf->file) };
 }
 
 struct conf *
@@ -122,8 +122,8 @@ slurp(const char *path, struct buf *out, struct conf_problems *problems)
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) != 0 || S_ISDIR(st.st_mode)) {
-		file_problem(problems, fd < 0 ? strerror(errno) :
-		    "is a folder; a file is wanted");
+		file_problem(problems,
+		    fd < 0 ? strerror(errno) : "is a folder; a file is wanted");
 		if (fd >= 0)
 			close(fd);
 		return (false);
@@ -135,7 +135,8 @@ slurp(const char *path, struct buf *out, struct conf_problems *problems)
 	if (n < 0)
 		file_problem(problems, strerror(errno));
 	else if (out->n > FILE_MAX)
-		file_problem(problems, "is larger than 8 MB; this is no "
+		file_problem(problems,
+		    "is larger than 8 MB; this is no "
 		    "configuration");
 	return (n >= 0 && out->n <= FILE_MAX);
 }
@@ -183,8 +184,9 @@ conf_unref(struct conf **c)
 	unsigned i;
 
 	*c = NULL;
-	if (conf == NULL || atomic_fetch_sub_explicit(&conf->refs, 1,
-	    memory_order_acq_rel) != 1)
+	if (conf == NULL ||
+	    atomic_fetch_sub_explicit(&conf->refs, 1, memory_order_acq_rel) !=
+		1)
 		return;
 	for (i = 0; i < conf->policy.rules.n; i++)
 		conf_match_fini(conf->policy.rules.v[i].when);
@@ -241,10 +243,9 @@ show_addr(const struct nets_addr *a, char room[INET6_ADDRSTRLEN])
 	bool v4 = a->plain[0] == 0 && a->plain[1] >> 32 == 0xffff;
 
 	for (i = 0; i < 16; i++)
-		raw[i] = (unsigned char)(a->plain[i / 8] >>
-		    (56 - 8 * (i % 8)));
+		raw[i] = (unsigned char)(a->plain[i / 8] >> (56 - 8 * (i % 8)));
 	if (inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? raw + 12 : raw, room,
-	    INET6_ADDRSTRLEN) == NULL)
+		INET6_ADDRSTRLEN) == NULL)
 		room[0] = '\0';
 	return (room);
 }
@@ -262,8 +263,10 @@ conf_dest_check(const struct conf *conf, const struct sockaddr *sa,
 	if (!nets_addr_of(sa, &a))
 		return (fault_set(f, ERR_DEST_DENIED, "no IP address"));
 	if (d->deny.self && !d->allow.self && nets_is_self(&a))
-		return (fault_set(f, ERR_DEST_DENIED, "%s is this proxy "
-		    "itself", show_addr(&a, room)));
+		return (fault_set(f, ERR_DEST_DENIED,
+		    "%s is this proxy "
+		    "itself",
+		    show_addr(&a, room)));
 	if (nets_find(&d->allow, &a, NETS_INNER) != NULL ||
 	    (d->allow.self && nets_is_self(&a)))
 		return (ERR_NONE);
@@ -281,16 +284,18 @@ enum err
 conf_port_check(const struct conf *conf, bool connect, uint16_t port,
     struct fault *f)
 {
-	const struct policy_spans *p = connect ?
-	    &conf->destinations.ports.connect :
-	    &conf->destinations.ports.http;
+	const struct policy_spans *p = connect
+	    ? &conf->destinations.ports.connect
+	    : &conf->destinations.ports.http;
 	unsigned i;
 
 	for (i = 0; i < p->n; i++)
 		if (port >= p->v[i].lo && port <= p->v[i].hi)
 			return (ERR_NONE);
-	return (fault_set(f, ERR_PORT_DENIED, "port %u is not among "
-	    "destinations.ports.%s", port, connect ? "connect" : "http"));
+	return (fault_set(f, ERR_PORT_DENIED,
+	    "port %u is not among "
+	    "destinations.ports.%s",
+	    port, connect ? "connect" : "http"));
 }
 
 /* The first exception that the host is of; NULL: none. */
@@ -323,8 +328,8 @@ conf_origin_http2(const struct conf *conf, struct str host, bool is_ip)
 {
 	const struct conf_exception *e = exception_of(conf, host, is_ip);
 
-	return (conf->tls.origin.http2 == CONF_TRUE && (e == NULL ||
-	    e->http2 == CONF_TRUE));
+	return (conf->tls.origin.http2 == CONF_TRUE &&
+	    (e == NULL || e->http2 == CONF_TRUE));
 }
 
 enum err

@@ -42,11 +42,12 @@ struct policy_match;
 enum conf_kind { CONF_EXPLICIT, CONF_REDIRECT, CONF_TPROXY };
 
 struct conf_listen {
-	const char *on;		/* as written */
-	const char *name;	/* for rules and logs; default: on */
-	enum conf_kind kind;	/* CONF_EXPLICIT in this version */
-	union address addr[2];	/* ":3128" gives 0.0.0.0 and [::] (IPV6_V6ONLY) */
-	unsigned naddr;		/* 1 or 2; port 0: the kernel chooses */
+	const char *on;      /* as written */
+	const char *name;    /* for rules and logs; default: on */
+	enum conf_kind kind; /* CONF_EXPLICIT in this version */
+	/* ":3128" gives 0.0.0.0 and [::] (IPV6_V6ONLY) */
+	union address addr[2];
+	unsigned naddr; /* 1 or 2; port 0: the kernel chooses */
 };
 
 struct conf_listens {
@@ -55,17 +56,19 @@ struct conf_listens {
 };
 
 struct conf_dest {
-	struct nets deny;	/* see conf_dest_check() */
+	struct nets deny; /* see conf_dest_check() */
 	struct nets allow;
 	struct {
-		struct policy_spans connect;	/* see conf_port_check() */
+		struct policy_spans connect; /* see conf_port_check() */
 		struct policy_spans http;
 	} ports;
 };
 
 struct conf_ca {
-	const char *cert;	/* PEM file; NULL: ca.pem in the state folder, made if missing */
-	const char *key;	/* PEM file or "pkcs11:..." URL; NULL like cert (both or neither) */
+	/* PEM file; NULL: ca.pem in the state folder, made if missing */
+	const char *cert;
+	/* PEM file or "pkcs11:..." URL; NULL like cert (both or neither) */
+	const char *key;
 	uint64_t leaf_days;
 };
 
@@ -74,8 +77,8 @@ enum conf_on_invalid { CONF_INVALID_BLOCK, CONF_INVALID_UNTRUSTED };
 
 /* Which roots to trust: both parts together. */
 struct conf_trust {
-	bool system;		/* the system's bundle */
-	struct policy_strings files;	/* PEM */
+	bool system;                 /* the system's bundle */
+	struct policy_strings files; /* PEM */
 };
 
 enum conf_no_yes { CONF_FALSE, CONF_TRUE };
@@ -95,7 +98,7 @@ struct conf_exceptions {
 struct conf_tls {
 	struct {
 		enum conf_tls_min min;
-		const char *priority;	/* "default", "@SYSTEM", GnuTLS's */
+		const char *priority; /* "default", "@SYSTEM", GnuTLS's */
 		enum conf_no_yes http2;
 	} client;
 	struct {
@@ -103,7 +106,7 @@ struct conf_tls {
 		const char *priority;
 		struct conf_exceptions exceptions;
 		struct conf_trust trust;
-		struct policy_strings crl;	/* PEM files */
+		struct policy_strings crl; /* PEM files */
 		enum revocation revocation;
 		enum conf_on_invalid on_invalid;
 		enum conf_no_yes http2;
@@ -111,13 +114,13 @@ struct conf_tls {
 };
 
 struct conf_addrs {
-	union address *v;	/* port 53 filled in */
+	union address *v; /* port 53 filled in */
 	unsigned n;
 };
 
 struct conf_resolver {
-	const char *hosts;	/* file; may be missing when it is the default */
-	struct conf_addrs servers;	/* empty: those of the system */
+	const char *hosts; /* file; may be missing when it is the default */
+	struct conf_addrs servers; /* empty: those of the system */
 };
 
 enum conf_service_type { CONF_ICAP, CONF_CLAMAV };
@@ -132,11 +135,11 @@ enum conf_page { CONF_PAGE_KEEP, CONF_PAGE_REPLACE };
 
 /* One address of an ICAP service. */
 struct conf_url {
-	const char *text;	/* as written, for the request line (RFC 3507 4.2) */
-	bool tls;		/* icaps: */
-	const char *host;	/* without brackets */
-	uint16_t port;		/* 1344, icaps 11344 when not given */
-	const char *path;	/* "/reqmod?x=y"; "/" when not given */
+	const char *text; /* as written, for the request line (RFC 3507 4.2) */
+	bool tls;         /* icaps: */
+	const char *host; /* without brackets */
+	uint16_t port;    /* 1344, icaps 11344 when not given */
+	const char *path; /* "/reqmod?x=y"; "/" when not given */
 };
 
 struct conf_urls {
@@ -159,40 +162,46 @@ struct conf_service {
 	const char *name;
 	enum conf_service_type type;
 	enum conf_mode mode;
-	bool used;		/* some rule, or the default, can choose it */
-	enum scan_policy on_error;	/* no verdict: down, timeout, protocol error */
-	uint64_t max_body;	/* CONF_NONE: no limit */
-	enum scan_policy over_max;	/* what a larger body gets */
+	bool used; /* some rule, or the default, can choose it */
+	/* no verdict: down, timeout, protocol error */
+	enum scan_policy on_error;
+	uint64_t max_body;         /* CONF_NONE: no limit */
+	enum scan_policy over_max; /* what a larger body gets */
 	struct conf_gaps on_unscanned;
-	enum conf_no_yes scan_answers;	/* responses that services made, too */
-	enum conf_cache cache;	/* is what it found clean known the next time? */
+	enum conf_no_yes scan_answers; /* responses that services made, too */
+	enum conf_cache cache; /* is what it found clean known the next time? */
 	/* CONF_ICAP */
 	struct conf_urls url;
 	enum icap_balance balance;
 	enum icap_on_busy on_busy;
-	uint64_t preview;	/* bytes, CONF_AUTO or CONF_OFF */
-	uint64_t max_connections;	/* whole process; CONF_AUTO: what OPTIONS says */
+	uint64_t preview; /* bytes, CONF_AUTO or CONF_OFF */
+	/* whole process; CONF_AUTO: what OPTIONS says */
+	uint64_t max_connections;
 	uint64_t connect_timeout_ms;
-	uint64_t timeout_ms;	/* silence of the service */
-	uint64_t probe_ms;	/* between OPTIONS while it is down */
+	uint64_t timeout_ms; /* silence of the service */
+	uint64_t probe_ms;   /* between OPTIONS while it is down */
 	enum conf_transfer transfer_ignore;
-	enum conf_no_yes connect;	/* CONF_REQ: it sees CONNECT, too */
+	enum conf_no_yes connect; /* CONF_REQ: it sees CONNECT, too */
 	enum icap_identity identity;
 	struct conf_headers headers;
-	enum conf_no_yes decode;	/* it gets bodies without codings */
-	struct policy_strings share;	/* fields of its answers for later services */
+	enum conf_no_yes decode; /* it gets bodies without codings */
+	/* fields of its answers for later services */
+	struct policy_strings share;
 	struct {
 		struct conf_trust trust;
-		const char *cert;	/* PEM file of a client certificate, or NULL */
-		const char *key;	/* with cert; file or "pkcs11:..." */
-		const char *name;	/* expected instead of the URL's host, or NULL */
+		/* PEM file of a client certificate, or NULL */
+		const char *cert;
+		const char *key; /* with cert; file or "pkcs11:..." */
+		/* expected instead of the URL's host, or NULL */
+		const char *name;
 	} tls;
 	enum conf_page page;
 	/* CONF_CLAMAV */
-	const char *database;	/* folder; NULL: the default one, see the manual */
-	uint64_t threads;	/* CONF_AUTO: one per core */
+	/* folder; NULL: the default one, see the manual */
+	const char *database;
+	uint64_t threads; /* CONF_AUTO: one per core */
 	struct {
-		uint64_t scan_size;	/* bytes */
+		uint64_t scan_size; /* bytes */
 		uint64_t files;
 		uint64_t recursion;
 		uint64_t time_ms;
@@ -216,32 +225,33 @@ struct conf_chains {
 };
 
 struct conf_download {
-	uint64_t hold_ms;	/* bodies are held this long before trickling begins */
-	enum policy_download browser;	/* for navigations; default: as other */
+	/* bodies are held this long before trickling begins */
+	uint64_t hold_ms;
+	enum policy_download browser; /* for navigations; default: as other */
 	enum policy_download other;
-	uint64_t rate;		/* bytes a second while trickling */
+	uint64_t rate; /* bytes a second while trickling */
 	/* endless answers, see option.def */
 	uint64_t stream_wait_ms;
-	uint64_t stream_rate;	/* bytes a second */
-	uint64_t stream_size;	/* CONF_NONE: no limit */
+	uint64_t stream_rate; /* bytes a second */
+	uint64_t stream_size; /* CONF_NONE: no limit */
 };
 
 struct conf_websocket {
-	uint64_t message;	/* octets that are read of one */
+	uint64_t message; /* octets that are read of one */
 };
 
 struct conf_pages {
-	const char *org;	/* "" when not given */
-	const char *help;	/* "" when not given */
-	const char *host;	/* "assay.internal" */
+	const char *org;  /* "" when not given */
+	const char *help; /* "" when not given */
+	const char *host; /* "assay.internal" */
 };
 
 enum conf_format { CONF_JSON, CONF_SQUID };
 
 struct conf_log_to {
-	const char *file;	/* NULL: standard output */
+	const char *file; /* NULL: standard output */
 	enum conf_format format;
-	unsigned line, col;	/* where it is written */
+	unsigned line, col; /* where it is written */
 };
 
 struct conf_log_tos {
@@ -252,7 +262,7 @@ struct conf_log_tos {
 enum conf_keep { CONF_KEEP, CONF_DROP };
 
 struct conf_log {
-	struct conf_log_tos access;	/* may be empty */
+	struct conf_log_tos access; /* may be empty */
 	struct {
 		enum conf_keep query;
 		enum conf_keep user;
@@ -261,7 +271,7 @@ struct conf_log {
 };
 
 struct conf_admin {
-	const char *socket;	/* path; NULL: none */
+	const char *socket; /* path; NULL: none */
 };
 
 /* See option.def for what each is for. */
@@ -269,51 +279,51 @@ struct conf_limits {
 	uint64_t clients, per_client;
 	uint64_t request_line, header, field, fields, origin_header;
 	uint64_t interim;
-	uint64_t memory, temp;	/* bytes; percent are resolved */
-	uint64_t body_memory;	/* of one body before it spills */
-	uint64_t leaf_cache;	/* certificates */
-	uint64_t verdict_cache;	/* bytes */
+	uint64_t memory, temp;  /* bytes; percent are resolved */
+	uint64_t body_memory;   /* of one body before it spills */
+	uint64_t leaf_cache;    /* certificates */
+	uint64_t verdict_cache; /* bytes */
 	uint64_t request_ms, read_ms, first_byte_ms, idle_ms, origin_idle_ms;
 	uint64_t drain_ms;
-	uint64_t min_rate;	/* octets a second; 0: none */
+	uint64_t min_rate; /* octets a second; 0: none */
 	uint64_t connect_ms, resolve_ms, tunnel_ms;
 };
 
 struct conf {
 	atomic_uint refs;
-	struct arena *arena;	/* owns everything below */
-	const char *file;	/* as given; "" for built-in defaults */
-	const char *state;	/* state folder */
+	struct arena *arena; /* owns everything below */
+	const char *file;    /* as given; "" for built-in defaults */
+	const char *state;   /* state folder */
 	struct conf_listens listen;
-	struct nets clients;	/* who may connect */
+	struct nets clients; /* who may connect */
 	struct conf_dest destinations;
 	struct conf_ca ca;
 	struct conf_tls tls;
 	struct conf_resolver resolver;
 	struct conf_services services;
 	struct conf_chains scan;
-	struct policy policy;	/* rules, and what holds without them */
+	struct policy policy; /* rules, and what holds without them */
 	struct conf_download download;
 	struct conf_websocket websocket;
 	struct conf_pages pages;
 	struct conf_log log;
 	struct conf_admin admin;
 	struct conf_limits limits;
-	uint64_t workers;	/* CONF_AUTO: one per core */
-	const char *start_only;	/* for conf_needs_restart() */
+	uint64_t workers;       /* CONF_AUTO: one per core */
+	const char *start_only; /* for conf_needs_restart() */
 };
 
 struct conf_problem {
-	unsigned line, col;	/* 1-based; 0: about the file as a whole */
+	unsigned line, col; /* 1-based; 0: about the file as a whole */
 	bool warning;
-	char *text;		/* "what is wrong; hint" */
+	char *text; /* "what is wrong; hint" */
 };
 
 /* In the order of the file.  {0} is an empty list. */
 struct conf_problems {
 	struct conf_problem *v;
 	unsigned n, cap;
-	unsigned errors;	/* those that are not warnings */
+	unsigned errors; /* those that are not warnings */
 };
 
 void conf_problems_fini(struct conf_problems *);
@@ -332,7 +342,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t n,
     struct conf_problems *);
 
 struct conf *conf_ref(struct conf *);
-void conf_unref(struct conf **);	/* *c may be NULL; becomes NULL */
+void conf_unref(struct conf **); /* *c may be NULL; becomes NULL */
 
 /*
  * Replace the listeners by one explicit listener (--listen), before the conf

@@ -25,8 +25,7 @@ is_icap_own(struct str name)
 		STR("transfer-encoding"), STR("content-length"),
 		STR("x-client-ip"), STR("x-client-username"),
 		STR("x-authenticated-user"), STR("x-authenticated-groups"),
-		STR("x-server-ip"), STR("upgrade"), STR("te"),
-		STR("trailer") };
+		STR("x-server-ip"), STR("upgrade"), STR("te"), STR("trailer") };
 
 	return (str_ione_of(name, own, sizeof(own) / sizeof(own[0])));
 }
@@ -41,8 +40,8 @@ header_fault(const struct node *n)
 	if (!http_is_value(n->text, false) ||
 	    str_index(n->text, '\t') < n->text.n)
 		return ("the value contains a control character");
-	return (n->text.n > 1000 ? "the value is longer than 1000 bytes" :
-	    NULL);
+	return (
+	    n->text.n > 1000 ? "the value is longer than 1000 bytes" : NULL);
 }
 
 static bool
@@ -52,7 +51,8 @@ vars_are_known(struct conf_reader *r, const struct node *n)
 
 	if (icap_vars_check(n->text, &bad))
 		return (true);
-	conf_problem(r, n, "%.*s is no variable; there are %%{client.ip}, "
+	conf_problem(r, n,
+	    "%.*s is no variable; there are %%{client.ip}, "
 	    "%%{user}, %%{rule}, %%{reference}, %%{sni} and %%{listener}",
 	    STR_ARG(bad));
 	return (false);
@@ -72,23 +72,24 @@ conf_read_headers(struct conf_reader *r, const struct conf_option *o,
 		return;
 	}
 	out->v = arena_zalloc(r->keep, (n->n + 1) * sizeof(*out->v));
-	NODE_EACH(it, n) {
+	NODE_EACH(it, n)
+	{
 		if (it->kind != NODE_SCALAR) {
 			conf_scalar(r, it, "a header's value");
 			continue;
 		}
 		if ((fault = header_fault(it)) != NULL) {
-			conf_problem(r, it->key, "the header %s is not "
-			    "possible: %s", conf_node_name(r, it->key),
-			    fault);
+			conf_problem(r, it->key,
+			    "the header %s is not "
+			    "possible: %s",
+			    conf_node_name(r, it->key), fault);
 			continue;
 		}
 		if (!vars_are_known(r, it))
 			continue;
-		out->v[out->n].name = arena_str(r->keep,
-		    it->key->text).p;
-		out->v[out->n++].value = arena_str(r->keep,
-		    str_trim(it->text)).p;
+		out->v[out->n].name = arena_str(r->keep, it->key->text).p;
+		out->v[out->n++].value = arena_str(r->keep, str_trim(it->text))
+					     .p;
 	}
 }
 
@@ -119,19 +120,17 @@ conf_read_share(struct conf_reader *r, const struct conf_option *o,
 			conf_problem(r, item[i], "%s cannot be shared: %s",
 			    conf_node_name(r, item[i]), fault);
 		else
-			out->v[out->n++] = arena_str(r->keep,
-			    item[i]->text).p;
+			out->v[out->n++] = arena_str(r->keep, item[i]->text).p;
 	}
 }
 
 bool
-conf_listen_parse(const char *on, struct conf_listen *out,
-    char why[NETS_WHY])
+conf_listen_parse(const char *on, struct conf_listen *out, char why[NETS_WHY])
 {
 	struct policy_span port;
 
 	out->naddr = 1;
-	if (on[0] == ':') {			/* both families */
+	if (on[0] == ':') { /* both families */
 		if (conf_value_range(on + 1, 65535, &port) &&
 		    strchr(on, '-') == NULL) {
 			memset(out->addr, 0, sizeof(out->addr));
@@ -145,7 +144,8 @@ conf_listen_parse(const char *on, struct conf_listen *out,
 	} else if (conf_value_addr(on, 0, &out->addr[0])) {
 		return (true);
 	}
-	snprintf(why, NETS_WHY, "no address to listen on; write "
+	snprintf(why, NETS_WHY,
+	    "no address to listen on; write "
 	    "'127.0.0.1:3128', '[::1]:3128' or ':3128'");
 	return (false);
 }
@@ -154,8 +154,7 @@ void
 conf_read_on(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_listen *out = CONTAINER_OF(member, struct conf_listen,
-	    on);
+	struct conf_listen *out = CONTAINER_OF(member, struct conf_listen, on);
 	char why[NETS_WHY];
 
 	(void)o;
@@ -175,13 +174,15 @@ url_parse(struct arena *a, const char *text, struct conf_url *out,
 	const char *path;
 
 	if (!icap_url_is_one(text)) {
-		snprintf(why, NETS_WHY, "no address of a service; write "
+		snprintf(why, NETS_WHY,
+		    "no address of a service; write "
 		    "'icap://host/path', 'icaps://host/path' or "
 		    "'clamav:FOLDER'");
 		return (false);
 	}
 	if (!icap_url_parse(text, &u, NULL)) {
-		snprintf(why, NETS_WHY, "no valid ICAP address; write "
+		snprintf(why, NETS_WHY,
+		    "no valid ICAP address; write "
 		    "'icap://host:1344/path', IPv6 in brackets");
 		return (false);
 	}
@@ -190,37 +191,38 @@ url_parse(struct arena *a, const char *text, struct conf_url *out,
 	out->tls = u.tls;
 	out->host = arena_str(a, u.host).p;
 	out->port = u.port;
-	out->path = path[0] == '/' ? arena_cstr(a, path) :
-	    arena_printf(a, "/%s", path).p;
+	out->path = path[0] == '/' ? arena_cstr(a, path)
+				   : arena_printf(a, "/%s", path).p;
 	return (true);
 }
 
 /* Is it clamav:?  The folder is checked, and NULL stands for the default. */
 static void
-read_clamav(struct conf_reader *r, const struct node *n,
-    struct conf_service *s)
+read_clamav(struct conf_reader *r, const struct node *n, struct conf_service *s)
 {
 	const char *folder = n->text.p + strlen("clamav:");
 
 	s->type = CONF_CLAMAV;
 #ifndef HAVE_CLAMAV
-	conf_problem(r, n, "this assayd was built without libclamav; use an "
+	conf_problem(r, n,
+	    "this assayd was built without libclamav; use an "
 	    "icap: service");
 #endif
 	if (folder[0] == '\0')
 		return;
 	s->database = conf_path(r, folder);
 	if (access(s->database, R_OK | X_OK) != 0)
-		conf_problem(r, n, "cannot read the signature database '%s': "
-		    "%m", s->database);
+		conf_problem(r, n,
+		    "cannot read the signature database '%s': "
+		    "%m",
+		    s->database);
 }
 
 void
 conf_read_url(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
-	struct conf_service *s = CONTAINER_OF(member, struct conf_service,
-	    url);
+	struct conf_service *s = CONTAINER_OF(member, struct conf_service, url);
 	char why[NETS_WHY];
 	const struct node **item;
 	unsigned i, count = conf_node_items(r, n, &item);
@@ -229,8 +231,10 @@ conf_read_url(struct conf_reader *r, const struct conf_option *o,
 		conf_problem(r, n, "'%s' is empty; write at least one address",
 		    o->key);
 	if (count > ICAP_MAX_URLS)
-		conf_problem(r, n, "'%s' has %u addresses; at most %u are "
-		    "possible", o->key, count, ICAP_MAX_URLS);
+		conf_problem(r, n,
+		    "'%s' has %u addresses; at most %u are "
+		    "possible",
+		    o->key, count, ICAP_MAX_URLS);
 	s->url.v = arena_zalloc(r->keep, (count + 1) * sizeof(*s->url.v));
 	for (i = 0; i < count; i++) {
 		if (!conf_scalar(r, item[i], "the address of a service"))
@@ -238,13 +242,14 @@ conf_read_url(struct conf_reader *r, const struct conf_option *o,
 		if (str_starts(item[i]->text, STR("clamav:"))) {
 			read_clamav(r, item[i], s);
 			if (count > 1)
-				conf_problem(r, item[i], "clamav: stands "
+				conf_problem(r, item[i],
+				    "clamav: stands "
 				    "alone; write a service of its own for "
 				    "it");
 			continue;
 		}
-		if (url_parse(r->keep, item[i]->text.p,
-		    &s->url.v[s->url.n], why))
+		if (url_parse(r->keep, item[i]->text.p, &s->url.v[s->url.n],
+			why))
 			s->url.n++;
 		else
 			conf_problem(r, item[i], "%s is %s",
@@ -260,8 +265,10 @@ conf_read_log_to(struct conf_reader *r, const struct conf_option *o,
 		return;
 	if (strcmp(n->text.p, "journal") == 0 ||
 	    str_starts(n->text, STR("syslog:")))
-		conf_problem(r, n, "'%s: %s' is not supported in this "
-		    "version; write stdout or a file", o->key, n->text.p);
+		conf_problem(r, n,
+		    "'%s: %s' is not supported in this "
+		    "version; write stdout or a file",
+		    o->key, n->text.p);
 	else if (strcmp(n->text.p, "stdout") != 0)
 		*(const char **)member = conf_path(r, n->text.p);
 }

@@ -12,8 +12,8 @@
 #include "proxy/conf/conf_priv.h"
 #include "tls/priority.h"
 
-#define TEMP_LEAST (1 << 20)	/* for libclamav's own test files, and a little */
-#define STATE_PATH 900		/* bytes, so that files in it have room */
+#define TEMP_LEAST (1 << 20) /* for libclamav's own test files, and a little */
+#define STATE_PATH 900       /* bytes, so that files in it have room */
 #define SOCKET_PATH sizeof(((struct sockaddr_un *)0)->sun_path)
 
 /* Where a setting of a section stands, or the section itself. */
@@ -22,8 +22,9 @@ place(const struct node *map, const char *key)
 {
 	const struct node *n = conf_node_get(map, key);
 
-	return (n != NULL ? n->key : map != NULL && map->key != NULL ?
-	    map->key : map);
+	return (n != NULL                         ? n->key
+		: map != NULL && map->key != NULL ? map->key
+						  : map);
 }
 
 static bool
@@ -43,7 +44,8 @@ check_pair(struct conf_reader *r, const struct node *map)
 	bool cert = given(map, "cert"), key = given(map, "key");
 
 	if (cert != key)
-		conf_problem(r, place(map, cert ? "cert" : "key"), "'%s' "
+		conf_problem(r, place(map, cert ? "cert" : "key"),
+		    "'%s' "
 		    "without '%s'; write both or neither",
 		    cert ? "cert" : "key", cert ? "key" : "cert");
 }
@@ -69,13 +71,13 @@ check_ca(struct conf_reader *r, const struct node *map, void *section)
 }
 
 static void
-check_priority(struct conf_reader *r, const struct node *map,
-    enum tls_leg leg, const char *wish, enum conf_tls_min min)
+check_priority(struct conf_reader *r, const struct node *map, enum tls_leg leg,
+    const char *wish, enum conf_tls_min min)
 {
 	struct fault f = { 0 };
 
-	if (given(map, "priority") && !tls_priority_check(leg, wish,
-	    min == CONF_TLS_1_3, &f))
+	if (given(map, "priority") &&
+	    !tls_priority_check(leg, wish, min == CONF_TLS_1_3, &f))
 		conf_problem(r, place(map, "priority"), "%s", f.detail);
 }
 
@@ -93,7 +95,8 @@ check_origin(struct conf_reader *r, const struct node *map, void *section)
 	const __typeof__(((struct conf_tls *)0)->origin) *o = section;
 
 	if (o->revocation == REVOCATION_OFF && o->crl.n > 0)
-		conf_problem(r, place(map, "crl"), "'crl' has no effect with "
+		conf_problem(r, place(map, "crl"),
+		    "'crl' has no effect with "
 		    "'revocation: off'; take one of them out");
 	check_priority(r, map, TLS_TO_SERVER, o->priority, o->min);
 }
@@ -110,14 +113,15 @@ check_host(struct conf_reader *r, const struct node *map, const char *key,
 	if (http_host_parse(r->keep, str_of(*host), &u))
 		*host = u.host.p;
 	else
-		conf_problem(r, conf_node_get(map, key), "'%s' is no host "
+		conf_problem(r, conf_node_get(map, key),
+		    "'%s' is no host "
 		    "name; write letters, digits, '-' and dots, IPv6 in "
-		    "brackets", key);
+		    "brackets",
+		    key);
 }
 
 static void
-check_service_tls(struct conf_reader *r, const struct node *map,
-    void *section)
+check_service_tls(struct conf_reader *r, const struct node *map, void *section)
 {
 	__typeof__(((struct conf_service *)0)->tls) *t = section;
 
@@ -152,17 +156,22 @@ check_service(struct conf_reader *r, const struct node *map, void *section)
 	if (map == NULL)
 		return;
 	if (strcmp(s->name, "none") == 0 || s->name[0] == '\0')
-		conf_problem(r, map->key, "%s is no name for a service; take "
-		    "another", conf_node_name(r, map->key));
+		conf_problem(r, map->key,
+		    "%s is no name for a service; take "
+		    "another",
+		    conf_node_name(r, map->key));
 	if (s->scan_answers == CONF_TRUE && s->mode == CONF_REQ)
-		conf_problem(r, place(map, "scan_answers"), "'scan_answers' is "
+		conf_problem(r, place(map, "scan_answers"),
+		    "'scan_answers' is "
 		    "for services of responses; write mode: resp or leave it "
 		    "out");
 	if (s->connect == CONF_TRUE && s->mode != CONF_REQ)
-		conf_problem(r, place(map, "connect"), "'connect' is for "
+		conf_problem(r, place(map, "connect"),
+		    "'connect' is for "
 		    "services of requests; write mode: req or leave it out");
 	if (given(map, "tls") && s->url.n > 0 && !any_icaps(s))
-		conf_problem(r, place(map, "tls"), "'tls' has no effect on "
+		conf_problem(r, place(map, "tls"),
+		    "'tls' has no effect on "
 		    "icap: addresses; write icaps: or leave it out");
 	if (given(map, "tls") && s->tls.name != NULL && s->url.n > 1)
 		conf_problem(r, place(conf_node_get(map, "tls"), "name"),
@@ -201,11 +210,14 @@ check_admin(struct conf_reader *r, const struct node *map, void *section)
 
 	if (!given(map, "socket") && r->conf->state != NULL)
 		a->socket = arena_printf(r->keep, "%s/admin.sock",
-		    r->conf->state).p;
+		    r->conf->state)
+				.p;
 	if (a->socket != NULL && strlen(a->socket) >= SOCKET_PATH)
-		conf_problem(r, place(map, "socket"), "the socket's path "
+		conf_problem(r, place(map, "socket"),
+		    "the socket's path "
 		    "'%s' is too long; write a shorter one under 'admin: "
-		    "socket:', or none", a->socket);
+		    "socket:', or none",
+		    a->socket);
 }
 
 static void
@@ -214,17 +226,22 @@ check_limits(struct conf_reader *r, const struct node *map, void *section)
 	const struct conf_limits *l = section;
 
 	if (l->per_client != CONF_AUTO && l->per_client > l->clients)
-		conf_problem(r, place(map, given(map, "per_client") ?
-		    "per_client" : "clients"), "'per_client' (%" PRIu64 ") "
+		conf_problem(r,
+		    place(map,
+			given(map, "per_client") ? "per_client" : "clients"),
+		    "'per_client' (%" PRIu64 ") "
 		    "is more than 'clients' (%" PRIu64 "); one of them has no "
-		    "effect", l->per_client, l->clients);
+		    "effect",
+		    l->per_client, l->clients);
 	if (l->field > l->header)
-		conf_problem(r, place(map, given(map, "field") ? "field" :
-		    "header"), "'field' is more than 'header', of which it "
+		conf_problem(r,
+		    place(map, given(map, "field") ? "field" : "header"),
+		    "'field' is more than 'header', of which it "
 		    "is a part; lower 'field' or raise 'header'");
 	if (l->body_memory > l->memory)
-		conf_problem(r, place(map, given(map, "memory") ? "memory" :
-		    "body_memory"), "'body_memory' of one body is more than "
+		conf_problem(r,
+		    place(map, given(map, "memory") ? "memory" : "body_memory"),
+		    "'body_memory' of one body is more than "
 		    "'memory' of all");
 }
 
@@ -253,19 +270,21 @@ static const char *const late[] = { "url", "method", "type", "size" };
 static void
 check_late(struct conf_reader *r, const struct node *when)
 {
-	const struct node *n, *not;
+	const struct node *n, *not ;
 	unsigned i;
 
 	for (i = 0; i < sizeof(late) / sizeof(late[0]); i++) {
 		n = conf_node_get(when, late[i]);
 		if (n != NULL)
-			conf_problem(r, n->key, "'tls' cannot be decided by "
+			conf_problem(r, n->key,
+			    "'tls' cannot be decided by "
 			    "'%s', which is known only inside the "
 			    "connection; decide by host, port, client or "
-			    "listener", late[i]);
+			    "listener",
+			    late[i]);
 	}
 	if ((not = conf_node_get(when, "not")) != NULL)
-		check_late(r, not);
+		check_late(r, not );
 }
 
 /* What the origin is asked for is decided before there is a response. */
@@ -273,15 +292,16 @@ static void
 check_before(struct conf_reader *r, const struct node *when, const char *what)
 {
 	static const char *const type[] = { "type", "size" };
-	const struct node *n, *not;
+	const struct node *n, *not ;
 	unsigned i;
 
 	for (i = 0; i < 2; i++)
 		if ((n = conf_node_get(when, type[i])) != NULL)
-			conf_problem(r, n->key, "'%s' cannot be decided by "
+			conf_problem(r, n->key,
+			    "'%s' cannot be decided by "
 			    "'%s', which is known only when the response is "
-			    "there; decide by url, host or client", what,
-			    type[i]);
+			    "there; decide by url, host or client",
+			    what, type[i]);
 	if ((not = conf_node_get(when, "not")) != NULL)
 		check_before(r, not, what);
 }
@@ -289,8 +309,7 @@ check_before(struct conf_reader *r, const struct node *when, const char *what)
 static void
 check_rule(struct conf_reader *r, const struct node *map, void *section)
 {
-	static const char *const before[] = { "range", "websocket",
-		"upgrade" };
+	static const char *const before[] = { "range", "websocket", "upgrade" };
 	struct policy_rule *rule = section;
 	unsigned i;
 
@@ -300,11 +319,13 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 		if (given(map, decision_keys[i].key))
 			rule->decides |= 1u << decision_keys[i].decision;
 	if (rule->decides == 0)
-		conf_problem(r, map, "this rule decides nothing; add tls, "
+		conf_problem(r, map,
+		    "this rule decides nothing; add tls, "
 		    "access, scan, download, range, stream, websocket, "
 		    "upgrade or log");
 	if (given(map, "page") && rule->access != POLICY_BLOCK)
-		conf_problem(r, place(map, "page"), "'page' without 'access: "
+		conf_problem(r, place(map, "page"),
+		    "'page' without 'access: "
 		    "block'; no page would be shown");
 	if ((rule->decides & 1u << POLICY_BY_TLS) != 0 && given(map, "if"))
 		check_late(r, conf_node_get(map, "if"));
@@ -323,8 +344,8 @@ name_rules(struct conf_reader *r)
 
 	for (i = 0; i < r->conf->policy.rules.n; i++)
 		if (r->conf->policy.rules.v[i].name == NULL)
-			r->conf->policy.rules.v[i].name = arena_printf(r->keep,
-			    "rule %u", i + 1).p;
+			r->conf->policy.rules.v[i]
+			    .name = arena_printf(r->keep, "rule %u", i + 1).p;
 }
 
 static void
@@ -338,8 +359,8 @@ check_rule_names(struct conf_reader *r)
 			if (strcmp(rules->v[i].name, rules->v[j].name) == 0) {
 				conf_problem(r, place(r->rule_at[i], "name"),
 				    "two rules have the name '%s'; the first "
-				    "is in line %u", rules->v[i].name,
-				    r->rule_at[j]->line);
+				    "is in line %u",
+				    rules->v[i].name, r->rule_at[j]->line);
 				break;
 			}
 }
@@ -358,12 +379,13 @@ check_shadows(struct conf_reader *r)
 			if ((rules->v[i].decides & 1u << bit) == 0)
 				continue;
 			if (always[bit] != NULL)
-				conf_problem(r, place(r->rule_at[i],
-				    decision_keys[j].key), "'%s' never "
+				conf_problem(r,
+				    place(r->rule_at[i], decision_keys[j].key),
+				    "'%s' never "
 				    "applies: the rule '%s' before it has no "
 				    "condition and decides it; move this rule "
-				    "up", decision_keys[j].key,
-				    always[bit]->name);
+				    "up",
+				    decision_keys[j].key, always[bit]->name);
 			else if (rules->v[i].when == NULL)
 				always[bit] = &rules->v[i];
 		}
@@ -381,8 +403,9 @@ is_in(const struct nets *s, const struct net *n, bool part)
 		b = &s->v[i];
 		m[0] = part ? b->mask[0] & n->mask[0] : b->mask[0];
 		m[1] = part ? b->mask[1] & n->mask[1] : b->mask[1];
-		if ((part || ((b->mask[0] & ~n->mask[0]) == 0 &&
-		    (b->mask[1] & ~n->mask[1]) == 0)) &&
+		if ((part ||
+			((b->mask[0] & ~n->mask[0]) == 0 &&
+			    (b->mask[1] & ~n->mask[1]) == 0)) &&
 		    ((b->addr[0] ^ n->addr[0]) & m[0]) == 0 &&
 		    ((b->addr[1] ^ n->addr[1]) & m[1]) == 0)
 			return (true);
@@ -407,8 +430,9 @@ check_dests(struct conf_reader *r)
 			    is_in(&d->allow, &m->dest.v[k], true))
 				break;
 		if (k == m->dest.n)
-			conf_problem(r, place(conf_node_get(r->rule_at[i],
-			    "if"), "dest"), "'dest' never applies: "
+			conf_problem(r,
+			    place(conf_node_get(r->rule_at[i], "if"), "dest"),
+			    "'dest' never applies: "
 			    "'destinations.deny' has these addresses already; "
 			    "put them under 'destinations.allow' or take this "
 			    "rule out");
@@ -451,13 +475,14 @@ check_listeners(struct conf_reader *r)
 			else if (strcmp(l->v[i].name, l->v[j].name) == 0 &&
 			    l->v[i].name[0] != '\0' &&
 			    strcmp(l->v[i].name, l->v[i].on) != 0)
-				conf_problem(r, place(r->listen_at[i],
-				    "name"), "two listeners have the name "
+				conf_problem(r, place(r->listen_at[i], "name"),
+				    "two listeners have the name "
 				    "'%s'; rules could not tell them apart",
 				    l->v[i].name);
 		}
 	if (l->n == 0 && r->listen_at != NULL)
-		conf_problem(r, NULL, "'listen' is empty; nobody could "
+		conf_problem(r, NULL,
+		    "'listen' is empty; nobody could "
 		    "connect");
 }
 
@@ -470,12 +495,16 @@ warn_unused(struct conf_reader *r)
 
 	for (i = 0; i < conf->scan.n; i++)
 		if (!conf->scan.v[i].used)
-			conf_warn(r, r->chain_at[i], "no rule scans with the "
-			    "chain '%s'", conf->scan.v[i].name);
+			conf_warn(r, r->chain_at[i],
+			    "no rule scans with the "
+			    "chain '%s'",
+			    conf->scan.v[i].name);
 	for (i = 0; i < conf->services.n; i++)
 		if (!conf->services.v[i].used && r->service_at[i]->line > 0)
-			conf_warn(r, r->service_at[i]->key, "no rule scans "
-			    "with the service '%s'", conf->services.v[i].name);
+			conf_warn(r, r->service_at[i]->key,
+			    "no rule scans "
+			    "with the service '%s'",
+			    conf->services.v[i].name);
 	if (conf->clients.n == 0 && !conf->clients.self)
 		conf_warn(r, NULL, "'clients' is empty; nobody may connect");
 }
@@ -485,10 +514,12 @@ static void
 check_state(struct conf_reader *r, const struct node *map)
 {
 	if (r->conf->state == NULL)
-		conf_problem(r, place(map, "state"), "there is no state "
+		conf_problem(r, place(map, "state"),
+		    "there is no state "
 		    "folder; write 'state: /var/lib/assay' or the like");
 	else if (strlen(r->conf->state) > STATE_PATH)
-		conf_problem(r, place(map, "state"), "the path of the state "
+		conf_problem(r, place(map, "state"),
+		    "the path of the state "
 		    "folder has %zu bytes; at most %d are possible",
 		    strlen(r->conf->state), STATE_PATH);
 }
@@ -504,7 +535,8 @@ check_temp(struct conf_reader *r, const struct node *map)
 		return;
 	for (i = 0; i < r->conf->services.n; i++)
 		if (r->conf->services.v[i].type == CONF_CLAMAV) {
-			conf_problem(r, place(limits, "temp"), "'temp' is "
+			conf_problem(r, place(limits, "temp"),
+			    "'temp' is "
 			    "too small for the service '%s', which unpacks "
 			    "what it scans into files; write 1M or more",
 			    r->conf->services.v[i].name);
@@ -520,7 +552,7 @@ note_conditions(struct conf *conf)
 	unsigned i;
 
 	for (i = 0; i < conf->policy.rules.n; i++)
-		for (m = conf->policy.rules.v[i].when; m != NULL; m = m->not) {
+		for (m = conf->policy.rules.v[i].when; m != NULL; m = m->not ) {
 			conf->policy.ask_url |= m->url.n > 0;
 			conf->policy.ask_type |= m->type.n > 0;
 		}
@@ -539,7 +571,7 @@ check_root(struct conf_reader *r, const struct node *map, void *section)
 	check_dests(r);
 	conf_scan_finish(r);
 	note_conditions(r->conf);
-	if (r->problems->errors == 0)	/* else it may be used once corrected */
+	if (r->problems->errors == 0) /* else it may be used once corrected */
 		warn_unused(r);
 }
 

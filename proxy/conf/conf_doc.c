@@ -7,22 +7,27 @@
 #include <string.h>
 #include "proxy/conf/conf_priv.h"
 
-#define WIDTH 78		/* of comments in the sample */
+#define WIDTH 78 /* of comments in the sample */
 
 /* ---- the sample ---- */
 
-static const char sample_head[] =
-"## assay.conf: the configuration of assay, see assay.conf(5).\n"
-"##\n"
-"## Settings stand here behind one '#' with their default, or with an example\n"
-"## where there is none; those of each listener, service, rule, exception and\n"
-"## log are in assay.conf(5). The file is YAML; JSON is fine too. Durations are\n"
-"## written 500ms 5s 10m 2h 14d, sizes 512 64K 20M 2G.\n"
-"## \"assayd --check\" reads the file and prints all that is wrong with it.\n"
-"##\n"
-"## This alone is a whole configuration:\n"
-"##\n"
-"##     services: { av: { url: \"icap://av.example.net/avscan\", mode: resp } }\n";
+static const char sample_head
+    [] = "## assay.conf: the configuration of assay, see assay.conf(5).\n"
+	 "##\n"
+	 "## Settings stand here behind one '#' with their default, or with an "
+	 "example\n"
+	 "## where there is none; those of each listener, service, rule, "
+	 "exception and\n"
+	 "## log are in assay.conf(5). The file is YAML; JSON is fine too. "
+	 "Durations are\n"
+	 "## written 500ms 5s 10m 2h 14d, sizes 512 64K 20M 2G.\n"
+	 "## \"assayd --check\" reads the file and prints all that is wrong "
+	 "with it.\n"
+	 "##\n"
+	 "## This alone is a whole configuration:\n"
+	 "##\n"
+	 "##     services: { av: { url: \"icap://av.example.net/avscan\", "
+	 "mode: resp } }\n";
 
 /* A sentence as comment lines. */
 static void
@@ -65,8 +70,7 @@ write_lines(FILE *f, const char *lines)
 	}
 }
 
-static void write_sample_section(FILE *f, enum conf_section s,
-    unsigned indent);
+static void write_sample_section(FILE *f, enum conf_section s, unsigned indent);
 
 static void
 write_sample_option(FILE *f, const struct conf_option *o, unsigned indent)
@@ -108,72 +112,88 @@ conf_write_sample(FILE *f)
 /* ---- the manual page ---- */
 
 static const char man_head[] =
-".\\\" SPDX-License-Identifier: GPL-2.0-or-later\n"
-".\\\" Made by proxy/conf/confdoc from proxy/conf/option.def.\n"
-".TH ASSAY.CONF 5 \"\" assay \"File formats\"\n"
-".SH NAME\n"
-"assay.conf \\- configuration of the assay proxy\n"
-".SH DESCRIPTION\n"
-"The file is YAML; every JSON file is valid too.\n"
-"What a value means is decided by the setting, not by YAML: \\fBno\\fR is the\n"
-"string \"no\" where a string is asked for. A single value may stand where a\n"
-"list is asked for. Anchors, aliases and tags are refused.\n"
-"A setting without a value has its default.\n"
-".PP\n"
-"Unknown settings, settings that are given twice, wrong types, values out of\n"
-"range, combinations that make no sense and files that cannot be read are\n"
-"errors. \\fBassayd \\-\\-check\\fR prints all of them, one on a line,\n"
-"as \\fIfile\\fR:\\fIline\\fR:\\fIcolumn\\fR: \\fItext\\fR.\n"
-".PP\n"
-"Durations are written \\fB500ms 5s 10m 2h 14d\\fR, sizes\n"
-"\\fB512 64K 20M 2G 1T\\fR (powers of 1024).\n"
-"Networks are blocks such as \\fB10.0.0.0/8\\fR, single addresses, or\n"
-"\\fBprivate\\fR, \\fBloopback\\fR, \\fBlink_local\\fR, \\fBself\\fR or\n"
-"\\fBany\\fR. Relative paths count from the folder of the file.\n"
-".PP\n"
-"SIGHUP makes assayd read the file again. A file with errors changes\n"
-"nothing; flows in progress keep the configuration they began with. Settings\n"
-"marked \"at start\" need a restart.\n"
-".PP\n"
-"This is a whole configuration:\n"
-".PP\n"
-".EX\n"
-"services: { av: { url: \"icap://av.example.net/avscan\", mode: resp } }\n"
-".EE\n"
-".SH SETTINGS\n";
+    ".\\\" SPDX-License-Identifier: GPL-2.0-or-later\n"
+    ".\\\" Made by proxy/conf/confdoc from proxy/conf/option.def.\n"
+    ".TH ASSAY.CONF 5 \"\" assay \"File formats\"\n"
+    ".SH NAME\n"
+    "assay.conf \\- configuration of the assay proxy\n"
+    ".SH DESCRIPTION\n"
+    "The file is YAML; every JSON file is valid too.\n"
+    "What a value means is decided by the setting, not by YAML: \\fBno\\fR is "
+    "the\n"
+    "string \"no\" where a string is asked for. A single value may stand where "
+    "a\n"
+    "list is asked for. Anchors, aliases and tags are refused.\n"
+    "A setting without a value has its default.\n"
+    ".PP\n"
+    "Unknown settings, settings that are given twice, wrong types, values out "
+    "of\n"
+    "range, combinations that make no sense and files that cannot be read are\n"
+    "errors. \\fBassayd \\-\\-check\\fR prints all of them, one on a line,\n"
+    "as \\fIfile\\fR:\\fIline\\fR:\\fIcolumn\\fR: \\fItext\\fR.\n"
+    ".PP\n"
+    "Durations are written \\fB500ms 5s 10m 2h 14d\\fR, sizes\n"
+    "\\fB512 64K 20M 2G 1T\\fR (powers of 1024).\n"
+    "Networks are blocks such as \\fB10.0.0.0/8\\fR, single addresses, or\n"
+    "\\fBprivate\\fR, \\fBloopback\\fR, \\fBlink_local\\fR, \\fBself\\fR or\n"
+    "\\fBany\\fR. Relative paths count from the folder of the file.\n"
+    ".PP\n"
+    "SIGHUP makes assayd read the file again. A file with errors changes\n"
+    "nothing; flows in progress keep the configuration they began with. "
+    "Settings\n"
+    "marked \"at start\" need a restart.\n"
+    ".PP\n"
+    "This is a whole configuration:\n"
+    ".PP\n"
+    ".EX\n"
+    "services: { av: { url: \"icap://av.example.net/avscan\", mode: resp } }\n"
+    ".EE\n"
+    ".SH SETTINGS\n";
 
 static const char man_rules[] =
-".SS How rules are applied\n"
-"For each decision separately \\- \\fBtls\\fR, \\fBaccess\\fR, \\fBscan\\fR,\n"
-"\\fBdownload\\fR, \\fBrange\\fR, \\fBstream\\fR, \\fBlog\\fR \\- the first rule\n"
-"that matches and makes it wins. Without one a flow is inspected, allowed,\n"
-"scanned by all services by their mode in the order of the file, treated as\n"
-"\\fBdownload\\fR says, asked for as a whole, let through after its begin if it\n"
-"is endless, and logged in full.\n"
-".PP\n"
-"The conditions of a rule must all hold, of a list one item is enough,\n"
-"\\fBnot\\fR negates what is inside.\n"
-"\\fBtls\\fR is decided when the client names a host (CONNECT and\n"
-"ClientHello), \\fBaccess\\fR there, at the head of the request and at the\n"
-"head of the response, \\fBscan\\fR before the request is sent and again at\n"
-"the head of the response. A condition that is not known yet at one of these\n"
-"points, and its negation, do not match there; a block waits for the next\n"
-"point while a rule before it that allows is not known yet, so that a list of\n"
-"what is allowed can end with a rule that blocks the rest.\n"
-".PP\n"
-"A rule that could never apply is an error: one that decides \\fBtls\\fR by\n"
-"\\fBurl\\fR, \\fBmethod\\fR, \\fBtype\\fR or \\fBsize\\fR, one that decides\n"
-"\\fBrange\\fR by \\fBtype\\fR or \\fBsize\\fR, and one behind a rule without\n"
-"condition that decides the same.\n";
+    ".SS How rules are applied\n"
+    "For each decision separately \\- \\fBtls\\fR, \\fBaccess\\fR, "
+    "\\fBscan\\fR,\n"
+    "\\fBdownload\\fR, \\fBrange\\fR, \\fBstream\\fR, \\fBlog\\fR \\- the "
+    "first rule\n"
+    "that matches and makes it wins. Without one a flow is inspected, "
+    "allowed,\n"
+    "scanned by all services by their mode in the order of the file, treated "
+    "as\n"
+    "\\fBdownload\\fR says, asked for as a whole, let through after its begin "
+    "if it\n"
+    "is endless, and logged in full.\n"
+    ".PP\n"
+    "The conditions of a rule must all hold, of a list one item is enough,\n"
+    "\\fBnot\\fR negates what is inside.\n"
+    "\\fBtls\\fR is decided when the client names a host (CONNECT and\n"
+    "ClientHello), \\fBaccess\\fR there, at the head of the request and at "
+    "the\n"
+    "head of the response, \\fBscan\\fR before the request is sent and again "
+    "at\n"
+    "the head of the response. A condition that is not known yet at one of "
+    "these\n"
+    "points, and its negation, do not match there; a block waits for the next\n"
+    "point while a rule before it that allows is not known yet, so that a list "
+    "of\n"
+    "what is allowed can end with a rule that blocks the rest.\n"
+    ".PP\n"
+    "A rule that could never apply is an error: one that decides \\fBtls\\fR "
+    "by\n"
+    "\\fBurl\\fR, \\fBmethod\\fR, \\fBtype\\fR or \\fBsize\\fR, one that "
+    "decides\n"
+    "\\fBrange\\fR by \\fBtype\\fR or \\fBsize\\fR, and one behind a rule "
+    "without\n"
+    "condition that decides the same.\n";
 
-static const char man_tail[] =
-".SH FILES\n"
-".TP\n"
-".I /etc/assay/assay.conf\n"
-"read when no file is given on the command line (below the prefix that assay\n"
-"was configured with)\n"
-".SH SEE ALSO\n"
-".BR assayd (8)\n";
+static const char man_tail[] = ".SH FILES\n"
+			       ".TP\n"
+			       ".I /etc/assay/assay.conf\n"
+			       "read when no file is given on the command line "
+			       "(below the prefix that assay\n"
+			       "was configured with)\n"
+			       ".SH SEE ALSO\n"
+			       ".BR assayd (8)\n";
 
 /* Text for roff: backslashes, a leading dot or quote, hyphens in names. */
 static void
@@ -199,32 +219,40 @@ write_roff(FILE *f, const char *text)
 static const char *
 type_name(const struct conf_option *o)
 {
-	static const char *const names[TYPE_COUNT_OF] = {
-		[TYPE_TEXT] = "text", [TYPE_FILE] = "file",
-		[TYPE_PATH] = "path", [TYPE_SECRET] = "secret",
-		[TYPE_ENUM] = "word", [TYPE_COUNT] = "number",
-		[TYPE_SIZE] = "size", [TYPE_MEMORY] = "size or percent",
-		[TYPE_TIME] = "duration", [TYPE_NETS] = "list of networks",
+	static const char *const names[TYPE_COUNT_OF] = { [TYPE_TEXT] = "text",
+		[TYPE_FILE] = "file",
+		[TYPE_PATH] = "path",
+		[TYPE_SECRET] = "secret",
+		[TYPE_ENUM] = "word",
+		[TYPE_COUNT] = "number",
+		[TYPE_SIZE] = "size",
+		[TYPE_MEMORY] = "size or percent",
+		[TYPE_TIME] = "duration",
+		[TYPE_NETS] = "list of networks",
 		[TYPE_PORTS] = "list of ports and ranges",
-		[TYPE_TRUST] = "list", [TYPE_FILES] = "list of files",
+		[TYPE_TRUST] = "list",
+		[TYPE_FILES] = "list of files",
 		[TYPE_ADDRS] = "list of addresses",
 		[TYPE_HEADERS] = "map from name to value",
 		[TYPE_SHARE] = "list of header names",
 		[TYPE_GAPS] = "block, bypass, or a map from reason to these",
-		[TYPE_ON] = "address", [TYPE_URL] = "one or more URLs",
-		[TYPE_LOG_TO] = "path", [TYPE_HOSTS] = "list of hosts",
+		[TYPE_ON] = "address",
+		[TYPE_URL] = "one or more URLs",
+		[TYPE_LOG_TO] = "path",
+		[TYPE_HOSTS] = "list of hosts",
 		[TYPE_METHODS] = "list of methods",
 		[TYPE_PROTOCOLS] = "list of protocols",
 		[TYPE_TYPES] = "list of media types",
 		[TYPE_SIZES] = "list of ranges of sizes",
 		[TYPE_URLS] = "list of patterns",
 		[TYPE_LISTENERS] = "list of names",
-		[TYPE_MATCH] = "map of conditions", [TYPE_SCAN] = "list",
+		[TYPE_MATCH] = "map of conditions",
+		[TYPE_SCAN] = "list",
 		[TYPE_CHAINS] = "map from name to chain",
-		[TYPE_MAP] = "map", [TYPE_LIST] = "list of maps",
+		[TYPE_MAP] = "map",
+		[TYPE_LIST] = "list of maps",
 		[TYPE_NAMED] = "map from name to map",
-		[TYPE_RESERVED] = "reserved"
-	};
+		[TYPE_RESERVED] = "reserved" };
 
 	return (names[o->type]);
 }
@@ -294,8 +322,8 @@ write_man_option(FILE *f, const struct conf_option *o)
 	if ((o->flags & OPTION_NEEDED) != 0)
 		fputs("Always needed.\n", f);
 	if ((o->flags & (OPTION_ICAP | OPTION_CLAM)) != 0)
-		fprintf(f, "For %s services.\n", (o->flags & OPTION_ICAP) != 0
-		    ? "icap:" : "clamav:");
+		fprintf(f, "For %s services.\n",
+		    (o->flags & OPTION_ICAP) != 0 ? "icap:" : "clamav:");
 	if ((o->flags & OPTION_START) != 0)
 		fputs("At start.\n", f);
 	if (o->example != NULL && o->type != TYPE_LIST &&
@@ -325,8 +353,10 @@ write_man_reserved(FILE *f, enum conf_section s)
 	for (i = 0; i < conf_noptions; i++)
 		if (conf_options[i].section == s &&
 		    conf_options[i].type == TYPE_RESERVED)
-			fprintf(f, "%s\\fB%s\\fR", n++ == 0 ? ".PP\nReserved, "
-			    "not supported in this version: " : ", ",
+			fprintf(f, "%s\\fB%s\\fR",
+			    n++ == 0 ? ".PP\nReserved, "
+				       "not supported in this version: "
+				     : ", ",
 			    conf_options[i].key);
 	if (n > 0)
 		fputs(".\n", f);

@@ -30,17 +30,18 @@ enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 
 struct node {
 	enum node_kind kind;
-	bool plain;		/* scalar without quotes */
-	unsigned line, col;	/* 1-based; 0: a default, not in the file */
-	struct str text;	/* scalar; NUL-terminated as well */
-	struct node *key;	/* in a map: what it is the value of */
-	struct node *first, *last;	/* items of a list, values of a map */
-	struct node *next;	/* its sibling */
-	unsigned n;		/* how many items */
+	bool plain;                /* scalar without quotes */
+	unsigned line, col;        /* 1-based; 0: a default, not in the file */
+	struct str text;           /* scalar; NUL-terminated as well */
+	struct node *key;          /* in a map: what it is the value of */
+	struct node *first, *last; /* items of a list, values of a map */
+	struct node *next;         /* its sibling */
+	unsigned n;                /* how many items */
 };
 
 /* Walk the items of a list or the values of a map. */
-#define NODE_EACH(it, of) for ((it) = (of)->first; (it) != NULL; (it) = (it)->next)
+#define NODE_EACH(it, of) \
+	for ((it) = (of)->first; (it) != NULL; (it) = (it)->next)
 
 /* A place in the text that is no node (a syntax error). */
 struct conf_at {
@@ -50,11 +51,11 @@ struct conf_at {
 /* Everything one run needs. */
 struct conf_reader {
 	struct conf *conf;
-	struct arena *keep;	/* the conf's arena */
-	struct arena *nodes;	/* freed after the run */
+	struct arena *keep;  /* the conf's arena */
+	struct arena *nodes; /* freed after the run */
 	struct conf_problems *problems;
-	struct str dir;		/* folder of the file, "" is the current one */
-	struct buf start_only;	/* settings that count at start, canonical */
+	struct str dir;        /* folder of the file, "" is the current one */
+	struct buf start_only; /* settings that count at start, canonical */
 	/* Where things of conf were written, same index. */
 	const struct node **listen_at, **service_at, **chain_at, **rule_at;
 	const struct node **other_at;
@@ -82,12 +83,12 @@ unsigned conf_node_items(struct conf_reader *, const struct node *,
 /* ---- problems ---- */
 
 /* at NULL or a default: about the file as a whole. */
-void conf_problem(struct conf_reader *, const struct node *at,
-    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void conf_warn(struct conf_reader *, const struct node *at,
-    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void conf_problem_at(struct conf_reader *, struct conf_at, const char *fmt,
+void conf_problem(struct conf_reader *, const struct node *at, const char *fmt,
     ...) __attribute__((format(printf, 3, 4)));
+void conf_warn(struct conf_reader *, const struct node *at, const char *fmt,
+    ...) __attribute__((format(printf, 3, 4)));
+void conf_problem_at(struct conf_reader *, struct conf_at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 void conf_problems_sort(struct conf_problems *);
 
 /*
@@ -110,54 +111,68 @@ enum conf_section {
 };
 
 enum conf_type {
-	TYPE_TEXT,	/* any string */
-	TYPE_FILE,	/* a file that can be read */
-	TYPE_PATH,	/* a path, "none" is NULL */
-	TYPE_SECRET,	/* FILE, file:, cred:, pkcs11: */
-	TYPE_ENUM,	/* one of words, which are in the order of the enum */
-	TYPE_COUNT,	/* a number, or one of words */
-	TYPE_SIZE,	/* bytes */
-	TYPE_MEMORY,	/* bytes or percent of the machine's memory */
-	TYPE_TIME,	/* ms */
-	TYPE_NETS, TYPE_PORTS, TYPE_TRUST, TYPE_FILES, TYPE_ADDRS,
-	TYPE_HEADERS, TYPE_SHARE, TYPE_GAPS, TYPE_ON, TYPE_URL, TYPE_LOG_TO,
-	TYPE_HOSTS, TYPE_METHODS, TYPE_TYPES, TYPE_SIZES, TYPE_URLS,
-	TYPE_PROTOCOLS,	/* names as in Upgrade */
-	TYPE_LISTENERS,	/* names of listeners */
-	TYPE_MATCH,	/* a section IF of its own */
-	TYPE_SCAN,	/* chains and services of a rule */
-	TYPE_CHAINS,	/* the map of chains */
-	TYPE_MAP,	/* a section inside */
-	TYPE_LIST,	/* a list of sections */
-	TYPE_NAMED,	/* a map from name to section */
-	TYPE_RESERVED,	/* known, and only its default is possible */
+	TYPE_TEXT,   /* any string */
+	TYPE_FILE,   /* a file that can be read */
+	TYPE_PATH,   /* a path, "none" is NULL */
+	TYPE_SECRET, /* FILE, file:, cred:, pkcs11: */
+	TYPE_ENUM,   /* one of words, which are in the order of the enum */
+	TYPE_COUNT,  /* a number, or one of words */
+	TYPE_SIZE,   /* bytes */
+	TYPE_MEMORY, /* bytes or percent of the machine's memory */
+	TYPE_TIME,   /* ms */
+	TYPE_NETS,
+	TYPE_PORTS,
+	TYPE_TRUST,
+	TYPE_FILES,
+	TYPE_ADDRS,
+	TYPE_HEADERS,
+	TYPE_SHARE,
+	TYPE_GAPS,
+	TYPE_ON,
+	TYPE_URL,
+	TYPE_LOG_TO,
+	TYPE_HOSTS,
+	TYPE_METHODS,
+	TYPE_TYPES,
+	TYPE_SIZES,
+	TYPE_URLS,
+	TYPE_PROTOCOLS, /* names as in Upgrade */
+	TYPE_LISTENERS, /* names of listeners */
+	TYPE_MATCH,     /* a section IF of its own */
+	TYPE_SCAN,      /* chains and services of a rule */
+	TYPE_CHAINS,    /* the map of chains */
+	TYPE_MAP,       /* a section inside */
+	TYPE_LIST,      /* a list of sections */
+	TYPE_NAMED,     /* a map from name to section */
+	TYPE_RESERVED,  /* known, and only its default is possible */
 	TYPE_COUNT_OF
 };
 
 /* Bits of conf_option.flags. */
-#define OPTION_START 1		/* counts when assayd starts, not at reload */
-#define OPTION_ICAP 2		/* services of one type only */
+#define OPTION_START 1 /* counts when assayd starts, not at reload */
+#define OPTION_ICAP 2  /* services of one type only */
 #define OPTION_CLAM 4
 #define OPTION_NEEDED 8
 
 struct conf_option {
-	enum conf_section section;	/* where it stands */
+	enum conf_section section; /* where it stands */
 	const char *key;
 	enum conf_type type;
-	size_t at;		/* of the member in the section's struct */
-	enum conf_section inside;	/* TYPE_MAP, TYPE_LIST, TYPE_NAMED, TYPE_MATCH */
-	const char *words;	/* separated by blanks; "!word" is reserved */
-	const char *dflt;	/* YAML; NULL: none, the member stays zero */
-	uint64_t min, max;	/* of numbers, ms or bytes; of lengths for text */
+	size_t at; /* of the member in the section's struct */
+	/* TYPE_MAP, TYPE_LIST, TYPE_NAMED, TYPE_MATCH */
+	enum conf_section inside;
+	const char *words; /* separated by blanks; "!word" is reserved */
+	const char *dflt;  /* YAML; NULL: none, the member stays zero */
+	uint64_t min, max; /* of numbers, ms or bytes; of lengths for text */
 	unsigned flags;
-	const char *example;	/* YAML lines for the sample; NULL: the default */
-	const char *about;	/* one sentence without period */
+	const char *example; /* YAML lines for the sample; NULL: the default */
+	const char *about;   /* one sentence without period */
 };
 
 struct conf_section_info {
-	size_t size;		/* of its struct */
-	const char *path;	/* "services.NAME", "" for the file itself */
-	const char *about;	/* heading in the manual; NULL: none */
+	size_t size;       /* of its struct */
+	const char *path;  /* "services.NAME", "" for the file itself */
+	const char *about; /* heading in the manual; NULL: none */
 };
 
 extern const struct conf_option conf_options[];
@@ -177,8 +192,7 @@ void conf_check_section(struct conf_reader *, enum conf_section,
 /* ---- single values ---- */
 
 /* A node that has to be a scalar; false with a problem if it is not. */
-bool conf_scalar(struct conf_reader *, const struct node *,
-    const char *wanted);
+bool conf_scalar(struct conf_reader *, const struct node *, const char *wanted);
 /* "64K" and the like; false: no size.  Above UINT64_MAX is no size either. */
 bool conf_value_size(const char *text, uint64_t *out);
 /* "5s", "2h30m" is none; false: no duration. */
@@ -187,8 +201,7 @@ bool conf_value_range(const char *text, uint64_t max, struct policy_span *);
 /* The index of a word in words; -1: none, -2: a reserved one. */
 int conf_value_word(const char *words, const char *text);
 /* "127.0.0.1:3128", "[::1]:53"; port_default 0: a port is needed. */
-bool conf_value_addr(const char *text, uint16_t port_default,
-    union address *);
+bool conf_value_addr(const char *text, uint16_t port_default, union address *);
 /* Formats for humans: "64K", "2m". */
 const char *conf_show_size(uint64_t, char room[32]);
 const char *conf_show_time(uint64_t ms, char room[32]);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include "proxy/conf/conf_priv.h"
 
-#define PROBLEMS_MAX 1000	/* enough to see that a file is no configuration */
+#define PROBLEMS_MAX 1000 /* enough to see that a file is no configuration */
 
 static void __attribute__((format(printf, 4, 0)))
 add(struct conf_problems *list, struct conf_at at, bool warning,
@@ -31,7 +31,7 @@ add(struct conf_problems *list, struct conf_at at, bool warning,
 	p->warning = warning;
 	if (vasprintf(&p->text, fmt, ap) < 0)
 		abort();
-	for (c = p->text; *c != '\0'; c++)	/* one line, no terminal codes */
+	for (c = p->text; *c != '\0'; c++) /* one line, no terminal codes */
 		if ((unsigned char)*c < ' ' || *c == 127)
 			*c = '?';
 	list->errors += !warning;
@@ -40,13 +40,12 @@ add(struct conf_problems *list, struct conf_at at, bool warning,
 static struct conf_at
 place_of(const struct node *at)
 {
-	return (at == NULL ? (struct conf_at){ 0, 0 } :
-	    (struct conf_at){ at->line, at->col });
+	return (at == NULL ? (struct conf_at){ 0, 0 }
+			   : (struct conf_at){ at->line, at->col });
 }
 
 void
-conf_problem(struct conf_reader *r, const struct node *at, const char *fmt,
-    ...)
+conf_problem(struct conf_reader *r, const struct node *at, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -66,8 +65,7 @@ conf_warn(struct conf_reader *r, const struct node *at, const char *fmt, ...)
 }
 
 void
-conf_problem_at(struct conf_reader *r, struct conf_at at, const char *fmt,
-    ...)
+conf_problem_at(struct conf_reader *r, struct conf_at at, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -89,7 +87,7 @@ conf_problems_sort(struct conf_problems *list)
 	struct conf_problem p;
 	unsigned i, j;
 
-	for (i = 1; i < list->n; i++) {		/* stable, nearly in order */
+	for (i = 1; i < list->n; i++) { /* stable, nearly in order */
 		p = list->v[i];
 		for (j = i; j > 0 && is_later(&list->v[j - 1], &p); j--)
 			list->v[j] = list->v[j - 1];
@@ -109,8 +107,7 @@ conf_problems_fini(struct conf_problems *list)
 }
 
 void
-conf_problems_print(const struct conf_problems *list, const char *file,
-    FILE *f)
+conf_problems_print(const struct conf_problems *list, const char *file, FILE *f)
 {
 	const struct conf_problem *p;
 	unsigned i;
@@ -127,7 +124,7 @@ conf_problems_print(const struct conf_problems *list, const char *file,
 
 /* ---- did you mean ---- */
 
-#define GUESS_MAX 40		/* longer names are not compared */
+#define GUESS_MAX 40 /* longer names are not compared */
 
 static unsigned
 min3(unsigned a, unsigned b, unsigned c)

@@ -20,19 +20,19 @@
 #include "proxy/conf/option.def"
 
 const struct conf_option conf_options[] = {
-#define OPTION(section, key, type, member, words, dflt, min, max, flags, \
-    example, about) \
-	{ SECTION_##section, #key, TYPE_##type, \
-	    offsetof(section_##section, member), 0, words, dflt, min, max, \
-	    flags, example, about },
-#define INSIDE(section, key, type, member, inside, dflt, flags, example, \
-    about) \
-	{ SECTION_##section, #key, TYPE_##type, \
-	    offsetof(section_##section, member), SECTION_##inside, NULL, \
-	    dflt, 0, 0, flags, example, about },
-#define RESERVED(section, key, dflt, flags, about) \
+#define OPTION(section, key, type, member, words, dflt, min, max, flags,       \
+    example, about)                                                            \
+	{ SECTION_##section, #key, TYPE_##type,                                \
+		offsetof(section_##section, member), 0, words, dflt, min, max, \
+		flags, example, about },
+#define INSIDE(section, key, type, member, inside, dflt, flags, example,     \
+    about)                                                                   \
+	{ SECTION_##section, #key, TYPE_##type,                              \
+		offsetof(section_##section, member), SECTION_##inside, NULL, \
+		dflt, 0, 0, flags, example, about },
+#define RESERVED(section, key, dflt, flags, about)                        \
 	{ SECTION_##section, #key, TYPE_RESERVED, 0, 0, NULL, dflt, 0, 0, \
-	    flags, NULL, about },
+		flags, NULL, about },
 #include "proxy/conf/option.def"
 };
 
@@ -56,7 +56,7 @@ clear_place(struct node *n)
 	if (n->key != NULL)
 		n->key->line = n->key->col = 0;
 	NODE_EACH(it, n)
-		clear_place(it);
+	clear_place(it);
 }
 
 /* The default of an option as a node; NULL: it has none. */
@@ -70,7 +70,7 @@ default_node(struct conf_reader *r, const struct conf_option *o)
 		return (NULL);
 	text = arena_printf(r->nodes, "v: %s", o->dflt);
 	n = conf_yaml_parse(r, text);
-	assert(n != NULL && n->first != NULL);	/* our own table */
+	assert(n != NULL && n->first != NULL); /* our own table */
 	clear_place(n->first);
 	return (n->first);
 }
@@ -144,16 +144,18 @@ known_keys(struct conf_reader *r, enum conf_section s, unsigned excluded)
 }
 
 static void
-unknown_key(struct conf_reader *r, enum conf_section s,
-    const struct node *key, unsigned excluded)
+unknown_key(struct conf_reader *r, enum conf_section s, const struct node *key,
+    unsigned excluded)
 {
 	struct conf_guess guess = { .text = key->text.p };
 	unsigned i;
 
 	if (find_option(s, key->text, 0) != NULL) {
-		conf_problem(r, key, "'%s' is for %s services only; leave it "
-		    "out", key->text.p, (excluded & OPTION_CLAM) != 0 ?
-		    "clamav:" : "icap:");
+		conf_problem(r, key,
+		    "'%s' is for %s services only; leave it "
+		    "out",
+		    key->text.p,
+		    (excluded & OPTION_CLAM) != 0 ? "clamav:" : "icap:");
 		return;
 	}
 	for (i = 0; i < conf_noptions; i++)
@@ -172,14 +174,16 @@ conf_check_duplicates(struct conf_reader *r, const struct node *map)
 {
 	const struct node *it, *before;
 
-	NODE_EACH(it, map) {
+	NODE_EACH(it, map)
+	{
 		for (before = map->first; before != it; before = before->next)
 			if (str_eq(before->key->text, it->key->text))
 				break;
 		if (before != it)
-			conf_problem(r, it->key, "'%s' is set twice; the "
-			    "first is in line %u", it->key->text.p,
-			    before->key->line);
+			conf_problem(r, it->key,
+			    "'%s' is set twice; the "
+			    "first is in line %u",
+			    it->key->text.p, before->key->line);
 	}
 }
 
@@ -190,8 +194,8 @@ check_keys(struct conf_reader *r, enum conf_section s, const struct node *map,
 	const struct node *it;
 
 	NODE_EACH(it, map)
-		if (find_option(s, it->key->text, excluded) == NULL)
-			unknown_key(r, s, it->key, excluded);
+	if (find_option(s, it->key->text, excluded) == NULL)
+		unknown_key(r, s, it->key, excluded);
 }
 
 /* ---- sections in sections ---- */
@@ -234,9 +238,12 @@ read_sections(struct conf_reader *r, const struct conf_option *o,
 	char *v, *item;
 
 	if (n->kind != (named ? NODE_MAP : NODE_LIST)) {
-		conf_problem(r, n, named ? "'%s' is a map from name to "
-		    "settings, not %s" : "'%s' is a list, not %s; begin "
-		    "each item with '- '", o->key, conf_node_name(r, n));
+		conf_problem(r, n,
+		    named ? "'%s' is a map from name to "
+			    "settings, not %s"
+			  : "'%s' is a list, not %s; begin "
+			    "each item with '- '",
+		    o->key, conf_node_name(r, n));
 		return;
 	}
 	if (named)
@@ -245,7 +252,8 @@ read_sections(struct conf_reader *r, const struct conf_option *o,
 	at = arena_zalloc(r->nodes, (n->n + 1) * sizeof(struct node *));
 	*places_of(r, o->inside) = at;
 	list_store(member, v, n->n);
-	NODE_EACH(it, n) {
+	NODE_EACH(it, n)
+	{
 		*at++ = it;
 		if (named) {
 			name = arena_str(r->keep, it->key->text).p;
@@ -264,8 +272,8 @@ remember_start_only(struct conf_reader *r, const struct conf_option *o,
 
 	if ((o->flags & OPTION_START) == 0)
 		return;
-	buf_printf(&r->start_only, "%s%s%s\n", path, path[0] != '\0' ? "." :
-	    "", o->key);
+	buf_printf(&r->start_only, "%s%s%s\n", path, path[0] != '\0' ? "." : "",
+	    o->key);
 	conf_node_print(n, &r->start_only);
 	buf_add(&r->start_only, "", 1);
 }
@@ -279,9 +287,9 @@ read_value(struct conf_reader *r, const struct conf_option *o,
 
 	conf_read_type(r, o, n, member);
 	if (r->problems->errors > before && o->dflt != NULL &&
-	    (o->type == TYPE_ENUM || o->type == TYPE_COUNT || o->type ==
-	    TYPE_SIZE || o->type == TYPE_MEMORY || o->type == TYPE_TIME ||
-	    o->type == TYPE_GAPS))
+	    (o->type == TYPE_ENUM || o->type == TYPE_COUNT ||
+		o->type == TYPE_SIZE || o->type == TYPE_MEMORY ||
+		o->type == TYPE_TIME || o->type == TYPE_GAPS))
 		conf_read_type(r, o, default_node(r, o), member);
 }
 
@@ -295,8 +303,10 @@ read_option(struct conf_reader *r, const struct conf_option *o,
 	if (n != NULL && conf_node_is_void(n))
 		n = NULL;
 	if (n == NULL && (o->flags & OPTION_NEEDED) != 0 && map != NULL) {
-		conf_problem(r, map->key != NULL ? map->key : map, "'%s' is "
-		    "missing; write '%s: %s'", o->key, o->key, o->example);
+		conf_problem(r, map->key != NULL ? map->key : map,
+		    "'%s' is "
+		    "missing; write '%s: %s'",
+		    o->key, o->key, o->example);
 		return;
 	}
 	if (n != NULL)
@@ -318,7 +328,8 @@ static bool
 row_is_here(const struct conf_option *o, enum conf_section s,
     const void *section)
 {
-	return (o->section == s && (o->flags & flags_excluded(s, section)) == 0);
+	return (
+	    o->section == s && (o->flags & flags_excluded(s, section)) == 0);
 }
 
 void
@@ -328,17 +339,21 @@ conf_read_section(struct conf_reader *r, enum conf_section s,
 	unsigned i;
 
 	if (map != NULL && map->kind != NODE_MAP) {
-		conf_problem(r, map, "settings are wanted here ('key: "
-		    "value'), not %s", conf_node_name(r, map));
-		map = NULL;		/* the defaults, for what follows */
+		conf_problem(r, map,
+		    "settings are wanted here ('key: "
+		    "value'), not %s",
+		    conf_node_name(r, map));
+		map = NULL; /* the defaults, for what follows */
 	}
 	if (map != NULL)
 		conf_check_duplicates(r, map);
 	for (i = 0; i < conf_noptions; i++)
 		if (row_is_here(&conf_options[i], s, into))
 			read_option(r, &conf_options[i], map, into);
-	if (map != NULL)		/* a service knows its type by now */
-		check_keys(r, s, map, s == SECTION_SERVICE &&
-		    !service_has_type(into) ? 0 : flags_excluded(s, into));
+	if (map != NULL) /* a service knows its type by now */
+		check_keys(r, s, map,
+		    s == SECTION_SERVICE && !service_has_type(into)
+			? 0
+			: flags_excluded(s, into));
 	conf_check_section(r, s, map, into);
 }

@@ -17,8 +17,10 @@ items_of(struct conf_reader *r, const struct conf_option *o,
 	unsigned count = conf_node_items(r, n, item);
 
 	if (count == 0)
-		conf_problem(r, n, "'%s' is empty and would never match; "
-		    "leave it out to match always", o->key);
+		conf_problem(r, n,
+		    "'%s' is empty and would never match; "
+		    "leave it out to match always",
+		    o->key);
 	return (count);
 }
 
@@ -44,7 +46,7 @@ is_method(struct str s)
 
 	for (i = 0; i < s.n; i++)
 		if (!((s.p[i] >= 'A' && s.p[i] <= 'Z') || s.p[i] == '-' ||
-		    (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '_'))
+			(s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '_'))
 			return (false);
 	return (s.n > 0 && s.n <= 32);
 }
@@ -62,12 +64,12 @@ conf_read_methods(struct conf_reader *r, const struct conf_option *o,
 		if (!conf_scalar(r, item[i], "a method"))
 			continue;
 		if (!is_method(item[i]->text))
-			conf_problem(r, item[i], "%s is no method; write it "
+			conf_problem(r, item[i],
+			    "%s is no method; write it "
 			    "in capitals, such as POST",
 			    conf_node_name(r, item[i]));
 		else
-			out->v[out->n++] = arena_str(r->keep,
-			    item[i]->text).p;
+			out->v[out->n++] = arena_str(r->keep, item[i]->text).p;
 	}
 }
 
@@ -79,8 +81,8 @@ is_protocol(struct str s)
 	struct str name = { s.p, slash };
 	struct str version = { s.p + slash + 1, s.n - slash - 1 };
 
-	return (http_is_token(name) && (slash == s.n ||
-	    http_is_token(version)));
+	return (
+	    http_is_token(name) && (slash == s.n || http_is_token(version)));
 }
 
 /* Protocols whose octets are requests again, or have a decision of their own. */
@@ -93,7 +95,7 @@ refused_protocol(struct str s)
 	if (str_ieq(s, STR("h2c")) || str_ieq(s, STR("http")) ||
 	    str_ieq(s, STR("tls")))
 		return ("would hide requests from the rules; it is never "
-		    "switched to");
+			"switched to");
 	return (NULL);
 }
 
@@ -116,12 +118,13 @@ conf_read_protocols(struct conf_reader *r, const struct conf_option *o,
 			conf_problem(r, item[i], "%s %s",
 			    conf_node_name(r, item[i]), why);
 		else if (!is_protocol(item[i]->text))
-			conf_problem(r, item[i], "%s is no protocol; write "
+			conf_problem(r, item[i],
+			    "%s is no protocol; write "
 			    "it as in the field Upgrade, such as "
-			    "example/1.0", conf_node_name(r, item[i]));
+			    "example/1.0",
+			    conf_node_name(r, item[i]));
 		else
-			out->v[out->n++] = arena_str(r->keep,
-			    item[i]->text).p;
+			out->v[out->n++] = arena_str(r->keep, item[i]->text).p;
 	}
 }
 
@@ -170,7 +173,8 @@ conf_read_types(struct conf_reader *r, const struct conf_option *o,
 		if (parse_type(r, item[i]->text, &out->v[out->n]))
 			out->n++;
 		else
-			conf_problem(r, item[i], "%s is no media type; write "
+			conf_problem(r, item[i],
+			    "%s is no media type; write "
 			    "'text/html' or 'video/*'",
 			    conf_node_name(r, item[i]));
 	}
@@ -222,7 +226,8 @@ conf_read_sizes(struct conf_reader *r, const struct conf_option *o,
 		if (parse_sizes(item[i]->text.p, &out->v[out->n]))
 			out->n++;
 		else
-			conf_problem(r, item[i], "%s is no range of sizes; "
+			conf_problem(r, item[i],
+			    "%s is no range of sizes; "
 			    "write '>10M', '<=64K' or '1K-10M'",
 			    conf_node_name(r, item[i]));
 	}
@@ -245,7 +250,8 @@ conf_read_urls(struct conf_reader *r, const struct conf_option *o,
 	const struct node **item;
 	unsigned at, i, count = items_of(r, o, n, &item);
 
-	out->v = arena_zalloc(r->keep, (count + 1) * sizeof(struct policy_pattern *));
+	out->v = arena_zalloc(r->keep,
+	    (count + 1) * sizeof(struct policy_pattern *));
 	for (i = 0; i < count; i++) {
 		if (!conf_scalar(r, item[i], "a regular expression"))
 			continue;
@@ -253,7 +259,8 @@ conf_read_urls(struct conf_reader *r, const struct conf_option *o,
 		if (pattern != NULL)
 			out->v[out->n++] = pattern;
 		else
-			conf_problem_at(r, at_inside(item[i], at), "%s is no "
+			conf_problem_at(r, at_inside(item[i], at),
+			    "%s is no "
 			    "regular expression: %s",
 			    conf_node_name(r, item[i]), why);
 	}
@@ -290,11 +297,13 @@ conf_read_listeners(struct conf_reader *r, const struct conf_option *o,
 		if (is_listener(r->conf, item[i]->text.p, &guess))
 			continue;
 		if (guess.best != NULL)
-			conf_problem(r, item[i], "no listener has the name "
+			conf_problem(r, item[i],
+			    "no listener has the name "
 			    "%s; did you mean '%s'?",
 			    conf_node_name(r, item[i]), guess.best);
 		else
-			conf_problem(r, item[i], "no listener has the name "
+			conf_problem(r, item[i],
+			    "no listener has the name "
 			    "%s; give it one under 'listen'",
 			    conf_node_name(r, item[i]));
 	}
@@ -312,13 +321,15 @@ conf_read_match(struct conf_reader *r, const struct conf_option *o,
 		return;
 	}
 	if (n->n == 0 && o->section == SECTION_RULE)
-		return;				/* no condition: always */
+		return; /* no condition: always */
 	m = arena_zalloc(r->keep, sizeof(*m));
-	*out = m;				/* freed with the conf from now on */
+	*out = m; /* freed with the conf from now on */
 	conf_read_section(r, o->inside, n, m);
 	if (n->n == 0)
-		conf_problem(r, n, "'%s' is empty, so that the rule would "
-		    "never match; write a condition", o->key);
+		conf_problem(r, n,
+		    "'%s' is empty, so that the rule would "
+		    "never match; write a condition",
+		    o->key);
 }
 
 void
@@ -326,7 +337,7 @@ conf_match_fini(const struct policy_match *m)
 {
 	unsigned i;
 
-	for (; m != NULL; m = m->not)
+	for (; m != NULL; m = m->not )
 		for (i = 0; i < m->url.n; i++)
 			policy_pattern_free(&m->url.v[i]);
 }

@@ -47,8 +47,10 @@ unknown_name(struct conf_reader *r, const struct node *n, const char *what,
     const struct conf_guess *g)
 {
 	if (g->best != NULL)
-		conf_problem(r, n, "no %s has the name %s; did you mean "
-		    "'%s'?", what, conf_node_name(r, n), g->best);
+		conf_problem(r, n,
+		    "no %s has the name %s; did you mean "
+		    "'%s'?",
+		    what, conf_node_name(r, n), g->best);
 	else
 		conf_problem(r, n, "no %s has the name %s", what,
 		    conf_node_name(r, n));
@@ -90,7 +92,7 @@ gap_read(struct conf_reader *r, const struct node *n, struct conf_gaps *gaps)
 	unsigned g;
 
 	if (!fail_read(r, n, &fail) || strcmp(guess.text, "default") == 0)
-		return;			/* another "default" was read first */
+		return; /* another "default" was read first */
 	for (g = GAP_NONE + 1; g < GAP_COUNT; g++) {
 		if (strcmp(scan_gap_name(g), n->key->text.p) == 0) {
 			gaps->of[g] = fail;
@@ -100,12 +102,16 @@ gap_read(struct conf_reader *r, const struct node *n, struct conf_gaps *gaps)
 	}
 	conf_guess_offer(&guess, "default");
 	if (guess.best != NULL)
-		conf_problem(r, n->key, "unknown reason '%s'; did you mean "
-		    "'%s'?", n->key->text.p, guess.best);
+		conf_problem(r, n->key,
+		    "unknown reason '%s'; did you mean "
+		    "'%s'?",
+		    n->key->text.p, guess.best);
 	else
-		conf_problem(r, n->key, "unknown reason '%s'; reasons are "
+		conf_problem(r, n->key,
+		    "unknown reason '%s'; reasons are "
 		    "encrypted, coding, limit, part, stream, time, damaged, "
-		    "error and default", n->key->text.p);
+		    "error and default",
+		    n->key->text.p);
 }
 
 void
@@ -126,13 +132,13 @@ conf_read_gaps(struct conf_reader *r, const struct conf_option *o,
 	if (rest != NULL && !conf_node_is_void(rest)) {
 		(void)fail_read(r, rest, &fail);
 		gaps_set_all(gaps, fail);
-	} else {		/* as without the setting */
+	} else { /* as without the setting */
 		gaps_set_all(gaps, SCAN_POLICY_BLOCK);
 		gaps->of[GAP_STREAM] = SCAN_POLICY_BYPASS;
 	}
 	NODE_EACH(it, n)
-		if (it != rest && !conf_node_is_void(it))
-			gap_read(r, it, gaps);
+	if (it != rest && !conf_node_is_void(it))
+		gap_read(r, it, gaps);
 	(void)o;
 }
 
@@ -153,29 +159,34 @@ chain_add(struct conf_reader *r, const struct node *n, struct policy_scan *scan,
 		return;
 	}
 	if (policy_scan_has(scan, (unsigned)service)) {
-		conf_problem(r, n, "%s is in this chain already; name a "
-		    "service once", conf_node_name(r, n));
+		conf_problem(r, n,
+		    "%s is in this chain already; name a "
+		    "service once",
+		    conf_node_name(r, n));
 		return;
 	}
 	step->service[step->n++] = (unsigned)service;
 }
 
 static void
-chain_read(struct conf_reader *r, const struct node *n, struct policy_scan *scan)
+chain_read(struct conf_reader *r, const struct node *n,
+    struct policy_scan *scan)
 {
 	const struct node **item, **inner;
 	unsigned i, j, steps = conf_node_items(r, n, &item), count;
 	struct policy_step *step;
 
 	if (steps == 0)
-		conf_problem(r, n, "the chain '%s' is empty; a rule that "
-		    "scans nothing says 'scan: none'", n->key->text.p);
+		conf_problem(r, n,
+		    "the chain '%s' is empty; a rule that "
+		    "scans nothing says 'scan: none'",
+		    n->key->text.p);
 	scan->v = arena_zalloc(r->keep, (steps + 1) * sizeof(*scan->v));
 	for (i = 0; i < steps; i++) {
 		count = conf_node_items(r, item[i], &inner);
-		step = &scan->v[scan->n++];	/* seen by chain_add() */
-		step->service = arena_zalloc(r->keep, (count + 1) *
-		    sizeof(*step->service));
+		step = &scan->v[scan->n++]; /* seen by chain_add() */
+		step->service = arena_zalloc(r->keep,
+		    (count + 1) * sizeof(*step->service));
 		for (j = 0; j < count; j++)
 			chain_add(r, inner[j], scan, step);
 		if (step->n == 0)
@@ -192,19 +203,25 @@ conf_read_chains(struct conf_reader *r, const struct node *n,
 	struct conf_chain *c;
 
 	if (n->kind != NODE_MAP) {
-		conf_problem(r, n, "'scan' is a map from name to chain, not "
-		    "%s", conf_node_name(r, n));
+		conf_problem(r, n,
+		    "'scan' is a map from name to chain, not "
+		    "%s",
+		    conf_node_name(r, n));
 		return;
 	}
 	out->v = arena_zalloc(r->keep, (n->n + 1) * sizeof(*out->v));
-	r->chain_at = arena_zalloc(r->nodes, (n->n + 1) * sizeof(struct node *));
-	NODE_EACH(it, n) {
+	r->chain_at = arena_zalloc(r->nodes,
+	    (n->n + 1) * sizeof(struct node *));
+	NODE_EACH(it, n)
+	{
 		if (find_service(r->conf, it->key->text.p, &guess) >= 0)
-			conf_problem(r, it->key, "'%s' is the name of a "
+			conf_problem(r, it->key,
+			    "'%s' is the name of a "
 			    "service; give the chain another",
 			    it->key->text.p);
 		else if (strcmp(it->key->text.p, "none") == 0)
-			conf_problem(r, it->key, "'none' means no scan; give "
+			conf_problem(r, it->key,
+			    "'none' means no scan; give "
 			    "the chain another name");
 		r->chain_at[out->n] = it->key;
 		c = &out->v[out->n++];
@@ -226,7 +243,8 @@ scan_add(struct conf_reader *r, struct policy_scan *scan, unsigned room,
 	step.service = arena_alloc(r->keep, from->n * sizeof(*step.service));
 	for (i = 0; i < from->n; i++)
 		if (conf_service_scans(&r->conf->services.v[from->service[i]],
-		    response) && !policy_scan_has(scan, from->service[i]))
+			response) &&
+		    !policy_scan_has(scan, from->service[i]))
 			step.service[step.n++] = from->service[i];
 	if (step.n == 0)
 		return;
@@ -286,13 +304,14 @@ conf_read_scan(struct conf_reader *r, const struct node *n,
 	unsigned i, count, room = r->conf->services.n;
 	const struct node **item;
 
-	scan_reserve(r, &rule->scan_req, room);	/* each service once */
+	scan_reserve(r, &rule->scan_req, room); /* each service once */
 	scan_reserve(r, &rule->scan_resp, room);
 	if (n->kind == NODE_SCALAR && strcmp(n->text.p, "none") == 0)
 		return;
 	count = conf_node_items(r, n, &item);
 	if (count == 0)
-		conf_problem(r, n, "'scan' is empty; write none to scan "
+		conf_problem(r, n,
+		    "'scan' is empty; write none to scan "
 		    "nothing");
 	for (i = 0; i < count; i++)
 		scan_name(r, item[i], rule, room);
@@ -318,7 +337,8 @@ scan_is_decided(const struct conf *conf)
 
 	for (i = 0; i < conf->policy.rules.n; i++)
 		if (conf->policy.rules.v[i].when == NULL &&
-		    (conf->policy.rules.v[i].decides & 1u << POLICY_BY_SCAN) != 0)
+		    (conf->policy.rules.v[i].decides & 1u << POLICY_BY_SCAN) !=
+			0)
 			return (true);
 	return (false);
 }

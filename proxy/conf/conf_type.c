@@ -45,14 +45,18 @@ read_text(struct conf_reader *r, const struct conf_option *o,
 		return;
 	}
 	if (n->text.n < o->min || n->text.n > o->max) {
-		conf_problem(r, n, "'%s' has %zu bytes; %" PRIu64 " to %"
-		    PRIu64 " are possible", o->key, n->text.n, o->min, o->max);
+		conf_problem(r, n,
+		    "'%s' has %zu bytes; %" PRIu64 " to %" PRIu64
+		    " are possible",
+		    o->key, n->text.n, o->min, o->max);
 		return;
 	}
 	for (i = 0; i < n->text.n; i++)
 		if ((unsigned char)n->text.p[i] < ' ' || n->text.p[i] == 127) {
-			conf_problem(r, n, "'%s' contains a control "
-			    "character; write it on one line", o->key);
+			conf_problem(r, n,
+			    "'%s' contains a control "
+			    "character; write it on one line",
+			    o->key);
 			return;
 		}
 	*(const char **)member = keep(r, n->text);
@@ -76,11 +80,13 @@ conf_file_check(struct conf_reader *r, const struct node *at, const char *path)
 	else if (S_ISDIR(st.st_mode))
 		conf_problem(r, at, "'%s' is a folder; a file is wanted here",
 		    path);
-	else if (!S_ISREG(st.st_mode))	/* might never end, or never begin */
+	else if (!S_ISREG(st.st_mode)) /* might never end, or never begin */
 		conf_problem(r, at, "'%s' is no ordinary file", path);
 	else if (access(path, R_OK) != 0)
-		conf_problem(r, at, "cannot read '%s': %m; let the user that "
-		    "assayd runs as read it", path);
+		conf_problem(r, at,
+		    "cannot read '%s': %m; let the user that "
+		    "assayd runs as read it",
+		    path);
 }
 
 bool
@@ -93,8 +99,9 @@ conf_is_path(struct conf_reader *r, const struct conf_option *o,
 		return (false);
 	if (n->text.n <= o->max && (n->text.p[0] == '/' || whole <= o->max))
 		return (true);
-	conf_problem(r, n, "the path has %zu bytes; at most %" PRIu64
-	    " are possible", n->text.p[0] == '/' ? n->text.n : whole, o->max);
+	conf_problem(r, n,
+	    "the path has %zu bytes; at most %" PRIu64 " are possible",
+	    n->text.p[0] == '/' ? n->text.n : whole, o->max);
 	return (false);
 }
 
@@ -117,8 +124,9 @@ read_path(struct conf_reader *r, const struct conf_option *o,
 {
 	if (!conf_is_path(r, o, n, "a path"))
 		return;
-	*(const char **)member = strcmp(n->text.p, "none") == 0 ? NULL :
-	    conf_path(r, n->text.p);
+	*(const char **)member = strcmp(n->text.p, "none") == 0
+	    ? NULL
+	    : conf_path(r, n->text.p);
 }
 
 /* "cred:name": a file in the folder that systemd made for it. */
@@ -129,11 +137,15 @@ credential(struct conf_reader *r, const struct node *n)
 	const char *name = n->text.p + strlen("cred:");
 
 	if (name[0] == '\0' || strchr(name, '/') != NULL)
-		conf_problem(r, n, "'%s' names no credential; write "
-		    "'cred:NAME'", n->text.p);
+		conf_problem(r, n,
+		    "'%s' names no credential; write "
+		    "'cred:NAME'",
+		    n->text.p);
 	else if (dir == NULL)
-		conf_problem(r, n, "no systemd credentials here; set "
-		    "LoadCredential=%s:PATH in the unit", name);
+		conf_problem(r, n,
+		    "no systemd credentials here; set "
+		    "LoadCredential=%s:PATH in the unit",
+		    name);
 	else
 		return (arena_printf(r->keep, "%s/%s", dir, name).p);
 	return (NULL);
@@ -193,8 +205,10 @@ guess_word(struct conf_guess *g, struct conf_reader *r, const char *words)
 
 	for (p = words; *p != '\0'; p += strcspn(p, " "), p += *p == ' ')
 		if (*p != '!')
-			conf_guess_offer(g, arena_str(r->nodes,
-			    (struct str){ p, strcspn(p, " ") }).p);
+			conf_guess_offer(g,
+			    arena_str(r->nodes,
+				(struct str){ p, strcspn(p, " ") })
+				.p);
 }
 
 static void
@@ -204,12 +218,13 @@ word_problem(struct conf_reader *r, const struct conf_option *o,
 	struct conf_guess g = { .text = n->text.p };
 
 	if (word == -2) {
-		conf_problem(r, n, "'%s: %s' is not supported in this "
-		    "version; write %s", o->key, n->text.p,
-		    list_words(r, o->words));
+		conf_problem(r, n,
+		    "'%s: %s' is not supported in this "
+		    "version; write %s",
+		    o->key, n->text.p, list_words(r, o->words));
 		return;
 	}
-	if (n->text.p[0] > '9')			/* numbers are not misspelt */
+	if (n->text.p[0] > '9') /* numbers are not misspelt */
 		guess_word(&g, r, o->words);
 	if (g.best != NULL)
 		conf_problem(r, n, "'%s' cannot be %s; did you mean '%s'?",
@@ -263,9 +278,11 @@ show_count(uint64_t v, char room[32])
 static const struct number_form form_count = { "a whole number", parse_count,
 	show_count };
 static const struct number_form form_size = { "a size such as 512, 64K, 20M "
-	"or 2G", conf_value_size, conf_show_size };
+					      "or 2G",
+	conf_value_size, conf_show_size };
 static const struct number_form form_time = { "a duration such as 500ms, 5s, "
-	"10m, 2h or 14d", conf_value_time, conf_show_time };
+					      "10m, 2h or 14d",
+	conf_value_time, conf_show_time };
 
 static uint64_t
 value_of_word(const char *word)
@@ -280,13 +297,15 @@ number_problem(struct conf_reader *r, const struct conf_option *o,
 	uint64_t v;
 
 	if (form == &form_time && parse_count(n->text.p, &v))
-		conf_problem(r, n, "'%s' has no unit; write '%ss' for "
-		    "seconds", o->key, n->text.p);
+		conf_problem(r, n,
+		    "'%s' has no unit; write '%ss' for "
+		    "seconds",
+		    o->key, n->text.p);
 	else
 		conf_problem(r, n, "'%s' cannot be %s; write %s%s%s", o->key,
-		    conf_node_name(r, n), o->words != NULL ?
-		    list_words(r, o->words) : "", o->words != NULL ?
-		    ", or " : "", form->what);
+		    conf_node_name(r, n),
+		    o->words != NULL ? list_words(r, o->words) : "",
+		    o->words != NULL ? ", or " : "", form->what);
 }
 
 static void
@@ -307,9 +326,10 @@ read_number(struct conf_reader *r, const struct conf_option *o,
 		return;
 	}
 	if (v < o->min || v > o->max) {
-		conf_problem(r, n, "'%s' is out of range; %s to %s is "
-		    "possible", o->key, form->show(o->min, lo),
-		    form->show(o->max, hi));
+		conf_problem(r, n,
+		    "'%s' is out of range; %s to %s is "
+		    "possible",
+		    o->key, form->show(o->min, lo), form->show(o->max, hi));
 		return;
 	}
 	*member = v;
@@ -370,8 +390,10 @@ read_memory(struct conf_reader *r, const struct conf_option *o,
 		text[n->text.n - 1] = '\0';
 		if (!conf_value_range(text, 90, &range) || range.lo == 0 ||
 		    range.lo != range.hi)
-			conf_problem(r, n, "'%s' is out of range; 1%% to 90%% "
-			    "is possible", o->key);
+			conf_problem(r, n,
+			    "'%s' is out of range; 1%% to 90%% "
+			    "is possible",
+			    o->key);
 		else
 			*(uint64_t *)member = memory_there() / 100 * range.lo;
 		return;
@@ -412,9 +434,11 @@ read_ports(struct conf_reader *r, const struct conf_option *o,
 			continue;
 		if (!conf_value_range(item[i]->text.p, o->max, &range) ||
 		    range.lo < o->min)
-			conf_problem(r, item[i], "%s is no port; write a "
+			conf_problem(r, item[i],
+			    "%s is no port; write a "
 			    "number from 1 to 65535 or a range such as "
-			    "'1024-65535'", conf_node_name(r, item[i]));
+			    "'1024-65535'",
+			    conf_node_name(r, item[i]));
 		else
 			out->v[out->n++] = range;
 	}
@@ -452,11 +476,13 @@ read_trust(struct conf_reader *r, const struct conf_option *o,
 	const struct node **item;
 	unsigned i, count = conf_node_items(r, n, &item);
 
-	out->files.v = arena_zalloc(r->keep, (count + 1) *
-	    sizeof(*out->files.v));
+	out->files.v = arena_zalloc(r->keep,
+	    (count + 1) * sizeof(*out->files.v));
 	if (count == 0)
-		conf_problem(r, n, "'%s' is empty, so nothing could be "
-		    "verified; write system or PEM files", o->key);
+		conf_problem(r, n,
+		    "'%s' is empty, so nothing could be "
+		    "verified; write system or PEM files",
+		    o->key);
 	for (i = 0; i < count; i++) {
 		if (!conf_scalar(r, item[i], "system or a PEM file"))
 			continue;
@@ -484,7 +510,8 @@ read_addrs(struct conf_reader *r, const struct conf_option *o,
 		    address_port(&out->v[out->n].sa) != 0)
 			out->n++;
 		else
-			conf_problem(r, item[i], "%s is no address; write "
+			conf_problem(r, item[i],
+			    "%s is no address; write "
 			    "'192.0.2.53' or '[2001:db8::53]:53'",
 			    conf_node_name(r, item[i]));
 	}
@@ -515,7 +542,8 @@ read_scan(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
 	(void)o;
-	conf_read_scan(r, n, CONTAINER_OF(member, struct policy_rule, scan_req));
+	conf_read_scan(r, n,
+	    CONTAINER_OF(member, struct policy_rule, scan_req));
 }
 
 static void
@@ -526,11 +554,15 @@ read_reserved(struct conf_reader *r, const struct conf_option *o,
 	if (conf_reserved_default(o, n))
 		return;
 	if (o->dflt == NULL || strcmp(o->dflt, "{}") == 0)
-		conf_problem(r, n->key, "'%s' is not supported in this "
-		    "version; leave it out", o->key);
+		conf_problem(r, n->key,
+		    "'%s' is not supported in this "
+		    "version; leave it out",
+		    o->key);
 	else
-		conf_problem(r, n->key, "'%s' is not supported in this "
-		    "version; leave it out or write %s", o->key, o->dflt);
+		conf_problem(r, n->key,
+		    "'%s' is not supported in this "
+		    "version; leave it out or write %s",
+		    o->key, o->dflt);
 }
 
 static read_fn *const readers[TYPE_COUNT_OF] = {

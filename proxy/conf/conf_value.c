@@ -50,20 +50,14 @@ take_united(const char *text, const struct unit *units, uint64_t *out)
 	return (false);
 }
 
-static const struct unit size_units[] = {
-	{ "", 1 },
-	{ "K", 1024 }, { "k", 1024 },
-	{ "M", 1024 * 1024 }, { "m", 1024 * 1024 },
+static const struct unit size_units[] = { { "", 1 }, { "K", 1024 },
+	{ "k", 1024 }, { "M", 1024 * 1024 }, { "m", 1024 * 1024 },
 	{ "G", 1024ull * 1024 * 1024 }, { "g", 1024ull * 1024 * 1024 },
 	{ "T", 1024ull * 1024 * 1024 * 1024 },
-	{ "t", 1024ull * 1024 * 1024 * 1024 },
-	{ NULL, 0 }
-};
+	{ "t", 1024ull * 1024 * 1024 * 1024 }, { NULL, 0 } };
 
-static const struct unit time_units[] = {
-	{ "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 },
-	{ "d", 86400000 }, { NULL, 0 }
-};
+static const struct unit time_units[] = { { "ms", 1 }, { "s", 1000 },
+	{ "m", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 } };
 
 bool
 conf_value_size(const char *text, uint64_t *out)
@@ -75,7 +69,7 @@ bool
 conf_value_time(const char *text, uint64_t *ms)
 {
 	if (strcmp(text, "0") == 0) {
-		*ms = 0;			/* of any unit */
+		*ms = 0; /* of any unit */
 		return (true);
 	}
 	return (take_united(text, time_units, ms));
@@ -108,7 +102,7 @@ conf_value_word(const char *words, const char *text)
 		len = strcspn(words, " ");
 		if ((len == n && memcmp(words, text, n) == 0) ||
 		    (reserved && len == 1 && words[0] == '%' &&
-		    strchr(text, '%') != NULL))
+			strchr(text, '%') != NULL))
 			return (reserved ? -2 : i);
 		words += len;
 		words += strspn(words, " ");
@@ -143,8 +137,7 @@ split_port(const char *text, char *host, size_t room, const char **port,
 }
 
 bool
-conf_value_addr(const char *text, uint16_t port_default,
-    union address *out)
+conf_value_addr(const char *text, uint16_t port_default, union address *out)
 {
 	char host[INET6_ADDRSTRLEN];
 	struct policy_span range = { port_default, 0 };
@@ -152,16 +145,18 @@ conf_value_addr(const char *text, uint16_t port_default,
 	bool bracket;
 
 	memset(out, 0, sizeof(*out));
-	if (port_default != 0 && inet_pton(AF_INET6, text,
-	    &out->v6.sin6_addr) == 1) {	/* no port, no brackets */
+	if (port_default != 0 &&
+	    inet_pton(AF_INET6, text, &out->v6.sin6_addr) ==
+		1) { /* no port, no brackets */
 		out->v6.sin6_family = AF_INET6;
 		out->v6.sin6_port = htons(port_default);
 		return (true);
 	}
 	if (!split_port(text, host, sizeof(host), &port, &bracket) ||
 	    (port == NULL && port_default == 0) ||
-	    (port != NULL && (!conf_value_range(port, 65535, &range) ||
-	    strchr(port, '-') != NULL)))
+	    (port != NULL &&
+		(!conf_value_range(port, 65535, &range) ||
+		    strchr(port, '-') != NULL)))
 		return (false);
 	if (bracket) {
 		out->v6.sin6_family = AF_INET6;
@@ -179,11 +174,13 @@ show_united(uint64_t v, const struct unit *units, char room[32])
 	const struct unit *best = NULL;
 
 	for (; units->name != NULL; units++)
-		if (v % units->factor == 0 && (best == NULL ||
-		    units->factor > best->factor) && v >= units->factor)
+		if (v % units->factor == 0 &&
+		    (best == NULL || units->factor > best->factor) &&
+		    v >= units->factor)
 			best = units;
-	snprintf(room, 32, "%llu%s", (unsigned long long)(best == NULL ? v :
-	    v / best->factor), best == NULL ? "" : best->name);
+	snprintf(room, 32, "%llu%s",
+	    (unsigned long long)(best == NULL ? v : v / best->factor),
+	    best == NULL ? "" : best->name);
 	return (room);
 }
 

@@ -10,15 +10,15 @@
 #include <yaml.h>
 #include "proxy/conf/conf_priv.h"
 
-#define DEPTH_MAX 16		/* the deepest setting is at 7 */
-#define NODES_MAX 200000	/* a file that large is no configuration */
+#define DEPTH_MAX 16     /* the deepest setting is at 7 */
+#define NODES_MAX 200000 /* a file that large is no configuration */
 
 /* Building the tree: the open maps and lists, innermost last. */
 struct build {
 	struct conf_reader *r;
 	struct node *root;
 	struct node *open[DEPTH_MAX];
-	struct node *key[DEPTH_MAX];	/* of a map: waiting for its value */
+	struct node *key[DEPTH_MAX]; /* of a map: waiting for its value */
 	unsigned depth, nodes;
 	bool bad;
 };
@@ -26,8 +26,8 @@ struct build {
 static struct conf_at
 at_of(const yaml_mark_t *m)
 {
-	return ((struct conf_at){ (unsigned)m->line + 1,
-	    (unsigned)m->column + 1 });
+	return (
+	    (struct conf_at){ (unsigned)m->line + 1, (unsigned)m->column + 1 });
 }
 
 static void
@@ -50,7 +50,8 @@ attach(struct build *b, const yaml_event_t *ev, struct node *n)
 	}
 	if (in->kind == NODE_MAP && *key == NULL) {
 		if (n->kind != NODE_SCALAR)
-			refuse(b, ev, "a name is wanted here, not a map or "
+			refuse(b, ev,
+			    "a name is wanted here, not a map or "
 			    "list");
 		*key = n;
 		return;
@@ -87,11 +88,13 @@ on_scalar(struct build *b, const yaml_event_t *ev)
 	struct node *n = add_node(b, ev, NODE_SCALAR);
 
 	if (ev->data.scalar.anchor != NULL || (ev->data.scalar.tag != NULL))
-		refuse(b, ev, "anchors and tags are not supported; write the "
+		refuse(b, ev,
+		    "anchors and tags are not supported; write the "
 		    "value itself");
 	n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-	n->text = arena_str(b->r->nodes, (struct str){
-	    (const char *)ev->data.scalar.value, ev->data.scalar.length });
+	n->text = arena_str(b->r->nodes,
+	    (struct str){ (const char *)ev->data.scalar.value,
+		ev->data.scalar.length });
 	if (memchr(n->text.p, '\0', n->text.n) != NULL)
 		refuse(b, ev, "a zero byte is possible nowhere");
 	attach(b, ev, n);
@@ -104,7 +107,8 @@ on_start(struct build *b, const yaml_event_t *ev, enum node_kind kind,
 	struct node *n = add_node(b, ev, kind);
 
 	if (anchor != NULL || tag != NULL)
-		refuse(b, ev, "anchors and tags are not supported; write the "
+		refuse(b, ev,
+		    "anchors and tags are not supported; write the "
 		    "value itself");
 	if (b->depth == DEPTH_MAX)
 		refuse(b, ev, "too deep; no setting stands that far inside");
@@ -138,7 +142,8 @@ on_event(struct build *b, const yaml_event_t *ev)
 		b->depth--;
 		break;
 	case YAML_ALIAS_EVENT:
-		refuse(b, ev, "aliases are not supported; write the value "
+		refuse(b, ev,
+		    "aliases are not supported; write the value "
 		    "itself");
 		break;
 	case YAML_DOCUMENT_START_EVENT:
@@ -236,11 +241,11 @@ join_surrogates(struct conf_reader *r, struct str text)
 		hi = escape_at(p, end);
 		lo = hi >= 0xd800 && hi < 0xdc00 ? escape_at(p + 6, end) : -1;
 		if (lo >= 0xdc00 && lo < 0xe000) {
-			buf_printf(&out, "\\U%08lX", 0x10000 +
-			    ((hi - 0xd800) << 10) + (lo - 0xdc00));
+			buf_printf(&out, "\\U%08lX",
+			    0x10000 + ((hi - 0xd800) << 10) + (lo - 0xdc00));
 			p += 11;
 		} else {
-			buf_add(&out, p, 2);	/* "\\" stays a pair */
+			buf_add(&out, p, 2); /* "\\" stays a pair */
 			p++;
 		}
 	}
@@ -262,8 +267,7 @@ conf_yaml_parse(struct conf_reader *r, struct str text)
 	}
 	text = join_surrogates(r, text);
 	yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&p, (const unsigned char *)text.p,
-	    text.n);
+	yaml_parser_set_input_string(&p, (const unsigned char *)text.p, text.n);
 	fine = run_parser(&b, &p);
 	yaml_parser_delete(&p);
 	if (!fine)
@@ -284,8 +288,8 @@ conf_node_get(const struct node *map, const char *key)
 	if (map == NULL || map->kind != NODE_MAP)
 		return (NULL);
 	NODE_EACH(it, map)
-		if (str_eq(it->key->text, str_of(key)))
-			return (it);
+	if (str_eq(it->key->text, str_of(key)))
+		return (it);
 	return (NULL);
 }
 
@@ -306,7 +310,8 @@ conf_node_print(const struct node *n, struct buf *out)
 		return;
 	}
 	buf_cstr(out, n->kind == NODE_LIST ? "[" : "{");
-	NODE_EACH(it, n) {
+	NODE_EACH(it, n)
+	{
 		if (it->key != NULL)
 			conf_node_print(it->key, out);
 		conf_node_print(it, out);
@@ -324,9 +329,10 @@ conf_node_name(struct conf_reader *r, const struct node *n)
 	if (conf_node_is_void(n))
 		return ("nothing");
 	while (show > 0 && show < n->text.n && (n->text.p[show] & 0xc0) == 0x80)
-		show--;				/* whole characters */
+		show--; /* whole characters */
 	return (arena_printf(r->nodes, "'%.*s%s'", (int)show, n->text.p,
-	    n->text.n > show ? "..." : "").p);
+	    n->text.n > show ? "..." : "")
+		    .p);
 }
 
 unsigned
@@ -343,6 +349,6 @@ conf_node_items(struct conf_reader *r, const struct node *n,
 	}
 	*items = arena_alloc(r->nodes, (n->n + 1) * sizeof(**items));
 	NODE_EACH(it, n)
-		(*items)[i++] = it;
+	(*items)[i++] = it;
 	return (i);
 }

@@ -18,11 +18,11 @@ struct answer {
 	struct arena *arena;
 	const struct http_msg *req;
 	const struct internal_facts *facts;
-	struct str path;	/* without query */
+	struct str path; /* without query */
 	struct http_msg *resp;
 	struct buf *body;
 	bool scan;
-	bool is_page;		/* finished already, by page.h */
+	bool is_page; /* finished already, by page.h */
 };
 
 static struct str
@@ -101,8 +101,8 @@ fill(struct answer *w, const char *text, template_escape_fn *escape)
 		{ "proxy", text_clean(a, f->proxy, VALUE_MAX) },
 		{ "version", text_clean(a, f->version, VALUE_MAX) },
 	};
-	const struct template_values t = { v, sizeof(v) / sizeof(v[0]),
-		escape, { "style", str_of(page_file_style_css) } };
+	const struct template_values t = { v, sizeof(v) / sizeof(v[0]), escape,
+		{ "style", str_of(page_file_style_css) } };
 
 	template_add(w->body, text, &t);
 }
@@ -114,9 +114,13 @@ answer_fault(struct answer *w, enum err code)
 {
 	const struct fault fault = { .code = code };
 	const struct page_facts f = {
-		.fault = &fault, .req = w->req, .host = w->facts->host,
-		.reference = w->facts->reference, .org = w->facts->org,
-		.help = w->facts->help, .allow = STR("GET, HEAD"),
+		.fault = &fault,
+		.req = w->req,
+		.host = w->facts->host,
+		.reference = w->facts->reference,
+		.org = w->facts->org,
+		.help = w->facts->help,
+		.allow = STR("GET, HEAD"),
 	};
 
 	page_make(w->arena, &f, &w->resp, w->body);
@@ -158,8 +162,8 @@ add_der(struct buf *b, const char *pem)
 	pem += sizeof(begin) - 1;
 	n = strcspn(pem, "-");
 	base64_decode_init(&ctx);
-	if (base64_decode_update(&ctx, &n, (uint8_t *)buf_room(b,
-	    BASE64_DECODE_LENGTH(n)), n, pem) == 1)
+	if (base64_decode_update(&ctx, &n,
+		(uint8_t *)buf_room(b, BASE64_DECODE_LENGTH(n)), n, pem) == 1)
 		b->n += n;
 }
 
@@ -190,7 +194,7 @@ static void
 answer_eicar(struct answer *w)
 {
 	static const char moved[] = "Y6P\"Q&ABQ\\5]Q[Y65)Q_*8DD*8~%FJDBS.TUBO"
-	    "EBSE.BOUJWJSVT.UFTU.GJMF\"%I,I+";
+				    "EBSE.BOUJWJSVT.UFTU.GJMF\"%I,I+";
 	size_t i;
 	char c;
 
@@ -216,7 +220,8 @@ static void
 answer_problem(struct answer *w)
 {
 	const struct str slug = { w->path.p + 9, w->path.n - 9 };
-	const struct page_facts f = { .req = w->req, .org = w->facts->org,
+	const struct page_facts f = { .req = w->req,
+		.org = w->facts->org,
 		.help = w->facts->help };
 
 	w->is_page = page_explain(w->arena, slug, &f, &w->resp, w->body);
@@ -246,8 +251,8 @@ route(struct answer *w)
 
 	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		path = str_of(places[i].path);
-		if (places[i].is_prefix ? str_starts(w->path, path) :
-		    str_eq(w->path, path)) {
+		if (places[i].is_prefix ? str_starts(w->path, path)
+					: str_eq(w->path, path)) {
 			places[i].answer(w);
 			return;
 		}
@@ -260,8 +265,11 @@ internal_answer(struct arena *a, const struct http_msg *req,
     const struct internal_facts *f, struct http_msg **resp, struct buf *body,
     bool *scan)
 {
-	struct answer w = { .arena = a, .req = req, .facts = f,
-		.path = req->uri.path, .body = body };
+	struct answer w = { .arena = a,
+		.req = req,
+		.facts = f,
+		.path = req->uri.path,
+		.body = body };
 
 	if (!f->direct && !internal_is_for(req, f))
 		return (false);

@@ -24,25 +24,24 @@
 
 /* Borrowed for the call; STR_NONE: not known, not shown. */
 struct internal_facts {
-	struct str host;	/* pages.host; STR_NONE: assay.internal */
-	struct str ca_pem;	/* the certificate, and nothing else */
-	struct str ca_name;	/* its subject's common name */
-	struct str ca_sha256;	/* "AB:CD:…" */
-	struct str ca_sha1;	/* shown by some systems; may be STR_NONE */
-	int64_t ca_not_after;	/* seconds since 1970; 0: not known */
-	struct str proxy;	/* "host:port" that clients use */
-	struct str version;	/* of assay */
-	struct str org, help;	/* as in page.h */
-	struct str reference;	/* of the flow */
-	bool direct;		/* sent to the listener itself: any host will do */
+	struct str host;      /* pages.host; STR_NONE: assay.internal */
+	struct str ca_pem;    /* the certificate, and nothing else */
+	struct str ca_name;   /* its subject's common name */
+	struct str ca_sha256; /* "AB:CD:…" */
+	struct str ca_sha1;   /* shown by some systems; may be STR_NONE */
+	int64_t ca_not_after; /* seconds since 1970; 0: not known */
+	struct str proxy;     /* "host:port" that clients use */
+	struct str version;   /* of assay */
+	struct str org, help; /* as in page.h */
+	struct str reference; /* of the flow */
+	bool direct; /* sent to the listener itself: any host will do */
 };
 
 /*
  * Is this request for the internal host?  (Of a CONNECT to it, which is to be
  * opened first, it is true as well; internal_answer() would say 405.)
  */
-bool internal_is_for(const struct http_msg *req,
-    const struct internal_facts *);
+bool internal_is_for(const struct http_msg *req, const struct internal_facts *);
 
 /*
  * Answer it.  False: the request is not for us (facts->direct false, other

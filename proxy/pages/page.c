@@ -17,10 +17,10 @@
 #include "proxy/pages/template.h"
 #include "base/text.h"
 
-#define URL_MAX 300		/* characters shown */
+#define URL_MAX 300 /* characters shown */
 #define VALUE_MAX 200
 #define HELP_MAX 500
-#define DETAILS_MAX 250		/* of Proxy-Status */
+#define DETAILS_MAX 250 /* of Proxy-Status */
 #define RETRY_AFTER_S 30
 
 /* The facts, fit for showing. */
@@ -34,7 +34,7 @@ struct page {
 	struct str title, what, advice;
 	struct str url, host;
 	struct str threat, service, reason, rule, reference, org, help;
-	struct str cause;	/* err.def's text and the detail; STR_NONE: none */
+	struct str cause; /* err.def's text and the detail; STR_NONE: none */
 };
 
 /* --- the form --- */
@@ -91,10 +91,10 @@ page_form_of(const struct http_msg *req)
 	if (http_grpc_is_call(req))
 		return (PAGE_GRPC);
 	if (str_ieq(http_fields_value(&req->fields, FIELD_SEC_FETCH_MODE),
-	    STR("navigate")))
+		STR("navigate")))
 		return (PAGE_HTML);
 	for (f = http_fields_get(&req->fields, FIELD_ACCEPT); f != NULL;
-	    f = http_fields_next(&req->fields, f)) {
+	     f = http_fields_next(&req->fields, f)) {
 		rest = f->value;
 		for (; str_next_element(&rest, &e); first = false) {
 			type = media_type(e);
@@ -124,11 +124,9 @@ url_of(struct arena *a, const struct http_msg *req)
 	if (u->host.n == 0)
 		return (req->target.n > 0 ? req->target : STR_NONE);
 	plain = (u->port == 80 && str_eq(u->scheme, STR("http"))) ||
-	    (u->port == 443 && str_eq(u->scheme, STR("https"))) ||
-	    u->port == 0;
-	return (arena_printf(a, "%.*s%s%s%.*s%s%s%.*s",
-	    (int)u->scheme.n, u->scheme.n > 0 ? u->scheme.p : "",
-	    u->scheme.n > 0 ? "://" : "",
+	    (u->port == 443 && str_eq(u->scheme, STR("https"))) || u->port == 0;
+	return (arena_printf(a, "%.*s%s%s%.*s%s%s%.*s", (int)u->scheme.n,
+	    u->scheme.n > 0 ? u->scheme.p : "", u->scheme.n > 0 ? "://" : "",
 	    u->host_is_v6 ? "[" : "", STR_ARG(u->host),
 	    u->host_is_v6 ? "]" : "",
 	    plain ? "" : arena_printf(a, ":%u", (unsigned)u->port).p,
@@ -207,10 +205,9 @@ take_facts(struct page *p, struct arena *a, const struct page_facts *f)
 {
 	struct str url = f->url.n > 0 ? f->url : url_of(a, f->req);
 
-	*p = (struct page){ .arena = a, .facts = f,
-		.language = &page_english };
-	p->retry_after_s = f->retry_after_s > 0 ? f->retry_after_s :
-	    RETRY_AFTER_S;
+	*p = (struct page){ .arena = a, .facts = f, .language = &page_english };
+	p->retry_after_s = f->retry_after_s > 0 ? f->retry_after_s
+						: RETRY_AFTER_S;
 	p->url = encoded(a, text_clean_url(a, url, URL_MAX));
 	p->host = host_of(p->url);
 	p->threat = text_clean(a, f->threat, VALUE_MAX);
@@ -252,8 +249,8 @@ time_now(struct arena *a)
 
 	(void)gmtime_r(&now, &tm);
 	return (arena_printf(a, "%04d-%02d-%02d %02d:%02d:%02d UTC",
-	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-	    tm.tm_min, tm.tm_sec));
+	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+	    tm.tm_sec));
 }
 
 static struct str
@@ -266,25 +263,35 @@ static void
 write_html(const struct page *p, struct buf *b)
 {
 	static const char *const tones[] = { [PAGE_TONE_STOP] = "stop",
-		[PAGE_TONE_CARE] = "care", [PAGE_TONE_FAULT] = "fault" };
+		[PAGE_TONE_CARE] = "care",
+		[PAGE_TONE_FAULT] = "fault" };
 	enum page_tone tone = page_case_info(p->what_for)->tone;
 	bool link = is_link(p->help);
 	struct template_value v[21 + PAGE_WORD_COUNT] = {
-		{ "title", p->title }, { "what", p->what },
-		{ "advice", p->advice }, { "url", p->url },
-		{ "threat", p->threat }, { "service", p->service },
-		{ "reason", p->reason }, { "rule", p->rule },
-		{ "reference", p->reference }, { "org", p->org },
-		{ "help", p->help }, { "link", link ? p->help : STR_NONE },
-		{ "nolink", when(!link) }, { "cause", p->cause },
+		{ "title", p->title },
+		{ "what", p->what },
+		{ "advice", p->advice },
+		{ "url", p->url },
+		{ "threat", p->threat },
+		{ "service", p->service },
+		{ "reason", p->reason },
+		{ "rule", p->rule },
+		{ "reference", p->reference },
+		{ "org", p->org },
+		{ "help", p->help },
+		{ "link", link ? p->help : STR_NONE },
+		{ "nolink", when(!link) },
+		{ "cause", p->cause },
 		{ "status", arena_printf(p->arena, "%u", p->status) },
 		{ "time", time_now(p->arena) },
 		{ "tone", str_of(tones[tone]) },
 		{ "stop", when(tone == PAGE_TONE_STOP) },
 		{ "care", when(tone == PAGE_TONE_CARE) },
 		{ "fault", when(tone == PAGE_TONE_FAULT) },
-		{ "home", p->what_for == PAGE_CASE_ABSENT ? str_of(
-		    p->language->word[PAGE_WORD_FIRST_PAGE].text) : STR_NONE },
+		{ "home",
+		    p->what_for == PAGE_CASE_ABSENT
+			? str_of(p->language->word[PAGE_WORD_FIRST_PAGE].text)
+			: STR_NONE },
 	};
 	struct template_values t = { v, 21, text_add_html,
 		{ "style", str_of(page_file_style_css) } };
@@ -334,9 +341,11 @@ write_json(const struct page *p, struct buf *b)
 
 	if (o == NULL)
 		abort();
-	set(o, "type", arena_printf(p->arena, "http://%.*s/problem/%s",
-	    STR_ARG(text_clean(p->arena, internal_host(p->facts), VALUE_MAX)),
-	    page_case_info(p->what_for)->slug));
+	set(o, "type",
+	    arena_printf(p->arena, "http://%.*s/problem/%s",
+		STR_ARG(
+		    text_clean(p->arena, internal_host(p->facts), VALUE_MAX)),
+		page_case_info(p->what_for)->slug));
 	set(o, "title", p->title);
 	(void)json_object_set_new(o, "status", json_integer(p->status));
 	set(o, "detail", p->what);
@@ -366,9 +375,9 @@ add_plain(struct buf *b, struct str v)
 
 	for (i = 0; i < v.n; i++)
 		if (v.p[i] == '<')
-			buf_cstr(b, "\xE2\x80\xB9");	/* U+2039 */
+			buf_cstr(b, "\xE2\x80\xB9"); /* U+2039 */
 		else if (v.p[i] == '>')
-			buf_cstr(b, "\xE2\x80\xBA");	/* U+203A */
+			buf_cstr(b, "\xE2\x80\xBA"); /* U+203A */
 		else
 			buf_add(b, v.p + i, 1);
 }
@@ -387,15 +396,15 @@ write_text(const struct page *p, struct buf *b)
 {
 	buf_printf(b, "assay: %.*s\n", STR_ARG(p->title));
 	add_plain(b, p->cause);
-	if (!str_iends(p->cause, p->threat))	/* once is enough */
+	if (!str_iends(p->cause, p->threat)) /* once is enough */
 		add_fact(b, "threat", p->threat);
 	if (!str_iends(p->cause, p->reason))
 		add_fact(b, "reason", p->reason);
 	add_fact(b, "service", p->service);
 	add_fact(b, "rule", p->rule);
 	add_fact(b, "url", p->url);
-	buf_printf(b, "\nreference: %.*s\n", STR_ARG(p->reference.n > 0 ?
-	    p->reference : STR("-")));
+	buf_printf(b, "\nreference: %.*s\n",
+	    STR_ARG(p->reference.n > 0 ? p->reference : STR("-")));
 }
 
 /* --- the head --- */
@@ -422,8 +431,8 @@ is_sf_token(struct str s)
 static struct str
 proxy_status(const struct page *p)
 {
-	struct str name = p->facts->pseudonym.n > 0 ? p->facts->pseudonym :
-	    STR("assay");
+	struct str name = p->facts->pseudonym.n > 0 ? p->facts->pseudonym
+						    : STR("assay");
 	const char *token = err_info(p->facts->fault->code)->token;
 	struct buf b = { 0 };
 	struct str s;
@@ -435,8 +444,9 @@ proxy_status(const struct page *p)
 	if (token[0] != '\0')
 		buf_printf(&b, "; error=%s", token);
 	buf_cstr(&b, "; details=");
-	text_add_sf_string(&b, (struct str){ p->cause.p,
-	    p->cause.n < DETAILS_MAX ? p->cause.n : DETAILS_MAX });
+	text_add_sf_string(&b,
+	    (struct str){ p->cause.p,
+		p->cause.n < DETAILS_MAX ? p->cause.n : DETAILS_MAX });
 	s = arena_str(p->arena, buf_as_str(&b));
 	buf_fini(&b);
 	return (s);
@@ -473,12 +483,11 @@ add_outcome(const struct page *p, struct http_fields *l)
 	for (i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
 		v = *(const struct str *)((const char *)p + facts[i].at);
 		if (v.n > 0)
-			buf_printf(&b, "; %s: %.*s", facts[i].word,
-			    STR_ARG(v));
+			buf_printf(&b, "; %s: %.*s", facts[i].word, STR_ARG(v));
 	}
 	http_fields_add_named(p->arena, l, STR("grpc-status"),
 	    arena_printf(p->arena, "%u",
-	    (unsigned)http_grpc_code_of(p->status)));
+		(unsigned)http_grpc_code_of(p->status)));
 	http_fields_add_named(p->arena, l, STR("grpc-message"),
 	    http_grpc_text(p->arena, buf_as_str(&b)));
 	buf_fini(&b);
@@ -487,8 +496,7 @@ add_outcome(const struct page *p, struct http_fields *l)
 static struct http_msg *
 make_outcome(const struct page *p)
 {
-	struct http_msg *m = reply_new(p->arena, 200,
-	    STR("application/grpc"));
+	struct http_msg *m = reply_new(p->arena, 200, STR("application/grpc"));
 
 	m->framing = FRAMING_NONE;
 	add_outcome(p, &m->fields);
@@ -514,10 +522,11 @@ add_fault_fields(const struct page *p, struct http_msg *m)
 	if (p->status == 429 || p->status == 503)
 		http_fields_add(a, &m->fields, FIELD_RETRY_AFTER,
 		    arena_printf(a, "%u", p->retry_after_s));
-	if (p->status == 405)			/* RFC 9110 15.5.6 */
+	if (p->status == 405) /* RFC 9110 15.5.6 */
 		http_fields_add(a, &m->fields, FIELD_ALLOW,
-		    p->facts->allow.n > 0 ? p->facts->allow :
-		    STR("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
+		    p->facts->allow.n > 0
+			? p->facts->allow
+			: STR("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
 }
 
 /* All of the facts of a fault. */
@@ -527,8 +536,8 @@ take(struct page *p, struct arena *a, const struct page_facts *f)
 	assert(f->fault != NULL && f->fault->code != ERR_NONE);
 	take_facts(p, a, f);
 	take_texts(p, page_case_of(f->fault->code));
-	p->status = f->status > 0 ? f->status :
-	    err_info(f->fault->code)->status;
+	p->status = f->status > 0 ? f->status
+				  : err_info(f->fault->code)->status;
 	p->cause = cause_of(a, f->fault);
 	if (str_eq(p->reason, p->cause))
 		p->reason = STR_NONE;
@@ -543,8 +552,7 @@ page_make(struct arena *a, const struct page_facts *f, struct http_msg **resp,
 
 	take(&p, a, f);
 	*resp = form == PAGE_GRPC ? make_outcome(&p) : make_head(&p, form);
-	(*resp)->keep_alive = err_info(f->fault->code)->scope ==
-	    ERR_SCOPE_FLOW;
+	(*resp)->keep_alive = err_info(f->fault->code)->scope == ERR_SCOPE_FLOW;
 	add_fault_fields(&p, *resp);
 	if (form == PAGE_GRPC)
 		return;

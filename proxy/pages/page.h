@@ -23,21 +23,22 @@
 
 /* Everything borrowed for the call; STR_NONE: not known, not shown. */
 struct page_facts {
-	const struct fault *fault;	/* the cause, not ERR_NONE */
-	unsigned status;		/* 0: the fault's own */
-	const struct http_msg *req;	/* NULL: none could be read */
-	struct str url;			/* STR_NONE: from req; the query is never shown */
+	const struct fault *fault;  /* the cause, not ERR_NONE */
+	unsigned status;            /* 0: the fault's own */
+	const struct http_msg *req; /* NULL: none could be read */
+	struct str url; /* STR_NONE: from req; the query is never shown */
 	struct str rule;
 	struct str service;
 	struct str threat;
-	struct str reason;		/* why unscanned, what a service said */
+	struct str reason; /* why unscanned, what a service said */
 	struct str reference;
-	struct str org;			/* pages.org */
-	struct str help;		/* pages.help: a text, or an http(s) or mailto URL */
-	struct str host;		/* pages.host; STR_NONE: assay.internal */
-	struct str pseudonym;		/* in Proxy-Status; STR_NONE: assay */
-	unsigned retry_after_s;		/* with 429 and 503; 0: 30 */
-	struct str allow;		/* with 405 (RFC 9110 15.5.6); STR_NONE: all but CONNECT and TRACE */
+	struct str org;  /* pages.org */
+	struct str help; /* pages.help: a text, or an http(s) or mailto URL */
+	struct str host; /* pages.host; STR_NONE: assay.internal */
+	struct str pseudonym;   /* in Proxy-Status; STR_NONE: assay */
+	unsigned retry_after_s; /* with 429 and 503; 0: 30 */
+	/* with 405 (RFC 9110 15.5.6); STR_NONE: all but CONNECT and TRACE */
+	struct str allow;
 };
 
 /*
@@ -69,7 +70,7 @@ enum page_form {
 	PAGE_HTML,
 	PAGE_JSON,
 	PAGE_TEXT,
-	PAGE_GRPC	/* no page: 200 with the outcome of a call, "trailers only" */
+	PAGE_GRPC /* no page: 200 with the outcome of a call, "trailers only" */
 };
 /* What req asks for; NULL: PAGE_TEXT. */
 enum page_form page_form_of(const struct http_msg *req);

@@ -71,14 +71,13 @@ page_text_add(struct buf *b, const struct page_language *l, const char *text,
 	static const char host_place[] = "{host}", retry_place[] = "{retry}";
 	const char *at;
 
-	for (; (at = strchr(text, '{')) != NULL; ) {
+	for (; (at = strchr(text, '{')) != NULL;) {
 		buf_add(b, text, (size_t)(at - text));
 		if (strncmp(at, host_place, sizeof(host_place) - 1) == 0) {
 			if (host.n > 0)
 				buf_str(b, host);
 			else
-				buf_cstr(b,
-				    l->word[PAGE_WORD_THE_SITE].text);
+				buf_cstr(b, l->word[PAGE_WORD_THE_SITE].text);
 			text = at + sizeof(host_place) - 1;
 			continue;
 		}

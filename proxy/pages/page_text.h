@@ -31,18 +31,20 @@ enum page_tone { PAGE_TONE_STOP, PAGE_TONE_CARE, PAGE_TONE_FAULT };
 
 struct page_case_info {
 	enum page_tone tone;
-	const char *slug;	/* in http://assay.internal/problem/<slug> */
+	const char *slug; /* in http://assay.internal/problem/<slug> */
 };
 
 struct page_text {
 	const char *title;
-	const char *what;	/* with {host}, {retry} */
+	const char *what; /* with {host}, {retry} */
 	const char *advice;
 };
 
 struct page_language {
 	struct page_text text[PAGE_CASE_COUNT];
-	struct { const char *name, *text; } word[PAGE_WORD_COUNT];
+	struct {
+		const char *name, *text;
+	} word[PAGE_WORD_COUNT];
 };
 
 extern const struct page_language page_english;
@@ -53,7 +55,7 @@ const struct page_case_info *page_case_info(enum page_case);
 /* By its name in problem types; false: there is none. */
 bool page_case_find(struct str slug, enum page_case *);
 /* Append a text with its places filled in. */
-void page_text_add(struct buf *, const struct page_language *,
-    const char *text, struct str host, unsigned retry_after_s);
+void page_text_add(struct buf *, const struct page_language *, const char *text,
+    struct str host, unsigned retry_after_s);
 
 #endif

@@ -39,8 +39,8 @@ skip_section(const char *text, struct str name)
 	for (; (text = strstr(text, "{{/")) != NULL; text += 3) {
 		end = strstr(text, "}}");
 		assert(end != NULL);
-		if (str_eq(name, (struct str){ text + 3,
-		    (size_t)(end - text) - 3 }))
+		if (str_eq(name,
+			(struct str){ text + 3, (size_t)(end - text) - 3 }))
 			return (end + 2);
 	}
 	assert(!"a section of a template has no end");

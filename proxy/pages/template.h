@@ -25,7 +25,7 @@ struct template_values {
 	const struct template_value *v;
 	unsigned n;
 	template_escape_fn *escape;
-	struct template_value raw;	/* one value that is not escaped: ours */
+	struct template_value raw; /* one value that is not escaped: ours */
 };
 
 /* Append the template with its values.  Sections may be nested. */

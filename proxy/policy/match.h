@@ -20,22 +20,22 @@ struct policy_pattern;
 enum policy_answer { POLICY_NO, POLICY_UNKNOWN, POLICY_YES };
 
 #define POLICY_HOST_EXACT 1
-#define POLICY_HOST_BELOW 2	/* its subdomains */
+#define POLICY_HOST_BELOW 2 /* its subdomains */
 
 /* A host taken apart once for all rules. */
-#define POLICY_LABELS 128		/* RFC 1035 2.3.4: 255 octets */
+#define POLICY_LABELS 128 /* RFC 1035 2.3.4: 255 octets */
 struct policy_host_key {
 	unsigned n;
 	bool is_ip;
 	struct {
-		struct str name;	/* from this label to the end */
+		struct str name; /* from this label to the end */
 		uint32_t hash;
-	} suffix[POLICY_LABELS];	/* [n-1] is the whole name */
-	char text[256];			/* lower case */
+	} suffix[POLICY_LABELS]; /* [n-1] is the whole name */
+	char text[256];          /* lower case */
 };
 
 struct policy_types {
-	struct str *v;		/* lower case "text/html"; "video/" means all below */
+	struct str *v; /* lower case "text/html"; "video/" means all below */
 	unsigned n;
 };
 
@@ -53,9 +53,9 @@ struct policy_match {
 	struct policy_spans port;
 	struct policy_strings method;
 	struct policy_types type;
-	struct policy_spans size;		/* ranges of bytes */
+	struct policy_spans size; /* ranges of bytes */
 	struct policy_urls url;
-	const struct policy_match *not;
+	const struct policy_match * not ;
 };
 
 /* Room for what policy_*_add() say is wrong. */
@@ -85,7 +85,7 @@ void policy_pattern_free(struct policy_pattern **);
  * for nearly every URL.  They lie in room, POLICY_SPELLINGS times url.n bytes.
  */
 #define POLICY_SPELLINGS 3
-unsigned policy_url_spellings(struct str url,
-    struct str out[POLICY_SPELLINGS], char *room);
+unsigned policy_url_spellings(struct str url, struct str out[POLICY_SPELLINGS],
+    char *room);
 
 #endif

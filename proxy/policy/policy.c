@@ -19,8 +19,7 @@ static const unsigned stage_decides[] = {
 	[POLICY_REQUEST] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_RANGE) |
 	    BIT(POLICY_BY_STREAM) | BIT(POLICY_BY_WEBSOCKET) |
-	    BIT(POLICY_BY_UPGRADE) |
-	    BIT(POLICY_BY_LOG),
+	    BIT(POLICY_BY_UPGRADE) | BIT(POLICY_BY_LOG),
 	[POLICY_RESPONSE] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_STREAM) |
 	    BIT(POLICY_BY_LOG),
@@ -32,7 +31,7 @@ struct query {
 	const struct policy_facts *facts;
 	bool may_scan_resp;
 	bool asks_dest;
-	bool lacks_dest;	/* ... of this rule, and it was not known */
+	bool lacks_dest; /* ... of this rule, and it was not known */
 	bool overrun;
 	bool has_key;
 	struct policy_host_key key;
@@ -89,8 +88,7 @@ ask_host(const struct policy_match *m, struct query *q)
 	if (q->facts->host.n == 0)
 		return (POLICY_UNKNOWN);
 	if (!q->has_key) {
-		policy_host_key(&q->key, q->facts->host,
-		    q->facts->host_is_ip);
+		policy_host_key(&q->key, q->facts->host, q->facts->host_is_ip);
 		q->has_key = true;
 	}
 	return (yes_if(policy_hosts_match(&m->host, &q->key)));
@@ -122,10 +120,10 @@ static bool
 type_matches(struct str want, struct str type)
 {
 	if (want.n == 0)
-		return (true);				/* any */
+		return (true); /* any */
 	if (want.p[want.n - 1] == '/')
-		return (type.n > want.n && str_ieq(want,
-		    (struct str){ type.p, want.n }));
+		return (type.n > want.n &&
+		    str_ieq(want, (struct str){ type.p, want.n }));
 	return (str_ieq(want, type));
 }
 
@@ -136,9 +134,9 @@ ask_type(const struct policy_match *m, struct query *q)
 	unsigned i;
 
 	if (type.p == NULL)
-		return (q->stage == POLICY_RESPONSE ? POLICY_NO :
-		    POLICY_UNKNOWN);
-	type.n = str_index(type, ';');			/* RFC 9110 8.3.1 */
+		return (
+		    q->stage == POLICY_RESPONSE ? POLICY_NO : POLICY_UNKNOWN);
+	type.n = str_index(type, ';'); /* RFC 9110 8.3.1 */
 	type = str_trim(type);
 	for (i = 0; i < m->type.n; i++)
 		if (type_matches(m->type.v[i], type))
@@ -163,7 +161,7 @@ ask_url(const struct policy_match *m, struct query *q)
 	if (q->facts->url.p == NULL)
 		return (POLICY_UNKNOWN);
 	if (q->facts->url.n > URL_BYTES)
-		best = POLICY_UNKNOWN;		/* its spellings are not known */
+		best = POLICY_UNKNOWN; /* its spellings are not known */
 	for (i = 0; i < m->url.n && best != POLICY_YES; i++) {
 		a = policy_pattern_match(m->url.v[i], q->facts->url);
 		if (a > best)
@@ -180,13 +178,13 @@ ask_all(const struct policy_match *m, struct query *q)
 {
 	enum policy_answer a, all = POLICY_YES;
 
-#define ASK(asked, answer) \
-	if (asked) { \
-		a = (answer); \
-		if (a == POLICY_NO) \
+#define ASK(asked, answer)                  \
+	if (asked) {                        \
+		a = (answer);               \
+		if (a == POLICY_NO)         \
 			return (POLICY_NO); \
-		if (a < all) \
-			all = a; \
+		if (a < all)                \
+			all = a;            \
 	}
 	ASK(m->port.n > 0, yes_if(in_ranges(&m->port, q->facts->port)))
 	ASK(m->host.n > 0, ask_host(m, q))
@@ -237,8 +235,7 @@ set_defaults(const struct policy *policy, enum policy_stage stage,
 	}
 	plan->scan_resp = &policy->all_resp;
 	plan->stream = POLICY_STREAM_DEFER;
-	plan->download = facts->navigation ? policy->browser :
-	    policy->other;
+	plan->download = facts->navigation ? policy->browser : policy->other;
 }
 
 static void
@@ -347,9 +344,10 @@ decide(const struct policy *policy, enum policy_stage stage,
 	plan->asks_dest = q.asks_dest;
 	plan->may_scan_resp = q.may_scan_resp;
 	/* no further stage will come: what is not known now stays so */
-	if (put_off != NULL && (stage == POLICY_RESPONSE ||
-	    (stage == POLICY_TLS && plan->tls == POLICY_SPLICE &&
-	    (plan->dest_open & BIT(POLICY_BY_ACCESS)) == 0)))
+	if (put_off != NULL &&
+	    (stage == POLICY_RESPONSE ||
+		(stage == POLICY_TLS && plan->tls == POLICY_SPLICE &&
+		    (plan->dest_open & BIT(POLICY_BY_ACCESS)) == 0)))
 		apply(put_off, BIT(POLICY_BY_ACCESS), stage, plan);
 }
 
@@ -410,25 +408,23 @@ join(const struct policy *policy, struct plan *plan, const struct plan *other)
 {
 	const struct policy_scan *req, *resp;
 
-#define JOIN(member, decision, stricter)				\
-	if (stricter) {							\
-		plan->member = other->member;				\
-		plan->rule[decision] = other->rule[decision];		\
+#define JOIN(member, decision, stricter)                      \
+	if (stricter) {                                       \
+		plan->member = other->member;                 \
+		plan->rule[decision] = other->rule[decision]; \
 	}
 	JOIN(access, POLICY_BY_ACCESS, other->access > plan->access)
 	JOIN(tls, POLICY_BY_TLS, other->tls < plan->tls)
 	JOIN(download, POLICY_BY_DOWNLOAD, other->download < plan->download)
 	JOIN(range, POLICY_BY_RANGE, other->range < plan->range)
 	JOIN(stream, POLICY_BY_STREAM, other->stream > plan->stream)
-	JOIN(websocket, POLICY_BY_WEBSOCKET,
-	    other->websocket > plan->websocket)
-	JOIN(upgrade, POLICY_BY_UPGRADE, !allows_all(other->upgrade,
-	    plan->upgrade))
+	JOIN(websocket, POLICY_BY_WEBSOCKET, other->websocket > plan->websocket)
+	JOIN(upgrade, POLICY_BY_UPGRADE,
+	    !allows_all(other->upgrade, plan->upgrade))
 	JOIN(log, POLICY_BY_LOG, other->log < plan->log)
 #undef JOIN
 	req = join_scan(plan->scan_req, other->scan_req, &policy->used_req);
-	resp = join_scan(plan->scan_resp, other->scan_resp,
-	    &policy->used_resp);
+	resp = join_scan(plan->scan_resp, other->scan_resp, &policy->used_resp);
 	if (req != plan->scan_req || resp != plan->scan_resp)
 		plan->rule[POLICY_BY_SCAN] = other->rule[POLICY_BY_SCAN];
 	plan->scan_req = req;
@@ -442,8 +438,7 @@ join(const struct policy *policy, struct plan *plan, const struct plan *other)
 /* As if the facts were these, and before what was before. */
 static void
 decide_as(const struct policy *policy, enum policy_stage stage,
-    const struct policy_facts *as, const struct plan *before,
-    struct plan *plan)
+    const struct policy_facts *as, const struct plan *before, struct plan *plan)
 {
 	struct plan other = *before;
 
@@ -468,7 +463,7 @@ decide_url(const struct policy *policy, enum policy_stage stage,
 		as.url = asked;
 		if (t > 0)
 			as.type = facts->types[t - 1];
-		if (t > 0 || asked.p != facts->url.p)	/* else it is plan */
+		if (t > 0 || asked.p != facts->url.p) /* else it is plan */
 			decide_as(policy, stage, &as, before, plan);
 		for (i = 0; i < n; i++) {
 			as.url = url[i];
@@ -489,13 +484,14 @@ policy_decide(const struct policy *policy, enum policy_stage stage,
 
 	if (!policy->ask_url && (!policy->ask_type || facts->n_types == 0)) {
 		decide(policy, stage, facts, plan);
-		return;			/* all would come to the same */
+		return; /* all would come to the same */
 	}
 	before = *plan;
 	decide(policy, stage, facts, plan);
 	decide_url(policy, stage, facts, facts->url, &before, plan);
 	if (facts->url_sent.p != NULL)
-		decide_url(policy, stage, facts, facts->url_sent, &before, plan);
+		decide_url(policy, stage, facts, facts->url_sent, &before,
+		    plan);
 }
 
 const char *

@@ -35,7 +35,7 @@ struct policy_strings {
 };
 
 struct policy_span {
-	uint64_t lo, hi;	/* inclusive */
+	uint64_t lo, hi; /* inclusive */
 };
 
 struct policy_spans {
@@ -44,21 +44,25 @@ struct policy_spans {
 };
 
 struct policy_host {
-	struct str name;	/* lower case; {NULL, 0}: free slot */
+	struct str name; /* lower case; {NULL, 0}: free slot */
 	uint32_t hash;
 	unsigned how;
 };
 
 /* A hash set of names; {0} is empty. */
 struct policy_hosts {
-	struct policy_host *slot;	/* cap of them, a power of two */
+	struct policy_host *slot; /* cap of them, a power of two */
 	unsigned n, cap;
 };
 
 enum policy_stage {
-	POLICY_TLS,		/* CONNECT or ClientHello: decides tls, access, log */
-	POLICY_REQUEST,		/* request head: access, scan, download, range, websocket, upgrade, log */
-	POLICY_RESPONSE		/* response head: access, scan of the response, download, stream, log */
+	POLICY_TLS, /* CONNECT or ClientHello: decides tls, access, log */
+	/*
+	 * request head: access, scan, download, range, websocket, upgrade, log
+	 */
+	POLICY_REQUEST,
+	/* response head: access, scan of the response, download, stream, log */
+	POLICY_RESPONSE
 };
 
 /* Of each the stricter stands first, but for access, stream and websocket. */
@@ -68,36 +72,49 @@ enum policy_download { POLICY_HOLD, POLICY_TRICKLE, POLICY_STREAM };
 /* Ranges of a representation that a chain looks at. */
 enum policy_range { POLICY_RANGE_STRIP, POLICY_RANGE_ALLOW };
 /* Endless answers that a chain would look at. */
-enum policy_stream { POLICY_STREAM_DEFER, POLICY_STREAM_SCAN,
-	POLICY_STREAM_BLOCK };
+enum policy_stream {
+	POLICY_STREAM_DEFER,
+	POLICY_STREAM_SCAN,
+	POLICY_STREAM_BLOCK
+};
 /* Open WebSocket connections. */
-enum policy_websocket { POLICY_WEBSOCKET_TUNNEL, POLICY_WEBSOCKET_INSPECT,
-	POLICY_WEBSOCKET_BLOCK };
+enum policy_websocket {
+	POLICY_WEBSOCKET_TUNNEL,
+	POLICY_WEBSOCKET_INSPECT,
+	POLICY_WEBSOCKET_BLOCK
+};
 enum policy_log { POLICY_LOG_FULL, POLICY_LOG_MINIMAL, POLICY_LOG_NONE };
 
 enum policy_decision {
-	POLICY_BY_TLS, POLICY_BY_ACCESS, POLICY_BY_SCAN, POLICY_BY_DOWNLOAD,
-	POLICY_BY_LOG, POLICY_BY_RANGE, POLICY_BY_STREAM,
-	POLICY_BY_WEBSOCKET, POLICY_BY_UPGRADE,
+	POLICY_BY_TLS,
+	POLICY_BY_ACCESS,
+	POLICY_BY_SCAN,
+	POLICY_BY_DOWNLOAD,
+	POLICY_BY_LOG,
+	POLICY_BY_RANGE,
+	POLICY_BY_STREAM,
+	POLICY_BY_WEBSOCKET,
+	POLICY_BY_UPGRADE,
 	POLICY_DECISIONS
 };
 
 /* Services that work at the same time on one pass of the bytes. */
 struct policy_step {
-	unsigned *service;	/* numbers of services, as the configuration counts them */
-	unsigned n;		/* at least one */
+	/* numbers of services, as the configuration counts them */
+	unsigned *service;
+	unsigned n; /* at least one */
 };
 
 /* Steps in order; what a plan executes. */
 struct policy_scan {
 	struct policy_step *v;
-	unsigned n;		/* 0: no scan */
+	unsigned n; /* 0: no scan */
 };
 
 struct policy_rule {
-	const char *name;	/* default "rule 3" */
-	const struct policy_match *when;	/* NULL: always */
-	unsigned decides;	/* bits 1 << enum policy_decision */
+	const char *name;                /* default "rule 3" */
+	const struct policy_match *when; /* NULL: always */
+	unsigned decides;                /* bits 1 << enum policy_decision */
 	enum policy_tls tls;
 	enum policy_access access;
 	enum policy_download download;
@@ -105,7 +122,7 @@ struct policy_rule {
 	enum policy_stream stream;
 	enum policy_websocket websocket;
 	enum policy_log log;
-	struct policy_strings upgrade;	/* protocols, as they are written */
+	struct policy_strings upgrade; /* protocols, as they are written */
 	/* Its chains one after another, by the mode of their services, each service once. */
 	struct policy_scan scan_req;
 	struct policy_scan scan_resp;
@@ -119,13 +136,14 @@ struct policy_rules {
 /* The rules and what holds without them; frozen, like the configuration it is in. */
 struct policy {
 	struct policy_rules rules;
-	bool ask_url;		/* some rule looks at it */
+	bool ask_url; /* some rule looks at it */
 	bool ask_type;
-	enum policy_download browser, other;	/* where no rule decides download */
-	struct policy_scan all_req;	/* all services by mode, in file order, */
-	struct policy_scan all_resp;	/* for when no rule decides scan */
-	struct policy_scan used_req;	/* every service that some rule, or the */
-	struct policy_scan used_resp;	/* lack of one, scans with */
+	/* where no rule decides download */
+	enum policy_download browser, other;
+	struct policy_scan all_req;   /* all services by mode, in file order, */
+	struct policy_scan all_resp;  /* for when no rule decides scan */
+	struct policy_scan used_req;  /* every service that some rule, or the */
+	struct policy_scan used_resp; /* lack of one, scans with */
 };
 
 /* Is the service in some step of it? */
@@ -140,25 +158,27 @@ bool policy_scan_has(const struct policy_scan *, unsigned service);
  */
 struct policy_facts {
 	const struct sockaddr *client;
-	struct str listener;		/* the listener's name */
-	struct str host;		/* normalised: lower case, no trailing dot, no brackets */
+	struct str listener; /* the listener's name */
+	/* normalised: lower case, no trailing dot, no brackets */
+	struct str host;
 	bool host_is_ip;
 	uint16_t port;
-	struct str scheme;		/* "http", "https" */
-	const struct sockaddr *dest;	/* NULL while not resolved */
-	struct str method;		/* at POLICY_TLS: "CONNECT" or absent */
-	struct str url;			/* absolute, with query; absent at POLICY_TLS */
-	struct str url_sent;		/* the same after a service changed it; absent: it did not */
+	struct str scheme;           /* "http", "https" */
+	const struct sockaddr *dest; /* NULL while not resolved */
+	struct str method;           /* at POLICY_TLS: "CONNECT" or absent */
+	struct str url; /* absolute, with query; absent at POLICY_TLS */
+	/* the same after a service changed it; absent: it did not */
+	struct str url_sent;
 	/*
 	 * Of the message in question: Content-Type (parameters are ignored)
 	 * and size of the body.  A request without them says nothing about
 	 * the flow (not known yet); for a response absent type is a plain no.
 	 */
 	struct str type;
-	struct str types[POLICY_TYPES];	/* if receivers may take several */
+	struct str types[POLICY_TYPES]; /* if receivers may take several */
 	unsigned n_types;
 	uint64_t size;
-	bool navigation;		/* a browser shows it to a person (download.browser) */
+	bool navigation; /* a browser shows it to a person (download.browser) */
 };
 
 /* Filled stage by stage: what a stage does not decide stays as it was. */
@@ -170,8 +190,8 @@ struct plan {
 	enum policy_stream stream;
 	enum policy_websocket websocket;
 	enum policy_log log;
-	const struct policy_strings *upgrade;	/* in the policy; NULL: none */
-	const struct policy_scan *scan_req;	/* in the policy; n = 0: no scan */
+	const struct policy_strings *upgrade; /* in the policy; NULL: none */
+	const struct policy_scan *scan_req; /* in the policy; n = 0: no scan */
 	const struct policy_scan *scan_resp;
 	/* The rule that made each decision; NULL: no rule did.  In the policy. */
 	const char *rule[POLICY_DECISIONS];
@@ -206,7 +226,7 @@ void policy_plan_init(const struct policy *, struct plan *);
 void policy_decide(const struct policy *, enum policy_stage,
     const struct policy_facts *, struct plan *);
 
-const char *policy_log_name(enum policy_log);		/* "full" ... */
-const char *policy_download_name(enum policy_download);	/* "hold" ... */
+const char *policy_log_name(enum policy_log);           /* "full" ... */
+const char *policy_download_name(enum policy_download); /* "hold" ... */
 
 #endif

@@ -38,8 +38,8 @@ find_slot(const struct policy_hosts *s, struct str name, uint32_t hash)
 {
 	unsigned i = (hash ^ hash >> 15) & (s->cap - 1);
 
-	while (s->slot[i].name.p != NULL && (s->slot[i].hash != hash ||
-	    !str_eq(s->slot[i].name, name)))
+	while (s->slot[i].name.p != NULL &&
+	    (s->slot[i].hash != hash || !str_eq(s->slot[i].name, name)))
 		i = (i + 1) & (s->cap - 1);
 	return (&s->slot[i]);
 }
@@ -47,8 +47,8 @@ find_slot(const struct policy_hosts *s, struct str name, uint32_t hash)
 static void
 grow(struct policy_hosts *s, struct arena *a)
 {
-	struct policy_hosts bigger = { NULL, s->n, s->cap == 0 ? 4 :
-	    s->cap * 2 };
+	struct policy_hosts bigger = { NULL, s->n,
+		s->cap == 0 ? 4 : s->cap * 2 };
 	unsigned i;
 
 	bigger.slot = arena_zalloc(a, bigger.cap * sizeof(*bigger.slot));
@@ -101,20 +101,20 @@ fault_of(const char *text, struct str name, unsigned how)
 {
 	if (strchr(text, '/') != NULL)
 		return ("no host name; networks are for 'dest', paths for "
-		    "'url'");
+			"'url'");
 	if (text[0] == '.')
 		return ("no host name; 'example.com' covers subdomains, "
-		    "'*.example.com' means them alone");
+			"'*.example.com' means them alone");
 	if (strcmp(text, "*") == 0 || strcmp(text, "any") == 0)
 		return ("no host name; leave 'host' out to mean all");
 	if (!is_name(name))
 		return ("no host name; write letters, digits, '-' and dots, "
-		    "other scripts in their xn-- form, no port");
+			"other scripts in their xn-- form, no port");
 	if (looks_numeric(name) && (how & POLICY_HOST_EXACT) == 0)
 		return ("no host name; addresses have no subdomains");
 	if (looks_numeric(name))
 		return ("not an IPv4 address; write four decimal numbers, "
-		    "networks are for 'dest'");
+			"networks are for 'dest'");
 	return (NULL);
 }
 
@@ -180,17 +180,20 @@ policy_hosts_add(struct policy_hosts *s, struct arena *a, const char *text,
 		how = POLICY_HOST_BELOW;
 		name = str_of(text + 2);
 	}
-	if (host_of(a, name, &host) && (!host.host_is_ip ||
-	    (how & POLICY_HOST_EXACT) != 0)) {
-		insert(s, a, policy_unmapped(host.host), host.host_is_ip ?
-		    POLICY_HOST_EXACT : how);
+	if (host_of(a, name, &host) &&
+	    (!host.host_is_ip || (how & POLICY_HOST_EXACT) != 0)) {
+		insert(s, a, policy_unmapped(host.host),
+		    host.host_is_ip ? POLICY_HOST_EXACT : how);
 		return (true);
 	}
 	if (name.n > 1 && name.p[name.n - 1] == '.')
-		name.n--;			/* the root's dot */
+		name.n--; /* the root's dot */
 	fault = fault_of(text, name, how);
-	snprintf(why, POLICY_WHY, "%s", fault != NULL ? fault : "no host "
-	    "name; some resolvers would take it for an address");
+	snprintf(why, POLICY_WHY, "%s",
+	    fault != NULL
+		? fault
+		: "no host "
+		  "name; some resolvers would take it for an address");
 	return (false);
 }
 
@@ -232,7 +235,7 @@ policy_host_key(struct policy_host_key *k, struct str host, bool is_ip)
 		if (i > 0 && (is_ip || host.p[i - 1] != '.'))
 			continue;
 		if (k->n == POLICY_LABELS)
-			break;			/* 255 octets have no more */
+			break; /* 255 octets have no more */
 		k->suffix[k->n].name = (struct str){ host.p + i, host.n - i };
 		k->suffix[k->n++].hash = h;
 	}
@@ -248,8 +251,10 @@ policy_hosts_match(const struct policy_hosts *s,
 	assert(s->cap > 0);
 	for (i = 0; i < k->n; i++) {
 		slot = find_slot(s, k->suffix[i].name, k->suffix[i].hash);
-		if (slot->name.p != NULL && (slot->how & (i + 1 == k->n ?
-		    POLICY_HOST_EXACT : POLICY_HOST_BELOW)) != 0)
+		if (slot->name.p != NULL &&
+		    (slot->how &
+			(i + 1 == k->n ? POLICY_HOST_EXACT
+				       : POLICY_HOST_BELOW)) != 0)
 			return (true);
 	}
 	return (false);

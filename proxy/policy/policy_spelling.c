@@ -9,8 +9,8 @@
 #include "http/chars.h"
 #include "proxy/policy/match.h"
 
-#define MERGE 1		/* doubled slashes are one, as most servers have it */
-#define LOOSE 2		/* "%2F", "\" and "..;" as some servers have them */
+#define MERGE 1 /* doubled slashes are one, as most servers have it */
+#define LOOSE 2 /* "%2F", "\" and "..;" as some servers have them */
 
 /* RFC 3986 2.3 */
 static bool
@@ -41,8 +41,9 @@ decode(struct str s, unsigned how, char *out)
 
 	for (i = 0; i < s.n; i++) {
 		if ((c = encoded_at(s, i)) < 0) {
-			out[n++] = (how & LOOSE) != 0 && s.p[i] == '\\' ? '/' :
-			    s.p[i];
+			out[n++] = (how & LOOSE) != 0 && s.p[i] == '\\'
+			    ? '/'
+			    : s.p[i];
 			continue;
 		}
 		i += 2;
@@ -86,8 +87,8 @@ remove_dots(char *p, size_t n, unsigned how, bool *removed)
 		segment.n = str_index(segment, '/');
 		k = i + 1 + segment.n;
 		dots = dots_of(segment, how);
-		if (dots == 0 && (segment.n > 0 || k == n ||
-		    (how & MERGE) == 0)) {
+		if (dots == 0 &&
+		    (segment.n > 0 || k == n || (how & MERGE) == 0)) {
 			p[w++] = '/';
 			memmove(p + w, segment.p, segment.n);
 			w += segment.n;
@@ -124,8 +125,8 @@ unmapped(struct str s, char *out)
 static size_t
 authority(struct str s, struct str scheme, char *out)
 {
-	struct str port = str_ieq(scheme, STR("https")) ? STR(":443") :
-	    STR(":80");
+	struct str port = str_ieq(scheme, STR("https")) ? STR(":443")
+							: STR(":80");
 	size_t i, n;
 
 	if (str_iends(s, port))
@@ -136,8 +137,8 @@ authority(struct str s, struct str scheme, char *out)
 	if (n > 0)
 		return (n);
 	for (i = 0; i < s.n; i++)
-		out[i] = s.p[i] >= 'A' && s.p[i] <= 'Z' ?
-		    (char)(s.p[i] | 0x20) : s.p[i];
+		out[i] = s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] | 0x20)
+							: s.p[i];
 	if (i > 1 && out[i - 1] == '.')
 		i--;
 	return (i);
@@ -197,12 +198,12 @@ is_plain(struct str url, const struct parts *p)
 	    memchr(p->path.p, '\\', p->path.n) != NULL)
 		return (false);
 	for (i = 0; i + 1 < p->path.n; i++)
-		if (p->path.p[i] == '/' && (p->path.p[i + 1] == '/' ||
-		    p->path.p[i + 1] == '.'))
+		if (p->path.p[i] == '/' &&
+		    (p->path.p[i + 1] == '/' || p->path.p[i + 1] == '.'))
 			return (false);
 	for (i = 0; i < p->authority.n; i++)
-		if (p->authority.p[i] == ':' || (p->authority.p[i] >= 'A' &&
-		    p->authority.p[i] <= 'Z'))
+		if (p->authority.p[i] == ':' ||
+		    (p->authority.p[i] >= 'A' && p->authority.p[i] <= 'Z'))
 			return (false);
 	return (i == 0 || p->authority.p[i - 1] != '.');
 }
@@ -212,7 +213,7 @@ policy_url_spellings(struct str url, struct str out[POLICY_SPELLINGS],
     char *room)
 {
 	static const unsigned ways[POLICY_SPELLINGS] = { MERGE, 0,
-	    MERGE | LOOSE };
+		MERGE | LOOSE };
 	struct parts p = { 0 };
 	unsigned i, k, n = 0;
 	struct str s;

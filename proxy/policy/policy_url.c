@@ -14,14 +14,14 @@
 #include <string.h>
 #include "proxy/policy/match.h"
 
-#define MATCH_LIMIT 100000	/* backtracking steps, about 1 ms */
+#define MATCH_LIMIT 100000 /* backtracking steps, about 1 ms */
 #define DEPTH_LIMIT 1000
-#define HEAP_LIMIT 4096		/* KiB */
+#define HEAP_LIMIT 4096 /* KiB */
 #define STACK_FIRST (32 * 1024)
 #define STACK_LAST (512 * 1024)
 
 struct policy_pattern {
-	pcre2_code *code;	/* owned */
+	pcre2_code *code; /* owned */
 	bool jit;
 };
 
@@ -93,7 +93,7 @@ policy_pattern_new(const char *text, char why[POLICY_WHY], unsigned *at)
 	    &fault, &where, NULL);
 	if (code == NULL) {
 		if (pcre2_get_error_message(fault, (PCRE2_UCHAR *)why,
-		    POLICY_WHY) < 0)
+			POLICY_WHY) < 0)
 			snprintf(why, POLICY_WHY, "error %d", fault);
 		*at = (unsigned)where;
 		return (NULL);

@@ -27,8 +27,8 @@ struct duplex_type {
 /* Embedded. */
 struct duplex {
 	const struct duplex_type *type;
-	enum pull last;		/* of reading; PULL_MORE: it goes on */
-	bool ended;		/* duplex_end() was said */
+	enum pull last; /* of reading; PULL_MORE: it goes on */
+	bool ended;     /* duplex_end() was said */
 };
 
 /*

@@ -72,13 +72,12 @@ exchange_end(struct exchange **xp, enum exchange_end how)
 		return;
 	assert(x->wake != NULL && x->arena == NULL);
 	x->wake = NULL;
-	x->req = NULL;		/* it was in the flow's arena */
+	x->req = NULL; /* it was in the flow's arena */
 	x->type->end(x, how);
 }
 
 enum pace_says
-exchange_pace(struct exchange *x, uint64_t now, uint64_t silence,
-    uint64_t rate)
+exchange_pace(struct exchange *x, uint64_t now, uint64_t silence, uint64_t rate)
 {
 	return (x->type->pace(x, now, silence, rate));
 }

@@ -28,14 +28,17 @@
 struct exchange;
 
 enum exchange_end {
-	EXCHANGE_DONE,	/* the answer is complete, its body has ended */
-	EXCHANGE_ABORT,	/* it is not, or there is none: its client must see that */
-	EXCHANGE_HTTP1,	/* not over HTTP/2: its client asks again over HTTP/1.1 */
-	EXCHANGE_TUNNEL	/* CONNECT is granted: what follows is not HTTP of ours */
+	EXCHANGE_DONE, /* the answer is complete, its body has ended */
+	/* it is not, or there is none: its client must see that */
+	EXCHANGE_ABORT,
+	/* not over HTTP/2: its client asks again over HTTP/1.1 */
+	EXCHANGE_HTTP1,
+	/* CONNECT is granted: what follows is not HTTP of ours */
+	EXCHANGE_TUNNEL
 };
 
 struct exchange_type {
-	bool http2;		/* for the record: HTTP/2, else HTTP/1.x */
+	bool http2; /* for the record: HTTP/2, else HTTP/1.x */
 	/* What the functions below say. */
 	struct body *(*body)(struct exchange *, struct body_store *);
 	void (*interim)(struct exchange *, const struct http_msg *);
@@ -56,13 +59,16 @@ struct exchange_type {
 /* Embedded in what its server has of it.  The fields are for the flow to read. */
 struct exchange {
 	const struct exchange_type *type;
-	struct task *wake;	/* borrowed: the flow's; NULL: it is not there yet */
-	struct arena *arena;	/* owned, until the flow takes it; charged already */
-	struct http_msg *req;	/* in the arena; NULL: no request could be read */
-	struct fault fault;	/* not ERR_NONE: it is refused, and gets a page */
-	bool mute;		/* no answer leaves, whatever is said: it is for the record */
-	uint64_t began_at;	/* its first octet */
-	uint64_t gone_at;	/* (w) from then on its client counts as gone; 0: it is there */
+	struct task *wake; /* borrowed: the flow's; NULL: it is not there yet */
+	/* owned, until the flow takes it; charged already */
+	struct arena *arena;
+	struct http_msg *req; /* in the arena; NULL: no request could be read */
+	struct fault fault;   /* not ERR_NONE: it is refused, and gets a page */
+	/* no answer leaves, whatever is said: it is for the record */
+	bool mute;
+	uint64_t began_at; /* its first octet */
+	/* (w) from then on its client counts as gone; 0: it is there */
+	uint64_t gone_at;
 };
 
 /*
@@ -112,8 +118,8 @@ void exchange_end(struct exchange **x, enum exchange_end);
  * How does the body of the request come, while it is waited for?  Silent for
  * silence ms, or slower than rate octets a second?
  */
-enum pace_says exchange_pace(struct exchange *, uint64_t now,
-    uint64_t silence, uint64_t rate);
+enum pace_says exchange_pace(struct exchange *, uint64_t now, uint64_t silence,
+    uint64_t rate);
 /* When that may change for the worse, at the earliest; UINT64_MAX: never. */
 uint64_t exchange_pace_due(const struct exchange *, uint64_t now,
     uint64_t silence, uint64_t rate);

@@ -69,7 +69,8 @@ h1_duplex_begin(struct h1_duplex *h, struct h1_in *in, struct task *wake)
 {
 	assert(!in->in_body && in->link != NULL && wake != NULL);
 	*h = (struct h1_duplex){ .duplex = { .type = &h1_duplex_type,
-	    .last = PULL_MORE }, .in = in };
+				     .last = PULL_MORE },
+		.in = in };
 	link_set_owner(in->link, wake);
 	return (&h->duplex);
 }

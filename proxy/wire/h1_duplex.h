@@ -13,7 +13,7 @@
 /* Embedded in the connection. */
 struct h1_duplex {
 	struct duplex duplex;
-	struct h1_in *in;	/* borrowed: what was read behind the head is here */
+	struct h1_in *in; /* borrowed: what was read behind the head is here */
 };
 
 /* wake owns the link from now on: it is woken for all its news. */

@@ -7,8 +7,7 @@
 
 #define HEAD_READ 16384
 
-static enum pull in_pull(struct source *, struct chq *, size_t,
-    struct fault *);
+static enum pull in_pull(struct source *, struct chq *, size_t, struct fault *);
 static void in_drop(struct source *, enum pull);
 
 static const struct source_type in_type = { "http1", in_pull, in_drop };
@@ -29,9 +28,8 @@ h1_in_begun(const struct h1_in *in)
 }
 
 enum h1_got
-h1_in_head(struct h1_in *in, struct arena *a,
-    enum h1_kind kind, const struct h1_limits *limits, struct http_msg **msg,
-    struct fault *f)
+h1_in_head(struct h1_in *in, struct arena *a, enum h1_kind kind,
+    const struct h1_limits *limits, struct http_msg **msg, struct fault *f)
 {
 	enum h1_step step;
 	enum pull p;
@@ -44,8 +42,8 @@ h1_in_head(struct h1_in *in, struct arena *a,
 			step = h1_head_feed(in->head, &in->bytes, msg, f);
 			if (step != H1_MORE) {
 				in->head = NULL;
-				return (step == H1_DONE ? H1_GOT_HEAD :
-				    H1_GOT_BAD);
+				return (
+				    step == H1_DONE ? H1_GOT_HEAD : H1_GOT_BAD);
 			}
 		}
 		p = link_read(in->link, &in->bytes, HEAD_READ);
@@ -53,8 +51,8 @@ h1_in_head(struct h1_in *in, struct arena *a,
 			return (H1_GOT_WAIT);
 		if (p != PULL_MORE) {
 			in->poisoned = true;
-			return (h1_head_begun(in->head) ? H1_GOT_CUT :
-			    H1_GOT_END);
+			return (
+			    h1_head_begun(in->head) ? H1_GOT_CUT : H1_GOT_END);
 		}
 	}
 }
@@ -66,14 +64,13 @@ h1_in_body(struct h1_in *in, struct loop *loop, struct body_store *store,
 	if (msg->framing == FRAMING_NONE ||
 	    (msg->framing == FRAMING_LENGTH && msg->length == 0))
 		return (NULL);
-	h1_body_init(&in->deframer, msg->arena, msg->framing, msg->length,
-	    bad);
+	h1_body_init(&in->deframer, msg->arena, msg->framing, msg->length, bad);
 	source_init(&in->src, &in_type);
 	in->in_body = true;
 	in->pace = (struct pace){ 0 };
 	in->cut = cut;
-	return (body_new(loop, store, &in->src, msg->framing ==
-	    FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
+	return (body_new(loop, store, &in->src,
+	    msg->framing == FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
 }
 
 /* The link has ended under the body. */
@@ -121,8 +118,8 @@ in_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 			in_keep_trailer(in, b);
 		if (p != PULL_WAIT)
 			return (p);
-		r = link_read(in->link, &in->bytes, want > HEAD_READ ? want :
-		    HEAD_READ);
+		r = link_read(in->link, &in->bytes,
+		    want > HEAD_READ ? want : HEAD_READ);
 		if (r == PULL_WAIT) {
 			in->starved = true;
 			if (in->silent_since == 0)
@@ -145,8 +142,8 @@ in_discard(struct h1_in *in)
 	enum pull p;
 
 	do {
-		p = h1_body_pull(&in->deframer, &in->bytes, &dump,
-		    HEAD_READ, &f);
+		p = h1_body_pull(&in->deframer, &in->bytes, &dump, HEAD_READ,
+		    &f);
 		chq_drop(&dump, chq_len(&dump));
 	} while (p == PULL_MORE);
 	chq_fini(&dump);
@@ -196,8 +193,10 @@ h1_in_due(const struct h1_in *in, uint64_t now, uint64_t ms, uint64_t rate)
 
 	if (!in->in_body)
 		return (UINT64_MAX);
-	silent = (in->silent_since != 0 && link_is_waiting(in->link) ?
-	    in->silent_since : now) + ms;
+	silent = (in->silent_since != 0 && link_is_waiting(in->link)
+			 ? in->silent_since
+			 : now) +
+	    ms;
 	slow = rate > 0 ? pace_due(&in->pace, now) : UINT64_MAX;
 	return (silent < slow ? silent : slow);
 }
@@ -223,8 +222,8 @@ h1_in_abandon(struct h1_in *in, const struct fault *f)
 	in->in_body = false;
 	in->silent_since = 0;
 	in->poisoned = true;
-	source_gone(&in->src, PULL_CUT, f != NULL && f->code != ERR_NONE ? f :
-	    &own);
+	source_gone(&in->src, PULL_CUT,
+	    f != NULL && f->code != ERR_NONE ? f : &own);
 }
 
 void

@@ -17,33 +17,32 @@
 
 /* Where bytes of a connection come in.  Embedded in the connection. */
 struct h1_in {
-	struct link *link;	/* borrowed; NULL once the connection is gone */
-	struct chq bytes;	/* read, not yet used */
-	struct h1_head *head;	/* in the flow's arena; NULL: none under way */
-	struct source src;	/* of the body under way */
+	struct link *link;    /* borrowed; NULL once the connection is gone */
+	struct chq bytes;     /* read, not yet used */
+	struct h1_head *head; /* in the flow's arena; NULL: none under way */
+	struct source src;    /* of the body under way */
 	struct h1_body deframer;
-	struct task *wake;	/* borrowed: woken when the body lets go */
-	enum err cut;		/* what a body that stops short is called */
-	bool in_body;		/* the body has not ended yet */
-	bool starved;		/* its source waits for the link */
-	bool poisoned;		/* nothing more can be read: cut, failed, or left over */
-	uint64_t silent_since;	/* ms; 0: nobody waits for bytes */
-	struct pace pace;	/* of the peer, inside a body */
+	struct task *wake; /* borrowed: woken when the body lets go */
+	enum err cut;      /* what a body that stops short is called */
+	bool in_body;      /* the body has not ended yet */
+	bool starved;      /* its source waits for the link */
+	bool poisoned; /* nothing more can be read: cut, failed, or left over */
+	uint64_t silent_since; /* ms; 0: nobody waits for bytes */
+	struct pace pace;      /* of the peer, inside a body */
 };
 
 enum h1_got {
 	H1_GOT_HEAD,
-	H1_GOT_WAIT,	/* the link's owner will be woken */
-	H1_GOT_END,	/* the peer ended before the first octet */
-	H1_GOT_CUT,	/* ... or inside the head */
-	H1_GOT_BAD	/* cause in the fault */
+	H1_GOT_WAIT, /* the link's owner will be woken */
+	H1_GOT_END,  /* the peer ended before the first octet */
+	H1_GOT_CUT,  /* ... or inside the head */
+	H1_GOT_BAD   /* cause in the fault */
 };
 
 void h1_in_init(struct h1_in *, struct link *, struct task *wake);
 /* Read a head into arena a. limits borrowed until it is done. */
-enum h1_got h1_in_head(struct h1_in *, struct arena *a,
-    enum h1_kind, const struct h1_limits *, struct http_msg **,
-    struct fault *);
+enum h1_got h1_in_head(struct h1_in *, struct arena *a, enum h1_kind,
+    const struct h1_limits *, struct http_msg **, struct fault *);
 /* Has a byte of the head (other than empty lines) come? */
 bool h1_in_begun(const struct h1_in *);
 /*

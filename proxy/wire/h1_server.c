@@ -9,7 +9,7 @@
 #include "proxy/wire/h1_server.h"
 
 #define FIRST_READ 16384
-#define GONE_MS 500		/* a client that only ended its side may still read */
+#define GONE_MS 500 /* a client that only ended its side may still read */
 
 static const struct {
 	enum { NONE, REQUEST_MS, IDLE_MS } deadline;
@@ -56,8 +56,8 @@ enter(struct h1_server *s, enum h1_server_state to)
 	s->state = to;
 	if (states[to].deadline != NONE) {
 		of->type->limits(of->host, &s->limits);
-		ms = states[to].deadline == IDLE_MS ? s->limits.idle_ms :
-		    s->limits.request_ms;
+		ms = states[to].deadline == IDLE_MS ? s->limits.idle_ms
+						    : s->limits.request_ms;
 	}
 	s->deadline_at = ms != 0 ? now_of(s) + ms : 0;
 }
@@ -74,7 +74,7 @@ over(struct h1_server *s, enum server_step how)
 {
 	go(s, H1_SERVER_OVER);
 	s->over = how;
-	s->in.head = NULL;		/* in the arena */
+	s->in.head = NULL; /* in the arena */
 	arena_free(&s->arena);
 }
 
@@ -117,7 +117,7 @@ run_idle(struct h1_server *s)
 	} else
 		p = PULL_WAIT;
 	if (p == PULL_MORE) {
-		s->in_before = before;	/* what was just read is its own */
+		s->in_before = before; /* what was just read is its own */
 		s->out_before = link_bytes_out(l);
 		s->arena = arena_new();
 		arena_charge_to(s->arena, s->server.of.account);
@@ -178,7 +178,7 @@ unfinished(struct h1_server *s)
 		refuse(s, ERR_MEMORY,
 		    "limits.memory has no more for this client");
 	else if (is_late(s) && !h1_in_begun(&s->in) && s->served > 0)
-		over(s, SERVER_CLOSE);	/* empty lines are no request */
+		over(s, SERVER_CLOSE); /* empty lines are no request */
 	else if (is_late(s))
 		refuse(s, ERR_REQ_TIMEOUT, "");
 }
@@ -194,7 +194,7 @@ run_head(struct h1_server *s)
 	case H1_GOT_HEAD:
 		if (h1_frame_request(m, &s->x.fault) != ERR_NONE ||
 		    http_target_parse(m, in_tunnel, in_tunnel == NULL,
-		    &s->x.fault) != ERR_NONE)
+			&s->x.fault) != ERR_NONE)
 			s->in.poisoned = true;
 		begin(s, m);
 		break;
@@ -221,8 +221,8 @@ note_gone(struct h1_server *s)
 
 	if (link_broken(link_of(s)))
 		at = now_of(s);
-	else if (link_peer_gone(link_of(s)) || (link_peer_left(link_of(s)) &&
-	    !s->in.in_body && !s->body_due))
+	else if (link_peer_gone(link_of(s)) ||
+	    (link_peer_left(link_of(s)) && !s->in.in_body && !s->body_due))
 		at = now_of(s) + GONE_MS;
 	if (at == 0 || (s->x.gone_at != 0 && s->x.gone_at <= at))
 		return;
@@ -240,7 +240,7 @@ run_exchange(struct h1_server *s)
 		task_wake(s->x.wake);
 	}
 	note_gone(s);
-	link_look(link_of(s));	/* it may go away meanwhile */
+	link_look(link_of(s)); /* it may go away meanwhile */
 }
 
 static enum server_step
@@ -307,7 +307,7 @@ x_interim(struct exchange *x, const struct http_msg *m)
 	struct h1_server *s = of_exchange(x);
 
 	assert(s->state == H1_SERVER_EXCHANGE && !s->answered);
-	if (!s->http10)			/* RFC 9110 15.2 */
+	if (!s->http10) /* RFC 9110 15.2 */
 		write_head(s, m);
 }
 
@@ -346,8 +346,8 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 	m->keep_alive = s->keep;
 	m->version_minor = s->http10 ? 0 : 1;
 	write_head(s, m);
-	return (body ? h1_sink_begin(&s->out, link_of(s), m, s->http10,
-	    x->wake) : NULL);
+	return (body ? h1_sink_begin(&s->out, link_of(s), m, s->http10, x->wake)
+		     : NULL);
 }
 
 static struct duplex *
@@ -369,13 +369,13 @@ x_switch(struct exchange *x, struct http_msg *m)
 static void
 x_end(struct exchange *x, enum exchange_end how)
 {
-	static const char granted[] =
-	    "HTTP/1.1 200 Connection established\r\n\r\n";
+	static const char
+	    granted[] = "HTTP/1.1 200 Connection established\r\n\r\n";
 	struct h1_server *s = of_exchange(x);
 	bool whole = !h1_sink_is_open(&s->out);
 
-	assert(s->state == H1_SERVER_EXCHANGE ||
-	    s->state == H1_SERVER_SWITCHED);
+	assert(
+	    s->state == H1_SERVER_EXCHANGE || s->state == H1_SERVER_SWITCHED);
 	assert(how != EXCHANGE_DONE || (s->answered && whole));
 	assert(how != EXCHANGE_HTTP1);
 	assert(how != EXCHANGE_TUNNEL || (!s->answered && !s->in.in_body));

@@ -24,25 +24,25 @@ enum h1_server_state {
 struct h1_server {
 	struct server server;
 	enum h1_server_state state;
-	struct timer timer;	/* of the state */
+	struct timer timer; /* of the state */
 	uint64_t deadline_at;
-	struct server_limits limits;	/* of the head under way */
+	struct server_limits limits; /* of the head under way */
 	struct h1_in in;
 	struct h1_sink out;
-	struct h1_duplex raw;	/* SWITCHED */
+	struct h1_duplex raw; /* SWITCHED */
 	struct exchange x;
-	struct arena *arena;	/* owned; HEAD: where it goes */
-	uint64_t in_before, out_before;	/* the link's counters when x began */
-	unsigned served;	/* exchanges that have ended */
-	enum server_step over;	/* OVER: how */
+	struct arena *arena;            /* owned; HEAD: where it goes */
+	uint64_t in_before, out_before; /* the link's counters when x began */
+	unsigned served;                /* exchanges that have ended */
+	enum server_step over;          /* OVER: how */
 	/* of the exchange */
-	bool persists;		/* the client lets the connection go on */
+	bool persists; /* the client lets the connection go on */
 	bool http10;
-	bool body_due;		/* the body of the request has not been taken */
-	bool expects;		/* it waits for "100 Continue" */
+	bool body_due; /* the body of the request has not been taken */
+	bool expects;  /* it waits for "100 Continue" */
 	bool answered;
-	bool keep;		/* the head of the answer says that it goes on */
-	bool wants_room;	/* for an interim head */
+	bool keep;       /* the head of the answer says that it goes on */
+	bool wants_room; /* for an interim head */
 };
 
 /*

@@ -24,7 +24,7 @@ h1_write(struct sink *s, struct chq *q, size_t n)
 	struct h1_sink *h = of_sink(s);
 	char line[20];
 
-	if (h->framing == FRAMING_NONE ||	/* there was to be none */
+	if (h->framing == FRAMING_NONE || /* there was to be none */
 	    (h->framing == FRAMING_LENGTH && n > h->left))
 		return (false);
 	if (h->framing == FRAMING_LENGTH)
@@ -61,7 +61,9 @@ h1_taken(struct sink *s)
 }
 
 static const struct sink_type h1_sink_type = { .name = "http1",
-	.room = h1_room, .write = h1_write, .end = h1_end,
+	.room = h1_room,
+	.write = h1_write,
+	.end = h1_end,
 	.taken = h1_taken };
 
 struct sink *
@@ -71,8 +73,9 @@ h1_sink_begin(struct h1_sink *h, struct link *l, const struct http_msg *msg,
 	assert(!h1_sink_is_open(h));
 	sink_init(&h->sink, &h1_sink_type, wake);
 	h->link = l;
-	h->framing = msg->framing == FRAMING_CHUNKED && to_http10 ?
-	    FRAMING_CLOSE : msg->framing;
+	h->framing = msg->framing == FRAMING_CHUNKED && to_http10
+	    ? FRAMING_CLOSE
+	    : msg->framing;
 	h->left = msg->length;
 	return (&h->sink);
 }

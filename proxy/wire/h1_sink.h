@@ -15,9 +15,9 @@
 /* Embedded in the connection; {0} is lent to nobody. */
 struct h1_sink {
 	struct sink sink;
-	struct link *link;	/* borrowed */
-	enum http_framing framing;	/* on the wire */
-	uint64_t left;		/* FRAMING_LENGTH: octets still to be written */
+	struct link *link;         /* borrowed */
+	enum http_framing framing; /* on the wire */
+	uint64_t left; /* FRAMING_LENGTH: octets still to be written */
 };
 
 /*

@@ -21,8 +21,8 @@ raw_read(struct duplex *d, struct chq *out, size_t want)
 
 	e->in += chq_len(out) - had;
 	if (h2_session_wants_write(e->server->session))
-		h2_exchange_to_send(e);	/* windows */
-	return (p == PULL_CUT ? PULL_FAIL : p);		/* RST_STREAM */
+		h2_exchange_to_send(e);         /* windows */
+	return (p == PULL_CUT ? PULL_FAIL : p); /* RST_STREAM */
 }
 
 static size_t
@@ -62,8 +62,11 @@ raw_gone(struct duplex *d)
 }
 
 static const struct duplex_type raw_type = { .read = raw_read,
-	.room = raw_room, .write = raw_write, .end = raw_end,
-	.lost = raw_lost, .gone = raw_gone };
+	.room = raw_room,
+	.write = raw_write,
+	.end = raw_end,
+	.lost = raw_lost,
+	.gone = raw_gone };
 
 struct duplex *
 h2_duplex_begin(struct h2_exchange *e)

@@ -6,9 +6,9 @@
 #include "http/ws_open.h"
 #include "proxy/wire/h2_exchange_priv.h"
 
-#define GONE_MS 500		/* we have reset it: its flow may find out why */
-#define ROOM_NOWHERE 65536	/* a page that nobody gets */
-#define FRAME_HEAD 9		/* octets (RFC 9113 4.1) */
+#define GONE_MS 500        /* we have reset it: its flow may find out why */
+#define ROOM_NOWHERE 65536 /* a page that nobody gets */
+#define FRAME_HEAD 9       /* octets (RFC 9113 4.1) */
 
 static struct h2_exchange *
 of_exchange(struct exchange *x)
@@ -96,7 +96,7 @@ in_pull(struct source *src, struct chq *out, size_t want, struct fault *f)
 	if (p == PULL_END)
 		keep_trailer(e);
 	if (h2_session_wants_write(e->server->session))
-		h2_exchange_to_send(e);	/* windows */
+		h2_exchange_to_send(e); /* windows */
 	return (p);
 }
 
@@ -196,7 +196,7 @@ out_write(struct sink *s, struct chq *q, size_t n)
 {
 	struct h2_exchange *e = of_sink(s);
 
-	if (e->framing == FRAMING_NONE ||	/* there was to be none */
+	if (e->framing == FRAMING_NONE || /* there was to be none */
 	    (e->framing == FRAMING_LENGTH && n > e->left))
 		return (false);
 	e->left -= e->framing == FRAMING_LENGTH ? n : 0;
@@ -248,7 +248,9 @@ out_taken(struct sink *s)
 }
 
 static const struct sink_type out_type = { .name = "http2",
-	.room = out_room, .write = out_write, .end = out_end,
+	.room = out_room,
+	.write = out_write,
+	.end = out_end,
 	.taken = out_taken };
 
 /* --- heads of the answer --- */
@@ -292,10 +294,10 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 {
 	struct h2_exchange *e = of_exchange(x);
 
-	(void)keep;			/* it is the connection's, not ours */
+	(void)keep; /* it is the connection's, not ours */
 	assert(!e->answered);
 	e->answered = true;
-	if (e->extended && m->status / 100 == 2) {	/* that would grant it */
+	if (e->extended && m->status / 100 == 2) { /* that would grant it */
 		m->status = 502;
 		m->reason = str_of(http_reason(502));
 	}
@@ -343,8 +345,8 @@ x_end(struct exchange *x, enum exchange_end how)
 	struct h2_server *s = e->server;
 
 	assert(how != EXCHANGE_TUNNEL);
-	assert(how != EXCHANGE_DONE || (e->answered &&
-	    (e->sink.type == NULL || e->sink.end == PULL_END)));
+	assert(how != EXCHANGE_DONE ||
+	    (e->answered && (e->sink.type == NULL || e->sink.end == PULL_END)));
 	in_abandon(e);
 	if (e->switched && how == EXCHANGE_DONE)
 		duplex_end(&e->raw);
@@ -407,10 +409,8 @@ take_connect(struct h2_exchange *e, struct http_msg *m)
 	ws_open_key(key);
 	http_fields_set(m->arena, &m->fields, FIELD_SEC_WEBSOCKET_KEY,
 	    arena_str(m->arena, str_of(key)));
-	http_fields_set(m->arena, &m->fields, FIELD_UPGRADE,
-	    STR("websocket"));
-	http_fields_set(m->arena, &m->fields, FIELD_CONNECTION,
-	    STR("Upgrade"));
+	http_fields_set(m->arena, &m->fields, FIELD_UPGRADE, STR("websocket"));
+	http_fields_set(m->arena, &m->fields, FIELD_CONNECTION, STR("Upgrade"));
 }
 
 /*
@@ -446,9 +446,10 @@ h2_exchange_begin(struct h2_server *s, struct h2_stream *st, unsigned news)
 	struct arena *a;
 
 	/* Nothing of ours was wrong with what the client took back. */
-	if (m == NULL && (!h2_stream_is_reset(st, NULL) ||
-	    h2_stream_fault(st, &refused) == ERR_NONE ||
-	    !h2_stream_is_ours(st))) {
+	if (m == NULL &&
+	    (!h2_stream_is_reset(st, NULL) ||
+		h2_stream_fault(st, &refused) == ERR_NONE ||
+		!h2_stream_is_ours(st))) {
 		if (h2_stream_is_reset(st, NULL))
 			h2_stream_free(&st);
 		return;
@@ -457,9 +458,12 @@ h2_exchange_begin(struct h2_server *s, struct h2_stream *st, unsigned news)
 	e = arena_zalloc(a, sizeof(*e));
 	e->server = s;
 	e->st = st;
-	e->x = (struct exchange){ .type = &exchange_type, .arena = a,
-	    .fault = refused, .began_at = loop_now(of->task->loop),
-	    .mute = m == NULL, .gone_at = s->gone_at };
+	e->x = (struct exchange){ .type = &exchange_type,
+		.arena = a,
+		.fault = refused,
+		.began_at = loop_now(of->task->loop),
+		.mute = m == NULL,
+		.gone_at = s->gone_at };
 	source_init(&e->src, &in_type);
 	h2_stream_set_owner(st, e);
 	list_append(&s->exchanges, &e->link);
@@ -488,7 +492,7 @@ h2_exchange_sent(struct h2_exchange *e)
 	if (!e->wants_interim)
 		return;
 	if (link_room(link_of(e)) == 0) {
-		e->server->interims = true;	/* the next time */
+		e->server->interims = true; /* the next time */
 		return;
 	}
 	e->wants_interim = false;
@@ -508,6 +512,6 @@ h2_exchange_news(struct h2_exchange *e, unsigned news)
 	else if ((news & H2_NEWS_ROOM) != 0)
 		sink_wake(&e->sink);
 	if ((news & H2_NEWS_RESET) != 0)
-		h2_exchange_gone(e, now_of(e) + (h2_stream_is_ours(e->st) ?
-		    GONE_MS : 0));
+		h2_exchange_gone(e,
+		    now_of(e) + (h2_stream_is_ours(e->st) ? GONE_MS : 0));
 }

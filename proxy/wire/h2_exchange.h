@@ -17,8 +17,7 @@ struct h2_exchange;
  * no request.  It becomes an exchange, and a flow by way of the host; or it is
  * freed, when the client takes it back before it was one.
  */
-void h2_exchange_begin(struct h2_server *, struct h2_stream *,
-    unsigned news);
+void h2_exchange_begin(struct h2_server *, struct h2_stream *, unsigned news);
 /* Its stream has news. */
 void h2_exchange_news(struct h2_exchange *, unsigned news);
 /* Its client counts as gone from then on, if not earlier. */

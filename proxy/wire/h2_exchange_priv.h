@@ -13,29 +13,29 @@
 
 struct h2_exchange {
 	struct exchange x;
-	struct list link;	/* of the server */
-	struct h2_server *server;	/* borrowed */
-	struct h2_stream *st;	/* owned */
-	struct source src;	/* the request's body ... */
-	struct pace pace;	/* ... and how it comes */
-	uint64_t silent_since;	/* ms; 0: nobody waits for octets */
-	bool in_body;		/* src is lent, and has not ended */
-	bool starved;		/* src waits for the stream */
-	bool expects;		/* it waits for "100 Continue" */
+	struct list link;         /* of the server */
+	struct h2_server *server; /* borrowed */
+	struct h2_stream *st;     /* owned */
+	struct source src;        /* the request's body ... */
+	struct pace pace;         /* ... and how it comes */
+	uint64_t silent_since;    /* ms; 0: nobody waits for octets */
+	bool in_body;             /* src is lent, and has not ended */
+	bool starved;             /* src waits for the stream */
+	bool expects;             /* it waits for "100 Continue" */
 	bool answered;
-	bool extended;		/* its request was an extended CONNECT */
-	bool switched;		/* ... which is granted */
-	struct duplex raw;	/* of that */
-	bool interim;		/* one is not given to the link yet */
-	bool wants_interim;	/* its flow waits to send another one */
-	struct sink sink;	/* the answer's body ... */
+	bool extended;      /* its request was an extended CONNECT */
+	bool switched;      /* ... which is granted */
+	struct duplex raw;  /* of that */
+	bool interim;       /* one is not given to the link yet */
+	bool wants_interim; /* its flow waits to send another one */
+	struct sink sink;   /* the answer's body ... */
 	enum http_framing framing;
-	uint64_t left;		/* ... FRAMING_LENGTH: to be written yet */
-	uint64_t in, out;	/* octets so far, about */
-	bool looked;		/* at what is taken: who never waits costs no look */
-	uint64_t taken_by[3];	/* ... by enum h2_wait, then */
-	uint64_t taken;		/* what counts as taken of this one */
-	uint64_t written;	/* of the body */
+	uint64_t left;    /* ... FRAMING_LENGTH: to be written yet */
+	uint64_t in, out; /* octets so far, about */
+	bool looked;      /* at what is taken: who never waits costs no look */
+	uint64_t taken_by[3]; /* ... by enum h2_wait, then */
+	uint64_t taken;       /* what counts as taken of this one */
+	uint64_t written;     /* of the body */
 };
 
 /* Something was written: the server gives it to the link. */

@@ -6,12 +6,12 @@
 #include "proxy/audit/log.h"
 #include "proxy/wire/h2_exchange.h"
 
-#define READ 65536		/* at once */
-#define READ_TURN 262144	/* octets read in one turn, then others */
-#define GIVE_MAX 131072		/* given to the link at once */
-#define GONE_MS 500		/* a client that only ended its side may still read */
-#define HELD_ALL (16u << 20)	/* octets of bodies that nobody reads, then */
-				/* all of the connection waits */
+#define READ 65536       /* at once */
+#define READ_TURN 262144 /* octets read in one turn, then others */
+#define GIVE_MAX 131072  /* given to the link at once */
+#define GONE_MS 500      /* a client that only ended its side may still read */
+#define HELD_ALL (16u << 20) /* octets of bodies that nobody reads, then */
+/* all of the connection waits */
 #define SWEEP_MS 1000
 
 static const unsigned follows[H2_SERVER_STATES] = {
@@ -114,11 +114,10 @@ read_link(struct h2_server *s)
 	if (n >= READ_TURN)
 		task_wake(s->server.of.task);
 	else if (p == PULL_MORE)
-		link_look(link_of(s));	/* it may go away meanwhile */
+		link_look(link_of(s)); /* it may go away meanwhile */
 	if (link_broken(link_of(s)) || p == PULL_FAIL)
 		end_input(s, now_of(s));
-	else if (p == PULL_END || p == PULL_CUT ||
-	    link_peer_gone(link_of(s)))
+	else if (p == PULL_END || p == PULL_CUT || link_peer_gone(link_of(s)))
 		end_input(s, now_of(s) + GONE_MS);
 }
 
@@ -148,8 +147,8 @@ write_link(struct h2_server *s)
 	size_t room;
 
 	while ((room = link_room(link_of(s))) > 0) {
-		if (h2_session_give(s->session, &s->out, room < GIVE_MAX ?
-		    room : GIVE_MAX) == 0)
+		if (h2_session_give(s->session, &s->out,
+			room < GIVE_MAX ? room : GIVE_MAX) == 0)
 			break;
 		link_write_chq(link_of(s), &s->out, chq_len(&s->out));
 	}
@@ -177,15 +176,16 @@ idle_due(const struct h2_server *s)
 {
 	if (!list_empty(&s->exchanges))
 		return (UINT64_MAX);
-	return (later(s->quiet_since, h2_session_is_ready(s->session) ?
-	    s->limits.idle_ms : s->limits.request_ms));
+	return (later(s->quiet_since,
+	    h2_session_is_ready(s->session) ? s->limits.idle_ms
+					    : s->limits.request_ms));
 }
 
 static uint64_t
 head_due(const struct h2_server *s)
 {
-	return (s->head_since != 0 ? later(s->head_since,
-	    s->limits.request_ms) : UINT64_MAX);
+	return (s->head_since != 0 ? later(s->head_since, s->limits.request_ms)
+				   : UINT64_MAX);
 }
 
 /*
@@ -195,8 +195,8 @@ head_due(const struct h2_server *s)
 static uint64_t
 sweep_due(const struct h2_server *s)
 {
-	return (h2_session_streams(s->session) > s->n ?
-	    s->swept_at + SWEEP_MS : UINT64_MAX);
+	return (h2_session_streams(s->session) > s->n ? s->swept_at + SWEEP_MS
+						      : UINT64_MAX);
 }
 
 static void
@@ -245,7 +245,7 @@ check_clocks(struct h2_server *s)
 		note_taken(s);
 	if (now >= idle_due(s)) {
 		end_requests(s);
-		s->gone_at = now;	/* and wait for nothing more */
+		s->gone_at = now; /* and wait for nothing more */
 	}
 	if (now >= sweep_due(s))
 		sweep(s);
@@ -260,8 +260,7 @@ earlier(uint64_t a, uint64_t b)
 static void
 arm(struct h2_server *s)
 {
-	uint64_t at = earlier(idle_due(s), earlier(head_due(s),
-	    sweep_due(s)));
+	uint64_t at = earlier(idle_due(s), earlier(head_due(s), sweep_due(s)));
 
 	if (s->state == H2_SERVER_OVER || at == UINT64_MAX)
 		timer_pause(&s->timer);
@@ -291,8 +290,8 @@ end_server(struct h2_server *s)
 	else if (h2_session_fault(s->session, NULL) != ERR_NONE) {
 		complain(s);
 		over(s, SERVER_CLOSE);
-	} else if (list_empty(&s->exchanges) && (s->gone_at != 0 ||
-	    h2_session_is_over(s->session)))
+	} else if (list_empty(&s->exchanges) &&
+	    (s->gone_at != 0 || h2_session_is_over(s->session)))
 		over(s, SERVER_CLOSE);
 }
 
@@ -328,7 +327,7 @@ h2_server_fini(struct server *server)
 	assert(list_empty(&s->exchanges));
 	timer_stop(&s->timer);
 	fault_set(&gone, ERR_CLIENT_GONE, NULL);
-	h2_session_gone(s->session, &gone);	/* heads that are not whole */
+	h2_session_gone(s->session, &gone); /* heads that are not whole */
 	while ((st = h2_session_next(s->session, &news)) != NULL)
 		h2_stream_free(&st);
 	h2_session_free(&s->session);
@@ -344,9 +343,12 @@ static const struct server_type server_type = {
 struct server *
 h2_server_start(struct h2_server *s, const struct server_options *of)
 {
-	struct h2_config cfg = { .server = true, .patient = true, .connect = true,
-	    .held = HELD_ALL, .limits = &s->limits.head,
-	    .account = of->account };
+	struct h2_config cfg = { .server = true,
+		.patient = true,
+		.connect = true,
+		.held = HELD_ALL,
+		.limits = &s->limits.head,
+		.account = of->account };
 
 	assert(of->authority != NULL);
 	memset(s, 0, sizeof(*s));

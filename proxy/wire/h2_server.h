@@ -28,22 +28,23 @@ enum h2_server_state {
 struct h2_server {
 	struct server server;
 	enum h2_server_state state;
-	struct h2_session *session;	/* owned */
-	struct list exchanges;	/* under way: struct h2_exchange ... */
-	unsigned n;		/* ... so many */
-	bool interims;		/* some have, or wait for, interim heads */
-	struct chq in, out;	/* empty between runs */
-	struct timer timer;	/* what is due first */
-	struct server_limits limits;	/* of heads, from here on */
-	uint64_t head_since;	/* a head is under way; 0: none is */
-	uint64_t quiet_since;	/* nothing was under way; or the connection's begin */
-	uint64_t swept_at;	/* the last look at streams without exchange ... */
-	uint64_t shut_at;	/* ... that nobody fetches */
-	uint64_t taken;		/* what the client had taken of the link then */
-	uint64_t link_taken;	/* ... and at the last look ... */
-	uint64_t looked_at;	/* ... ms; one a millisecond is enough */
-	uint64_t gone_at;	/* LAST: its exchanges' gone_at; 0: it is there */
-	enum server_step over;	/* OVER: how */
+	struct h2_session *session;  /* owned */
+	struct list exchanges;       /* under way: struct h2_exchange ... */
+	unsigned n;                  /* ... so many */
+	bool interims;               /* some have, or wait for, interim heads */
+	struct chq in, out;          /* empty between runs */
+	struct timer timer;          /* what is due first */
+	struct server_limits limits; /* of heads, from here on */
+	uint64_t head_since;         /* a head is under way; 0: none is */
+	/* nothing was under way; or the connection's begin */
+	uint64_t quiet_since;
+	uint64_t swept_at;   /* the last look at streams without exchange ... */
+	uint64_t shut_at;    /* ... that nobody fetches */
+	uint64_t taken;      /* what the client had taken of the link then */
+	uint64_t link_taken; /* ... and at the last look ... */
+	uint64_t looked_at;  /* ... ms; one a millisecond is enough */
+	uint64_t gone_at;    /* LAST: its exchanges' gone_at; 0: it is there */
+	enum server_step over; /* OVER: how */
 };
 
 /*

@@ -6,8 +6,8 @@
 #include "proxy/wire/lease_priv.h"
 
 #define SPARES_MAX 256
-#define FIRST_MS 500		/* so long others wait for whether it is HTTP/2 */
-#define PROBE_MS 2000		/* for a sign of life; then another one is made */
+#define FIRST_MS 500  /* so long others wait for whether it is HTTP/2 */
+#define PROBE_MS 2000 /* for a sign of life; then another one is made */
 
 static const unsigned follows[LEASE_ATS] = {
 #define ON(name) (1u << LEASE_AT_##name)
@@ -139,7 +139,7 @@ lease_attach(struct lease *l, struct origin *o)
 		o->own = l->want.own;
 	if (o->speech != NULL) {
 		l->reused = true;
-		if (o->n_leases == 1)		/* the first: it is his */
+		if (o->n_leases == 1) /* the first: it is his */
 			origin_pays(o);
 		if (o->state != ORIGIN_LEASED)
 			origin_go(o, ORIGIN_LEASED);
@@ -191,21 +191,23 @@ take_kept(const struct lease *l)
 }
 
 struct lease *
-lease_get(struct worker *w, struct worker_gen *g,
-    const struct lease_want *want, struct task *wake)
+lease_get(struct worker *w, struct worker_gen *g, const struct lease_want *want,
+    struct task *wake)
 {
 	struct lease *l = lease_alloc(w->pool);
 	struct origin *o;
 
 	assert(want->own != NULL && want->protocols != 0);
-	*l = (struct lease){ .worker = w, .wake = wake, .want = *want,
-	    .at = LEASE_AT_NEW };
+	*l = (struct lease){ .worker = w,
+		.wake = wake,
+		.want = *want,
+		.at = LEASE_AT_NEW };
 	list_init(&l->link);
 	l->place = origin_place_get(w->pool, g, want);
 	l->want.host = l->place->host;
 	l->want.dial_host = l->place->dial;
-	if ((want->protocols & TLS_HTTP1) != 0 && (!l->place->offers_h2 ||
-	    origin_is_h1_wanted(l)))
+	if ((want->protocols & TLS_HTTP1) != 0 &&
+	    (!l->place->offers_h2 || origin_is_h1_wanted(l)))
 		l->want.protocols = TLS_HTTP1;
 	if ((o = take_kept(l)) != NULL) {
 		lease_attach(l, o);
@@ -253,7 +255,7 @@ lease_state(struct lease *l)
 		if (l->h2.probes)
 			lease_h2_probed(l);
 		lease_go(l, LEASE_AT_READY);
-	} else			/* its peer ended it just now */
+	} else /* its peer ended it just now */
 		lease_lose(l);
 	return (is_told[l->at]);
 }
@@ -268,8 +270,8 @@ lease_fault(const struct lease *l)
 }
 
 bool
-lease_is_good(struct lease *l, const struct worker_gen *g,
-    unsigned protocols, bool repeatable, bool uploads)
+lease_is_good(struct lease *l, const struct worker_gen *g, unsigned protocols,
+    bool repeatable, bool uploads)
 {
 	struct origin *o = l->origin;
 
@@ -277,12 +279,13 @@ lease_is_good(struct lease *l, const struct worker_gen *g,
 		return (false);
 	if (l->at != LEASE_AT_READY)
 		return ((l->want.protocols & ~protocols) == 0);
-	if ((o->agreed & protocols) == 0 || (uploads &&
-	    !origin_h2_takes_upload(o, l)))
+	if ((o->agreed & protocols) == 0 ||
+	    (uploads && !origin_h2_takes_upload(o, l)))
 		return (false);
 	/* One that is signed in is the client's own: there is no other. */
-	return (!origin_is_stale(o) && (repeatable ||
-	    o->sign_in != HTTP_SIGN_NONE || origin_is_recent(o)));
+	return (!origin_is_stale(o) &&
+	    (repeatable || o->sign_in != HTTP_SIGN_NONE ||
+		origin_is_recent(o)));
 }
 
 /* Giving it back. */
@@ -291,7 +294,7 @@ lease_is_good(struct lease *l, const struct worker_gen *g,
 static bool
 is_over(const struct lease *l)
 {
-	if (l->origin->h2 != NULL)	/* it has streams of their own */
+	if (l->origin->h2 != NULL) /* it has streams of their own */
 		return (!origin_is_stale(l->origin));
 	switch (l->at) {
 	case LEASE_AT_GIVEN:
@@ -446,8 +449,9 @@ lease_turn(struct lease *l)
 uint64_t
 lease_head_due(const struct lease *l, uint64_t first, uint64_t rest)
 {
-	return (l->at != LEASE_AT_SENT ? UINT64_MAX : l->asked_at +
-	    (l->begun ? rest : first));
+	return (l->at != LEASE_AT_SENT
+		? UINT64_MAX
+		: l->asked_at + (l->begun ? rest : first));
 }
 
 bool
@@ -458,11 +462,11 @@ lease_is_late(const struct lease *l, uint64_t now, uint64_t first,
 }
 
 uint64_t
-lease_body_due(const struct lease *l, uint64_t now, uint64_t ms,
-    uint64_t rate)
+lease_body_due(const struct lease *l, uint64_t now, uint64_t ms, uint64_t rate)
 {
-	return (l->at != LEASE_AT_ANSWERED ? UINT64_MAX :
-	    l->origin->speech->due(l, now, ms, rate));
+	return (l->at != LEASE_AT_ANSWERED
+		? UINT64_MAX
+		: l->origin->speech->due(l, now, ms, rate));
 }
 
 bool
@@ -511,8 +515,8 @@ bool
 lease_may_repeat(const struct lease *l)
 {
 	/* A leg of a sign-in means this connection alone. */
-	return (l->at == LEASE_AT_ENDED && l->reused && l->heads == 0 &&
-	    !l->leg);
+	return (
+	    l->at == LEASE_AT_ENDED && l->reused && l->heads == 0 && !l->leg);
 }
 
 bool
@@ -524,8 +528,9 @@ lease_is_invalid(const struct lease *l)
 void
 lease_times(const struct lease *l, struct lease_times *t)
 {
-	*t = l->origin != NULL && !l->reused ? l->origin->times :
-	    (struct lease_times){ -1, -1, -1 };
+	*t = l->origin != NULL && !l->reused
+	    ? l->origin->times
+	    : (struct lease_times){ -1, -1, -1 };
 }
 
 const struct sockaddr *

@@ -43,11 +43,11 @@ struct worker_gen;
 
 /* Of a client's connection: the connections to origins that it has signed in. */
 struct lease_own {
-	struct account *account;	/* borrowed: the client's */
-	struct list idle;	/* newest first */
+	struct account *account; /* borrowed: the client's */
+	struct list idle;        /* newest first */
 	unsigned n;
-	struct task *wake;	/* borrowed: the client's */
-	bool broken;		/* one ended while it was being signed in */
+	struct task *wake; /* borrowed: the client's */
+	bool broken;       /* one ended while it was being signed in */
 };
 
 void lease_own_init(struct lease_own *, struct account *, struct task *wake);
@@ -56,14 +56,15 @@ void lease_own_fini(struct lease_own *);
 
 /* Where to, and how. */
 struct lease_want {
-	struct account *account;	/* borrowed: of the client, who outlives the lease */
-	struct lease_own *own;	/* borrowed: the same client's */
+	/* borrowed: of the client, who outlives the lease */
+	struct account *account;
+	struct lease_own *own; /* borrowed: the same client's */
 	bool tls;
-	unsigned protocols;	/* that it may be: a set of enum tls_protocol */
-	struct str host;	/* SNI and certificate name; copied */
+	unsigned protocols; /* that it may be: a set of enum tls_protocol */
+	struct str host;    /* SNI and certificate name; copied */
 	bool host_is_ip;
 	uint16_t port;
-	struct str dial_host;	/* what is connected to; STR_NONE: host */
+	struct str dial_host; /* what is connected to; STR_NONE: host */
 	/*
 	 * Asked for each address before a packet is sent there, while the
 	 * lease waits; false: the rules forbid it, ERR_POLICY_BLOCK if all
@@ -72,17 +73,17 @@ struct lease_want {
 	 */
 	bool (*may_reach)(void *arg, const struct sockaddr *);
 	void *arg;
-	struct dial *dialled;	/* connected already; taken over.  May be NULL */
-	bool fresh;		/* none that was kept, or made a while ago */
-	bool recent;		/* of those only one used moments ago */
-	bool uploads;		/* a body follows the request's head */
-	bool allow_invalid;	/* tls.origin.on_invalid: untrusted */
+	struct dial *dialled; /* connected already; taken over.  May be NULL */
+	bool fresh;           /* none that was kept, or made a while ago */
+	bool recent;          /* of those only one used moments ago */
+	bool uploads;         /* a body follows the request's head */
+	bool allow_invalid;   /* tls.origin.on_invalid: untrusted */
 };
 
 enum lease_state {
-	LEASE_WAITING,		/* its task will be woken */
-	LEASE_READY,		/* it has its connection */
-	LEASE_FAILED		/* cause in lease_fault() */
+	LEASE_WAITING, /* its task will be woken */
+	LEASE_READY,   /* it has its connection */
+	LEASE_FAILED   /* cause in lease_fault() */
 };
 
 /* Never NULL.  wake (borrowed) is woken whenever there is news for the lease. */
@@ -123,9 +124,9 @@ struct sink *lease_send(struct lease *, struct http_msg *, bool has_body);
 
 enum lease_got {
 	LEASE_GOT_HEAD,
-	LEASE_GOT_WAIT,		/* its task will be woken */
-	LEASE_GOT_END,		/* the connection has ended instead */
-	LEASE_GOT_BAD		/* what came is no answer */
+	LEASE_GOT_WAIT, /* its task will be woken */
+	LEASE_GOT_END,  /* the connection has ended instead */
+	LEASE_GOT_BAD   /* what came is no answer */
 };
 
 /*
@@ -197,7 +198,7 @@ void lease_forgive(struct lease *, uint64_t now);
 /* Facts for the record. */
 
 struct lease_times {
-	int64_t dns_ms, connect_ms, tls_ms;	/* -1: not done for it */
+	int64_t dns_ms, connect_ms, tls_ms; /* -1: not done for it */
 };
 
 void lease_times(const struct lease *, struct lease_times *);

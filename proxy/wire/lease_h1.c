@@ -14,8 +14,9 @@
 static struct lease *
 lease_of(const struct origin *o)
 {
-	return (list_empty(&o->leases) ? NULL :
-	    CONTAINER_OF(o->leases.next, struct lease, link));
+	return (list_empty(&o->leases)
+		? NULL
+		: CONTAINER_OF(o->leases.next, struct lease, link));
 }
 
 static void
@@ -85,8 +86,9 @@ h1_send(struct lease *l, struct http_msg *req, bool has_body)
 	req->keep_alive = keep;
 	link_write(o->transport, head.p, head.n);
 	buf_fini(&head);
-	return (has_body ? h1_sink_begin(&o->out, o->transport, req, false,
-	    l->wake) : NULL);
+	return (has_body
+		? h1_sink_begin(&o->out, o->transport, req, false, l->wake)
+		: NULL);
 }
 
 /* A head has come; false: it is bad. */
@@ -117,8 +119,7 @@ h1_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 		return (LEASE_GOT_WAIT);
 	case H1_GOT_END:
 	case H1_GOT_CUT:
-		fault_set(f, ERR_ORIGIN_CLOSED, "%s",
-		    link_error(o->transport));
+		fault_set(f, ERR_ORIGIN_CLOSED, "%s", link_error(o->transport));
 		return (LEASE_GOT_END);
 	case H1_GOT_BAD:
 		break;
@@ -128,8 +129,7 @@ h1_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 }
 
 static struct body *
-h1_body(struct lease *l, struct body_store *store,
-    const struct http_msg *msg)
+h1_body(struct lease *l, struct body_store *store, const struct http_msg *msg)
 {
 	return (h1_in_body(&l->origin->in, l->worker->loop, store, msg,
 	    ERR_ORIGIN_CHUNK, ERR_ORIGIN_CUT));
@@ -190,11 +190,21 @@ h1_stale(struct origin *o)
 }
 
 const struct speech speech_h1 = { .protocol = TLS_HTTP1,
-	.begin = h1_begin, .end = h1_end, .attach = h1_attach,
-	.detach = h1_detach, .run = h1_run, .bears = h1_bears,
-	.turn = h1_turn, .send = h1_send,
-	.head = h1_head, .body = h1_body,
-	.switched = h1_switched, .begun = h1_begun,
-	.silent = h1_silent, .slow = h1_slow, .due = h1_due,
+	.begin = h1_begin,
+	.end = h1_end,
+	.attach = h1_attach,
+	.detach = h1_detach,
+	.run = h1_run,
+	.bears = h1_bears,
+	.turn = h1_turn,
+	.send = h1_send,
+	.head = h1_head,
+	.body = h1_body,
+	.switched = h1_switched,
+	.begun = h1_begun,
+	.silent = h1_silent,
+	.slow = h1_slow,
+	.due = h1_due,
 	.forgive = h1_forgive,
-	.whole = h1_whole, .stale = h1_stale };
+	.whole = h1_whole,
+	.stale = h1_stale };

@@ -66,7 +66,7 @@ h2_detach(struct lease *l)
 static void
 h2_turn(struct lease *l)
 {
-	assert(l->origin->h2 != NULL);	/* its connection wakes who waits */
+	assert(l->origin->h2 != NULL); /* its connection wakes who waits */
 }
 
 static void
@@ -109,7 +109,7 @@ lease_h2_open_waiting(struct origin *o)
 
 	if (h->waiting == 0 && h->probing == 0)
 		return;
-	LIST_EACH(it, save, &o->leases) {
+	LIST_EACH (it, save, &o->leases) {
 		l = CONTAINER_OF(it, struct lease, link);
 		if (l->h2.probes && origin_h2_is_probed(o))
 			task_wake(l->wake);
@@ -118,7 +118,7 @@ lease_h2_open_waiting(struct origin *o)
 		if (h2_session_may_open(h->session))
 			open_stream(l);
 		else if (!h2_session_can_open(h->session))
-			task_wake(l->wake);	/* lease_head() says so */
+			task_wake(l->wake); /* lease_head() says so */
 	}
 }
 
@@ -157,10 +157,10 @@ static const char *
 code_name(enum h2_code code)
 {
 	static const char *const name[] = { "NO_ERROR", "PROTOCOL_ERROR",
-	    "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
-	    "STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL",
-	    "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
-	    "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED" };
+		"INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
+		"STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL",
+		"COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
+		"INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED" };
 
 	assert((size_t)code < sizeof(name) / sizeof(name[0]));
 	return (name[code]);
@@ -195,8 +195,8 @@ h2_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 {
 	enum h2_code code = H2_NO_ERROR;
 
-	(void)a;		/* heads go where the request is */
-	(void)limits;		/* those of the session */
+	(void)a;      /* heads go where the request is */
+	(void)limits; /* those of the session */
 	if (l->h2.stream == NULL) {
 		if (h2_session_can_open(session_of(l)))
 			return (LEASE_GOT_WAIT);
@@ -208,8 +208,9 @@ h2_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 	}
 	*msg = h2_stream_head_take(l->h2.stream);
 	if (*msg == NULL)
-		return (h2_stream_is_reset(l->h2.stream, &code) ?
-		    lost(l, code, f) : LEASE_GOT_WAIT);
+		return (h2_stream_is_reset(l->h2.stream, &code)
+			? lost(l, code, f)
+			: LEASE_GOT_WAIT);
 	/* There is no connection here that could be signed in. */
 	if ((*msg)->status == 401 && http_sign_in_of(*msg) != HTTP_SIGN_NONE)
 		origin_wants_h1(l);
@@ -221,7 +222,7 @@ static bool
 h2_begun(const struct lease *l)
 {
 	(void)l;
-	return (false);		/* heads come whole */
+	return (false); /* heads come whole */
 }
 
 static bool
@@ -231,11 +232,20 @@ h2_whole(const struct origin *o)
 }
 
 const struct speech speech_h2 = { .protocol = TLS_H2,
-	.begin = origin_h2_begin, .end = origin_h2_end,
-	.attach = h2_attach, .detach = h2_detach, .run = origin_h2_run,
-	.turn = h2_turn, .send = h2_send, .head = h2_head,
-	.body = lease_h2_source, .begun = h2_begun,
-	.silent = lease_h2_silent, .slow = lease_h2_slow,
-	.due = lease_h2_due, .forgive = lease_h2_forgive,
-	.whole = h2_whole, .bears = origin_h2_bears,
+	.begin = origin_h2_begin,
+	.end = origin_h2_end,
+	.attach = h2_attach,
+	.detach = h2_detach,
+	.run = origin_h2_run,
+	.turn = h2_turn,
+	.send = h2_send,
+	.head = h2_head,
+	.body = lease_h2_source,
+	.begun = h2_begun,
+	.silent = lease_h2_silent,
+	.slow = lease_h2_slow,
+	.due = lease_h2_due,
+	.forgive = lease_h2_forgive,
+	.whole = h2_whole,
+	.bears = origin_h2_bears,
 	.stale = origin_h2_stale };

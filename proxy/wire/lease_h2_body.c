@@ -9,7 +9,7 @@
 #include <assert.h>
 #include "proxy/wire/lease_priv.h"
 
-#define SWALLOWED 65536		/* room of a stream that takes no more */
+#define SWALLOWED 65536 /* room of a stream that takes no more */
 
 static uint64_t
 now_of(const struct lease *l)
@@ -22,8 +22,9 @@ lease_h2_recharge(struct lease *l)
 {
 	const struct h2_stream *st = l->h2.stream;
 
-	charge_set(&l->h2.charge, l->want.account, st == NULL ? 0 :
-	    h2_stream_held(st) + h2_stream_unsent(st), CHARGE_GRAIN);
+	charge_set(&l->h2.charge, l->want.account,
+	    st == NULL ? 0 : h2_stream_held(st) + h2_stream_unsent(st),
+	    CHARGE_GRAIN);
 }
 
 /* The answer's. */
@@ -91,7 +92,7 @@ src_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 		break;
 	}
 	lease_h2_recharge(l);
-	origin_h2_flush(l->origin);	/* its window */
+	origin_h2_flush(l->origin); /* its window */
 	return (p);
 }
 
@@ -100,7 +101,7 @@ src_drop(struct source *s, enum pull last)
 {
 	struct lease *l = of_source(s);
 
-	(void)last;		/* what is left is reset with the stream */
+	(void)last; /* what is left is reset with the stream */
 	l->h2.in_body = false;
 	l->h2.silent_since = 0;
 	task_wake(l->wake);
@@ -118,8 +119,8 @@ lease_h2_source(struct lease *l, struct body_store *store,
 		return (NULL);
 	source_init(&l->h2.src, &src_type);
 	l->h2.in_body = true;
-	return (body_new(l->worker->loop, store, &l->h2.src, msg->framing ==
-	    FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
+	return (body_new(l->worker->loop, store, &l->h2.src,
+	    msg->framing == FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
 }
 
 void
@@ -191,8 +192,8 @@ of_sink(struct sink *s)
 static bool
 is_deaf(const struct lease *l)
 {
-	return (l->h2.stream != NULL ?
-	    h2_stream_is_reset(l->h2.stream, NULL) : !l->h2.waits);
+	return (l->h2.stream != NULL ? h2_stream_is_reset(l->h2.stream, NULL)
+				     : !l->h2.waits);
 }
 
 static bool
@@ -211,8 +212,9 @@ snk_room(struct sink *s)
 	if (l->h2.stream == NULL)
 		return (0);
 	/* Where all has been written its end needs no window. */
-	return (has_length(l) && l->h2.left == 0 ? 1 :
-	    h2_stream_room(l->h2.stream));
+	return (has_length(l) && l->h2.left == 0
+		? 1
+		: h2_stream_room(l->h2.stream));
 }
 
 static bool
@@ -242,7 +244,7 @@ snk_end(struct sink *s, const void *trailer)
 	struct lease *l = of_sink(s);
 
 	if (has_length(l) && l->h2.left > 0)
-		return (PULL_CUT);	/* RFC 9113 8.1.1 */
+		return (PULL_CUT); /* RFC 9113 8.1.1 */
 	if (!is_deaf(l)) {
 		h2_stream_end(l->h2.stream, trailer);
 		origin_h2_flush(l->origin);
@@ -268,13 +270,17 @@ snk_taken(struct sink *s)
 {
 	const struct lease *l = of_sink(s);
 
-	return (l->h2.stream == NULL ? 0 :
-	    l->h2.put - h2_stream_unsent(l->h2.stream));
+	return (l->h2.stream == NULL
+		? 0
+		: l->h2.put - h2_stream_unsent(l->h2.stream));
 }
 
 static const struct sink_type snk_type = { .name = "http2",
-	.room = snk_room, .write = snk_write, .end = snk_end,
-	.abort = snk_abort, .taken = snk_taken };
+	.room = snk_room,
+	.write = snk_write,
+	.end = snk_end,
+	.abort = snk_abort,
+	.taken = snk_taken };
 
 struct sink *
 lease_h2_sink(struct lease *l)

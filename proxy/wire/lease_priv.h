@@ -28,7 +28,7 @@
 #include "tls/session.h"
 
 #define ORIGIN_BUCKETS 1024
-#define WANTS_H1 256		/* what is remembered; others take its place */
+#define WANTS_H1 256 /* what is remembered; others take its place */
 
 /*
  * What is pooled together, and who waits.  Two never share one, so that an
@@ -36,35 +36,35 @@
  * has its host from its client's own word.
  */
 struct place {
-	struct place *next;	/* in its bucket */
-	struct worker_gen *gen;	/* counted */
+	struct place *next;     /* in its bucket */
+	struct worker_gen *gen; /* counted */
 	bool tls;
-	struct str host, dial;	/* in name[]; they end in 0 */
+	struct str host, dial; /* in name[]; they end in 0 */
 	char name[2][256];
 	uint16_t port;
-	unsigned users;		/* leases and connections that point here */
-	struct list idle;	/* of struct origin; newest first */
-	struct list shared;	/* of struct origin, LEASED, which may bear more */
-	struct list waiting;	/* of struct lease, QUEUED; by turn */
+	unsigned users;      /* leases and connections that point here */
+	struct list idle;    /* of struct origin; newest first */
+	struct list shared;  /* of struct origin, LEASED, which may bear more */
+	struct list waiting; /* of struct lease, QUEUED; by turn */
 	unsigned connecting, connecting_max;
-	bool offers_h2;		/* by the configuration */
-	bool one_first;		/* it may be HTTP/2: one connects, others wait */
-	bool speaks_h2;		/* it did, the last time */
-	uint64_t freed_at;	/* ms: when one that waited was last given one */
+	bool offers_h2;    /* by the configuration */
+	bool one_first;    /* it may be HTTP/2: one connects, others wait */
+	bool speaks_h2;    /* it did, the last time */
+	uint64_t freed_at; /* ms: when one that waited was last given one */
 };
 
 struct origin_pool {
 	struct worker *worker;
 	struct place *bucket[ORIGIN_BUCKETS];
-	uint64_t seed;			/* clients choose hosts: not their buckets */
-	struct list age;		/* idle ones, oldest first */
+	uint64_t seed;   /* clients choose hosts: not their buckets */
+	struct list age; /* idle ones, oldest first */
 	unsigned idle;
-	struct list signed_in;		/* idle ones that belong to a client */
+	struct list signed_in; /* idle ones that belong to a client */
 	struct {
-		uint64_t key, until;	/* ms */
-	} wants_h1[WANTS_H1];		/* by place and client, see origin_h2.c */
-	uint64_t wants_h1_until;	/* the latest of them */
-	struct lease *spare;		/* owned; for the next ones */
+		uint64_t key, until; /* ms */
+	} wants_h1[WANTS_H1];        /* by place and client, see origin_h2.c */
+	uint64_t wants_h1_until;     /* the latest of them */
+	struct lease *spare;         /* owned; for the next ones */
 	unsigned spares;
 };
 
@@ -77,42 +77,43 @@ enum lease_at {
 
 /* What a lease on HTTP/2 has: a stream. */
 struct h2_leg {
-	struct h2_stream *stream;	/* owned; NULL: not opened, or no more */
-	struct source src;		/* of the answer's body */
-	struct sink sink;		/* of the request's */
-	struct charge charge;		/* of what waits in the stream */
-	struct pace pace;		/* of the origin, inside a body */
-	uint64_t silent_since;		/* ms; 0: nobody waits for octets */
-	uint64_t left;			/* of the request's length */
-	bool in_body;			/* the answer's has not ended yet */
-	uint64_t put;			/* octets of the request's body */
-	bool has_body;			/* the request's */
-	bool uploads;			/* counted as such on its connection */
-	bool waits;			/* SENT: for a stream */
-	bool probes;			/* GIVEN: whether the connection lives */
+	struct h2_stream *stream; /* owned; NULL: not opened, or no more */
+	struct source src;        /* of the answer's body */
+	struct sink sink;         /* of the request's */
+	struct charge charge;     /* of what waits in the stream */
+	struct pace pace;         /* of the origin, inside a body */
+	uint64_t silent_since;    /* ms; 0: nobody waits for octets */
+	uint64_t left;            /* of the request's length */
+	bool in_body;             /* the answer's has not ended yet */
+	uint64_t put;             /* octets of the request's body */
+	bool has_body;            /* the request's */
+	bool uploads;             /* counted as such on its connection */
+	bool waits;               /* SENT: for a stream */
+	bool probes;              /* GIVEN: whether the connection lives */
 };
 
 struct lease {
-	struct list link;		/* waiting at its place; or of its connection */
-	struct lease *next;		/* of the spare ones */
-	struct worker *worker;		/* borrowed */
-	struct place *place;		/* counted among its users */
-	struct origin *origin;		/* NULL: none yet, or no more */
-	struct task *wake;		/* borrowed */
-	struct timer timer;		/* QUEUED, or probing: until then */
+	struct list link;      /* waiting at its place; or of its connection */
+	struct lease *next;    /* of the spare ones */
+	struct worker *worker; /* borrowed */
+	struct place *place;   /* counted among its users */
+	struct origin *origin; /* NULL: none yet, or no more */
+	struct task *wake;     /* borrowed */
+	struct timer timer;    /* QUEUED, or probing: until then */
 	enum lease_at at;
-	struct lease_want want;		/* its strings are the place's */
-	const struct http_msg *req;	/* borrowed; from SENT on */
-	uint64_t asked_at;		/* ms: since the request, or a head, or its first octet */
-	uint64_t until;			/* ms, QUEUED: then it has failed */
-	uint64_t turn;			/* ... and its client's turn */
-	unsigned heads;			/* of the answer that have come */
-	bool begun;			/* an octet of the next one has come */
-	bool reused;			/* its connection was used before it */
-	bool leg;			/* its request has credentials of a sign-in */
-	bool keep;			/* ANSWERED: another one may follow */
-	struct duplex *raw;		/* SWITCHED: of its connection */
-	bool unseen;			/* ENDED: nobody has looked at its request */
+	struct lease_want want;     /* its strings are the place's */
+	const struct http_msg *req; /* borrowed; from SENT on */
+	/* ms: since the request, or a head, or its first octet */
+	uint64_t asked_at;
+	uint64_t until;     /* ms, QUEUED: then it has failed */
+	uint64_t turn;      /* ... and its client's turn */
+	unsigned heads;     /* of the answer that have come */
+	bool begun;         /* an octet of the next one has come */
+	bool reused;        /* its connection was used before it */
+	bool leg;           /* its request has credentials of a sign-in */
+	bool keep;          /* ANSWERED: another one may follow */
+	struct duplex *raw; /* SWITCHED: of its connection */
+	bool unseen;        /* ENDED: nobody has looked at its request */
 	struct h2_leg h2;
 };
 
@@ -124,37 +125,38 @@ enum origin_state {
 };
 
 struct origin {
-	struct list link;		/* IDLE: of its place, or of its own client */
-	struct list age;		/* IDLE: of the pool */
-	struct worker *worker;		/* borrowed */
-	struct place *place;		/* counted among its users */
-	struct list leases;		/* that stand on it, or wait for it */
-	struct task task;		/* runs while connecting or idle */
-	struct timer timer;		/* its state's deadline */
+	struct list link;      /* IDLE: of its place, or of its own client */
+	struct list age;       /* IDLE: of the pool */
+	struct worker *worker; /* borrowed */
+	struct place *place;   /* counted among its users */
+	struct list leases;    /* that stand on it, or wait for it */
+	struct task task;      /* runs while connecting or idle */
+	struct timer timer;    /* its state's deadline */
 	enum origin_state state;
-	struct link *transport;		/* NULL before it is connected */
-	const struct speech *speech;	/* NULL before it is ready */
-	struct h1_in in;		/* HTTP/1 */
+	struct link *transport;      /* NULL before it is connected */
+	const struct speech *speech; /* NULL before it is ready */
+	struct h1_in in;             /* HTTP/1 */
 	struct h1_sink out;
-	struct h1_duplex raw;		/* its lease has switched */
-	struct h2_conn *h2;		/* owned: HTTP/2; NULL: it is not */
+	struct h1_duplex raw; /* its lease has switched */
+	struct h2_conn *h2;   /* owned: HTTP/2; NULL: it is not */
 	unsigned n_leases;
 	struct dial dial;
 	struct verify_wait verify;
-	struct tls_client tls;		/* .host: whose certificate; .port */
-	enum tls_protocol agreed;	/* what is spoken */
-	struct account *account;	/* counted: for whom it looks up its name */
-	struct lease_own *own;		/* borrowed: of the client it serves; NULL: none */
-	enum http_sign_in sign_in;	/* not NONE: that client's for ever */
+	struct tls_client tls;    /* .host: whose certificate; .port */
+	enum tls_protocol agreed; /* what is spoken */
+	struct account *account;  /* counted: for whom it looks up its name */
+	/* borrowed: of the client it serves; NULL: none */
+	struct lease_own *own;
+	enum http_sign_in sign_in; /* not NONE: that client's for ever */
 	bool host_is_ip;
-	bool connecting;		/* counted as such in its place */
-	bool spoilt;			/* its end is a visible cut */
-	bool lingers;			/* its end is in order, and may take time */
-	bool allow_invalid, invalid;	/* its certificate */
+	bool connecting; /* counted as such in its place */
+	bool spoilt;     /* its end is a visible cut */
+	bool lingers;    /* its end is in order, and may take time */
+	bool allow_invalid, invalid; /* its certificate */
 	struct fault fault;
-	uint64_t connected_at;		/* ms */
-	uint64_t used_at;		/* ms: ready, or its last exchange over */
-	struct lease_times times;	/* of its making */
+	uint64_t connected_at;    /* ms */
+	uint64_t used_at;         /* ms: ready, or its last exchange over */
+	struct lease_times times; /* of its making */
 };
 
 /* How exchanges are spoken on a connection that is ready. */
@@ -171,8 +173,7 @@ struct speech {
 	void (*run)(struct origin *);
 	/* Those of lease.h; the state of the lease was checked. */
 	void (*turn)(struct lease *);
-	struct sink *(*send)(struct lease *, struct http_msg *,
-	    bool has_body);
+	struct sink *(*send)(struct lease *, struct http_msg *, bool has_body);
 	enum lease_got (*head)(struct lease *, struct arena *,
 	    const struct h1_limits *, struct http_msg **, struct fault *);
 	struct body *(*body)(struct lease *, struct body_store *,
@@ -223,20 +224,21 @@ void lease_h2_forgive(struct lease *, uint64_t now);
 
 /* A connection of HTTP/2. */
 struct h2_conn {
-	struct origin *origin;		/* borrowed: whose it is */
-	struct h2_session *session;	/* owned */
+	struct origin *origin;      /* borrowed: whose it is */
+	struct h2_session *session; /* owned */
 	struct charge charge;
-	struct timer timer;		/* of its silence */
-	uint64_t heard_at;		/* ms: its last octet */
-	uint64_t asked_at;		/* ms: our last PING */
-	uint64_t again_at;		/* ms: no other for silence before */
-	unsigned waiting;		/* leases whose stream is not open */
-	unsigned probing;		/* leases that wait for a sign of life */
-	unsigned uploads;		/* leases with a body, all of ... */
-	struct account *uploader;	/* borrowed: this client, while there are any */
-	bool ended;			/* nothing more will be read */
-	bool refused;			/* a stream of it, which went elsewhere */
-	unsigned resets;		/* of ours: what clients gave up */
+	struct timer timer; /* of its silence */
+	uint64_t heard_at;  /* ms: its last octet */
+	uint64_t asked_at;  /* ms: our last PING */
+	uint64_t again_at;  /* ms: no other for silence before */
+	unsigned waiting;   /* leases whose stream is not open */
+	unsigned probing;   /* leases that wait for a sign of life */
+	unsigned uploads;   /* leases with a body, all of ... */
+	/* borrowed: this client, while there are any */
+	struct account *uploader;
+	bool ended;      /* nothing more will be read */
+	bool refused;    /* a stream of it, which went elsewhere */
+	unsigned resets; /* of ours: what clients gave up */
 };
 
 void origin_h2_begin(struct origin *);

@@ -12,7 +12,7 @@
 #include "base/budget.h"
 #include "proxy/wire/lease_priv.h"
 
-#define RECENT_MS 1500		/* nobody closes an idle connection so soon */
+#define RECENT_MS 1500 /* nobody closes an idle connection so soon */
 
 /* How long a state may last. */
 enum deadline { LASTS_NONE, LASTS_SAME, LASTS_CONNECT, LASTS_IDLE };
@@ -66,9 +66,9 @@ origin_free_now(void *p)
 void
 origin_pays(struct origin *o)
 {
-	struct account *payer = o->n_leases > 0 ?
-	    CONTAINER_OF(o->leases.next, struct lease, link)->want.account :
-	    o->worker->kept;
+	struct account *payer = o->n_leases > 0
+	    ? CONTAINER_OF(o->leases.next, struct lease, link)->want.account
+	    : o->worker->kept;
 
 	link_charge_to(o->transport, payer);
 	if (o->h2 != NULL)
@@ -88,8 +88,10 @@ origin_destroy(struct origin *o)
 	if (o->speech != NULL)
 		o->speech->end(o);
 	if (o->transport != NULL)
-		link_close(&o->transport, o->speech == NULL || o->spoilt ?
-		    LINK_ABORT : o->lingers ? LINK_CLOSE : LINK_QUIT);
+		link_close(&o->transport,
+		    o->speech == NULL || o->spoilt ? LINK_ABORT
+			: o->lingers               ? LINK_CLOSE
+						   : LINK_QUIT);
 	account_unref(&o->account);
 	origin_place_put(o->worker->pool, o->place);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
@@ -105,8 +107,8 @@ origin_is_recent(const struct origin *o)
 static bool
 origin_is_new(const struct origin *o)
 {
-	return (o->h2 != NULL && !o->h2->refused && loop_now(o->worker->loop) -
-	    o->connected_at < RECENT_MS);
+	return (o->h2 != NULL && !o->h2->refused &&
+	    loop_now(o->worker->loop) - o->connected_at < RECENT_MS);
 }
 
 bool
@@ -125,8 +127,8 @@ origin_suits(const struct origin *o, const struct lease *l)
 	    (!l->want.fresh || origin_is_new(o)) &&
 	    (!l->want.uploads || origin_h2_takes_upload(o, l)) &&
 	    (!l->want.recent || o->sign_in != HTTP_SIGN_NONE ||
-	    o->h2 != NULL ||	/* which can be asked */
-	    origin_is_recent(o)));
+		o->h2 != NULL || /* which can be asked */
+		origin_is_recent(o)));
 }
 
 /* Making one. */
@@ -147,21 +149,22 @@ origin_check(void *arg, const struct sockaddr *candidate)
 			return (true);
 		fault_set(&f, ERR_POLICY_BLOCK, NULL);
 	}
-	fault_copy(&o->verify.fault, &f);	/* kept in case all are refused */
+	fault_copy(&o->verify.fault, &f); /* kept in case all are refused */
 	return (false);
 }
 
 static void
 origin_dial(struct origin *o)
 {
-	struct dial_options opts = { .check = origin_check, .arg = o,
-	    .account = o->account,
-	    .connect_timeout_ms = (unsigned)conf_of(o)->limits.connect_ms };
+	struct dial_options opts = { .check = origin_check,
+		.arg = o,
+		.account = o->account,
+		.connect_timeout_ms = (unsigned)conf_of(o)->limits.connect_ms };
 
 	o->connecting = true;
 	o->place->connecting++;
-	dial_start(o->worker->dialer, &o->dial, o->place->dial,
-	    o->place->port, &opts, &o->task);
+	dial_start(o->worker->dialer, &o->dial, o->place->dial, o->place->port,
+	    &opts, &o->task);
 }
 
 static struct origin *
@@ -218,7 +221,7 @@ origin_tell(struct origin *o, enum lease_at at)
 	struct list *it, *save;
 	struct lease *l;
 
-	LIST_EACH(it, save, &o->leases) {
+	LIST_EACH (it, save, &o->leases) {
 		l = CONTAINER_OF(it, struct lease, link);
 		lease_go(l, at);
 		task_wake(l->wake);
@@ -230,7 +233,7 @@ origin_fail(struct origin *o, const struct fault *f)
 {
 	assert(f->code != ERR_NONE);
 	fault_copy(&o->fault, f);
-	o->place->one_first = false;	/* nobody waits for one that fails */
+	o->place->one_first = false; /* nobody waits for one that fails */
 	origin_go(o, ORIGIN_FAILED);
 	origin_connecting_ended(o, false);
 	origin_tell(o, LEASE_AT_FAILED);
@@ -244,13 +247,13 @@ origin_ready(struct origin *o)
 
 	origin_go(o, ORIGIN_LEASED);
 	o->used_at = now;
-	o->speech = s != NULL && tls_agreed(s) == TLS_H2 ? &speech_h2 :
-	    &speech_h1;
+	o->speech = s != NULL && tls_agreed(s) == TLS_H2 ? &speech_h2
+							 : &speech_h1;
 	o->agreed = o->speech->protocol;
 	o->place->speaks_h2 = o->agreed == TLS_H2;
 	if ((o->tls.protocols & TLS_H2) != 0)
 		o->place->one_first = o->place->speaks_h2;
-	if (o->agreed != TLS_H2)	/* else its SETTINGS say more */
+	if (o->agreed != TLS_H2) /* else its SETTINGS say more */
 		origin_connecting_ended(o, true);
 	if (s != NULL) {
 		o->times.tls_ms = (int64_t)(now - o->connected_at);
@@ -294,7 +297,7 @@ origin_verify(struct origin *o)
 	memset(&o->verify, 0, sizeof(o->verify));
 	o->verify.wake = &o->task;
 	if (verify_start(o->place->gen->gen->verifier, o->worker->loop,
-	    o->tls.host, &chain, &o->verify))
+		o->tls.host, &chain, &o->verify))
 		origin_verified(o);
 }
 

@@ -13,10 +13,10 @@
 #include "proxy/wire/lease_priv.h"
 
 #define READ_PIECE 65536u
-#define READ_MOST 262144u	/* in one turn: others have theirs */
-#define CONN_BYTES 32768u	/* of memory: its session and TLS */
-#define SILENT_MS 10000		/* then it is asked whether it lives */
-#define PING_MS 10000		/* ... which it says in that time */
+#define READ_MOST 262144u /* in one turn: others have theirs */
+#define CONN_BYTES 32768u /* of memory: its session and TLS */
+#define SILENT_MS 10000   /* then it is asked whether it lives */
+#define PING_MS 10000     /* ... which it says in that time */
 /* Servers call it a flood to be asked often (gRPC: 5 minutes). */
 #define PING_AGAIN_MS 300000
 #define WANTS_H1_MS 300000
@@ -126,7 +126,7 @@ origin_h2_run(struct origin *o)
 	lease_h2_news(o);
 	lease_h2_open_waiting(o);
 	give_octets(o);
-	lease_h2_news(o);		/* there is room again */
+	lease_h2_news(o); /* there is room again */
 	settle_connecting(o);
 	if (is_alive(o))
 		origin_pool_offer(o);
@@ -172,7 +172,7 @@ origin_h2_upload_began(struct lease *l)
 
 	assert(!l->h2.uploads);
 	if (!origin_h2_takes_upload(l->origin, l))
-		return;			/* there was no better one */
+		return; /* there was no better one */
 	h->uploader = l->want.account;
 	h->uploads++;
 	l->h2.uploads = true;
@@ -213,8 +213,7 @@ origin_h2_probe(struct origin *o)
 bool
 origin_h2_is_probed(const struct origin *o)
 {
-	return (!is_alive(o) ||
-	    !h2_session_ping_unanswered(o->h2->session));
+	return (!is_alive(o) || !h2_session_ping_unanswered(o->h2->session));
 }
 
 /* When it is to be looked at. */
@@ -224,8 +223,9 @@ silence_due(const struct h2_conn *h)
 	uint64_t at = h->heard_at + SILENT_MS;
 
 	if (h2_session_ping_unanswered(h->session))
-		return ((h->heard_at > h->asked_at ? h->heard_at :
-		    h->asked_at) + PING_MS);
+		return (
+		    (h->heard_at > h->asked_at ? h->heard_at : h->asked_at) +
+		    PING_MS);
 	return (at > h->again_at ? at : h->again_at);
 }
 
@@ -235,8 +235,8 @@ origin_h2_watch(struct origin *o)
 	struct h2_conn *h = o->h2;
 	uint64_t at = silence_due(h), now = now_of(o);
 
-	if (h->ended || (h2_session_streams(h->session) == 0 &&
-	    h->probing == 0))
+	if (h->ended ||
+	    (h2_session_streams(h->session) == 0 && h->probing == 0))
 		timer_pause(&h->timer);
 	else
 		timer_set_at(&h->timer, at > now ? at : now + 1);
@@ -276,8 +276,7 @@ void
 origin_h2_begin(struct origin *o)
 {
 	struct h2_conn *h = calloc(1, sizeof(*h));
-	struct h2_config cfg = {
-	    .limits = &o->place->gen->gen->origin_limits };
+	struct h2_config cfg = { .limits = &o->place->gen->gen->origin_limits };
 
 	if (h == NULL)
 		abort();

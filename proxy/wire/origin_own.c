@@ -10,8 +10,8 @@
 #include "http/auth.h"
 #include "proxy/wire/lease_priv.h"
 
-#define OWN_MAX 16		/* idle ones a client may keep: sockets of ours */
-#define OWN_BYTES 16384		/* of memory each: its state and TLS */
+#define OWN_MAX 16      /* idle ones a client may keep: sockets of ours */
+#define OWN_BYTES 16384 /* of memory each: its state and TLS */
 
 void
 lease_own_init(struct lease_own *own, struct account *account,
@@ -26,8 +26,8 @@ lease_own_fini(struct lease_own *own)
 {
 	own->wake = NULL;
 	while (!list_empty(&own->idle))
-		origin_own_drop(CONTAINER_OF(own->idle.next, struct origin,
-		    link));
+		origin_own_drop(
+		    CONTAINER_OF(own->idle.next, struct origin, link));
 }
 
 static void
@@ -48,7 +48,7 @@ origin_own_take(const struct lease *l)
 	struct list *it, *save;
 	struct origin *o;
 
-	LIST_EACH(it, save, &own->idle) {
+	LIST_EACH (it, save, &own->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
 		if (o->place != l->place || !origin_suits(o, l))
 			continue;
@@ -66,9 +66,10 @@ origin_own_take(const struct lease *l)
 static bool
 keeps_too_much(const struct lease_own *own)
 {
-	return (own->n > OWN_MAX || (own->n > 0 &&
-	    (account_spare(own->account, BUDGET_MEMORY) == 0 ||
-	    account_spare(own->account, BUDGET_DESCRIPTORS) == 0)));
+	return (own->n > OWN_MAX ||
+	    (own->n > 0 &&
+		(account_spare(own->account, BUDGET_MEMORY) == 0 ||
+		    account_spare(own->account, BUDGET_DESCRIPTORS) == 0)));
 }
 
 void
@@ -83,10 +84,10 @@ origin_own_put(struct origin *o)
 	list_append(&o->worker->pool->signed_in, &o->age);
 	own->n++;
 	account_add(own->account, BUDGET_MEMORY, OWN_BYTES);
-	link_look(o->transport);	/* the peer may end it */
+	link_look(o->transport); /* the peer may end it */
 	while (keeps_too_much(own))
-		origin_own_drop(CONTAINER_OF(own->idle.prev, struct origin,
-		    link));
+		origin_own_drop(
+		    CONTAINER_OF(own->idle.prev, struct origin, link));
 }
 
 /*
@@ -113,7 +114,7 @@ origin_own_purge(struct origin_pool *p, const struct worker_gen *keep)
 	struct list *it, *save;
 	struct origin *o;
 
-	LIST_EACH(it, save, &p->signed_in) {
+	LIST_EACH (it, save, &p->signed_in) {
 		o = CONTAINER_OF(it, struct origin, age);
 		if (o->place->gen != keep)
 			origin_own_drop(o);

@@ -23,9 +23,9 @@
 #define CONNECTING_START 16
 #define CONNECTING_MAX 128
 #define CONNECTING_BUSY 1
-#define CONNECTING_FIRST 1	/* it may turn out to be HTTP/2, for all */
-#define FREED_MS 100		/* a connection that came free is news so long */
-#define IDLE_SPARE 256		/* idle connections beyond one a client */
+#define CONNECTING_FIRST 1 /* it may turn out to be HTTP/2, for all */
+#define FREED_MS 100       /* a connection that came free is news so long */
+#define IDLE_SPARE 256     /* idle connections beyond one a client */
 
 static bool
 is_place(const struct place *p, const struct worker_gen *g, bool tls,
@@ -52,8 +52,7 @@ place_find(struct origin_pool *p, const struct worker_gen *g, bool tls,
 }
 
 static struct place *
-place_new(struct worker_gen *g, const struct lease_want *want,
-    struct str dial)
+place_new(struct worker_gen *g, const struct lease_want *want, struct str dial)
 {
 	struct str host = want->host;
 	bool tls = want->tls;
@@ -61,8 +60,8 @@ place_new(struct worker_gen *g, const struct lease_want *want,
 
 	if (place == NULL)
 		abort();
-	assert(host.n < sizeof(place->name[0]) &&
-	    dial.n < sizeof(place->name[1]));
+	assert(
+	    host.n < sizeof(place->name[0]) && dial.n < sizeof(place->name[1]));
 	place->gen = worker_gen_ref(g);
 	place->tls = tls;
 	place->port = want->port;
@@ -73,8 +72,8 @@ place_new(struct worker_gen *g, const struct lease_want *want,
 	list_init(&place->idle);
 	list_init(&place->shared);
 	list_init(&place->waiting);
-	place->offers_h2 = tls && conf_origin_http2(g->gen->conf, host,
-	    want->host_is_ip);
+	place->offers_h2 = tls &&
+	    conf_origin_http2(g->gen->conf, host, want->host_is_ip);
 	place->one_first = place->offers_h2;
 	place->connecting_max = CONNECTING_START;
 	return (place);
@@ -84,10 +83,10 @@ struct place *
 origin_place_get(struct origin_pool *p, struct worker_gen *g,
     const struct lease_want *want)
 {
-	struct str dial = want->dial_host.p != NULL ? want->dial_host :
-	    want->host;
-	struct place **at = place_find(p, g, want->tls, want->port,
-	    want->host, dial);
+	struct str dial = want->dial_host.p != NULL ? want->dial_host
+						    : want->host;
+	struct place **at = place_find(p, g, want->tls, want->port, want->host,
+	    dial);
 
 	if (*at == NULL)
 		*at = place_new(g, want, dial);
@@ -105,8 +104,8 @@ origin_place_put(struct origin_pool *p, struct place *place)
 		return;
 	assert(list_empty(&place->idle) && list_empty(&place->waiting) &&
 	    list_empty(&place->shared) && place->connecting == 0);
-	at = place_find(p, place->gen, place->tls, place->port,
-	    place->host, place->dial);
+	at = place_find(p, place->gen, place->tls, place->port, place->host,
+	    place->dial);
 	assert(*at == place);
 	*at = place->next;
 	worker_gen_unref(&place->gen);
@@ -142,8 +141,7 @@ origin_may_connect(const struct lease *l)
 
 	if (place->one_first && (l->want.protocols & TLS_H2) != 0)
 		max = CONNECTING_FIRST;
-	else if (comes_free(l->worker, place) &&
-	    loop_is_busy(l->worker->loop))
+	else if (comes_free(l->worker, place) && loop_is_busy(l->worker->loop))
 		max = CONNECTING_BUSY;
 	return (place->connecting < max);
 }
@@ -201,7 +199,7 @@ origin_pool_purge(struct origin_pool *p, const struct worker_gen *keep)
 	struct list *it, *save;
 	struct origin *o;
 
-	LIST_EACH(it, save, &p->age) {
+	LIST_EACH (it, save, &p->age) {
 		o = CONTAINER_OF(it, struct origin, age);
 		if (o->place->gen != keep)
 			origin_pool_drop(o);
@@ -241,7 +239,7 @@ take_shared(const struct lease *l)
 	struct list *it, *save;
 	struct origin *o;
 
-	LIST_EACH(it, save, &l->place->shared) {
+	LIST_EACH (it, save, &l->place->shared) {
 		o = CONTAINER_OF(it, struct origin, link);
 		if (!origin_suits(o, l))
 			continue;
@@ -261,7 +259,7 @@ origin_pool_take(const struct lease *l)
 
 	if (o != NULL)
 		return (o);
-	LIST_EACH(it, save, &l->place->idle) {
+	LIST_EACH (it, save, &l->place->idle) {
 		o = CONTAINER_OF(it, struct origin, link);
 		if (!origin_suits(o, l))
 			continue;
@@ -318,9 +316,10 @@ keeps_enough(const struct origin_pool *p)
 {
 	const struct worker *w = p->worker;
 
-	return (p->idle > 0 && (p->idle >= w->n_clients + IDLE_SPARE ||
-	    account_spare(w->kept, BUDGET_DESCRIPTORS) == 0 ||
-	    account_spare(w->kept, BUDGET_MEMORY) == 0));
+	return (p->idle > 0 &&
+	    (p->idle >= w->n_clients + IDLE_SPARE ||
+		account_spare(w->kept, BUDGET_DESCRIPTORS) == 0 ||
+		account_spare(w->kept, BUDGET_MEMORY) == 0));
 }
 
 void
@@ -338,8 +337,7 @@ origin_pool_put(struct origin *o)
 		return;
 	o->own = NULL;
 	if (keeps_enough(p))
-		origin_pool_drop(CONTAINER_OF(p->age.next, struct origin,
-		    age));
+		origin_pool_drop(CONTAINER_OF(p->age.next, struct origin, age));
 	origin_go(o, ORIGIN_IDLE);
 	link_set_owner(o->transport, &o->task);
 	origin_pays(o);
@@ -348,7 +346,7 @@ origin_pool_put(struct origin *o)
 	list_append(&p->age, &o->age);
 	p->idle++;
 	if (o->h2 == NULL)
-		link_look(o->transport);	/* the peer may end it */
+		link_look(o->transport); /* the peer may end it */
 	else
 		task_wake(&o->task);
 }

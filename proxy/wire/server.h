@@ -19,9 +19,9 @@ struct server;
 
 /* Of the configuration that is in force when it is asked for. */
 struct server_limits {
-	struct h1_limits head;	/* of a request */
-	uint64_t request_ms;	/* for a whole head, from its first octet */
-	uint64_t idle_ms;	/* between requests */
+	struct h1_limits head; /* of a request */
+	uint64_t request_ms;   /* for a whole head, from its first octet */
+	uint64_t idle_ms;      /* between requests */
 };
 
 /* What a server asks of its host. */
@@ -41,18 +41,18 @@ struct server_host_type {
 
 struct server_options {
 	const struct server_host_type *type;
-	void *host;		/* borrowed */
-	struct link *link;	/* borrowed, until server_fini() */
-	struct task *task;	/* borrowed: the link's owner; it runs the server */
-	struct account *account;	/* borrowed: the client's */
+	void *host;        /* borrowed */
+	struct link *link; /* borrowed, until server_fini() */
+	struct task *task; /* borrowed: the link's owner; it runs the server */
+	struct account *account; /* borrowed: the client's */
 	/* Of the tunnel that it is in, borrowed; NULL: in none. */
 	const struct http_uri *authority;
 };
 
 enum server_step {
-	SERVER_WAITS,	/* its task will be woken */
-	SERVER_CLOSE,	/* it has ended: close the connection in order */
-	SERVER_ABORT	/* ... visibly, at once */
+	SERVER_WAITS, /* its task will be woken */
+	SERVER_CLOSE, /* it has ended: close the connection in order */
+	SERVER_ABORT  /* ... visibly, at once */
 };
 
 struct server_type {

@@ -23,8 +23,8 @@ run(uint8_t how, enum err code, struct str s, size_t part, size_t want,
 	enum pull r = PULL_WAIT;
 	size_t now;
 
-	h1_body_init(&body, a, how % 4 == 0 ? FRAMING_LENGTH :
-	    FRAMING_CHUNKED, how, code);
+	h1_body_init(&body, a, how % 4 == 0 ? FRAMING_LENGTH : FRAMING_CHUNKED,
+	    how, code);
 	while (!pull_is_last(r) && (r == PULL_MORE || s.n > 0)) {
 		if (r == PULL_WAIT) {
 			now = s.n < part ? s.n : part;

@@ -24,14 +24,16 @@ struct call {
 static struct http_msg *
 request(struct arena *a, unsigned i)
 {
-	static const struct str methods[REQUESTS] = { STR("GET"),
-		STR("HEAD"), STR("POST") };
+	static const struct str methods[REQUESTS] = { STR("GET"), STR("HEAD"),
+		STR("POST") };
 	struct http_msg *m = http_msg_new(a, true);
 
 	m->method = methods[i];
 	m->method_id = http_method_of(m->method);
-	m->uri = (struct http_uri){ .scheme = STR("https"), .host = STR("a"),
-	    .port = 443, .path = STR("/") };
+	m->uri = (struct http_uri){ .scheme = STR("https"),
+		.host = STR("a"),
+		.port = 443,
+		.path = STR("/") };
 	m->framing = i == 2 ? FRAMING_CHUNKED : FRAMING_NONE;
 	return (m);
 }
@@ -49,8 +51,8 @@ look(struct call *c, unsigned news, bool read)
 			if (m->status >= 200)
 				c->final = m;
 		}
-	while (read && (r = h2_stream_pull(c->st, &q, 1000, NULL)) ==
-	    PULL_MORE) {
+	while (
+	    read && (r = h2_stream_pull(c->st, &q, 1000, NULL)) == PULL_MORE) {
 		c->got += chq_len(&q);
 		chq_drop(&q, chq_len(&q));
 	}

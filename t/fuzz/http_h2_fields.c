@@ -48,8 +48,10 @@ put_lines(struct buf *b, struct str text)
 		text.n -= line.n + (line.n < text.n);
 		if (line.n == 0)
 			continue;
-		name = (struct str){ line.p, 1 + str_index((struct str){
-		    line.p + 1, line.n - 1 }, ':') };
+		name = (struct str){ line.p,
+			1 +
+			    str_index((struct str){ line.p + 1, line.n - 1 },
+				':') };
 		value = (struct str){ line.p + name.n, line.n - name.n };
 		if (value.n >= 2 && value.p[1] == ' ') {
 			value.p++;
@@ -69,9 +71,8 @@ static void
 put_frame(struct chq *q, uint8_t type, uint8_t flags, uint8_t id,
     struct str payload)
 {
-	uint8_t hd[9] = { (uint8_t)(payload.n >> 16),
-		(uint8_t)(payload.n >> 8), (uint8_t)payload.n, type, flags,
-		0, 0, 0, id };
+	uint8_t hd[9] = { (uint8_t)(payload.n >> 16), (uint8_t)(payload.n >> 8),
+		(uint8_t)payload.n, type, flags, 0, 0, 0, id };
 
 	chq_copy(q, hd, sizeof(hd));
 	chq_copy(q, payload.p, payload.n);
@@ -90,7 +91,7 @@ check_same(struct http_msg *m)
 		return;
 	h1_emit_request(&b, m, H1_TARGET_ORIGIN);
 	assert(h1_head_parse(m->arena, H1_REQUEST, buf_as_str(&b),
-	    &h1_limits_origin, &again, &f) == ERR_NONE);
+		   &h1_limits_origin, &again, &f) == ERR_NONE);
 	assert(str_eq(again->method, m->method));
 	assert(str_eq(again->target, m->uri.path));
 	assert(h1_frame_request(again, NULL) == ERR_NONE);

@@ -58,8 +58,7 @@ serve(struct h2_session *s, uint8_t way)
 		while ((!seldom || (way & 16) != 0) &&
 		    h2_stream_pull(st, &q, 1000, NULL) == PULL_MORE)
 			chq_drop(&q, chq_len(&q));
-		if ((news & H2_NEWS_RESET) != 0 ||
-		    ((way & 32) != 0 && !seldom))
+		if ((news & H2_NEWS_RESET) != 0 || ((way & 32) != 0 && !seldom))
 			h2_stream_free(&st);
 		else if ((way & 64) != 0 && seldom)
 			h2_stream_reset(st, H2_CANCEL);
@@ -83,8 +82,10 @@ end(struct h2_session *s)
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	const struct h2_config cfg = { .server = true, .connect = true,
-		.streams = 8, .window = 65535 };
+	const struct h2_config cfg = { .server = true,
+		.connect = true,
+		.streams = 8,
+		.window = 65535 };
 	struct h2_session *s;
 	struct chq in = { 0 }, out = { 0 };
 	uint64_t now = 1;

@@ -35,7 +35,7 @@ parse(struct arena *a, enum h1_kind kind, const struct h1_limits *limits,
 		step = h1_head_feed(h, &q, &m, &f);
 	}
 	buf_printf(b, "%d ", (int)step);
-	if (limits != &tight)		/* else several may be true */
+	if (limits != &tight) /* else several may be true */
 		buf_printf(b, "%d ", (int)f.code);
 	if (m != NULL) {
 		buf_printf(b, "%zu ", at - chq_len(&q));
@@ -51,9 +51,10 @@ pass(struct arena *a, struct http_msg *m, enum h1_kind kind, struct buf *b)
 {
 	struct http_msg *req = http_msg_new(a, true);
 
-	if (kind == H1_REQUEST ? http_target_parse(m, NULL, true, NULL) !=
-	    ERR_NONE || h1_frame_request(m, NULL) != ERR_NONE :
-	    h1_frame_response(m, req, NULL) != ERR_NONE)
+	if (kind == H1_REQUEST
+		? http_target_parse(m, NULL, true, NULL) != ERR_NONE ||
+		    h1_frame_request(m, NULL) != ERR_NONE
+		: h1_frame_response(m, req, NULL) != ERR_NONE)
 		return (false);
 	http_hop_strip(m);
 	if (kind == H1_REQUEST)
@@ -83,7 +84,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		if (m != NULL && kind <= H1_RESPONSE &&
 		    pass(a, m, kind, &once)) {
 			assert(h1_head_parse(a, kind, buf_as_str(&once),
-			    &h1_limits_origin, &m, NULL) == ERR_NONE);
+				   &h1_limits_origin, &m, NULL) == ERR_NONE);
 			assert(pass(a, m, kind, &twice));
 			assert(once.n == twice.n &&
 			    memcmp(once.p, twice.p, once.n) == 0);

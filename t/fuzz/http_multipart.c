@@ -22,7 +22,7 @@ split(const char *p, size_t n, size_t step, struct multipart_part *part)
 	multipart_init(&m, STR("b"));
 	for (at = 0; at < n; at += used) {
 		if (multipart_feed(&m, p + at, n - at < step ? n - at : step,
-		    &used, count < PARTS ? &part[count] : &spare) ==
+			&used, count < PARTS ? &part[count] : &spare) ==
 		    MULTIPART_PART)
 			count++;
 		assert(used > 0);

@@ -17,9 +17,9 @@ struct run {
 	struct ws *w;
 	struct chq in, frames, content, control;
 	struct buf said;
-	bool gap;		/* in the message */
-	bool owed;		/* it was not written down yet */
-	bool bomb;		/* when one is seen depends on the cut */
+	bool gap;  /* in the message */
+	bool owed; /* it was not written down yet */
+	bool bomb; /* when one is seen depends on the cut */
 };
 
 static void
@@ -58,7 +58,7 @@ run(uint8_t kind, const uint8_t *p, size_t n, size_t step, size_t want,
     bool *bomb)
 {
 	struct ws_terms t = { .deflate = (kind & 2) != 0,
-	    .no_takeover = { (kind & 4) != 0, (kind & 4) != 0 } };
+		.no_takeover = { (kind & 4) != 0, (kind & 4) != 0 } };
 	struct ws_limits l = { LIMIT, WS_RATIO };
 	struct run r = { .w = NULL };
 	struct ws_out out = { &r.frames, &r.content, &r.control, want };

@@ -24,8 +24,9 @@
 #define TO_OPTIONS 4
 #define TURNS 200
 
-static const char options[] = "ICAP/1.0 200 OK\r\nISTag: \"a\"\r\n"
-    "Allow: 204, 206\r\nPreview: 4\r\nEncapsulated: null-body=0\r\n\r\n";
+static const char options
+    [] = "ICAP/1.0 200 OK\r\nISTag: \"a\"\r\n"
+	 "Allow: 204, 206\r\nPreview: 4\r\nEncapsulated: null-body=0\r\n\r\n";
 
 static struct loop *loop;
 static struct body_store store = { .temp_dir = "/tmp", .window = 65536 };
@@ -42,7 +43,7 @@ begin(void)
 {
 	struct resolver_options names = { .servers = "127.0.0.1:9" };
 	struct sockaddr_in a = { .sin_family = AF_INET,
-	    .sin_addr = { htonl(INADDR_LOOPBACK) } };
+		.sin_addr = { htonl(INADDR_LOOPBACK) } };
 	struct fault f = { .code = ERR_NONE };
 	socklen_t n = sizeof(a);
 
@@ -55,8 +56,7 @@ begin(void)
 	    listen(listener, 16) != 0 ||
 	    getsockname(listener, (struct sockaddr *)&a, &n) != 0)
 		abort();
-	snprintf(url, sizeof(url), "icap://127.0.0.1:%u/b",
-	    ntohs(a.sin_port));
+	snprintf(url, sizeof(url), "icap://127.0.0.1:%u/b", ntohs(a.sin_port));
 }
 
 static void
@@ -78,8 +78,7 @@ answer_call(void)
 		return;
 	hang_up();
 	peer_fd = fd;
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once,
-	    sizeof(at_once));
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
 static void
@@ -148,7 +147,7 @@ fuzz_one(unsigned how, const uint8_t *p, size_t n, struct scanner *s)
 {
 	struct arena *a = arena_new();
 	struct scan_message m = { .arena = a };
-	struct reader keeper = { .body = NULL };	/* as a chain does */
+	struct reader keeper = { .body = NULL }; /* as a chain does */
 	struct scan scan;
 	struct task t;
 	unsigned i;
@@ -158,7 +157,7 @@ fuzz_one(unsigned how, const uint8_t *p, size_t n, struct scanner *s)
 	m.req = parse(a, H1_REQUEST,
 	    STR("POST http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"));
 	assert(http_target_parse((struct http_msg *)(uintptr_t)m.req, NULL,
-	    false, NULL) == ERR_NONE);
+		   false, NULL) == ERR_NONE);
 	m.resp = parse(a, H1_RESPONSE, STR("HTTP/1.1 200 OK\r\n\r\n"));
 	if ((how & WITH_BODY) != 0) {
 		m.body = body_of_bytes(loop, &store, "0123456789", 10);
@@ -193,10 +192,16 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	const char *urls[] = { url };
 	struct icap_shared shared = { 0 };
-	struct icap_options o = { .name = "f", .urls = urls, .n_urls = 1,
-	    .req = true, .resp = true, .preview = ICAP_PREVIEW_AUTO,
-	    .on_busy = ICAP_BUSY_BLOCK, .connect_timeout_ms = 1000,
-	    .timeout_ms = 1000, .store = &store };
+	struct icap_options o = { .name = "f",
+		.urls = urls,
+		.n_urls = 1,
+		.req = true,
+		.resp = true,
+		.preview = ICAP_PREVIEW_AUTO,
+		.on_busy = ICAP_BUSY_BLOCK,
+		.connect_timeout_ms = 1000,
+		.timeout_ms = 1000,
+		.store = &store };
 	struct fault f = { .code = ERR_NONE };
 	struct scanner *s;
 

@@ -16,16 +16,22 @@ ask(const struct conf *conf, struct str text)
 {
 	struct sockaddr_in6 sa = { .sin6_family = AF_INET6 };
 	struct policy_facts f = { .client = (struct sockaddr *)&sa,
-		.dest = (struct sockaddr *)&sa, .host = text, .url = text,
-		.type = text, .method = text, .listener = text,
-		.size = text.n, .port = 443 };
+		.dest = (struct sockaddr *)&sa,
+		.host = text,
+		.url = text,
+		.type = text,
+		.method = text,
+		.listener = text,
+		.size = text.n,
+		.port = 443 };
 	struct plan plan;
 	unsigned stage;
 
 	memcpy(&sa.sin6_addr, text.p, text.n < 16 ? text.n : 16);
 	policy_plan_init(&conf->policy, &plan);
 	for (stage = POLICY_TLS; stage <= POLICY_RESPONSE; stage++)
-		policy_decide(&conf->policy, (enum policy_stage)stage, &f, &plan);
+		policy_decide(&conf->policy, (enum policy_stage)stage, &f,
+		    &plan);
 	assert(plan.scan_req != NULL && plan.scan_resp != NULL);
 	conf_dest_check(conf, f.dest, NULL);
 	conf_client_check(conf, f.client, NULL);
@@ -42,8 +48,9 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	assert((conf == NULL) == (problems.errors > 0));
 	if (conf != NULL) {
 		assert(conf_needs_restart(conf, conf) == NULL);
-		ask(conf, cut < n ? (struct str){ text + cut + 1, n - cut - 1 }
-		    : STR("http://example.com/"));
+		ask(conf,
+		    cut < n ? (struct str){ text + cut + 1, n - cut - 1 }
+			    : STR("http://example.com/"));
 	}
 	conf_unref(&conf);
 	conf_problems_fini(&problems);

@@ -10,7 +10,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 #define MOST (1 << 18)
-#define BLOCK 65536		/* it may be over by that much */
+#define BLOCK 65536 /* it may be over by that much */
 
 static void
 take_apart(enum members what, const uint8_t *p, size_t n)

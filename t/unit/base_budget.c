@@ -195,7 +195,7 @@ test_charge(void)
 		CU_ASSERT_EQUAL(budget_used(budget, BUDGET_MEMORY), want);
 	}
 	charge_set(&c, a, 1 << 20, 0);
-	account_unref(&a);		/* the charge has it still */
+	account_unref(&a); /* the charge has it still */
 	a = account_open(budget, 1);
 	CU_ASSERT_PTR_EQUAL(a, was);
 	charge_set(&c, NULL, 0, 0);
@@ -221,8 +221,8 @@ test_arena(void)
 		(void)arena_alloc(arena, 10000);
 	CU_ASSERT(arena_bytes(arena) > MAX / 2 &&
 	    arena_bytes(arena) < MAX / 2 + 60000);
-	CU_ASSERT(account_used(a, BUDGET_MEMORY) + ARENA_FREE >=
-	    arena_bytes(arena));
+	CU_ASSERT(
+	    account_used(a, BUDGET_MEMORY) + ARENA_FREE >= arena_bytes(arena));
 	arena_free(&arena);
 	account_unref(&a);
 	end();
@@ -277,7 +277,5 @@ UNIT_TESTS(base_budget, { "shares of clients", test_shares },
     { "a small one beside a hog", test_small_one },
     { "what others shall find", test_early },
     { "a client that comes back", test_comes_back },
-    { "nobody's", test_nobody },
-    { "charges in grains", test_charge },
-    { "arenas", test_arena },
-    { "many threads", test_threads })
+    { "nobody's", test_nobody }, { "charges in grains", test_charge },
+    { "arenas", test_arena }, { "many threads", test_threads })

@@ -38,8 +38,8 @@ agree(const struct both *b)
 		return (false);
 	k = chq_iov(&b->q, iov, 8);
 	for (i = 0; i < k; i++) {
-		if (iov[i].iov_len == 0 || memcmp(iov[i].iov_base, b->m + at,
-		    iov[i].iov_len) != 0)
+		if (iov[i].iov_len == 0 ||
+		    memcmp(iov[i].iov_base, b->m + at, iov[i].iov_len) != 0)
 			return (false);
 		at += iov[i].iov_len;
 	}
@@ -65,7 +65,7 @@ put(struct both *b, size_t n)
 	c = chunk_new_size(n + 1);
 	memcpy(c->data, at, n);
 	c->used = (uint32_t)n;
-	for (i = 0; i < n; i += part) {		/* pieces that touch */
+	for (i = 0; i < n; i += part) { /* pieces that touch */
 		part = 1 + unit_random((unsigned)(n - i));
 		chq_add(&b->q, c, c->data + i, part);
 	}
@@ -80,8 +80,9 @@ step(struct both *a, struct both *b)
 
 	switch (unit_random(6)) {
 	case 0:
-		put(a, unit_random(3) == 0 ? unit_random(40000) :
-		    unit_random(100));
+		put(a,
+		    unit_random(3) == 0 ? unit_random(40000)
+					: unit_random(100));
 		break;
 	case 1:
 		chq_drop(&a->q, n);
@@ -120,7 +121,7 @@ static void
 test_model(void)
 {
 	struct both b[3] = { { .m = models[0] }, { .m = models[1] },
-	    { .m = models[2] } };
+		{ .m = models[2] } };
 	size_t live = chunk_bytes_live();
 	unsigned i, k;
 
@@ -204,7 +205,5 @@ test_pack(void)
 	CU_ASSERT_EQUAL(chunk_bytes_live(), live);
 }
 
-UNIT_TESTS(base_chunk,
-    { "packing", test_pack },
-    { "queues against a model", test_model },
-    { "counting", test_counts })
+UNIT_TESTS(base_chunk, { "packing", test_pack },
+    { "queues against a model", test_model }, { "counting", test_counts })

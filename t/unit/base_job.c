@@ -50,7 +50,7 @@ done(struct job *j)
 	elsewhere_wrong += s->out != s->in * (s->in + 1) / 2;
 	s->done++;
 	back++;
-	if (again > 0) {		/* a job may start itself again */
+	if (again > 0) { /* a job may start itself again */
 		again--;
 		s->out = 0;
 		s->done--;
@@ -156,8 +156,7 @@ done_noted(struct job *j)
 }
 
 static void
-start_for(struct sum *s, char owner, void (*how)(struct job *),
-    struct loop *l)
+start_for(struct sum *s, char owner, void (*how)(struct job *), struct loop *l)
 {
 	*s = (struct sum){ .job = { .run = how, .done = done_noted },
 		.in = (unsigned)owner };
@@ -196,7 +195,7 @@ test_owners(void)
 	for (i = 0; i < 9; i++)
 		start_for(&x[i], 'x', run_x, l);
 	wait_for_idle(8);
-	start_for(&y, 'y', run_y, l);	/* gets the thread that x may not */
+	start_for(&y, 'y', run_y, l); /* gets the thread that x may not */
 	wait_for_idle(8);
 	CU_ASSERT_EQUAL(job_pool_waiting_of(pool, 'x'), 8);
 	CU_ASSERT_EQUAL(job_pool_waiting_of(pool, 'y'), 0);
@@ -209,16 +208,14 @@ test_owners(void)
 	y.in = 0;
 	atomic_store(&ran, 0);
 	pthread_mutex_unlock(&gate_y);
-	wait_for_idle(8);		/* all but those of x */
+	wait_for_idle(8); /* all but those of x */
 	pthread_mutex_unlock(&gate_x);
 	job_pool_free(&pool);
 	loop_settle(l);
 	CU_ASSERT_EQUAL(back, 19);
-	CU_ASSERT_STRING_EQUAL(order + 1, "abcababaa");	/* y is the first */
+	CU_ASSERT_STRING_EQUAL(order + 1, "abcababaa"); /* y is the first */
 	loop_free(&l);
 }
 
-UNIT_TESTS(base_job,
-    { "owners take turns", test_owners },
-    { "many jobs", test_many },
-    { "the pool ends", test_end })
+UNIT_TESTS(base_job, { "owners take turns", test_owners },
+    { "many jobs", test_many }, { "the pool ends", test_end })

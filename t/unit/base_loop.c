@@ -21,7 +21,7 @@ static unsigned runs;
 struct worker {
 	struct task task, *other;
 	unsigned runs, again;
-	unsigned seen;		/* number of runs before its own last one */
+	unsigned seen; /* number of runs before its own last one */
 };
 
 static void
@@ -66,14 +66,14 @@ test_tasks(void)
 	CU_ASSERT_EQUAL(runs, 0);
 	loop_settle(loop);
 	CU_ASSERT(a.runs == 101 && b.runs == 1 && b.seen == 0);
-	c.other = &a.task;		/* c runs first and ends a */
+	c.other = &a.task; /* c runs first and ends a */
 	task_wake(&c.task);
 	task_wake(&a.task);
 	task_wake(&b.task);
 	loop_settle(loop);
 	CU_ASSERT(a.runs == 101 && b.runs == 2 && c.runs == 1);
 	task_fini(&a.task);
-	c.other = &b.task;		/* the last of the queue */
+	c.other = &b.task; /* the last of the queue */
 	task_wake(&c.task);
 	task_wake(&b.task);
 	loop_settle(loop);
@@ -124,7 +124,8 @@ test_leaving(void)
 	for (k = 2; k < PAGE_TASKS - 2; k++)
 		task_fini(&at[1][k]);
 	CU_ASSERT_EQUAL(mprotect(p, (size_t)page * PAGES,
-	    PROT_READ | PROT_WRITE), 0);
+			    PROT_READ | PROT_WRITE),
+	    0);
 	runs = 0;
 	loop_settle(loop);
 	CU_ASSERT_EQUAL(runs, 2 * PAGE_TASKS + 4);
@@ -142,7 +143,7 @@ test_at_end(void)
 	task_init(&a.task, loop, work);
 	task_init(&b.task, loop, work);
 	task_init(&end.task, loop, work);
-	end.other = &b.task;		/* woken there, it runs next turn */
+	end.other = &b.task; /* woken there, it runs next turn */
 	loop_at_end(&end.task);
 	loop_at_end(&end.task);
 	task_wake(&a.task);
@@ -192,7 +193,7 @@ test_defer(void)
 
 struct alarm {
 	struct timer timer;
-	uint64_t due;		/* 0: must not fire */
+	uint64_t due; /* 0: must not fire */
 	bool fired;
 };
 
@@ -297,13 +298,13 @@ test_timer_at_once(void)
 	CU_ASSERT_EQUAL(runs, 1000);
 	start = loop_now(loop);
 	timer_set(&stop, 5);
-	timer_set(&stop, 30);		/* later */
+	timer_set(&stop, 30); /* later */
 	loop_run(loop);
 	CU_ASSERT(loop_now(loop) - start >= 30);
 	CU_ASSERT(loop_now(loop) - start < 1000);
 	start = loop_now(loop);
 	timer_set(&stop, 60000);
-	timer_set(&stop, 10);		/* earlier */
+	timer_set(&stop, 10); /* earlier */
 	loop_run(loop);
 	CU_ASSERT(loop_now(loop) - start >= 10);
 	CU_ASSERT(loop_now(loop) - start < 5000);
@@ -326,7 +327,7 @@ test_timer_at_the_end(void)
 	loop_settle(loop);
 	CU_ASSERT_EQUAL(runs, 998);
 	runs = 1000;
-	loop_free(&loop);		/* tells it that its time has come */
+	loop_free(&loop); /* tells it that its time has come */
 	CU_ASSERT_EQUAL(runs, 1001);
 }
 
@@ -356,7 +357,8 @@ pair(struct end e[2])
 	int fd[2], i;
 
 	CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK,
-	    0, fd), 0);
+				  0, fd),
+	    0);
 	for (i = 0; i < 2; i++) {
 		e[i] = (struct end){ .fd = fd[i] };
 		e[i].watch = watch_new(loop, fd[i], on_event, &e[i]);
@@ -388,7 +390,7 @@ test_watch(void)
 	watch_set(e[0].watch, WATCH_READ);
 	loop_settle(loop);
 	CU_ASSERT(e[0].calls == 1 && e[0].events == WATCH_READ);
-	loop_settle(loop);		/* level-triggered */
+	loop_settle(loop); /* level-triggered */
 	CU_ASSERT_EQUAL(e[0].calls, 2);
 	watch_set(e[0].watch, WATCH_READ | WATCH_WRITE);
 	loop_settle(loop);
@@ -455,8 +457,8 @@ test_watch_inside(void)
 
 static struct {
 	struct end many[MANY][2], first[2];
-	unsigned served;	/* of the many, in all */
-	unsigned most;		/* of them between two calls of the first */
+	unsigned served; /* of the many, in all */
+	unsigned most;   /* of them between two calls of the first */
 	unsigned since;
 } crowd;
 
@@ -568,8 +570,7 @@ deliver(struct mail *m, struct loop *l)
 {
 	struct letter *letter = CONTAINER_OF(m, struct letter, mail);
 
-	wrong_order += received[letter->from]++ != letter->number ||
-	    l != loop;
+	wrong_order += received[letter->from]++ != letter->number || l != loop;
 	if (++runs == SENDERS * LETTERS)
 		loop_stop(loop);
 	free(letter);
@@ -584,7 +585,8 @@ send_letters(void *arg)
 	for (i = 0; i < LETTERS; i++) {
 		letter = malloc(sizeof(*letter));
 		*letter = (struct letter){ .mail.deliver = deliver,
-		    .from = *(unsigned *)arg, .number = i };
+			.from = *(unsigned *)arg,
+			.number = i };
 		mail_post(loop, &letter->mail);
 	}
 	return (NULL);
@@ -607,7 +609,7 @@ test_mail(void)
 	for (i = 0; i < SENDERS; i++)
 		pthread_join(t[i], NULL);
 	CU_ASSERT(runs == SENDERS * LETTERS && wrong_order == 0);
-	runs = 0;			/* what is posted when the loop ends */
+	runs = 0; /* what is posted when the loop ends */
 	memset(received, 0, sizeof(received));
 	i = 0;
 	(void)send_letters(&i);
@@ -620,7 +622,10 @@ test_mail(void)
 static void
 test_handles(void)
 {
-	struct { struct handle h; int *object; } now[500] = { 0 };
+	struct {
+		struct handle h;
+		int *object;
+	} now[500] = { 0 };
 	struct handle stale[500] = { 0 };
 	unsigned i, k, bad = 0;
 	int objects[500];
@@ -644,8 +649,8 @@ test_handles(void)
 		k = unit_random(500);
 		bad += handle_get(loop, now[k].h) != now[k].object;
 		bad += handle_get(loop, stale[k]) != NULL;
-		handle_free(loop, &(struct handle){ stale[k].slot,
-		    stale[k].generation });
+		handle_free(loop,
+		    &(struct handle){ stale[k].slot, stale[k].generation });
 		bad += handle_get(loop, now[k].h) != now[k].object;
 	}
 	CU_ASSERT_EQUAL(bad, 0);
@@ -669,8 +674,9 @@ spin_ms(unsigned ms)
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	do
 		clock_gettime(CLOCK_MONOTONIC, &b);
-	while ((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) /
-	    1000000 < ms);
+	while (
+	    (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 <
+	    ms);
 }
 
 static void
@@ -694,7 +700,7 @@ test_timer_pause(void)
 	runs = 0;
 	timer_init(&t, loop, count_fire);
 	timer_init(&never, loop, count_fire);
-	timer_pause(&t);		/* not set: nothing */
+	timer_pause(&t); /* not set: nothing */
 	timer_set(&t, 5);
 	timer_set(&never, 5);
 	timer_pause(&t);
@@ -703,14 +709,14 @@ test_timer_pause(void)
 	CU_ASSERT_EQUAL(runs, 0);
 	timer_set(&t, 5);
 	timer_pause(&t);
-	timer_set(&t, 8);		/* set again while it is paused */
+	timer_set(&t, 8); /* set again while it is paused */
 	pass_ms(20);
 	CU_ASSERT_EQUAL(runs, 1);
 	timer_set(&t, 1000);
 	timer_set(&never, 1000);
 	timer_pause(&never);
 	timer_stop(&t);
-	loop_free(&loop);		/* fires what only waits; not this */
+	loop_free(&loop); /* fires what only waits; not this */
 	CU_ASSERT_EQUAL(runs, 1);
 }
 
@@ -749,19 +755,15 @@ test_busy(void)
 	}
 }
 
-UNIT_TESTS(base_loop,
-    { "tasks", test_tasks },
+UNIT_TESTS(base_loop, { "tasks", test_tasks },
     { "leaving a queue touches only the neighbours", test_leaving },
-    { "at the end of a turn", test_at_end },
-    { "deferred freeing", test_defer },
+    { "at the end of a turn", test_at_end }, { "deferred freeing", test_defer },
     { "timers in order and never early", test_timers },
     { "timers at once, earlier, later", test_timer_at_once },
     { "timers when the loop ends", test_timer_at_the_end },
-    { "paused timers", test_timer_pause },
-    { "busy or idle", test_busy },
+    { "paused timers", test_timer_pause }, { "busy or idle", test_busy },
     { "watches", test_watch },
     { "watches changed and freed inside", test_watch_inside },
     { "watches behind the others", test_watch_behind },
     { "busy tasks starve nobody", test_no_starving },
-    { "mail from threads", test_mail },
-    { "handles", test_handles })
+    { "mail from threads", test_mail }, { "handles", test_handles })

@@ -75,10 +75,10 @@ test_absent(void)
 	CU_ASSERT(str_starts(STR("x"), STR_NONE));
 	CU_ASSERT(str_istarts(STR("Image/gif"), STR("imaGe/")));
 	CU_ASSERT(str_istarts(STR_NONE, STR_NONE));
-	CU_ASSERT(str_ione_of(STR("Br"), (struct str[]){ STR("gzip"),
-	    STR("br") }, 2));
-	CU_ASSERT_FALSE(str_ione_of(STR("br"), (struct str[]){ STR("gzip"),
-	    STR("br") }, 1));
+	CU_ASSERT(str_ione_of(STR("Br"),
+	    (struct str[]){ STR("gzip"), STR("br") }, 2));
+	CU_ASSERT_FALSE(str_ione_of(STR("br"),
+	    (struct str[]){ STR("gzip"), STR("br") }, 1));
 	CU_ASSERT_FALSE(str_ione_of(STR("b"), NULL, 0));
 	CU_ASSERT_FALSE(str_istarts(STR("image"), STR("image/")));
 	CU_ASSERT_FALSE(str_istarts(STR("x-image/"), STR("image/")));
@@ -98,11 +98,10 @@ test_absent(void)
 static void
 test_trim_index(void)
 {
-	static const struct { const char *in, *out; } rows[] = {
-		{ "", "" }, { " ", "" }, { "\t \t", "" }, { "a", "a" },
-		{ " a b\t", "a b" }, { "\ra\n", "\ra\n" },
-		{ " \v ", "\v" }
-	};
+	static const struct {
+		const char *in, *out;
+	} rows[] = { { "", "" }, { " ", "" }, { "\t \t", "" }, { "a", "a" },
+		{ " a b\t", "a b" }, { "\ra\n", "\ra\n" }, { " \v ", "\v" } };
 	struct str s = { "a\0b,", 4 };
 	unsigned i;
 
@@ -120,9 +119,14 @@ test_trim_index(void)
 static void
 test_elements(void)
 {
-	static const struct { const char *in, *out; } rows[] = {
-		{ "", "" }, { ",", "" }, { " , ,\t,", "" },
-		{ "a", "<a>" }, { "a,b", "<a><b>" },
+	static const struct {
+		const char *in, *out;
+	} rows[] = {
+		{ "", "" },
+		{ ",", "" },
+		{ " , ,\t,", "" },
+		{ "a", "<a>" },
+		{ "a,b", "<a><b>" },
 		{ " a ,, b c ,", "<a><b c>" },
 		{ "\"a,b\",c", "<\"a,b\"><c>" },
 		{ "\"a\\\",b\",c", "<\"a\\\",b\"><c>" },
@@ -153,10 +157,14 @@ test_numbers(void)
 		bool ok;
 		uint64_t v;
 	} rows[] = {
-		{ "0", 0, true, 0 }, { "1", 0, false, 0 },
-		{ "9", 5, false, 0 }, { "5", 5, true, 5 },
-		{ "6", 5, false, 0 }, { "10", 9, false, 0 },
-		{ "10", 10, true, 10 }, { "11", 10, false, 0 },
+		{ "0", 0, true, 0 },
+		{ "1", 0, false, 0 },
+		{ "9", 5, false, 0 },
+		{ "5", 5, true, 5 },
+		{ "6", 5, false, 0 },
+		{ "10", 9, false, 0 },
+		{ "10", 10, true, 10 },
+		{ "11", 10, false, 0 },
 		{ "0000000000000000000000007", 7, true, 7 },
 		{ "18446744073709551615", UINT64_MAX, true, UINT64_MAX },
 		{ "18446744073709551616", UINT64_MAX, false, 0 },
@@ -164,10 +172,14 @@ test_numbers(void)
 		{ "99999999999999999999", UINT64_MAX, false, 0 },
 		{ "65535", 65535, true, 65535 },
 		{ "65536", 65535, false, 0 },
-		{ "", 9, false, 0 }, { "+1", 9, false, 0 },
-		{ "-1", 9, false, 0 }, { " 1", 9, false, 0 },
-		{ "1 ", 9, false, 0 }, { "0x1", 99, false, 0 },
-		{ "1,0", 99, false, 0 }, { "\xb1", 99, false, 0 },
+		{ "", 9, false, 0 },
+		{ "+1", 9, false, 0 },
+		{ "-1", 9, false, 0 },
+		{ " 1", 9, false, 0 },
+		{ "1 ", 9, false, 0 },
+		{ "0x1", 99, false, 0 },
+		{ "1,0", 99, false, 0 },
+		{ "\xb1", 99, false, 0 },
 	};
 	unsigned i, max, v;
 	char text[8];
@@ -229,7 +241,11 @@ static void
 test_arena(void)
 {
 	struct arena *a;
-	struct { unsigned char *p; size_t n; unsigned char c; } piece[400];
+	struct {
+		unsigned char *p;
+		size_t n;
+		unsigned char c;
+	} piece[400];
 	bool wrong = false;
 	unsigned i, k, round;
 	size_t total;
@@ -238,12 +254,12 @@ test_arena(void)
 		a = arena_new();
 		total = 0;
 		for (i = 0; i < COUNT(piece); i++) {
-			k = unit_random(10) == 0 ? unit_random(30000) :
-			    unit_random(200);
+			k = unit_random(10) == 0 ? unit_random(30000)
+						 : unit_random(200);
 			piece[i].n = k;
 			piece[i].c = (unsigned char)unit_random(256);
-			piece[i].p = i % 2 == 0 ? arena_alloc(a, k) :
-			    arena_zalloc(a, k);
+			piece[i].p = i % 2 == 0 ? arena_alloc(a, k)
+						: arena_zalloc(a, k);
 			wrong |= ((uintptr_t)piece[i].p & 15) != 0;
 			if (i % 2 == 1 && k > 0)
 				wrong |= piece[i].p[0] != 0 ||
@@ -307,13 +323,9 @@ test_faults(void)
 	CU_ASSERT_EQUAL(fault_copy(&g, &f), ERR_DNS_FAIL);
 }
 
-UNIT_TESTS(base_str,
-    { "comparing", test_compare },
+UNIT_TESTS(base_str, { "comparing", test_compare },
     { "the absent string", test_absent },
     { "trimming and finding", test_trim_index },
-    { "list elements", test_elements },
-    { "numbers", test_numbers },
-    { "buffers", test_buf },
-    { "arenas", test_arena },
-    { "text in arenas", test_arena_text },
-    { "faults", test_faults })
+    { "list elements", test_elements }, { "numbers", test_numbers },
+    { "buffers", test_buf }, { "arenas", test_arena },
+    { "text in arenas", test_arena_text }, { "faults", test_faults })

@@ -40,7 +40,7 @@ static void
 test_nesting(void)
 {
 	static const unsigned char want[] = { 0x30, 8, 2, 1, 5, 0x31, 3, 12, 1,
-	    'x' };
+		'x' };
 	unsigned char buf[16];
 	struct der d = der_begin(buf, sizeof(buf));
 	const unsigned char *end = d.at;
@@ -74,8 +74,8 @@ test_times(void)
 		der_time(&d, cases[i].t);
 		CU_ASSERT_EQUAL(buf + sizeof(buf) - d.at,
 		    (long)strlen(cases[i].want));
-		CU_ASSERT(memcmp(d.at, cases[i].want,
-		    strlen(cases[i].want)) == 0);
+		CU_ASSERT(
+		    memcmp(d.at, cases[i].want, strlen(cases[i].want)) == 0);
 	}
 }
 

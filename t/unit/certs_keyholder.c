@@ -23,7 +23,11 @@
 #include "t/unit/certs_make.h"
 
 #define SIGN_CERTS (GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)
-#define M(...) &(const struct make){ __VA_ARGS__ }
+#define M(...)               \
+	&(const struct make) \
+	{                    \
+		__VA_ARGS__  \
+	}
 #define CA_EC M(.cn = "test CA", .ca = 1, .usage = SIGN_CERTS)
 #define CA_RSA M(.cn = "test CA", .ca = 1, .usage = SIGN_CERTS, .key = KEY_RSA)
 
@@ -51,8 +55,12 @@ open_ca(const char *cert, const char *key, bool create, struct fault *f)
 {
 	memset(f, 0, sizeof(*f));
 	n_news = 0;
-	return (ca_open(&(struct ca_options){ .cert = cert, .key = key,
-	    .create = create, .leaf_days = 14, .news = on_news }, f));
+	return (ca_open(&(struct ca_options){ .cert = cert,
+			    .key = key,
+			    .create = create,
+			    .leaf_days = 14,
+			    .news = on_news },
+	    f));
 }
 
 static void
@@ -90,9 +98,9 @@ test_create(void)
 	ca_unref(&ca);
 	CU_ASSERT(stat(key, &st) == 0 && (st.st_mode & 07777) == 0600);
 	CU_ASSERT(stat(cert, &st) == 0 && (st.st_mode & 07777) == 0644);
-	CU_ASSERT(stat(make_path("state"), &st) == 0 &&
-	    (st.st_mode & 07777) == 0700);
-	ca = open_ca(cert, key, true, &f);	/* the same one again */
+	CU_ASSERT(
+	    stat(make_path("state"), &st) == 0 && (st.st_mode & 07777) == 0700);
+	ca = open_ca(cert, key, true, &f); /* the same one again */
 	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
 	CU_ASSERT_FALSE(ca_was_created(ca));
 	CU_ASSERT_STRING_EQUAL(ca_fingerprint(ca), first);
@@ -136,9 +144,12 @@ test_files(void)
 	refused(cert, make_file("junk.key", "junk", 4, 0600), "private key");
 	refused(make_file("junk.pem", "junk", 4, 0644), key, "junk.pem");
 	refused(cert, make_key_file("other.key", &other), "does not belong");
-	refused(cert, make_file("enc.key",
-	    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n"
-	    "-----END ENCRYPTED PRIVATE KEY-----\n", 79, 0600), "encrypted");
+	refused(cert,
+	    make_file("enc.key",
+		"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n"
+		"-----END ENCRYPTED PRIVATE KEY-----\n",
+		79, 0600),
+	    "encrypted");
 	made_free(&ca);
 	made_free(&other);
 }
@@ -214,7 +225,7 @@ static void
 test_confined(void)
 {
 	struct made made = make_cert(CA_EC, NULL);
-	int leak = open(".", O_RDONLY);	/* not close-on-exec */
+	int leak = open(".", O_RDONLY); /* not close-on-exec */
 	char line[128];
 	struct fault f;
 	struct ca *ca;
@@ -290,9 +301,9 @@ death(const struct make *make)
 	CU_ASSERT_TRUE(mints(c, &f));
 	next = keyholder_pid(ca_keyholder(ca));
 	CU_ASSERT(next > 0 && next != pid);
-	CU_ASSERT_NOT_EQUAL(kill(pid, 0), 0);	/* reaped */
+	CU_ASSERT_NOT_EQUAL(kill(pid, 0), 0); /* reaped */
 	CU_ASSERT(news_are(0, pid, "was killed by signal 9 (Killed)"));
-	kill(next, SIGSTOP);			/* hangs: the deadline ends it */
+	kill(next, SIGSTOP); /* hangs: the deadline ends it */
 	CU_ASSERT_TRUE(mints(c, &f));
 	CU_ASSERT(news_are(2, next, "did not answer in time, and was ended"));
 	CU_ASSERT_EQUAL(n_news, 4);
@@ -369,10 +380,10 @@ test_no_zombie(void)
 	old = keyholder_pid(ca_keyholder(ca));
 	CU_ASSERT_EQUAL_FATAL(pipe(hold), 0);
 	tracer = tracer_of(old, hold[0]);
-	if (tracer > 0) {		/* not every sandbox lets us */
+	if (tracer > 0) { /* not every sandbox lets us */
 		kill(old, SIGKILL);
 		usleep(20000);
-		CU_ASSERT_TRUE(mints(c, &f));	/* by another one */
+		CU_ASSERT_TRUE(mints(c, &f)); /* by another one */
 		CU_ASSERT_EQUAL(kill(old, 0), 0);
 		(void)!write(hold[1], "x", 1);
 		(void)waitpid(tracer, NULL, 0);
@@ -459,14 +470,14 @@ rsa_chain(const struct make *make, unsigned want_chain)
 		    GNUTLS_X509_FMT_DER);
 	}
 	CU_ASSERT_EQUAL(gnutls_x509_crt_get_signature_algorithm(crt[0]),
-	    want_chain == 2 ? GNUTLS_SIGN_ECDSA_SHA256 :
-	    GNUTLS_SIGN_RSA_SHA256);
+	    want_chain == 2 ? GNUTLS_SIGN_ECDSA_SHA256
+			    : GNUTLS_SIGN_RSA_SHA256);
 	CU_ASSERT_EQUAL(ca_owns(ca, &l->chain[0].cert), false);
 	CU_ASSERT(want_chain == 1 || ca_owns(ca, &l->chain[1].cert));
 	gnutls_x509_trust_list_init(&list, 0);
 	gnutls_x509_trust_list_add_cas(list, &made.crt, 1, 0);
-	gnutls_x509_trust_list_verify_crt2(list, crt, l->n, NULL, 0, 0,
-	    &status, NULL);
+	gnutls_x509_trust_list_verify_crt2(list, crt, l->n, NULL, 0, 0, &status,
+	    NULL);
 	CU_ASSERT_EQUAL(status, 0);
 	gnutls_x509_trust_list_deinit(list, 0);
 	for (i = 0; i < l->n; i++)
@@ -482,7 +493,8 @@ test_rsa(void)
 {
 	rsa_chain(CA_RSA, 2);
 	rsa_chain(M(.cn = "test CA", .ca = 1, .usage = SIGN_CERTS,
-	    .key = KEY_RSA, .path_len = 1), 1);
+		      .key = KEY_RSA, .path_len = 1),
+	    1);
 }
 
 /* A CA that is not self-signed is sent along. */
@@ -582,7 +594,7 @@ ask_for(struct asked *a, const struct made *made, unsigned char serial)
 	write_asked(a);
 }
 
-enum { PATIENT_US = 4000000 };	/* longer than a busy machine stalls */
+enum { PATIENT_US = 4000000 }; /* longer than a busy machine stalls */
 
 static bool
 tries(struct keyholder *k, const struct made *made, unsigned char serial)
@@ -671,10 +683,10 @@ test_try(void)
 	owes(k, &made, 2);
 	CU_ASSERT_FALSE(tries(k, &made, 3));
 	kill(pid, SIGCONT);
-	CU_ASSERT_FALSE(tries(k, &made, 4));	/* still owed, whatever it did */
+	CU_ASSERT_FALSE(tries(k, &made, 4)); /* still owed, whatever it did */
 	signs(k, &made, 5);
 	CU_ASSERT_EQUAL(keyholder_pid(k), pid);
-	ok = tries(k, &made, 6);		/* it was late just now */
+	ok = tries(k, &made, 6); /* it was late just now */
 	CU_ASSERT(!ok || now_ms() - late >= KEYHOLDER_REST_MS);
 	usleep((KEYHOLDER_REST_MS + 1) * 1000);
 	CU_ASSERT_TRUE(tries(k, &made, 7));
@@ -685,7 +697,7 @@ test_try(void)
 	signs(k, &made, 9);
 	CU_ASSERT_NOT_EQUAL(keyholder_pid(k), pid);
 	pid = keyholder_pid(k);
-	owes(k, &made, 10);			/* it never gives what it owes */
+	owes(k, &made, 10); /* it never gives what it owes */
 	signs(k, &made, 11);
 	CU_ASSERT_NOT_EQUAL(keyholder_pid(k), pid);
 	ca_unref(&ca);
@@ -826,18 +838,15 @@ other_key_id(struct tbs_leaf *l)
 
 static const struct {
 	void (*change)(struct tbs_leaf *);
-	const char *want;	/* NULL: signed */
-} odd_leaves[] = {
-	{ old_leaf, "dates" }, { long_leaf, "dates" },
+	const char *want; /* NULL: signed */
+} odd_leaves[] = { { old_leaf, "dates" }, { long_leaf, "dates" },
 	{ leaf_after_ca, "dates" }, { backward_leaf, "dates" },
 	{ far_leaf, "dates" }, { no_host, "host" }, { wildcard, "host" },
-	{ nul_in_host, "host" }, { endless_host, "host" },
-	{ other_host, NULL }, { address_host, NULL },
-	{ negative_serial, "serial" }, { short_serial, "serial" },
-	{ key_p384, "key" }, { key_rsa, NULL }, { key_rsa_1024, "key" },
-	{ key_junk, "key" }, { key_longer, "key" }, { key_too_long, "key" },
-	{ other_key_id, "key" }
-};
+	{ nul_in_host, "host" }, { endless_host, "host" }, { other_host, NULL },
+	{ address_host, NULL }, { negative_serial, "serial" },
+	{ short_serial, "serial" }, { key_p384, "key" }, { key_rsa, NULL },
+	{ key_rsa_1024, "key" }, { key_junk, "key" }, { key_longer, "key" },
+	{ key_too_long, "key" }, { other_key_id, "key" } };
 
 static void
 answers(struct keyholder *k, struct asked *a, const char *want)
@@ -875,10 +884,14 @@ every_byte(struct keyholder *k, struct asked *a)
 static void
 test_only_leaves(void)
 {
-	struct made made = make_cert(M(.cn = "test CA", .ca = 1, .usage =
-	    SIGN_CERTS, .from = -1, .to = 370), NULL);
-	struct made longer = make_cert(M(.cn = "test CA", .ca = 1, .usage =
-	    SIGN_CERTS, .from = -1, .to = 800), NULL);
+	struct made made = make_cert(M(.cn = "test CA", .ca = 1,
+					 .usage = SIGN_CERTS, .from = -1,
+					 .to = 370),
+	    NULL);
+	struct made longer = make_cert(M(.cn = "test CA", .ca = 1,
+					   .usage = SIGN_CERTS, .from = -1,
+					   .to = 800),
+	    NULL);
 	struct fault f;
 	struct asked a;
 	unsigned i;
@@ -890,8 +903,9 @@ test_only_leaves(void)
 	for (i = 0; i < sizeof(odd_leaves) / sizeof(odd_leaves[0]); i++) {
 		ask_for(&a, &made, 1);
 		odd_leaves[i].change(&a.leaf);
-		if (a.leaf.spki_n <= TBS_MAX_SPKI && memchr(a.leaf.host, 0,
-		    sizeof(a.leaf.host)) != NULL && a.leaf.to < INT32_MAX * 9LL)
+		if (a.leaf.spki_n <= TBS_MAX_SPKI &&
+		    memchr(a.leaf.host, 0, sizeof(a.leaf.host)) != NULL &&
+		    a.leaf.to < INT32_MAX * 9LL)
 			write_asked(&a);
 		answers(ca_keyholder(ca), &a, odd_leaves[i].want);
 		tbs_issuer_fini(&a.issuer);
@@ -910,7 +924,7 @@ test_only_leaves(void)
 	write_asked(&a);
 	answers(ca_keyholder(ca), &a, NULL);
 	tbs_issuer_fini(&a.issuer);
-	ask_for(&a, &made, 1);		/* of another issuer, as it says */
+	ask_for(&a, &made, 1); /* of another issuer, as it says */
 	a.issuer.name.data[a.issuer.name.size - 1] ^= 1;
 	write_asked(&a);
 	answers(ca_keyholder(ca), &a, "certificate");
@@ -935,17 +949,16 @@ test_renewed(void)
 	pid_t pid[2];
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
-	CU_ASSERT_TRUE(keyholder_load(k, key, &made.der, KEYHOLDER_ISSUER,
-	    &f));
+	CU_ASSERT_TRUE(keyholder_load(k, key, &made.der, KEYHOLDER_ISSUER, &f));
 	for (i = 0; i < 2; i++) {
-		CU_ASSERT_TRUE_FATAL(keyholder_issuer(k, &der[i], &epoch[i],
-		    &f));
+		CU_ASSERT_TRUE_FATAL(
+		    keyholder_issuer(k, &der[i], &epoch[i], &f));
 		pid[i] = keyholder_pid(k);
 	}
 	CU_ASSERT(pid[0] != pid[1] && epoch[0] != epoch[1]);
-	CU_ASSERT_NOT_EQUAL(kill(pid[0], 0), 0);	/* ended and reaped */
-	CU_ASSERT(der[0].size != der[1].size || memcmp(der[0].data,
-	    der[1].data, der[0].size) != 0);
+	CU_ASSERT_NOT_EQUAL(kill(pid[0], 0), 0); /* ended and reaped */
+	CU_ASSERT(der[0].size != der[1].size ||
+	    memcmp(der[0].data, der[1].data, der[0].size) != 0);
 	unlink(key);
 	CU_ASSERT_FALSE(keyholder_issuer(k, &der[0], &epoch[2], &f));
 	CU_ASSERT(said(&f, "ca.key: No such file"));
@@ -954,7 +967,7 @@ test_renewed(void)
 	gnutls_x509_crt_init(&own.crt);
 	gnutls_x509_crt_import(own.crt, &der[1], GNUTLS_X509_FMT_DER);
 	ask_for(&a, &own, 1);
-	answers(k, &a, NULL);			/* it signs on */
+	answers(k, &a, NULL); /* it signs on */
 	tbs_issuer_fini(&a.issuer);
 	gnutls_x509_crt_deinit(own.crt);
 	gnutls_free(der[0].data);
@@ -970,8 +983,9 @@ says(int fd, enum holder_op op, unsigned which, const gnutls_datum_t *a,
     const gnutls_datum_t *b, char text[static 512])
 {
 	static unsigned char buf[HOLDER_MAX];
-	struct holder_msg q = { .head = { op, 7, which, { a->size,
-	    b->size } }, .field = { *a, *b } }, r;
+	struct holder_msg q = { .head = { op, 7, which, { a->size, b->size } },
+		.field = { *a, *b } },
+			  r;
 
 	CU_ASSERT_TRUE(holder_send(fd, &q));
 	CU_ASSERT_EQUAL_FATAL(holder_recv(fd, &r, buf), 1);
@@ -988,9 +1002,12 @@ test_sealed(void)
 	struct made made = make_cert(CA_RSA, NULL);
 	const char *key = make_key_file("ca.key", &made);
 	gnutls_datum_t path = { (unsigned char *)(uintptr_t)key,
-	    (unsigned)strlen(key) }, none = { NULL, 0 };
-	gnutls_datum_t digest = { (unsigned char *)(uintptr_t)
-	    "0123456789abcdef0123456789abcdef", 32 };
+		(unsigned)strlen(key) },
+		       none = { NULL, 0 };
+	gnutls_datum_t digest = {
+		(unsigned char *)(uintptr_t) "0123456789abcdef0123456789abcdef",
+		32
+	};
 	struct keyholder *k;
 	struct fault f = { ERR_NONE, "" };
 	char text[512];
@@ -1008,15 +1025,16 @@ test_sealed(void)
 	CU_ASSERT_STRING_EQUAL(text, "unknown kind of issuer");
 	CU_ASSERT_FALSE(says(fd, HOLDER_LOAD, 0, &path, &digest, text));
 	CU_ASSERT_STRING_EQUAL(text, "CA certificate is malformed");
-	CU_ASSERT_TRUE(says(fd, HOLDER_LOAD, KEYHOLDER_ISSUER, &path,
-	    &made.der, text));
+	CU_ASSERT_TRUE(
+	    says(fd, HOLDER_LOAD, KEYHOLDER_ISSUER, &path, &made.der, text));
 	for (op = 0; op < 9; op++)
 		for (which = 0; which < 3; which++) {
-			CU_ASSERT_FALSE(says(fd, op, which, op < HOLDER_LEAF ?
-			    &path : &digest, &made.der, text));
-			CU_ASSERT_STRING_EQUAL(text, op == HOLDER_LEAF ?
-			    "not a leaf of ours: size" :
-			    "only leaves are signed");
+			CU_ASSERT_FALSE(says(fd, op, which,
+			    op < HOLDER_LEAF ? &path : &digest, &made.der,
+			    text));
+			CU_ASSERT_STRING_EQUAL(text,
+			    op == HOLDER_LEAF ? "not a leaf of ours: size"
+					      : "only leaves are signed");
 		}
 	keyholder_stop(&k);
 	made_free(&made);
@@ -1071,10 +1089,8 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "certificates that are refused", test_certificates },
     { "confinement", test_confined }, { "death", test_death },
     { "death under an RSA CA", test_death_rsa },
-    { "no zombies", test_no_zombie },
-    { "key gone", test_cannot_restart }, { "RSA CA", test_rsa },
-    { "subordinate CA", test_subordinate }, { "tried", test_try },
-    { "only leaves are signed", test_only_leaves },
+    { "no zombies", test_no_zombie }, { "key gone", test_cannot_restart },
+    { "RSA CA", test_rsa }, { "subordinate CA", test_subordinate },
+    { "tried", test_try }, { "only leaves are signed", test_only_leaves },
     { "a loaded holder is sealed", test_sealed },
-    { "an intermediate is renewed", test_renewed },
-    { "threads", test_threads })
+    { "an intermediate is renewed", test_renewed }, { "threads", test_threads })

@@ -16,7 +16,11 @@
 
 #define DAY 86400
 #define SIGN_CERTS (GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)
-#define M(...) &(const struct make){ __VA_ARGS__ }
+#define M(...)               \
+	&(const struct make) \
+	{                    \
+		__VA_ARGS__  \
+	}
 
 static struct made made;
 static struct ca *ca;
@@ -28,7 +32,8 @@ ca_begin(const struct make *m, unsigned days)
 
 	made = make_cert(m, NULL);
 	ca = ca_open(&(struct ca_options){ make_cert_file("ca.pem", &made),
-	    make_key_file("ca.key", &made), false, days, NULL }, &f);
+			 make_key_file("ca.key", &made), false, days, NULL },
+	    &f);
 	if (ca == NULL) {
 		printf("Bail out! %s\n", f.detail);
 		exit(99);
@@ -42,16 +47,18 @@ ca_end(void)
 	made_free(&made);
 }
 
-#define CA_EC M(.cn = "test CA", .ca = 1, .usage = SIGN_CERTS, \
-    .from = -1, .to = 3000)
-#define CA_RSA M(.cn = "test CA", .ca = 1, .usage = SIGN_CERTS, \
-    .key = KEY_RSA, .from = -1, .to = 3000)
+#define CA_EC \
+	M(.cn = "test CA", .ca = 1, .usage = SIGN_CERTS, .from = -1, .to = 3000)
+#define CA_RSA                                                           \
+	M(.cn = "test CA", .ca = 1, .usage = SIGN_CERTS, .key = KEY_RSA, \
+	    .from = -1, .to = 3000)
 #define LABEL "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"
 
 static const char *const hosts[] = { "a.example", "127.0.0.1", "2001:db8::1",
 	"xn--n1aae7f7o.example", "_x.a_b.example", "-a.b-.example", "localhost",
-	LABEL "." LABEL ".example", LABEL "." LABEL "." LABEL "." LABEL
-	".0123456789012345678901234567890.example" };
+	LABEL "." LABEL ".example",
+	LABEL "." LABEL "." LABEL "." LABEL
+	      ".0123456789012345678901234567890.example" };
 
 /* Write the chain and have openssl and certtool judge it. */
 static void
@@ -72,15 +79,19 @@ judge(const struct leaf *l)
 	}
 	if (f != NULL)
 		(void)fclose(f);
-	(void)snprintf(command, sizeof(command), "cd %s; "
+	(void)snprintf(command, sizeof(command),
+	    "cd %s; "
 	    "! command -v openssl >/dev/null || "
 	    "openssl verify -x509_strict -purpose sslserver -CAfile ca.pem "
-	    "-untrusted leaf.pem leaf.pem >judge.log 2>&1", make_folder());
+	    "-untrusted leaf.pem leaf.pem >judge.log 2>&1",
+	    make_folder());
 	CU_ASSERT_EQUAL(system(command), 0);
-	(void)snprintf(command, sizeof(command), "cd %s; "
+	(void)snprintf(command, sizeof(command),
+	    "cd %s; "
 	    "! command -v certtool >/dev/null || "
 	    "certtool --verify --load-ca-certificate ca.pem "
-	    "--infile leaf.pem >judge.log 2>&1", make_folder());
+	    "--infile leaf.pem >judge.log 2>&1",
+	    make_folder());
 	CU_ASSERT_EQUAL(system(command), 0);
 }
 
@@ -92,7 +103,7 @@ extension(gnutls_x509_crt_t crt, const char *oid, bool want_critical)
 	size_t n = sizeof(data);
 
 	CU_ASSERT(gnutls_x509_crt_get_extension_by_oid(crt, oid, 0, data, &n,
-	    &critical) >= 0);
+		      &critical) >= 0);
 	CU_ASSERT_EQUAL(critical, want_critical);
 }
 
@@ -109,7 +120,7 @@ contents(const struct leaf *l, const char *host)
 
 	gnutls_x509_crt_init(&crt);
 	CU_ASSERT(gnutls_x509_crt_import(crt, &l->chain[0].cert,
-	    GNUTLS_X509_FMT_DER) >= 0);
+		      GNUTLS_X509_FMT_DER) >= 0);
 	CU_ASSERT_EQUAL(gnutls_x509_crt_get_version(crt), 3);
 	n = sizeof(serial);
 	gnutls_x509_crt_get_serial(crt, serial, &n);
@@ -122,16 +133,17 @@ contents(const struct leaf *l, const char *host)
 	extension(crt, GNUTLS_X509EXT_OID_KEY_USAGE, true);
 	extension(crt, GNUTLS_X509EXT_OID_EXTENDED_KEY_USAGE, false);
 	extension(crt, GNUTLS_X509EXT_OID_SAN, false);
-	CU_ASSERT(gnutls_x509_crt_get_basic_constraints(crt, &critical,
-	    &is_ca, NULL) >= 0 && !is_ca);
+	CU_ASSERT(gnutls_x509_crt_get_basic_constraints(crt, &critical, &is_ca,
+		      NULL) >= 0 &&
+	    !is_ca);
 	CU_ASSERT(gnutls_x509_crt_get_key_usage(crt, &usage, NULL) >= 0 &&
 	    usage == GNUTLS_KEY_DIGITAL_SIGNATURE);
 	n = sizeof(text);
-	CU_ASSERT(gnutls_x509_crt_get_key_purpose_oid(crt, 0, text, &n,
-	    NULL) >= 0 && strcmp(text, GNUTLS_KP_TLS_WWW_SERVER) == 0);
+	CU_ASSERT(
+	    gnutls_x509_crt_get_key_purpose_oid(crt, 0, text, &n, NULL) >= 0 &&
+	    strcmp(text, GNUTLS_KP_TLS_WWW_SERVER) == 0);
 	n = sizeof(id);
-	CU_ASSERT(gnutls_x509_crt_get_authority_key_id(crt, id, &n,
-	    NULL) >= 0);
+	CU_ASSERT(gnutls_x509_crt_get_authority_key_id(crt, id, &n, NULL) >= 0);
 	n = sizeof(id);
 	CU_ASSERT(gnutls_x509_crt_get_subject_key_id(crt, id, &n, NULL) >= 0);
 	n = sizeof(text);
@@ -142,9 +154,9 @@ contents(const struct leaf *l, const char *host)
 	CU_ASSERT(gnutls_x509_crt_check_hostname(crt, host));
 	for (i = 0; i < 20; i++)
 		if (gnutls_x509_crt_get_extension_info(crt, (unsigned)i, text,
-		    &(size_t){ sizeof(text) }, NULL) < 0)
+			&(size_t){ sizeof(text) }, NULL) < 0)
 			break;
-	CU_ASSERT_EQUAL(i, 6);		/* and nothing else */
+	CU_ASSERT_EQUAL(i, 6); /* and nothing else */
 	gnutls_x509_crt_deinit(crt);
 }
 
@@ -189,8 +201,8 @@ test_bad_hosts(void)
 	memset(longest, 'a', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
 	for (i = 0; i <= sizeof(bad) / sizeof(bad[0]); i++) {
-		const char *host = i == sizeof(bad) / sizeof(bad[0]) ?
-		    longest : bad[i];
+		const char *host = i == sizeof(bad) / sizeof(bad[0]) ? longest
+								     : bad[i];
 		memset(&f, 0, sizeof(f));
 		CU_ASSERT_FALSE(leaf_host_ok(host));
 		CU_ASSERT_PTR_NULL(leaf_mint(c, host, false, &f));
@@ -295,8 +307,8 @@ handshake(const char *priority, bool trusted)
 	gnutls_session_t s, c;
 	int fd[2], i, rs = GNUTLS_E_AGAIN, rc = GNUTLS_E_AGAIN;
 
-	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0,
-	    fd), 0);
+	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd),
+	    0);
 	gnutls_certificate_allocate_credentials(&sc);
 	gnutls_certificate_set_retrieve_function3(sc, retrieve);
 	gnutls_certificate_allocate_credentials(&cc);
@@ -312,8 +324,8 @@ handshake(const char *priority, bool trusted)
 		if (rs == GNUTLS_E_AGAIN)
 			rs = gnutls_handshake(s);
 	}
-	CU_ASSERT_EQUAL(rc, trusted ? 0 :
-	    GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
+	CU_ASSERT_EQUAL(rc,
+	    trusted ? 0 : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
 	CU_ASSERT(!trusted || rs == 0);
 	gnutls_deinit(c);
 	gnutls_deinit(s);
@@ -334,17 +346,18 @@ test_handshake(void)
 	for (kind = 0; kind < 2; kind++) {
 		ca_begin(kind == 0 ? CA_EC : CA_RSA, 14);
 		c = leaf_cache_new(ca, 10, NULL);
-		for (which = 0; which <= (LEAF_UNTRUSTED | LEAF_RSA);
-		    which++) {
+		for (which = 0; which <= (LEAF_UNTRUSTED | LEAF_RSA); which++) {
 			serving = leaf_mint(c, "a.example", which, &f);
 			CU_ASSERT_PTR_NOT_NULL_FATAL(serving);
 			trusted = (which & LEAF_UNTRUSTED) == 0;
 			handshake("NORMAL:-VERS-ALL:+VERS-TLS1.3", trusted);
 			handshake("NORMAL:-VERS-ALL:+VERS-TLS1.2", trusted);
-			handshake((which & LEAF_RSA) != 0 ?
-			    "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA"
-			    : "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:"
-			    "+ECDHE-ECDSA", trusted);
+			handshake((which & LEAF_RSA) != 0
+				? "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+"
+				  "ECDHE-RSA"
+				: "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:"
+				  "+ECDHE-ECDSA",
+			    trusted);
 			leaf_unref(&serving);
 		}
 		leaf_cache_free(&c);
@@ -423,7 +436,7 @@ test_cache(void)
 		leaf_cancel(&x.w[i]);
 	run_for(l, 20);
 	leaf_cache_stats(c, &s);
-	CU_ASSERT_EQUAL(s.entries, 2);		/* bound */
+	CU_ASSERT_EQUAL(s.entries, 2); /* bound */
 	CU_ASSERT_EQUAL(s.minted, 4);
 	x.until = 1;
 	if (!leaf_start(c, l, "z.example", 0, &x.w[0]))
@@ -431,7 +444,7 @@ test_cache(void)
 	CU_ASSERT_TRUE(leaf_get(c, "z.example", &leaf));
 	CU_ASSERT_PTR_EQUAL(leaf, x.w[0].leaf);
 	leaf_cancel(&x.w[0]);
-	leaf_cache_free(&c);		/* the leaf outlives its cache */
+	leaf_cache_free(&c); /* the leaf outlives its cache */
 	run_for(l, 20);
 	ca_end();
 	CU_ASSERT_EQUAL(leaf->n, 1);
@@ -528,7 +541,7 @@ test_failure(void)
 	CU_ASSERT_PTR_NULL(x.w[0].leaf);
 	CU_ASSERT_EQUAL(x.w[0].fault.code, ERR_MINT);
 	make_key_file("ca.key", &made);
-	usleep(1100000);	/* restarts are paced */
+	usleep(1100000); /* restarts are paced */
 	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", 0, &x.w[0]));
 	loop_run(l);
 	CU_ASSERT_PTR_NOT_NULL(x.w[0].leaf);
@@ -544,5 +557,4 @@ CERTS_MAIN(certs_leaf, { "contents", test_contents },
     { "hosts that are refused", test_bad_hosts }, { "dates", test_dates },
     { "serial numbers", test_serials }, { "handshakes", test_handshake },
     { "cache", test_cache }, { "at once", test_at_once },
-    { "RSA leaves", test_rsa_leaf },
-    { "failure", test_failure })
+    { "RSA leaves", test_rsa_leaf }, { "failure", test_failure })

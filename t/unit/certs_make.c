@@ -59,9 +59,9 @@ set_names(gnutls_x509_crt_t c, const struct make *m)
 		    GNUTLS_OID_X520_COMMON_NAME, 0, m->cn,
 		    (unsigned)strlen(m->cn)));
 	for (i = 0; i < 3 && m->dns[i] != NULL; i++)
-		MUST(gnutls_x509_crt_set_subject_alt_name(c,
-		    GNUTLS_SAN_DNSNAME, m->dns[i],
-		    (unsigned)strlen(m->dns[i]), GNUTLS_FSAN_APPEND));
+		MUST(gnutls_x509_crt_set_subject_alt_name(c, GNUTLS_SAN_DNSNAME,
+		    m->dns[i], (unsigned)strlen(m->dns[i]),
+		    GNUTLS_FSAN_APPEND));
 	if (m->ip != NULL) {
 		n = inet_pton(AF_INET, m->ip, ip) == 1 ? 4 : 16;
 		if (n == 16)
@@ -76,11 +76,11 @@ set_constraints(gnutls_x509_crt_t c, const char *permitted)
 {
 	gnutls_x509_name_constraints_t nc;
 	gnutls_datum_t name = { (unsigned char *)(uintptr_t)permitted,
-	    (unsigned)strlen(permitted) };
+		(unsigned)strlen(permitted) };
 
 	MUST(gnutls_x509_name_constraints_init(&nc));
-	MUST(gnutls_x509_name_constraints_add_permitted(nc,
-	    GNUTLS_SAN_DNSNAME, &name));
+	MUST(gnutls_x509_name_constraints_add_permitted(nc, GNUTLS_SAN_DNSNAME,
+	    &name));
 	MUST(gnutls_x509_crt_set_name_constraints(c, nc, 1));
 	gnutls_x509_name_constraints_deinit(nc);
 }
@@ -137,10 +137,10 @@ set_life(gnutls_x509_crt_t c, const struct make *m)
 	MUST(gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial)));
 	serial[0] = 0x55;
 	MUST(gnutls_x509_crt_set_serial(c, serial, sizeof(serial)));
-	MUST(gnutls_x509_crt_set_activation_time(c, now +
-	    (usual ? -1 : m->from) * (time_t)DAY));
-	MUST(gnutls_x509_crt_set_expiration_time(c, now +
-	    (usual ? 90 : m->to) * (time_t)DAY));
+	MUST(gnutls_x509_crt_set_activation_time(c,
+	    now + (usual ? -1 : m->from) * (time_t)DAY));
+	MUST(gnutls_x509_crt_set_expiration_time(c,
+	    now + (usual ? 90 : m->to) * (time_t)DAY));
 }
 
 struct made
@@ -304,8 +304,10 @@ write_index(const struct made *cert, bool revoked)
 	MUST(gnutls_x509_crt_get_serial(cert->crt, serial, &n));
 	for (i = 0; i < n; i++)
 		(void)snprintf(hex + 2 * i, 3, "%02X", serial[i]);
-	(void)snprintf(line, sizeof(line), "%s\t491231235959Z\t%s\t%s\t"
-	    "unknown\t/CN=x\n", state, revoked ? "260101000000Z" : "", hex);
+	(void)snprintf(line, sizeof(line),
+	    "%s\t491231235959Z\t%s\t%s\t"
+	    "unknown\t/CN=x\n",
+	    state, revoked ? "260101000000Z" : "", hex);
 	make_file("index.txt", line, strlen(line), 0600);
 }
 
@@ -320,12 +322,14 @@ make_staple(const struct made *cert, const struct made *issuer, bool revoked)
 	make_cert_file("ocsp-leaf.pem", cert);
 	make_cert_file("ocsp-ca.pem", issuer);
 	make_key_file("ocsp-ca.key", issuer);
-	(void)snprintf(command, sizeof(command), "cd %s && "
+	(void)snprintf(command, sizeof(command),
+	    "cd %s && "
 	    "openssl ocsp -issuer ocsp-ca.pem -cert ocsp-leaf.pem -no_nonce "
 	    "-reqout ocsp.req >ocsp.log 2>&1 && "
 	    "openssl ocsp -index index.txt -CA ocsp-ca.pem "
 	    "-rsigner ocsp-ca.pem -rkey ocsp-ca.key -ndays 3 "
-	    "-reqin ocsp.req -respout ocsp.der >>ocsp.log 2>&1", at);
+	    "-reqin ocsp.req -respout ocsp.der >>ocsp.log 2>&1",
+	    at);
 	if (system(command) == 0)
 		MUST(gnutls_load_file(make_path("ocsp.der"), &out));
 	return (out);
@@ -335,8 +339,9 @@ bool
 make_both_ways(struct trust *t, const char *host, const struct verify_chain *c,
     const char *name)
 {
-	struct verify_options o = { .trust = t, .max_entries = 1,
-	    .revocation = REVOCATION_SOFT };
+	struct verify_options o = { .trust = t,
+		.max_entries = 1,
+		.revocation = REVOCATION_SOFT };
 	struct fault f[2] = { 0 };
 	struct verifier *v;
 	bool ok[2];

@@ -15,26 +15,26 @@
 enum make_key { KEY_EC, KEY_RSA, KEY_RSA_1024, KEY_EC_192 };
 
 struct make {
-	const char *cn;		/* NULL: no subject */
+	const char *cn; /* NULL: no subject */
 	const char *dns[3];
 	const char *ip;
-	int ca;			/* 1 CA:TRUE, 0 CA:FALSE, -1 no basic constraints */
-	int path_len;		/* + 1; 0: none */
-	unsigned usage;		/* 0: no extension */
+	int ca;         /* 1 CA:TRUE, 0 CA:FALSE, -1 no basic constraints */
+	int path_len;   /* + 1; 0: none */
+	unsigned usage; /* 0: no extension */
 	const char *eku[2];
-	int from, to;		/* days from now; both 0: yesterday to in 90 days */
+	int from, to; /* days from now; both 0: yesterday to in 90 days */
 	enum make_key key;
-	gnutls_digest_algorithm_t hash;		/* 0: SHA-256 */
+	gnutls_digest_algorithm_t hash; /* 0: SHA-256 */
 	bool v1;
-	bool critical;		/* an unknown critical extension */
+	bool critical; /* an unknown critical extension */
 	bool must_staple;
-	bool spoilt;		/* the signature is wrong */
-	const char *permitted;	/* DNS name constraint */
+	bool spoilt;           /* the signature is wrong */
+	const char *permitted; /* DNS name constraint */
 };
 
 struct made {
 	gnutls_x509_crt_t crt;
-	gnutls_x509_privkey_t key;	/* shared by kind, never freed */
+	gnutls_x509_privkey_t key; /* shared by kind, never freed */
 	gnutls_datum_t der;
 };
 
@@ -45,17 +45,16 @@ void made_free(struct made *);
 gnutls_x509_privkey_t make_new_key(enum make_key);
 
 /* A CRL of issuer that names the serials of revoked[0..n). */
-gnutls_datum_t make_crl(const struct made *issuer,
-    const struct made *revoked, unsigned n, int from, int to);
+gnutls_datum_t make_crl(const struct made *issuer, const struct made *revoked,
+    unsigned n, int from, int to);
 /* An OCSP response (DER, built by openssl) for cert; status good or revoked. */
-gnutls_datum_t make_staple(const struct made *cert,
-    const struct made *issuer, bool revoked);
+gnutls_datum_t make_staple(const struct made *cert, const struct made *issuer,
+    bool revoked);
 
 /* A folder of this process's own below the build folder; removed at exit. */
 const char *make_folder(void);
 /* Write into a file of that folder; returns its path (static, eight at a time). */
-const char *make_file(const char *name, const void *p, size_t n,
-    unsigned mode);
+const char *make_file(const char *name, const void *p, size_t n, unsigned mode);
 const char *make_path(const char *name);
 /* PEM into such a file. */
 const char *make_cert_file(const char *name, const struct made *);
@@ -71,15 +70,14 @@ struct verify_chain;
 bool make_both_ways(struct trust *, const char *host,
     const struct verify_chain *, const char *name);
 
-#define CERTS_MAIN(suite, ...) \
-int \
-main(int argc, char **argv) \
-{ \
-	static const struct unit_test unit_tests[] = { __VA_ARGS__ }; \
-	if (strcmp(argv[0], KEYHOLDER_ARGV0) == 0) \
-		return (keyholder_main(argc, argv)); \
-	return (unit_main(#suite, unit_tests, \
-	    sizeof(unit_tests) / sizeof(unit_tests[0]))); \
-}
+#define CERTS_MAIN(suite, ...)                                                \
+	int main(int argc, char **argv)                                       \
+	{                                                                     \
+		static const struct unit_test unit_tests[] = { __VA_ARGS__ }; \
+		if (strcmp(argv[0], KEYHOLDER_ARGV0) == 0)                    \
+			return (keyholder_main(argc, argv));                  \
+		return (unit_main(#suite, unit_tests,                         \
+		    sizeof(unit_tests) / sizeof(unit_tests[0])));             \
+	}
 
 #endif

@@ -15,8 +15,8 @@ struct value {
 };
 
 static _Atomic unsigned made, freed, args_freed, finished;
-static _Atomic bool hold;	/* make() waits as long as it is set */
-static _Atomic int fresh_for;	/* seconds */
+static _Atomic bool hold;     /* make() waits as long as it is set */
+static _Atomic int fresh_for; /* seconds */
 
 static void
 value_free(struct memo_value *v)
@@ -143,7 +143,7 @@ test_once(void)
 	loop_run(l);
 	CU_ASSERT_EQUAL(w.got, 3);
 	CU_ASSERT_EQUAL(made, 2);
-	CU_ASSERT(w.sum == 4 || w.sum == 5);	/* 1 1 2 or 2 2 1 */
+	CU_ASSERT(w.sum == 4 || w.sum == 5); /* 1 1 2 or 2 2 1 */
 	v = memo_get(m, "a", 1);
 	CU_ASSERT_PTR_NOT_NULL(v);
 	memo_value_unref(&v);
@@ -152,7 +152,7 @@ test_once(void)
 	CU_ASSERT_EQUAL(s.misses, 2);
 	CU_ASSERT_EQUAL(s.hits, 1);
 	CU_ASSERT_EQUAL(s.entries, 2);
-	run_for(l, 20);			/* the jobs' own ends */
+	run_for(l, 20); /* the jobs' own ends */
 	CU_ASSERT_EQUAL(args_freed, 3);
 	memo_free(&m);
 	CU_ASSERT_EQUAL(finished, 1);
@@ -175,12 +175,12 @@ test_cancel(void)
 	wait_for(m, &w, &slots[0][1], "a");
 	memo_cancel(&slots[0][0].wait);
 	memo_cancel(&slots[0][0].wait);
-	memset(&slots[0][0], 0xa5, sizeof(slots[0][0]));	/* it is gone */
+	memset(&slots[0][0], 0xa5, sizeof(slots[0][0])); /* it is gone */
 	hold = false;
-	usleep(20000);			/* the mail is on its way now */
+	usleep(20000); /* the mail is on its way now */
 	memo_cancel(&slots[0][1].wait);
 	memset(&slots[0][1], 0xa5, sizeof(slots[0][1]));
-	memo_free(&m);			/* the job still has a reference */
+	memo_free(&m); /* the job still has a reference */
 	CU_ASSERT_EQUAL(finished, 0);
 	run_for(l, 30);
 	CU_ASSERT_EQUAL(w.got, 0);
@@ -214,7 +214,7 @@ test_bounds(void)
 	fetch(m, l, "a");
 	fetch(m, l, "b");
 	fetch(m, l, "c");
-	v = memo_get(m, "a", 1);	/* now b is the oldest */
+	v = memo_get(m, "a", 1); /* now b is the oldest */
 	memo_value_unref(&v);
 	fetch(m, l, "d");
 	memo_stats(m, &s);
@@ -225,7 +225,7 @@ test_bounds(void)
 	memo_value_unref(&v);
 	run_for(l, 10);
 	memo_free(&m);
-	m = memo_new(&type, NULL, p, 100, 250);	/* two of 101 bytes */
+	m = memo_new(&type, NULL, p, 100, 250); /* two of 101 bytes */
 	fetch(m, l, "a");
 	fetch(m, l, "b");
 	fetch(m, l, "c");
@@ -234,7 +234,7 @@ test_bounds(void)
 	CU_ASSERT(s.bytes <= 250);
 	run_for(l, 10);
 	memo_free(&m);
-	m = memo_new(&type, NULL, p, 100, 50);	/* none fits, all are answered */
+	m = memo_new(&type, NULL, p, 100, 50); /* none fits, all are answered */
 	fetch(m, l, "a");
 	memo_stats(m, &s);
 	CU_ASSERT_EQUAL(s.entries, 0);
@@ -254,14 +254,14 @@ test_fresh(void)
 	struct memo_stats s;
 
 	reset();
-	fresh_for = 0;			/* as a failure: for who waits only */
+	fresh_for = 0; /* as a failure: for who waits only */
 	fetch(m, l, "a");
 	CU_ASSERT_EQUAL(made, 1);
 	CU_ASSERT_PTR_NULL(memo_get(m, "a", 1));
 	fresh_for = 1;
 	fetch(m, l, "a");
 	CU_ASSERT_EQUAL(made, 2);
-	fetch(m, l, "a");		/* there already: not made again */
+	fetch(m, l, "a"); /* there already: not made again */
 	CU_ASSERT_EQUAL(made, 2);
 	sleep(2);
 	CU_ASSERT_PTR_NULL(memo_get(m, "a", 1));
@@ -325,6 +325,6 @@ test_workers(void)
 	CU_ASSERT_EQUAL(freed, WAITS);
 }
 
-UNIT_TESTS(certs_memo, { "once for all", test_once },
-    { "cancel", test_cancel }, { "bounds", test_bounds },
-    { "freshness", test_fresh }, { "workers", test_workers })
+UNIT_TESTS(certs_memo, { "once for all", test_once }, { "cancel", test_cancel },
+    { "bounds", test_bounds }, { "freshness", test_fresh },
+    { "workers", test_workers })

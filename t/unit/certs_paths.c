@@ -12,10 +12,15 @@
 #define SIGN_CERTS (GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN)
 #define ROOT_BASE .cn = "test root", .ca = 1, .usage = SIGN_CERTS
 #define INTER_BASE .cn = "test inter", .ca = 1, .usage = SIGN_CERTS
-#define LEAF_BASE .cn = "a.example", .dns = { "a.example" }, \
+#define LEAF_BASE                                  \
+	.cn = "a.example", .dns = { "a.example" }, \
 	.usage = GNUTLS_KEY_DIGITAL_SIGNATURE
 #define LEAF_EKU .eku = { GNUTLS_KP_TLS_WWW_SERVER }
-#define M(...) &(const struct make){ __VA_ARGS__ }
+#define M(...)               \
+	&(const struct make) \
+	{                    \
+		__VA_ARGS__  \
+	}
 
 #define GOOD_ROOT M(ROOT_BASE)
 #define GOOD_INTER M(INTER_BASE)
@@ -57,11 +62,12 @@ test_needless(void)
 	make_cert_file("root.pem", &root);
 	t = open_trust(make_path("root.pem"), NULL);
 	v = verifier_new(&(struct verify_options){ .trust = t,
-	    .revocation = REVOCATION_SOFT, .max_entries = 9 });
+	    .revocation = REVOCATION_SOFT,
+	    .max_entries = 9 });
 	for (i = 0; i < 40; i++) {
 		(void)snprintf(cn, sizeof(cn), "needless %u", i / 2);
-		other[i] = make_cert(NAMED_ROOT(cn), i % 2 == 0 ? NULL :
-		    &other[i - 1]);
+		other[i] = make_cert(NAMED_ROOT(cn),
+		    i % 2 == 0 ? NULL : &other[i - 1]);
 	}
 	for (at = 1; at <= 42; at += 1 + unit_random(6)) {
 		c.n = 0;
@@ -77,10 +83,10 @@ test_needless(void)
 		f = (struct fault){ 0 };
 		CU_ASSERT_TRUE(verify_now(v, "a.example", &c, &f));
 		CU_ASSERT_FALSE(verify_now(v, "b.example", &c, &f));
-		CU_ASSERT_TRUE(make_both_ways(t, "a.example", &c,
-		    "needless ones"));
+		CU_ASSERT_TRUE(
+		    make_both_ways(t, "a.example", &c, "needless ones"));
 	}
-	for (i = 0, c.n = 1; i < 40; i++)	/* and none that is needed */
+	for (i = 0, c.n = 1; i < 40; i++) /* and none that is needed */
 		d[c.n++] = other[i].der;
 	f = (struct fault){ 0 };
 	CU_ASSERT_FALSE(verify_now(v, "a.example", &c, &f));
@@ -102,16 +108,16 @@ static void
 test_both_ways(void)
 {
 	const struct make *const roots[] = { GOOD_ROOT,
-	    ROOT(.from = -9, .to = -1), ROOT(.key = KEY_RSA),
-	    ROOT(.path_len = 1), NAMED_ROOT("another root") };
+		ROOT(.from = -9, .to = -1), ROOT(.key = KEY_RSA),
+		ROOT(.path_len = 1), NAMED_ROOT("another root") };
 	const struct make *const inters[] = { GOOD_INTER,
-	    INTER(.from = -9, .to = -1), M(.cn = "test inter", .ca = 0),
-	    INTER(.eku = { GNUTLS_KP_CODE_SIGNING }), INTER(.key = KEY_RSA),
-	    INTER(.permitted = "other.example"), INTER(.spoilt = true),
-	    INTER(.hash = GNUTLS_DIG_SHA1), INTER(.path_len = 1) };
+		INTER(.from = -9, .to = -1), M(.cn = "test inter", .ca = 0),
+		INTER(.eku = { GNUTLS_KP_CODE_SIGNING }), INTER(.key = KEY_RSA),
+		INTER(.permitted = "other.example"), INTER(.spoilt = true),
+		INTER(.hash = GNUTLS_DIG_SHA1), INTER(.path_len = 1) };
 	const struct make *const leaves[] = { GOOD_LEAF, GOOD_LEAF,
-	    LEAF(.from = -9, .to = -1), LEAF(.key = KEY_RSA),
-	    M(LEAF_BASE, .eku = { GNUTLS_KP_CODE_SIGNING }) };
+		LEAF(.from = -9, .to = -1), LEAF(.key = KEY_RSA),
+		M(LEAF_BASE, .eku = { GNUTLS_KP_CODE_SIGNING }) };
 	enum { ROOTS = 5, INTERS = 24, LEAVES = 12, ROUNDS = 600 };
 	struct made root[ROOTS], inter[INTERS], leaf[LEAVES];
 	const char *file;
@@ -123,29 +129,35 @@ test_both_ways(void)
 	for (i = 0; i < ROOTS; i++)
 		root[i] = make_cert(roots[i], NULL);
 	for (i = 0; i < INTERS; i++)
-		inter[i] = make_cert(inters[i % 9], i == 0 ? &root[0] :
-		    i > 12 &&
-		    unit_random(3) == 0 ? &inter[unit_random(12)] :
-		    &root[unit_random(ROOTS)]);
+		inter[i] = make_cert(inters[i % 9],
+		    i == 0 ? &root[0]
+			: i > 12 && unit_random(3) == 0
+			? &inter[unit_random(12)]
+			: &root[unit_random(ROOTS)]);
 	for (i = 0; i < LEAVES; i++)
-		leaf[i] = make_cert(leaves[i % 5], i == 0 ? &inter[0] : i < 9 ?
-		    &inter[unit_random(INTERS)] : &root[unit_random(ROOTS)]);
+		leaf[i] = make_cert(leaves[i % 5],
+		    i == 0      ? &inter[0]
+			: i < 9 ? &inter[unit_random(INTERS)]
+				: &root[unit_random(ROOTS)]);
 	for (k = 0; k < ROUNDS; k++) {
 		if (k % 50 == 0) {
-			file = make_cert_file("r0.pem", k % 100 == 0 ?
-			    &root[0] : &root[unit_random(ROOTS)]);
-			t = open_trust(file, unit_random(2) == 0 ? NULL :
-			    make_cert_file("r1.pem",
-			    &root[unit_random(ROOTS)]));
+			file = make_cert_file("r0.pem",
+			    k % 100 == 0 ? &root[0]
+					 : &root[unit_random(ROOTS)]);
+			t = open_trust(file,
+			    unit_random(2) == 0
+				? NULL
+				: make_cert_file("r1.pem",
+				      &root[unit_random(ROOTS)]));
 		}
 		d[0] = leaf[k % 10 == 0 ? 0 : unit_random(LEAVES)].der;
 		n = k % 20 == 0 ? 1 : 1 + unit_random(11);
 		for (c.n = 1; c.n < n; c.n++)
-			d[c.n] = unit_random(4) == 0 ?
-			    root[unit_random(ROOTS)].der :
-			    inter[unit_random(INTERS)].der;
+			d[c.n] = unit_random(4) == 0
+			    ? root[unit_random(ROOTS)].der
+			    : inter[unit_random(INTERS)].der;
 		if (k % 10 == 0)
-			d[c.n++] = inter[0].der;	/* a good one among them */
+			d[c.n++] = inter[0].der; /* a good one among them */
 		good += make_both_ways(t, "a.example", &c, "at random");
 		if (k % 50 == 49)
 			trust_unref(&t);

@@ -9,7 +9,11 @@
 #include "certs/trust.h"
 #include "t/unit/certs_make.h"
 
-#define M(...) &(const struct make){ __VA_ARGS__ }
+#define M(...)               \
+	&(const struct make) \
+	{                    \
+		__VA_ARGS__  \
+	}
 #define CA_EC M(.cn = "test CA", .ca = 1)
 
 static bool
@@ -83,10 +87,12 @@ test_own(void)
 	struct made own = make_cert(M(.cn = "own", .ca = 1), NULL);
 	struct made other = make_cert(CA_EC, NULL);
 	const char *files[] = { make_cert_file("own.pem", &own),
-	    make_cert_file("other.pem", &other), NULL };
+		make_cert_file("other.pem", &other), NULL };
 	struct fault f = { ERR_NONE, "" };
 	struct ca *ca = ca_open(&(struct ca_options){ files[0],
-	    make_key_file("own.key", &own), false, 14, NULL }, &f);
+				    make_key_file("own.key", &own), false, 14,
+				    NULL },
+	    &f);
 	struct trust *t;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
@@ -112,8 +118,8 @@ test_issuer(void)
 	struct made by_other = make_cert(M(.cn = "x"), &other);
 	struct made by_sub = make_cert(M(.cn = "x"), &sub);
 	const char *files[] = { make_cert_file("1.pem", &one),
-	    make_cert_file("other.pem", &other),
-	    make_cert_file("sub.pem", &sub), NULL, NULL };
+		make_cert_file("other.pem", &other),
+		make_cert_file("sub.pem", &sub), NULL, NULL };
 	struct fault f = { ERR_NONE, "" };
 	struct trust *t = trust_open(files, NULL, NULL, &f);
 	gnutls_x509_crt_t crt;
@@ -134,7 +140,7 @@ test_issuer(void)
 	files[0] = NULL;
 	t = trust_open(files + 1, NULL, NULL, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(t);
-	CU_ASSERT_PTR_NOT_NULL(trust_issuer(t, by_one.crt));	/* by name */
+	CU_ASSERT_PTR_NOT_NULL(trust_issuer(t, by_one.crt)); /* by name */
 	trust_unref(&t);
 	made_free(&one);
 	made_free(&two);
@@ -160,7 +166,9 @@ static const struct {
 	const char *bytes;
 	size_t n;
 } serials[] = {
-	{ "\1", 1 }, { "\0\x80", 2 }, { "\x7f\xff", 2 },
+	{ "\1", 1 },
+	{ "\0\x80", 2 },
+	{ "\x7f\xff", 2 },
 	{ "\1\0\0\0", 4 },
 	{ "0123456789abcdefghij", 20 },
 };
@@ -201,15 +209,15 @@ test_serials(void)
 	time_t now = time(NULL), until = now + 5000, at = 0;
 	gnutls_x509_crt_t c;
 	struct fault f;
-	struct trust *t = open_trust(anchor, make_file("crl.pem", pem.data,
-	    pem.size, 0644), &f);
+	struct trust *t = open_trust(anchor,
+	    make_file("crl.pem", pem.data, pem.size, 0644), &f);
 	unsigned i;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(t);
 	for (i = 0; i < sizeof(serials) / sizeof(serials[0]); i++) {
 		c = with_serial(serials[i].bytes, serials[i].n);
-		CU_ASSERT_EQUAL(trust_check_crl(t, c, ca.crt, now, &until,
-		    &at), TRUST_CRL_REVOKED);
+		CU_ASSERT_EQUAL(trust_check_crl(t, c, ca.crt, now, &until, &at),
+		    TRUST_CRL_REVOKED);
 		CU_ASSERT_EQUAL(at, 1000000 + i);
 		gnutls_x509_crt_deinit(c);
 	}
@@ -233,15 +241,19 @@ openssl_crl(const char *extension)
 {
 	char config[512], command[512];
 
-	(void)snprintf(config, sizeof(config), "[ca]\ndefault_ca=d\n[d]\n"
+	(void)snprintf(config, sizeof(config),
+	    "[ca]\ndefault_ca=d\n[d]\n"
 	    "database=index.txt\ncrlnumber=number\ndefault_md=sha256\n"
-	    "default_crl_days=3\ncrl_extensions=e\n[e]\n%s\n", extension);
+	    "default_crl_days=3\ncrl_extensions=e\n[e]\n%s\n",
+	    extension);
 	make_file("ca.cnf", config, strlen(config), 0644);
 	make_file("index.txt", "", 0, 0644);
 	make_file("number", "01\n", 3, 0644);
-	(void)snprintf(command, sizeof(command), "cd %s && openssl ca "
+	(void)snprintf(command, sizeof(command),
+	    "cd %s && openssl ca "
 	    "-config ca.cnf -gencrl -keyfile ca.key -cert ca.pem -out crl.pem "
-	    ">crl.log 2>&1", make_folder());
+	    ">crl.log 2>&1",
+	    make_folder());
 	return (system(command) == 0);
 }
 
@@ -282,7 +294,8 @@ test_scopes(void)
 		CU_ASSERT(t != NULL || said(&f, rows[i].want));
 		if (t != NULL)
 			CU_ASSERT_EQUAL(trust_check_crl(t, c, ca.crt, now,
-			    &until, &at), rows[i].says);
+					    &until, &at),
+			    rows[i].says);
 		trust_unref(&t);
 	}
 	gnutls_x509_crt_deinit(c);

@@ -18,7 +18,11 @@
 #define LEAF_NAME .dns = { "a.example" }
 #define LEAF_USAGE .usage = GNUTLS_KEY_DIGITAL_SIGNATURE
 #define LEAF_EKU .eku = { GNUTLS_KP_TLS_WWW_SERVER }
-#define M(...) &(const struct make){ __VA_ARGS__ }
+#define M(...)               \
+	&(const struct make) \
+	{                    \
+		__VA_ARGS__  \
+	}
 
 #define GOOD_ROOT M(ROOT_BASE)
 #define GOOD_INTER M(INTER_BASE, INTER_USAGE)
@@ -29,192 +33,345 @@
 #define LEAF(...) M(LEAF_BASE, LEAF_NAME, LEAF_USAGE, LEAF_EKU, __VA_ARGS__)
 
 enum sent {
-	SENT_ALL,		/* leaf, intermediate */
-	SENT_ROOT,		/* and the root */
-	SENT_REVERSED,		/* leaf last but first: root and intermediate swapped */
-	SENT_LEAF		/* the intermediate is missing */
+	SENT_ALL,      /* leaf, intermediate */
+	SENT_ROOT,     /* and the root */
+	SENT_REVERSED, /* leaf last but first: root and intermediate swapped */
+	SENT_LEAF      /* the intermediate is missing */
 };
 
 struct row {
 	const char *name;
-	const struct make *root, *inter;	/* NULL: none */
+	const struct make *root, *inter; /* NULL: none */
 	const struct make *leaf;
 	const char *host;
-	const char *want;	/* part of the refusal; NULL: accepted */
+	const char *want; /* part of the refusal; NULL: accepted */
 	enum sent sent;
-	bool untrusted;		/* another root of the usual name is in the store */
-	bool leaf_trusted;	/* the leaf itself is */
+	bool untrusted;    /* another root of the usual name is in the store */
+	bool leaf_trusted; /* the leaf itself is */
 };
 
 static const struct row rows[] = {
-	{ .name = "good", .root = GOOD_ROOT, .inter = GOOD_INTER,
-	    .leaf = GOOD_LEAF, .host = "a.example" },
-	{ .name = "root sent too", .root = GOOD_ROOT, .inter = GOOD_INTER,
-	    .leaf = GOOD_LEAF, .host = "a.example", .sent = SENT_ROOT },
-	{ .name = "unordered", .root = GOOD_ROOT, .inter = GOOD_INTER,
-	    .leaf = GOOD_LEAF, .host = "a.example", .sent = SENT_REVERSED },
-	{ .name = "no intermediate needed", .root = GOOD_ROOT,
-	    .leaf = GOOD_LEAF, .host = "a.example" },
-	{ .name = "RSA all through", .root = ROOT(.key = KEY_RSA),
-	    .leaf = LEAF(.key = KEY_RSA), .host = "a.example" },
-	{ .name = "no usages said", .root = GOOD_ROOT, .inter = GOOD_INTER,
-	    .leaf = M(LEAF_BASE, LEAF_NAME), .host = "a.example" },
-	{ .name = "purpose any", .root = GOOD_ROOT, .inter = GOOD_INTER,
+	{ .name = "good",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example" },
+	{ .name = "root sent too",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .sent = SENT_ROOT },
+	{ .name = "unordered",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .sent = SENT_REVERSED },
+	{ .name = "no intermediate needed",
+	    .root = GOOD_ROOT,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example" },
+	{ .name = "RSA all through",
+	    .root = ROOT(.key = KEY_RSA),
+	    .leaf = LEAF(.key = KEY_RSA),
+	    .host = "a.example" },
+	{ .name = "no usages said",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = M(LEAF_BASE, LEAF_NAME),
+	    .host = "a.example" },
+	{ .name = "purpose any",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
 	    .leaf = M(LEAF_BASE, LEAF_NAME, .eku = { GNUTLS_KP_ANY }),
 	    .host = "a.example" },
 	/* names */
-	{ .name = "wildcard", .root = GOOD_ROOT, .host = "b.a.example",
+	{ .name = "wildcard",
+	    .root = GOOD_ROOT,
+	    .host = "b.a.example",
 	    .leaf = M(.cn = "x", .dns = { "z.example", "*.a.example" }) },
-	{ .name = "no subject", .root = GOOD_ROOT, .host = "a.example",
+	{ .name = "no subject",
+	    .root = GOOD_ROOT,
+	    .host = "a.example",
 	    .leaf = M(.cn = NULL, LEAF_NAME, LEAF_USAGE) },
-	{ .name = "IPv4", .root = GOOD_ROOT, .host = "127.0.0.1",
+	{ .name = "IPv4",
+	    .root = GOOD_ROOT,
+	    .host = "127.0.0.1",
 	    .leaf = M(LEAF_BASE, .ip = "127.0.0.1") },
-	{ .name = "IPv6", .root = GOOD_ROOT, .host = "2001:db8:0::1",
+	{ .name = "IPv6",
+	    .root = GOOD_ROOT,
+	    .host = "2001:db8:0::1",
 	    .leaf = M(LEAF_BASE, .ip = "2001:db8::1") },
-	{ .name = "wrong name", .root = GOOD_ROOT, .leaf = GOOD_LEAF,
+	{ .name = "wrong name",
+	    .root = GOOD_ROOT,
+	    .leaf = GOOD_LEAF,
 	    .host = "b.example",
 	    .want = "name does not match: certificate is for a.example" },
-	{ .name = "wrong address", .root = GOOD_ROOT, .host = "127.0.0.2",
+	{ .name = "wrong address",
+	    .root = GOOD_ROOT,
+	    .host = "127.0.0.2",
 	    .leaf = M(LEAF_BASE, .ip = "127.0.0.1"),
 	    .want = "certificate is for 127.0.0.1" },
-	{ .name = "address as name", .root = GOOD_ROOT, .host = "127.0.0.1",
+	{ .name = "address as name",
+	    .root = GOOD_ROOT,
+	    .host = "127.0.0.1",
 	    .leaf = M(LEAF_BASE, .dns = { "127.0.0.1" }),
 	    .want = "name does not match" },
-	{ .name = "address in the common name", .root = GOOD_ROOT,
-	    .host = "127.0.0.1", .leaf = M(.cn = "127.0.0.1", LEAF_NAME),
+	{ .name = "address in the common name",
+	    .root = GOOD_ROOT,
+	    .host = "127.0.0.1",
+	    .leaf = M(.cn = "127.0.0.1", LEAF_NAME),
 	    .want = "name does not match" },
-	{ .name = "common name only", .root = GOOD_ROOT, .host = "a.example",
-	    .leaf = M(LEAF_BASE, LEAF_USAGE), .want = "common name" },
-	{ .name = "wildcard too wide", .root = GOOD_ROOT, .host = "a.example",
+	{ .name = "common name only",
+	    .root = GOOD_ROOT,
+	    .host = "a.example",
+	    .leaf = M(LEAF_BASE, LEAF_USAGE),
+	    .want = "common name" },
+	{ .name = "wildcard too wide",
+	    .root = GOOD_ROOT,
+	    .host = "a.example",
 	    .leaf = M(LEAF_BASE, .dns = { "*.example" }),
 	    .want = "name does not match: certificate is for *.example" },
-	{ .name = "partial wildcard", .root = GOOD_ROOT,
+	{ .name = "partial wildcard",
+	    .root = GOOD_ROOT,
 	    .host = "ab.c.example",
 	    .leaf = M(LEAF_BASE, .dns = { "a*.c.example" }),
 	    .want = "name does not match" },
-	{ .name = "wildcard two labels deep", .root = GOOD_ROOT,
+	{ .name = "wildcard two labels deep",
+	    .root = GOOD_ROOT,
 	    .host = "x.y.a.example",
 	    .leaf = M(LEAF_BASE, .dns = { "*.a.example" }),
 	    .want = "name does not match" },
-	{ .name = "host is no name", .root = GOOD_ROOT, .leaf = GOOD_LEAF,
-	    .host = "a..example", .want = "host name is not valid" },
+	{ .name = "host is no name",
+	    .root = GOOD_ROOT,
+	    .leaf = GOOD_LEAF,
+	    .host = "a..example",
+	    .want = "host name is not valid" },
 	/* trust */
-	{ .name = "self-signed", .leaf = GOOD_LEAF, .host = "a.example",
+	{ .name = "self-signed",
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
 	    .want = "self-signed" },
-	{ .name = "self-signed but pinned", .leaf = GOOD_LEAF,
-	    .host = "a.example", .leaf_trusted = true },
-	{ .name = "unknown issuer", .root = NAMED_ROOT("unknown"), .leaf = GOOD_LEAF,
-	    .host = "a.example", .untrusted = true,
+	{ .name = "self-signed but pinned",
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .leaf_trusted = true },
+	{ .name = "unknown issuer",
+	    .root = NAMED_ROOT("unknown"),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .untrusted = true,
 	    .want = "not trusted" },
-	{ .name = "unknown issuer, root sent", .root = GOOD_ROOT,
-	    .inter = GOOD_INTER, .leaf = GOOD_LEAF, .host = "a.example",
-	    .sent = SENT_ROOT, .untrusted = true,
+	{ .name = "unknown issuer, root sent",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .sent = SENT_ROOT,
+	    .untrusted = true,
 	    .want = "\"test root\" is not trusted" },
 	{ .name = "issuer carries only the name",
-	    .root = GOOD_ROOT, .leaf = GOOD_LEAF, .host = "a.example",
-	    .untrusted = true, .want = "not trusted" },
-	{ .name = "intermediate missing", .root = GOOD_ROOT,
-	    .inter = GOOD_INTER, .leaf = GOOD_LEAF, .host = "a.example",
-	    .sent = SENT_LEAF, .want = "\"CN=test inter\" is not trusted" },
-	{ .name = "leaf altered", .root = GOOD_ROOT, .inter = GOOD_INTER,
-	    .leaf = LEAF(.spoilt = true), .host = "a.example",
+	    .root = GOOD_ROOT,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .untrusted = true,
+	    .want = "not trusted" },
+	{ .name = "intermediate missing",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .sent = SENT_LEAF,
+	    .want = "\"CN=test inter\" is not trusted" },
+	{ .name = "leaf altered",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = LEAF(.spoilt = true),
+	    .host = "a.example",
 	    .want = "signature" },
-	{ .name = "intermediate altered", .root = GOOD_ROOT,
-	    .inter = INTER(.spoilt = true), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "signature" },
+	{ .name = "intermediate altered",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.spoilt = true),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "signature" },
 	/* issuers */
-	{ .name = "intermediate is no CA", .root = GOOD_ROOT,
+	{ .name = "intermediate is no CA",
+	    .root = GOOD_ROOT,
 	    .inter = M(.cn = "test inter", .ca = 0, LEAF_USAGE),
-	    .leaf = GOOD_LEAF, .host = "a.example", .want = "no CA" },
-	{ .name = "intermediate without constraints", .root = GOOD_ROOT,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "no CA" },
+	{ .name = "intermediate without constraints",
+	    .root = GOOD_ROOT,
 	    .inter = M(.cn = "test inter", .ca = -1, INTER_USAGE),
-	    .leaf = GOOD_LEAF, .host = "a.example", .want = "no CA" },
-	{ .name = "v1 intermediate", .root = GOOD_ROOT,
-	    .inter = M(.cn = "test inter", .v1 = true), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "no CA" },
-	{ .name = "intermediate without keyCertSign", .root = GOOD_ROOT,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "no CA" },
+	{ .name = "v1 intermediate",
+	    .root = GOOD_ROOT,
+	    .inter = M(.cn = "test inter", .v1 = true),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "no CA" },
+	{ .name = "intermediate without keyCertSign",
+	    .root = GOOD_ROOT,
 	    .inter = M(INTER_BASE, .usage = GNUTLS_KEY_CRL_SIGN),
-	    .leaf = GOOD_LEAF, .host = "a.example",
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
 	    .want = "constraint" },
-	{ .name = "path length", .root = ROOT(.path_len = 1),
-	    .inter = GOOD_INTER, .leaf = GOOD_LEAF, .host = "a.example",
+	{ .name = "path length",
+	    .root = ROOT(.path_len = 1),
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
 	    .want = "constraint" },
-	{ .name = "path length suffices", .root = ROOT(.path_len = 2),
-	    .inter = INTER(.path_len = 1), .leaf = GOOD_LEAF,
+	{ .name = "path length suffices",
+	    .root = ROOT(.path_len = 2),
+	    .inter = INTER(.path_len = 1),
+	    .leaf = GOOD_LEAF,
 	    .host = "a.example" },
-	{ .name = "name constraint", .root = GOOD_ROOT,
-	    .inter = INTER(.permitted = "other.example"), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "constraint" },
-	{ .name = "name constraint obeyed", .root = GOOD_ROOT,
-	    .inter = INTER(.permitted = "example"), .leaf = GOOD_LEAF,
+	{ .name = "name constraint",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.permitted = "other.example"),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "constraint" },
+	{ .name = "name constraint obeyed",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.permitted = "example"),
+	    .leaf = GOOD_LEAF,
 	    .host = "a.example" },
-	{ .name = "intermediate for servers", .root = GOOD_ROOT,
+	{ .name = "intermediate for servers",
+	    .root = GOOD_ROOT,
 	    .inter = INTER(.eku = { GNUTLS_KP_EMAIL_PROTECTION,
-	    GNUTLS_KP_TLS_WWW_SERVER }), .leaf = GOOD_LEAF,
+			       GNUTLS_KP_TLS_WWW_SERVER }),
+	    .leaf = GOOD_LEAF,
 	    .host = "a.example" },
-	{ .name = "intermediate for anything", .root = GOOD_ROOT,
+	{ .name = "intermediate for anything",
+	    .root = GOOD_ROOT,
 	    .inter = INTER(.eku = { GNUTLS_KP_ANY }),
-	    .leaf = GOOD_LEAF, .host = "a.example", .want = "TLS servers" },
-	{ .name = "intermediate for clients", .root = GOOD_ROOT,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "TLS servers" },
+	{ .name = "intermediate for clients",
+	    .root = GOOD_ROOT,
 	    .inter = INTER(.eku = { GNUTLS_KP_TLS_WWW_CLIENT }),
-	    .leaf = GOOD_LEAF, .host = "a.example", .want = "TLS servers" },
-	{ .name = "unknown critical extension in issuer", .root = GOOD_ROOT,
-	    .inter = INTER(.critical = true), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "critical extension" },
-	/* the leaf */
-	{ .name = "unknown critical extension", .root = GOOD_ROOT,
-	    .leaf = LEAF(.critical = true), .host = "a.example",
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "TLS servers" },
+	{ .name = "unknown critical extension in issuer",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.critical = true),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
 	    .want = "critical extension" },
-	{ .name = "leaf for clients", .root = GOOD_ROOT,
+	/* the leaf */
+	{ .name = "unknown critical extension",
+	    .root = GOOD_ROOT,
+	    .leaf = LEAF(.critical = true),
+	    .host = "a.example",
+	    .want = "critical extension" },
+	{ .name = "leaf for clients",
+	    .root = GOOD_ROOT,
 	    .leaf = M(LEAF_BASE, LEAF_NAME,
-	    .eku = { GNUTLS_KP_TLS_WWW_CLIENT, GNUTLS_KP_EMAIL_PROTECTION }),
-	    .host = "a.example", .want = "not meant for TLS servers" },
-	{ .name = "leaf may not sign", .root = GOOD_ROOT,
+		.eku = { GNUTLS_KP_TLS_WWW_CLIENT,
+		    GNUTLS_KP_EMAIL_PROTECTION }),
+	    .host = "a.example",
+	    .want = "not meant for TLS servers" },
+	{ .name = "leaf may not sign",
+	    .root = GOOD_ROOT,
 	    .leaf = M(LEAF_BASE, LEAF_NAME,
-	    .usage = GNUTLS_KEY_KEY_ENCIPHERMENT), .host = "a.example",
+		.usage = GNUTLS_KEY_KEY_ENCIPHERMENT),
+	    .host = "a.example",
 	    .want = "key usage" },
-	{ .name = "v1 leaf", .root = GOOD_ROOT,
-	    .leaf = M(.cn = "a.example", .v1 = true), .host = "a.example",
+	{ .name = "v1 leaf",
+	    .root = GOOD_ROOT,
+	    .leaf = M(.cn = "a.example", .v1 = true),
+	    .host = "a.example",
 	    .want = "name does not match" },
 	/* dates */
-	{ .name = "leaf expired", .root = GOOD_ROOT, .inter = GOOD_INTER,
-	    .leaf = LEAF(.from = -30, .to = -1), .host = "a.example",
+	{ .name = "leaf expired",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = LEAF(.from = -30, .to = -1),
+	    .host = "a.example",
 	    .want = "certificate expired on 20" },
-	{ .name = "leaf not yet valid", .root = GOOD_ROOT,
-	    .inter = GOOD_INTER, .leaf = LEAF(.from = 2, .to = 9),
-	    .host = "a.example", .want = "certificate is not valid before" },
-	{ .name = "intermediate expired", .root = GOOD_ROOT,
-	    .inter = INTER(.from = -30, .to = -1), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "\"test inter\" expired on" },
-	{ .name = "intermediate not yet valid", .root = GOOD_ROOT,
-	    .inter = INTER(.from = 2, .to = 9), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "\"test inter\" is not valid before" },
-	{ .name = "root expired", .root = ROOT(.from = -30, .to = -1),
-	    .inter = GOOD_INTER, .leaf = GOOD_LEAF, .host = "a.example",
+	{ .name = "leaf not yet valid",
+	    .root = GOOD_ROOT,
+	    .inter = GOOD_INTER,
+	    .leaf = LEAF(.from = 2, .to = 9),
+	    .host = "a.example",
+	    .want = "certificate is not valid before" },
+	{ .name = "intermediate expired",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.from = -30, .to = -1),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "\"test inter\" expired on" },
+	{ .name = "intermediate not yet valid",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.from = 2, .to = 9),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "\"test inter\" is not valid before" },
+	{ .name = "root expired",
+	    .root = ROOT(.from = -30, .to = -1),
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
 	    .want = "\"test root\" expired on" },
-	{ .name = "root not yet valid", .root = ROOT(.from = 2, .to = 9),
-	    .inter = GOOD_INTER, .leaf = GOOD_LEAF, .host = "a.example",
+	{ .name = "root not yet valid",
+	    .root = ROOT(.from = 2, .to = 9),
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
 	    .want = "\"test root\" is not valid before" },
 	/* strength */
-	{ .name = "RSA 1024", .root = GOOD_ROOT, .host = "a.example",
-	    .leaf = LEAF(.key = KEY_RSA_1024), .want = "too weak: RSA" },
-	{ .name = "RSA 1024 intermediate", .root = GOOD_ROOT,
-	    .inter = INTER(.key = KEY_RSA_1024), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "\"test inter\" is too weak: RSA" },
-	{ .name = "RSA 1024 root", .root = ROOT(.key = KEY_RSA_1024),
-	    .leaf = GOOD_LEAF, .host = "a.example", .want = "too weak" },
-	{ .name = "P-192", .root = GOOD_ROOT, .host = "a.example",
-	    .leaf = LEAF(.key = KEY_EC_192), .want = "too weak" },
-	{ .name = "SHA-1", .root = GOOD_ROOT, .host = "a.example",
-	    .leaf = LEAF(.hash = GNUTLS_DIG_SHA1), .want = "SHA-1" },
-	{ .name = "SHA-1 intermediate", .root = GOOD_ROOT,
-	    .inter = INTER(.hash = GNUTLS_DIG_SHA1), .leaf = GOOD_LEAF,
-	    .host = "a.example", .want = "SHA-1" },
+	{ .name = "RSA 1024",
+	    .root = GOOD_ROOT,
+	    .host = "a.example",
+	    .leaf = LEAF(.key = KEY_RSA_1024),
+	    .want = "too weak: RSA" },
+	{ .name = "RSA 1024 intermediate",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.key = KEY_RSA_1024),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "\"test inter\" is too weak: RSA" },
+	{ .name = "RSA 1024 root",
+	    .root = ROOT(.key = KEY_RSA_1024),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "too weak" },
+	{ .name = "P-192",
+	    .root = GOOD_ROOT,
+	    .host = "a.example",
+	    .leaf = LEAF(.key = KEY_EC_192),
+	    .want = "too weak" },
+	{ .name = "SHA-1",
+	    .root = GOOD_ROOT,
+	    .host = "a.example",
+	    .leaf = LEAF(.hash = GNUTLS_DIG_SHA1),
+	    .want = "SHA-1" },
+	{ .name = "SHA-1 intermediate",
+	    .root = GOOD_ROOT,
+	    .inter = INTER(.hash = GNUTLS_DIG_SHA1),
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .want = "SHA-1" },
 	{ .name = "SHA-1 root's own signature",
-	    .root = ROOT(.hash = GNUTLS_DIG_SHA1), .inter = GOOD_INTER,
-	    .leaf = GOOD_LEAF, .host = "a.example", .sent = SENT_ROOT },
-	{ .name = "MD5", .root = ROOT(.key = KEY_RSA), .host = "a.example",
-	    .leaf = LEAF(.hash = GNUTLS_DIG_MD5), .want = "MD5" },
+	    .root = ROOT(.hash = GNUTLS_DIG_SHA1),
+	    .inter = GOOD_INTER,
+	    .leaf = GOOD_LEAF,
+	    .host = "a.example",
+	    .sent = SENT_ROOT },
+	{ .name = "MD5",
+	    .root = ROOT(.key = KEY_RSA),
+	    .host = "a.example",
+	    .leaf = LEAF(.hash = GNUTLS_DIG_MD5),
+	    .want = "MD5" },
 };
 
 static struct trust *
@@ -236,7 +393,10 @@ verifier(struct trust *t, struct ca *own, enum revocation r,
     struct job_pool *pool)
 {
 	return (verifier_new(&(struct verify_options){ .trust = t,
-	    .own = own, .revocation = r, .pool = pool, .max_entries = 100 }));
+	    .own = own,
+	    .revocation = r,
+	    .pool = pool,
+	    .max_entries = 100 }));
 }
 
 static unsigned
@@ -292,8 +452,9 @@ check_verdict(const struct row *r, const struct made m[3],
 static void
 check_row(const struct row *r)
 {
-	const struct make *anchor = r->leaf_trusted ? r->leaf :
-	    r->root == NULL || r->untrusted ? GOOD_ROOT : r->root;
+	const struct make *anchor = r->leaf_trusted ? r->leaf
+	    : r->root == NULL || r->untrusted       ? GOOD_ROOT
+						    : r->root;
 	struct made m[3] = { 0 }, other = make_cert(GOOD_ROOT, NULL);
 	struct made twin = make_cert(anchor, NULL);
 	const char *files[3] = { NULL };
@@ -302,15 +463,20 @@ check_row(const struct row *r)
 		m[0] = make_cert(r->root, NULL);
 	if (r->inter != NULL)
 		m[1] = make_cert(r->inter, &m[0]);
-	m[2] = make_cert(r->leaf, r->inter != NULL ? &m[1] :
-	    r->root != NULL ? &m[0] : NULL);
-	files[0] = make_cert_file("anchors.pem", r->leaf_trusted ? &m[2] :
-	    r->root == NULL || r->untrusted ? &other : &m[0]);
+	m[2] = make_cert(r->leaf,
+	    r->inter != NULL      ? &m[1]
+		: r->root != NULL ? &m[0]
+				  : NULL);
+	files[0] = make_cert_file("anchors.pem",
+	    r->leaf_trusted                       ? &m[2]
+		: r->root == NULL || r->untrusted ? &other
+						  : &m[0]);
 	check_verdict(r, m, files, r->want, "");
 	files[1] = make_cert_file("twin.pem", &twin);
 	/* Version 1 does not say which of them issued it. */
-	check_verdict(r, m, files, r->leaf->v1 || (r->inter != NULL &&
-	    r->inter->v1) ? NULL : r->want, ", two anchors of a name");
+	check_verdict(r, m, files,
+	    r->leaf->v1 || (r->inter != NULL && r->inter->v1) ? NULL : r->want,
+	    ", two anchors of a name");
 	made_free(&m[0]);
 	made_free(&m[1]);
 	made_free(&m[2]);
@@ -372,8 +538,7 @@ revocation(struct pki *p, enum revocation mode, gnutls_datum_t leaf_crl,
 	bool ok;
 
 	n = snprintf(both, sizeof(both), "%.*s%.*s", (int)leaf_crl.size,
-	    (char *)leaf_crl.data, (int)inter_crl.size,
-	    (char *)inter_crl.data);
+	    (char *)leaf_crl.data, (int)inter_crl.size, (char *)inter_crl.data);
 	make_cert_file("root.pem", &p->root);
 	if (n > 0)
 		path = make_file("crl.pem", both, (size_t)n, 0644);
@@ -432,15 +597,15 @@ test_forged_crl(void)
 	struct made forger, half;
 
 	pki_make(&p, GOOD_LEAF);
-	forger = make_cert(GOOD_INTER, &p.root);	/* the name, not the key */
-	half = p.inter;			/* name and key identifier, not the key */
+	forger = make_cert(GOOD_INTER, &p.root); /* the name, not the key */
+	half = p.inter; /* name and key identifier, not the key */
 	half.key = forger.key;
 	REVOCATION(REVOCATION_SOFT, make_crl(&forger, &p.leaf, 1, -1, 5),
 	    NO_CRL, NULL);
-	REVOCATION(REVOCATION_SOFT, make_crl(&half, &p.leaf, 1, -1, 5),
-	    NO_CRL, NULL);
-	REVOCATION(REVOCATION_SOFT, make_crl(&half, &p.leaf, 1, -9, -2),
-	    NO_CRL, NULL);
+	REVOCATION(REVOCATION_SOFT, make_crl(&half, &p.leaf, 1, -1, 5), NO_CRL,
+	    NULL);
+	REVOCATION(REVOCATION_SOFT, make_crl(&half, &p.leaf, 1, -9, -2), NO_CRL,
+	    NULL);
 	REVOCATION(REVOCATION_HARD, make_crl(&half, &p.leaf, 0, -1, 5),
 	    INTER_CRL(0, -1, 5), "certificate has unknown revocation");
 	made_free(&forger);
@@ -461,7 +626,8 @@ test_staple(void)
 	}
 	REVOCATION(REVOCATION_SOFT, NO_CRL, NO_CRL, NULL);
 	REVOCATION(REVOCATION_HARD, NO_CRL, INTER_CRL(0, -1, 5), NULL);
-	p.sent.staple.data[p.sent.staple.size - 5] ^= 1;	/* or its certificate */
+	/* or its certificate */
+	p.sent.staple.data[p.sent.staple.size - 5] ^= 1;
 	p.sent.staple.data[40] ^= 1;
 	REVOCATION(REVOCATION_HARD, NO_CRL, INTER_CRL(0, -1, 5), "unknown");
 	gnutls_free(p.sent.staple.data);
@@ -469,7 +635,7 @@ test_staple(void)
 	REVOCATION(REVOCATION_SOFT, NO_CRL, NO_CRL, "revoked on 2026-01-01");
 	REVOCATION(REVOCATION_OFF, NO_CRL, NO_CRL, NULL);
 	gnutls_free(p.sent.staple.data);
-	pki_make(&other, GOOD_LEAF);	/* same names, other serial and keys */
+	pki_make(&other, GOOD_LEAF); /* same names, other serial and keys */
 	p.sent.staple = make_staple(&other.leaf, &other.inter, true);
 	REVOCATION(REVOCATION_SOFT, NO_CRL, NO_CRL, NULL);
 	pki_free(&other);
@@ -512,11 +678,12 @@ test_bounds(void)
 	CU_ASSERT(strstr(f.detail, "no certificate") != NULL);
 	for (i = 0; i < 200; i++)
 		many[i] = i == 0 ? p.leaf.der : p.inter.der;
-	for (c.n = 1; c.n <= 200; c.n++) {	/* bytes count, not how many */
+	for (c.n = 1; c.n <= 200; c.n++) { /* bytes count, not how many */
 		f.code = ERR_NONE;
-		CU_ASSERT_EQUAL(verify_now(v, "a.example", &c, &f), c.n > 1 &&
-		    p.leaf.der.size + (c.n - 1) * p.inter.der.size <=
-		    VERIFY_MAX_BYTES);
+		CU_ASSERT_EQUAL(verify_now(v, "a.example", &c, &f),
+		    c.n > 1 &&
+			p.leaf.der.size + (c.n - 1) * p.inter.der.size <=
+			    VERIFY_MAX_BYTES);
 	}
 	CU_ASSERT(strstr(f.detail, "too long") != NULL);
 	many[0].size = VERIFY_MAX_BYTES + 1;
@@ -532,11 +699,12 @@ test_bounds(void)
 		CU_ASSERT_EQUAL(f.code, ERR_ORIGIN_CERT);
 	}
 	one = (gnutls_datum_t){ malloc(p.leaf.der.size + 1),
-	    p.leaf.der.size + 1 };
+		p.leaf.der.size + 1 };
 	memcpy(one.data, p.leaf.der.data, p.leaf.der.size);
 	one.data[p.leaf.der.size] = 0;
 	f.code = ERR_NONE;
-	CU_ASSERT_FALSE(verify_now(v, "a.example", &c, &f));	/* a byte behind it */
+	/* a byte behind it */
+	CU_ASSERT_FALSE(verify_now(v, "a.example", &c, &f));
 	free(one.data);
 	verifier_free(&v);
 	trust_unref(&t);
@@ -566,8 +734,7 @@ test_flips(void)
 		CU_ASSERT_FALSE(verify_now(v, "a.example", &c, &f));
 		d[0].data[i] = p.leaf.der.data[i];
 		gnutls_free(d[0].data);
-		gnutls_x509_crt_export2(p.leaf.crt, GNUTLS_X509_FMT_DER,
-		    &d[0]);
+		gnutls_x509_crt_export2(p.leaf.crt, GNUTLS_X509_FMT_DER, &d[0]);
 		p.leaf.der = d[0];
 	}
 	verifier_free(&v);
@@ -591,7 +758,8 @@ test_own_ca(void)
 	pki_make(&p, GOOD_LEAF);
 	ca = make_cert(NAMED_ROOT("own"), NULL);
 	own = ca_open(&(struct ca_options){ make_cert_file("own.pem", &ca),
-	    make_key_file("own.key", &ca), false, 14, NULL }, &f);
+			  make_key_file("own.key", &ca), false, 14, NULL },
+	    &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(own);
 	CU_ASSERT_TRUE(ca_owns(own, &ca.der));
 	CU_ASSERT_FALSE(ca_owns(own, &p.root.der));
@@ -696,8 +864,8 @@ test_waits(void)
 	/* Another staple makes it another chain; this one is short: at once. */
 	p.sent.staple.size = 4;
 	for (i = 0; i < 2; i++) {
-		CU_ASSERT_TRUE(verify_start(v, l, "z.a.example", &p.sent,
-		    &t.w[2]));
+		CU_ASSERT_TRUE(
+		    verify_start(v, l, "z.a.example", &p.sent, &t.w[2]));
 		CU_ASSERT(t.w[2].done && t.w[2].ok);
 		verifier_stats(v, &s);
 		CU_ASSERT_EQUAL(s.misses, 2);

@@ -56,7 +56,8 @@ sample_html(void)
 {
 	struct sample s = { 0 }, e = sample_eicar();
 
-	add_text(&s, "<!DOCTYPE html><html><head><title>x</title></head>"
+	add_text(&s,
+	    "<!DOCTYPE html><html><head><title>x</title></head>"
 	    "<body><p>");
 	add(&s, e.p, e.n);
 	add_text(&s, "</p></body></html>");
@@ -83,7 +84,8 @@ sample_form(void)
 {
 	struct sample s = { 0 }, e = sample_eicar();
 
-	add_text(&s, "--x\r\nContent-Disposition: form-data; name=\"f\"; "
+	add_text(&s,
+	    "--x\r\nContent-Disposition: form-data; name=\"f\"; "
 	    "filename=\"e\"\r\n\r\n");
 	add(&s, e.p, e.n);
 	add_text(&s, "\r\n--x--\r\n");
@@ -127,7 +129,7 @@ br_of(struct sample in)
 {
 	unsigned long h = (unsigned long)(in.n - 1) << 4 | 1UL << 20;
 	unsigned char head[3] = { (unsigned char)h, (unsigned char)(h >> 8),
-	    (unsigned char)(h >> 16) };
+		(unsigned char)(h >> 16) };
 	struct sample out = { 0 };
 
 	add(&out, head, 3);
@@ -150,8 +152,8 @@ add_le(struct sample *s, unsigned long v, unsigned bytes)
 
 /* The fields that local and central headers share. */
 static void
-add_zip_head(struct sample *s, unsigned flags, unsigned long crc,
-    size_t coded, size_t plain)
+add_zip_head(struct sample *s, unsigned flags, unsigned long crc, size_t coded,
+    size_t plain)
 {
 	add_le(s, 20, 2);
 	add_le(s, flags, 2);
@@ -391,7 +393,7 @@ kit_engine(const struct clam_options *extra)
 	if (o.temp_dir == NULL)
 		o.temp_dir = kit_dir;
 	if (o.watch_ms == 0)
-		o.watch_ms = 3600000;	/* not in this test */
+		o.watch_ms = 3600000; /* not in this test */
 	e = clam_engine_open(&o, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
 	return (e);

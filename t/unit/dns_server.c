@@ -86,7 +86,7 @@ put_addresses(struct packet *k, const struct dns_entry *e, unsigned type)
 
 	snprintf(list, sizeof(list), "%s", from != NULL ? from : "");
 	for (word = strtok_r(list, " ", &save); word != NULL;
-	    word = strtok_r(NULL, " ", &save)) {
+	     word = strtok_r(NULL, " ", &save)) {
 		put_record(k, e->cname, type, e->ttl);
 		put16(k, size);
 		inet_pton(family, word, k->p + k->n);
@@ -130,8 +130,8 @@ read_question(const struct packet *q, char name[256], unsigned *type,
 
 /* False: say nothing. */
 static bool
-answer(struct dns_server *s, const struct packet *q, bool tcp,
-    struct packet *k, unsigned *late_ms)
+answer(struct dns_server *s, const struct packet *q, bool tcp, struct packet *k,
+    unsigned *late_ms)
 {
 	const struct dns_entry *e = NULL;
 	enum dns_says says;
@@ -187,8 +187,8 @@ on_late(struct timer *t)
 {
 	struct late *l = CONTAINER_OF(t, struct late, timer);
 
-	(void)!sendto(l->server->udp, l->p, l->n, 0,
-	    (struct sockaddr *)&l->to, sizeof(l->to));
+	(void)!sendto(l->server->udp, l->p, l->n, 0, (struct sockaddr *)&l->to,
+	    sizeof(l->to));
 	late_free(l);
 }
 
@@ -337,7 +337,7 @@ dns_server_free(struct dns_server **sp)
 	struct dns_server *s = *sp;
 	struct list *it, *save;
 
-	LIST_EACH(it, save, &s->late)
+	LIST_EACH (it, save, &s->late)
 		late_free(CONTAINER_OF(it, struct late, link));
 	peer_close(s);
 	watch_free(&s->udp_watch);

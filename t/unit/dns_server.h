@@ -10,21 +10,21 @@
 #include "base/loop.h"
 
 enum dns_says {
-	SAYS_ADDRESSES,		/* the list; an empty one is NODATA */
-	SAYS_NO_NAME,		/* NXDOMAIN */
-	SAYS_FAILURE,		/* SERVFAIL */
+	SAYS_ADDRESSES, /* the list; an empty one is NODATA */
+	SAYS_NO_NAME,   /* NXDOMAIN */
+	SAYS_FAILURE,   /* SERVFAIL */
 	SAYS_NOTHING,
-	SAYS_JUNK,		/* random bytes, then nothing */
-	SAYS_TRUNCATED		/* TC over UDP, the addresses over TCP */
+	SAYS_JUNK,     /* random bytes, then nothing */
+	SAYS_TRUNCATED /* TC over UDP, the addresses over TCP */
 };
 
 struct dns_entry {
 	const char *name;
 	enum dns_says a, aaaa;
-	const char *v4, *v6;	/* separated by spaces; NULL: none */
-	unsigned v4_ms, v6_ms;	/* the answer is late by that */
+	const char *v4, *v6;   /* separated by spaces; NULL: none */
+	unsigned v4_ms, v6_ms; /* the answer is late by that */
 	uint32_t ttl;
-	const char *cname;	/* sent in front of the addresses */
+	const char *cname; /* sent in front of the addresses */
 };
 
 struct dns_server;

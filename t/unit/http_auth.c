@@ -38,14 +38,18 @@ static const struct {
 	    NONE },
 	{ 401, "WWW-Authenticate: NTLM\r\n", CONN },
 	{ 401, "WWW-Authenticate: nTlM\r\n", CONN },
-	{ 401, "WWW-Authenticate: Basic realm=\"a\"\r\n"
-	    "WWW-Authenticate: Negotiate\r\n", CONN },
+	{ 401,
+	    "WWW-Authenticate: Basic realm=\"a\"\r\n"
+	    "WWW-Authenticate: Negotiate\r\n",
+	    CONN },
 	{ 401, "WWW-Authenticate: Basic realm=\"a\", NTLM\r\n", CONN },
 	{ 401, "WWW-Authenticate: Negotiate, Basic realm=\"a\"\r\n", CONN },
 	{ 401, "WWW-Authenticate: NTLM TlRMTVNTUAACAAAA\r\n", HALF },
 	{ 401, "WWW-Authenticate: Negotiate oYH=\r\n", HALF },
-	{ 401, "WWW-Authenticate: Negotiate\r\n"
-	    "WWW-Authenticate: NTLM TlRMTVNTUAACAAAA\r\n", HALF },
+	{ 401,
+	    "WWW-Authenticate: Negotiate\r\n"
+	    "WWW-Authenticate: NTLM TlRMTVNTUAACAAAA\r\n",
+	    HALF },
 	/* mutual authentication: the last leg came before it */
 	{ 200, "WWW-Authenticate: Negotiate oYH=\r\n", CONN },
 	{ 407, "Proxy-Authenticate: NTLM\r\n", CONN },
@@ -63,9 +67,10 @@ of_requests(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(requests); i++) {
-		m = http_help_head(a, H1_REQUEST, arena_printf(a,
-		    "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n",
-		    requests[i].fields).p);
+		m = http_help_head(a, H1_REQUEST,
+		    arena_printf(a, "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n",
+			requests[i].fields)
+			.p);
 		CHECK_ROW(i, requests[i].fields,
 		    http_sign_in_of(m) == requests[i].is);
 	}
@@ -80,15 +85,15 @@ of_responses(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(responses); i++) {
-		m = http_help_head(a, H1_RESPONSE, arena_printf(a,
-		    "HTTP/1.1 %u x\r\n%s\r\n", responses[i].status,
-		    responses[i].fields).p);
+		m = http_help_head(a, H1_RESPONSE,
+		    arena_printf(a, "HTTP/1.1 %u x\r\n%s\r\n",
+			responses[i].status, responses[i].fields)
+			.p);
 		CHECK_ROW(i, responses[i].fields,
 		    http_sign_in_of(m) == responses[i].is);
 	}
 	arena_free(&a);
 }
 
-UNIT_TESTS(http_auth,
-    { "credentials", of_requests },
+UNIT_TESTS(http_auth, { "credentials", of_requests },
     { "challenges", of_responses })

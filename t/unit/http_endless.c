@@ -35,19 +35,19 @@ static const struct {
 	{ "", R "\r\n", ENDLESS_NOT },
 	{ "", R "Content-Type: text/plain\r\n\r\n", ENDLESS_NOT },
 	{ "", R "Content-Type: text/event-streams\r\n\r\n", ENDLESS_NOT },
-	{ "", R "Content-Type: application/octet-stream\r\n\r\n",
-	    ENDLESS_NOT },
+	{ "", R "Content-Type: application/octet-stream\r\n\r\n", ENDLESS_NOT },
 	{ "", R SSE "Content-Length: 5\r\n\r\n", ENDLESS_NOT },
 	{ "", R SSE "Content-Disposition: attachment\r\n\r\n", ENDLESS_NOT },
 	{ "", R SSE "Content-Disposition: x; filename=a.exe\r\n\r\n",
 	    ENDLESS_NOT },
-	{ "", R SSE "Content-Disposition: inline\r\n"
-	    "Content-Disposition: attachment\r\n\r\n", ENDLESS_NOT },
+	{ "",
+	    R SSE "Content-Disposition: inline\r\n"
+		  "Content-Disposition: attachment\r\n\r\n",
+	    ENDLESS_NOT },
 	{ NAVIGATE, R SSE "\r\n", ENDLESS_NOT },
 	/* of another type for some */
 	{ "", R SSE "Content-Type: application/zip\r\n\r\n", ENDLESS_NOT },
-	{ "", R "Content-Type: application/zip\r\n" SSE "\r\n",
-	    ENDLESS_NOT },
+	{ "", R "Content-Type: application/zip\r\n" SSE "\r\n", ENDLESS_NOT },
 	{ "", R "Content-Type: audio/mpeg, application/zip\r\n\r\n",
 	    ENDLESS_NOT },
 	{ "", R SSE SSE "\r\n", ENDLESS_EVENTS },
@@ -64,20 +64,27 @@ which(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(heads); i++) {
-		req = http_help_head(a, H1_REQUEST, arena_printf(a,
-		    "GET / HTTP/1.1\r\n%s\r\n", heads[i].req).p);
+		req = http_help_head(a, H1_REQUEST,
+		    arena_printf(a, "GET / HTTP/1.1\r\n%s\r\n", heads[i].req)
+			.p);
 		resp = http_help_head(a, H1_RESPONSE, heads[i].resp);
 		CU_ASSERT(h1_frame_response(resp, req, &f) == ERR_NONE);
-		CHECK_ROW(i, heads[i].resp, http_endless_of(resp, req) ==
-		    heads[i].kind);
+		CHECK_ROW(i, heads[i].resp,
+		    http_endless_of(resp, req) == heads[i].kind);
 	}
 	arena_free(&a);
 }
 
-#define TS "G" "\x40" "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
-	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
-	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-#define FRAME "\000\000\000\023\000\000\000\000\102\142\062\073" "abcCRC!"
+#define TS                                                                     \
+	"G"                                                                    \
+	"\x40"                                                                 \
+	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"                   \
+	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"     \
+	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
+	"xxxx"
+#define FRAME                                              \
+	"\000\000\000\023\000\000\000\000\102\142\062\073" \
+	"abcCRC!"
 #define EXE "MZ\x90\0\3\0\0\0\4\0\0\0\xff\xff\0\0"
 #define PIC "Content-Type: image/jpeg\r\n\r\n\xff\xd8\xff"
 
@@ -86,12 +93,23 @@ static const struct {
 	struct str text;
 	bool ok;
 } bodies[] = {
-	{ ENDLESS_EVENTS, LIT("data: \xc3\xa4\tx\n\nevent: y\r\nid\rretry: 1\n"
-	    ": ping\n:\n\n"), true },
+	{ ENDLESS_EVENTS,
+	    LIT("data: \xc3\xa4\tx\n\nevent: y\r\nid\rretry: 1\n"
+		": ping\n:\n\n"),
+	    true },
 	{ ENDLESS_EVENTS, LIT("x-own: 1\ndata:no blank"), true },
-	{ ENDLESS_EVENTS, LIT("\xef\xbb\xbf" "data: x\n\n"), true },
-	{ ENDLESS_EVENTS, LIT("\xef\xbb" "data: x\n\n"), false },
-	{ ENDLESS_EVENTS, LIT("data: x\n\xef\xbb\xbf" "data: x\n"), false },
+	{ ENDLESS_EVENTS,
+	    LIT("\xef\xbb\xbf"
+		"data: x\n\n"),
+	    true },
+	{ ENDLESS_EVENTS,
+	    LIT("\xef\xbb"
+		"data: x\n\n"),
+	    false },
+	{ ENDLESS_EVENTS,
+	    LIT("data: x\n\xef\xbb\xbf"
+		"data: x\n"),
+	    false },
 	{ ENDLESS_EVENTS, LIT("data: \0\n"), false },
 	{ ENDLESS_EVENTS, LIT("data: \x1b[0m\n"), false },
 	{ ENDLESS_EVENTS, LIT("exit\n"), false },
@@ -128,13 +146,19 @@ static const struct {
 	{ ENDLESS_PICTURES, LIT("x--b\r\n" PIC), false },
 	{ ENDLESS_MEDIA, LIT("ID3\4\0\0\0\0" EXE), true },
 	{ ENDLESS_MEDIA, LIT("\xff\xfb\x90\0\0\0\0\0\0"), true },
-	{ ENDLESS_MEDIA, LIT("\0\0\0\x18" "ftypmp42"), true },
+	{ ENDLESS_MEDIA,
+	    LIT("\0\0\0\x18"
+		"ftypmp42"),
+	    true },
 	{ ENDLESS_MEDIA, LIT(TS "G"), true },
 	{ ENDLESS_MEDIA, LIT(TS "H"), false },
-	{ ENDLESS_MEDIA, LIT("GIF89a..") , true },	/* not known yet */
+	{ ENDLESS_MEDIA, LIT("GIF89a.."), true }, /* not known yet */
 	{ ENDLESS_MEDIA, LIT(EXE), false },
 	{ ENDLESS_MEDIA, LIT("PK\3\4\0\0\0\0"), false },
-	{ ENDLESS_MEDIA, LIT("\x7f" "ELF\2\1\1\0"), false },
+	{ ENDLESS_MEDIA,
+	    LIT("\x7f"
+		"ELF\2\1\1\0"),
+	    false },
 	{ ENDLESS_MEDIA, LIT("#!/bin/sh\n"), false },
 	{ ENDLESS_MEDIA, LIT("<!DOCTYPE html>"), false },
 	{ ENDLESS_NOT, LIT("x"), false },
@@ -146,7 +170,8 @@ static const struct {
 } accepts[] = {
 	{ "Accept: text/event-stream\r\n", true },
 	{ "Accept: application/json, Text/Event-Stream;q=0.5\r\n", true },
-	{ "Accept: application/json\r\nAccept: application/x-ndjson\r\n", true },
+	{ "Accept: application/json\r\nAccept: application/x-ndjson\r\n",
+	    true },
 	{ "Accept: application/grpc-web-text\r\n", true },
 	{ "", false },
 	{ "Accept: */*\r\n", false },
@@ -162,10 +187,12 @@ asked(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(accepts); i++) {
-		req = http_help_head(a, H1_REQUEST, arena_printf(a,
-		    "GET / HTTP/1.1\r\n%s\r\n", accepts[i].fields).p);
-		CHECK_ROW(i, accepts[i].fields, http_endless_is_asked(req) ==
-		    accepts[i].asked);
+		req = http_help_head(a, H1_REQUEST,
+		    arena_printf(a, "GET / HTTP/1.1\r\n%s\r\n",
+			accepts[i].fields)
+			.p);
+		CHECK_ROW(i, accepts[i].fields,
+		    http_endless_is_asked(req) == accepts[i].asked);
 	}
 	arena_free(&a);
 }
@@ -174,9 +201,9 @@ static void
 checks(void)
 {
 	struct arena *a = arena_new();
-	struct http_msg *resp = http_help_head(a, H1_RESPONSE, R
-	    "Content-Type: multipart/x-mixed-replace; x=y; boundary=\"b\""
-	    "\r\n\r\n");
+	struct http_msg *resp = http_help_head(a, H1_RESPONSE,
+	    R "Content-Type: multipart/x-mixed-replace; x=y; boundary=\"b\""
+	      "\r\n\r\n");
 	struct http_endless_check k;
 	unsigned i, split;
 	struct str t;
@@ -193,8 +220,8 @@ checks(void)
 		}
 		/* once wrong it stays so */
 		if (!bodies[i].ok)
-			CHECK_ROW(i, t.p, !http_endless_feed(&k,
-			    "data: x\n", 8));
+			CHECK_ROW(i, t.p,
+			    !http_endless_feed(&k, "data: x\n", 8));
 	}
 	/* the head of a part that does not end */
 	http_endless_begin(&k, ENDLESS_PICTURES, resp);
@@ -205,7 +232,5 @@ checks(void)
 	arena_free(&a);
 }
 
-UNIT_TESTS(http_endless,
-    { "which answers", which },
-    { "which requests", asked },
-    { "what comes", checks })
+UNIT_TESTS(http_endless, { "which answers", which },
+    { "which requests", asked }, { "what comes", checks })

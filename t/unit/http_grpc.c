@@ -4,7 +4,7 @@
 #include "t/unit/http_help.h"
 
 static const struct {
-	const char *in;		/* fields of a POST */
+	const char *in; /* fields of a POST */
 	bool call;
 } calls[] = {
 	{ "Content-Type: application/grpc\r\nTE: trailers\r\n", true },
@@ -14,11 +14,14 @@ static const struct {
 	{ "Content-Type: application/grpc-web+proto\r\nTE: trailers\r\n",
 	    false },
 	{ "Content-Type: application/grpc\r\nContent-Type: text/html\r\n"
-	    "TE: trailers\r\n", false },
+	  "TE: trailers\r\n",
+	    false },
 	{ "Content-Type: application/grpc\r\nTE: trailers\r\n"
-	    "Sec-Fetch-Mode: cors\r\n", false },
+	  "Sec-Fetch-Mode: cors\r\n",
+	    false },
 	{ "Content-Type: application/grpc\r\nTE: trailers\r\n"
-	    "Expect: 100-continue\r\n", false },
+	  "Expect: 100-continue\r\n",
+	    false },
 	{ "TE: trailers\r\n", false },
 };
 
@@ -33,8 +36,8 @@ test_calls(void)
 	for (i = 0; i < COUNT(calls); i++) {
 		head = arena_printf(a, "POST /a HTTP/1.1\r\nHost: h\r\n%s\r\n",
 		    calls[i].in);
-		m = http_help_head(a, H1_REQUEST, arena_printf(a, "%.*s",
-		    STR_ARG(head)).p);
+		m = http_help_head(a, H1_REQUEST,
+		    arena_printf(a, "%.*s", STR_ARG(head)).p);
 		CHECK_ROW(i, "call", http_grpc_is_call(m) == calls[i].call);
 		m->method_id = METHOD_GET;
 		CHECK_ROW(i, "GET", !http_grpc_is_call(m));
@@ -51,9 +54,11 @@ static const struct {
 	{ "404 No\r\nContent-Type: application/grpc\r\n", false, false },
 	{ "200 OK\r\nContent-Type: text/html\r\n", false, false },
 	{ "200 OK\r\nContent-Type: application/grpc\r\n"
-	    "Content-Encoding: gzip\r\n", false, false },
+	  "Content-Encoding: gzip\r\n",
+	    false, false },
 	{ "200 OK\r\nContent-Type: application/grpc\r\n"
-	    "Content-Disposition: attachment\r\n", false, false },
+	  "Content-Disposition: attachment\r\n",
+	    false, false },
 };
 
 static void
@@ -64,10 +69,10 @@ test_answers(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(answers); i++) {
-		m = http_help_head(a, H1_RESPONSE, arena_printf(a,
-		    "HTTP/1.1 %s\r\n", answers[i].in).p);
-		CHECK_ROW(i, "answer", http_grpc_is_answer(m) ==
-		    answers[i].answer);
+		m = http_help_head(a, H1_RESPONSE,
+		    arena_printf(a, "HTTP/1.1 %s\r\n", answers[i].in).p);
+		CHECK_ROW(i, "answer",
+		    http_grpc_is_answer(m) == answers[i].answer);
 		CHECK_ROW(i, "json", http_grpc_is_json(m) == answers[i].json);
 	}
 	arena_free(&a);
@@ -98,16 +103,25 @@ test_codes(void)
 	static const struct {
 		unsigned status, code;
 	} codes[] = {
-		{ 400, 13 }, { 401, 16 }, { 407, 16 }, { 403, 7 }, { 413, 8 },
-		{ 429, 14 }, { 502, 14 }, { 503, 14 }, { 504, 14 },
-		{ 405, 2 }, { 500, 2 },
+		{ 400, 13 },
+		{ 401, 16 },
+		{ 407, 16 },
+		{ 403, 7 },
+		{ 413, 8 },
+		{ 429, 14 },
+		{ 502, 14 },
+		{ 503, 14 },
+		{ 504, 14 },
+		{ 405, 2 },
+		{ 500, 2 },
 	};
 	struct arena *a = arena_new();
 	unsigned i;
 
 	for (i = 0; i < COUNT(codes); i++)
-		CHECK_ROW(i, "code", (unsigned)http_grpc_code_of(
-		    codes[i].status) == codes[i].code);
+		CHECK_ROW(i, "code",
+		    (unsigned)http_grpc_code_of(codes[i].status) ==
+			codes[i].code);
 	CU_ASSERT(str_eq(http_grpc_text(a, STR("a b~%\r\n\x7f\xc3\xa4")),
 	    STR("a b~%25%0D%0A%7F%C3%A4")));
 	CU_ASSERT_EQUAL(http_grpc_text(a, STR("")).n, 0);
@@ -139,8 +153,9 @@ test_offers(void)
 			    str_of(offers[i].in));
 		http_grpc_offer_known(m);
 		f = http_fields_find(&m->fields, name);
-		CHECK_ROW(i, "offer", str_eq(f != NULL ? f->value : STR(""),
-		    str_of(offers[i].out)));
+		CHECK_ROW(i, "offer",
+		    str_eq(f != NULL ? f->value : STR(""),
+			str_of(offers[i].out)));
 	}
 	arena_free(&a);
 }
@@ -167,8 +182,8 @@ test_forms(void)
 	size_t i;
 
 	for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
-		CHECK_ROW(i, "form", http_grpc_form(str_of(forms[i].type)) ==
-		    forms[i].form);
+		CHECK_ROW(i, "form",
+		    http_grpc_form(str_of(forms[i].type)) == forms[i].form);
 }
 
 UNIT_TESTS(http_grpc, { "calls", test_calls }, { "answers", test_answers },

@@ -10,7 +10,7 @@
 
 static const struct {
 	struct str text;
-	const char *content;	/* NULL: broken coding */
+	const char *content; /* NULL: broken coding */
 	const char *ext, *trailer;
 } chunked[] = {
 	{ LIT("0\r\n\r\n"), "", "", "" },
@@ -28,40 +28,71 @@ static const struct {
 	    ";use-original-body=5 ;x=\"y;z\"", "" },
 	{ LIT("0\r\nA: b\r\nC:\r\n\r\n"), "", "", "A: b\r\nC: \r\n" },
 	{ LIT("1\r\nx\r\n0\r\nA: b\r\nContent-Length: 5\r\nHost: x\r\n"
-	    "Transfer-Encoding: chunked\r\nauthorization: y\r\nTrailer: z\r\n"
-	    "Cookie: a\r\nSet-Cookie: b\r\nConnection: close\r\n"
-	    "Content-Encoding: gzip\r\nVia: 1.1 x\r\nDigest: q\r\n\r\n"),
+	      "Transfer-Encoding: chunked\r\nauthorization: y\r\nTrailer: z\r\n"
+	      "Cookie: a\r\nSet-Cookie: b\r\nConnection: close\r\n"
+	      "Content-Encoding: gzip\r\nVia: 1.1 x\r\nDigest: q\r\n\r\n"),
 	    "x", "", "A: b\r\nDigest: q\r\n" },
-	/* sizes that are none */
-#define BAD(s) { LIT(s), NULL, NULL, NULL }
-	BAD("\r\n\r\n"), BAD(" 5\r\nhello\r\n0\r\n\r\n"),
-	BAD("+5\r\nhello\r\n0\r\n\r\n"), BAD("-5\r\nhello\r\n0\r\n\r\n"),
-	BAD("0x5\r\nhello\r\n0\r\n\r\n"), BAD("5_\r\nhello\r\n0\r\n\r\n"),
-	BAD("5h\r\nhello\r\n0\r\n\r\n"), BAD("g\r\n"), BAD(";a\r\n"),
-	BAD("5 5\r\nhello\r\n0\r\n\r\n"), BAD("8000000000000000\r\n"),
-	BAD(F16 "\r\n"), BAD(F16 "f\r\n"), BAD("00000000000000005\r\nhello"),
-	BAD("00000000000000000\r\n\r\n"), BAD("5\0\r\nhello\r\n0\r\n\r\n"),
+/* sizes that are none */
+#define BAD(s)                           \
+	{                                \
+		LIT(s), NULL, NULL, NULL \
+	}
+	BAD("\r\n\r\n"),
+	BAD(" 5\r\nhello\r\n0\r\n\r\n"),
+	BAD("+5\r\nhello\r\n0\r\n\r\n"),
+	BAD("-5\r\nhello\r\n0\r\n\r\n"),
+	BAD("0x5\r\nhello\r\n0\r\n\r\n"),
+	BAD("5_\r\nhello\r\n0\r\n\r\n"),
+	BAD("5h\r\nhello\r\n0\r\n\r\n"),
+	BAD("g\r\n"),
+	BAD(";a\r\n"),
+	BAD("5 5\r\nhello\r\n0\r\n\r\n"),
+	BAD("8000000000000000\r\n"),
+	BAD(F16 "\r\n"),
+	BAD(F16 "f\r\n"),
+	BAD("00000000000000005\r\nhello"),
+	BAD("00000000000000000\r\n\r\n"),
+	BAD("5\0\r\nhello\r\n0\r\n\r\n"),
 	/* ends of lines and chunks */
-	BAD("5\nhello\r\n0\r\n\r\n"), BAD("5\r\r\nhello\r\n0\r\n\r\n"),
-	BAD("5\rhello\r\n0\r\n\r\n"), BAD("5\r\nhello\n0\r\n\r\n"),
-	BAD("5\r\nhello0\r\n\r\n"), BAD("5\r\nhello!\r\n0\r\n\r\n"),
-	BAD("5\r\nhello\r\r\n0\r\n\r\n"), BAD("5\r\nhello\rX0\r\n\r\n"),
-	BAD("5\r\nhell\r\n0\r\n\r\n"), BAD("5\r\nhello\r\n\r\n0\r\n\r\n"),
-	BAD("0\r\n\n"), BAD("0\n\r\n"), BAD("0\r\n\rX"), BAD("0\r\n\r\r\n"),
+	BAD("5\nhello\r\n0\r\n\r\n"),
+	BAD("5\r\r\nhello\r\n0\r\n\r\n"),
+	BAD("5\rhello\r\n0\r\n\r\n"),
+	BAD("5\r\nhello\n0\r\n\r\n"),
+	BAD("5\r\nhello0\r\n\r\n"),
+	BAD("5\r\nhello!\r\n0\r\n\r\n"),
+	BAD("5\r\nhello\r\r\n0\r\n\r\n"),
+	BAD("5\r\nhello\rX0\r\n\r\n"),
+	BAD("5\r\nhell\r\n0\r\n\r\n"),
+	BAD("5\r\nhello\r\n\r\n0\r\n\r\n"),
+	BAD("0\r\n\n"),
+	BAD("0\n\r\n"),
+	BAD("0\r\n\rX"),
+	BAD("0\r\n\r\r\n"),
 	/* extensions */
-	BAD("5;\r\nhello\r\n0\r\n\r\n"), BAD("5;;a\r\nhello\r\n0\r\n\r\n"),
-	BAD("5;a=\r\nhello\r\n0\r\n\r\n"), BAD("5;=b\r\nhello\r\n0\r\n\r\n"),
-	BAD("5;a=b c\r\nhello\r\n0\r\n\r\n"), BAD("5;a b\r\nhello"),
-	BAD("5;a=\"b\r\nhello\r\n0\r\n\r\n"), BAD("5;a=\"b\"c\r\nhello"),
-	BAD("5;a=\"b\\\r\nhello\r\n0\r\n\r\n"), BAD("5;a\nhello\r\n"),
-	BAD("5;a=\"\n\"\r\nhello\r\n0\r\n\r\n"), BAD("5;a \r\nhello\r\n"),
-	BAD("5;a\0b\r\nhello\r\n0\r\n\r\n"), BAD("5;a=\"\0\"\r\nhello\r\n"),
-	BAD("5;a\r\r\nhello\r\n"), BAD("5;(a)\r\nhello\r\n"),
+	BAD("5;\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;;a\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;a=\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;=b\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;a=b c\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;a b\r\nhello"),
+	BAD("5;a=\"b\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;a=\"b\"c\r\nhello"),
+	BAD("5;a=\"b\\\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;a\nhello\r\n"),
+	BAD("5;a=\"\n\"\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;a \r\nhello\r\n"),
+	BAD("5;a\0b\r\nhello\r\n0\r\n\r\n"),
+	BAD("5;a=\"\0\"\r\nhello\r\n"),
+	BAD("5;a\r\r\nhello\r\n"),
+	BAD("5;(a)\r\nhello\r\n"),
 	BAD("5;a=b==c\r\nhello\r\n"),
 	/* trailers */
-	BAD("0\r\nA : b\r\n\r\n"), BAD("0\r\nA\r\n\r\n"),
-	BAD("0\r\n A: b\r\n\r\n"), BAD("0\r\nA: b\r\n c\r\n\r\n"),
-	BAD("0\r\nA: b\nC: d\r\n\r\n"), BAD("0\r\nA: \0\r\n\r\n"),
+	BAD("0\r\nA : b\r\n\r\n"),
+	BAD("0\r\nA\r\n\r\n"),
+	BAD("0\r\n A: b\r\n\r\n"),
+	BAD("0\r\nA: b\r\n c\r\n\r\n"),
+	BAD("0\r\nA: b\nC: d\r\n\r\n"),
+	BAD("0\r\nA: \0\r\n\r\n"),
 	BAD("0\r\nGET / HTTP/1.1\r\n\r\n"),
 };
 
@@ -155,16 +186,14 @@ check_good(unsigned i, struct h1_body *b, struct chq *out)
 	struct buf t = { 0 };
 	unsigned k;
 
-	CHECK_ROW(i, "content",
-	    content_is(out, str_of(chunked[i].content)));
+	CHECK_ROW(i, "content", content_is(out, str_of(chunked[i].content)));
 	CU_ASSERT(b->content == strlen(chunked[i].content));
 	CU_ASSERT(h1_body_is_done(b) && h1_body_eof(b, false) == PULL_END);
 	CHECK_ROW(i, b->last_ext.p,
 	    str_eq(b->last_ext, str_of(chunked[i].ext)));
 	buf_cstr(&t, "");
 	for (k = 0; k < b->trailer.n; k++)
-		buf_printf(&t, "%.*s: %.*s\r\n",
-		    STR_ARG(b->trailer.v[k].name),
+		buf_printf(&t, "%.*s: %.*s\r\n", STR_ARG(b->trailer.v[k].name),
 		    STR_ARG(b->trailer.v[k].value));
 	CHECK_ROW(i, "trailer", http_help_is(&t, chunked[i].trailer));
 }
@@ -192,9 +221,9 @@ check_chunked(unsigned i, size_t (*piece)(size_t), size_t want,
 		CHECK_ROW(i, "what follows stays",
 		    content_is(&in, str_of(behind)));
 	} else
-		CHECK_ROW(i, f.detail, f.code == ERR_ORIGIN_CHUNK &&
-		    !h1_body_is_done(&b) &&
-		    h1_body_eof(&b, true) == PULL_FAIL);
+		CHECK_ROW(i, f.detail,
+		    f.code == ERR_ORIGIN_CHUNK && !h1_body_is_done(&b) &&
+			h1_body_eof(&b, true) == PULL_FAIL);
 	chq_fini(&in);
 	chq_fini(&out);
 	buf_fini(&text);
@@ -231,14 +260,15 @@ padding(void)
 		for (again = 0; again < 10; again++) {
 			a = arena_new();
 			f.code = ERR_NONE;
-			h1_body_init(&b, a, FRAMING_CHUNKED, 0,
-			    padded[i].code);
-			r = feed(&b, padded[i].text, again == 0 ? whole :
-			    random_piece, 1000, &in, &out, &f);
-			CHECK_ROW(i, padded[i].text.p, padded[i].content !=
-			    NULL ? r == PULL_END && content_is(&out,
-			    str_of(padded[i].content)) : r == PULL_FAIL &&
-			    f.code == padded[i].code);
+			h1_body_init(&b, a, FRAMING_CHUNKED, 0, padded[i].code);
+			r = feed(&b, padded[i].text,
+			    again == 0 ? whole : random_piece, 1000, &in, &out,
+			    &f);
+			CHECK_ROW(i, padded[i].text.p,
+			    padded[i].content != NULL
+				? r == PULL_END &&
+				    content_is(&out, str_of(padded[i].content))
+				: r == PULL_FAIL && f.code == padded[i].code);
 			chq_fini(&in);
 			chq_fini(&out);
 			arena_free(&a);
@@ -256,18 +286,16 @@ cut(void)
 	size_t n;
 
 	for (i = 0; i < COUNT(chunked); i++)
-		for (n = 0; chunked[i].content != NULL &&
-		    n < chunked[i].text.n; n++) {
+		for (n = 0; chunked[i].content != NULL && n < chunked[i].text.n;
+		     n++) {
 			a = arena_new();
-			h1_body_init(&b, a, FRAMING_CHUNKED, 0,
-			    ERR_REQ_CHUNK);
-			CHECK_ROW(i, "waits", feed(&b, (struct str){
-			    chunked[i].text.p, n }, random_piece, 9, &in,
-			    &out, NULL) == PULL_WAIT);
-			CHECK_ROW(i, "cut",
-			    h1_body_eof(&b, n % 2) == PULL_CUT);
-			CU_ASSERT(h1_body_pull(&b, &in, &out, 1, NULL) ==
-			    PULL_CUT);
+			h1_body_init(&b, a, FRAMING_CHUNKED, 0, ERR_REQ_CHUNK);
+			CHECK_ROW(i, "waits",
+			    feed(&b, (struct str){ chunked[i].text.p, n },
+				random_piece, 9, &in, &out, NULL) == PULL_WAIT);
+			CHECK_ROW(i, "cut", h1_body_eof(&b, n % 2) == PULL_CUT);
+			CU_ASSERT(
+			    h1_body_pull(&b, &in, &out, 1, NULL) == PULL_CUT);
 			chq_fini(&in);
 			chq_fini(&out);
 			arena_free(&a);
@@ -282,15 +310,15 @@ lengths(void)
 	struct h1_body b;
 
 	h1_body_init(&b, a, FRAMING_LENGTH, 5, ERR_REQ_CHUNK);
-	CU_ASSERT(feed(&b, STR("hello!"), whole, 2, &in, &out, NULL) ==
-	    PULL_END);
+	CU_ASSERT(
+	    feed(&b, STR("hello!"), whole, 2, &in, &out, NULL) == PULL_END);
 	CU_ASSERT(content_is(&out, STR("hello")) && chq_len(&in) == 1);
 	CU_ASSERT(h1_body_is_done(&b) && b.content == 5);
 	chq_fini(&in);
 
 	h1_body_init(&b, a, FRAMING_LENGTH, 5, ERR_REQ_CHUNK);
-	CU_ASSERT(feed(&b, STR("hell"), single, 9, &in, &out, NULL) ==
-	    PULL_WAIT);
+	CU_ASSERT(
+	    feed(&b, STR("hell"), single, 9, &in, &out, NULL) == PULL_WAIT);
 	CU_ASSERT(!h1_body_is_done(&b));
 	CU_ASSERT(h1_body_eof(&b, true) == PULL_CUT);
 	CU_ASSERT(h1_body_eof(&b, true) == PULL_CUT);
@@ -326,9 +354,10 @@ extensions(void)
 	struct str value;
 
 	h1_body_init(&b, a, FRAMING_CHUNKED, 0, ERR_SCAN_PROTOCOL);
-	CU_ASSERT(feed(&b, STR("3;x=1\r\nabc\r\n0 ; ieof ;q=\"a;ieof2=\" ; "
-	    "Use-Original-Body = 12\r\n\r\n"), random_piece, 9, &in, &out,
-	    NULL) == PULL_END);
+	CU_ASSERT(feed(&b,
+		      STR("3;x=1\r\nabc\r\n0 ; ieof ;q=\"a;ieof2=\" ; "
+			  "Use-Original-Body = 12\r\n\r\n"),
+		      random_piece, 9, &in, &out, NULL) == PULL_END);
 	CU_ASSERT(h1_body_ext(&b, STR("ieof"), &value) && value.n == 0);
 	CU_ASSERT(h1_body_ext(&b, STR("use-original-body"), &value) &&
 	    str_eq(value, STR("12")));
@@ -387,14 +416,15 @@ limits(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(rows); i++) {
-		CHECK_ROW(i, "fits", flood(rows[i].head, rows[i].unit,
-		    rows[i].fits, rows[i].tail, random_piece, &content) ==
-		    PULL_END);
-		CHECK_ROW(i, "tight", flood(rows[i].head, rows[i].unit,
-		    rows[i].tight, rows[i].tail, random_piece, &content) ==
-		    PULL_FAIL);
-		CHECK_ROW(i, "endless", flood(rows[i].head, rows[i].unit,
-		    rows[i].tight + 1000, "", whole, &content) == PULL_FAIL);
+		CHECK_ROW(i, "fits",
+		    flood(rows[i].head, rows[i].unit, rows[i].fits,
+			rows[i].tail, random_piece, &content) == PULL_END);
+		CHECK_ROW(i, "tight",
+		    flood(rows[i].head, rows[i].unit, rows[i].tight,
+			rows[i].tail, random_piece, &content) == PULL_FAIL);
+		CHECK_ROW(i, "endless",
+		    flood(rows[i].head, rows[i].unit, rows[i].tight + 1000, "",
+			whole, &content) == PULL_FAIL);
 	}
 }
 
@@ -406,9 +436,11 @@ many_chunks(void)
 	uint64_t content;
 
 	CU_ASSERT(flood("", "1\r\nx\r\n", 100000, "0\r\n\r\n", whole,
-	    &content) == PULL_END && content == 100000);
+		      &content) == PULL_END &&
+	    content == 100000);
 	CU_ASSERT(flood("", "1\r\nx\r\n", 100000, "0\r\n\r\n", single,
-	    &content) == PULL_END && content == 100000);
+		      &content) == PULL_END &&
+	    content == 100000);
 	printf("# 200000 chunks: %ld ms\n",
 	    (long)((clock() - began) * 1000 / CLOCKS_PER_SEC));
 	CU_ASSERT(clock() - began < 5 * CLOCKS_PER_SEC);
@@ -421,24 +453,25 @@ size_lines(void)
 		size_t n;
 		const char *line;
 	} rows[] = {
-		{ 1, "1\r\n" }, { 15, "f\r\n" }, { 16, "10\r\n" },
-		{ 16384, "4000\r\n" }, { 0xabcdef, "abcdef\r\n" },
-		{ SIZE_MAX, F16 "\r\n" }, { 0, "0\r\n" },
+		{ 1, "1\r\n" },
+		{ 15, "f\r\n" },
+		{ 16, "10\r\n" },
+		{ 16384, "4000\r\n" },
+		{ 0xabcdef, "abcdef\r\n" },
+		{ SIZE_MAX, F16 "\r\n" },
+		{ 0, "0\r\n" },
 	};
 	char line[20];
 	unsigned i;
 
 	for (i = 0; i < COUNT(rows); i++)
-		CHECK_ROW(i, rows[i].line, str_eq((struct str){ line,
-		    h1_chunk_line(line, rows[i].n) }, str_of(rows[i].line)));
+		CHECK_ROW(i, rows[i].line,
+		    str_eq((struct str){ line, h1_chunk_line(line, rows[i].n) },
+			str_of(rows[i].line)));
 }
 
-UNIT_TESTS(http_h1_body,
-    { "blanks behind a size", padding },
+UNIT_TESTS(http_h1_body, { "blanks behind a size", padding },
     { "good and bad chunks in all pieces", table },
-    { "bodies cut anywhere", cut },
-    { "lengths and ends", lengths },
-    { "last chunk's extensions", extensions },
-    { "limits", limits },
-    { "many small chunks", many_chunks },
-    { "size lines", size_lines })
+    { "bodies cut anywhere", cut }, { "lengths and ends", lengths },
+    { "last chunk's extensions", extensions }, { "limits", limits },
+    { "many small chunks", many_chunks }, { "size lines", size_lines })

@@ -7,18 +7,20 @@
 static const struct {
 	enum h1_kind kind;
 	struct str text;
-	enum err err;		/* ERR_NONE: good */
+	enum err err; /* ERR_NONE: good */
 	const char *dump;
 } heads[] = {
 	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n\r\n"), ERR_NONE, "GET / 1" },
 	{ H1_REQUEST, LIT("\r\n\r\nGET / HTTP/1.0\r\n\r\n"), ERR_NONE,
 	    "GET / 0" },
-	{ H1_REQUEST, LIT("x!#$%&'*+-.^_`|~9 http://a/?%&[] HTTP/1.9\r\n"
-	    "A:b\r\n\r\n"), ERR_NONE,
-	    "x!#$%&'*+-.^_`|~9 http://a/?%&[] 1|A=b" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nHost: a\r\naccept:\t x\ty \t\r\n"
-	    "X:\r\nX: \xff\xc3\xa4\r\nX::;\r\n\r\n"), ERR_NONE,
-	    "GET / 1|Host=a|accept=x\ty|X=|X=\xff\xc3\xa4|X=:;" },
+	{ H1_REQUEST,
+	    LIT("x!#$%&'*+-.^_`|~9 http://a/?%&[] HTTP/1.9\r\n"
+		"A:b\r\n\r\n"),
+	    ERR_NONE, "x!#$%&'*+-.^_`|~9 http://a/?%&[] 1|A=b" },
+	{ H1_REQUEST,
+	    LIT("GET / HTTP/1.1\r\nHost: a\r\naccept:\t x\ty \t\r\n"
+		"X:\r\nX: \xff\xc3\xa4\r\nX::;\r\n\r\n"),
+	    ERR_NONE, "GET / 1|Host=a|accept=x\ty|X=|X=\xff\xc3\xa4|X=:;" },
 	/* start lines of requests */
 	{ H1_REQUEST, LIT("GET / HTTP/2.0\r\n\r\n"), ERR_REQ_VERSION, "" },
 	{ H1_REQUEST, LIT("PRI * HTTP/2.0\r\n\r\n"), ERR_REQ_VERSION, "" },
@@ -54,52 +56,53 @@ static const struct {
 	{ H1_REQUEST, LIT("GET / HTTP/1.1\n\n"), ERR_REQ_SYNTAX, "" },
 	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\r\n\r\n"), ERR_REQ_SYNTAX, "" },
 	/* fields of requests */
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA : b\r\n\r\n"),
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA : b\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA\t: b\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA\r\n\r\n"), ERR_REQ_SYNTAX, "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n: b\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA(b): c\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA b: c\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST,
+	    LIT("GET / HTTP/1.1\r\n\x0b"
+		"A: c\r\n\r\n"),
 	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA\t: b\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n: b\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA(b): c\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA b: c\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n\x0b" "A: c\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n\xc3: c\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n A: b\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n \r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n\xc3: c\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n A: b\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\n \r\n\r\n"), ERR_REQ_SYNTAX, "" },
 	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n"),
 	    ERR_REQ_SYNTAX, "" },
 	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n"),
 	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\0c\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA\0: b\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA:\r b\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\0c\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA\0: b\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA:\r b\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
 	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n"),
 	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\n\n"),
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\n\n"), ERR_REQ_SYNTAX, "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\n\r\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST,
+	    LIT("GET / HTTP/1.1\r\nA: \x0b"
+		"5\r\n\r\n"),
 	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: b\r\n\r\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: \x0b" "5\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: 5\x0c\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
-	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: 5\x7f\r\n\r\n"),
-	    ERR_REQ_SYNTAX, "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: 5\x0c\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
+	{ H1_REQUEST, LIT("GET / HTTP/1.1\r\nA: 5\x7f\r\n\r\n"), ERR_REQ_SYNTAX,
+	    "" },
 	/* responses */
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n\r\n"), ERR_NONE, "200 OK 1" },
 	{ H1_RESPONSE, LIT("HTTP/1.0 599 \r\nA: b\r\n\r\n"), ERR_NONE,
@@ -107,38 +110,35 @@ static const struct {
 	{ H1_RESPONSE, LIT("HTTP/1.1 404\r\n\r\n"), ERR_NONE, "404  1" },
 	{ H1_RESPONSE, LIT("HTTP/1.7 200 \xe4 b \r\n\r\n"), ERR_NONE,
 	    "200 \xe4 b  1" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n \t\r\n\td \r\n"
-	    "E \t:\r\n f\r\n\r\n"), ERR_NONE, "200 OK 1|A=b c  d|E=f" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nA: b\x01\x0b" "c\r\n\r\n"),
-	    ERR_NONE, "200 OK 1|A=b\x01\x0b" "c" },
-	{ H1_RESPONSE, LIT("HTTP/2.0 200 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1  200 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1\t200 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 099 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n \t\r\n\td \r\n"
+		"E \t:\r\n f\r\n\r\n"),
+	    ERR_NONE, "200 OK 1|A=b c  d|E=f" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nA: b\x01\x0b"
+		"c\r\n\r\n"),
+	    ERR_NONE,
+	    "200 OK 1|A=b\x01\x0b"
+	    "c" },
+	{ H1_RESPONSE, LIT("HTTP/2.0 200 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1  200 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1\t200 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 099 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 600 OK\r\n\r\n"), ERR_NONE, "600 OK 1" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 999\r\n\r\n"), ERR_NONE, "999  1" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 1000 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 20 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 2000 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 +20 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 1000 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 20 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 2000 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 +20 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 \r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("ICY 200 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("<html>\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("\r\nHTTP/1.1 200 OK\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 O\x01K\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("\r\nHTTP/1.1 200 OK\r\n\r\n"), ERR_ORIGIN_SYNTAX,
+	    "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 O\x01K\r\n\r\n"), ERR_ORIGIN_SYNTAX,
+	    "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n"),
@@ -148,66 +148,79 @@ static const struct {
 	/* bare LF, away from framing */
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\nA: b\n\n"), ERR_NONE,
 	    "200 OK 1|A=b" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\nA: b\r\nC: d\n e\n\r\n"),
-	    ERR_NONE, "200 OK 1|A=b|C=d e" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\nA: b\nC: d\r\n"
-	    "Content-Length: 5\r\nE: f\nG: h\r\n\r\n"), ERR_NONE,
-	    "200 OK 1|A=b|C=d|Content-Length=5|E=f|G=h" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\nA: b\r\nC: d\n e\n\r\n"), ERR_NONE,
+	    "200 OK 1|A=b|C=d e" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\nA: b\nC: d\r\n"
+		"Content-Length: 5\r\nE: f\nG: h\r\n\r\n"),
+	    ERR_NONE, "200 OK 1|A=b|C=d|Content-Length=5|E=f|G=h" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nA: b\n"
-	    "transfer-encoding : chunked\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nTransfer-Encoding:\n"
-	    " chunked\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n"
-	    " chunked\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
-	    "A: b\r\n\n"), ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("\nHTTP/1.1 200 OK\n\n"),
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nA: b\n"
+		"transfer-encoding : chunked\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nA: b\rc\n\n"),
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nTransfer-Encoding:\n"
+		" chunked\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 204 OK\nA: b\n\n"),
-	    ERR_SCAN_PROTOCOL, "" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n"
+		" chunked\n\r\n"),
+	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
+		"A: b\r\n\n"),
+	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("\nHTTP/1.1 200 OK\n\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nA: b\rc\n\n"), ERR_ORIGIN_SYNTAX,
+	    "" },
+	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 204 OK\nA: b\n\n"), ERR_SCAN_PROTOCOL,
+	    "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n A: b\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
 	/* no field: left out with its folds, unless it speaks of framing */
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nnonsense\r\n folded\r\n"
-	    "A: b\r\nX Y: z\r\n\tfolded\r\nC: d\r\n e\r\n\r\n"), ERR_NONE,
-	    "200 OK 1|A=b|C=d e" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nnonsense\r\n folded\r\n"
+		"A: b\r\nX Y: z\r\n\tfolded\r\nC: d\r\n e\r\n\r\n"),
+	    ERR_NONE, "200 OK 1|A=b|C=d e" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nContent-Length 5\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nTransfer Encoding: chunked"
-	    "\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nx\r\n Content-Length: 5"
-	    "\r\n\r\n"), ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nTransfer Encoding: chunked"
+		"\r\n\r\n"),
+	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE,
+	    LIT("HTTP/1.1 200 OK\r\nx\r\n Content-Length: 5"
+		"\r\n\r\n"),
+	    ERR_ORIGIN_SYNTAX, "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\nx\ry\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
-	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n: b\r\n\r\n"),
-	    ERR_ORIGIN_SYNTAX, "" },
+	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n: b\r\n\r\n"), ERR_ORIGIN_SYNTAX,
+	    "" },
 	{ H1_RESPONSE, LIT("HTTP/1.1 200 OK\r\n : b\r\n\r\n"),
 	    ERR_ORIGIN_SYNTAX, "" },
 	/* ICAP */
-	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 204 No Content\r\nISTag: \"x\"\r\n"
-	    "encapsulated : null-body=0\r\n\r\n"), ERR_NONE,
-	    "204 No Content 0|ISTag=\"x\"|encapsulated=null-body=0" },
-	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 404\r\n\r\n"), ERR_NONE,
-	    "404  0" },
+	{ H1_ICAP_RESPONSE,
+	    LIT("ICAP/1.0 204 No Content\r\nISTag: \"x\"\r\n"
+		"encapsulated : null-body=0\r\n\r\n"),
+	    ERR_NONE, "204 No Content 0|ISTag=\"x\"|encapsulated=null-body=0" },
+	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 404\r\n\r\n"), ERR_NONE, "404  0" },
 	{ H1_ICAP_RESPONSE, LIT("ICAP/1.1   200  fine  \r\n\r\n"), ERR_NONE,
 	    "200 fine 1" },
-	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 201 Created\r\nX-Violations-Found:"
-	    " 1\r\n\tfile.exe\r\n\tEICAR\r\n\t0\r\n\t2\r\n\r\n"), ERR_NONE,
-	    "201 Created 0|X-Violations-Found=1 file.exe EICAR 0 2" },
+	{ H1_ICAP_RESPONSE,
+	    LIT("ICAP/1.0 201 Created\r\nX-Violations-Found:"
+		" 1\r\n\tfile.exe\r\n\tEICAR\r\n\t0\r\n\t2\r\n\r\n"),
+	    ERR_NONE, "201 Created 0|X-Violations-Found=1 file.exe EICAR 0 2" },
 	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 600 x\r\n\r\n"), ERR_NONE,
 	    "600 x 0" },
-	{ H1_ICAP_RESPONSE, LIT("ICAP/2.0 200 OK\r\n\r\n"),
-	    ERR_SCAN_PROTOCOL, "" },
-	{ H1_ICAP_RESPONSE, LIT("HTTP/1.1 200 OK\r\n\r\n"),
-	    ERR_SCAN_PROTOCOL, "" },
-	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 20\r\n\r\n"),
-	    ERR_SCAN_PROTOCOL, "" },
+	{ H1_ICAP_RESPONSE, LIT("ICAP/2.0 200 OK\r\n\r\n"), ERR_SCAN_PROTOCOL,
+	    "" },
+	{ H1_ICAP_RESPONSE, LIT("HTTP/1.1 200 OK\r\n\r\n"), ERR_SCAN_PROTOCOL,
+	    "" },
+	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0 20\r\n\r\n"), ERR_SCAN_PROTOCOL, "" },
 	{ H1_ICAP_RESPONSE, LIT("ICAP/1.0\r\n\r\n"), ERR_SCAN_PROTOCOL, "" },
 	{ H1_ICAP_RESPONSE, LIT("\r\n"), ERR_SCAN_PROTOCOL, "" },
 	/* trailers */
@@ -262,8 +275,8 @@ random_piece(size_t left)
 
 /* Feed text in pieces, each as soon as the one before is used up. */
 static enum h1_step
-feed(struct h1_head *h, struct str text, size_t (*piece)(size_t),
-    struct chq *q, struct http_msg **m, struct fault *f)
+feed(struct h1_head *h, struct str text, size_t (*piece)(size_t), struct chq *q,
+    struct http_msg **m, struct fault *f)
 {
 	enum h1_step step = H1_MORE;
 	size_t n;
@@ -285,8 +298,8 @@ check_head(unsigned i, size_t (*piece)(size_t), const char *behind)
 {
 	struct arena *a = arena_new();
 	struct h1_head *h = h1_head_new(a, heads[i].kind, &h1_limits_client);
-	struct str text = arena_printf(a, "%*s", (int)(heads[i].text.n +
-	    strlen(behind)), behind);
+	struct str text = arena_printf(a, "%*s",
+	    (int)(heads[i].text.n + strlen(behind)), behind);
 	struct chq q = { 0 };
 	struct http_msg *m = NULL;
 	struct fault f = { 0 };
@@ -298,8 +311,8 @@ check_head(unsigned i, size_t (*piece)(size_t), const char *behind)
 	    step == (heads[i].err == ERR_NONE ? H1_DONE : H1_BAD));
 	CHECK_ROW(i, err_info(f.code)->name, f.code == heads[i].err);
 	if (step == H1_DONE) {
-		CHECK_ROW(i, dump(heads[i].kind, m).p, str_eq(
-		    dump(heads[i].kind, m), str_of(heads[i].dump)));
+		CHECK_ROW(i, dump(heads[i].kind, m).p,
+		    str_eq(dump(heads[i].kind, m), str_of(heads[i].dump)));
 		CHECK_ROW(i, "what follows stays",
 		    chq_len(&q) == strlen(behind));
 		CU_ASSERT(h1_head_begun(h));
@@ -341,12 +354,12 @@ in_memory(void)
 		CHECK_ROW(i, f.detail, e == heads[i].err && f.code == e);
 		CHECK_ROW(i, f.detail, (m != NULL) == (e == ERR_NONE));
 	}
-	CU_ASSERT(h1_head_parse(a, H1_REQUEST, STR(""), &h1_limits_client,
-	    &m, NULL) == ERR_REQ_SYNTAX);
+	CU_ASSERT(h1_head_parse(a, H1_REQUEST, STR(""), &h1_limits_client, &m,
+		      NULL) == ERR_REQ_SYNTAX);
 	CU_ASSERT(h1_head_parse(a, H1_REQUEST, STR("GET / HTTP/1.1\r\n\r"),
-	    &h1_limits_client, &m, NULL) == ERR_REQ_SYNTAX);
+		      &h1_limits_client, &m, NULL) == ERR_REQ_SYNTAX);
 	CU_ASSERT(h1_head_parse(a, H1_RESPONSE, STR("HTTP/1.1 200 \r\n\r\nx"),
-	    &h1_limits_client, &m, NULL) == ERR_ORIGIN_SYNTAX);
+		      &h1_limits_client, &m, NULL) == ERR_ORIGIN_SYNTAX);
 	arena_free(&a);
 }
 
@@ -363,12 +376,13 @@ cut(void)
 
 	for (i = 0; i < COUNT(heads); i++)
 		for (n = 0; heads[i].err == ERR_NONE && n < heads[i].text.n;
-		    n++) {
+		     n++) {
 			a = arena_new();
 			h = h1_head_new(a, heads[i].kind, &h1_limits_client);
-			CHECK_ROW(i, "cut", feed(h, (struct str){
-			    heads[i].text.p, n }, random_piece, &q, &m, NULL)
-			    == H1_MORE && chq_len(&q) == 0);
+			CHECK_ROW(i, "cut",
+			    feed(h, (struct str){ heads[i].text.p, n },
+				random_piece, &q, &m, NULL) == H1_MORE &&
+				chq_len(&q) == 0);
 			chq_fini(&q);
 			arena_free(&a);
 		}
@@ -411,8 +425,8 @@ flood(const char *start, const char *unit, size_t n, const char *end,
 	while (n-- > 0)
 		buf_cstr(&b, unit);
 	buf_cstr(&b, end);
-	(void)feed(h1_head_new(a, kind, &limits), buf_as_str(&b), piece, &q,
-	    &m, &f);
+	(void)feed(h1_head_new(a, kind, &limits), buf_as_str(&b), piece, &q, &m,
+	    &f);
 	*bytes = arena_bytes(a);
 	buf_fini(&b);
 	chq_fini(&q);
@@ -426,7 +440,7 @@ limits(void)
 	static const struct {
 		enum h1_kind kind;
 		const char *start, *unit;
-		size_t fits, tight;	/* so many units, and one too many */
+		size_t fits, tight; /* so many units, and one too many */
 		const char *end;
 		enum err err;
 	} rows[] = {
@@ -435,8 +449,8 @@ limits(void)
 		{ H1_REQUEST, "", "x", 0, 1002, "", ERR_REQ_LINE_LONG },
 		{ H1_REQUEST, "GET / HTTP/1.1\r\nA:", "x", 1998, 1999,
 		    "\r\n\r\n", ERR_REQ_HEAD_LARGE },
-		{ H1_REQUEST, "GET / HTTP/1.1\r\n", "Abcd:\r\n", 50, 51,
-		    "\r\n", ERR_REQ_HEAD_LARGE },
+		{ H1_REQUEST, "GET / HTTP/1.1\r\n", "Abcd:\r\n", 50, 51, "\r\n",
+		    ERR_REQ_HEAD_LARGE },
 		{ H1_REQUEST, "GET / HTTP/1.1\r\nA: b\r\n",
 		    "Abcdefghi: 0123456789012345678901234567890123456789"
 		    "0123456789012345678901234567890123456789012345678\r\n",
@@ -450,8 +464,8 @@ limits(void)
 		{ H1_RESPONSE, "HTTP/1.1 200 OK\r\nA: b\r\n",
 		    " 0123456789012345678901234567890123456789\r\n", 48, 49,
 		    "\r\n", ERR_ORIGIN_HEAD_LARGE },
-		{ H1_ICAP_RESPONSE, "ICAP/1.0 200 ", "x", 987, 988,
-		    "\r\n\r\n", ERR_SCAN_PROTOCOL },
+		{ H1_ICAP_RESPONSE, "ICAP/1.0 200 ", "x", 987, 988, "\r\n\r\n",
+		    ERR_SCAN_PROTOCOL },
 	};
 	size_t (*const pieces[])(size_t) = { whole, single, random_piece };
 	size_t bytes;
@@ -462,8 +476,8 @@ limits(void)
 		for (p = 0; p < COUNT(pieces); p++) {
 			e = flood(rows[i].start, rows[i].unit, rows[i].fits,
 			    rows[i].end, rows[i].kind, pieces[p], &bytes);
-			CHECK_ROW(i, err_info(e)->name, e == ERR_NONE ||
-			    rows[i].fits == 0);
+			CHECK_ROW(i, err_info(e)->name,
+			    e == ERR_NONE || rows[i].fits == 0);
 			CHECK_ROW(i, "memory", bytes < 40000);
 			e = flood(rows[i].start, rows[i].unit, rows[i].tight,
 			    rows[i].end, rows[i].kind, pieces[p], &bytes);
@@ -476,9 +490,6 @@ limits(void)
 		}
 }
 
-UNIT_TESTS(http_h1_head,
-    { "good and bad heads in all pieces", table },
-    { "heads in memory", in_memory },
-    { "heads cut anywhere", cut },
-    { "begun", begun },
-    { "limits", limits })
+UNIT_TESTS(http_h1_head, { "good and bad heads in all pieces", table },
+    { "heads in memory", in_memory }, { "heads cut anywhere", cut },
+    { "begun", begun }, { "limits", limits })

@@ -9,33 +9,36 @@ static const enum kit_cut cuts[] = { CUT_WHOLE, CUT_OCTETS, CUT_RANDOM };
 
 /* A request and its answer, as text. */
 static const struct {
-	const char *request, *body, *seen;	/* seen: by the server */
-	const char *answer, *back, *got;	/* got: by the client */
-	bool known;				/* lengths are said */
+	const char *request, *body, *seen; /* seen: by the server */
+	const char *answer, *back, *got;   /* got: by the client */
+	bool known;                        /* lengths are said */
 } exchanges[] = {
 	{ "GET /a?b HTTP/1.1\r\nHost: a.example:444\r\nX-Own: 1\r\n"
-	  "Accept: */*\r\nPriority: u=1, i\r\n\r\n", "",
-	  "GET /a?b|x-own=1|Accept=*/*|Priority=u=1, i|Host=a.example:444",
-	  "HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=1\r\n"
-	  "Set-Cookie: b=2\r\n\r\n", "hello",
-	  "200|Server=x|Set-Cookie=a=1|Set-Cookie=b=2", true },
+	  "Accept: */*\r\nPriority: u=1, i\r\n\r\n",
+	    "",
+	    "GET /a?b|x-own=1|Accept=*/*|Priority=u=1, i|Host=a.example:444",
+	    "HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=1\r\n"
+	    "Set-Cookie: b=2\r\n\r\n",
+	    "hello", "200|Server=x|Set-Cookie=a=1|Set-Cookie=b=2", true },
 	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", "abcd",
-	  "POST /|Host=a", "HTTP/1.1 404 x\r\n\r\n", "gone", "404", false },
+	    "POST /|Host=a", "HTTP/1.1 404 x\r\n\r\n", "gone", "404", false },
 	{ "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
 	  "TE: trailers\r\nAuthorization: Basic x\r\nCookie: k=v\r\n\r\n",
-	  "abcdefgh", "PUT /|TE=trailers|Authorization=Basic x|Cookie=k=v|"
-	  "Host=a", "HTTP/1.1 204 x\r\n\r\n", "", "204", true },
+	    "abcdefgh",
+	    "PUT /|TE=trailers|Authorization=Basic x|Cookie=k=v|"
+	    "Host=a",
+	    "HTTP/1.1 204 x\r\n\r\n", "", "204", true },
 	{ "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "", "HEAD /|Host=a",
-	  "HTTP/1.1 200 x\r\nContent-Length: 12\r\n\r\n", "",
-	  "200|Content-Length=12", true },
+	    "HTTP/1.1 200 x\r\nContent-Length: 12\r\n\r\n", "",
+	    "200|Content-Length=12", true },
 	{ "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "", "OPTIONS *|Host=a",
-	  "HTTP/1.1 200 x\r\n\r\n", "", "200", true },
+	    "HTTP/1.1 200 x\r\n\r\n", "", "200", true },
 	{ "GET / HTTP/1.1\r\nHost: [2001:DB8::1]:8443\r\n"
 	  "Connection: x, Upgrade\r\nUpgrade: h2c\r\nKeep-Alive: 1\r\n\r\n",
-	  "", "GET /|Host=[2001:db8::1]:8443",
-	  "HTTP/1.1 304 x\r\nContent-Length: 3\r\nETag: \"a\"\r\n"
-	  "Connection: close\r\n\r\n", "", "304|ETag=\"a\"|Content-Length=3",
-	  true },
+	    "", "GET /|Host=[2001:db8::1]:8443",
+	    "HTTP/1.1 304 x\r\nContent-Length: 3\r\nETag: \"a\"\r\n"
+	    "Connection: close\r\n\r\n",
+	    "", "304|ETag=\"a\"|Content-Length=3", true },
 };
 
 static void
@@ -75,8 +78,8 @@ one_exchange(unsigned row, enum kit_cut cut)
 	struct arena *a;
 	enum pull end;
 	struct kit k;
-	size_t n = strlen(exchanges[row].body), back =
-	    strlen(exchanges[row].back);
+	size_t n = strlen(exchanges[row].body),
+	       back = strlen(exchanges[row].back);
 
 	kit_init(&k, NULL, NULL, cut);
 	req = kit_request(k.a, exchanges[row].request);
@@ -97,18 +100,21 @@ one_exchange(unsigned row, enum kit_cut cut)
 	dump(&b, seen);
 	CHECK_ROW(row, "request", is_text(&b, exchanges[row].seen));
 	CHECK_ROW(row, "framing", seen->framing == req->framing);
-	CHECK_ROW(row, "body", str_eq(kit_pull(k.a, down, &end),
-	    str_of(exchanges[row].body)) && end == PULL_END);
+	CHECK_ROW(row, "body",
+	    str_eq(kit_pull(k.a, down, &end), str_of(exchanges[row].body)) &&
+		end == PULL_END);
 
-	answer = kit_answer(a, seen, exchanges[row].answer, back == 0 ? 0 :
-	    exchanges[row].known ? back : HTTP_LENGTH_UNKNOWN);
+	answer = kit_answer(a, seen, exchanges[row].answer,
+	    back == 0                  ? 0
+		: exchanges[row].known ? back
+				       : HTTP_LENGTH_UNKNOWN);
 	framing = answer->framing;
 	h2_stream_answer(down, answer, back == 0);
 	if (back > 0) {
 		kit_write(down, exchanges[row].back, back);
 		h2_stream_end(down, NULL);
 	}
-	h2_stream_free(&down);		/* what was written goes out */
+	h2_stream_free(&down); /* what was written goes out */
 	arena_free(&a);
 	CU_ASSERT(kit_pump(&k));
 	CHECK_ROW(row, "server done", h2_session_streams(k.server) == 0);
@@ -118,12 +124,17 @@ one_exchange(unsigned row, enum kit_cut cut)
 	m = h2_stream_head_take(up);
 	dump(&b, m);
 	CHECK_ROW(row, "answer", is_text(&b, exchanges[row].got));
-	CHECK_ROW(row, "length", m->framing == (back == 0 ? framing :
-	    exchanges[row].known ? FRAMING_LENGTH : FRAMING_CHUNKED));
-	CHECK_ROW(row, "back", str_eq(kit_pull(k.a, up, &end),
-	    str_of(exchanges[row].back)) && end == PULL_END);
-	CHECK_ROW(row, "whole", !h2_stream_is_reset(up, NULL) &&
-	    h2_stream_fault(up, NULL) == ERR_NONE);
+	CHECK_ROW(row, "length",
+	    m->framing ==
+		(back == 0                     ? framing
+			: exchanges[row].known ? FRAMING_LENGTH
+					       : FRAMING_CHUNKED));
+	CHECK_ROW(row, "back",
+	    str_eq(kit_pull(k.a, up, &end), str_of(exchanges[row].back)) &&
+		end == PULL_END);
+	CHECK_ROW(row, "whole",
+	    !h2_stream_is_reset(up, NULL) &&
+		h2_stream_fault(up, NULL) == ERR_NONE);
 	h2_stream_free(&up);
 	CHECK_ROW(row, "client done", h2_session_streams(k.client) == 0);
 	CHECK_ROW(row, "alive", h2_session_fault(k.client, NULL) == ERR_NONE);
@@ -158,17 +169,22 @@ move_body(enum kit_cut cut, bool up_way, size_t total)
 	for (i = 0; i < total; i++)
 		text[i] = (char)unit_random(256);
 	kit_init(&k, NULL, NULL, cut);
-	up = h2_session_open(k.client, k.a, kit_request(k.a, up_way ?
-	    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" :
-	    "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), !up_way);
+	up = h2_session_open(k.client, k.a,
+	    kit_request(k.a,
+		up_way ? "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+			 "chunked\r\n\r\n"
+		       : "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+	    !up_way);
 	CU_ASSERT(kit_pump(&k));
 	down = kit_next(k.server, H2_NEWS_HEAD);
 	CU_ASSERT_FATAL(down != NULL);
 	(void)h2_stream_head_take(down);
 	a = h2_stream_arena_take(down);
 	if (!up_way)
-		h2_stream_answer(down, kit_answer(a, http_msg_new(a, true),
-		    "HTTP/1.1 200 x\r\n\r\n", total), false);
+		h2_stream_answer(down,
+		    kit_answer(a, http_msg_new(a, true),
+			"HTTP/1.1 200 x\r\n\r\n", total),
+		    false);
 	from = up_way ? up : down;
 	to = up_way ? down : up;
 	while (!pull_is_last(r)) {
@@ -223,9 +239,11 @@ interims_and_trailers(enum kit_cut cut)
 	kit_init(&k, NULL, NULL, cut);
 	http_fields_add_named(k.a, &trailer, STR("Grpc-Status"), STR("0"));
 	http_fields_add_named(k.a, &trailer, STR("Content-Length"), STR("7"));
-	up = h2_session_open(k.client, k.a, kit_request(k.a,
-	    "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
-	    "Transfer-Encoding: chunked\r\n\r\n"), false);
+	up = h2_session_open(k.client, k.a,
+	    kit_request(k.a,
+		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+		"Transfer-Encoding: chunked\r\n\r\n"),
+	    false);
 	CU_ASSERT(kit_pump(&k));
 	down = kit_next(k.server, H2_NEWS_HEAD);
 	CU_ASSERT_FATAL(down != NULL);
@@ -233,8 +251,8 @@ interims_and_trailers(enum kit_cut cut)
 	CU_ASSERT(m->expect_continue);
 	a = h2_stream_arena_take(down);
 	h2_stream_interim(down, kit_answer(a, m, "HTTP/1.1 100 x\r\n\r\n", 0));
-	h2_stream_interim(down, kit_answer(a, m,
-	    "HTTP/1.1 103 x\r\nLink: </a>\r\n\r\n", 0));
+	h2_stream_interim(down,
+	    kit_answer(a, m, "HTTP/1.1 103 x\r\nLink: </a>\r\n\r\n", 0));
 	CU_ASSERT(kit_pump(&k));
 	CU_ASSERT(kit_next(k.client, H2_NEWS_HEAD) == up);
 	CU_ASSERT(h2_stream_head_take(up)->status == 100);
@@ -245,11 +263,12 @@ interims_and_trailers(enum kit_cut cut)
 	CU_ASSERT(kit_pump(&k));
 	CU_ASSERT(str_eq(kit_pull(a, down, &end), STR("x")));
 	CU_ASSERT(end == PULL_END && h2_stream_trailer(down)->n == 1);
-	CU_ASSERT(str_eq(h2_stream_trailer(down)->v[0].name,
-	    STR("grpc-status")));
+	CU_ASSERT(
+	    str_eq(h2_stream_trailer(down)->v[0].name, STR("grpc-status")));
 	/* an answer of trailers only */
-	h2_stream_answer(down, kit_answer(a, m, "HTTP/1.1 200 x\r\n\r\n",
-	    HTTP_LENGTH_UNKNOWN), false);
+	h2_stream_answer(down,
+	    kit_answer(a, m, "HTTP/1.1 200 x\r\n\r\n", HTTP_LENGTH_UNKNOWN),
+	    false);
 	h2_stream_end(down, &trailer);
 	h2_stream_free(&down);
 	CU_ASSERT(kit_pump(&k));
@@ -278,10 +297,12 @@ open_many(struct kit *k, struct h2_stream **up, struct h2_stream **down,
 	unsigned i;
 
 	for (i = 0; i < n; i++)
-		up[i] = h2_session_open(k->client, k->a, kit_request(k->a,
-		    post ? "POST / HTTP/1.1\r\nHost: a\r\n"
-		    "Transfer-Encoding: chunked\r\n\r\n" :
-		    "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), !post);
+		up[i] = h2_session_open(k->client, k->a,
+		    kit_request(k->a,
+			post ? "POST / HTTP/1.1\r\nHost: a\r\n"
+			       "Transfer-Encoding: chunked\r\n\r\n"
+			     : "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+		    !post);
 	CU_ASSERT(kit_pump(k));
 	for (i = 0; i < n; i++) {
 		down[i] = kit_next(k->server, H2_NEWS_HEAD);
@@ -368,7 +389,8 @@ test_held_streams(void)
 static void
 test_held_limit(void)
 {
-	struct h2_config server = { .server = true, .window = 1048576,
+	struct h2_config server = { .server = true,
+		.window = 1048576,
 		.held = 200000 };
 	struct h2_stream *up[8], *down[8];
 	struct arena *a[8];
@@ -387,8 +409,8 @@ test_held_limit(void)
 	/* what it may hold, and the window that was given before */
 	CU_ASSERT(sum <= 200000 + 4 * 1048576 && sum > 200000);
 	for (i = 0, n = 0; n < 20000000 && i < 10000; i++) {
-		while (h2_stream_pull(down[i % 8], &q, 100000, NULL) ==
-		    PULL_MORE)
+		while (
+		    h2_stream_pull(down[i % 8], &q, 100000, NULL) == PULL_MORE)
 			;
 		n += chq_len(&q);
 		chq_drop(&q, chq_len(&q));
@@ -416,8 +438,9 @@ test_unread_output(void)
 	kit_init(&k, NULL, NULL, CUT_WHOLE);
 	open_many(&k, up, down, a, 100, false);
 	for (i = 0; i < 100; i++) {
-		h2_stream_answer(down[i], kit_answer(a[i], http_msg_new(a[i],
-		    true), "HTTP/1.1 200 x\r\n\r\n", HTTP_LENGTH_UNKNOWN),
+		h2_stream_answer(down[i],
+		    kit_answer(a[i], http_msg_new(a[i], true),
+			"HTTP/1.1 200 x\r\n\r\n", HTTP_LENGTH_UNKNOWN),
 		    false);
 		sum += fill(down[i]);
 	}
@@ -505,16 +528,18 @@ test_large_answer(void)
 	open_many(&k, up, down, a, 2, false);
 	big = arena_alloc(a[0], 400000);
 	memset(big, '~', 400000);
-	m = kit_answer(a[0], http_msg_new(a[0], true),
-	    "HTTP/1.1 200 x\r\n\r\n", 0);
+	m = kit_answer(a[0], http_msg_new(a[0], true), "HTTP/1.1 200 x\r\n\r\n",
+	    0);
 	http_fields_add_named(a[0], &m->fields, STR("x"),
 	    (struct str){ big, 400000 });
 	h2_stream_answer(down[0], m, true);
-	h2_stream_answer(down[1], kit_answer(a[1], http_msg_new(a[1], true),
-	    "HTTP/1.1 200 x\r\n\r\n", 0), true);
+	h2_stream_answer(down[1],
+	    kit_answer(a[1], http_msg_new(a[1], true), "HTTP/1.1 200 x\r\n\r\n",
+		0),
+	    true);
 	CU_ASSERT(kit_pump(&k));
-	CU_ASSERT(h2_stream_is_reset(up[0], &code) &&
-	    code == H2_INTERNAL_ERROR);
+	CU_ASSERT(
+	    h2_stream_is_reset(up[0], &code) && code == H2_INTERNAL_ERROR);
 	CU_ASSERT(h2_stream_is_reset(down[0], NULL));
 	CU_ASSERT(h2_stream_head_take(up[1]) != NULL);
 	free_many(&k, up, down, a, 2);
@@ -539,8 +564,9 @@ sometimes_write(struct h2_stream *st)
 	size_t n = h2_stream_room(st);
 
 	if (n > 0) {
-		n = 1 + unit_random(n < sizeof(zeros) ? (unsigned)n :
-		    sizeof(zeros));
+		n = 1 +
+		    unit_random(
+			n < sizeof(zeros) ? (unsigned)n : sizeof(zeros));
 		chq_copy(&q, zeros, n);
 		h2_stream_write(st, &q, n);
 	}
@@ -554,8 +580,9 @@ sometimes_read(struct h2_stream *st)
 {
 	struct chq q = { 0 };
 
-	while (h2_stream_pull(st, &q, 1 + unit_random(30000), NULL) ==
-	    PULL_MORE && unit_random(3) > 0)
+	while (
+	    h2_stream_pull(st, &q, 1 + unit_random(30000), NULL) == PULL_MORE &&
+	    unit_random(3) > 0)
 		;
 	chq_fini(&q);
 }
@@ -570,10 +597,11 @@ client_step(struct kit *k, struct player *p)
 			return;
 		p->up_arena = arena_new();
 		p->up = h2_session_open(k->client, p->up_arena,
-		    kit_request(p->up_arena, post ?
-		    "POST / HTTP/1.1\r\nHost: a\r\n"
-		    "Transfer-Encoding: chunked\r\n\r\n" :
-		    "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), !post);
+		    kit_request(p->up_arena,
+			post ? "POST / HTTP/1.1\r\nHost: a\r\n"
+			       "Transfer-Encoding: chunked\r\n\r\n"
+			     : "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+		    !post);
 		return;
 	}
 	switch (unit_random(8)) {
@@ -615,10 +643,11 @@ server_step(struct player *p)
 		if (p->answered)
 			sometimes_write(p->down);
 		else if (!h2_stream_is_reset(p->down, NULL))
-			h2_stream_answer(p->down, kit_answer(p->down_arena,
-			    http_msg_new(p->down_arena, true),
-			    "HTTP/1.1 200 x\r\n\r\n",
-			    HTTP_LENGTH_UNKNOWN), unit_random(3) == 0);
+			h2_stream_answer(p->down,
+			    kit_answer(p->down_arena,
+				http_msg_new(p->down_arena, true),
+				"HTTP/1.1 200 x\r\n\r\n", HTTP_LENGTH_UNKNOWN),
+			    unit_random(3) == 0);
 		p->answered = true;
 		break;
 	default:
@@ -657,7 +686,8 @@ deal(struct kit *k, struct player *players)
 static void
 test_any_order(void)
 {
-	struct h2_config server = { .server = true, .window = 70000,
+	struct h2_config server = { .server = true,
+		.window = 70000,
 		.streams = PLAYERS };
 	struct player players[PLAYERS] = { 0 };
 	struct kit k;
@@ -693,11 +723,9 @@ test_any_order(void)
 }
 
 UNIT_TESTS(http_h2, { "any order", test_any_order },
-    { "wider windows", test_widen },
-    { "growing windows", test_growing_window },
+    { "wider windows", test_widen }, { "growing windows", test_growing_window },
     { "an answer too large", test_large_answer },
-    { "exchanges", test_exchanges },
-    { "large bodies", test_large_bodies },
+    { "exchanges", test_exchanges }, { "large bodies", test_large_bodies },
     { "interim answers and trailers", test_interims_and_trailers },
     { "held streams starve nobody", test_held_streams },
     { "a connection's held octets", test_held_limit },

@@ -55,7 +55,8 @@ static void
 empty(struct raw *r, unsigned i)
 {
 	if (i == 0)
-		raw_head(r, EH, 1, ":method: POST\n:scheme: https\n"
+		raw_head(r, EH, 1,
+		    ":method: POST\n:scheme: https\n"
 		    ":authority: a\n:path: /\n");
 	raw_frame(r, NGHTTP2_DATA, 0, 1, NULL, 0);
 }
@@ -64,7 +65,8 @@ static void
 padding(struct raw *r, unsigned i)
 {
 	if (i == 0)
-		raw_head(r, EH, 1, ":method: POST\n:scheme: https\n"
+		raw_head(r, EH, 1,
+		    ":method: POST\n:scheme: https\n"
 		    ":authority: a\n:path: /\n");
 	raw_frame(r, NGHTTP2_DATA, NGHTTP2_FLAG_PADDED, 1, "\3\0\0\0", 4);
 }
@@ -129,7 +131,7 @@ static const struct {
 	const char *name;
 	void (*put)(struct raw *, unsigned i);
 	enum h2_kind kind;
-	unsigned each;		/* so many of the kind, every time */
+	unsigned each; /* so many of the kind, every time */
 } floods[] = {
 	{ "PING", ping, H2_SPEND_PING, 1 },
 	{ "SETTINGS", settings, H2_SPEND_SETTINGS, 1 },
@@ -168,11 +170,12 @@ flood(unsigned row, unsigned n, unsigned step_ms)
 		chq_drop(&r.in, chq_len(&r.in));
 	}
 	if (i < n) {
-		CHECK_ROW(row, "fault", h2_session_fault(r.s, NULL) ==
-		    ERR_CLIENT_FLOOD);
+		CHECK_ROW(row, "fault",
+		    h2_session_fault(r.s, NULL) == ERR_CLIENT_FLOOD);
 		raw_read(&r);
-		CHECK_ROW(row, "GOAWAY", raw_find(&r, NGHTTP2_GOAWAY, &id,
-		    &code) && code == H2_ENHANCE_YOUR_CALM);
+		CHECK_ROW(row, "GOAWAY",
+		    raw_find(&r, NGHTTP2_GOAWAY, &id, &code) &&
+			code == H2_ENHANCE_YOUR_CALM);
 		CHECK_ROW(row, "over", h2_session_is_over(r.s));
 	}
 	raw_fini(&r);
@@ -191,8 +194,8 @@ test_floods(void)
 			printf("# %s: %u of %u\n", floods[i].name, n, most);
 		CHECK_ROW(i, floods[i].name, n + 3 >= most && n <= most);
 		/* in good time it is no flood */
-		CHECK_ROW(i, floods[i].name, flood(i, most + 50, 1000) ==
-		    most + 50);
+		CHECK_ROW(i, floods[i].name,
+		    flood(i, most + 50, 1000) == most + 50);
 	}
 }
 
@@ -264,8 +267,7 @@ test_stream_limit(void)
 	}
 	/* reset, but the work for them is not undone: they count */
 	for (i = 0; i < 4; i++)
-		raw_frame(&r, NGHTTP2_RST_STREAM, 0, 2 * i + 1, "\0\0\0\10",
-		    4);
+		raw_frame(&r, NGHTTP2_RST_STREAM, 0, 2 * i + 1, "\0\0\0\10", 4);
 	raw_head(&r, ES | EH, 9, GET);
 	CU_ASSERT(raw_send(&r, CUT_WHOLE));
 	for (n = 0; (more = h2_session_next(r.s, &i)) != NULL; n++) {
@@ -297,8 +299,9 @@ answer(struct h2_stream *st)
 {
 	struct arena *a = arena_new();
 
-	h2_stream_answer(st, kit_answer(a, http_msg_new(a, true),
-	    "HTTP/1.1 200 x\r\n\r\n", 0), true);
+	h2_stream_answer(st,
+	    kit_answer(a, http_msg_new(a, true), "HTTP/1.1 200 x\r\n\r\n", 0),
+	    true);
 	arena_free(&a);
 }
 
@@ -307,7 +310,7 @@ test_closed_streams(void)
 {
 	static const struct {
 		const char *what;
-		bool we_reset;		/* else it was answered */
+		bool we_reset; /* else it was answered */
 		uint8_t type;
 		uint32_t id;
 		bool good;
@@ -347,13 +350,12 @@ test_closed_streams(void)
 		if (rows[i].type == NGHTTP2_HEADERS)
 			raw_head(&r, ES | EH, rows[i].id, GET);
 		else
-			raw_frame(&r, rows[i].type, 0, rows[i].id,
-			    "\0\0\0\1\1", rows[i].type ==
-			    NGHTTP2_PRIORITY ? 5 : 4);
+			raw_frame(&r, rows[i].type, 0, rows[i].id, "\0\0\0\1\1",
+			    rows[i].type == NGHTTP2_PRIORITY ? 5 : 4);
 		(void)raw_send(&r, CUT_RANDOM);
 		raw_read(&r);
-		CHECK_ROW(i, rows[i].what, raw_find(&r, NGHTTP2_GOAWAY, &id,
-		    &code) != rows[i].good);
+		CHECK_ROW(i, rows[i].what,
+		    raw_find(&r, NGHTTP2_GOAWAY, &id, &code) != rows[i].good);
 		raw_fini(&r);
 	}
 }
@@ -389,8 +391,8 @@ test_no_http2(void)
 		(void)h2_session_take(s, &q, 1);
 		while (h2_session_give(s, &q, 1000) > 0)
 			;
-		CHECK_ROW(i, "fault", (h2_session_fault(s, &f) == ERR_NONE) ==
-		    rows[i].good);
+		CHECK_ROW(i, "fault",
+		    (h2_session_fault(s, &f) == ERR_NONE) == rows[i].good);
 		CHECK_ROW(i, "over", h2_session_is_over(s) != rows[i].good);
 		CHECK_ROW(i, "text", rows[i].good || f.detail[0] != '\0');
 		chq_drop(&q, chq_len(&q));
@@ -416,8 +418,8 @@ test_goaway(void)
 	CU_ASSERT(!h2_session_may_open(r.s) && !h2_session_can_open(r.s));
 	CU_ASSERT(h2_stream_head_take(r.own[0]) != NULL);
 	CU_ASSERT(!h2_stream_is_reset(r.own[1], NULL));
-	CU_ASSERT(h2_stream_is_reset(r.own[2], &code) &&
-	    code == H2_REFUSED_STREAM);
+	CU_ASSERT(
+	    h2_stream_is_reset(r.own[2], &code) && code == H2_REFUSED_STREAM);
 	CU_ASSERT(h2_stream_fault(r.own[2], NULL) == ERR_ORIGIN_CLOSED);
 	raw_head(&r, ES | EH, 3, ":status: 200\n");
 	CU_ASSERT(raw_send(&r, CUT_WHOLE));
@@ -473,7 +475,7 @@ test_gone(void)
 	unsigned news, n = 0;
 
 	raw_init(&r, &cfg);
-	raw_head(&r, ES | EH, 3, ":status: 200\n");	/* whole: stays so */
+	raw_head(&r, ES | EH, 3, ":status: 200\n"); /* whole: stays so */
 	raw_head(&r, EH, 5, ":status: 200\n");
 	raw_frame(&r, NGHTTP2_DATA, 0, 5, "ab", 2);
 	CU_ASSERT(raw_send(&r, CUT_WHOLE));
@@ -506,16 +508,19 @@ test_early_answer(void)
 	struct kit k;
 
 	kit_init(&k, NULL, NULL, CUT_RANDOM);
-	up = h2_session_open(k.client, k.a, kit_request(k.a,
-	    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+	up = h2_session_open(k.client, k.a,
+	    kit_request(k.a,
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+		"chunked\r\n\r\n"),
 	    false);
 	CU_ASSERT(kit_pump(&k));
 	down = kit_next(k.server, H2_NEWS_HEAD);
 	CU_ASSERT_FATAL(down != NULL);
 	(void)h2_stream_head_take(down);
 	a = h2_stream_arena_take(down);
-	h2_stream_answer(down, kit_answer(a, http_msg_new(a, true),
-	    "HTTP/1.1 413 x\r\n\r\n", 3), false);
+	h2_stream_answer(down,
+	    kit_answer(a, http_msg_new(a, true), "HTTP/1.1 413 x\r\n\r\n", 3),
+	    false);
 	kit_write(down, "no!", 3);
 	h2_stream_end(down, NULL);
 	h2_stream_free(&down);
@@ -543,11 +548,10 @@ test_cut_answers(void)
 		size_t said, put;
 		bool end, good;
 	} rows[] = {
-		{ 5, 5, true, true },
-		{ 5, 4, true, false },		/* short */
-		{ 5, 6, true, false },		/* long */
+		{ 5, 5, true, true }, { 5, 4, true, false }, /* short */
+		{ 5, 6, true, false },                       /* long */
 		{ HTTP_LENGTH_UNKNOWN, 5, true, true },
-		{ HTTP_LENGTH_UNKNOWN, 5, false, false },	/* no end */
+		{ HTTP_LENGTH_UNKNOWN, 5, false, false }, /* no end */
 	};
 	struct h2_stream *up, *down;
 	struct arena *a;
@@ -557,15 +561,18 @@ test_cut_answers(void)
 
 	for (i = 0; i < COUNT(rows); i++) {
 		kit_init(&k, NULL, NULL, CUT_WHOLE);
-		up = h2_session_open(k.client, k.a, kit_request(k.a,
-		    "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), true);
+		up = h2_session_open(k.client, k.a,
+		    kit_request(k.a, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+		    true);
 		CU_ASSERT(kit_pump(&k));
 		down = kit_next(k.server, H2_NEWS_HEAD);
 		CU_ASSERT_FATAL(down != NULL);
 		(void)h2_stream_head_take(down);
 		a = h2_stream_arena_take(down);
-		h2_stream_answer(down, kit_answer(a, http_msg_new(a, true),
-		    "HTTP/1.1 200 x\r\n\r\n", rows[i].said), false);
+		h2_stream_answer(down,
+		    kit_answer(a, http_msg_new(a, true),
+			"HTTP/1.1 200 x\r\n\r\n", rows[i].said),
+		    false);
 		kit_write(down, "abcdefgh", rows[i].put);
 		if (rows[i].end)
 			h2_stream_end(down, NULL);
@@ -573,8 +580,8 @@ test_cut_answers(void)
 		arena_free(&a);
 		CU_ASSERT(kit_pump(&k));
 		(void)kit_pull(k.a, up, &end);
-		CHECK_ROW(i, "end", end == (rows[i].good ? PULL_END :
-		    PULL_CUT));
+		CHECK_ROW(i, "end",
+		    end == (rows[i].good ? PULL_END : PULL_CUT));
 		h2_stream_free(&up);
 		kit_fini(&k);
 	}
@@ -599,7 +606,8 @@ test_ping(void)
 static void
 test_client_limit(void)
 {
-	struct h2_config server = { .server = true, .streams = 2,
+	struct h2_config server = { .server = true,
+		.streams = 2,
 		.connect = true };
 	struct h2_stream *up[2];
 	struct http_msg *m;
@@ -615,8 +623,8 @@ test_client_limit(void)
 	m->method_id = METHOD_CONNECT;
 	m->protocol = STR("websocket");
 	up[0] = h2_session_open(k.client, k.a, m, false);
-	up[1] = h2_session_open(k.client, k.a, kit_request(k.a,
-	    "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), true);
+	up[1] = h2_session_open(k.client, k.a,
+	    kit_request(k.a, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), true);
 	CU_ASSERT(!h2_session_may_open(k.client));
 	CU_ASSERT(h2_session_can_open(k.client));
 	CU_ASSERT(kit_pump(&k));
@@ -646,7 +654,8 @@ test_extended_connect(void)
 
 	kit_init(&k, NULL, &server, CUT_RANDOM);
 	CU_ASSERT(kit_pump(&k));
-	m = kit_request(k.a, "GET /chat HTTP/1.1\r\nHost: a\r\n"
+	m = kit_request(k.a,
+	    "GET /chat HTTP/1.1\r\nHost: a\r\n"
 	    "Sec-WebSocket-Version: 13\r\n\r\n");
 	m->method = STR("CONNECT");
 	m->method_id = METHOD_CONNECT;
@@ -660,7 +669,7 @@ test_extended_connect(void)
 	CU_ASSERT(m->framing == FRAMING_CHUNKED);
 	m = http_msg_new(a, false);
 	m->status = 200;
-	m->framing = FRAMING_LENGTH;	/* a foolish server */
+	m->framing = FRAMING_LENGTH; /* a foolish server */
 	m->length = 100000;
 	h2_stream_answer(down, m, false);
 	kit_write(down, "abc", 3);
@@ -692,8 +701,8 @@ test_priorities(void)
 {
 	static const struct {
 		const char *says[3];
-		const char *update;	/* of stream 1, before it */
-		const char *order;	/* streams of DATA frames */
+		const char *update; /* of stream 1, before it */
+		const char *order;  /* streams of DATA frames */
 	} rows[] = {
 		{ { "u=5", "u=1", "u=3" }, NULL, "335511" },
 		{ { "u=1, i", "u=1,i", "u=1;x, i" }, NULL, "135135" },
@@ -729,9 +738,10 @@ test_priorities(void)
 		for (j = 0; j < 3; j++) {
 			st[j] = kit_next(r.s, H2_NEWS_HEAD);
 			CU_ASSERT_FATAL(st[j] != NULL);
-			h2_stream_answer(st[j], kit_answer(a,
-			    http_msg_new(a, true), "HTTP/1.1 200 x\r\n\r\n",
-			    sizeof(zeros)), false);
+			h2_stream_answer(st[j],
+			    kit_answer(a, http_msg_new(a, true),
+				"HTTP/1.1 200 x\r\n\r\n", sizeof(zeros)),
+			    false);
 			kit_write(st[j], zeros, sizeof(zeros));
 			h2_stream_end(st[j], NULL);
 			h2_stream_free(&st[j]);
@@ -743,8 +753,8 @@ test_priorities(void)
 				buf_printf(&b, "%u", id);
 		if (!str_eq(buf_as_str(&b), str_of(rows[i].order)))
 			printf("# %.*s\n", (int)b.n, b.p);
-		CHECK_ROW(i, "order", str_eq(buf_as_str(&b),
-		    str_of(rows[i].order)));
+		CHECK_ROW(i, "order",
+		    str_eq(buf_as_str(&b), str_of(rows[i].order)));
 		raw_fini(&r);
 	}
 	buf_fini(&b);
@@ -767,7 +777,8 @@ test_account(void)
 	unsigned i;
 
 	raw_init(&r, &cfg);
-	raw_head(&r, EH, 1, ":method: POST\n:scheme: https\n"
+	raw_head(&r, EH, 1,
+	    ":method: POST\n:scheme: https\n"
 	    ":authority: a\n:path: /\n");
 	for (i = 0; i < 3; i++)
 		raw_frame(&r, NGHTTP2_DATA, 0, 1, data, sizeof(data));
@@ -824,7 +835,8 @@ test_account_is_full(void)
 		(void)gave_window(&r);
 		account_add(a, BUDGET_MEMORY, rows[i].taken);
 		for (k = 0; k < 16; k++) {
-			raw_head(&r, EH, 1 + 2 * k, ":method: POST\n"
+			raw_head(&r, EH, 1 + 2 * k,
+			    ":method: POST\n"
 			    ":scheme: https\n:authority: a\n:path: /\n");
 			raw_frame(&r, NGHTTP2_DATA, 0, 1 + 2 * k, data, 16384);
 			raw_frame(&r, NGHTTP2_DATA, 0, 1 + 2 * k, data, 16384);
@@ -833,8 +845,8 @@ test_account_is_full(void)
 		CU_ASSERT(raw_send(&r, CUT_WHOLE));
 		CHECK_ROW(i, "unread", gave_window(&r) == rows[i].gives);
 		while ((st = kit_next(r.s, H2_NEWS_HEAD)) != NULL) {
-			while (h2_stream_pull(st, &q, 100000, NULL) ==
-			    PULL_MORE)
+			while (
+			    h2_stream_pull(st, &q, 100000, NULL) == PULL_MORE)
 				;
 			h2_stream_free(&st);
 		}
@@ -862,16 +874,19 @@ test_sweep(void)
 	struct kit k;
 
 	kit_init(&k, NULL, &server, CUT_WHOLE);
-	up = h2_session_open(k.client, k.a, kit_request(k.a,
-	    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+	up = h2_session_open(k.client, k.a,
+	    kit_request(k.a,
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+		"chunked\r\n\r\n"),
 	    false);
 	CU_ASSERT(kit_pump(&k));
 	down = kit_next(k.server, H2_NEWS_HEAD);
 	CU_ASSERT_FATAL(down != NULL);
 	(void)h2_stream_head_take(down);
 	a = h2_stream_arena_take(down);
-	h2_stream_answer(down, kit_answer(a, http_msg_new(a, true),
-	    "HTTP/1.1 413 x\r\n\r\n", 3), false);
+	h2_stream_answer(down,
+	    kit_answer(a, http_msg_new(a, true), "HTTP/1.1 413 x\r\n\r\n", 3),
+	    false);
 	CU_ASSERT(h2_stream_waits(down) == H2_WAIT_ROOM);
 	kit_write(down, "no!", 3);
 	h2_stream_end(down, NULL);
@@ -881,7 +896,7 @@ test_sweep(void)
 	CU_ASSERT(h2_session_given(k.server) == 3);
 	CU_ASSERT(h2_session_streams(k.server) == 1);
 	h2_session_sweep(k.server, false);
-	kit_write(up, "still here", 10);	/* is let be */
+	kit_write(up, "still here", 10); /* is let be */
 	CU_ASSERT(kit_pump(&k));
 	CU_ASSERT(!h2_stream_is_reset(up, NULL));
 	h2_session_sweep(k.server, false);
@@ -897,9 +912,9 @@ UNIT_TESTS(http_h2_hostile, { "floods", test_floods },
     { "a head without end", test_endless_head },
     { "answers that nobody reads", test_unread_answers },
     { "the limit of streams", test_stream_limit },
-    { "closed streams", test_closed_streams },
-    { "no HTTP/2", test_no_http2 }, { "GOAWAY", test_goaway },
-    { "draining", test_drain }, { "the connection goes", test_gone },
+    { "closed streams", test_closed_streams }, { "no HTTP/2", test_no_http2 },
+    { "GOAWAY", test_goaway }, { "draining", test_drain },
+    { "the connection goes", test_gone },
     { "an early answer", test_early_answer },
     { "cut answers", test_cut_answers }, { "PING", test_ping },
     { "the server's limit", test_client_limit },

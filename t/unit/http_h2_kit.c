@@ -30,8 +30,9 @@ kit_fini(struct kit *k)
 static size_t
 piece(enum kit_cut cut, size_t n)
 {
-	size_t m = cut == CUT_WHOLE ? n : cut == CUT_OCTETS ? 1 :
-	    1 + unit_random(n < 300 ? (unsigned)n : 300);
+	size_t m = cut == CUT_WHOLE ? n
+	    : cut == CUT_OCTETS     ? 1
+				: 1 + unit_random(n < 300 ? (unsigned)n : 300);
 
 	return (m < n ? m : n);
 }
@@ -59,11 +60,11 @@ kit_pump(struct kit *k)
 	size_t n;
 
 	do {
-		n = h2_session_give(k->client, &q, k->cut == CUT_WHOLE ?
-		    100000 : 1 + unit_random(5000));
+		n = h2_session_give(k->client, &q,
+		    k->cut == CUT_WHOLE ? 100000 : 1 + unit_random(5000));
 		good &= feed(k->server, &q, k->cut, k->now_ms);
-		n += h2_session_give(k->server, &q, k->cut == CUT_WHOLE ?
-		    100000 : 1 + unit_random(5000));
+		n += h2_session_give(k->server, &q,
+		    k->cut == CUT_WHOLE ? 100000 : 1 + unit_random(5000));
 		good &= feed(k->client, &q, k->cut, k->now_ms);
 	} while (n > 0);
 	chq_fini(&q);
@@ -149,9 +150,10 @@ raw_init(struct raw *r, const struct h2_config *cfg)
 		r->a = arena_new();
 		for (i = 0; i < COUNT(r->own); i++)
 			r->own[i] = h2_session_open(r->s, r->a,
-			    kit_request(r->a, i == 3 ?
-			    "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" :
-			    "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), true);
+			    kit_request(r->a,
+				i == 3 ? "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+				       : "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+			    true);
 	}
 	raw_read(r);
 	CU_ASSERT(raw_send(r, CUT_WHOLE));
@@ -179,8 +181,8 @@ raw_frame(struct raw *r, uint8_t type, uint8_t flags, uint32_t id,
     const void *p, size_t n)
 {
 	const uint8_t hd[9] = { (uint8_t)(n >> 16), (uint8_t)(n >> 8),
-	    (uint8_t)n, type, flags, (uint8_t)(id >> 24), (uint8_t)(id >> 16),
-	    (uint8_t)(id >> 8), (uint8_t)id };
+		(uint8_t)n, type, flags, (uint8_t)(id >> 24),
+		(uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id };
 
 	buf_add(&r->out, hd, sizeof(hd));
 	if (n > 0)
@@ -197,14 +199,15 @@ raw_block(struct raw *r, struct str text)
 
 	while (text.n > 0 && n < COUNT(nv)) {
 		line = str_index(text, '\n');
-		colon = 1 + str_index((struct str){ text.p + 1, line > 1 ?
-		    line - 1 : 0 }, ':');
+		colon = 1 +
+		    str_index((struct str){ text.p + 1,
+				  line > 1 ? line - 1 : 0 },
+			':');
 		if (colon + 2 <= line)
-			nv[n++] = (nghttp2_nv){
-			    (uint8_t *)(uintptr_t)text.p,
-			    (uint8_t *)(uintptr_t)(text.p + colon + 2),
-			    text.p[0] == '=' ? 0 : colon, line - colon - 2,
-			    NGHTTP2_NV_FLAG_NONE };
+			nv[n++] = (nghttp2_nv){ (uint8_t *)(uintptr_t)text.p,
+				(uint8_t *)(uintptr_t)(text.p + colon + 2),
+				text.p[0] == '=' ? 0 : colon, line - colon - 2,
+				NGHTTP2_NV_FLAG_NONE };
 		line += line < text.n;
 		text.p += line;
 		text.n -= line;
@@ -227,9 +230,9 @@ raw_head_n(struct raw *r, uint8_t flags, uint32_t id, struct str text)
 	do {
 		part = b.n - at < 16384 ? b.n - at : 16384;
 		end = at + part == b.n ? flags & EH : 0;
-		raw_frame(r, at == 0 ? NGHTTP2_HEADERS :
-		    NGHTTP2_CONTINUATION, (uint8_t)(end | (at == 0 ?
-		    flags & ~EH : 0)), id, b.p + at, part);
+		raw_frame(r, at == 0 ? NGHTTP2_HEADERS : NGHTTP2_CONTINUATION,
+		    (uint8_t)(end | (at == 0 ? flags & ~EH : 0)), id, b.p + at,
+		    part);
 		at += part;
 	} while (at < b.n);
 	buf_fini(&b);
@@ -274,7 +277,7 @@ raw_next(struct raw *r, uint32_t *id, uint32_t *code, uint8_t *flags)
 	uint8_t hd[9], p[8] = { 0 };
 	size_t n;
 
-	if (chq_len(&r->in) > 3) {	/* a client's preface */
+	if (chq_len(&r->in) > 3) { /* a client's preface */
 		chq_read(&r->in, 0, hd, 4);
 		if (memcmp(hd, "PRI ", 4) == 0)
 			chq_drop(&r->in, 24);
@@ -288,8 +291,9 @@ raw_next(struct raw *r, uint32_t *id, uint32_t *code, uint8_t *flags)
 	chq_drop(&r->in, sizeof(hd) + n);
 	*id = four(hd + 5);
 	*flags = hd[4];
-	*code = hd[3] == NGHTTP2_RST_STREAM ? four(p) :
-	    hd[3] == NGHTTP2_GOAWAY ? four(p + 4) : (uint32_t)n;
+	*code = hd[3] == NGHTTP2_RST_STREAM ? four(p)
+	    : hd[3] == NGHTTP2_GOAWAY       ? four(p + 4)
+					    : (uint32_t)n;
 	return (hd[3]);
 }
 

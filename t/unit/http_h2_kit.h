@@ -16,7 +16,7 @@ enum kit_cut { CUT_WHOLE, CUT_OCTETS, CUT_RANDOM };
 
 struct kit {
 	struct h2_session *client, *server;
-	struct arena *a;		/* of the client's answers */
+	struct arena *a; /* of the client's answers */
 	enum kit_cut cut;
 	uint64_t now_ms;
 };
@@ -40,13 +40,13 @@ struct str kit_pull(struct arena *, struct h2_stream *, enum pull *end);
 /* --- a raw peer --- */
 
 struct raw {
-	struct h2_session *s;		/* who is tested */
+	struct h2_session *s; /* who is tested */
 	nghttp2_hd_deflater *hd;
-	struct buf out;			/* frames to be sent */
-	struct chq in;			/* what it said */
+	struct buf out; /* frames to be sent */
+	struct chq in;  /* what it said */
 	uint64_t now_ms;
-	struct arena *a;		/* client role: of its answers */
-	struct h2_stream *own[4];	/* client role: its requests */
+	struct arena *a;          /* client role: of its answers */
+	struct h2_stream *own[4]; /* client role: its requests */
 };
 
 /* Its preface and SETTINGS are sent, and its answers are read. */

@@ -8,8 +8,8 @@
 /* Requests: what becomes of them. */
 static const struct {
 	struct str text;
-	enum err err;		/* ERR_NONE: good */
-	bool answered;		/* ... not reset, but for the owner to answer */
+	enum err err;  /* ERR_NONE: good */
+	bool answered; /* ... not reset, but for the owner to answer */
 } requests[] = {
 	{ LIT(GET), ERR_NONE, false },
 	{ LIT(GET "accept: */*\nx: \nx-y: \xc3\xa4 \t z\n"), ERR_NONE, false },
@@ -24,11 +24,13 @@ static const struct {
 	{ LIT(GET "x\r: 1\n"), ERR_REQ_SYNTAX, false },
 	{ LIT(GET "x\0: 1\n"), ERR_REQ_SYNTAX, false },
 	{ LIT(GET "x(: 1\n"), ERR_REQ_SYNTAX, false },
-	{ LIT(GET "=: 1\n"), ERR_REQ_SYNTAX, false },	/* no name at all */
+	{ LIT(GET "=: 1\n"), ERR_REQ_SYNTAX, false }, /* no name at all */
 	/* values */
 	{ LIT(GET "x: a\rb\n"), ERR_REQ_SYNTAX, false },
 	{ LIT(GET "x: a\0b\n"), ERR_REQ_SYNTAX, false },
-	{ LIT(GET "x: a\x0b" "b\n"), ERR_REQ_SYNTAX, false },
+	{ LIT(GET "x: a\x0b"
+		  "b\n"),
+	    ERR_REQ_SYNTAX, false },
 	{ LIT(GET "x: a\x7f\n"), ERR_REQ_SYNTAX, false },
 	{ LIT(GET "x:  a\n"), ERR_REQ_SYNTAX, false },
 	{ LIT(GET "x: a \n"), ERR_REQ_SYNTAX, false },
@@ -60,16 +62,16 @@ static const struct {
 	    ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: \n:authority: a\n:path: /\n"),
 	    ERR_REQ_SYNTAX, false },
-	{ LIT(":method: GET\n:authority: a\n:path: /\n"),
-	    ERR_REQ_SYNTAX, false },
+	{ LIT(":method: GET\n:authority: a\n:path: /\n"), ERR_REQ_SYNTAX,
+	    false },
 	/* :path */
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: /a?b=//%\n"),
 	    ERR_NONE, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"
-	    ":path: /\xc3\xa4\n"),
+	      ":path: /\xc3\xa4\n"),
 	    ERR_NONE, false },
-	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"),
-	    ERR_REQ_SYNTAX, false },
+	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"), ERR_REQ_SYNTAX,
+	    false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: \n"),
 	    ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: a\n"),
@@ -81,11 +83,12 @@ static const struct {
 	{ LIT(":method: OPTIONS\n:scheme: https\n:authority: a\n:path: **\n"),
 	    ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"
-	    ":path: https://a/\n"), ERR_REQ_SYNTAX, false },
+	      ":path: https://a/\n"),
+	    ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: /#a\n"),
 	    ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n"
-	    ":path: / HTTP/1.1\n"),
+	      ":path: / HTTP/1.1\n"),
 	    ERR_REQ_SYNTAX, false },
 	{ LIT(":method: GET\n:scheme: https\n:authority: a\n:path: /\r\n"),
 	    ERR_REQ_SYNTAX, false },
@@ -144,8 +147,8 @@ static const struct {
 	{ LIT(":method: CONNECT\n:authority: \n"), ERR_REQ_SYNTAX, false },
 	{ LIT(":method: CONNECT\n:protocol: websocket\n" ANY), ERR_NONE,
 	    false },
-	{ LIT(":method: CONNECT\n:protocol: web socket\n" ANY),
-	    ERR_REQ_SYNTAX, false },
+	{ LIT(":method: CONNECT\n:protocol: web socket\n" ANY), ERR_REQ_SYNTAX,
+	    false },
 	{ LIT(":method: GET\n:protocol: websocket\n" ANY), ERR_REQ_SYNTAX,
 	    false },
 	/* for its owner to answer */
@@ -156,7 +159,8 @@ static const struct {
 static struct h2_config
 server_config(void)
 {
-	return ((struct h2_config){ .server = true, .connect = true,
+	return ((struct h2_config){ .server = true,
+	    .connect = true,
 	    .scheme = STR("https") });
 }
 
@@ -176,23 +180,26 @@ one_request(unsigned row, enum kit_cut cut)
 	st = h2_session_next(r.s, &news);
 	CHECK_ROW(row, "news", st != NULL);
 	if (st != NULL) {
-		CHECK_ROW(row, "fault", h2_stream_fault(st, &f) ==
-		    requests[row].err);
+		CHECK_ROW(row, "fault",
+		    h2_stream_fault(st, &f) == requests[row].err);
 		if (h2_stream_fault(st, NULL) != requests[row].err)
 			printf("# %s\n", f.detail);
-		CHECK_ROW(row, "head", ((news & H2_NEWS_HEAD) != 0) ==
-		    (requests[row].err == ERR_NONE || requests[row].answered));
+		CHECK_ROW(row, "head",
+		    ((news & H2_NEWS_HEAD) != 0) ==
+			(requests[row].err == ERR_NONE ||
+			    requests[row].answered));
 	}
 	raw_read(&r);
 	if (requests[row].err != ERR_NONE && !requests[row].answered)
-		CHECK_ROW(row, "reset", raw_find(&r, NGHTTP2_RST_STREAM, &id,
-		    &code) && id == 1 && code == H2_PROTOCOL_ERROR);
+		CHECK_ROW(row, "reset",
+		    raw_find(&r, NGHTTP2_RST_STREAM, &id, &code) && id == 1 &&
+			code == H2_PROTOCOL_ERROR);
 	h2_stream_free(&st);
 	/* its neighbour lives */
 	raw_head(&r, ES | EH, 3, GET);
-	CHECK_ROW(row, "neighbour", raw_send(&r, cut) &&
-	    (st = kit_next(r.s, H2_NEWS_HEAD)) != NULL &&
-	    h2_stream_fault(st, NULL) == ERR_NONE);
+	CHECK_ROW(row, "neighbour",
+	    raw_send(&r, cut) && (st = kit_next(r.s, H2_NEWS_HEAD)) != NULL &&
+		h2_stream_fault(st, NULL) == ERR_NONE);
 	h2_stream_free(&st);
 	raw_fini(&r);
 }
@@ -214,7 +221,7 @@ static const struct {
 	struct str text;
 	uint32_t id;
 	enum err err;
-	const char *fields;	/* of good ones: how many and the first */
+	const char *fields; /* of good ones: how many and the first */
 } answers[] = {
 	{ LIT(":status: 200\nserver: x\n"), 1, ERR_NONE, "1 Server=x" },
 	{ LIT(":status: 999\n"), 1, ERR_NONE, "0" },
@@ -223,18 +230,22 @@ static const struct {
 	{ LIT(":status: 20x\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	{ LIT(":status: 099\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	{ LIT(":status: 101\n"), 1, ERR_ORIGIN_SYNTAX, "" },
-	{ LIT(":status: 100\n"), 1, ERR_ORIGIN_SYNTAX, "" },	/* ends */
+	{ LIT(":status: 100\n"), 1, ERR_ORIGIN_SYNTAX, "" }, /* ends */
 	{ LIT("server: x\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	{ LIT(":status: 200\n:status: 200\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	{ LIT("server: x\n:status: 200\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	{ LIT(":status: 200\n:path: /\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	/* fields: widely, where nothing depends on it */
 	{ LIT(":status: 200\nx-a:  b \n"), 1, ERR_NONE, "1 x-a=b" },
-	{ LIT(":status: 200\nx-a: b\x01" "c\n"), 1, ERR_NONE,
-	    "1 x-a=b\x01" "c" },
+	{ LIT(":status: 200\nx-a: b\x01"
+	      "c\n"),
+	    1, ERR_NONE,
+	    "1 x-a=b\x01"
+	    "c" },
 	{ LIT(":status: 200\nx a: b\n"), 1, ERR_NONE, "0" },
 	{ LIT(":status: 200\nconnection: close\nkeep-alive: 5\n"
-	    "upgrade: h2\nte: x\nage: 1\n"), 1, ERR_NONE, "1 Age=1" },
+	      "upgrade: h2\nte: x\nage: 1\n"),
+	    1, ERR_NONE, "1 Age=1" },
 	{ LIT(":status: 200\nX-a: b\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	{ LIT(":status: 200\nx-a: b\rc\n"), 1, ERR_ORIGIN_SYNTAX, "" },
 	{ LIT(":status: 200\nx-a: b\0c\n"), 1, ERR_ORIGIN_SYNTAX, "" },
@@ -242,8 +253,7 @@ static const struct {
 	    ERR_ORIGIN_SYNTAX, "" },
 	/* lengths */
 	{ LIT(":status: 200\ncontent-length: 0\n"), 1, ERR_NONE, "0" },
-	{ LIT(":status: 200\ncontent-length: 5\n"), 1, ERR_ORIGIN_FRAMING,
-	    "" },
+	{ LIT(":status: 200\ncontent-length: 5\n"), 1, ERR_ORIGIN_FRAMING, "" },
 	{ LIT(":status: 200\ncontent-length: 0\ncontent-length: 0\n"), 1,
 	    ERR_NONE, "0" },
 	{ LIT(":status: 200\ncontent-length: 0\ncontent-length: 1\n"), 1,
@@ -270,8 +280,8 @@ one_answer(unsigned row)
 	raw_init(&r, &cfg);
 	raw_head_n(&r, ES | EH, answers[row].id, answers[row].text);
 	CHECK_ROW(row, "connection", raw_send(&r, CUT_RANDOM));
-	CHECK_ROW(row, "fault", h2_stream_fault(r.own[which], NULL) ==
-	    answers[row].err);
+	CHECK_ROW(row, "fault",
+	    h2_stream_fault(r.own[which], NULL) == answers[row].err);
 	m = h2_stream_head_take(r.own[which]);
 	CHECK_ROW(row, "head", (m != NULL) == (answers[row].err == ERR_NONE));
 	if (m != NULL) {
@@ -280,15 +290,15 @@ one_answer(unsigned row)
 			buf_printf(&b, " %.*s=%.*s",
 			    STR_ARG(m->fields.v[0].name),
 			    STR_ARG(m->fields.v[0].value));
-		CHECK_ROW(row, "fields", http_help_is(&b,
-		    answers[row].fields));
+		CHECK_ROW(row, "fields", http_help_is(&b, answers[row].fields));
 	}
 	raw_read(&r);
-	CHECK_ROW(row, "reset", raw_find(&r, NGHTTP2_RST_STREAM, &id, &code) ==
-	    (answers[row].err != ERR_NONE));
+	CHECK_ROW(row, "reset",
+	    raw_find(&r, NGHTTP2_RST_STREAM, &id, &code) ==
+		(answers[row].err != ERR_NONE));
 	raw_head(&r, ES | EH, 3, ":status: 200\n");
-	CHECK_ROW(row, "neighbour", raw_send(&r, CUT_WHOLE) &&
-	    h2_stream_head_take(r.own[1]) != NULL);
+	CHECK_ROW(row, "neighbour",
+	    raw_send(&r, CUT_WHOLE) && h2_stream_head_take(r.own[1]) != NULL);
 	raw_fini(&r);
 }
 
@@ -304,25 +314,21 @@ test_answers(void)
 /* HEADERS (without END_STREAM), DATA frames of these lengths, a trailer. */
 static const struct {
 	const char *head;
-	int data[3];		/* -1: none; the last one ends the stream
-				 * unless there is a trailer */
+	/* -1: none; the last one ends the stream unless there is a trailer */
+	int data[3];
 	const char *trailer;
 	bool trailer_ends;
 	enum err err;
 } bodies[] = {
 	{ POST "content-length: 5\n", { 5, -1 }, NULL, false, ERR_NONE },
 	{ POST "content-length: 5\n", { 2, 3, 0 }, NULL, false, ERR_NONE },
-	{ POST "content-length: 5\n", { 4, -1 }, NULL, false,
-	    ERR_REQ_FRAMING },
-	{ POST "content-length: 5\n", { 6, -1 }, NULL, false,
-	    ERR_REQ_FRAMING },
+	{ POST "content-length: 5\n", { 4, -1 }, NULL, false, ERR_REQ_FRAMING },
+	{ POST "content-length: 5\n", { 6, -1 }, NULL, false, ERR_REQ_FRAMING },
 	{ POST "content-length: 5\n", { 3, 3, 0 }, NULL, false,
 	    ERR_REQ_FRAMING },
 	{ POST "content-length: 0\n", { 0, -1 }, NULL, false, ERR_NONE },
-	{ POST "content-length: 0\n", { 1, -1 }, NULL, false,
-	    ERR_REQ_FRAMING },
-	{ GET "content-length: 0\n", { 1, -1 }, NULL, false,
-	    ERR_REQ_FRAMING },
+	{ POST "content-length: 0\n", { 1, -1 }, NULL, false, ERR_REQ_FRAMING },
+	{ GET "content-length: 0\n", { 1, -1 }, NULL, false, ERR_REQ_FRAMING },
 	{ POST, { 0, -1 }, NULL, false, ERR_NONE },
 	{ POST, { 16384, 1, 7 }, NULL, false, ERR_NONE },
 	{ POST, { 3, -1 }, "x-check: 1\n", true, ERR_NONE },
@@ -361,9 +367,9 @@ one_body(unsigned row, enum kit_cut cut)
 	while (n < 3 && bodies[row].data[n] >= 0)
 		n++;
 	for (i = 0; i < n; i++) {
-		raw_frame(&r, NGHTTP2_DATA, i + 1 == n &&
-		    bodies[row].trailer == NULL ? ES : 0, 1, zeros,
-		    (size_t)bodies[row].data[i]);
+		raw_frame(&r, NGHTTP2_DATA,
+		    i + 1 == n && bodies[row].trailer == NULL ? ES : 0, 1,
+		    zeros, (size_t)bodies[row].data[i]);
 		sum += (size_t)bodies[row].data[i];
 	}
 	if (bodies[row].trailer != NULL)
@@ -374,12 +380,13 @@ one_body(unsigned row, enum kit_cut cut)
 	CU_ASSERT_FATAL(st != NULL);
 	CHECK_ROW(row, "fault", h2_stream_fault(st, NULL) == bodies[row].err);
 	got = kit_pull(a, st, &end);
-	CHECK_ROW(row, "end", end == (bodies[row].err == ERR_NONE ? PULL_END :
-	    PULL_FAIL));
+	CHECK_ROW(row, "end",
+	    end == (bodies[row].err == ERR_NONE ? PULL_END : PULL_FAIL));
 	CHECK_ROW(row, "octets", bodies[row].err != ERR_NONE || got.n == sum);
 	if (bodies[row].err == ERR_NONE && bodies[row].trailer != NULL)
-		CHECK_ROW(row, "trailer", h2_stream_trailer(st)->n ==
-		    (bodies[row].trailer[0] == 'x' ? 1 : 0));
+		CHECK_ROW(row, "trailer",
+		    h2_stream_trailer(st)->n ==
+			(bodies[row].trailer[0] == 'x' ? 1 : 0));
 	h2_stream_free(&st);
 	raw_fini(&r);
 	arena_free(&a);
@@ -431,8 +438,9 @@ test_answer_bodies(void)
 		raw_frame(&r, NGHTTP2_DATA, ES, rows[i].id, "abcd",
 		    rows[i].data);
 		CHECK_ROW(i, "connection", raw_send(&r, CUT_RANDOM));
-		CHECK_ROW(i, "fault", h2_stream_fault(r.own[rows[i].id / 2],
-		    NULL) == rows[i].err);
+		CHECK_ROW(i, "fault",
+		    h2_stream_fault(r.own[rows[i].id / 2], NULL) ==
+			rows[i].err);
 		raw_fini(&r);
 	}
 }
@@ -449,8 +457,9 @@ test_cookies(void)
 	unsigned i;
 
 	raw_init(&r, &cfg);
-	raw_head(&r, ES | EH, 1, GET "cookie: a=1\nx: y\ncookie: b=2\n"
-	    "cookie: c\n");
+	raw_head(&r, ES | EH, 1,
+	    GET "cookie: a=1\nx: y\ncookie: b=2\n"
+		"cookie: c\n");
 	CU_ASSERT(raw_send(&r, CUT_WHOLE));
 	st = kit_next(r.s, H2_NEWS_HEAD);
 	CU_ASSERT_FATAL(st != NULL);
@@ -484,9 +493,9 @@ test_large_heads(void)
 		bool head;
 	} rows[] = {
 		{ 150, 100, ERR_NONE, true },
-		{ 250, 10, ERR_REQ_HEAD_LARGE, true },	/* too many */
-		{ 1, 33000, ERR_REQ_HEAD_LARGE, true },	/* one too long */
-		{ 100, 1000, ERR_REQ_HEAD_LARGE, true },	/* in all */
+		{ 250, 10, ERR_REQ_HEAD_LARGE, true },   /* too many */
+		{ 1, 33000, ERR_REQ_HEAD_LARGE, true },  /* one too long */
+		{ 100, 1000, ERR_REQ_HEAD_LARGE, true }, /* in all */
 		/* 150 references to one field (CVE-2016-6581) */
 		{ 150, 3000, ERR_REQ_HEAD_LARGE, false },
 	};
@@ -507,10 +516,9 @@ test_large_heads(void)
 		CHECK_ROW(i, "connection", raw_send(&r, CUT_WHOLE));
 		st = h2_session_next(r.s, &news);
 		CU_ASSERT_FATAL(st != NULL);
-		CHECK_ROW(i, "fault", h2_stream_fault(st, NULL) ==
-		    rows[i].err);
-		CHECK_ROW(i, "head", ((news & H2_NEWS_HEAD) != 0) ==
-		    rows[i].head);
+		CHECK_ROW(i, "fault", h2_stream_fault(st, NULL) == rows[i].err);
+		CHECK_ROW(i, "head",
+		    ((news & H2_NEWS_HEAD) != 0) == rows[i].head);
 		h2_stream_free(&st);
 		raw_fini(&r);
 	}

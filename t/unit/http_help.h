@@ -13,16 +13,20 @@
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /* A literal with octets of zero inside. */
-#define LIT(s) { (s), sizeof(s) - 1 }
+#define LIT(s)                     \
+	{                          \
+		(s), sizeof(s) - 1 \
+	}
 
 /* On a surprise, say in which row of a table it was. */
-#define CHECK_ROW(row, what, cond) do { \
-	bool row_ok = (cond); \
-	if (!row_ok) \
-		printf("# row %u: %s\n", (unsigned)(row), (what)); \
-	CU_assertImplementation(row_ok, __LINE__, #cond, __FILE__, "", \
-	    CU_FALSE); \
-} while (0)
+#define CHECK_ROW(row, what, cond)                                             \
+	do {                                                                   \
+		bool row_ok = (cond);                                          \
+		if (!row_ok)                                                   \
+			printf("# row %u: %s\n", (unsigned)(row), (what));     \
+		CU_assertImplementation(row_ok, __LINE__, #cond, __FILE__, "", \
+		    CU_FALSE);                                                 \
+	} while (0)
 
 /* Parse a head that must be good. */
 static inline struct http_msg *
@@ -31,8 +35,8 @@ http_help_head(struct arena *a, enum h1_kind kind, const char *text)
 	struct http_msg *m = NULL;
 	struct fault f = { 0 };
 
-	if (h1_head_parse(a, kind, str_of(text), &h1_limits_origin, &m,
-	    &f) != ERR_NONE)
+	if (h1_head_parse(a, kind, str_of(text), &h1_limits_origin, &m, &f) !=
+	    ERR_NONE)
 		printf("# %s: %s\n", text, f.detail);
 	CU_ASSERT_FATAL(m != NULL);
 	return (m);

@@ -16,32 +16,33 @@ fields_are(const struct http_msg *m, const char *text)
 }
 
 static const struct {
-	const char *in, *out;	/* fields */
+	const char *in, *out; /* fields */
 } strips[] = {
 	{ "", "" },
-	{ "Connection: keep-alive\r\nKeep-Alive: 5\r\nA: b\r\n",
-	    "A: b\r\n" },
+	{ "Connection: keep-alive\r\nKeep-Alive: 5\r\nA: b\r\n", "A: b\r\n" },
 	{ "A: 1\r\nB: 2\r\nConnection: b, close\r\nb: 3\r\nC: 4\r\n",
 	    "A: 1\r\nC: 4\r\n" },
 	{ "X-B: 1\r\nX-A: 2\r\nx-b: 3\r\nConnection: x-b, X-B, x-C\r\n"
-	    "Connection: x-a,,\r\nX-D: 5\r\n", "X-D: 5\r\n" },
+	  "Connection: x-a,,\r\nX-D: 5\r\n",
+	    "X-D: 5\r\n" },
 	{ "Connection: Cookie, X-Forwarded-For\r\nCookie: a\r\n"
-	    "X-Forwarded-For: b\r\n", "" },
+	  "X-Forwarded-For: b\r\n",
+	    "" },
 	{ "Proxy-Connection: A\r\nA: b\r\nTrailer: x\r\nUpgrade: h2c\r\n"
-	    "HTTP2-Settings: AA\r\nTransfer-Encoding: chunked\r\n"
-	    "Content-Length: 5\r\n", "A: b\r\n" },
-	{ "TE: gzip;q=1, Trailers\r\nA: b\r\n",
-	    "A: b\r\nTE: trailers\r\n" },
+	  "HTTP2-Settings: AA\r\nTransfer-Encoding: chunked\r\n"
+	  "Content-Length: 5\r\n",
+	    "A: b\r\n" },
+	{ "TE: gzip;q=1, Trailers\r\nA: b\r\n", "A: b\r\nTE: trailers\r\n" },
 	{ "TE: gzip\r\nA: b\r\n", "A: b\r\n" },
 	{ "Proxy-Support: Session-Based-Authentication\r\nA: b\r\n",
 	    "A: b\r\n" },
 	{ "Connection: host, via, max-forwards, expect, content-type,"
-	    " content-encoding, content-range, content-disposition,"
-	    " cache-control, content-length, transfer-encoding\r\n"
-	    "Host: a\r\nVia: b\r\nMax-Forwards: 1\r\n"
-	    "Expect: 100-continue\r\nContent-Type: c\r\n"
-	    "Content-Encoding: d\r\nContent-Range: e\r\n"
-	    "Content-Disposition: f\r\nCache-Control: g\r\n",
+	  " content-encoding, content-range, content-disposition,"
+	  " cache-control, content-length, transfer-encoding\r\n"
+	  "Host: a\r\nVia: b\r\nMax-Forwards: 1\r\n"
+	  "Expect: 100-continue\r\nContent-Type: c\r\n"
+	  "Content-Encoding: d\r\nContent-Range: e\r\n"
+	  "Content-Disposition: f\r\nCache-Control: g\r\n",
 	    "Host: a\r\nVia: b\r\nMax-Forwards: 1\r\n"
 	    "Expect: 100-continue\r\nContent-Type: c\r\n"
 	    "Content-Encoding: d\r\nContent-Range: e\r\n"
@@ -56,8 +57,8 @@ strip(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(strips); i++) {
-		m = http_help_head(a, H1_FIELDS, arena_printf(a, "%s\r\n",
-		    strips[i].in).p);
+		m = http_help_head(a, H1_FIELDS,
+		    arena_printf(a, "%s\r\n", strips[i].in).p);
 		http_hop_strip(m);
 		CHECK_ROW(i, strips[i].in, fields_are(m, strips[i].out));
 	}
@@ -104,7 +105,7 @@ strip_much(void)
 }
 
 static const struct {
-	const char *in, *out;	/* start line and fields; fields */
+	const char *in, *out; /* start line and fields; fields */
 	enum err err;
 } forwards[] = {
 	{ "GET / HTTP/1.1\r\nHost: a\r\n", "Host: a\r\nVia: 1.1 me\r\n",
@@ -119,10 +120,8 @@ static const struct {
 	{ "GET / HTTP/1.1\r\nVia: 1.1 mean, 1.1 a.me, me 1.1, me\r\n",
 	    "Via: 1.1 mean, 1.1 a.me, me 1.1, me\r\nVia: 1.1 me\r\n",
 	    ERR_NONE },
-	{ "OPTIONS / HTTP/1.1\r\nMax-Forwards: 0\r\n", NULL,
-	    ERR_REQ_METHOD },
-	{ "TRACE / HTTP/1.1\r\nMax-Forwards: 000\r\n", NULL,
-	    ERR_REQ_METHOD },
+	{ "OPTIONS / HTTP/1.1\r\nMax-Forwards: 0\r\n", NULL, ERR_REQ_METHOD },
+	{ "TRACE / HTTP/1.1\r\nMax-Forwards: 000\r\n", NULL, ERR_REQ_METHOD },
 	{ "TRACE / HTTP/1.1\r\nMax-Forwards: -1\r\n", NULL, ERR_REQ_SYNTAX },
 	{ "TRACE / HTTP/1.1\r\nMax-Forwards: 10\r\n",
 	    "Max-Forwards: 9\r\nVia: 1.1 me\r\n", ERR_NONE },
@@ -141,10 +140,11 @@ forward_request(void)
 
 	for (i = 0; i < COUNT(forwards); i++) {
 		f = (struct fault){ 0 };
-		m = http_help_head(a, H1_REQUEST, arena_printf(a, "%s\r\n",
-		    forwards[i].in).p);
-		CHECK_ROW(i, "spent", http_forwards_spent(m) ==
-		    (forwards[i].err == ERR_REQ_METHOD));
+		m = http_help_head(a, H1_REQUEST,
+		    arena_printf(a, "%s\r\n", forwards[i].in).p);
+		CHECK_ROW(i, "spent",
+		    http_forwards_spent(m) ==
+			(forwards[i].err == ERR_REQ_METHOD));
 		e = http_forward_request(m, STR("me"), &f);
 		CHECK_ROW(i, forwards[i].in,
 		    e == forwards[i].err && f.code == e);
@@ -159,12 +159,14 @@ static void
 forward_response(void)
 {
 	struct arena *a = arena_new();
-	struct http_msg *m = http_help_head(a, H1_RESPONSE, "HTTP/1.1 200 OK"
+	struct http_msg *m = http_help_head(a, H1_RESPONSE,
+	    "HTTP/1.1 200 OK"
 	    "\r\nAlt-Svc: h3=\":443\"\r\nProxy-Authenticate: Basic\r\n"
 	    "Proxy-Authentication-Info: x\r\nWWW-Authenticate: y\r\n\r\n");
 
 	http_forward_response(m, STR("me"), 784111777);
-	CU_ASSERT(fields_are(m, "WWW-Authenticate: y\r\n"
+	CU_ASSERT(fields_are(m,
+	    "WWW-Authenticate: y\r\n"
 	    "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nVia: 1.1 me\r\n"));
 	m = http_help_head(a, H1_RESPONSE,
 	    "HTTP/1.0 200 OK\r\ndate: x\r\n\r\n");
@@ -197,7 +199,7 @@ date(void)
 #define X256 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16 X16
 
 static const struct {
-	const char *in, *out;	/* fields */
+	const char *in, *out; /* fields */
 } trailers[] = {
 	{ "", "" },
 	{ "X-Sum: 1\r\nDigest: a\r\nGrpc-Status-Details: AAAA\r\n", "" },
@@ -206,7 +208,8 @@ static const struct {
 	{ "Grpc-Status-Details-Bin: AA AA\r\n", "" },
 	{ "Grpc-Status-Details-Bin: x" X256 "\r\n", "" },
 	{ "X: y\r\ngrpc-message: no such%20thing\r\ngrpc-status: 5\r\n"
-	    "Server-Timing: db;dur=53\r\n", "grpc-status: 5\r\n"
+	  "Server-Timing: db;dur=53\r\n",
+	    "grpc-status: 5\r\n"
 	    "grpc-message: no such%20thing\r\nServer-Timing: db;dur=53\r\n" },
 	{ "grpc-status: 1234\r\nGrpc-Message: " X256 "\r\n",
 	    "Grpc-Message: " X256 "\r\n" },
@@ -223,8 +226,8 @@ small_trailers(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(trailers); i++) {
-		m = http_help_head(a, H1_FIELDS, arena_printf(a, "%s\r\n",
-		    trailers[i].in).p);
+		m = http_help_head(a, H1_FIELDS,
+		    arena_printf(a, "%s\r\n", trailers[i].in).p);
 		to = http_msg_new(a, true);
 		http_trailer_small(a, &m->fields, &to->fields);
 		CHECK_ROW(i, trailers[i].in, fields_are(to, trailers[i].out));
@@ -233,12 +236,13 @@ small_trailers(void)
 }
 
 static const struct {
-	const char *head, *out;	/* NULL: dropped */
+	const char *head, *out; /* NULL: dropped */
 } interims[] = {
 	{ "HTTP/1.1 100 anything\r\nX: y\r\nLink: <a>\r\n\r\n", "" },
 	{ "HTTP/1.1 102 anything\r\nX: y\r\n\r\n", "" },
 	{ "HTTP/1.1 103 anything\r\nX: y\r\nlink: <a>\r\nSet-Cookie: z\r\n"
-	    "Link: <b>\r\n\r\n", "link: <a>\r\nLink: <b>\r\n" },
+	  "Link: <b>\r\n\r\n",
+	    "link: <a>\r\nLink: <b>\r\n" },
 	{ "HTTP/1.1 103 anything\r\nX: y\r\n\r\n", NULL },
 	{ "HTTP/1.1 104 anything\r\n\r\n", NULL },
 	{ "HTTP/1.1 199 anything\r\nLink: <a>\r\n\r\n", NULL },
@@ -257,20 +261,19 @@ interim(void)
 	for (i = 0; i < COUNT(interims); i++) {
 		m = http_help_head(a, H1_RESPONSE, interims[i].head);
 		goes = http_interim_strip(m, &room);
-		CHECK_ROW(i, interims[i].head, goes ==
-		    (interims[i].out != NULL) && (!goes ||
-		    (fields_are(m, interims[i].out) &&
-		    str_eq(m->reason, str_of(http_reason(m->status))))));
+		CHECK_ROW(i, interims[i].head,
+		    goes == (interims[i].out != NULL) &&
+			(!goes ||
+			    (fields_are(m, interims[i].out) &&
+				str_eq(m->reason,
+				    str_of(http_reason(m->status))))));
 	}
 	CU_ASSERT(room == 4);
 	arena_free(&a);
 }
 
-UNIT_TESTS(http_hop,
-    { "strips", strip },
-    { "strips long lists", strip_much },
+UNIT_TESTS(http_hop, { "strips", strip }, { "strips long lists", strip_much },
     { "forwards requests", forward_request },
     { "forwards responses", forward_response },
     { "trailers behind a scanned body", small_trailers },
-    { "interim responses", interim },
-    { "dates", date })
+    { "interim responses", interim }, { "dates", date })

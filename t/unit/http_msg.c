@@ -28,8 +28,8 @@ names(void)
 			    unit_random(2) == 0)
 				text[j] -= 32;
 			else
-				text[j] = (char)http_lower[
-				    (unsigned char)text[j]];
+				text[j] = (char)
+				    http_lower[(unsigned char)text[j]];
 		s = str_of(text);
 		CU_ASSERT(http_field_id_of(s) == id);
 		text[unit_random((unsigned)s.n)] = '~';
@@ -62,12 +62,12 @@ lists(void)
 	}
 	CU_ASSERT(l.n == 150);
 	for (i = 0, f = http_fields_get(&l, FIELD_SET_COOKIE); f != NULL;
-	    f = http_fields_next(&l, f), i++)
+	     f = http_fields_next(&l, f), i++)
 		CU_ASSERT(str_eq(f->value, arena_printf(a, "c=%u", i)) &&
 		    str_eq(f->name, STR("set-cookie")));
 	CU_ASSERT(i == 50);
 	for (i = 0, f = http_fields_find(&l, STR("x-a")); f != NULL;
-	    f = http_fields_next(&l, f))
+	     f = http_fields_next(&l, f))
 		i++;
 	CU_ASSERT(i == 50);
 	http_fields_remove(&l, FIELD_SET_COOKIE);
@@ -91,11 +91,10 @@ tokens(void)
 	http_fields_add(a, &l, FIELD_CONNECTION, STR("keep-alive, , X-A"));
 	http_fields_add(a, &l, FIELD_CONNECTION, STR("\"a, close\""));
 	http_fields_add(a, &l, FIELD_CONNECTION, STR("Upgrade\t"));
-	CU_ASSERT(http_fields_has_token(&l, FIELD_CONNECTION,
-	    STR("KEEP-ALIVE")));
+	CU_ASSERT(
+	    http_fields_has_token(&l, FIELD_CONNECTION, STR("KEEP-ALIVE")));
 	CU_ASSERT(http_fields_has_token(&l, FIELD_CONNECTION, STR("x-a")));
-	CU_ASSERT(http_fields_has_token(&l, FIELD_CONNECTION,
-	    STR("upgrade")));
+	CU_ASSERT(http_fields_has_token(&l, FIELD_CONNECTION, STR("upgrade")));
 	CU_ASSERT(!http_fields_has_token(&l, FIELD_CONNECTION, STR("close")));
 	CU_ASSERT(!http_fields_has_token(&l, FIELD_TE, STR("close")));
 	arena_free(&a);
@@ -152,18 +151,21 @@ classes(void)
 	for (c = 0; c < 256; c++) {
 		token = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
 		    (c >= 'a' && c <= 'z') ||
-		    (c != 0 && c < 128 && strchr("!#$%&'*+-.^_`|~",
-			(int)c) != NULL);
+		    (c != 0 && c < 128 &&
+			strchr("!#$%&'*+-.^_`|~", (int)c) != NULL);
 		CHECK_ROW(c, "token",
 		    http_char_is((char)c, CHAR_TOKEN) == token);
-		CHECK_ROW(c, "value", http_char_is((char)c, CHAR_VALUE) ==
-		    (c == '\t' || (c >= 0x20 && c != 0x7f)));
-		CHECK_ROW(c, "target", http_char_is((char)c, CHAR_TARGET) ==
-		    (c > 0x20 && c < 0x7f && c != '#'));
-		CHECK_ROW(c, "lower", http_lower[c] ==
-		    (c >= 'A' && c <= 'Z' ? c + 32 : c));
-		CHECK_ROW(c, "hex", (http_hex((char)c) >= 0) ==
-		    http_char_is((char)c, CHAR_HEX));
+		CHECK_ROW(c, "value",
+		    http_char_is((char)c, CHAR_VALUE) ==
+			(c == '\t' || (c >= 0x20 && c != 0x7f)));
+		CHECK_ROW(c, "target",
+		    http_char_is((char)c, CHAR_TARGET) ==
+			(c > 0x20 && c < 0x7f && c != '#'));
+		CHECK_ROW(c, "lower",
+		    http_lower[c] == (c >= 'A' && c <= 'Z' ? c + 32 : c));
+		CHECK_ROW(c, "hex",
+		    (http_hex((char)c) >= 0) ==
+			http_char_is((char)c, CHAR_HEX));
 	}
 	CU_ASSERT(http_hex('F') == 15 && http_hex('a') == 10);
 }
@@ -213,8 +215,8 @@ types(void)
 	unsigned i, k, n;
 
 	for (i = 0; i < COUNT(t); i++) {
-		m = http_help_head(a, H1_RESPONSE, arena_printf(a,
-		    "HTTP/1.1 200 OK\r\n%s\r\n", t[i].head).p);
+		m = http_help_head(a, H1_RESPONSE,
+		    arena_printf(a, "HTTP/1.1 200 OK\r\n%s\r\n", t[i].head).p);
 		n = http_types(&m->fields, v, 3);
 		buf_cstr(&out, "");
 		for (k = 0; k < n; k++)
@@ -224,12 +226,7 @@ types(void)
 	arena_free(&a);
 }
 
-UNIT_TESTS(http_msg,
-    { "names of fields", names },
-    { "lists of fields", lists },
-    { "tokens in lists", tokens },
-    { "copies", copies },
-    { "methods and codes", methods },
-    { "classes of octets", classes },
-    { "values of fields", values },
-    { "types of a message", types })
+UNIT_TESTS(http_msg, { "names of fields", names }, { "lists of fields", lists },
+    { "tokens in lists", tokens }, { "copies", copies },
+    { "methods and codes", methods }, { "classes of octets", classes },
+    { "values of fields", values }, { "types of a message", types })

@@ -10,7 +10,7 @@
 
 /* out: "type|coding|transfer|content;" for each part; "!" when odd. */
 static const struct {
-	const char *in, *out;	/* the boundary is "b" */
+	const char *in, *out; /* the boundary is "b" */
 } bodies[] = {
 	{ "", "" },
 	{ "no boundary at all", "" },
@@ -26,23 +26,23 @@ static const struct {
 	{ "--b" N N N "--b--", "" },
 	{ "--b" N N "--b" N N "x" N "--b--", "||0|x;" },
 	{ "--b" N "Content-Type: text/plain; a=b" N
-	    "content-transfer-encoding:  BASE64 " N
-	    "Content-Encoding: gzip" N N "x" N "--b--",
+	  "content-transfer-encoding:  BASE64 " N "Content-Encoding: gzip" N N
+	  "x" N "--b--",
 	    "text/plain; a=b|gzip|1|x;" },
 	{ "--b" N "Content-Type :" N "\ttext/html" N N "x" N "--b--",
 	    "text/html||0|x;" },
 	{ "--b" N "Content-Transfer-Encoding: quoted-printable (c)" N N "x" N
-	    "--b--", "||2|x;" },
+	  "--b--",
+	    "||2|x;" },
 	{ "--b" N "Content-Transfer-Encoding: 8bit" N
-	    "Content-Transfer-Encoding: base64" N N "x" N "--b--",
+	  "Content-Transfer-Encoding: base64" N N "x" N "--b--",
 	    "||1|x;" },
 	{ "--b" N "Content-Transfer-Encoding: uuencode" N N "x" N "--b--",
 	    "||4|x;" },
 	{ "--b" N N "-" N "--" N "--c" N " --c" N "a-b" N "--b--",
 	    "||0|-" N "--" N "--c" N " --c" N "a-b;" },
 	/* behind the closing delimiter some still read */
-	{ "--b" N N "1" N "--b--" N N "--b" N N "2" N "--b--",
-	    "||0|1;||0|2;" },
+	{ "--b" N N "1" N "--b--" N N "--b" N N "2" N "--b--", "||0|1;||0|2;" },
 	/* what receivers split differently */
 	{ "--b" N N "1" N "--bc" N N "2" N "--b--", "||0|1;||0|2;!" },
 	{ "--b" N "no head" N N "1" N "--b--", "||0|1;!" },
@@ -206,11 +206,13 @@ boundaries(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(types); i++) {
-		CHECK_ROW(i, types[i].type, multipart_type(str_of(
-		    types[i].type), room, &b) == types[i].is);
-		CHECK_ROW(i, types[i].type, str_eq(b,
-		    (struct str){ types[i].boundary,
-		    strlen(types[i].boundary) }));
+		CHECK_ROW(i, types[i].type,
+		    multipart_type(str_of(types[i].type), room, &b) ==
+			types[i].is);
+		CHECK_ROW(i, types[i].type,
+		    str_eq(b,
+			(struct str){ types[i].boundary,
+			    strlen(types[i].boundary) }));
 	}
 }
 
@@ -245,13 +247,11 @@ transfers(void)
 			for (at = 0; at < n; at += step)
 				multipart_decode(&d, coded[i].in + at,
 				    at + step < n ? step : n - at, &out);
-			CHECK_ROW(i, coded[i].in, http_help_is(&out,
-			    coded[i].out));
+			CHECK_ROW(i, coded[i].in,
+			    http_help_is(&out, coded[i].out));
 		}
 }
 
-UNIT_TESTS(http_multipart,
-    { "parts at every split", parts },
+UNIT_TESTS(http_multipart, { "parts at every split", parts },
     { "heads are bounded", heads_are_bounded },
-    { "types and boundaries", boundaries },
-    { "transfer codings", transfers })
+    { "types and boundaries", boundaries }, { "transfer codings", transfers })

@@ -5,13 +5,13 @@
 #include "t/unit/http_help.h"
 
 static const struct {
-	const char *in, *out;	/* fields */
+	const char *in, *out; /* fields */
 } offers[] = {
 	{ "A: b\r\n", "A: b\r\n" },
 	{ "Accept-Encoding: gzip, deflate, br, zstd\r\n",
 	    "Accept-Encoding: gzip, deflate, br, zstd\r\n" },
 	{ "Accept-Encoding: gzip;q=1.0, dcb, dcz;q=0.5, BR; q=0.2\r\n"
-	    "Available-Dictionary: :AAAA:\r\n",
+	  "Available-Dictionary: :AAAA:\r\n",
 	    "Accept-Encoding: gzip;q=1.0, BR; q=0.2\r\n" },
 	{ "accept-encoding: snappy\r\nAccept-Encoding: x-gzip\r\n",
 	    "Accept-Encoding: x-gzip\r\n" },
@@ -40,8 +40,8 @@ offer(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(offers); i++) {
-		m = http_help_head(a, H1_FIELDS, arena_printf(a, "%s\r\n",
-		    offers[i].in).p);
+		m = http_help_head(a, H1_FIELDS,
+		    arena_printf(a, "%s\r\n", offers[i].in).p);
 		http_offer_known(m);
 		b.n = 0;
 		buf_cstr(&b, "");
@@ -57,11 +57,13 @@ none(void)
 	struct arena *a = arena_new();
 	struct http_msg *m;
 
-	m = http_help_head(a, H1_REQUEST, "GET / HTTP/1.1\r\n"
+	m = http_help_head(a, H1_REQUEST,
+	    "GET / HTTP/1.1\r\n"
 	    "Accept-Encoding: gzip\r\nAccept-Encoding: br\r\n\r\n");
 	http_offer_none(m);
-	CU_ASSERT(m->fields.n == 1 && str_eq(http_fields_value(&m->fields,
-	    FIELD_ACCEPT_ENCODING), STR("identity")));
+	CU_ASSERT(m->fields.n == 1 &&
+	    str_eq(http_fields_value(&m->fields, FIELD_ACCEPT_ENCODING),
+		STR("identity")));
 	m = http_help_head(a, H1_REQUEST, "GET / HTTP/1.1\r\n\r\n");
 	http_offer_none(m);
 	CU_ASSERT(m->fields.n == 0);

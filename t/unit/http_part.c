@@ -20,7 +20,8 @@ static const struct {
 	    HTTP_PART_WHOLE },
 	{ R206 "content-range: Bytes  0-4/5 \r\n\r\n", HTTP_PART_WHOLE },
 	{ R206 "Content-Range: bytes 0-4/5\r\nTransfer-Encoding: chunked\r\n"
-	    "\r\n", HTTP_PART_WHOLE },
+	       "\r\n",
+	    HTTP_PART_WHOLE },
 	/* less, more, or who knows */
 	{ R206 "\r\n", HTTP_PART_SOME },
 	{ R206 "Content-Type: multipart/byteranges; boundary=x\r\n\r\n",
@@ -40,7 +41,8 @@ static const struct {
 	{ R206 "Content-Range: bytes 0-18446744073709551615/0\r\n\r\n",
 	    HTTP_PART_SOME },
 	{ R206 "Content-Range: bytes 0-4/5\r\nContent-Range: bytes 0-4/5\r\n"
-	    "\r\n", HTTP_PART_SOME },
+	       "\r\n",
+	    HTTP_PART_SOME },
 	{ R206 "Content-Range: bytes 0-4/5\r\nContent-Length: 4\r\n\r\n",
 	    HTTP_PART_SOME },
 	{ R206 "Content-Range: bytes 0-4/5\r\nContent-Length: 6\r\n\r\n",
@@ -55,7 +57,8 @@ responses(void)
 {
 	struct arena *a = arena_new();
 	struct http_msg *get = http_help_head(a, H1_REQUEST,
-	    "GET / HTTP/1.1\r\n\r\n"), *m;
+			    "GET / HTTP/1.1\r\n\r\n"),
+			*m;
 	struct fault f = { 0 };
 	unsigned i;
 
@@ -83,7 +86,8 @@ static const struct {
 	{ "Upload-Offset: 5\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
 	{ "Upload-Offset: 0x0\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
 	{ "Upload-Offset: 5\r\nContent-Range: bytes 0-4/5\r\n"
-	    "Content-Length: 5\r\n", HTTP_PART_SOME },
+	  "Content-Length: 5\r\n",
+	    HTTP_PART_SOME },
 	{ "Upload-Complete: ?1\r\nContent-Length: 5\r\n", HTTP_PART_NONE },
 	{ "Upload-Complete: ?0\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
 	{ "Upload-Incomplete: ?1\r\nContent-Length: 5\r\n", HTTP_PART_SOME },
@@ -100,8 +104,10 @@ requests(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(uploads); i++) {
-		m = http_help_head(a, H1_REQUEST, arena_printf(a,
-		    "PUT / HTTP/1.1\r\n%s\r\n", uploads[i].fields).p);
+		m = http_help_head(a, H1_REQUEST,
+		    arena_printf(a, "PUT / HTTP/1.1\r\n%s\r\n",
+			uploads[i].fields)
+			.p);
 		CU_ASSERT(h1_frame_request(m, &f) == ERR_NONE);
 		CHECK_ROW(i, uploads[i].fields,
 		    http_part_of(m) == uploads[i].part);
@@ -146,12 +152,18 @@ static const struct {
 	{ "PATCH /c/b?action=flush&position=9", "", false },
 	/* Google */
 	{ "POST /u", "X-Goog-Upload-Command: start\r\n", false },
-	{ "POST /u", "X-Goog-Upload-Command: upload\r\n"
-	    "X-Goog-Upload-Offset: 0\r\n", true },
-	{ "POST /u", "X-Goog-Upload-Command: upload, finalize\r\n"
-	    "X-Goog-Upload-Offset: 0\r\n", false },
-	{ "POST /u", "X-Goog-Upload-Command: upload, finalize\r\n"
-	    "X-Goog-Upload-Offset: 5\r\n", true },
+	{ "POST /u",
+	    "X-Goog-Upload-Command: upload\r\n"
+	    "X-Goog-Upload-Offset: 0\r\n",
+	    true },
+	{ "POST /u",
+	    "X-Goog-Upload-Command: upload, finalize\r\n"
+	    "X-Goog-Upload-Offset: 0\r\n",
+	    false },
+	{ "POST /u",
+	    "X-Goog-Upload-Command: upload, finalize\r\n"
+	    "X-Goog-Upload-Offset: 5\r\n",
+	    true },
 	{ "POST /u", "X-Goog-Upload-Command: upload,finalize\r\n", true },
 	{ "POST /u", "X-Goog-Upload-Command: finalize\r\n", false },
 	/* Dropbox */
@@ -168,19 +180,31 @@ static const struct {
 	{ "POST /2/files/upload_session/finish_batch/check?x", "", false },
 	{ "POST /2/files/upload_session/append_batch", "", true },
 	{ "POST /2/files/upload_session/finish?arg=%7b%7d", "", true },
-	{ "POST /2/files/upload_session/append_v2", "Dropbox-API-Arg: "
+	{ "POST /2/files/upload_session/append_v2",
+	    "Dropbox-API-Arg: "
 	    "{\"cursor\":{\"session_id\":\"x\",\"offset\":0},"
-	    "\"close\":true}\r\n", false },
-	{ "POST /2/files/upload_session/append_v2", "Dropbox-API-Arg: "
-	    "{\"cursor\":{\"session_id\":\"x\",\"offset\":5}}\r\n", true },
-	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
-	    "{\"cursor\":{\"session_id\":\"x\",\"offset\": 0}}\r\n", false },
-	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
-	    "{\"cursor\":{\"session_id\":\"x\",\"offset\": 05}}\r\n", true },
-	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
-	    "{\"a\":{\"offset\":0},\"offset\":9}\r\n", true },
-	{ "POST /2/files/upload_session/finish", "Dropbox-API-Arg: "
-	    "{\"a\":{\"offset\":0},\"offse\\u0074\":9}\r\n", true },
+	    "\"close\":true}\r\n",
+	    false },
+	{ "POST /2/files/upload_session/append_v2",
+	    "Dropbox-API-Arg: "
+	    "{\"cursor\":{\"session_id\":\"x\",\"offset\":5}}\r\n",
+	    true },
+	{ "POST /2/files/upload_session/finish",
+	    "Dropbox-API-Arg: "
+	    "{\"cursor\":{\"session_id\":\"x\",\"offset\": 0}}\r\n",
+	    false },
+	{ "POST /2/files/upload_session/finish",
+	    "Dropbox-API-Arg: "
+	    "{\"cursor\":{\"session_id\":\"x\",\"offset\": 05}}\r\n",
+	    true },
+	{ "POST /2/files/upload_session/finish",
+	    "Dropbox-API-Arg: "
+	    "{\"a\":{\"offset\":0},\"offset\":9}\r\n",
+	    true },
+	{ "POST /2/files/upload_session/finish",
+	    "Dropbox-API-Arg: "
+	    "{\"a\":{\"offset\":0},\"offse\\u0074\":9}\r\n",
+	    true },
 	/* others */
 	{ "POST /b2", "X-Bz-Part-Number: 1\r\n", true },
 	{ "PUT /remote.php/dav/uploads/u/web-1/0001", "", true },
@@ -204,14 +228,17 @@ uploads_in_pieces(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(pieces); i++) {
-		m = http_help_head(a, H1_REQUEST, arena_printf(a,
-		    "%s HTTP/1.1\r\nContent-Length: 5\r\n%s\r\n",
-		    pieces[i].line, pieces[i].fields).p);
+		m = http_help_head(a, H1_REQUEST,
+		    arena_printf(a,
+			"%s HTTP/1.1\r\nContent-Length: 5\r\n%s\r\n",
+			pieces[i].line, pieces[i].fields)
+			.p);
 		CU_ASSERT(h1_frame_request(m, &f) == ERR_NONE);
-		CHECK_ROW(i, pieces[i].line, http_part_of(m) ==
-		    (pieces[i].part ? HTTP_PART_SOME : HTTP_PART_NONE));
-		CHECK_ROW(i, pieces[i].line, http_upload_asks_part(m) ==
-		    (m->method_id == METHOD_GET));
+		CHECK_ROW(i, pieces[i].line,
+		    http_part_of(m) ==
+			(pieces[i].part ? HTTP_PART_SOME : HTTP_PART_NONE));
+		CHECK_ROW(i, pieces[i].line,
+		    http_upload_asks_part(m) == (m->method_id == METHOD_GET));
 	}
 	arena_free(&a);
 }
@@ -254,12 +281,15 @@ other_bodies(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(others); i++) {
-		m = http_help_head(a, others[i].status == 0 ? H1_REQUEST :
-		    H1_RESPONSE, others[i].head);
-		CHECK_ROW(i, others[i].head, http_part_fit(m,
-		    others[i].length) == others[i].fits);
-		CHECK_ROW(i, others[i].head, others[i].stays ==
-		    (http_fields_get(&m->fields, FIELD_CONTENT_RANGE) != NULL));
+		m = http_help_head(a,
+		    others[i].status == 0 ? H1_REQUEST : H1_RESPONSE,
+		    others[i].head);
+		CHECK_ROW(i, others[i].head,
+		    http_part_fit(m, others[i].length) == others[i].fits);
+		CHECK_ROW(i, others[i].head,
+		    others[i].stays ==
+			(http_fields_get(&m->fields, FIELD_CONTENT_RANGE) !=
+			    NULL));
 		CHECK_ROW(i, others[i].head, m->status == others[i].status);
 	}
 	arena_free(&a);
@@ -275,22 +305,26 @@ asking(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(less); i++) {
-		m = http_help_head(a, H1_REQUEST, arena_printf(a,
-		    "GET / HTTP/1.1\r\nIf-Range: \"x\"\r\n%s\r\nA: b\r\n"
-		    "%s\r\n\r\n", less[i], less[i]).p);
+		m = http_help_head(a, H1_REQUEST,
+		    arena_printf(a,
+			"GET / HTTP/1.1\r\nIf-Range: \"x\"\r\n%s\r\nA: b\r\n"
+			"%s\r\n\r\n",
+			less[i], less[i])
+			.p);
 		CHECK_ROW(i, less[i], http_asks_part(m));
 		http_ask_whole(m);
-		CHECK_ROW(i, less[i], !http_asks_part(m) && m->fields.n == 1 &&
-		    str_eq(m->fields.v[0].name, STR("A")));
+		CHECK_ROW(i, less[i],
+		    !http_asks_part(m) && m->fields.n == 1 &&
+			str_eq(m->fields.v[0].name, STR("A")));
 	}
-	m = http_help_head(a, H1_REQUEST, "GET / HTTP/1.1\r\n"
+	m = http_help_head(a, H1_REQUEST,
+	    "GET / HTTP/1.1\r\n"
 	    "If-Range: x\r\nAccept-Ranges: bytes\r\n\r\n");
 	CU_ASSERT(!http_asks_part(m));
 	arena_free(&a);
 }
 
-UNIT_TESTS(http_part,
-    { "responses that are parts", responses },
+UNIT_TESTS(http_part, { "responses that are parts", responses },
     { "requests that are parts", requests },
     { "pieces of uploads", uploads_in_pieces },
     { "other bodies under a head", other_bodies },

@@ -13,7 +13,10 @@ struct row {
 	size_t n;
 	const char *says;
 };
-#define ROW(in, says) { in, sizeof(in) - 1, says }
+#define ROW(in, says)                    \
+	{                                \
+		in, sizeof(in) - 1, says \
+	}
 
 /* As servers send them; clients the same with masks. */
 static const struct row both[] = {
@@ -26,13 +29,29 @@ static const struct row both[] = {
 	ROW("\x81\x00", "T()"),
 	ROW("\x02\x00\x00\x00\x80\x00", "B()"),
 	ROW("\x82\x01\xff\x81\x01z", "B(\xff)T(z)"),
-	ROW("\x01\x01" "a\x89\x00\x00\x01" "b\x8a\x01x\x80\x01" "c",
+	ROW("\x01\x01"
+	    "a\x89\x00\x00\x01"
+	    "b\x8a\x01x\x80\x01"
+	    "c",
 	    "T(<9:0><10:1>abc)"),
-	ROW("\x01\x01" "a\x81\x01" "b", "T(!1002"),
-	ROW("\x01\x01" "a\x02\x01" "b", "T(!1002"),
-	ROW("\x80\x01" "a", "!1002"),
-	ROW("\x00\x01" "a", "!1002"),
-	ROW("\x81\x01" "a\x80\x01" "b", "T(a)!1002"),
+	ROW("\x01\x01"
+	    "a\x81\x01"
+	    "b",
+	    "T(!1002"),
+	ROW("\x01\x01"
+	    "a\x02\x01"
+	    "b",
+	    "T(!1002"),
+	ROW("\x80\x01"
+	    "a",
+	    "!1002"),
+	ROW("\x00\x01"
+	    "a",
+	    "!1002"),
+	ROW("\x81\x01"
+	    "a\x80\x01"
+	    "b",
+	    "T(a)!1002"),
 	/* reserved: opcodes, bits */
 	ROW("\x83\x00", "!1002"),
 	ROW("\x87\x00", "!1002"),
@@ -50,7 +69,9 @@ static const struct row both[] = {
 	/* Close */
 	ROW("\x88\x00", "{1005}"),
 	ROW("\x88\x02\x03\xe8", "{1000}"),
-	ROW("\x88\x05\x0f\xa0" "bye", "{4000 bye}"),
+	ROW("\x88\x05\x0f\xa0"
+	    "bye",
+	    "{4000 bye}"),
 	ROW("\x88\x05\x03\xf6\xe2\x82\xac", "{1014 \xe2\x82\xac}"),
 	ROW("\x88\x01\x03", "!1002"),
 	ROW("\x88\x02\x03\xe7", "!1002"),
@@ -64,12 +85,16 @@ static const struct row both[] = {
 	ROW("\x88\x04\x03\xe8\xe2\x82", "!1007"),
 	ROW("\x88\x03\x03\xe8\xff", "!1007"),
 	/* what follows a Close is nothing, what it cuts never ends */
-	ROW("\x88\x00\x81\x01" "a\xff\xff", "{1005}"),
-	ROW("\x01\x01" "a\x88\x02\x03\xe8\x80\x01" "b", "T({1000}"),
+	ROW("\x88\x00\x81\x01"
+	    "a\xff\xff",
+	    "{1005}"),
+	ROW("\x01\x01"
+	    "a\x88\x02\x03\xe8\x80\x01"
+	    "b",
+	    "T({1000}"),
 	/* UTF-8, also across frames */
 	ROW("\x81\x02\xc3\xa9", "T(\xc3\xa9)"),
-	ROW("\x01\x01\xf0\x00\x02\x9f\x98\x80\x01\x80",
-	    "T(\xf0\x9f\x98\x80)"),
+	ROW("\x01\x01\xf0\x00\x02\x9f\x98\x80\x01\x80", "T(\xf0\x9f\x98\x80)"),
 	ROW("\x01\x03\xf4\x8f\xbf\x89\x00\x80\x01\xbf",
 	    "T(<9:0>\xf4\x8f\xbf\xbf)"),
 	ROW("\x82\x02\xc3\x28", "B(\xc3\x28)"),
@@ -81,7 +106,9 @@ static const struct row both[] = {
 	ROW("\x01\x02\xf4\x90", "T(!1007"),
 	ROW("\x01\x01\xf5", "T(!1007"),
 	ROW("\x01\x03\xe2\x82\xac\x00\x01\x80", "T(!1007"),
-	ROW("\x81\x02\xff\xfe\x81\x01" "a", "T(!1007"),
+	ROW("\x81\x02\xff\xfe\x81\x01"
+	    "a",
+	    "T(!1007"),
 };
 
 /* What only that side sends. */
@@ -90,13 +117,19 @@ static const struct row client[] = {
 	ROW("\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", "<10:5>"),
 	ROW("\x81" HELLO, "!1002"),
 	ROW("\x89\x00", "!1002"),
-	ROW("\x81\x80" "abcd\x81\x00", "T()!1002"),
-	ROW("\x82\xfe\x00\x7d" "abcd", "!1002"),
+	ROW("\x81\x80"
+	    "abcd\x81\x00",
+	    "T()!1002"),
+	ROW("\x82\xfe\x00\x7d"
+	    "abcd",
+	    "!1002"),
 };
 
 static const struct row server[] = {
 	ROW("\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", "!1002"),
-	ROW("\x8a\x80" "abcd", "!1002"),
+	ROW("\x8a\x80"
+	    "abcd",
+	    "!1002"),
 	/* RFC 6455 5.2: the minimal number of octets */
 	ROW("\x81\x7e\x00\x05Hello", "!1002"),
 	ROW("\x82\x7e\x00\x7d", "!1002"),
@@ -105,8 +138,12 @@ static const struct row server[] = {
 	ROW("\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00", "!1002"),
 	/* a long one is known by what comes of it */
 	ROW("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", "B("),
-	ROW("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff" "a", "B("),
-	ROW("\x82\x7e\x03\xe8" "a", "B("),
+	ROW("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"
+	    "a",
+	    "B("),
+	ROW("\x82\x7e\x03\xe8"
+	    "a",
+	    "B("),
 	ROW("\x82\x7e\x03\xe9", "B("),
 };
 
@@ -122,8 +159,8 @@ check_once(unsigned i, const char *says, enum ws_side from, const void *p,
 	all = chq_len(&h.frames) + h.passed == n;
 	CHECK_ROW(i, says, good == (h.f.code == ERR_NONE));
 	CHECK_ROW(i, says, good || h.f.code == ws_frame_err(from));
-	CHECK_ROW(i, "frames", !good || all || strchr(says, '{') != NULL ||
-	    !ws_is_between(h.w));
+	CHECK_ROW(i, "frames",
+	    !good || all || strchr(says, '{') != NULL || !ws_is_between(h.w));
 	CHECK_ROW(i, says, ws_help_said(&h, says));
 }
 
@@ -148,8 +185,8 @@ rows(void)
 		check(i, both[i].says, WS_SERVER, both[i].p, both[i].n);
 		b.n = 0;
 		ws_help_mask(&b, (const unsigned char *)both[i].p, both[i].n);
-		if (strchr(both[i].says, '!') == NULL && strchr(both[i].says,
-		    '{') == NULL)
+		if (strchr(both[i].says, '!') == NULL &&
+		    strchr(both[i].says, '{') == NULL)
 			check(i, both[i].says, WS_CLIENT, b.p, b.n);
 	}
 	buf_fini(&b);
@@ -203,8 +240,8 @@ long_one(enum ws_side from, bool text, size_t n, size_t step)
 	struct ws_help h;
 	size_t i, head_n;
 
-	head_n = ws_frame_head(head, text ? WS_OP_TEXT : WS_OP_BINARY, true,
-	    n, from == WS_CLIENT ? mask : NULL);
+	head_n = ws_frame_head(head, text ? WS_OP_TEXT : WS_OP_BINARY, true, n,
+	    from == WS_CLIENT ? mask : NULL);
 	buf_add(&in, head, head_n);
 	p = (unsigned char *)buf_room(&in, n);
 	for (i = 0; i < n; i++)
@@ -246,8 +283,12 @@ limit(void)
 {
 	static const char *const says[] = { "B(12345)T(z)", "B(~)T(z)" };
 	static const unsigned char in[][12] = {
-		"\x02\x03" "123\x80\x02" "45\x81\x01z",
-		"\x02\x03" "123\x80\x02" "45\x81\x01z",
+		"\x02\x03"
+		"123\x80\x02"
+		"45\x81\x01z",
+		"\x02\x03"
+		"123\x80\x02"
+		"45\x81\x01z",
 	};
 	struct ws_help h;
 	size_t step;
@@ -256,8 +297,8 @@ limit(void)
 	for (i = 0; i < COUNT(says); i++)
 		for (step = 1; step < sizeof(in[i]); step++) {
 			ws_help_open(&h, WS_SERVER, false, false, 5 - i);
-			CU_ASSERT(ws_help_feed(&h, in[i], sizeof(in[i]), step,
-			    100));
+			CU_ASSERT(
+			    ws_help_feed(&h, in[i], sizeof(in[i]), step, 100));
 			CU_ASSERT_EQUAL(h.passed, sizeof(in[i]));
 			CU_ASSERT(ws_help_said(&h, says[i]));
 		}
@@ -269,7 +310,7 @@ limit_declared(void)
 {
 	static const size_t steps[] = { 1, 700, 100000 };
 	static const unsigned char heads[][4] = { { 0x82, 126, 0x27, 0x10 },
-	    { 0x81, 126, 0x27, 0x10 } };
+		{ 0x81, 126, 0x27, 0x10 } };
 	struct buf in = { 0 };
 	struct ws_help h;
 	unsigned i, k;
@@ -281,15 +322,15 @@ limit_declared(void)
 			memset(buf_room(&in, 10000), 'a', 10000);
 			in.n += 10000;
 			ws_help_open(&h, WS_SERVER, false, false, 9000);
-			CU_ASSERT(ws_help_feed(&h, in.p, in.n, steps[i],
-			    100000));
+			CU_ASSERT(
+			    ws_help_feed(&h, in.p, in.n, steps[i], 100000));
 			CU_ASSERT_EQUAL(h.at_gap, 9000);
 			CU_ASSERT_EQUAL(h.passed, in.n);
 			CU_ASSERT(ws_help_said(&h, k == 0 ? "B(~)" : "T(~)"));
 			/* half of it is no more than half */
 			ws_help_open(&h, WS_SERVER, false, false, 9000);
-			CU_ASSERT(ws_help_feed(&h, in.p, 5000, steps[i],
-			    100000));
+			CU_ASSERT(
+			    ws_help_feed(&h, in.p, 5000, steps[i], 100000));
 			CU_ASSERT_EQUAL(chq_len(&h.content), 4996);
 			CU_ASSERT(ws_help_said(&h, k == 0 ? "B(" : "T("));
 		}
@@ -303,10 +344,18 @@ limit_text(void)
 	struct ws_help h;
 
 	ws_help_open(&h, WS_SERVER, false, false, 2);
-	CU_ASSERT(!ws_help_feed(&h, "\x01\x03" "abc\x80\x02" "a\xff", 9, 9, 9));
+	CU_ASSERT(!ws_help_feed(&h,
+	    "\x01\x03"
+	    "abc\x80\x02"
+	    "a\xff",
+	    9, 9, 9));
 	CU_ASSERT(ws_help_said(&h, "T(~!1007"));
 	ws_help_open(&h, WS_SERVER, false, false, 2);
-	CU_ASSERT(ws_help_feed(&h, "\x01\x03" "abc\x80\x02" "ab", 9, 1, 1));
+	CU_ASSERT(ws_help_feed(&h,
+	    "\x01\x03"
+	    "abc\x80\x02"
+	    "ab",
+	    9, 1, 1));
 	CU_ASSERT(ws_help_said(&h, "T(~)"));
 }
 
@@ -322,7 +371,10 @@ empty_frames(void)
 	for (i = 0; i < WS_HEADS_FREE / 2 - 1; i++)
 		ws_help_feed(&h, "\x00\x00", 2, 2, 9);
 	CU_ASSERT_EQUAL(h.said.n, 2);
-	ws_help_feed(&h, "\x00\x00\x00\x01" "a\x80\x00", 7, 2, 9);
+	ws_help_feed(&h,
+	    "\x00\x00\x00\x01"
+	    "a\x80\x00",
+	    7, 2, 9);
 	CU_ASSERT_EQUAL(chq_len(&h.frames), 0);
 	CU_ASSERT(h.most < 2000);
 	CU_ASSERT(ws_help_said(&h, "B(~)"));
@@ -332,14 +384,15 @@ empty_frames(void)
 static void
 between(void)
 {
-	static const char in[] = "\x01\x01" "a\x89\x00\x80\x00\x89\x00";
+	static const char in[] = "\x01\x01"
+				 "a\x89\x00\x80\x00\x89\x00";
 	struct ws_help h;
 	unsigned i;
 
 	ws_help_open(&h, WS_SERVER, false, false, LIMIT);
 	for (i = 0; i < sizeof(in); i++) {
-		CHECK_ROW(i, "between", ws_is_between(h.w) ==
-		    (i == 0 || i == 7 || i == 9));
+		CHECK_ROW(i, "between",
+		    ws_is_between(h.w) == (i == 0 || i == 7 || i == 9));
 		if (i + 1 < sizeof(in))
 			ws_help_feed(&h, in + i, 1, 1, 9);
 	}
@@ -353,7 +406,8 @@ between(void)
 static void
 holds_little(void)
 {
-	static const char in[] = "\x89\x85" "abcdefgh";
+	static const char in[] = "\x89\x85"
+				 "abcdefgh";
 	size_t i, had = chunk_bytes_live();
 	struct ws_out out;
 	struct ws_help h;
@@ -389,9 +443,10 @@ random_ones(void)
 		buf_cstr(&says, "T(");
 		for (j = 0; j < frames; j++) {
 			n = unit_random(300);
-			buf_add(&in, head, ws_frame_head(head, j == 0 ?
-			    WS_OP_TEXT : WS_OP_CONTINUATION, j + 1 == frames,
-			    n, NULL));
+			buf_add(&in, head,
+			    ws_frame_head(head,
+				j == 0 ? WS_OP_TEXT : WS_OP_CONTINUATION,
+				j + 1 == frames, n, NULL));
 			for (k = 0; k < n; k++) {
 				c = (char)('a' + unit_random(26));
 				buf_add(&in, &c, 1);
@@ -416,8 +471,7 @@ random_ones(void)
 UNIT_TESTS(http_ws, { "messages", rows }, { "of clients", client_rows },
     { "refusals of clients' frames", client_refusals },
     { "of servers", server_rows }, { "long messages", long_ones },
-    { "limit", limit },
-    { "a limit and what is declared", limit_declared },
-    { "texts beyond the limit", limit_text },
-    { "empty frames", empty_frames }, { "between", between },
-    { "holds little", holds_little }, { "random messages", random_ones })
+    { "limit", limit }, { "a limit and what is declared", limit_declared },
+    { "texts beyond the limit", limit_text }, { "empty frames", empty_frames },
+    { "between", between }, { "holds little", holds_little },
+    { "random messages", random_ones })

@@ -14,21 +14,28 @@ static const struct {
 	size_t n;
 	const char *says, *alone;
 } rows[] = {
-#define ROW(in, says) { in, sizeof(in) - 1, says, says }
-#define ROWS(in, says, alone) { in, sizeof(in) - 1, says, alone }
+#define ROW(in, says)                          \
+	{                                      \
+		in, sizeof(in) - 1, says, says \
+	}
+#define ROWS(in, says, alone)                   \
+	{                                       \
+		in, sizeof(in) - 1, says, alone \
+	}
 	/* RFC 7692 7.2.3.1 */
 	ROW("\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00", "Tz(Hello)"),
 	ROW("\x41\x03\xf2\x48\xcd\x80\x04\xc9\xc9\x07\x00", "Tz(Hello)"),
 	ROW("\x41\x03\xf2\x48\xcd\x89\x02hi\x80\x04\xc9\xc9\x07\x00",
 	    "Tz(<9:2>Hello)"),
 	ROW("\x42\x00\x00\x03\xf2\x48\xcd\x00\x00\x00\x04\xc9\xc9\x07\x00"
-	    "\x80\x00", "Bz(Hello)"),
+	    "\x80\x00",
+	    "Bz(Hello)"),
 	/* 7.2.3.2: from the window of the message before */
 	ROWS("\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00"
-	    "\xc1\x05\xf2\x00\x11\x00\x00",
+	     "\xc1\x05\xf2\x00\x11\x00\x00",
 	    "Tz(Hello)Tz(Hello)", "Tz(Hello)Tz(!1007"),
 	ROWS("\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x81\x01x"
-	    "\xc1\x05\xf2\x00\x11\x00\x00",
+	     "\xc1\x05\xf2\x00\x11\x00\x00",
 	    "Tz(Hello)T(x)Tz(Hello)", "Tz(Hello)T(x)Tz(!1007"),
 	/* 7.2.3.3: a block that is not compressed */
 	ROW("\xc1\x0b\x00\x05\x00\xfa\xffHello\x00", "Tz(Hello)"),
@@ -42,12 +49,15 @@ static const struct {
 	ROW("\xc1\x01\x00\x81\x00\xc2\x01\x00", "Tz()T()Bz()"),
 	/* a final block: messages go on, but not from its history */
 	ROW("\xc1\x08\xf3\x48\xcd\xc9\xc9\x07\x00\x00"
-	    "\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00", "Tz(Hello)Tz(Hello)"),
+	    "\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00",
+	    "Tz(Hello)Tz(Hello)"),
 	ROW("\xc1\x08\xf3\x48\xcd\xc9\xc9\x07\x00\x00"
-	    "\xc1\x05\xf2\x00\x11\x00\x00", "Tz(Hello)Tz(!1007"),
+	    "\xc1\x05\xf2\x00\x11\x00\x00",
+	    "Tz(Hello)Tz(!1007"),
 	/* behind a final block receivers read unlike things */
 	ROW("\xc1\x0f\xf3\x48\xcd\xc9\xc9\x07\x00\xf2\x48\xcd\xc9\xc9\x07"
-	    "\x00\x00", "Tz(!1007"),
+	    "\x00\x00",
+	    "Tz(!1007"),
 	ROW("\xc1\x09\xf3\x48\xcd\xc9\xc9\x07\x00\x00\x00", "Tz(!1007"),
 	ROW("\xc1\x08\xf3\x48\xcd\xc9\xc9\x07\x00\x01", "Tz(!1007"),
 	/* no end of a block, no begin, nothing at all */
@@ -66,7 +76,10 @@ static const struct {
 	ROW("\xc1\x07\x00\x01\x00\xfe\xff\xc3\x00", "Tz(!1007"),
 	/* RSV1 where it is not of a message's first frame */
 	ROW("\x41\x03\xf2\x48\xcd\xc0\x04\xc9\xc9\x07\x00", "Tz(!1002"),
-	ROW("\x01\x01" "a\xc0\x01" "b", "T(!1002"),
+	ROW("\x01\x01"
+	    "a\xc0\x01"
+	    "b",
+	    "T(!1002"),
 	ROW("\xc9\x00", "!1002"),
 	ROW("\xc8\x02\x03\xe8", "!1002"),
 };
@@ -80,8 +93,8 @@ check(unsigned i, enum ws_side from, bool alone, const void *p, size_t n,
 
 	ws_help_open(&h, from, true, alone, LIMIT);
 	ws_help_feed(&h, p, n, step, 1 + unit_random(7));
-	CHECK_ROW(i, says, h.f.code == ERR_NONE || h.f.code ==
-	    ws_frame_err(from));
+	CHECK_ROW(i, says,
+	    h.f.code == ERR_NONE || h.f.code == ws_frame_err(from));
 	CHECK_ROW(i, says, strchr(says, '!') != NULL || h.passed == n);
 	CHECK_ROW(i, says, ws_help_said(&h, says));
 }
@@ -100,7 +113,7 @@ examples(void)
 			check(i, WS_SERVER, false, rows[i].p, rows[i].n, step);
 			check(i, WS_SERVER, true, rows[i].p, rows[i].n, step);
 			if (strchr(rows[i].says, '2') != NULL)
-				continue;	/* a broken head */
+				continue; /* a broken head */
 			check(i, WS_CLIENT, false, b.p, b.n, step);
 			check(i, WS_CLIENT, true, b.p, b.n, step);
 		}
@@ -124,7 +137,7 @@ not_agreed(void)
 struct sender {
 	z_stream z;
 	bool takeover;
-	struct buf out;		/* frames, as a server's */
+	struct buf out; /* frames, as a server's */
 };
 
 static void
@@ -133,7 +146,8 @@ sender_open(struct sender *s, bool takeover, int level, int bits)
 	memset(s, 0, sizeof(*s));
 	s->takeover = takeover;
 	CU_ASSERT_EQUAL_FATAL(deflateInit2(&s->z, level, Z_DEFLATED, -bits, 8,
-	    Z_DEFAULT_STRATEGY), Z_OK);
+				  Z_DEFAULT_STRATEGY),
+	    Z_OK);
 }
 
 static void
@@ -179,8 +193,8 @@ send_one(struct sender *s, const char *p, size_t n, unsigned flushes,
 
 	for (i = 0; i < flushes; i++, at += part) {
 		part = (n - at) / 2;
-		deflate_to(s, &b, p + at, part, i & 1 ? Z_FULL_FLUSH :
-		    Z_SYNC_FLUSH);
+		deflate_to(s, &b, p + at, part,
+		    i & 1 ? Z_FULL_FLUSH : Z_SYNC_FLUSH);
 	}
 	deflate_to(s, &b, p + at, n - at, Z_SYNC_FLUSH);
 	if (b.n >= 4 && memcmp(b.p + b.n - 4, "\0\0\xff\xff", 4) == 0)
@@ -190,10 +204,11 @@ send_one(struct sender *s, const char *p, size_t n, unsigned flushes,
 	if (!s->takeover)
 		deflateReset(&s->z);
 	for (i = 0, at = 0; i < frames; i++, at += part) {
-		part = i + 1 == frames ? b.n - at : unit_random(
-		    (unsigned)(b.n - at) + 1);
-		frame(&s->out, (i + 1 == frames ? 0x80 : 0) |
-		    (i == 0 ? 0x42 : 0), b.p + at, part);
+		part = i + 1 == frames ? b.n - at
+				       : unit_random((unsigned)(b.n - at) + 1);
+		frame(&s->out,
+		    (i + 1 == frames ? 0x80 : 0) | (i == 0 ? 0x42 : 0),
+		    b.p + at, part);
 	}
 	buf_fini(&b);
 }
@@ -203,14 +218,13 @@ static void
 words(struct buf *b, size_t n)
 {
 	static const char *const word[] = { "alpha ", "beta ", "gamma ",
-	    "{\"id\":", "0123456789", "\n" };
+		"{\"id\":", "0123456789", "\n" };
 	size_t from = b->n;
 
-	buf_room(b, n + 100);	/* it is copied from while it grows */
+	buf_room(b, n + 100); /* it is copied from while it grows */
 	while (b->n < from + n) {
 		if (b->n > 64 && unit_random(3) > 0)
-			buf_add(b, b->p + unit_random((unsigned)b->n - 40),
-			    30);
+			buf_add(b, b->p + unit_random((unsigned)b->n - 40), 30);
 		buf_cstr(b, word[unit_random(COUNT(word))]);
 	}
 	b->n = from + n;
@@ -240,8 +254,8 @@ stream(bool takeover, int level, int bits)
 	}
 	ws_help_mask(&masked, (const unsigned char *)s.out.p, s.out.n);
 	for (i = 0; i < 4; i++) {
-		ws_help_open(&h, i & 1 ? WS_CLIENT : WS_SERVER, true,
-		    !takeover, LIMIT);
+		ws_help_open(&h, i & 1 ? WS_CLIENT : WS_SERVER, true, !takeover,
+		    LIMIT);
 		n = i & 1 ? masked.n : s.out.n;
 		CU_ASSERT(ws_help_feed(&h, i & 1 ? masked.p : s.out.p, n,
 		    i & 2 ? 0 : 5000, 1 + unit_random(5000)));
@@ -311,10 +325,13 @@ limit_of_payload(size_t step)
 	struct ws_help h;
 	unsigned i;
 
-	buf_add(&blocks, "\x00\x05\x00\xfa\xff" "hello", 10);
+	buf_add(&blocks,
+	    "\x00\x05\x00\xfa\xff"
+	    "hello",
+	    10);
 	for (i = 0; i < 400; i++)
 		buf_add(&blocks, empty, sizeof(empty));
-	buf_add(&blocks, empty, 1);	/* RFC 7692 7.2.1: the tail is cut off */
+	buf_add(&blocks, empty, 1); /* RFC 7692 7.2.1: the tail is cut off */
 	frame(&out, 0xc2, blocks.p, blocks.n);
 	ws_help_open(&h, WS_SERVER, true, false, 1000);
 	CU_ASSERT(ws_help_feed(&h, out.p, out.n, step, 3000));
@@ -387,8 +404,8 @@ bomb_cost(void)
 	ws_help_open(&h, WS_SERVER, true, false, 1000);
 	ws_help_feed(&h, s.out.p, s.out.n, s.out.n, 20000);
 	m = ws_facts(h.w);
-	CU_ASSERT(m->content > WS_RATIO_FREE && m->content < WS_RATIO_FREE +
-	    WS_RATIO * m->payload + 20000);
+	CU_ASSERT(m->content > WS_RATIO_FREE &&
+	    m->content < WS_RATIO_FREE + WS_RATIO * m->payload + 20000);
 	ws_help_close(&h);
 	sender_close(&s);
 	buf_fini(&zeros);
@@ -442,8 +459,8 @@ tail_as_content(void)
 		CU_ASSERT(ws_help_feed(&h, s.out.p, s.out.n, 1000, 1000));
 		if (i == 0) {
 			CU_ASSERT_EQUAL_FATAL(h.said.n, 305 + 8);
-			CU_ASSERT(memcmp(h.said.p + 303,
-			    "\0\0\0\xff\xff)T(x)", 10) == 0);
+			CU_ASSERT(memcmp(h.said.p + 303, "\0\0\0\xff\xff)T(x)",
+				      10) == 0);
 			ws_help_close(&h);
 		} else {
 			CU_ASSERT(ws_help_said(&h, "Bz(~)T(x)"));
@@ -523,7 +540,7 @@ order(void)
 		seen |= code == WS_CODE_DATA ? 1 : 2;
 		CHECK_ROW(i, "order", first_fault(i / 4, i % 4, 1000) == code);
 	}
-	CU_ASSERT_EQUAL(seen, 3);	/* cut before that octet, and behind it */
+	CU_ASSERT_EQUAL(seen, 3); /* cut before that octet, and behind it */
 }
 
 UNIT_TESTS(http_ws_deflate, { "examples", examples },

@@ -9,7 +9,7 @@ static void
 heads(void)
 {
 	static const uint64_t lengths[] = { 0, 1, 125, 126, 65535, 65536,
-	    INT64_MAX };
+		INT64_MAX };
 	static const unsigned octets[] = { 2, 2, 2, 4, 4, 10, 10 };
 	static const unsigned char mask[4] = { 1, 2, 3, 4 };
 	unsigned char head[WS_HEAD_MAX];
@@ -22,10 +22,11 @@ heads(void)
 		    lengths[i / 2], i & 1 ? mask : NULL);
 		CHECK_ROW(i, "length", n == octets[i / 2] + (i & 1) * 4);
 		ws_frame_init(&w, i & 1 ? WS_CLIENT : WS_SERVER, false);
-		CHECK_ROW(i, "read", ws_frame_feed(&w, head, n, &used,
-		    NULL) == WS_FRAME_HEAD && used == n &&
-		    w.length == lengths[i / 2] && w.op == WS_OP_BINARY &&
-		    w.fin == ((i & 2) == 0) && w.head_n == n);
+		CHECK_ROW(i, "read",
+		    ws_frame_feed(&w, head, n, &used, NULL) == WS_FRAME_HEAD &&
+			used == n && w.length == lengths[i / 2] &&
+			w.op == WS_OP_BINARY && w.fin == ((i & 2) == 0) &&
+			w.head_n == n);
 		CHECK_ROW(i, "mask", !(i & 1) || memcmp(w.mask, mask, 4) == 0);
 	}
 }
@@ -80,8 +81,9 @@ closes(void)
 
 	for (i = 0; i < 2; i++) {
 		s = put_close(a, (enum ws_side)i, 1008, reason);
-		CU_ASSERT(s.n == reason.n + 2 && memcmp(s.p, "\x03\xf0", 2) ==
-		    0 && memcmp(s.p + 2, reason.p, reason.n) == 0);
+		CU_ASSERT(s.n == reason.n + 2 &&
+		    memcmp(s.p, "\x03\xf0", 2) == 0 &&
+		    memcmp(s.p + 2, reason.p, reason.n) == 0);
 		s = put_close(a, (enum ws_side)i, WS_CODE_NONE, STR_NONE);
 		CU_ASSERT_EQUAL(s.n, 0);
 		s = put_close(a, (enum ws_side)i, 1000, STR_NONE);
@@ -96,8 +98,8 @@ closes(void)
 			buf_cstr(&b, "\xe2\x82\xac");
 		euros = put_close(a, WS_CLIENT, 1008, buf_as_str(&b));
 		CU_ASSERT(euros.n > 120 && euros.n <= WS_CONTROL_MAX);
-		CU_ASSERT_PTR_NULL(u8_check((const uint8_t *)euros.p + 2,
-		    euros.n - 2));
+		CU_ASSERT_PTR_NULL(
+		    u8_check((const uint8_t *)euros.p + 2, euros.n - 2));
 	}
 	buf_fini(&b);
 	arena_free(&a);
@@ -126,7 +128,7 @@ static bool
 can_be_text(const unsigned char *p, size_t n)
 {
 	static const unsigned char more[] = { 0x80, 0x8f, 0x90, 0x9f, 0xa0,
-	    0xbf };
+		0xbf };
 	unsigned char q[8];
 	unsigned i, k;
 
@@ -147,8 +149,8 @@ static void
 utf8(void)
 {
 	static const unsigned char octets[] = { 'a', 0x7f, 0x80, 0x8f, 0x90,
-	    0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed,
-	    0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff };
+		0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec,
+		0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff };
 	unsigned char p[4];
 	struct ws_utf8 u;
 	unsigned i, j, n, cut;
@@ -161,11 +163,11 @@ utf8(void)
 		good = can_be_text(p, n);
 		for (cut = 0; cut <= n; cut++) {
 			u = (struct ws_utf8){ .n = 0 };
-			if ((ws_utf8_feed(&u, p, cut) && ws_utf8_feed(&u,
-			    p + cut, n - cut)) != good)
+			if ((ws_utf8_feed(&u, p, cut) &&
+				ws_utf8_feed(&u, p + cut, n - cut)) != good)
 				break;
-			if (good && ws_utf8_is_whole(&u) !=
-			    (u8_check(p, n) == NULL))
+			if (good &&
+			    ws_utf8_is_whole(&u) != (u8_check(p, n) == NULL))
 				break;
 		}
 		if (cut <= n) {

@@ -15,9 +15,9 @@ struct ws_help {
 	 * "{1000 reason}", "!1002".
 	 */
 	struct buf said;
-	size_t passed;		/* octets of frames */
-	size_t most;		/* that the engine held */
-	size_t at_gap;		/* octets of content that came before the last */
+	size_t passed; /* octets of frames */
+	size_t most;   /* that the engine held */
+	size_t at_gap; /* octets of content that came before the last */
 	struct fault f;
 };
 
@@ -26,7 +26,7 @@ ws_help_open(struct ws_help *h, enum ws_side from, bool deflate,
     bool no_takeover, uint64_t limit)
 {
 	struct ws_terms t = { .deflate = deflate,
-	    .no_takeover = { no_takeover, no_takeover } };
+		.no_takeover = { no_takeover, no_takeover } };
 	struct ws_limits l = { limit, WS_RATIO };
 
 	memset(h, 0, sizeof(*h));
@@ -150,17 +150,17 @@ ws_help_mask(struct buf *to, const unsigned char *p, size_t n)
 	size_t used, len;
 
 	ws_frame_init(&f, WS_SERVER, true);
-	for (; n > 0 && ws_frame_feed(&f, p, n, &used, NULL) ==
-	    WS_FRAME_HEAD; p += used + len, n -= used + len) {
+	for (; n > 0 && ws_frame_feed(&f, p, n, &used, NULL) == WS_FRAME_HEAD;
+	     p += used + len, n -= used + len) {
 		for (i = 0; i < 4; i++)
 			mask[i] = (unsigned char)unit_random(256);
-		buf_add(to, head, ws_frame_head(head, f.op, f.fin, f.length,
-		    mask));
+		buf_add(to, head,
+		    ws_frame_head(head, f.op, f.fin, f.length, mask));
 		if (f.compressed)
 			to->p[to->n - (used + 4)] |= 0x40;
 		len = f.length < n - used ? (size_t)f.length : n - used;
-		ws_frame_mask((unsigned char *)buf_room(to, len), p + used,
-		    len, mask, 0);
+		ws_frame_mask((unsigned char *)buf_room(to, len), p + used, len,
+		    mask, 0);
 		to->n += len;
 	}
 }

@@ -168,5 +168,5 @@ dropped(void)
 	finish();
 }
 
-UNIT_TESTS(http_ws_message, { "whole", whole }, { "gap", gap },
-    { "cut", cut }, { "dropped", dropped })
+UNIT_TESTS(http_ws_message, { "whole", whole }, { "gap", gap }, { "cut", cut },
+    { "dropped", dropped })

@@ -15,13 +15,15 @@
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n"
 
 static const struct {
-	const char *head;		/* without the empty line */
+	const char *head; /* without the empty line */
 	enum ws_asks asks;
 } requests[] = {
 	{ GET UP KEY VERSION, WS_ASKS },
 	{ GET UP KEY VERSION "Content-Length: 0\r\n", WS_ASKS },
-	{ GET "UPGRADE: h2c, WebSocket\r\nConnection: keep-alive, upgrade\r\n"
-	    KEY VERSION "Sec-WebSocket-Protocol: a, b\r\n", WS_ASKS },
+	{ GET
+	    "UPGRADE: h2c, WebSocket\r\nConnection: keep-alive, upgrade\r\n" KEY
+		VERSION "Sec-WebSocket-Protocol: a, b\r\n",
+	    WS_ASKS },
 	/* an ordinary request */
 	{ GET KEY VERSION, WS_ASKS_NOT },
 	{ GET "Upgrade: websocket\r\n" KEY VERSION, WS_ASKS_NOT },
@@ -50,8 +52,7 @@ static const struct {
 	    WS_ASKS_WRONG },
 	{ GET UP VERSION "Sec-WebSocket-Key: dGhl IHNhbXBsZSBub25jZQ=\r\n",
 	    WS_ASKS_WRONG },
-	{ GET UP KEY VERSION "Sec-WebSocket-Protocol: a b\r\n",
-	    WS_ASKS_WRONG },
+	{ GET UP KEY VERSION "Sec-WebSocket-Protocol: a b\r\n", WS_ASKS_WRONG },
 };
 
 static struct http_msg *
@@ -74,10 +75,12 @@ asks(void)
 
 	for (i = 0; i < COUNT(requests); i++) {
 		f = (struct fault){ ERR_NONE, "" };
-		CHECK_ROW(i, requests[i].head, ws_open_asks(request(a,
-		    requests[i].head), STR_NONE, &f) == requests[i].asks);
-		CHECK_ROW(i, "the fault", (f.code == ERR_REQ_WEBSOCKET) ==
-		    (requests[i].asks == WS_ASKS_WRONG));
+		CHECK_ROW(i, requests[i].head,
+		    ws_open_asks(request(a, requests[i].head), STR_NONE, &f) ==
+			requests[i].asks);
+		CHECK_ROW(i, "the fault",
+		    (f.code == ERR_REQ_WEBSOCKET) ==
+			(requests[i].asks == WS_ASKS_WRONG));
 	}
 	arena_free(&a);
 }
@@ -91,12 +94,10 @@ extended_connect(void)
 	    "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n" VERSION "\r\n");
 
 	CU_ASSERT_EQUAL(ws_open_asks(m, STR("websocket"), NULL), WS_ASKS);
-	CU_ASSERT_EQUAL(ws_open_asks(m, STR("connect-udp"), NULL),
-	    WS_ASKS_NOT);
+	CU_ASSERT_EQUAL(ws_open_asks(m, STR("connect-udp"), NULL), WS_ASKS_NOT);
 	CU_ASSERT_EQUAL(ws_open_asks(m, STR_NONE, NULL), WS_ASKS_NOT);
 	http_fields_remove(&m->fields, FIELD_SEC_WEBSOCKET_VERSION);
-	CU_ASSERT_EQUAL(ws_open_asks(m, STR("websocket"), NULL),
-	    WS_ASKS_WRONG);
+	CU_ASSERT_EQUAL(ws_open_asks(m, STR("websocket"), NULL), WS_ASKS_WRONG);
 	m->method = STR("GET");
 	m->method_id = METHOD_GET;
 	CU_ASSERT_EQUAL(ws_open_asks(m, STR("websocket"), NULL), WS_ASKS_NOT);
@@ -104,14 +105,13 @@ extended_connect(void)
 }
 
 static const struct {
-	const char *in, *out;	/* of the field; NULL: it is gone */
+	const char *in, *out; /* of the field; NULL: it is gone */
 } offers[] = {
 	{ PMD, PMD },
 	{ PMD "; client_max_window_bits", PMD "; client_max_window_bits" },
 	{ "x-webkit-deflate-frame, " PMD ";server_max_window_bits=10;"
-	    "client_no_context_takeover , bbf-usp-protocol, " PMD,
-	    PMD ";server_max_window_bits=10;client_no_context_takeover, "
-	    PMD },
+	  "client_no_context_takeover , bbf-usp-protocol, " PMD,
+	    PMD ";server_max_window_bits=10;client_no_context_takeover, " PMD },
 	{ PMD "; client_max_window_bits=\"8\"; server_no_context_takeover",
 	    PMD "; client_max_window_bits=\"8\"; server_no_context_takeover" },
 	{ "mux; max-channels=4; flow-control", NULL },
@@ -137,24 +137,26 @@ reduce(void)
 	unsigned i;
 
 	for (i = 0; i < COUNT(offers); i++) {
-		m = request(a, arena_printf(a, GET EXT "%s\r\n",
-		    offers[i].in).p);
+		m = request(a,
+		    arena_printf(a, GET EXT "%s\r\n", offers[i].in).p);
 		ws_open_reduce(m);
 		v = http_fields_value(&m->fields,
 		    FIELD_SEC_WEBSOCKET_EXTENSIONS);
-		CHECK_ROW(i, offers[i].in, str_eq(v, str_of(offers[i].out)) &&
-		    (v.p == NULL) == (offers[i].out == NULL));
+		CHECK_ROW(i, offers[i].in,
+		    str_eq(v, str_of(offers[i].out)) &&
+			(v.p == NULL) == (offers[i].out == NULL));
 	}
 	arena_free(&a);
 }
 
 #define SWITCH "HTTP/1.1 101 x\r\n"
-#define OFFERS "Sec-WebSocket-Protocol: chat, mqtt\r\n" \
-    EXT "mux, " PMD "; client_max_window_bits\r\n"
+#define OFFERS                                                   \
+	"Sec-WebSocket-Protocol: chat, mqtt\r\n" EXT "mux, " PMD \
+	"; client_max_window_bits\r\n"
 
 /* out: d: deflate, c and s: that side keeps no context, u: unknown. */
 static const struct {
-	const char *head, *out;		/* NULL: refused */
+	const char *head, *out; /* NULL: refused */
 } answers[] = {
 	{ SWITCH UP ACCEPT, "" },
 	{ SWITCH "upgrade: WebSocket\r\nconnection: foo, UPGRADE\r\n" ACCEPT,
@@ -162,7 +164,8 @@ static const struct {
 	{ SWITCH UP ACCEPT "Sec-WebSocket-Protocol: mqtt\r\n", "mqtt" },
 	{ SWITCH UP ACCEPT EXT PMD "\r\n", "d" },
 	{ SWITCH UP ACCEPT EXT PMD "; server_no_context_takeover\r\n", "ds" },
-	{ SWITCH UP ACCEPT EXT PMD "; client_no_context_takeover; "
+	{ SWITCH UP ACCEPT EXT PMD
+	    "; client_no_context_takeover; "
 	    "client_max_window_bits=9; server_max_window_bits=\"15\"\r\n",
 	    "dc" },
 	{ SWITCH UP ACCEPT EXT "mux;a=b\r\n", "u" },
@@ -181,7 +184,8 @@ static const struct {
 	{ SWITCH UP ACCEPT "Sec-WebSocket-Protocol: MQTT\r\n", NULL },
 	{ SWITCH UP ACCEPT "Sec-WebSocket-Protocol: chat, mqtt\r\n", NULL },
 	{ SWITCH UP ACCEPT "Sec-WebSocket-Protocol: chat\r\n"
-	    "Sec-WebSocket-Protocol: chat\r\n", NULL },
+			   "Sec-WebSocket-Protocol: chat\r\n",
+	    NULL },
 	{ SWITCH UP ACCEPT "Sec-WebSocket-Protocol:\r\n", NULL },
 	{ SWITCH UP ACCEPT EXT "other\r\n", NULL },
 	{ SWITCH UP ACCEPT EXT PMD ", " PMD "\r\n", NULL },
@@ -191,7 +195,8 @@ static const struct {
 	{ SWITCH UP ACCEPT EXT "mux, mux, mux, mux, mux, mux, mux, mux\r\n",
 	    "u" },
 	{ SWITCH UP ACCEPT EXT "mux, mux, mux, mux, mux, mux, mux, mux, mux"
-	    "\r\n", NULL },
+			       "\r\n",
+	    NULL },
 };
 
 static struct str
@@ -200,8 +205,8 @@ describe(struct arena *a, const struct ws_terms *t)
 	return (arena_printf(a, "%s%s%s%s%.*s", t->deflate ? "d" : "",
 	    t->no_takeover[WS_CLIENT] ? "c" : "",
 	    t->no_takeover[WS_SERVER] ? "s" : "", t->unknown ? "u" : "",
-	    (int)t->subprotocol.n, t->subprotocol.p != NULL ?
-	    t->subprotocol.p : ""));
+	    (int)t->subprotocol.n,
+	    t->subprotocol.p != NULL ? t->subprotocol.p : ""));
 }
 
 static void
@@ -216,15 +221,17 @@ answer(void)
 
 	for (i = 0; i < COUNT(answers); i++) {
 		f = (struct fault){ ERR_NONE, "" };
-		resp = http_help_head(a, H1_RESPONSE, arena_printf(a,
-		    "%s\r\n", answers[i].head).p);
+		resp = http_help_head(a, H1_RESPONSE,
+		    arena_printf(a, "%s\r\n", answers[i].head).p);
 		e = ws_open_answer(req, resp, WS_FORM_H1, &t, &f);
-		CHECK_ROW(i, answers[i].head, e == f.code &&
-		    e == (answers[i].out != NULL ? ERR_NONE :
-		    ERR_ORIGIN_WEBSOCKET));
+		CHECK_ROW(i, answers[i].head,
+		    e == f.code &&
+			e ==
+			    (answers[i].out != NULL ? ERR_NONE
+						    : ERR_ORIGIN_WEBSOCKET));
 		if (e == ERR_NONE && answers[i].out != NULL)
-			CHECK_ROW(i, answers[i].head, str_eq(describe(a, &t),
-			    str_of(answers[i].out)));
+			CHECK_ROW(i, answers[i].head,
+			    str_eq(describe(a, &t), str_of(answers[i].out)));
 	}
 	arena_free(&a);
 }
@@ -237,25 +244,39 @@ answer_unasked(void)
 	struct http_msg *req = request(a, GET UP KEY VERSION EXT PMD "\r\n");
 	struct ws_terms t;
 
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    SWITCH UP ACCEPT EXT PMD "\r\n\r\n"), WS_FORM_H1, &t, NULL),
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				SWITCH UP ACCEPT EXT PMD "\r\n\r\n"),
+			    WS_FORM_H1, &t, NULL),
 	    ERR_NONE);
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    SWITCH UP ACCEPT EXT PMD "; client_max_window_bits=9\r\n\r\n"),
-	    WS_FORM_H1, &t, NULL), ERR_ORIGIN_WEBSOCKET);
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    SWITCH UP ACCEPT "Sec-WebSocket-Protocol: chat\r\n\r\n"),
-	    WS_FORM_H1, &t, NULL), ERR_ORIGIN_WEBSOCKET);
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				SWITCH UP ACCEPT EXT PMD
+				"; client_max_window_bits=9\r\n\r\n"),
+			    WS_FORM_H1, &t, NULL),
+	    ERR_ORIGIN_WEBSOCKET);
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				SWITCH UP ACCEPT
+				"Sec-WebSocket-Protocol: chat\r\n\r\n"),
+			    WS_FORM_H1, &t, NULL),
+	    ERR_ORIGIN_WEBSOCKET);
 	ws_open_reduce(req);
 	http_fields_remove(&req->fields, FIELD_SEC_WEBSOCKET_EXTENSIONS);
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    SWITCH UP ACCEPT EXT PMD "\r\n\r\n"), WS_FORM_H1, &t, NULL),
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				SWITCH UP ACCEPT EXT PMD "\r\n\r\n"),
+			    WS_FORM_H1, &t, NULL),
 	    ERR_ORIGIN_WEBSOCKET);
 	http_fields_remove(&req->fields, FIELD_SEC_WEBSOCKET_KEY);
 	/* without a key there is none that would do, not that of "" */
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    SWITCH UP "Sec-WebSocket-Accept: Kfh9QIsMVZcl6xEPYxPHzW8SZ8w=\r\n\r\n"),
-	    WS_FORM_H1, &t, NULL), ERR_ORIGIN_WEBSOCKET);
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				SWITCH UP
+				"Sec-WebSocket-Accept: "
+				"Kfh9QIsMVZcl6xEPYxPHzW8SZ8w=\r\n\r\n"),
+			    WS_FORM_H1, &t, NULL),
+	    ERR_ORIGIN_WEBSOCKET);
 	arena_free(&a);
 }
 
@@ -266,15 +287,21 @@ answer_h2(void)
 	struct http_msg *req = request(a, GET VERSION EXT PMD "\r\n");
 	struct ws_terms t;
 
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    "HTTP/1.1 200 OK\r\n" EXT PMD "\r\n\r\n"), WS_FORM_H2, &t, NULL),
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				"HTTP/1.1 200 OK\r\n" EXT PMD "\r\n\r\n"),
+			    WS_FORM_H2, &t, NULL),
 	    ERR_NONE);
 	CU_ASSERT(t.deflate && !t.unknown);
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    SWITCH UP ACCEPT "\r\n"), WS_FORM_H2, &t, NULL),
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				SWITCH UP ACCEPT "\r\n"),
+			    WS_FORM_H2, &t, NULL),
 	    ERR_ORIGIN_WEBSOCKET);
-	CU_ASSERT_EQUAL(ws_open_answer(req, http_help_head(a, H1_RESPONSE,
-	    "HTTP/1.1 403 no\r\n\r\n"), WS_FORM_H2, &t, NULL),
+	CU_ASSERT_EQUAL(ws_open_answer(req,
+			    http_help_head(a, H1_RESPONSE,
+				"HTTP/1.1 403 no\r\n\r\n"),
+			    WS_FORM_H2, &t, NULL),
 	    ERR_ORIGIN_WEBSOCKET);
 	arena_free(&a);
 }
@@ -289,8 +316,14 @@ keys(void)
 	ws_open_key(one);
 	ws_open_key(two);
 	CU_ASSERT_STRING_NOT_EQUAL(one, two);
-	CU_ASSERT_EQUAL(ws_open_asks(request(a, arena_printf(a, GET UP VERSION
-	    "Sec-WebSocket-Key: %s\r\n", one).p), STR_NONE, NULL), WS_ASKS);
+	CU_ASSERT_EQUAL(ws_open_asks(request(a,
+					 arena_printf(a,
+					     GET UP VERSION
+					     "Sec-WebSocket-Key: %s\r\n",
+					     one)
+					     .p),
+			    STR_NONE, NULL),
+	    WS_ASKS);
 	arena_free(&a);
 }
 
@@ -299,10 +332,11 @@ static void
 hop(void)
 {
 	struct arena *a = arena_new();
-	struct http_msg *m = request(a, GET "Upgrade: websocket\r\n"
-	    "Connection: upgrade, sec-websocket-key, other, "
-	    "sec-websocket-extensions\r\nOther: x\r\n" EXT PMD "\r\n" KEY
-	    VERSION);
+	struct http_msg *m = request(a,
+	    GET "Upgrade: websocket\r\n"
+		"Connection: upgrade, sec-websocket-key, other, "
+		"sec-websocket-extensions\r\nOther: x\r\n" EXT PMD
+		"\r\n" KEY VERSION);
 	struct buf b = { 0 };
 
 	http_hop_strip(m);
@@ -314,5 +348,4 @@ hop(void)
 UNIT_TESTS(http_ws_open, { "asks", asks },
     { "extended CONNECT", extended_connect }, { "offers", reduce },
     { "answers", answer }, { "answers to what was not asked", answer_unasked },
-    { "answers in HTTP/2", answer_h2 }, { "keys", keys },
-    { "Connection", hop })
+    { "answers in HTTP/2", answer_h2 }, { "keys", keys }, { "Connection", hop })

@@ -8,16 +8,19 @@
 
 /* Adapted messages. */
 
-#define BLOCK_HEAD "HTTP/1.1 403 Forbidden\r\nContent-Length: 99\r\n" \
-    "Transfer-Encoding: chunked\r\nConnection: X\r\nX: y\r\nA: b\r\n\r\n"
+#define BLOCK_HEAD                                         \
+	"HTTP/1.1 403 Forbidden\r\nContent-Length: 99\r\n" \
+	"Transfer-Encoding: chunked\r\nConnection: X\r\nX: y\r\nA: b\r\n\r\n"
 
 static bool
 serve_block(struct peer_conn *c)
 {
-	return (see(c) && write_adapted(c, ICAP200 "X-Infection-Found: "
-	    "Type=0; Resolution=2; Threat=Eicar;\r\n", "res", BLOCK_HEAD,
-	    true) && peer_write_chunk(c, "Stop!", 5) &&
-	    peer_write(c, "0\r\n\r\n"));
+	return (see(c) &&
+	    write_adapted(c,
+		ICAP200 "X-Infection-Found: "
+			"Type=0; Resolution=2; Threat=Eicar;\r\n",
+		"res", BLOCK_HEAD, true) &&
+	    peer_write_chunk(c, "Stop!", 5) && peer_write(c, "0\r\n\r\n"));
 }
 
 static bool
@@ -37,10 +40,10 @@ check_block(void)
 	CU_ASSERT(str_eq(r->threat, STR("Eicar")));
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r->resp);
 	CU_ASSERT_EQUAL(r->resp->status, 403);
-	CU_ASSERT_PTR_NULL(http_fields_get(&r->resp->fields,
-	    FIELD_CONTENT_LENGTH));
-	CU_ASSERT_PTR_NULL(http_fields_get(&r->resp->fields,
-	    FIELD_TRANSFER_ENCODING));
+	CU_ASSERT_PTR_NULL(
+	    http_fields_get(&r->resp->fields, FIELD_CONTENT_LENGTH));
+	CU_ASSERT_PTR_NULL(
+	    http_fields_get(&r->resp->fields, FIELD_TRANSFER_ENCODING));
 	CU_ASSERT_PTR_NULL(http_fields_find(&r->resp->fields, STR("X")));
 	CU_ASSERT_PTR_NOT_NULL(http_fields_find(&r->resp->fields, STR("A")));
 	CU_ASSERT_EQUAL(t.end, PULL_END);
@@ -74,10 +77,12 @@ test_block(void)
 static bool
 serve_block_at_once(struct peer_conn *c)
 {
-	return (see(c) && peer_write(c, "ICAP/1.0 201 Created\r\n"
-	    "Encapsulated: res-hdr=0, res-body=28\r\n\r\n"
-	    "HTTP/1.1 403 No\r\nA: bbbb\r\n\r\n"
-	    "2;x=\"y\"\r\nab\r\n1\r\nc\r\n0\r\n\r\n"));
+	return (see(c) &&
+	    peer_write(c,
+		"ICAP/1.0 201 Created\r\n"
+		"Encapsulated: res-hdr=0, res-body=28\r\n\r\n"
+		"HTTP/1.1 403 No\r\nA: bbbb\r\n\r\n"
+		"2;x=\"y\"\r\nab\r\n1\r\nc\r\n0\r\n\r\n"));
 }
 
 static void
@@ -99,9 +104,9 @@ serve_echo(struct peer_conn *c)
 	const char *resp = strstr(c->http, "HTTP/1.1 200");
 	size_t at, n;
 
-	if (!see(c) || !see_rest(c) || !write_adapted(c, ICAP200,
-	    resp != NULL ? "res" : "req", resp != NULL ? resp : c->http,
-	    true))
+	if (!see(c) || !see_rest(c) ||
+	    !write_adapted(c, ICAP200, resp != NULL ? "res" : "req",
+		resp != NULL ? resp : c->http, true))
 		return (false);
 	for (at = 0; at < c->body_n; at += n) {
 		n = c->body_n - at < 65536 ? c->body_n - at : 65536;
@@ -171,16 +176,19 @@ test_back_pressure(void)
 static bool
 serve_redirect(struct peer_conn *c)
 {
-	return (see(c) && write_adapted(c, ICAP200, "res",
-	    "HTTP/1.1 302 Found\r\nLocation: http://x/\r\n\r\n", false));
+	return (see(c) &&
+	    write_adapted(c, ICAP200, "res",
+		"HTTP/1.1 302 Found\r\nLocation: http://x/\r\n\r\n", false));
 }
 
 static bool
 serve_origin_form(struct peer_conn *c)
 {
-	return (see(c) && write_adapted(c, ICAP200, "req",
-	    "GET /other HTTP/1.1\r\nhost: b.example:81\r\n"
-	    "Proxy-Connection: close\r\n\r\n", false));
+	return (see(c) &&
+	    write_adapted(c, ICAP200, "req",
+		"GET /other HTTP/1.1\r\nhost: b.example:81\r\n"
+		"Proxy-Connection: close\r\n\r\n",
+		false));
 }
 
 static void
@@ -216,24 +224,26 @@ serve_lost(struct peer_conn *c)
 static bool
 serve_emptied(struct peer_conn *c)
 {
-	return (see(c) && write_adapted(c, ICAP200, "res",
-	    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false));
+	return (see(c) &&
+	    write_adapted(c, ICAP200, "res",
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false));
 }
 
 static bool
 serve_zero(struct peer_conn *c)
 {
-	return (see(c) && see_rest(c) && peer_write(c, ICAP200
-	    "Encapsulated: res-hdr=0, null-body=0\r\n\r\n"));
+	return (see(c) && see_rest(c) &&
+	    peer_write(c,
+		ICAP200 "Encapsulated: res-hdr=0, null-body=0\r\n\r\n"));
 }
 
 static bool
 serve_new_body(struct peer_conn *c)
 {
-	return (see(c) && peer_write(c, ICAP200
-	    "Encapsulated: res-body=0\r\n\r\n") &&
-	    peer_write_chunk(c, "new", 3) && peer_write(c,
-	    "0\r\nX-Sum: 1\r\nContent-Length: 5\r\n\r\n"));
+	return (see(c) &&
+	    peer_write(c, ICAP200 "Encapsulated: res-body=0\r\n\r\n") &&
+	    peer_write_chunk(c, "new", 3) &&
+	    peer_write(c, "0\r\nX-Sum: 1\r\nContent-Length: 5\r\n\r\n"));
 }
 
 static void
@@ -254,7 +264,7 @@ test_null_bodies(void)
 	finish();
 	with_body = &body;
 	as_resp = true;
-	one(serve_zero);	/* nobody said that it is unchanged */
+	one(serve_zero); /* nobody said that it is unchanged */
 	FAILED(ERR_SCAN_PROTOCOL);
 	finish();
 	with_body = &body;
@@ -263,12 +273,12 @@ test_null_bodies(void)
 	CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_MODIFIED);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(t.scan.result.resp);
 	CU_ASSERT_EQUAL(t.scan.result.resp->status, 200);
-	CU_ASSERT_PTR_NOT_NULL(http_fields_get(
-	    &t.scan.result.resp->fields, FIELD_SET_COOKIE));
+	CU_ASSERT_PTR_NOT_NULL(
+	    http_fields_get(&t.scan.result.resp->fields, FIELD_SET_COOKIE));
 	CU_ASSERT(t.got_n == 3 && memcmp(t.got, "new", 3) == 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(body_trailer(t.body));
-	CU_ASSERT_EQUAL(((const struct http_fields *)
-	    body_trailer(t.body))->n, 1);
+	CU_ASSERT_EQUAL(((const struct http_fields *)body_trailer(t.body))->n,
+	    1);
 	finish();
 }
 
@@ -278,15 +288,16 @@ static char last_chunk[80];
 static bool
 serve_206(struct peer_conn *c)
 {
-	return (see(c) && write_adapted(c, "ICAP/1.0 206 Partial Content\r\n",
-	    "res", RESP, true) && peer_write_chunk(c, "<new>", 5) &&
-	    peer_write(c, last_chunk));
+	return (see(c) &&
+	    write_adapted(c, "ICAP/1.0 206 Partial Content\r\n", "res", RESP,
+		true) &&
+	    peer_write_chunk(c, "<new>", 5) && peer_write(c, last_chunk));
 }
 
 static const struct {
 	const char *last;
 	bool good;
-	size_t from;		/* of the original; SIZE_MAX: nothing of it */
+	size_t from; /* of the original; SIZE_MAX: nothing of it */
 } partials[] = {
 	{ "0; use-original-body=0\r\n\r\n", true, 0 },
 	{ "0;use-original-body=1000\r\n\r\n", true, 1000 },
@@ -303,8 +314,9 @@ static const struct {
 static void
 test_partial(void)
 {
-	static const struct try_body body = { .size = 300000, .piece = 50000,
-	    .every_ms = 1 };
+	static const struct try_body body = { .size = 300000,
+		.piece = 50000,
+		.every_ms = 1 };
 	size_t i, rest;
 
 	for (i = 0; i < sizeof(partials) / sizeof(partials[0]); i++) {
@@ -316,12 +328,13 @@ test_partial(void)
 		CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_MODIFIED);
 		CU_ASSERT_EQUAL(t.end, partials[i].good ? PULL_END : PULL_CUT);
 		if (partials[i].good) {
-			rest = partials[i].from == SIZE_MAX ? 0 :
-			    body.size - partials[i].from;
+			rest = partials[i].from == SIZE_MAX
+			    ? 0
+			    : body.size - partials[i].from;
 			CU_ASSERT_EQUAL_FATAL(t.got_n, 5 + rest);
 			CU_ASSERT(memcmp(t.got, "<new>", 5) == 0);
-			CU_ASSERT(try_is_body(t.got + 5, rest,
-			    partials[i].from));
+			CU_ASSERT(
+			    try_is_body(t.got + 5, rest, partials[i].from));
 		}
 		finish();
 	}
@@ -333,15 +346,17 @@ serve_206_early(struct peer_conn *c)
 {
 	memcpy(saw.head, c->head, sizeof(saw.head));
 	return (write_adapted(c, "ICAP/1.0 206 Partial Content\r\n", "res",
-	    RESP, true) && peer_write_chunk(c, "<new>", 5) &&
-	    peer_write(c, last_chunk) && peer_read_body(c));
+		    RESP, true) &&
+	    peer_write_chunk(c, "<new>", 5) && peer_write(c, last_chunk) &&
+	    peer_read_body(c));
 }
 
 static void
 test_partial_whole(void)
 {
-	static const struct try_body body = { .size = 300000, .piece = 50000,
-	    .every_ms = 1 };
+	static const struct try_body body = { .size = 300000,
+		.piece = 50000,
+		.every_ms = 1 };
 	unsigned i;
 
 	for (i = 0; i < 4; i++) {
@@ -355,11 +370,10 @@ test_partial_whole(void)
 		CU_ASSERT_EQUAL(t.end, PULL_END);
 		CU_ASSERT_EQUAL_FATAL(t.got_n, i < 2 ? 300005 : 100005);
 		CU_ASSERT(memcmp(t.got, "<new>", 5) == 0);
-		CU_ASSERT(try_is_body(t.got + 5, t.got_n - 5, i < 2 ? 0 :
-		    200000));
+		CU_ASSERT(
+		    try_is_body(t.got + 5, t.got_n - 5, i < 2 ? 0 : 200000));
 		finish();
-		CU_ASSERT_PTR_NOT_NULL(strstr(saw.head,
-		    "Allow: 204, 206\r\n"));
+		CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "Allow: 204, 206\r\n"));
 		CU_ASSERT_PTR_NULL(strstr(saw.head, "Preview"));
 	}
 }
@@ -399,27 +413,33 @@ static const struct {
 	{ "ICAP/1.0 500 \r\n\r\n", ERR_SCAN_STATUS },
 	{ "ICAP/1.0 551\r\n\r\n", ERR_SCAN_STATUS },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=99\r\n\r\n"
-	    "HTTP/1.1 200 OK\r\n\r\n0\r\n\r\n", ERR_SCAN_PROTOCOL },
+		  "HTTP/1.1 200 OK\r\n\r\n0\r\n\r\n",
+	    ERR_SCAN_PROTOCOL },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=19\r\n\r\n"
-	    "HTTP/1.1 2oo OK\r\n\r\n0\r\n\r\n", ERR_SCAN_MESSAGE },
+		  "HTTP/1.1 2oo OK\r\n\r\n0\r\n\r\n",
+	    ERR_SCAN_MESSAGE },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=19\r\n\r\n"
-	    "GET / HTTP/1.1\r\n\r\n\r\n0\r\n\r\n", ERR_SCAN_MESSAGE },
-	{ ICAP200 "Encapsulated: res-hdr=0, res-body=58\r\n\r\n"
+		  "GET / HTTP/1.1\r\n\r\n\r\n0\r\n\r\n",
+	    ERR_SCAN_MESSAGE },
+	{ ICAP200
+	    "Encapsulated: res-hdr=0, res-body=58\r\n\r\n"
 	    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
-	    "0\r\n\r\n", ERR_SCAN_MESSAGE },
+	    "0\r\n\r\n",
+	    ERR_SCAN_MESSAGE },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=39\r\n\r\n"
-	    "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n0\r\n\r\n",
+		  "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n0\r\n\r\n",
 	    ERR_SCAN_MESSAGE },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=25\r\n\r\n"
-	    "HTTP/1.1 101 Switching\r\n\r\n0\r\n\r\n", ERR_SCAN_MESSAGE },
+		  "HTTP/1.1 101 Switching\r\n\r\n0\r\n\r\n",
+	    ERR_SCAN_MESSAGE },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=19\r\n\r\n"
-	    "HTTP/1.1 200 OK\r\n\r\n-5\r\nabcde\r\n0\r\n\r\n",
+		  "HTTP/1.1 200 OK\r\n\r\n-5\r\nabcde\r\n0\r\n\r\n",
 	    ERR_SCAN_PROTOCOL },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=19\r\n\r\n"
-	    "HTTP/1.1 200 OK\r\n\r\n0x5\r\nabcde\r\n0\r\n\r\n",
+		  "HTTP/1.1 200 OK\r\n\r\n0x5\r\nabcde\r\n0\r\n\r\n",
 	    ERR_SCAN_PROTOCOL },
 	{ ICAP200 "Encapsulated: res-hdr=0, res-body=19\r\n\r\n"
-	    "HTTP/1.1 200 OK\r\n\r\nfffffffffffffffff\r\nabc",
+		  "HTTP/1.1 200 OK\r\n\r\nfffffffffffffffff\r\nabc",
 	    ERR_SCAN_PROTOCOL },
 };
 
@@ -437,16 +457,19 @@ test_garbage(void)
 		FAILED(broken[i].err);
 		if (t.scan.result.fault.code != broken[i].err)
 			printf("# case %zu\n", i);
-		CU_ASSERT_PTR_NOT_NULL(strstr(t.scan.result.fault.detail,
-		    "svc (127.0.0.1:"));
+		CU_ASSERT_PTR_NOT_NULL(
+		    strstr(t.scan.result.fault.detail, "svc (127.0.0.1:"));
 		finish();
 	}
 }
 
 /* Offsets that are a little off, and blank lines between. */
 static const char *const sloppy[] = {
-	"res-hdr=0, res-body=24", "res-hdr=0, res-body=21",
-	"res-hdr=0, res-body=30", "res-body=24", "res-hdr=0,res-body=24",
+	"res-hdr=0, res-body=24",
+	"res-hdr=0, res-body=21",
+	"res-hdr=0, res-body=30",
+	"res-body=24",
+	"res-hdr=0,res-body=24",
 };
 
 static const char *sloppy_now;
@@ -456,7 +479,8 @@ serve_sloppy(struct peer_conn *c)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "ICAP/1.0 200\r\nEncapsulated: %s\r\n\r\n"
+	snprintf(text, sizeof(text),
+	    "ICAP/1.0 200\r\nEncapsulated: %s\r\n\r\n"
 	    "HTTP/1.1 403 \r\nA: b\r\n\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 	    sloppy_now);
 	return (see(c) && peer_write(c, text));
@@ -471,9 +495,8 @@ test_sloppy(void)
 		sloppy_now = sloppy[i];
 		as_resp = true;
 		one(serve_sloppy);
-		if (i == 2) {		/* the blank line is inside */
-			CU_ASSERT_EQUAL(t.scan.result.verdict,
-			    VERDICT_BLOCKED);
+		if (i == 2) { /* the blank line is inside */
+			CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_BLOCKED);
 			CU_ASSERT(t.got_n == 3);
 		}
 		finish();
@@ -494,11 +517,14 @@ static void
 test_cuts(void)
 {
 	static const struct try_body body = { .size = 5000 };
-	static const struct try_body cut = { .size = 500000, .known = true,
-	    .cut_at = 100000 };
+	static const struct try_body cut = { .size = 500000,
+		.known = true,
+		.cut_at = 100000 };
 	static const struct try_body early = { .size = 5000, .cut_at = 7 };
-	static const struct try_body late = { .size = 500000, .cut_at = 100000,
-	    .piece = 20000, .every_ms = 20 };
+	static const struct try_body late = { .size = 500000,
+		.cut_at = 100000,
+		.piece = 20000,
+		.every_ms = 20 };
 
 	with_body = &body;
 	as_resp = true;
@@ -534,6 +560,5 @@ UNIT_TESTS(icap_answer, { "block pages", test_block },
     { "echo of 20 MB", test_echo }, { "back-pressure", test_back_pressure },
     { "answered and adapted requests", test_requests },
     { "null-body", test_null_bodies }, { "206", test_partial },
-    { "206 outside previews", test_partial_whole },
-    { "garbage", test_garbage }, { "sloppy offsets", test_sloppy },
-    { "cuts", test_cuts })
+    { "206 outside previews", test_partial_whole }, { "garbage", test_garbage },
+    { "sloppy offsets", test_sloppy }, { "cuts", test_cuts })

@@ -8,7 +8,7 @@
 static const struct {
 	const char *value;
 	bool resp_mode;
-	const char *dump;	/* NULL: refused */
+	const char *dump; /* NULL: refused */
 } lists[] = {
 	{ "req-hdr=0, null-body=170", false, "req-hdr=0 null-body=170 " },
 	{ "req-hdr=0, req-body=147", false, "req-hdr=0 req-body=147 " },

@@ -17,7 +17,8 @@ static const struct {
 } said[] = {
 	{ "A: b\r\n", ICAP_FOUND_NOTHING, "" },
 	{ "X-Virus-ID: no threats\r\nX-Violations-Found: 0\r\n"
-	    "X-Blocked-Reason:\r\n", ICAP_FOUND_NOTHING, "" },
+	  "X-Blocked-Reason:\r\n",
+	    ICAP_FOUND_NOTHING, "" },
 	{ "X-Infection-Found: Type=0; Resolution=2; Threat=Eicar;\r\n",
 	    ICAP_FOUND_THREAT, "Eicar" },
 	{ "x-infection-found: Type=0;Resolution=0;Threat=Eicar\r\n",
@@ -30,24 +31,26 @@ static const struct {
 	{ "X-Infection-Found: Type=0; Resolution=12; Threat=A;\r\n",
 	    ICAP_FOUND_THREAT, "A" },
 	{ "X-Infection-Found: Resolution=1; Threat=A;\r\n"
-	    "X-Infection-Found: Resolution=2; Threat=B;\r\n",
+	  "X-Infection-Found: Resolution=2; Threat=B;\r\n",
 	    ICAP_FOUND_THREAT, "B" },
 	{ "X-Infection-Found: Resolution=2; Threat=B;\r\n"
-	    "X-Infection-Found: Resolution=1; Threat=A;\r\n",
+	  "X-Infection-Found: Resolution=1; Threat=A;\r\n",
 	    ICAP_FOUND_THREAT, "B" },
 	{ "X-Infection-Found: Resolution=1; Threat=A;\r\n"
-	    "X-Blocked-Reason: policy\r\n", ICAP_FOUND_THREAT, "A" },
+	  "X-Blocked-Reason: policy\r\n",
+	    ICAP_FOUND_THREAT, "A" },
 	{ "X-Infection-Found: Resolution=1; Threat=A;\r\nX-Virus-ID: A\r\n",
 	    ICAP_FOUND_REPAIRED, "A" },
 	{ "X-Infection-Found: Resolution=1; Threat=A;\r\n"
-	    "X-Violations-Found: 1\r\n f.exe\r\n A\r\n 7\r\n 1\r\n",
+	  "X-Violations-Found: 1\r\n f.exe\r\n A\r\n 7\r\n 1\r\n",
 	    ICAP_FOUND_REPAIRED, "A" },
 	{ "X-Infection-Found: Resolution=1; Threat=A;\r\n"
-	    "X-Violations-Found: 1\r\n f.exe\r\n A\r\n 7\r\n 0\r\n",
+	  "X-Violations-Found: 1\r\n f.exe\r\n A\r\n 7\r\n 0\r\n",
 	    ICAP_FOUND_THREAT, "A" },
 	{ "X-Infection-Found: Resolution=1; Threat=A;\r\n"
-	    "X-Violations-Found: 2\r\n f\r\n A\r\n 7\r\n 2\r\n g\r\n B\r\n"
-	    " 8\r\n 1\r\n", ICAP_FOUND_THREAT, "A" },
+	  "X-Violations-Found: 2\r\n f\r\n A\r\n 7\r\n 2\r\n g\r\n B\r\n"
+	  " 8\r\n 1\r\n",
+	    ICAP_FOUND_THREAT, "A" },
 	{ "X-Violations-Found: 1\r\n f\r\n A\r\n 7\r\n 1\r\n",
 	    ICAP_FOUND_THREAT, "" },
 	{ "X-Virus-ID: Worm\r\n", ICAP_FOUND_THREAT, "Worm" },
@@ -86,12 +89,15 @@ test_fields(void)
 			printf("# case %zu: %.*s\n", i, STR_ARG(threat));
 		/* the message had them before: not the service's */
 		CU_ASSERT_EQUAL(icap_find_threat(&m->fields, &m->fields,
-		    &threat), ICAP_FOUND_NOTHING);
+				    &threat),
+		    ICAP_FOUND_NOTHING);
 	}
 	/* and the service's own is not hidden behind the same one */
 	m = head_of(a, "X-Virus-ID: Worm\r\nx-virus-id: Worm\r\n");
-	CU_ASSERT_EQUAL(icap_find_threat(&m->fields, &head_of(a,
-	    "X-Virus-ID: Worm\r\n")->fields, &threat), ICAP_FOUND_THREAT);
+	CU_ASSERT_EQUAL(icap_find_threat(&m->fields,
+			    &head_of(a, "X-Virus-ID: Worm\r\n")->fields,
+			    &threat),
+	    ICAP_FOUND_THREAT);
 	arena_free(&a);
 }
 
@@ -105,28 +111,38 @@ test_fields(void)
 enum shape {
 	NOTHING,
 	/* the message as it was */
-	BACK, BACK_BROKEN, BACK_TRAILER, BACK_FIELD, BACK_206, BACK_BEGUN,
+	BACK,
+	BACK_BROKEN,
+	BACK_TRAILER,
+	BACK_FIELD,
+	BACK_206,
+	BACK_BEGUN,
 	/* its head, another body */
-	CHANGED, CHANGED_206,
+	CHANGED,
+	CHANGED_206,
 	/* other heads */
-	PAGE, PAGE_BROKEN, PAGE_200
+	PAGE,
+	PAGE_BROKEN,
+	PAGE_200
 };
 
 static const struct row {
 	const char *head;
 	enum shape shape;
 	enum verdict verdict;
-	bool page;		/* the service's own */
+	bool page; /* the service's own */
 } rows[] = {
 	{ LINE("204 No", "") NOBODY, NOTHING, VERDICT_CLEAN, false },
-	{ LINE("204 No", "X-Virus-ID: none\r\n") NOBODY, NOTHING,
-	    VERDICT_CLEAN, false },
+	{ LINE("204 No", "X-Virus-ID: none\r\n") NOBODY, NOTHING, VERDICT_CLEAN,
+	    false },
 	{ LINE("204 No", FOUND) NOBODY, NOTHING, VERDICT_BLOCKED, false },
 	{ LINE("204 No", REPAIRED) NOBODY, NOTHING, VERDICT_BLOCKED, false },
 	{ LINE("204 No", "X-Virus-ID: Eicar\r\n") "\r\n", NOTHING,
 	    VERDICT_BLOCKED, false },
-	{ LINE("204 No", "X-Violations-Found: 1\r\n\tf\r\n\tE\r\n\t1\r\n\t2"
-	    "\r\n") NOBODY, NOTHING, VERDICT_BLOCKED, false },
+	{ LINE("204 No",
+	      "X-Violations-Found: 1\r\n\tf\r\n\tE\r\n\t1\r\n\t2"
+	      "\r\n") NOBODY,
+	    NOTHING, VERDICT_BLOCKED, false },
 	{ LINE("200 OK", FOUND) NOBODY, NOTHING, VERDICT_BLOCKED, false },
 	{ LINE("200 OK", REPAIRED) NOBODY, NOTHING, VERDICT_BLOCKED, false },
 	{ LINE("200 OK", FOUND) "\r\n", NOTHING, VERDICT_BLOCKED, false },
@@ -170,8 +186,8 @@ last_of(enum shape shape)
 		return ("0\r\n" FOUND "\r\n");
 	if (shape == BACK_206 || shape == CHANGED_206)
 		return ("0; use-original-body=1024\r\n\r\n");
-	return (shape == BACK_BROKEN || shape == PAGE_BROKEN ?
-	    "-1\r\n\r\n" : "0\r\n\r\n");
+	return (shape == BACK_BROKEN || shape == PAGE_BROKEN ? "-1\r\n\r\n"
+							     : "0\r\n\r\n");
 }
 
 static bool
@@ -185,15 +201,18 @@ serve_row(struct peer_conn *c)
 		return (false);
 	if (row->shape == NOTHING)
 		return (peer_write(c, row->head));
-	snprintf(head, sizeof(head), "%.900s", row->shape == PAGE_200 ?
-	    "HTTP/1.1 200 No\r\nA: b\r\n\r\n" : row->shape >= PAGE ?
-	    "HTTP/1.1 403 No\r\nA: b\r\n\r\n" : resp != NULL ? resp : c->http);
+	snprintf(head, sizeof(head), "%.900s",
+	    row->shape == PAGE_200   ? "HTTP/1.1 200 No\r\nA: b\r\n\r\n"
+		: row->shape >= PAGE ? "HTTP/1.1 403 No\r\nA: b\r\n\r\n"
+		: resp != NULL       ? resp
+				     : c->http);
 	if (row->shape == BACK_FIELD)
-		snprintf(head + strlen(head) - 2, 64, "X-Virus-ID: Eicar\r\n"
+		snprintf(head + strlen(head) - 2, 64,
+		    "X-Virus-ID: Eicar\r\n"
 		    "\r\n");
 	return (write_adapted(c, row->head, kind, head, true) &&
-	    (row->shape < CHANGED ? peer_write_chunk(c, c->body, c->body_n) :
-	    peer_write_chunk(c, "other text", 10)) &&
+	    (row->shape < CHANGED ? peer_write_chunk(c, c->body, c->body_n)
+				  : peer_write_chunk(c, "other text", 10)) &&
 	    (row->shape != BACK_BEGUN || peer_write_chunk(c, "more", 4)) &&
 	    peer_write(c, last_of(row->shape)));
 }
@@ -211,8 +230,8 @@ check_row(void)
 	}
 	CU_ASSERT_EQUAL(r->fault.code, ERR_NONE);
 	CU_ASSERT_EQUAL(r->verdict, row->verdict);
-	CU_ASSERT_EQUAL(r->has_message, row->page ||
-	    row->verdict == VERDICT_MODIFIED);
+	CU_ASSERT_EQUAL(r->has_message,
+	    row->page || row->verdict == VERDICT_MODIFIED);
 	CU_ASSERT_EQUAL(t.body != NULL, r->has_message);
 	if (r->fault.code != ERR_NONE || r->verdict != row->verdict)
 		printf("# row %zu, %s\n", (size_t)(row - rows),
@@ -241,16 +260,20 @@ test_answers(void)
 static bool
 serve_begun(struct peer_conn *c)
 {
-	return (see(c) && peer_write(c, LINE("200 OK", FOUND)
-	    "Encapsulated: res-hdr=0, res-body=99\r\n\r\nHTTP/1.1 4") &&
+	return (see(c) &&
+	    peer_write(c,
+		LINE("200 OK", FOUND) "Encapsulated: res-hdr=0, "
+				      "res-body=99\r\n\r\nHTTP/1.1 4") &&
 	    false);
 }
 
 static bool
 serve_silence(struct peer_conn *c)
 {
-	(void)(see(c) && peer_write(c, LINE("200 OK", REPAIRED)
-	    "Encapsulated: res-hdr=0, res-body=99\r\n\r\nHTTP/1.1 4"));
+	(void)(see(c) &&
+	    peer_write(c,
+		LINE("200 OK", REPAIRED) "Encapsulated: res-hdr=0, "
+					 "res-body=99\r\n\r\nHTTP/1.1 4"));
 	peer_pause(1500);
 	return (false);
 }

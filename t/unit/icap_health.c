@@ -9,7 +9,7 @@
 
 #define ROUNDS 12
 
-static const char *poison;	/* the answer to a POST; NULL: silence */
+static const char *poison; /* the answer to a POST; NULL: silence */
 static struct try good;
 static struct icap_stats stats;
 
@@ -84,7 +84,7 @@ impatient(struct rig *r)
 static const struct {
 	const char *answer;
 	enum err code;
-	bool asks;		/* OPTIONS whether it is up */
+	bool asks; /* OPTIONS whether it is up */
 } rows[] = {
 	{ "ICAP/1.0 500 Locked archive\r\n\r\n", ERR_SCAN_STATUS, false },
 	{ "ICAP/1.0 404 No\r\n\r\n", ERR_SCAN_STATUS, false },

@@ -50,8 +50,10 @@ test_kinds(void)
 
 	rig_init(&rig);
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		snprintf(req, sizeof(req), "GET http://a.example%s HTTP/1.1\r\n"
-		    "Host: a.example\r\n\r\n", kinds[i].path);
+		snprintf(req, sizeof(req),
+		    "GET http://a.example%s HTTP/1.1\r\n"
+		    "Host: a.example\r\n\r\n",
+		    kinds[i].path);
 		snprintf(resp, sizeof(resp), "HTTP/1.1 200 OK\r\n%s\r\n",
 		    kinds[i].fields);
 		try_init(&t, &rig, req, resp, NULL);
@@ -89,15 +91,17 @@ test_transfer_ignore(void)
 
 	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		with_options = OPTIONS("Transfer-Ignore: gif\r\n"
-		    "Max-Connections: 1\r\n");
+				       "Max-Connections: 1\r\n");
 		adjust = row[i].adjust;
 		begin(serve_204_whole);
-		try_init(&t, &rig, "GET http://a.example/x.gif HTTP/1.1\r\n"
-		    "Host: a.example\r\n\r\n", row[i].resp, &body);
+		try_init(&t, &rig,
+		    "GET http://a.example/x.gif HTTP/1.1\r\n"
+		    "Host: a.example\r\n\r\n",
+		    row[i].resp, &body);
 		try_run(&t);
 		CU_ASSERT_EQUAL(t.scan.result.fault.code, ERR_NONE);
-		CU_ASSERT_EQUAL(t.scan.result.verdict, row[i].ignored ?
-		    VERDICT_UNSCANNED : VERDICT_CLEAN);
+		CU_ASSERT_EQUAL(t.scan.result.verdict,
+		    row[i].ignored ? VERDICT_UNSCANNED : VERDICT_CLEAN);
 		CU_ASSERT_EQUAL(t.scan.result.unwanted, row[i].ignored);
 		CU_ASSERT(!row[i].ignored || t.scan.result.reason.n > 0);
 		CU_ASSERT_EQUAL(peer_served(peer), !row[i].ignored);

@@ -19,16 +19,19 @@ bypass(struct rig *r)
 static bool
 serve_found(struct peer_conn *c)
 {
-	return (see(c) && see_rest(c) && peer_write(c, "ICAP/1.0 204 No\r\n"
-	    "X-Virus-ID: Worm\r\n\r\n"));
+	return (see(c) && see_rest(c) &&
+	    peer_write(c,
+		"ICAP/1.0 204 No\r\n"
+		"X-Virus-ID: Worm\r\n\r\n"));
 }
 
 /* The whole message as it got it, when it has all of it. */
 static bool
 serve_back(struct peer_conn *c)
 {
-	return (see(c) && see_rest(c) && write_adapted(c, ICAP200, "res",
-	    strstr(c->http, "HTTP/1.1 200"), true) &&
+	return (see(c) && see_rest(c) &&
+	    write_adapted(c, ICAP200, "res", strstr(c->http, "HTTP/1.1 200"),
+		true) &&
 	    peer_write_chunk(c, c->body, c->body_n) &&
 	    peer_write(c, "0\r\n\r\n"));
 }
@@ -50,8 +53,8 @@ static const struct {
 	    VERDICT_UNSCANNED, LIMIT, false },
 	{ { .size = 9000, .known = true, .piece = 700, .every_ms = 1 }, NULL,
 	    serve_204_whole, VERDICT_UNSCANNED, LIMIT, false },
-	{ { .size = 9000, .piece = 1000, .every_ms = 1 }, NULL,
-	    serve_204_whole, VERDICT_UNSCANNED, LIMIT, false },
+	{ { .size = 9000, .piece = 1000, .every_ms = 1 }, NULL, serve_204_whole,
+	    VERDICT_UNSCANNED, LIMIT, false },
 	/* the preview reaches behind it */
 	{ { .size = 9000, .known = true }, OPTIONS("Preview: 4096\r\n"),
 	    serve_204_whole, VERDICT_UNSCANNED, LIMIT, true },
@@ -60,10 +63,10 @@ static const struct {
 	{ { .size = 9000 }, OPTIONS(""), serve_204_whole, VERDICT_UNSCANNED,
 	    LIMIT, false },
 	/* something is found in it, or changed */
-	{ { .size = 9000, .known = true }, NULL, serve_found,
-	    VERDICT_BLOCKED, LIMIT, false },
-	{ { .size = 9000, .known = true }, NULL, serve_back,
-	    VERDICT_BLOCKED, LIMIT, false },
+	{ { .size = 9000, .known = true }, NULL, serve_found, VERDICT_BLOCKED,
+	    LIMIT, false },
+	{ { .size = 9000, .known = true }, NULL, serve_back, VERDICT_BLOCKED,
+	    LIMIT, false },
 	/* it fits */
 	{ { .size = LIMIT, .known = true }, NULL, serve_204_whole,
 	    VERDICT_CLEAN, LIMIT, false },
@@ -71,11 +74,10 @@ static const struct {
 	    false },
 	{ { .size = LIMIT, .piece = 1000, .every_ms = 1 }, OPTIONS(""),
 	    serve_204_whole, VERDICT_CLEAN, LIMIT, false },
-	{ { .size = LIMIT }, NULL, serve_back, VERDICT_MODIFIED, LIMIT,
-	    false },
+	{ { .size = LIMIT }, NULL, serve_back, VERDICT_MODIFIED, LIMIT, false },
 	/* the service has decided at the preview */
-	{ { .size = 9000, .known = true }, NULL, serve_204, VERDICT_CLEAN,
-	    1024, false },
+	{ { .size = 9000, .known = true }, NULL, serve_204, VERDICT_CLEAN, 1024,
+	    false },
 };
 
 static void
@@ -111,7 +113,8 @@ test_over_max(void)
 		CU_ASSERT_EQUAL(saw.ieof, rows[i].ieof);
 		CU_ASSERT(saw.good);
 		CU_ASSERT_EQUAL(strstr(saw.http, "Content-Length: 3000\r\n") !=
-		    NULL, rows[i].body.known);
+			NULL,
+		    rows[i].body.known);
 		CU_ASSERT_PTR_NULL(strstr(saw.http, "9000"));
 	}
 }
@@ -120,10 +123,12 @@ test_over_max(void)
 static void
 test_declared_only(void)
 {
-	static const struct try_body cut = { .size = 9000, .known = true,
-	    .cut_at = 100 };
-	static const struct try_body late = { .size = 9000, .known = true,
-	    .cut_at = LIMIT };
+	static const struct try_body cut = { .size = 9000,
+		.known = true,
+		.cut_at = 100 };
+	static const struct try_body late = { .size = 9000,
+		.known = true,
+		.cut_at = LIMIT };
 
 	with_body = &cut;
 	as_resp = true;
@@ -151,14 +156,15 @@ bypass_whole(struct rig *r)
 static void
 test_echo(void)
 {
-	static const struct try_body body = { .size = 90000, .piece = 1000,
-	    .every_ms = 5 };
+	static const struct try_body body = { .size = 90000,
+		.piece = 1000,
+		.every_ms = 5 };
 
 	with_body = &body;
 	adjust = bypass_whole;
 	one(serve_pipe);
 	if (t.scan.result.verdict == VERDICT_BLOCKED) {
-		CU_ASSERT_PTR_NULL(t.body);	/* it began too late */
+		CU_ASSERT_PTR_NULL(t.body); /* it began too late */
 	} else {
 		CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_MODIFIED);
 		CU_ASSERT_EQUAL(t.end, PULL_CUT);
@@ -168,6 +174,7 @@ test_echo(void)
 	finish();
 }
 
-UNIT_TESTS(icap_limit, { "over_max: bypass scans the first bytes",
-    test_over_max }, { "a declared length is no bypass", test_declared_only },
+UNIT_TESTS(icap_limit,
+    { "over_max: bypass scans the first bytes", test_over_max },
+    { "a declared length is no bypass", test_declared_only },
     { "an echo of more than max_body is cut", test_echo })

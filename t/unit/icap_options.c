@@ -12,7 +12,7 @@ static struct arena *arena;
 static struct http_msg *
 answer(const char *fields)
 {
-	struct fault f = {.code = ERR_NONE};
+	struct fault f = { .code = ERR_NONE };
 	struct http_msg *m = NULL;
 
 	h1_head_parse(arena, H1_ICAP_RESPONSE,
@@ -29,22 +29,22 @@ static const struct {
 	uint64_t ttl_ms;
 	bool warns;
 } numbers[] = {
-    {"", -1, 0, 3600000, false},
-    {"Preview: 0\r\nMax-Connections: 5\r\nOptions-TTL: 7\r\n", 0, 5, 7000,
-	false},
-    {"preview:1024\r\n", 1024, 0, 3600000, false},
-    {"Preview: 65536\r\n", 65536, 0, 3600000, false},
-    {"Preview: 65537\r\n", 65536, 0, 3600000, false},
-    {"Preview: 10485760\r\n", 65536, 0, 3600000, false},
-    {"Preview: abc\r\n", -1, 0, 3600000, true},
-    {"Preview: -1\r\n", -1, 0, 3600000, true},
-    {"Preview: 1 2\r\n", -1, 0, 3600000, true},
-    {"Max-Connections: 0\r\n", -1, 0, 3600000, true},
-    {"Max-Connections: -7\r\n", -1, 0, 3600000, true},
-    {"Max-Connections: 4294967297\r\n", -1, 1048576, 3600000, false},
-    {"Options-TTL: -1\r\n", -1, 0, 3600000, true},
-    {"Options-TTL: 0\r\n", -1, 0, 1000, false},
-    {"Options-TTL: 99999999999\r\n", -1, 0, 604800000, false},
+	{ "", -1, 0, 3600000, false },
+	{ "Preview: 0\r\nMax-Connections: 5\r\nOptions-TTL: 7\r\n", 0, 5, 7000,
+	    false },
+	{ "preview:1024\r\n", 1024, 0, 3600000, false },
+	{ "Preview: 65536\r\n", 65536, 0, 3600000, false },
+	{ "Preview: 65537\r\n", 65536, 0, 3600000, false },
+	{ "Preview: 10485760\r\n", 65536, 0, 3600000, false },
+	{ "Preview: abc\r\n", -1, 0, 3600000, true },
+	{ "Preview: -1\r\n", -1, 0, 3600000, true },
+	{ "Preview: 1 2\r\n", -1, 0, 3600000, true },
+	{ "Max-Connections: 0\r\n", -1, 0, 3600000, true },
+	{ "Max-Connections: -7\r\n", -1, 0, 3600000, true },
+	{ "Max-Connections: 4294967297\r\n", -1, 1048576, 3600000, false },
+	{ "Options-TTL: -1\r\n", -1, 0, 3600000, true },
+	{ "Options-TTL: 0\r\n", -1, 0, 1000, false },
+	{ "Options-TTL: 99999999999\r\n", -1, 0, 604800000, false },
 };
 
 static void
@@ -55,8 +55,8 @@ test_numbers(void)
 
 	arena = arena_new();
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		icap_options_parse(
-		    arena, &answer(numbers[i].fields)->fields, &c);
+		icap_options_parse(arena, &answer(numbers[i].fields)->fields,
+		    &c);
 		CU_ASSERT_EQUAL(c.preview, numbers[i].preview);
 		CU_ASSERT_EQUAL(c.max_connections, numbers[i].max);
 		CU_ASSERT_EQUAL(c.ttl_ms, numbers[i].ttl_ms);
@@ -90,26 +90,29 @@ static const struct {
 	const char *fields, *path;
 	enum icap_transfer how;
 } transfers[] = {
-    {"", "/x.gif", ICAP_PREVIEW},
-    {"Transfer-Ignore: gif, html\r\n", "/x.gif", ICAP_IGNORE},
-    {"Transfer-Ignore: .gif\r\n", "/a.b/x.GIF", ICAP_IGNORE},
-    {"Transfer-Ignore: gif\r\n", "/x.exe?.gif", ICAP_PREVIEW},
-    {"Transfer-Ignore: gif\r\n", "/x.exe?a=/b.gif", ICAP_PREVIEW},
-    {"Transfer-Ignore: gif\r\n", "/x.gif/", ICAP_PREVIEW},
-    {"Transfer-Ignore: gif\r\n", "/gif", ICAP_PREVIEW},
-    {"Transfer-Ignore: gif\r\n", "/x.gif?y", ICAP_IGNORE},
-    {"Transfer-Ignore: gif\r\nTransfer-Complete: *\r\n", "/x.gif", ICAP_IGNORE},
-    {"Transfer-Ignore: gif\r\nTransfer-Complete: *\r\n", "/x", ICAP_COMPLETE},
-    {"Transfer-Ignore: gif\r\nTransfer-Preview: gif\r\n", "/x.gif",
-	ICAP_PREVIEW},
-    {"Transfer-Complete: gif\r\nTransfer-Preview: gif\r\n", "/x.gif",
-	ICAP_COMPLETE},
-    {"Transfer-Ignore: *\r\nTransfer-Preview: *\r\n", "/x.gif", ICAP_PREVIEW},
-    {"Transfer-Ignore: *\r\nTransfer-Preview: exe\r\n", "/", ICAP_IGNORE},
-    {"Transfer-Preview: asp, bat\r\nTransfer-Preview: exe\r\n"
-     "Transfer-Ignore: *\r\n",
-	"/a.exe", ICAP_PREVIEW},
-    {"Transfer-Ignore: *\r\n", "*", ICAP_IGNORE},
+	{ "", "/x.gif", ICAP_PREVIEW },
+	{ "Transfer-Ignore: gif, html\r\n", "/x.gif", ICAP_IGNORE },
+	{ "Transfer-Ignore: .gif\r\n", "/a.b/x.GIF", ICAP_IGNORE },
+	{ "Transfer-Ignore: gif\r\n", "/x.exe?.gif", ICAP_PREVIEW },
+	{ "Transfer-Ignore: gif\r\n", "/x.exe?a=/b.gif", ICAP_PREVIEW },
+	{ "Transfer-Ignore: gif\r\n", "/x.gif/", ICAP_PREVIEW },
+	{ "Transfer-Ignore: gif\r\n", "/gif", ICAP_PREVIEW },
+	{ "Transfer-Ignore: gif\r\n", "/x.gif?y", ICAP_IGNORE },
+	{ "Transfer-Ignore: gif\r\nTransfer-Complete: *\r\n", "/x.gif",
+	    ICAP_IGNORE },
+	{ "Transfer-Ignore: gif\r\nTransfer-Complete: *\r\n", "/x",
+	    ICAP_COMPLETE },
+	{ "Transfer-Ignore: gif\r\nTransfer-Preview: gif\r\n", "/x.gif",
+	    ICAP_PREVIEW },
+	{ "Transfer-Complete: gif\r\nTransfer-Preview: gif\r\n", "/x.gif",
+	    ICAP_COMPLETE },
+	{ "Transfer-Ignore: *\r\nTransfer-Preview: *\r\n", "/x.gif",
+	    ICAP_PREVIEW },
+	{ "Transfer-Ignore: *\r\nTransfer-Preview: exe\r\n", "/", ICAP_IGNORE },
+	{ "Transfer-Preview: asp, bat\r\nTransfer-Preview: exe\r\n"
+	  "Transfer-Ignore: *\r\n",
+	    "/a.exe", ICAP_PREVIEW },
+	{ "Transfer-Ignore: *\r\n", "*", ICAP_IGNORE },
 };
 
 static void
@@ -120,10 +123,10 @@ test_transfer(void)
 
 	arena = arena_new();
 	for (i = 0; i < sizeof(transfers) / sizeof(transfers[0]); i++) {
-		icap_options_parse(
-		    arena, &answer(transfers[i].fields)->fields, &c);
-		CU_ASSERT_EQUAL(
-		    icap_options_transfer(&c, str_of(transfers[i].path)),
+		icap_options_parse(arena, &answer(transfers[i].fields)->fields,
+		    &c);
+		CU_ASSERT_EQUAL(icap_options_transfer(&c,
+				    str_of(transfers[i].path)),
 		    transfers[i].how);
 	}
 	arena_free(&arena);
@@ -134,21 +137,21 @@ static const struct {
 	enum icap_finding found;
 	const char *threat;
 } verdicts[] = {
-    {"", ICAP_FOUND_NOTHING, ""},
-    {"X-Infection-Found: Type=0; Resolution=2; Threat=Eicar-Test;\r\n",
-	ICAP_FOUND_THREAT, "Eicar-Test"},
-    {"x-infection-found: type=0;resolution=0;threat= A B \r\n",
-	ICAP_FOUND_THREAT, "A B"},
-    {"X-Infection-Found: Type=0; Resolution=1; Threat=X;\r\n",
-	ICAP_FOUND_REPAIRED, "X"},
-    {"X-Infection-Found: garbage\r\n", ICAP_FOUND_THREAT, ""},
-    {"X-Virus-ID: W32.Foo\r\n", ICAP_FOUND_THREAT, "W32.Foo"},
-    {"X-Virus-ID: no threats\r\n", ICAP_FOUND_NOTHING, ""},
-    {"X-Violations-Found: 1\r\n file.exe\r\n Foo\r\n 12\r\n 2\r\n",
-	ICAP_FOUND_THREAT, ""},
-    {"X-Violations-Found: 0\r\n", ICAP_FOUND_NOTHING, ""},
-    {"X-Blocked-Reason: policy\r\n", ICAP_FOUND_THREAT, ""},
-    {"X-Other: yes\r\n", ICAP_FOUND_NOTHING, ""},
+	{ "", ICAP_FOUND_NOTHING, "" },
+	{ "X-Infection-Found: Type=0; Resolution=2; Threat=Eicar-Test;\r\n",
+	    ICAP_FOUND_THREAT, "Eicar-Test" },
+	{ "x-infection-found: type=0;resolution=0;threat= A B \r\n",
+	    ICAP_FOUND_THREAT, "A B" },
+	{ "X-Infection-Found: Type=0; Resolution=1; Threat=X;\r\n",
+	    ICAP_FOUND_REPAIRED, "X" },
+	{ "X-Infection-Found: garbage\r\n", ICAP_FOUND_THREAT, "" },
+	{ "X-Virus-ID: W32.Foo\r\n", ICAP_FOUND_THREAT, "W32.Foo" },
+	{ "X-Virus-ID: no threats\r\n", ICAP_FOUND_NOTHING, "" },
+	{ "X-Violations-Found: 1\r\n file.exe\r\n Foo\r\n 12\r\n 2\r\n",
+	    ICAP_FOUND_THREAT, "" },
+	{ "X-Violations-Found: 0\r\n", ICAP_FOUND_NOTHING, "" },
+	{ "X-Blocked-Reason: policy\r\n", ICAP_FOUND_THREAT, "" },
+	{ "X-Other: yes\r\n", ICAP_FOUND_NOTHING, "" },
 };
 
 static void
@@ -172,5 +175,5 @@ test_verdicts(void)
 	arena_free(&arena);
 }
 
-UNIT_TESTS(icap_options, {"numbers", test_numbers}, {"words", test_words},
-    {"transfer", test_transfer}, {"verdicts", test_verdicts})
+UNIT_TESTS(icap_options, { "numbers", test_numbers }, { "words", test_words },
+    { "transfer", test_transfer }, { "verdicts", test_verdicts })

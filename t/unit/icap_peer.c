@@ -26,10 +26,11 @@ struct peer {
 	_Atomic bool stop;
 };
 
-static const char usual_options[] = "ICAP/1.0 200 OK\r\n"
-    "Methods: REQMOD, RESPMOD\r\nISTag: \"tag-1\"\r\nService: test\r\n"
-    "Options-TTL: 3600\r\nAllow: 204, 206\r\nPreview: 1024\r\n"
-    "Transfer-Preview: *\r\nEncapsulated: null-body=0\r\n\r\n";
+static const char usual_options
+    [] = "ICAP/1.0 200 OK\r\n"
+	 "Methods: REQMOD, RESPMOD\r\nISTag: \"tag-1\"\r\nService: test\r\n"
+	 "Options-TTL: 3600\r\nAllow: 204, 206\r\nPreview: 1024\r\n"
+	 "Transfer-Preview: *\r\nEncapsulated: null-body=0\r\n\r\n";
 
 void
 peer_pause(unsigned ms)
@@ -224,7 +225,7 @@ peer_new(const char *options, peer_fn serve)
 {
 	struct peer *p = calloc(1, sizeof(*p));
 	struct sockaddr_in a = { .sin_family = AF_INET,
-	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(a);
 
 	snprintf(p->options, sizeof(p->options), "%s",

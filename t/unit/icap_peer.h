@@ -21,16 +21,16 @@ struct peer;
 struct peer_conn {
 	struct peer *peer;
 	int fd;
-	unsigned nth;		/* connection of the peer, from 0 */
-	unsigned request;	/* REQMOD and RESPMOD on it, from 0 */
-	char head[16384];	/* ICAP head, NUL-terminated */
-	char http[32768];	/* encapsulated heads */
+	unsigned nth;     /* connection of the peer, from 0 */
+	unsigned request; /* REQMOD and RESPMOD on it, from 0 */
+	char head[16384]; /* ICAP head, NUL-terminated */
+	char http[32768]; /* encapsulated heads */
 	size_t http_n;
-	unsigned char *body;	/* decoded so far */
+	unsigned char *body; /* decoded so far */
 	size_t body_n, body_cap;
 	bool ieof;
-	bool slow;		/* write byte by byte */
-	unsigned char raw[65536];	/* read, not yet used */
+	bool slow;                /* write byte by byte */
+	unsigned char raw[65536]; /* read, not yet used */
 	size_t raw_at, raw_n;
 };
 
@@ -61,10 +61,10 @@ struct rig {
 	struct icap_shared shared;
 	struct resolver *resolver;
 	struct dialer *dialer;
-	struct icap_options options;	/* change before rig_start() */
+	struct icap_options options; /* change before rig_start() */
 	struct scanner *scanner;
 	struct timer guard;
-	unsigned late;			/* the guard stopped it */
+	unsigned late; /* the guard stopped it */
 	unsigned notices;
 	bool up;
 };
@@ -80,31 +80,32 @@ void rig_fini(struct rig *);
 void rig_wait(struct rig *, unsigned ms);
 
 /* One scan of one message. */
-struct try {
+struct
+try {
 	struct rig *rig;
 	struct arena *arena;
 	struct scan_message msg;
 	struct scan_who who;
 	struct scan scan;
 	struct task task;
-	struct body *body;	/* adapted, taken */
+	struct body *body; /* adapted, taken */
 	struct reader reader, keeper;
-	unsigned char *got;	/* of the adapted body */
+	unsigned char *got; /* of the adapted body */
 	size_t got_n, got_cap;
-	enum pull end;		/* of the adapted body; PULL_MORE: none or unread */
+	enum pull end; /* of the adapted body; PULL_MORE: none or unread */
 	bool ended;
-	bool hold;		/* do not read the adapted body */
-	struct timer pace;	/* of a slow body */
-	struct test_source *source;	/* of the message's body; its own */
+	bool hold;                  /* do not read the adapted body */
+	struct timer pace;          /* of a slow body */
+	struct test_source *source; /* of the message's body; its own */
 };
 
 /* What the message's body does. */
 struct try_body {
 	size_t size;
-	bool known;		/* Content-Length */
-	size_t cut_at;		/* > 0: the sender stops here */
-	size_t piece;		/* > 0: so many bytes at a time ... */
-	unsigned every_ms;	/* ... each so many ms */
+	bool known;        /* Content-Length */
+	size_t cut_at;     /* > 0: the sender stops here */
+	size_t piece;      /* > 0: so many bytes at a time ... */
+	unsigned every_ms; /* ... each so many ms */
 };
 
 /* Heads as text; resp NULL: REQMOD.  body NULL: none. */
@@ -113,7 +114,7 @@ void try_init(struct try *, struct rig *, const char *req, const char *resp,
 void try_start(struct try *);
 /* Run the loop until this one is over, adapted body included. */
 void try_wait(struct try *);
-void try_run(struct try *);	/* both */
+void try_run(struct try *); /* both */
 void try_fini(struct try *);
 /* Byte i of every test body. */
 unsigned char try_byte(size_t i);

@@ -12,12 +12,13 @@
 #define TRIES 1100
 
 static struct try tries[TRIES];
-static _Atomic bool opened;	/* serve_gate() lets everybody through */
-static char order[2048];	/* last digit of each client that was served */
+static _Atomic bool opened; /* serve_gate() lets everybody through */
+static char order[2048];    /* last digit of each client that was served */
 static _Atomic unsigned served;
 
-static const struct try_body drip = { .size = 1 << 20, .piece = 8,
-    .every_ms = 2 };
+static const struct try_body drip = { .size = 1 << 20,
+	.piece = 8,
+	.every_ms = 2 };
 static const struct try_body small = { .size = 500 };
 
 /* One message at a time waits here until the test opens. */
@@ -34,7 +35,7 @@ serve_gate(struct peer_conn *c)
 		peer_pause(2);
 	if (body && !c->ieof && strstr(c->head, "Preview:") != NULL &&
 	    (!peer_write(c, "ICAP/1.0 100 Continue\r\n\r\n") ||
-	    !peer_read_body(c)))
+		!peer_read_body(c)))
 		return (false);
 	return (peer_write(c, ICAP204));
 }
@@ -167,11 +168,10 @@ test_share(void)
 	for (i = 0; i < 6; i++)
 		add(i, "10.0.0.1", &drip);
 	CU_ASSERT(wait_for(is_waiting, 3));
-	CU_ASSERT_EQUAL(rig.shared.held[slot("10.0.0.1")],
-	    3);
+	CU_ASSERT_EQUAL(rig.shared.held[slot("10.0.0.1")], 3);
 	CU_ASSERT_EQUAL(rig.shared.busy[0], 3);
 	opened = true;
-	add(6, "10.0.0.1", NULL);	/* quick ones of the same client too */
+	add(6, "10.0.0.1", NULL); /* quick ones of the same client too */
 	add(7, "10.0.0.2", &small);
 	try_wait(&tries[6]);
 	try_wait(&tries[7]);
@@ -240,7 +240,7 @@ test_full(void)
 	CU_ASSERT(wait_for(is_done, i));
 	CU_ASSERT_EQUAL(tries[i].scan.result.fault.code, ERR_SCAN_BUSY);
 	add(++i, "10.0.0.2", NULL);
-	CU_ASSERT(wait_for(is_done, 1024));	/* the last of the other */
+	CU_ASSERT(wait_for(is_done, 1024)); /* the last of the other */
 	CU_ASSERT_FALSE(tries[i].scan.done);
 	opened = true;
 	try_wait(&tries[i]);
@@ -332,19 +332,18 @@ test_burst(void)
 static void
 test_slots(void)
 {
-	CU_ASSERT_EQUAL(slot("2001:db8:1:2::1"),
-	    slot("2001:db8:1:2:ffff::9"));
-	CU_ASSERT_NOT_EQUAL(slot("2001:db8:1:2::1"),
-	    slot("2001:db8:1:3::1"));
-	CU_ASSERT_NOT_EQUAL(slot("10.0.0.1"),
-	    slot("10.0.0.2"));
+	CU_ASSERT_EQUAL(slot("2001:db8:1:2::1"), slot("2001:db8:1:2:ffff::9"));
+	CU_ASSERT_NOT_EQUAL(slot("2001:db8:1:2::1"), slot("2001:db8:1:3::1"));
+	CU_ASSERT_NOT_EQUAL(slot("10.0.0.1"), slot("10.0.0.2"));
 	CU_ASSERT_EQUAL(slot(""), 0);
 	CU_ASSERT_EQUAL(slot("not an address at all, and far "
-	    "longer than any address can ever be"), 0);
+			     "longer than any address can ever be"),
+	    0);
 }
 
-UNIT_TESTS(icap_queue, { "slow bodies take no connection",
-    test_slow_take_none }, { "one client holds a share", test_share },
+UNIT_TESTS(icap_queue,
+    { "slow bodies take no connection", test_slow_take_none },
+    { "one client holds a share", test_share },
     { "a share and on_busy: block", test_share_blocks },
     { "clients take turns", test_turns }, { "a full queue", test_full },
     { "a long wait is busy", test_wait_is_busy },

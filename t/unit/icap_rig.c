@@ -41,13 +41,14 @@ rig_init(struct rig *rig)
 
 	*rig = (struct rig){ .loop = loop_new() };
 	rig->store = (struct body_store){ .temp_dir = "/tmp",
-	    .window = 262144 };
+		.window = 262144 };
 	rig->resolver = resolver_new(rig->loop, &names, &f);
 	rig->dialer = dialer_new(rig->loop, rig->resolver);
 	timer_init(&rig->guard, rig->loop, on_guard);
 	rig->options = (struct icap_options){
 		.name = "svc",
-		.req = true, .resp = true,
+		.req = true,
+		.resp = true,
 		.preview = ICAP_PREVIEW_AUTO,
 		.connect_timeout_ms = 10000,
 		.timeout_ms = 20000,
@@ -87,7 +88,7 @@ rig_end(struct rig *rig, struct peer **peer, struct peer **peer2)
 {
 	icap_free(&rig->scanner);
 	rig_wait(rig, 2);
-	if (*peer != NULL)		/* nothing lingers after that */
+	if (*peer != NULL) /* nothing lingers after that */
 		peer_free(peer);
 	if (peer2 != NULL && *peer2 != NULL)
 		peer_free(peer2);
@@ -114,7 +115,7 @@ struct test_source {
 	struct try *try;
 	struct try_body how;
 	size_t at;
-	size_t allowed;		/* of a slow one */
+	size_t allowed; /* of a slow one */
 };
 
 unsigned char
@@ -246,7 +247,7 @@ try_task(struct task *t)
 		try->body = r->body;
 		r->body = NULL;
 		reader_open(&try->reader, try->body, 0, t);
-		reader_close(&try->keeper);	/* as a chain does */
+		reader_close(&try->keeper); /* as a chain does */
 	}
 	if (try->body == NULL)
 		try->ended = true;
@@ -273,8 +274,8 @@ try_init(struct try *try, struct rig *rig, const char *req, const char *resp,
     const struct try_body *how)
 {
 	struct http_msg *m, *rm = NULL;
-	uint64_t length = how != NULL && how->known ? how->size :
-	    HTTP_LENGTH_UNKNOWN;
+	uint64_t length = how != NULL && how->known ? how->size
+						    : HTTP_LENGTH_UNKNOWN;
 
 	memset(try, 0, sizeof(*try));
 	try->rig = rig;
@@ -291,7 +292,10 @@ try_init(struct try *try, struct rig *rig, const char *req, const char *resp,
 	try->who.user = STR("joe");
 	try->msg = (struct scan_message){
 		.mode = resp != NULL ? SCAN_RESP : SCAN_REQ,
-		.req = m, .resp = rm, .who = &try->who, .arena = try->arena,
+		.req = m,
+		.resp = rm,
+		.who = &try->who,
+		.arena = try->arena,
 	};
 	if (how != NULL) {
 		try->msg.body = make_body(try, how);

@@ -12,8 +12,9 @@
 #define GET "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"
 #define POST "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n"
 #define ICAP204 "ICAP/1.0 204 No Content\r\n\r\n"
-#define OPTIONS(fields) "ICAP/1.0 200 OK\r\nMethods: REQMOD, RESPMOD\r\n" \
-    "ISTag: \"tag-1\"\r\n" fields "Encapsulated: null-body=0\r\n\r\n"
+#define OPTIONS(fields)                                   \
+	"ICAP/1.0 200 OK\r\nMethods: REQMOD, RESPMOD\r\n" \
+	"ISTag: \"tag-1\"\r\n" fields "Encapsulated: null-body=0\r\n\r\n"
 #define TRIES 6
 
 static struct rig rig;
@@ -147,8 +148,10 @@ serve_and_close(struct peer_conn *c)
 static bool
 serve_say_close(struct peer_conn *c)
 {
-	return (drain(c) && peer_write(c, "ICAP/1.0 204 No Content\r\n"
-	    "Connection: x, Close\r\n\r\n"));
+	return (drain(c) &&
+	    peer_write(c,
+		"ICAP/1.0 204 No Content\r\n"
+		"Connection: x, Close\r\n\r\n"));
 }
 
 static bool
@@ -167,7 +170,10 @@ serve_late_stray(struct peer_conn *c)
 }
 
 static const peer_fn enders[] = {
-	serve_and_close, serve_say_close, serve_stray, serve_late_stray,
+	serve_and_close,
+	serve_say_close,
+	serve_stray,
+	serve_late_stray,
 };
 
 static void
@@ -207,8 +213,8 @@ serve_once_408(struct peer_conn *c)
 {
 	if (c->request == 0)
 		return (serve_204(c));
-	return (drain(c) && peer_write(c, "ICAP/1.0 408 Late\r\n\r\n") &&
-	    false);
+	return (
+	    drain(c) && peer_write(c, "ICAP/1.0 408 Late\r\n\r\n") && false);
 }
 
 static bool
@@ -230,10 +236,12 @@ serve_reset(struct peer_conn *c)
 
 static const struct {
 	peer_fn serve;
-	enum err err;		/* of the second transaction */
+	enum err err; /* of the second transaction */
 } races[] = {
-	{ serve_once, ERR_NONE }, { serve_once_408, ERR_NONE },
-	{ serve_once_half, ERR_SCAN_CUT }, { serve_reset, ERR_NONE },
+	{ serve_once, ERR_NONE },
+	{ serve_once_408, ERR_NONE },
+	{ serve_once_half, ERR_SCAN_CUT },
+	{ serve_reset, ERR_NONE },
 };
 
 static void
@@ -280,12 +288,12 @@ test_no_loops(void)
 	rig_init(&rig);
 	rig_start(&rig, peer_port(peer), 0);
 	CU_ASSERT_EQUAL(run_one().fault.code, ERR_SCAN_CUT);
-	CU_ASSERT_EQUAL(peer_served(peer), 2);	/* OPTIONS' one, a fresh one */
+	CU_ASSERT_EQUAL(peer_served(peer), 2); /* OPTIONS' one, a fresh one */
 	CU_ASSERT_EQUAL(run_one().fault.code, ERR_SCAN_CUT);
 	CU_ASSERT_EQUAL(peer_served(peer), 3);
 	run_one();
 	run_one();
-	run_one();		/* is it still there?  It answers OPTIONS */
+	run_one(); /* is it still there?  It answers OPTIONS */
 	CU_ASSERT(wait_for(asked_twice));
 	icap_get_stats(rig.scanner, 0, &stats);
 	CU_ASSERT_EQUAL(stats.state, ICAP_UP);
@@ -294,8 +302,11 @@ test_no_loops(void)
 
 /* Bad OPTIONS: down. */
 static const char *const bad_options[] = {
-	"", "ICAP/1.0 404 Not found\r\n\r\n", "ICAP/1.0 501\r\n\r\n",
-	"HTTP/1.1 200 OK\r\n\r\n", "garbage\r\n\r\n",
+	"",
+	"ICAP/1.0 404 Not found\r\n\r\n",
+	"ICAP/1.0 501\r\n\r\n",
+	"HTTP/1.1 200 OK\r\n\r\n",
+	"garbage\r\n\r\n",
 	"ICAP/1.0 200 OK\r\nEncapsulated: x=1\r\n\r\n",
 	"ICAP/1.0 200 OK\r\nEncapsulated: opt-body=0\r\n\r\nxyz\r\n",
 };
@@ -325,13 +336,14 @@ static void
 test_opt_body(void)
 {
 	peer = peer_new("ICAP/1.0 200 OK\r\nMethods: REQMOD\r\n"
-	    "Opt-body-type: x\r\nEncapsulated: opt-body=0\r\n\r\n"
-	    "5\r\nhello\r\n0\r\n\r\n", serve_204);
+			"Opt-body-type: x\r\nEncapsulated: opt-body=0\r\n\r\n"
+			"5\r\nhello\r\n0\r\n\r\n",
+	    serve_204);
 	rig_init(&rig);
 	rig_start(&rig, peer_port(peer), 0);
 	CU_ASSERT_EQUAL(run_one().fault.code, ERR_NONE);
 	CU_ASSERT_EQUAL(peer_conns(peer), 1);
-	CU_ASSERT_EQUAL(rig.notices, 2);	/* RESPMOD is missing there */
+	CU_ASSERT_EQUAL(rig.notices, 2); /* RESPMOD is missing there */
 	end();
 }
 
@@ -348,7 +360,7 @@ test_refused(void)
 	rig_start(&rig, port, 0);
 	r = run_one();
 	CU_ASSERT_EQUAL(r.fault.code, ERR_SCAN_DOWN);
-	r = run_one();		/* at once, without another attempt */
+	r = run_one(); /* at once, without another attempt */
 	CU_ASSERT_EQUAL(r.fault.code, ERR_SCAN_DOWN);
 	icap_get_stats(rig.scanner, 0, &stats);
 	CU_ASSERT_EQUAL(stats.connects, 1);
@@ -383,7 +395,7 @@ test_recovery(void)
 	rig.options.probe_ms = 50;
 	rig_start(&rig, peer_port(peer), 0);
 	CU_ASSERT_EQUAL(run_one().fault.code, ERR_SCAN_DOWN);
-	CU_ASSERT(wait_for(asked_again));	/* without traffic */
+	CU_ASSERT(wait_for(asked_again)); /* without traffic */
 	end();
 	ill = false;
 	peer = peer_new(OPTIONS("Options-TTL: 1\r\n"), serve_if_well);
@@ -394,7 +406,7 @@ test_recovery(void)
 		rig_wait(&rig, 120);
 		rig.late = 0;
 	}
-	CU_ASSERT(peer_asked(peer) >= 2);	/* renewed behind the scenes */
+	CU_ASSERT(peer_asked(peer) >= 2); /* renewed behind the scenes */
 	end();
 }
 
@@ -402,8 +414,10 @@ test_recovery(void)
 static bool
 serve_new_tag(struct peer_conn *c)
 {
-	return (drain(c) && peer_write(c, "ICAP/1.0 204 No\r\n"
-	    "ISTag: \"tag-2\"\r\n\r\n"));
+	return (drain(c) &&
+	    peer_write(c,
+		"ICAP/1.0 204 No\r\n"
+		"ISTag: \"tag-2\"\r\n\r\n"));
 }
 
 static void
@@ -451,8 +465,9 @@ test_limits(void)
 		rig_init(&rig);
 		rig.options.on_busy = limits[i].how;
 		rig_start(&rig, peer_port(peer), 0);
-		CU_ASSERT_EQUAL(rig.scanner->on_busy, limits[i].how ==
-		    ICAP_BUSY_BYPASS ? SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK);
+		CU_ASSERT_EQUAL(rig.scanner->on_busy,
+		    limits[i].how == ICAP_BUSY_BYPASS ? SCAN_POLICY_BYPASS
+						      : SCAN_POLICY_BLOCK);
 		run_one();
 		start_all();
 		CU_ASSERT(limits[i].busy == 0 || wait_for(others_failed));
@@ -516,8 +531,10 @@ serve_503(struct peer_conn *c)
 	if (overload == 0)
 		return (serve_204(c));
 	overload--;
-	return (drain(c) && peer_write(c, "ICAP/1.0 503 Busy\r\n"
-	    "Encapsulated: null-body=0\r\n\r\n"));
+	return (drain(c) &&
+	    peer_write(c,
+		"ICAP/1.0 503 Busy\r\n"
+		"Encapsulated: null-body=0\r\n\r\n"));
 }
 
 static void
@@ -531,10 +548,10 @@ test_overload(void)
 		rig_init(&rig);
 		rig.options.on_busy = how;
 		rig_start(&rig, peer_port(peer), 0);
-		CU_ASSERT_EQUAL(run_one().fault.code, how == ICAP_BUSY_WAIT ?
-		    ERR_NONE : ERR_SCAN_BUSY);
-		CU_ASSERT_EQUAL(peer_served(peer), how == ICAP_BUSY_WAIT ? 2 :
-		    1);
+		CU_ASSERT_EQUAL(run_one().fault.code,
+		    how == ICAP_BUSY_WAIT ? ERR_NONE : ERR_SCAN_BUSY);
+		CU_ASSERT_EQUAL(peer_served(peer),
+		    how == ICAP_BUSY_WAIT ? 2 : 1);
 		end();
 	}
 	overload = 1000;
@@ -543,7 +560,7 @@ test_overload(void)
 	rig.options.timeout_ms = 400;
 	rig_start(&rig, peer_port(peer), 0);
 	CU_ASSERT_EQUAL(run_one().fault.code, ERR_SCAN_BUSY);
-	CU_ASSERT(peer_served(peer) <= 4);	/* no hammering */
+	CU_ASSERT(peer_served(peer) <= 4); /* no hammering */
 	end();
 }
 
@@ -554,8 +571,8 @@ both_up(void)
 	struct icap_stats other;
 
 	return (icap_get_stats(rig.scanner, 0, &stats) &&
-	    icap_get_stats(rig.scanner, 1, &other) &&
-	    stats.state == ICAP_UP && other.state == ICAP_UP);
+	    icap_get_stats(rig.scanner, 1, &other) && stats.state == ICAP_UP &&
+	    other.state == ICAP_UP);
 }
 
 static void
@@ -576,8 +593,8 @@ test_balance(void)
 			start_all();
 			CU_ASSERT_EQUAL(end_all(ERR_NONE), TRIES);
 		}
-		CU_ASSERT_EQUAL(peer_served(peer), b == ICAP_FAILOVER ?
-		    3 * TRIES : 3 * TRIES / 2);
+		CU_ASSERT_EQUAL(peer_served(peer),
+		    b == ICAP_FAILOVER ? 3 * TRIES : 3 * TRIES / 2);
 		CU_ASSERT_EQUAL(rig.shared.busy[1], 0);
 		end();
 	}
@@ -620,14 +637,14 @@ test_bad_settings(void)
 	rig_init(&rig);
 	rig.options.urls = urls;
 	rig.options.n_urls = 1;
-	CU_ASSERT_PTR_NULL(icap_new(rig.loop, &rig.options, &rig.shared,
-	    rig.dialer, &f));
+	CU_ASSERT_PTR_NULL(
+	    icap_new(rig.loop, &rig.options, &rig.shared, rig.dialer, &f));
 	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
 	rig.options.urls = good;
 	rig.options.headers = bad;
 	rig.options.n_headers = 1;
-	CU_ASSERT_PTR_NULL(icap_new(rig.loop, &rig.options, &rig.shared,
-	    rig.dialer, &f));
+	CU_ASSERT_PTR_NULL(
+	    icap_new(rig.loop, &rig.options, &rig.shared, rig.dialer, &f));
 	rig_fini(&rig);
 }
 

@@ -38,8 +38,9 @@ see(struct peer_conn *c)
 bool
 see_rest(struct peer_conn *c)
 {
-	if (!saw.whole && (!peer_write(c, "ICAP/1.0 100 Continue\r\n\r\n") ||
-	    !peer_read_body(c)))
+	if (!saw.whole &&
+	    (!peer_write(c, "ICAP/1.0 100 Continue\r\n\r\n") ||
+		!peer_read_body(c)))
 		return (false);
 	saw.whole = true;
 	note_body(c);
@@ -117,8 +118,11 @@ write_adapted(struct peer_conn *c, const char *status, const char *kind,
 	char line[80];
 
 	snprintf(line, sizeof(line), "Encapsulated: %s-hdr=0, %s=%zu\r\n\r\n",
-	    kind, !body ? "null-body" : kind[2] == 'q' ? "req-body" :
-	    "res-body", strlen(head));
+	    kind,
+	    !body                ? "null-body"
+		: kind[2] == 'q' ? "req-body"
+				 : "res-body",
+	    strlen(head));
 	return (peer_write(c, status) && peer_write(c, line) &&
 	    peer_write(c, head));
 }
@@ -134,8 +138,8 @@ serve_pipe(struct peer_conn *c)
 	for (;;) {
 		for (i = 0; i < sizeof(line) - 1; i++) {
 			if (c->raw_at == c->raw_n) {
-				ssize_t r = recv(c->fd, c->raw,
-				    sizeof(c->raw), 0);
+				ssize_t r = recv(c->fd, c->raw, sizeof(c->raw),
+				    0);
 
 				if (r <= 0)
 					return (false);
@@ -152,8 +156,8 @@ serve_pipe(struct peer_conn *c)
 			break;
 		for (got = 0; got < n; got += i) {
 			if (c->raw_at == c->raw_n) {
-				ssize_t r = recv(c->fd, c->raw,
-				    sizeof(c->raw), 0);
+				ssize_t r = recv(c->fd, c->raw, sizeof(c->raw),
+				    0);
 
 				if (r <= 0)
 					return (false);

@@ -7,15 +7,18 @@
 #include "t/unit/icap_peer.h"
 #include "t/unit/unit.h"
 
-#define REQ "POST http://a.example/f.bin?q HTTP/1.1\r\nHost: a.example\r\n" \
-    "Cookie: c\r\n\r\n"
+#define REQ                                                             \
+	"POST http://a.example/f.bin?q HTTP/1.1\r\nHost: a.example\r\n" \
+	"Cookie: c\r\n\r\n"
 #define GET "GET https://a.example/f.bin HTTP/1.1\r\nHost: a.example\r\n\r\n"
 #define RESP "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n"
 #define ICAP200 "ICAP/1.0 200 OK\r\nISTag: \"tag-1\"\r\n"
-#define ICAP204 "ICAP/1.0 204 No Content\r\nISTag: \"tag-1\"\r\n" \
-    "Encapsulated: null-body=0\r\n\r\n"
-#define OPTIONS(fields) "ICAP/1.0 200 OK\r\nMethods: REQMOD, RESPMOD\r\n" \
-    "ISTag: \"tag-1\"\r\n" fields "Encapsulated: null-body=0\r\n\r\n"
+#define ICAP204                                           \
+	"ICAP/1.0 204 No Content\r\nISTag: \"tag-1\"\r\n" \
+	"Encapsulated: null-body=0\r\n\r\n"
+#define OPTIONS(fields)                                   \
+	"ICAP/1.0 200 OK\r\nMethods: REQMOD, RESPMOD\r\n" \
+	"ISTag: \"tag-1\"\r\n" fields "Encapsulated: null-body=0\r\n\r\n"
 
 /* What the server saw of the last request; read after finish(). */
 extern struct saw {
@@ -53,20 +56,23 @@ void one(peer_fn);
 void finish(void);
 void preview_off(struct rig *);
 
-#define IS_CLEAN(n) do { \
-	CU_ASSERT_EQUAL(t.scan.result.fault.code, ERR_NONE); \
-	CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_CLEAN); \
-	CU_ASSERT_EQUAL(t.scan.result.bytes, n); \
-	CU_ASSERT_FALSE(t.scan.result.has_message); \
-} while (0)
+#define IS_CLEAN(n)                                                    \
+	do {                                                           \
+		CU_ASSERT_EQUAL(t.scan.result.fault.code, ERR_NONE);   \
+		CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_CLEAN); \
+		CU_ASSERT_EQUAL(t.scan.result.bytes, n);               \
+		CU_ASSERT_FALSE(t.scan.result.has_message);            \
+	} while (0)
 
-#define FAILED(e) do { \
-	CU_ASSERT_EQUAL(t.scan.result.fault.code, e); \
-	CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_UNSCANNED); \
-	CU_ASSERT_FALSE(t.scan.result.has_message); \
-	if (t.scan.result.fault.code != (e)) \
-		printf("# %s %s\n", err_info(t.scan.result.fault.code)->name, \
-		    t.scan.result.fault.detail); \
-} while (0)
+#define FAILED(e)                                                          \
+	do {                                                               \
+		CU_ASSERT_EQUAL(t.scan.result.fault.code, e);              \
+		CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_UNSCANNED); \
+		CU_ASSERT_FALSE(t.scan.result.has_message);                \
+		if (t.scan.result.fault.code != (e))                       \
+			printf("# %s %s\n",                                \
+			    err_info(t.scan.result.fault.code)->name,      \
+			    t.scan.result.fault.detail);                   \
+	} while (0)
 
 #endif

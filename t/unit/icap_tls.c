@@ -33,7 +33,7 @@ static int
 listen_here(uint16_t *port)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET,
-	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(a);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -48,8 +48,8 @@ static int
 connect_to(uint16_t port)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET,
-	    .sin_port = htons(port),
-	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		.sin_port = htons(port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0)
@@ -162,14 +162,14 @@ run_case(unsigned i, struct front *front)
 	snprintf(url, sizeof(url), "icaps://127.0.0.1:%u/x", front->port);
 	rig.options.urls = urls;
 	rig.options.n_urls = 1;
-	rig.scanner = icap_new(rig.loop, &rig.options, &rig.shared,
-	    rig.dialer, &f);
+	rig.scanner = icap_new(rig.loop, &rig.options, &rig.shared, rig.dialer,
+	    &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(rig.scanner);
 	with_body = &body;
 	message();
 	try_run(&t);
-	CU_ASSERT_EQUAL(r->fault.code, cases[i].good ? ERR_NONE :
-	    ERR_SCAN_DOWN);
+	CU_ASSERT_EQUAL(r->fault.code,
+	    cases[i].good ? ERR_NONE : ERR_SCAN_DOWN);
 	CU_ASSERT_EQUAL(r->bytes, cases[i].good ? body.size : 0);
 	CU_ASSERT_EQUAL(peer_conns(peer), cases[i].good ? 1 : 0);
 	finish();

@@ -12,7 +12,7 @@ static void
 test_heads(void)
 {
 	static const char http[] = "GET https://a.example/f.bin HTTP/1.1\r\n"
-	    "Host: a.example\r\n\r\n";
+				   "Host: a.example\r\n\r\n";
 	char want[256];
 
 	one(serve_204);
@@ -20,16 +20,18 @@ test_heads(void)
 	CU_ASSERT(str_eq(t.scan.result.note, STR("204")));
 	finish();
 	CU_ASSERT_STRING_EQUAL(saw.http, http);
-	snprintf(want, sizeof(want), "Encapsulated: req-hdr=0, null-body=%zu"
-	    "\r\n\r\n", strlen(http));
+	snprintf(want, sizeof(want),
+	    "Encapsulated: req-hdr=0, null-body=%zu"
+	    "\r\n\r\n",
+	    strlen(http));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, want));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "REQMOD icap://127.0.0.1:"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "/scan?x=1 ICAP/1.0\r\nHost: "
+	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head,
+	    "/scan?x=1 ICAP/1.0\r\nHost: "
 	    "127.0.0.1:"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "\r\nAllow: 204\r\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "X-Client-IP: 10.1.2.3\r\n"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head,
-	    "X-Client-Username: joe\r\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "X-Client-Username: joe\r\n"));
 	CU_ASSERT_PTR_NULL(strstr(saw.head, "Preview"));
 	CU_ASSERT_PTR_NULL(strstr(saw.head, "Content-Length"));
 }
@@ -59,17 +61,19 @@ test_heads_resp(void)
 	finish();
 	resp = strstr(saw.http, "HTTP/1.1 200 OK\r\n");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(resp);
-	CU_ASSERT_STRING_EQUAL(resp, "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\n"
+	CU_ASSERT_STRING_EQUAL(resp,
+	    "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\n"
 	    "Set-Cookie: b\r\nContent-Length: 7\r\n\r\n");
-	snprintf(want, sizeof(want), "Encapsulated: req-hdr=0, res-hdr=%zu, "
-	    "res-body=%zu\r\n\r\n", (size_t)(resp - saw.http),
-	    strlen(saw.http));
+	snprintf(want, sizeof(want),
+	    "Encapsulated: req-hdr=0, res-hdr=%zu, "
+	    "res-body=%zu\r\n\r\n",
+	    (size_t)(resp - saw.http), strlen(saw.http));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, want));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "RESPMOD icap://127.0.0.1:"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "Preview: 1024\r\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "Allow: 204, 206\r\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, "X-More: 1\r\n"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head,		/* Local://joe */
+	CU_ASSERT_PTR_NOT_NULL(strstr(saw.head, /* Local://joe */
 	    "X-Authenticated-User: TG9jYWw6Ly9qb2U=\r\n"));
 	CU_ASSERT(saw.ieof && saw.good && saw.body_n == 7);
 }
@@ -78,14 +82,18 @@ test_heads_resp(void)
 static const struct {
 	size_t size;
 	bool known;
-	size_t preview;		/* sent in it */
+	size_t preview; /* sent in it */
 	bool ieof;
 } previews[] = {
-	{ 1, true, 1, true }, { 1023, true, 1023, true },
-	{ 1024, true, 1024, true }, { 1025, true, 1024, false },
-	{ 1, false, 1, true }, { 1023, false, 1023, true },
-	{ 1024, false, 1024, false },	/* nobody waits for its end */
-	{ 1025, false, 1024, false }, { 300000, false, 1024, false },
+	{ 1, true, 1, true },
+	{ 1023, true, 1023, true },
+	{ 1024, true, 1024, true },
+	{ 1025, true, 1024, false },
+	{ 1, false, 1, true },
+	{ 1023, false, 1023, true },
+	{ 1024, false, 1024, false }, /* nobody waits for its end */
+	{ 1025, false, 1024, false },
+	{ 300000, false, 1024, false },
 	{ 300000, true, 1024, false },
 };
 
@@ -120,7 +128,7 @@ test_preview_204(void)
 	CU_ASSERT(body_kept_from(t.msg.body) == 0);
 	try_fini(&t);
 	message();
-	try_run(&t);		/* on the same connection */
+	try_run(&t); /* on the same connection */
 	IS_CLEAN(1024);
 	CU_ASSERT_EQUAL(peer_conns(peer), 1);
 	CU_ASSERT_EQUAL(peer_asked(peer), 1);
@@ -209,8 +217,9 @@ serve_late_100(struct peer_conn *c)
 static void
 test_continue(void)
 {
-	static const struct try_body body = { .size = 3000, .piece = 500,
-	    .every_ms = 5 };
+	static const struct try_body body = { .size = 3000,
+		.piece = 500,
+		.every_ms = 5 };
 	static const struct try_body small = { .size = 300, .known = true };
 
 	with_body = &body;
@@ -276,8 +285,9 @@ static void
 test_timeouts(void)
 {
 	static const struct try_body body = { .size = 20 << 20 };
-	static const struct try_body slow = { .size = 500, .piece = 100,
-	    .every_ms = 200 };
+	static const struct try_body slow = { .size = 500,
+		.piece = 100,
+		.every_ms = 200 };
 
 	adjust = impatient;
 	with_body = &body;
@@ -290,7 +300,7 @@ test_timeouts(void)
 	one(serve_hang);
 	FAILED(ERR_SCAN_TIMEOUT);
 	finish();
-	adjust = impatient;	/* a slow origin is not the service's silence */
+	adjust = impatient; /* a slow origin is not the service's silence */
 	with_body = &slow;
 	as_resp = true;
 	one(serve_204_whole);
@@ -319,8 +329,8 @@ test_max_body(void)
 		as_resp = true;
 		one(serve_204_whole);
 		CU_ASSERT_EQUAL(t.scan.result.fault.code, ERR_NONE);
-		CU_ASSERT_EQUAL(t.scan.result.verdict, i < 2 ?
-		    VERDICT_UNSCANNED : VERDICT_CLEAN);
+		CU_ASSERT_EQUAL(t.scan.result.verdict,
+		    i < 2 ? VERDICT_UNSCANNED : VERDICT_CLEAN);
 		if (i < 2)
 			CU_ASSERT(str_eq(t.scan.result.reason,
 			    STR("larger than max_body")));
@@ -371,14 +381,20 @@ static const struct {
 } includes[] = {
 	{ ICAP_IDENTITY_SQUID, OPTIONS(""), true, true, false },
 	{ ICAP_IDENTITY_SQUID, ASKS("X-Client-IP"), true, true, false },
-	{ ICAP_IDENTITY_SQUID, ASKS("X-Server-IP, x-authenticated-user, "
-	    "X-Authenticated-Groups, X-Subscriber-ID"), true, true, true },
-	{ ICAP_IDENTITY_SQUID, ASKS("X-Other\r\nX-Include: "
-	    "X-Authenticated-User"), true, true, true },
+	{ ICAP_IDENTITY_SQUID,
+	    ASKS("X-Server-IP, x-authenticated-user, "
+		 "X-Authenticated-Groups, X-Subscriber-ID"),
+	    true, true, true },
+	{ ICAP_IDENTITY_SQUID,
+	    ASKS("X-Other\r\nX-Include: "
+		 "X-Authenticated-User"),
+	    true, true, true },
 	{ ICAP_IDENTITY_RFC, OPTIONS(""), true, false, true },
 	{ ICAP_IDENTITY_RFC, ASKS("X-Client-Username"), true, true, true },
-	{ ICAP_IDENTITY_NONE, ASKS("X-Client-IP, X-Client-Username, "
-	    "X-Authenticated-User"), false, false, false },
+	{ ICAP_IDENTITY_NONE,
+	    ASKS("X-Client-IP, X-Client-Username, "
+		 "X-Authenticated-User"),
+	    false, false, false },
 };
 
 static void

@@ -7,7 +7,7 @@
 
 static const struct {
 	const char *text, *host, *authority;
-	unsigned port;		/* 0: refused */
+	unsigned port; /* 0: refused */
 	bool tls;
 } urls[] = {
 	{ "icap://a/b", "a", "a", 1344, false },
@@ -17,8 +17,8 @@ static const struct {
 	{ "ICAP://A.b:99/", "A.b", "A.b:99", 99, false },
 	{ "icaps://a:1344/x", "a", "a:1344", 1344, true },
 	{ "icap://[::1]/x", "::1", "[::1]", 1344, false },
-	{ "icap://[2001:db8::1]:65535/x", "2001:db8::1",
-	    "[2001:db8::1]:65535", 65535, false },
+	{ "icap://[2001:db8::1]:65535/x", "2001:db8::1", "[2001:db8::1]:65535",
+	    65535, false },
 	{ "icap://127.0.0.1:1344/reqmod", "127.0.0.1", "127.0.0.1:1344", 1344,
 	    false },
 	{ "icap:///x", NULL, NULL, 0, false },

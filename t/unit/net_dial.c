@@ -21,13 +21,21 @@ static const struct dns_entry entries[] = {
 	{ .name = "slow2.test", .v4 = "127.0.0.4", .ttl = 300 },
 	{ .name = "refused.test", .v4 = "127.0.0.3 127.0.0.5", .ttl = 300 },
 	{ .name = "six.test", .v4 = "127.0.0.2", .v6 = "::1", .ttl = 300 },
-	{ .name = "sixlate.test", .v4 = "127.0.0.2", .v6 = "::1",
-	    .v6_ms = 300, .ttl = 300 },
-	{ .name = "fourlate.test", .v4 = "127.0.0.2", .v6 = "::1",
-	    .v4_ms = 100, .ttl = 300 },
+	{ .name = "sixlate.test",
+	    .v4 = "127.0.0.2",
+	    .v6 = "::1",
+	    .v6_ms = 300,
+	    .ttl = 300 },
+	{ .name = "fourlate.test",
+	    .v4 = "127.0.0.2",
+	    .v6 = "::1",
+	    .v4_ms = 100,
+	    .ttl = 300 },
 	{ .name = "none.test", .a = SAYS_NO_NAME, .aaaa = SAYS_NO_NAME },
 	{ .name = "silent.test", .a = SAYS_NOTHING, .aaaa = SAYS_NOTHING },
-	{ .name = "zero.test", .v4 = "0.0.0.0 224.0.0.1", .v6 = "::",
+	{ .name = "zero.test",
+	    .v4 = "0.0.0.0 224.0.0.1",
+	    .v6 = "::",
 	    .ttl = 300 },
 };
 
@@ -39,7 +47,7 @@ static struct task woken;
 static struct timer limit;
 static unsigned wakes;
 static uint16_t port;
-static int good, hangs, plug[4];	/* 127.0.0.2, 127.0.0.4 */
+static int good, hangs, plug[4]; /* 127.0.0.2, 127.0.0.4 */
 
 static void
 on_wake(struct task *t)
@@ -157,8 +165,8 @@ peer_is(const struct dial *d, const char *ip)
 	union address a;
 
 	return (address_parse(str_of(ip), &a) &&
-	    address_eq(&a.sa, &d->peer.sa) && address_port(&d->peer.sa) == port &&
-	    strcmp(d->peer_ip, ip) == 0);
+	    address_eq(&a.sa, &d->peer.sa) &&
+	    address_port(&d->peer.sa) == port && strcmp(d->peer_ip, ip) == 0);
 }
 
 static void
@@ -179,7 +187,8 @@ test_good(void)
 	dial_cancel(&d);
 	CU_ASSERT(d.fd == -1);
 	dial(&d, "127.0.0.2", NULL);
-	CU_ASSERT(peer_is(&d, "127.0.0.2") && d.dns_ms < 50);	/* nobody was asked */
+	/* nobody was asked */
+	CU_ASSERT(peer_is(&d, "127.0.0.2") && d.dns_ms < 50);
 	close(d.fd);
 	tear_down();
 }
@@ -242,7 +251,7 @@ test_slow(void)
 	CU_ASSERT(peer_is(&d, "127.0.0.2") && d.attempts == 2);
 	CU_ASSERT(d.connect_ms >= 240 && d.connect_ms < 900);
 	close(d.fd);
-	dial(&d, "slow.test", NULL);		/* it is remembered */
+	dial(&d, "slow.test", NULL); /* it is remembered */
 	CU_ASSERT(d.attempts == 1 && d.connect_ms < 200);
 	close(d.fd);
 	tear_down();
@@ -255,8 +264,7 @@ not_good(void *arg, const struct sockaddr *sa)
 
 	(*(unsigned *)arg)++;
 	CU_ASSERT(address_port(sa) == port);
-	return (address_parse(STR("127.0.0.2"), &a) &&
-	    !address_eq(sa, &a.sa));
+	return (address_parse(STR("127.0.0.2"), &a) && !address_eq(sa, &a.sa));
 }
 
 static void
@@ -273,7 +281,7 @@ test_check(void)
 	dial(&d, "127.0.0.2", &o);
 	CU_ASSERT(d.fault.code == ERR_DEST_DENIED && d.attempts == 0);
 	asked = 0;
-	dial(&d, "mixed.test", &o);	/* the other one refuses */
+	dial(&d, "mixed.test", &o); /* the other one refuses */
 	CU_ASSERT(d.fault.code == ERR_CONNECT_REFUSED && d.attempts == 1);
 	CU_ASSERT(asked == 2);
 	dial(&d, "zero.test", NULL);
@@ -321,10 +329,10 @@ test_families(void)
 	dial(&d, "six.test", NULL);
 	CU_ASSERT(peer_is(&d, "::1") && d.attempts == 1);
 	close(d.fd);
-	dial(&d, "fourlate.test", NULL);	/* does not wait for A */
+	dial(&d, "fourlate.test", NULL); /* does not wait for A */
 	CU_ASSERT(peer_is(&d, "::1") && d.dns_ms < 90);
 	close(d.fd);
-	dial(&d, "sixlate.test", NULL);		/* waits 50 ms for AAAA */
+	dial(&d, "sixlate.test", NULL); /* waits 50 ms for AAAA */
 	CU_ASSERT(peer_is(&d, "127.0.0.2"));
 	CU_ASSERT(d.dns_ms >= 45 && d.dns_ms < 250);
 	close(d.fd);
@@ -371,7 +379,7 @@ test_self(void)
 	close(fd);
 	close(d.fd);
 
-	port = 0;			/* a port that is free */
+	port = 0; /* a port that is free */
 	close(listener("127.0.0.7", &port, 1));
 	CU_ASSERT(address_parse(STR("127.0.0.7"), &from));
 	address_set_port(&from, port);
@@ -396,7 +404,7 @@ static void
 test_cancel(void)
 {
 	static const char *const hosts[] = { "good.test", "slow.test",
-	    "silent.test", "sixlate.test", "mixed.test" };
+		"silent.test", "sixlate.test", "mixed.test" };
 	struct dial d, idle = { 0 };
 	unsigned i, ms, before;
 
@@ -422,14 +430,11 @@ test_cancel(void)
 	tear_down();
 }
 
-UNIT_TESTS(proxy_dial,
-    { "a name, a literal", test_good },
+UNIT_TESTS(proxy_dial, { "a name, a literal", test_good },
     { "refused: the next one at once", test_next },
     { "hanging: the next one after 250 ms", test_slow },
     { "a share of the descriptors", test_share },
-    { "every candidate is checked", test_check },
-    { "faults", test_faults },
-    { "families", test_families },
-    { "IPv6 that never works", test_bad_family },
+    { "every candidate is checked", test_check }, { "faults", test_faults },
+    { "families", test_families }, { "IPv6 that never works", test_bad_family },
     { "source address, connection to itself", test_self },
     { "cancelled at any moment", test_cancel })

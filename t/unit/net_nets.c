@@ -21,8 +21,8 @@ addr(const char *text, uint16_t port)
 		in->sin_family = AF_INET;
 		in->sin_port = htons(port);
 	} else {
-		CU_ASSERT_FATAL(inet_pton(AF_INET6, text,
-		    &in6->sin6_addr) == 1);
+		CU_ASSERT_FATAL(
+		    inet_pton(AF_INET6, text, &in6->sin6_addr) == 1);
 		in6->sin6_family = AF_INET6;
 		in6->sin6_port = htons(port);
 	}
@@ -120,21 +120,29 @@ test_refused(void)
 	} t[] = {
 		{ "", "no network; write " },
 		{ "/8", "no network; write " },
-		{ "10.0.0.0/", "no network, as its prefix is out of range; "
+		{ "10.0.0.0/",
+		    "no network, as its prefix is out of range; "
 		    "0 to 32 is possible" },
-		{ "10.0.0.0/33", "no network, as its prefix is out of range; "
+		{ "10.0.0.0/33",
+		    "no network, as its prefix is out of range; "
 		    "0 to 32 is possible" },
-		{ "10.0.0.0/08", "no network, as its prefix is out of range; "
+		{ "10.0.0.0/08",
+		    "no network, as its prefix is out of range; "
 		    "0 to 32 is possible" },
-		{ "10.0.0.0/-1", "no network, as its prefix is out of range; "
+		{ "10.0.0.0/-1",
+		    "no network, as its prefix is out of range; "
 		    "0 to 32 is possible" },
-		{ "::/129", "no network, as its prefix is out of range; "
+		{ "::/129",
+		    "no network, as its prefix is out of range; "
 		    "0 to 128 is possible" },
-		{ "::/99999", "no network, as its prefix is out of range; "
+		{ "::/99999",
+		    "no network, as its prefix is out of range; "
 		    "0 to 128 is possible" },
-		{ "10.0.0.1/8", "no network, as bits beyond the prefix are "
+		{ "10.0.0.1/8",
+		    "no network, as bits beyond the prefix are "
 		    "set; write '10.0.0.0/8'" },
-		{ "2001:db8::1/64", "no network, as bits beyond the prefix "
+		{ "2001:db8::1/64",
+		    "no network, as bits beyond the prefix "
 		    "are set; write '2001:db8::/64'" },
 		{ "10.0.0", "no network; write " },
 		{ "010.0.0.1", "no network; write " },
@@ -144,7 +152,8 @@ test_refused(void)
 		{ "localhost", "no network; write " },
 		{ "Private", "no network; write " },
 		{ "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:"
-		    "cccc:dddd:eeee:ffff", "no network; write " },
+		  "cccc:dddd:eeee:ffff",
+		    "no network; write " },
 	};
 	struct arena *a = arena_new();
 	struct nets s = { 0 };
@@ -192,13 +201,21 @@ test_special(void)
 	static const struct {
 		const char *addr, *is;
 	} t[] = {
-		{ "0.0.0.0", "unspecified" }, { "0.1.2.3", "unspecified" },
-		{ "::", "unspecified" }, { "::ffff:0.0.0.0", "unspecified" },
-		{ "64:ff9b::", "unspecified" }, { "2002::", "unspecified" },
-		{ "224.0.0.1", "multicast" }, { "239.9.9.9", "multicast" },
-		{ "240.0.0.1", NULL }, { "255.255.255.255", "broadcast" },
-		{ "ff02::1", "multicast" }, { "64:ff9b::e000:1", "multicast" },
-		{ "::1", NULL }, { "127.0.0.1", NULL }, { "8.8.8.8", NULL },
+		{ "0.0.0.0", "unspecified" },
+		{ "0.1.2.3", "unspecified" },
+		{ "::", "unspecified" },
+		{ "::ffff:0.0.0.0", "unspecified" },
+		{ "64:ff9b::", "unspecified" },
+		{ "2002::", "unspecified" },
+		{ "224.0.0.1", "multicast" },
+		{ "239.9.9.9", "multicast" },
+		{ "240.0.0.1", NULL },
+		{ "255.255.255.255", "broadcast" },
+		{ "ff02::1", "multicast" },
+		{ "64:ff9b::e000:1", "multicast" },
+		{ "::1", NULL },
+		{ "127.0.0.1", NULL },
+		{ "8.8.8.8", NULL },
 		{ "2001:db8::1", NULL },
 	};
 	struct sockaddr_storage ss;
@@ -249,7 +266,7 @@ test_self(void)
 		CU_ASSERT(nets_is_self(&a) == t[i].is);
 	}
 	ss[0] = addr("192.0.2.99", 1);
-	nets_self_set(ss, 1);			/* replaced */
+	nets_self_set(ss, 1); /* replaced */
 	CU_ASSERT(!nets_is_self(&a));
 	nets_addr_of((struct sockaddr *)&ss[0], &a);
 	CU_ASSERT(nets_is_self(&a));
@@ -278,15 +295,17 @@ test_dest(void)
 	static const struct {
 		const char *conf, *to;
 		uint16_t port;
-		const char *why;	/* NULL: allowed */
+		const char *why; /* NULL: allowed */
 	} t[] = {
 		{ "", "8.8.8.8", 443, NULL },
 		{ "", "10.0.0.1", 443, NULL },
 		{ "", "127.0.0.1", 443, "127.0.0.1 is in loopback" },
 		{ "", "::ffff:127.0.0.1", 443, "127.0.0.1 is in loopback" },
-		{ "", "64:ff9b::7f00:1", 443, "64:ff9b::7f00:1 is in "
+		{ "", "64:ff9b::7f00:1", 443,
+		    "64:ff9b::7f00:1 is in "
 		    "loopback" },
-		{ "", "169.254.169.254", 80, "169.254.169.254 is in "
+		{ "", "169.254.169.254", 80,
+		    "169.254.169.254 is in "
 		    "link_local" },
 		{ "", "0.0.0.0", 80, "0.0.0.0 is an unspecified address" },
 		{ "", "::", 80, ":: is an unspecified address" },
@@ -297,8 +316,8 @@ test_dest(void)
 		    NULL },
 		{ "destinations: {allow: [127.0.0.0/8]}", "::1", 1,
 		    "::1 is in loopback" },
-		{ "destinations: {allow: ['64:ff9b::/96']}",
-		    "64:ff9b::7f00:1", 1, "64:ff9b::7f00:1 is in loopback" },
+		{ "destinations: {allow: ['64:ff9b::/96']}", "64:ff9b::7f00:1",
+		    1, "64:ff9b::7f00:1 is in loopback" },
 		{ "destinations: {allow: [any]}", "ff02::1", 1, NULL },
 		{ "destinations: {allow: [any]}", "192.0.2.77", 3128,
 		    "192.0.2.77 is this proxy itself" },
@@ -324,8 +343,8 @@ test_dest(void)
 	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		CU_ASSERT(dest(t[i].conf, t[i].to, t[i].port, &f) ==
 		    (t[i].why == NULL ? ERR_NONE : ERR_DEST_DENIED));
-		CU_ASSERT_STRING_EQUAL(f.detail, t[i].why == NULL ? "" :
-		    t[i].why);
+		CU_ASSERT_STRING_EQUAL(f.detail,
+		    t[i].why == NULL ? "" : t[i].why);
 	}
 }
 
@@ -344,7 +363,8 @@ test_ports_and_clients(void)
 	CU_ASSERT(conf_port_check(conf, true, 80, NULL) == ERR_PORT_DENIED);
 	CU_ASSERT(conf_port_check(conf, false, 80, NULL) == ERR_NONE);
 	CU_ASSERT(conf_port_check(conf, false, 25, &f) == ERR_PORT_DENIED);
-	CU_ASSERT_STRING_EQUAL(f.detail, "port 25 is not among "
+	CU_ASSERT_STRING_EQUAL(f.detail,
+	    "port 25 is not among "
 	    "destinations.ports.http");
 	ss = addr("10.0.0.1", 5);
 	CU_ASSERT(conf_client_check(conf, (void *)&ss, NULL) == ERR_NONE);
@@ -352,22 +372,19 @@ test_ports_and_clients(void)
 	CU_ASSERT(conf_client_check(conf, (void *)&ss, NULL) == ERR_NONE);
 	/* a wrapped address is who it is, not what it wraps */
 	ss = addr("2002:a00:1::", 5);
-	CU_ASSERT(conf_client_check(conf, (void *)&ss, NULL) ==
-	    ERR_CLIENT_DENIED);
+	CU_ASSERT(
+	    conf_client_check(conf, (void *)&ss, NULL) == ERR_CLIENT_DENIED);
 	ss = addr("8.8.8.8", 5);
 	f = (struct fault){ 0 };
-	CU_ASSERT(conf_client_check(conf, (void *)&ss, &f) ==
-	    ERR_CLIENT_DENIED);
+	CU_ASSERT(
+	    conf_client_check(conf, (void *)&ss, &f) == ERR_CLIENT_DENIED);
 	CU_ASSERT_STRING_EQUAL(f.detail, "8.8.8.8 is not among clients");
 	conf_unref(&conf);
 	conf_problems_fini(&p);
 }
 
-UNIT_TESTS(proxy_nets,
-    { "blocks, names and embedded IPv4 match", test_match },
+UNIT_TESTS(proxy_nets, { "blocks, names and embedded IPv4 match", test_match },
     { "texts that are no network are refused", test_refused },
-    { "a thousand blocks", test_many },
-    { "special addresses", test_special },
-    { "our own addresses", test_self },
-    { "destination rules", test_dest },
+    { "a thousand blocks", test_many }, { "special addresses", test_special },
+    { "our own addresses", test_self }, { "destination rules", test_dest },
     { "ports and clients", test_ports_and_clients })

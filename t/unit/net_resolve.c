@@ -13,27 +13,40 @@
 #include "t/unit/unit.h"
 
 static const struct dns_entry entries[] = {
-	{ .name = "both.test", .v4 = "192.0.2.1 192.0.2.2",
-	    .v6 = "2001:db8::1", .ttl = 300 },
+	{ .name = "both.test",
+	    .v4 = "192.0.2.1 192.0.2.2",
+	    .v6 = "2001:db8::1",
+	    .ttl = 300 },
 	{ .name = "v4.test", .v4 = "192.0.2.4", .ttl = 300 },
-	{ .name = "v6late.test", .v4 = "192.0.2.1", .v6 = "2001:db8::1",
-	    .v6_ms = 80, .ttl = 300 },
+	{ .name = "v6late.test",
+	    .v4 = "192.0.2.1",
+	    .v6 = "2001:db8::1",
+	    .v6_ms = 80,
+	    .ttl = 300 },
 	{ .name = "none.test", .a = SAYS_NO_NAME, .aaaa = SAYS_NO_NAME },
 	{ .name = "empty.test" },
 	{ .name = "fail.test", .a = SAYS_FAILURE, .aaaa = SAYS_FAILURE },
 	{ .name = "silent.test", .a = SAYS_NOTHING, .aaaa = SAYS_NOTHING },
-	{ .name = "half.test", .v4 = "192.0.2.1", .aaaa = SAYS_NOTHING,
+	{ .name = "half.test",
+	    .v4 = "192.0.2.1",
+	    .aaaa = SAYS_NOTHING,
 	    .ttl = 300 },
 	{ .name = "junk.test", .a = SAYS_JUNK, .aaaa = SAYS_JUNK },
-	{ .name = "long.test", .a = SAYS_TRUNCATED, .v4 = "192.0.2.9",
+	{ .name = "long.test",
+	    .a = SAYS_TRUNCATED,
+	    .v4 = "192.0.2.9",
 	    .ttl = 300 },
-	{ .name = "alias.test", .v4 = "192.0.2.1", .cname = "both.test",
+	{ .name = "alias.test",
+	    .v4 = "192.0.2.1",
+	    .cname = "both.test",
 	    .ttl = 300 },
 	{ .name = "short.test", .v4 = "192.0.2.1", .ttl = 1 },
 	{ .name = "mapped.test", .v6 = "::ffff:127.0.0.1", .ttl = 300 },
-	{ .name = "crowd.test", .v4 = "192.0.2.1 192.0.2.2 192.0.2.3 "
-	    "192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8 192.0.2.9 "
-	    "192.0.2.10 192.0.2.11", .ttl = 300 },
+	{ .name = "crowd.test",
+	    .v4 = "192.0.2.1 192.0.2.2 192.0.2.3 "
+		  "192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8 192.0.2.9 "
+		  "192.0.2.10 192.0.2.11",
+	    .ttl = 300 },
 };
 
 static struct loop *loop;
@@ -71,8 +84,9 @@ run_ms(unsigned ms)
 static void
 set_up(unsigned deadline_ms, struct hosts *h, unsigned max_names)
 {
-	struct resolver_options o = { .hosts = h, .deadline_ms = deadline_ms,
-	    .max_names = max_names };
+	struct resolver_options o = { .hosts = h,
+		.deadline_ms = deadline_ms,
+		.max_names = max_names };
 
 	wakes = 0;
 	awaited = NULL;
@@ -126,17 +140,26 @@ static void
 test_address(void)
 {
 	static const struct {
-		const char *in, *out;	/* NULL: not a literal */
+		const char *in, *out; /* NULL: not a literal */
 	} cases[] = {
-		{ "192.0.2.1", "192.0.2.1" }, { "[192.0.2.1]", "192.0.2.1" },
-		{ "::1", "::1" }, { "[2001:DB8::1]", "2001:db8::1" },
+		{ "192.0.2.1", "192.0.2.1" },
+		{ "[192.0.2.1]", "192.0.2.1" },
+		{ "::1", "::1" },
+		{ "[2001:DB8::1]", "2001:db8::1" },
 		{ "::ffff:10.0.0.1", "10.0.0.1" },
 		{ "[::ffff:7f00:1]", "127.0.0.1" },
-		{ "127.1", NULL }, { "0x7f000001", NULL },
-		{ "2130706433", NULL }, { "1.2.3.4.", NULL },
-		{ "01.2.3.4", NULL }, { "fe80::1%lo", NULL }, { "", NULL },
-		{ "[]", NULL }, { "[::1", NULL }, { "example.com", NULL },
-		{ "1:2:3:4:5:6:7:8:9", NULL }, { "::1 ", NULL },
+		{ "127.1", NULL },
+		{ "0x7f000001", NULL },
+		{ "2130706433", NULL },
+		{ "1.2.3.4.", NULL },
+		{ "01.2.3.4", NULL },
+		{ "fe80::1%lo", NULL },
+		{ "", NULL },
+		{ "[]", NULL },
+		{ "[::1", NULL },
+		{ "example.com", NULL },
+		{ "1:2:3:4:5:6:7:8:9", NULL },
+		{ "::1 ", NULL },
 	};
 	union address a, b;
 	char text[ADDRESS_TEXT];
@@ -163,8 +186,8 @@ test_address(void)
 	CU_ASSERT(address_parse(STR("ff02::1"), &a) && !address_is_host(&a.sa));
 	CU_ASSERT(address_parse(STR("0.0.0.0"), &a) && !address_is_host(&a.sa));
 	CU_ASSERT(!address_eq(&a.sa, &b.sa));
-	CU_ASSERT(address_parse(STR("224.1.2.3"), &a) &&
-	    !address_is_host(&a.sa));
+	CU_ASSERT(
+	    address_parse(STR("224.1.2.3"), &a) && !address_is_host(&a.sa));
 }
 
 static void
@@ -175,7 +198,7 @@ test_at_once(void)
 	set_up(1000, NULL, 0);
 	ask(&q, "192.0.2.7");
 	CU_ASSERT(q.done && q.has_v6 && q.has_v4 && q.n_v4 == 1 && q.n_v6 == 0);
-	CU_ASSERT(wakes == 0);		/* it only queues */
+	CU_ASSERT(wakes == 0); /* it only queues */
 	run_ms(100);
 	CU_ASSERT(wakes == 1);
 	ask_wait(&q, "[2001:db8::2]");
@@ -214,7 +237,8 @@ test_hosts(void)
 	struct fault f = { 0 };
 	struct resolve_query q;
 	struct hosts *h;
-	char *path = write_hosts("# a comment\n"
+	char *path = write_hosts(
+	    "# a comment\n"
 	    "127.0.0.9\tOne.Test  one  both.test # tail\n"
 	    "::9 one\r\n127.0.0.9 one\n127.0.0.10 one\n"
 	    "nonsense x\n10.0.0.1\n\n0.0.0.0 bad..name ads.test");
@@ -355,7 +379,7 @@ test_cache(void)
 	asked = dns_server_questions(server);
 	awaited = NULL;
 	wakes = 0;
-	run_ms(1);			/* swallow what is queued */
+	run_ms(1); /* swallow what is queued */
 	run_ms(1200);
 	ask_wait(&q, "short.test");
 	CU_ASSERT(q.n_v4 == 1);
@@ -385,15 +409,18 @@ test_bounded(void)
 	for (i = 0; i < 5; i++) {
 		snprintf(name, sizeof(name), "silent.test");
 		name[0] = (char)('a' + i);
-		ask(&many[i], i == 0 ? "silent.test" : i == 1 ? "half.test" :
-		    i == 2 ? "junk.test" : i == 3 ? "v6late.test" : name);
+		ask(&many[i],
+		    i == 0       ? "silent.test"
+			: i == 1 ? "half.test"
+			: i == 2 ? "junk.test"
+			: i == 3 ? "v6late.test"
+				 : name);
 	}
 	CU_ASSERT(!many[3].done);
 	CU_ASSERT(many[4].done && many[4].fault.code == ERR_DNS_FAIL);
 	tear_down();
 	for (i = 0; i < 4; i++)
-		CU_ASSERT(many[i].done &&
-		    many[i].fault.code == ERR_SHUTDOWN);
+		CU_ASSERT(many[i].done && many[i].fault.code == ERR_SHUTDOWN);
 }
 
 static void
@@ -427,12 +454,12 @@ test_deadline(void)
 	ask(&q, "silent.test");
 	awaited = &late;
 	run_ms(100);
-	ask(&late, "silent.test");	/* joins; has its own 200 ms */
+	ask(&late, "silent.test"); /* joins; has its own 200 ms */
 	run_ms(2000);
 	CU_ASSERT(q.done && q.fault.code == ERR_DNS_TIMEOUT);
 	CU_ASSERT(late.done && late.fault.code == ERR_DNS_TIMEOUT);
-	CU_ASSERT(loop_now(loop) - before >= 290 &&
-	    loop_now(loop) - before < 600);
+	CU_ASSERT(
+	    loop_now(loop) - before >= 290 && loop_now(loop) - before < 600);
 	tear_down();
 }
 
@@ -449,7 +476,7 @@ test_cancel(void)
 	resolve_cancel(&q);
 	run_ms(300);
 	CU_ASSERT(wakes == 0);
-	ask(&q, "v6late.test");		/* the answer was kept */
+	ask(&q, "v6late.test"); /* the answer was kept */
 	CU_ASSERT(q.done && q.n_v6 == 1);
 	tear_down();
 }
@@ -467,7 +494,7 @@ test_reload(void)
 	CU_ASSERT(f.code == ERR_CONFIG);
 	o.servers = dns_server_address(server);
 	CU_ASSERT(resolver_reload(resolver, &o, NULL));
-	ask(&q2, "v6late.test");	/* asked anew */
+	ask(&q2, "v6late.test"); /* asked anew */
 	CU_ASSERT(resolver_reload(resolver, &o, NULL));
 	CU_ASSERT(resolver_reload(resolver, &o, NULL));
 	ask_wait(&after, "v6late.test");
@@ -475,7 +502,7 @@ test_reload(void)
 	CU_ASSERT(dns_server_questions(server) == 6);
 	ask(&q, "silent.test");
 	CU_ASSERT(resolver_reload(resolver, &o, NULL));
-	tear_down();			/* with a retired question under way */
+	tear_down(); /* with a retired question under way */
 	CU_ASSERT(q.done && q.fault.code == ERR_SHUTDOWN);
 }
 
@@ -506,7 +533,8 @@ test_speed(void)
 		resolve_start(resolver, &q, STR("both.test"), &woken);
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	ns = ((double)(b.tv_sec - a.tv_sec) * 1e9 +
-	    (double)(b.tv_nsec - a.tv_nsec)) / 1e6;
+		 (double)(b.tv_nsec - a.tv_nsec)) /
+	    1e6;
 	printf("# %.0f ns a cached name\n", ns);
 	CU_ASSERT(q.done && ns < 20000);
 	tear_down();
@@ -523,7 +551,7 @@ test_share(void)
 	unsigned i;
 
 	memset(q, 0, sizeof(q));
-	budget_set_limit(budget, BUDGET_NAMES, 3);	/* one each */
+	budget_set_limit(budget, BUDGET_NAMES, 3); /* one each */
 	set_up(300, NULL, 0);
 	resolve_start_for(resolver, &q[0], STR("silent.test"), hog, &woken);
 	CU_ASSERT_FALSE(q[0].done);
@@ -531,7 +559,7 @@ test_share(void)
 	resolve_start_for(resolver, &q[1], STR("half.test"), hog, &woken);
 	CU_ASSERT(q[1].done && q[1].fault.code == ERR_DNS_FAIL);
 	resolve_start_for(resolver, &q[2], STR("silent.test"), hog, &woken);
-	CU_ASSERT_FALSE(q[2].done);	/* it is asked for already */
+	CU_ASSERT_FALSE(q[2].done); /* it is asked for already */
 	resolve_start_for(resolver, &q[3], STR("half.test"), other, &woken);
 	CU_ASSERT_FALSE(q[3].done);
 	for (i = 0; i < 100 && budget_used(budget, BUDGET_NAMES) > 0; i++)
@@ -544,8 +572,7 @@ test_share(void)
 	budget_free(&budget);
 }
 
-UNIT_TESTS(proxy_resolve,
-    { "addresses as text", test_address },
+UNIT_TESTS(proxy_resolve, { "addresses as text", test_address },
     { "literals, localhost, junk", test_at_once },
     { "hosts table", test_hosts },
     { "hosts table of 100000 lines", test_hosts_large },
@@ -553,11 +580,8 @@ UNIT_TESTS(proxy_resolve,
     { "dotted names are absolute", test_absolute },
     { "one family, then the other", test_partial },
     { "cache, negative too, and its end", test_cache },
-    { "bounded", test_bounded },
-    { "shares of clients", test_share },
+    { "bounded", test_bounded }, { "shares of clients", test_share },
     { "equal questions are joined", test_joined },
-    { "deadline of each query", test_deadline },
-    { "cancelled", test_cancel },
-    { "reload", test_reload },
-    { "the system's servers", test_system },
+    { "deadline of each query", test_deadline }, { "cancelled", test_cancel },
+    { "reload", test_reload }, { "the system's servers", test_system },
     { "a cached name is cheap", test_speed })

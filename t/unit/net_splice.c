@@ -21,7 +21,7 @@ static struct splice *tunnel;
 static struct task woken;
 static struct timer limit;
 static unsigned wakes;
-static int client, origin;	/* the peers' ends */
+static int client, origin; /* the peers' ends */
 static int tunnel_client, tunnel_origin;
 
 static void
@@ -50,7 +50,7 @@ static void
 tcp_pair(int *a, int *b)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET,
-	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(to);
 	int l = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -81,8 +81,8 @@ set_up(const char *first_up, const char *first_down,
 	tcp_pair(&tunnel_origin, &origin);
 	chq_copy(&up, first_up, strlen(first_up));
 	chq_copy(&down, first_down, strlen(first_down));
-	tunnel = splice_start(splicer, tunnel_client, tunnel_origin, &up,
-	    &down, o, &woken);
+	tunnel = splice_start(splicer, tunnel_client, tunnel_origin, &up, &down,
+	    o, &woken);
 	CU_ASSERT(chq_len(&up) == 0 && chq_len(&down) == 0);
 	chq_fini(&up);
 	chq_fini(&down);
@@ -129,7 +129,7 @@ test_small(void)
 	CU_ASSERT(splice_bytes_to_client(tunnel) == 10);
 	CU_ASSERT(splice_ended(tunnel) == SPLICE_RUNNING && wakes == 0);
 
-	shutdown(client, SHUT_WR);		/* half-close */
+	shutdown(client, SHUT_WR); /* half-close */
 	run_ms(20);
 	CU_ASSERT(read(origin, &c, 1) == 0);
 	CU_ASSERT(write(origin, "late", 4) == 4);
@@ -196,13 +196,12 @@ both_ways(const struct splice_options *o)
 	unsigned round;
 
 	set_up("", "", o);
-	for (round = 0; round < 100000 && !(up.ended && down.ended);
-	    round++) {
+	for (round = 0; round < 100000 && !(up.ended && down.ended); round++) {
 		pump_out(&up, client);
 		pump_out(&down, origin);
 		if (round % 3 == 0)
 			pump_in(&up, origin);
-		if (round > 400 || round % 7 == 0)	/* it jams first */
+		if (round > 400 || round % 7 == 0) /* it jams first */
 			pump_in(&down, client);
 		run_ms(round % 5 == 0 ? 1 : 0);
 	}
@@ -306,8 +305,8 @@ test_reset(void)
 		reset(dies);
 		run_ms(1000);
 		CU_ASSERT(wakes == 1);
-		CU_ASSERT(splice_ended(tunnel) == (i == 0 ?
-		    SPLICE_CLIENT_LOST : SPLICE_ORIGIN_LOST));
+		CU_ASSERT(splice_ended(tunnel) ==
+		    (i == 0 ? SPLICE_CLIENT_LOST : SPLICE_ORIGIN_LOST));
 		CU_ASSERT(read(*lives, &c, 1) == -1 && errno == ECONNRESET);
 		tear_down();
 	}
@@ -351,8 +350,8 @@ test_stuck_is_counted(void)
 			run_ms(0);
 		}
 		CU_ASSERT(account_used(o.account, BUDGET_MEMORY) > 0);
-		CU_ASSERT(k < 2 || account_used(o.account, BUDGET_MEMORY) <=
-		    CHARGE_GRAIN);
+		CU_ASSERT(k < 2 ||
+		    account_used(o.account, BUDGET_MEMORY) <= CHARGE_GRAIN);
 		reset(&client);
 		run_ms(1000);
 		CU_ASSERT(splice_ended(tunnel) == SPLICE_CLIENT_LOST);
@@ -481,16 +480,13 @@ test_many(void)
 	tear_down();
 }
 
-UNIT_TESTS(proxy_splice,
-    { "first bytes, both ways, half-close", test_small },
+UNIT_TESTS(proxy_splice, { "first bytes, both ways, half-close", test_small },
     { "bulk both ways with slow readers", test_bulk },
     { "the same by copying", test_copy },
     { "no descriptor for a pipe", test_no_pipe },
-    { "the tail of a burst", test_tail },
-    { "reset is passed on", test_reset },
+    { "the tail of a burst", test_tail }, { "reset is passed on", test_reset },
     { "reset with a full pipe", test_reset_when_full },
     { "what is stuck is counted", test_stuck_is_counted },
     { "descriptors are counted", test_descriptors },
     { "idle timeout, either direction counts", test_idle },
-    { "freed at any moment", test_free },
-    { "many tunnels", test_many })
+    { "freed at any moment", test_free }, { "many tunnels", test_many })

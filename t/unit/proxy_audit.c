@@ -80,8 +80,8 @@ is(const json_t *o, const char *key, const char *value)
 {
 	const char *s = json_string_value(json_object_get(o, key));
 
-	return (value == NULL ? json_object_get(o, key) == NULL :
-	    s != NULL && strcmp(s, value) == 0);
+	return (value == NULL ? json_object_get(o, key) == NULL
+			      : s != NULL && strcmp(s, value) == 0);
 }
 
 static bool
@@ -105,22 +105,22 @@ is_tenths(const json_t *o, const char *key, double value)
 static void
 test_json_line(void)
 {
-	static const char line[] =
-	    "{\"@timestamp\":\"2026-11-23T18:05:15.573Z\","
-	    "\"ecs.version\":\"8.11.0\",\"event.kind\":\"event\","
-	    "\"event.id\":\"7K3Q-9D2M-5XTW\",\"event.action\":\"allow\","
-	    "\"event.outcome\":\"success\",\"event.duration\":2000000,"
-	    "\"client.ip\":\"127.0.0.1\",\"client.port\":40000,"
-	    "\"assay.listener\":\"office\",\"assay.mode\":\"plain\","
-	    "\"url.full\":\"http://127.0.0.1:18080/a\","
-	    "\"url.scheme\":\"http\",\"url.domain\":\"127.0.0.1\","
-	    "\"url.port\":18080,\"http.version\":\"1.1\","
-	    "\"http.request.method\":\"GET\","
-	    "\"http.response.status_code\":200,"
-	    "\"http.response.bytes\":265,"
-	    "\"http.response.mime_type\":\"application/x-foo\","
-	    "\"server.ip\":\"127.0.0.1\",\"server.port\":18080,"
-	    "\"assay.ms.total\":2}\n";
+	static const char line
+	    [] = "{\"@timestamp\":\"2026-11-23T18:05:15.573Z\","
+		 "\"ecs.version\":\"8.11.0\",\"event.kind\":\"event\","
+		 "\"event.id\":\"7K3Q-9D2M-5XTW\",\"event.action\":\"allow\","
+		 "\"event.outcome\":\"success\",\"event.duration\":2000000,"
+		 "\"client.ip\":\"127.0.0.1\",\"client.port\":40000,"
+		 "\"assay.listener\":\"office\",\"assay.mode\":\"plain\","
+		 "\"url.full\":\"http://127.0.0.1:18080/a\","
+		 "\"url.scheme\":\"http\",\"url.domain\":\"127.0.0.1\","
+		 "\"url.port\":18080,\"http.version\":\"1.1\","
+		 "\"http.request.method\":\"GET\","
+		 "\"http.response.status_code\":200,"
+		 "\"http.response.bytes\":265,"
+		 "\"http.response.mime_type\":\"application/x-foo\","
+		 "\"server.ip\":\"127.0.0.1\",\"server.port\":18080,"
+		 "\"assay.ms.total\":2}\n";
 	struct audit_record r = usual_record();
 	struct buf b = { 0 };
 
@@ -179,7 +179,8 @@ test_json_whole(void)
 	CU_ASSERT(is(o, "assay.verdict", "blocked"));
 	CU_ASSERT(is(o, "error.code", "ORIGIN_CERT"));
 	CU_ASSERT(is(o, "error.type", "tls_certificate_error"));
-	CU_ASSERT(is(o, "error.message", "origin certificate is not "
+	CU_ASSERT(is(o, "error.message",
+	    "origin certificate is not "
 	    "acceptable: expired \"yesterday\""));
 	CU_ASSERT(is_number(o, "assay.ms.dns", 0));
 	CU_ASSERT(is_tenths(o, "assay.ms.scan", 960.0));
@@ -194,8 +195,9 @@ test_json_whole(void)
 	CU_ASSERT(is(s, "mode", "req") && is(s, "reason", "timeout") &&
 	    is(s, "gap", "time") && is_number(s, "messages", 7) &&
 	    is_number(s, "bytes", 0));
-	CU_ASSERT_PTR_NULL(json_object_get(json_array_get(json_object_get(o,
-	    "assay.scan"), 0), "messages"));
+	CU_ASSERT_PTR_NULL(
+	    json_object_get(json_array_get(json_object_get(o, "assay.scan"), 0),
+		"messages"));
 	CU_ASSERT(is_number(o, "assay.websocket.request.messages", 3) &&
 	    is_number(o, "assay.websocket.request.bytes", 10) &&
 	    is_number(o, "assay.websocket.response.messages", 0) &&
@@ -229,7 +231,7 @@ test_json_times(void)
 
 	for (i = 0; i < 2000; i++) {
 		t = (time_t)unit_random(0x7FFFFFFF) * 2 + 951782400;
-		if (i < 800)	/* days around two centuries' ends */
+		if (i < 800) /* days around two centuries' ends */
 			t = 4107456000 + (time_t)i * 43200;
 		r.started_ms = (uint64_t)t * 1000 + 7;
 		(void)gmtime_r(&t, &tm);
@@ -261,8 +263,12 @@ test_json_hostile(void)
 		r.method = r.url = r.host = r.server_ip = r.mime = v;
 		r.client_tls = (struct audit_tls){ v, v, v, v };
 		r.rules = (struct audit_rules){ v, v, v, v };
-		scan = (struct audit_scan){ .service = v, .endpoint = v,
-			.outcome = v, .threat = v, .reason = v, .us = -1,
+		scan = (struct audit_scan){ .service = v,
+			.endpoint = v,
+			.outcome = v,
+			.threat = v,
+			.reason = v,
+			.us = -1,
 			.bytes = UINT64_MAX };
 		r.scans = &scan;
 		r.n_scans = 1;
@@ -293,7 +299,7 @@ test_json_long(void)
 	memset(p, 0xC3, n);
 	for (n = 1; n < 1 << 20; n += 2)
 		p[n] = (char)0xA4;
-	json_decref(parse(&r, &usual));	/* cut between characters */
+	json_decref(parse(&r, &usual)); /* cut between characters */
 	buf_fini(&b);
 	free(p);
 }
@@ -394,71 +400,103 @@ test_squid(void)
 		const struct fault *fault;
 		const char *line;
 	} cases[] = {
-	{ 1795457115575, 2, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 265, "GET",
-	    "http://127.0.0.1:18080/a", NULL, "127.0.0.1",
-	    "application/x-foo;v=1", NULL,
-	    "1795457115.575      2 127.0.0.1 TCP_MISS/200 265 GET http://127.0.0.1:18080/a - HIER_DIRECT/127.0.0.1 application/x-foo\n" },
-	{ 1795457115583, 0, AUDIT_ALLOW, AUDIT_PLAIN, false, 204, 205, "GET",
-	    "http://127.0.0.1:18080/204", NULL, "127.0.0.1", NULL, NULL,
-	    "1795457115.583      0 127.0.0.1 TCP_MISS/204 205 GET http://127.0.0.1:18080/204 - HIER_DIRECT/127.0.0.1 -\n" },
-	{ 1795457115602, 2, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 265, "POST",
-	    "http://127.0.0.1:18080/p?q=1&r=2", NULL, "127.0.0.1",
-	    "application/x-foo", NULL,
-	    "1795457115.602      2 127.0.0.1 TCP_MISS/200 265 POST http://127.0.0.1:18080/p? - HIER_DIRECT/127.0.0.1 application/x-foo\n" },
-	{ 1795457115612, 1, AUDIT_BLOCK, AUDIT_PLAIN, false, 403, 3425, "GET",
-	    "http://127.0.0.1:18080/blocked", NULL, NULL, "text/html", NULL,
-	    "1795457115.612      1 127.0.0.1 TCP_DENIED/403 3425 GET http://127.0.0.1:18080/blocked - HIER_NONE/- text/html\n" },
-	{ 1795457115672, 1, AUDIT_BLOCK, AUDIT_PLAIN, true, 403, 3417, "GET",
-	    "http://127.0.0.1:1/refused", NULL, "127.0.0.1", "text/html",
-	    NULL,
-	    "1795457115.672      1 127.0.0.1 TCP_DENIED_REPLY/403 3417 GET http://127.0.0.1:1/refused - HIER_DIRECT/127.0.0.1 text/html\n" },
-	{ 1795457115757, 43, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 265, "GET",
-	    "http://127.0.0.1:18080/auth", "j\xc3\xb6\"[h]%n\\x",
-	    "127.0.0.1", "application/x-foo", NULL,
-	    "1795457115.757     43 127.0.0.1 TCP_MISS/200 265 GET http://127.0.0.1:18080/auth j%c3%b6\"%5bh%5d%25n\\\\x HIER_DIRECT/127.0.0.1 application/x-foo\n" },
-	{ 1795457115769, 1, AUDIT_BLOCK, AUDIT_PLAIN, false, 407, 3520, "GET",
-	    "http://127.0.0.1:18080/auth", NULL, NULL, "text/html", NULL,
-	    "1795457115.769      1 127.0.0.1 TCP_DENIED/407 3520 GET http://127.0.0.1:18080/auth - HIER_NONE/- text/html\n" },
-	{ 1795457115795, 17, AUDIT_ALLOW, AUDIT_CONNECT, false, 200, 0,
-	    "CONNECT", "127.0.0.1:18443", NULL, "127.0.0.1", NULL, NULL,
-	    "1795457115.795     17 127.0.0.1 NONE_NONE/200 0 CONNECT 127.0.0.1:18443 - HIER_DIRECT/127.0.0.1 -\n" },
-	{ 1795457115837, 42, AUDIT_ALLOW, AUDIT_INTERCEPTED, false, 200, 265,
-	    "GET", "https://127.0.0.1:18443/tls?x=1", NULL, "127.0.0.1",
-	    "application/x-foo", NULL,
-	    "1795457115.837     42 127.0.0.1 TCP_MISS/200 265 GET https://127.0.0.1:18443/tls? - HIER_DIRECT/127.0.0.1 application/x-foo\n" },
-	{ 1795457115895, 44, AUDIT_SPLICE, AUDIT_TUNNEL, false, 200, 2079,
-	    "CONNECT", "localhost:18443", NULL, "127.0.0.1", NULL, NULL,
-	    "1795457115.895     44 127.0.0.1 TCP_TUNNEL/200 2079 CONNECT localhost:18443 - HIER_DIRECT/127.0.0.1 -\n" },
-	{ 1795457116141, 0, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 260, "GET",
-	    "http://127.0.0.1:18080/<>\"{}|\\^[]`~%41%zz", NULL, "127.0.0.1",
-	    "application/x-foo", NULL,
-	    "1795457116.141      0 127.0.0.1 TCP_MISS/200 260 GET http://127.0.0.1:18080/<>\"{}|\\^[]`~%41%zz - HIER_DIRECT/127.0.0.1 application/x-foo\n" },
-	{ 1795457142253, 1, AUDIT_ERROR, AUDIT_PLAIN, false, 503, 3436, "GET",
-	    "http://127.0.0.1:1/refused", NULL, "127.0.0.1", "text/html",
-	    &refused,
-	    "1795457142.253      1 127.0.0.1 TCP_MISS/503 3436 GET http://127.0.0.1:1/refused - HIER_DIRECT/127.0.0.1 text/html\n" },
-	{ 1795457142261, 1, AUDIT_ERROR, AUDIT_PLAIN, false, 502, 3410, "GET",
-	    "http://nonexistent.invalid/x", NULL, NULL, "text/html",
-	    &no_name,
-	    "1795457142.261      1 127.0.0.1 TCP_MISS/502 3410 GET http://nonexistent.invalid/x - HIER_NONE/- text/html\n" },
-	{ 1795457142705, 0, AUDIT_ERROR, AUDIT_PLAIN, false, 400, 4072, "GET",
-	    NULL, NULL, NULL, "text/html", &syntax,
-	    "1795457142.705      0 127.0.0.1 NONE_NONE/400 4072 GET error:invalid-request - HIER_NONE/- text/html\n" },
-	{ 1795457142795, 0, AUDIT_ERROR, AUDIT_PLAIN, false, 503, 3413, "GET",
-	    "http://[::1]:18080/x", NULL, "::1", "text/html", &refused,
-	    "1795457142.795      0 127.0.0.1 TCP_MISS/503 3413 GET http://[::1]:18080/x - HIER_DIRECT/::1 text/html\n" },
-	/* what Squid's documents say of clients that left */
-	{ 1795457142795, 123456789, AUDIT_ERROR, AUDIT_PLAIN, false, 200, 1,
-	    "GET", "http://h/", NULL, "192.0.2.1", "a/b", &gone,
-	    "1795457142.795 123456789 127.0.0.1 TCP_MISS_ABORTED/200 1 GET http://h/ - HIER_DIRECT/192.0.2.1 a/b\n" },
-	{ 1795457142795, 0, AUDIT_ERROR, AUDIT_PLAIN, false, 0, 0, NULL,
-	    NULL, NULL, NULL, NULL, &gone,
-	    "1795457142.795      0 127.0.0.1 NONE_NONE_ABORTED/000 0 - error:transaction-end-before-headers - HIER_NONE/- -\n" },
-	/* nothing breaks the columns */
-	{ 1795457142795, 0, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 1, "GE T",
-	    "http://h/a b\n\x01\x7f", "jo hn\r\n", "192.0.2.1", "a /b\n",
-	    NULL,
-	    "1795457142.795      0 127.0.0.1 TCP_MISS/200 1 GE%20T http://h/a%20b%0a%01%7f jo%20hn\\r\\n HIER_DIRECT/192.0.2.1 a%20/b%0a\n" },
+		{ 1795457115575, 2, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 265,
+		    "GET", "http://127.0.0.1:18080/a", NULL, "127.0.0.1",
+		    "application/x-foo;v=1", NULL,
+		    "1795457115.575      2 127.0.0.1 TCP_MISS/200 265 GET "
+		    "http://127.0.0.1:18080/a - HIER_DIRECT/127.0.0.1 "
+		    "application/x-foo\n" },
+		{ 1795457115583, 0, AUDIT_ALLOW, AUDIT_PLAIN, false, 204, 205,
+		    "GET", "http://127.0.0.1:18080/204", NULL, "127.0.0.1",
+		    NULL, NULL,
+		    "1795457115.583      0 127.0.0.1 TCP_MISS/204 205 GET "
+		    "http://127.0.0.1:18080/204 - HIER_DIRECT/127.0.0.1 -\n" },
+		{ 1795457115602, 2, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 265,
+		    "POST", "http://127.0.0.1:18080/p?q=1&r=2", NULL,
+		    "127.0.0.1", "application/x-foo", NULL,
+		    "1795457115.602      2 127.0.0.1 TCP_MISS/200 265 POST "
+		    "http://127.0.0.1:18080/p? - HIER_DIRECT/127.0.0.1 "
+		    "application/x-foo\n" },
+		{ 1795457115612, 1, AUDIT_BLOCK, AUDIT_PLAIN, false, 403, 3425,
+		    "GET", "http://127.0.0.1:18080/blocked", NULL, NULL,
+		    "text/html", NULL,
+		    "1795457115.612      1 127.0.0.1 TCP_DENIED/403 3425 GET "
+		    "http://127.0.0.1:18080/blocked - HIER_NONE/- "
+		    "text/html\n" },
+		{ 1795457115672, 1, AUDIT_BLOCK, AUDIT_PLAIN, true, 403, 3417,
+		    "GET", "http://127.0.0.1:1/refused", NULL, "127.0.0.1",
+		    "text/html", NULL,
+		    "1795457115.672      1 127.0.0.1 TCP_DENIED_REPLY/403 3417 "
+		    "GET http://127.0.0.1:1/refused - HIER_DIRECT/127.0.0.1 "
+		    "text/html\n" },
+		{ 1795457115757, 43, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 265,
+		    "GET", "http://127.0.0.1:18080/auth", "j\xc3\xb6\"[h]%n\\x",
+		    "127.0.0.1", "application/x-foo", NULL,
+		    "1795457115.757     43 127.0.0.1 TCP_MISS/200 265 GET "
+		    "http://127.0.0.1:18080/auth j%c3%b6\"%5bh%5d%25n\\\\x "
+		    "HIER_DIRECT/127.0.0.1 application/x-foo\n" },
+		{ 1795457115769, 1, AUDIT_BLOCK, AUDIT_PLAIN, false, 407, 3520,
+		    "GET", "http://127.0.0.1:18080/auth", NULL, NULL,
+		    "text/html", NULL,
+		    "1795457115.769      1 127.0.0.1 TCP_DENIED/407 3520 GET "
+		    "http://127.0.0.1:18080/auth - HIER_NONE/- text/html\n" },
+		{ 1795457115795, 17, AUDIT_ALLOW, AUDIT_CONNECT, false, 200, 0,
+		    "CONNECT", "127.0.0.1:18443", NULL, "127.0.0.1", NULL, NULL,
+		    "1795457115.795     17 127.0.0.1 NONE_NONE/200 0 CONNECT "
+		    "127.0.0.1:18443 - HIER_DIRECT/127.0.0.1 -\n" },
+		{ 1795457115837, 42, AUDIT_ALLOW, AUDIT_INTERCEPTED, false, 200,
+		    265, "GET", "https://127.0.0.1:18443/tls?x=1", NULL,
+		    "127.0.0.1", "application/x-foo", NULL,
+		    "1795457115.837     42 127.0.0.1 TCP_MISS/200 265 GET "
+		    "https://127.0.0.1:18443/tls? - HIER_DIRECT/127.0.0.1 "
+		    "application/x-foo\n" },
+		{ 1795457115895, 44, AUDIT_SPLICE, AUDIT_TUNNEL, false, 200,
+		    2079, "CONNECT", "localhost:18443", NULL, "127.0.0.1", NULL,
+		    NULL,
+		    "1795457115.895     44 127.0.0.1 TCP_TUNNEL/200 2079 "
+		    "CONNECT localhost:18443 - HIER_DIRECT/127.0.0.1 -\n" },
+		{ 1795457116141, 0, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 260,
+		    "GET", "http://127.0.0.1:18080/<>\"{}|\\^[]`~%41%zz", NULL,
+		    "127.0.0.1", "application/x-foo", NULL,
+		    "1795457116.141      0 127.0.0.1 TCP_MISS/200 260 GET "
+		    "http://127.0.0.1:18080/<>\"{}|\\^[]`~%41%zz - "
+		    "HIER_DIRECT/127.0.0.1 application/x-foo\n" },
+		{ 1795457142253, 1, AUDIT_ERROR, AUDIT_PLAIN, false, 503, 3436,
+		    "GET", "http://127.0.0.1:1/refused", NULL, "127.0.0.1",
+		    "text/html", &refused,
+		    "1795457142.253      1 127.0.0.1 TCP_MISS/503 3436 GET "
+		    "http://127.0.0.1:1/refused - HIER_DIRECT/127.0.0.1 "
+		    "text/html\n" },
+		{ 1795457142261, 1, AUDIT_ERROR, AUDIT_PLAIN, false, 502, 3410,
+		    "GET", "http://nonexistent.invalid/x", NULL, NULL,
+		    "text/html", &no_name,
+		    "1795457142.261      1 127.0.0.1 TCP_MISS/502 3410 GET "
+		    "http://nonexistent.invalid/x - HIER_NONE/- text/html\n" },
+		{ 1795457142705, 0, AUDIT_ERROR, AUDIT_PLAIN, false, 400, 4072,
+		    "GET", NULL, NULL, NULL, "text/html", &syntax,
+		    "1795457142.705      0 127.0.0.1 NONE_NONE/400 4072 GET "
+		    "error:invalid-request - HIER_NONE/- text/html\n" },
+		{ 1795457142795, 0, AUDIT_ERROR, AUDIT_PLAIN, false, 503, 3413,
+		    "GET", "http://[::1]:18080/x", NULL, "::1", "text/html",
+		    &refused,
+		    "1795457142.795      0 127.0.0.1 TCP_MISS/503 3413 GET "
+		    "http://[::1]:18080/x - HIER_DIRECT/::1 text/html\n" },
+		/* what Squid's documents say of clients that left */
+		{ 1795457142795, 123456789, AUDIT_ERROR, AUDIT_PLAIN, false,
+		    200, 1, "GET", "http://h/", NULL, "192.0.2.1", "a/b", &gone,
+		    "1795457142.795 123456789 127.0.0.1 TCP_MISS_ABORTED/200 1 "
+		    "GET http://h/ - HIER_DIRECT/192.0.2.1 a/b\n" },
+		{ 1795457142795, 0, AUDIT_ERROR, AUDIT_PLAIN, false, 0, 0, NULL,
+		    NULL, NULL, NULL, NULL, &gone,
+		    "1795457142.795      0 127.0.0.1 NONE_NONE_ABORTED/000 0 - "
+		    "error:transaction-end-before-headers - HIER_NONE/- -\n" },
+		/* nothing breaks the columns */
+		{ 1795457142795, 0, AUDIT_ALLOW, AUDIT_PLAIN, false, 200, 1,
+		    "GE T", "http://h/a b\n\x01\x7f", "jo hn\r\n", "192.0.2.1",
+		    "a /b\n", NULL,
+		    "1795457142.795      0 127.0.0.1 TCP_MISS/200 1 GE%20T "
+		    "http://h/a%20b%0a%01%7f jo%20hn\\r\\n "
+		    "HIER_DIRECT/192.0.2.1 a%20/b%0a\n" },
 	};
 	struct audit_record r;
 	size_t i;
@@ -533,7 +571,7 @@ sleep_ms(long ms)
 	(void)nanosleep(&t, NULL);
 }
 
-#define WRITERS 24		/* more than there are shards */
+#define WRITERS 24 /* more than there are shards */
 #define LINES 1000
 
 static void *
@@ -561,7 +599,8 @@ test_threads(void)
 
 	for (i = 0; i < WRITERS; i++)
 		CU_ASSERT_EQUAL_FATAL(pthread_create(&t[i], NULL, write_many,
-		    a), 0);
+					  a),
+		    0);
 	for (i = 0; i < WRITERS; i++)
 		(void)pthread_join(t[i], NULL);
 	CU_ASSERT_EQUAL(audit_lost(a), 0);
@@ -584,10 +623,10 @@ test_latency(void)
 
 	for (i = 1; i <= 3; i++) {
 		audit_write(a, &r);
-		for (waited = 0; waited < 2000 && count_file(path, &whole) <
-		    i; waited += 10)
+		for (waited = 0; waited < 2000 && count_file(path, &whole) < i;
+		     waited += 10)
 			sleep_ms(10);
-		CU_ASSERT(waited < 1000);	/* 60 ms on a quiet machine */
+		CU_ASSERT(waited < 1000); /* 60 ms on a quiet machine */
 		sleep_ms(70);
 	}
 	audit_free(&a);
@@ -606,8 +645,7 @@ test_reopen(void)
 	CU_ASSERT_EQUAL(rename(path, moved), 0);
 	audit_write(a, &r);
 	audit_reopen(a);
-	for (waited = 0; waited < 2000 && access(path, F_OK) != 0;
-	    waited += 10)
+	for (waited = 0; waited < 2000 && access(path, F_OK) != 0; waited += 10)
 		sleep_ms(10);
 	audit_write(a, &r);
 	audit_free(&a);
@@ -750,7 +788,7 @@ read_all(void *arg)
 	while ((n = (int)read(fd, chunk, sizeof(chunk))) > 0) {
 		total += (size_t)n;
 		if (total < 20000)
-			sleep_ms(1);	/* a slow reader */
+			sleep_ms(1); /* a slow reader */
 	}
 	return ((void *)total);
 }
@@ -824,18 +862,20 @@ test_log_lines(void)
 	for (i = 0; i < 1000; i++)
 		wrote += log_limited(&limit, LEVEL_WARNING, "icap", "down %u",
 		    i);
-	atomic_store(&limit.next_at, 0);	/* as if time had passed */
+	atomic_store(&limit.next_at, 0); /* as if time had passed */
 	wrote += log_limited(&limit, LEVEL_WARNING, "icap", "still down");
 	release_stderr(text, sizeof(text));
 	CU_ASSERT_EQUAL(wrote, 2);
 	CU_ASSERT_EQUAL(count_newlines(text), 6);
-	CU_ASSERT(str_starts(str_of(text), STR("assayd: ca: loaded 1 of two\n"
-	    "assayd: bare\n"
-	    "assayd: peer: a\\x0aassayd: forged\\x1b[31m\\x7f\n"
-	    "assayd: x: xxxx")));
+	CU_ASSERT(str_starts(str_of(text),
+	    STR("assayd: ca: loaded 1 of two\n"
+		"assayd: bare\n"
+		"assayd: peer: a\\x0aassayd: forged\\x1b[31m\\x7f\n"
+		"assayd: x: xxxx")));
 	CU_ASSERT(strstr(text, "assayd: icap: down 0\n") != NULL);
-	CU_ASSERT(strstr(text, "assayd: icap: still down (and 999 more of "
-	    "the kind)\n") != NULL);
+	CU_ASSERT(strstr(text,
+		      "assayd: icap: still down (and 999 more of "
+		      "the kind)\n") != NULL);
 }
 
 /* What a record costs the worker that writes it; printed, not judged. */
@@ -849,7 +889,7 @@ test_cost(void)
 	struct timespec from, to;
 	struct fault f = { 0 };
 	struct audit *a = audit_new(&t, 1, &usual, &f);
-	unsigned i, n = 3000;	/* what a shard holds */
+	unsigned i, n = 3000; /* what a shard holds */
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
 	r.client_tls = (struct audit_tls){ STR("1.3"),
@@ -863,8 +903,10 @@ test_cost(void)
 	for (i = 0; i < n; i++)
 		audit_write(a, &r);
 	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
-	printf("# %ld ns a record\n", ((to.tv_sec - from.tv_sec) * 1000000000
-	    + (to.tv_nsec - from.tv_nsec)) / (long)n);
+	printf("# %ld ns a record\n",
+	    ((to.tv_sec - from.tv_sec) * 1000000000 +
+		(to.tv_nsec - from.tv_nsec)) /
+		(long)n);
 	audit_free(&a);
 }
 
@@ -889,10 +931,10 @@ UNIT_TESTS(proxy_audit, { "json, to the byte", test_json_line },
     { "json, times", test_json_times },
     { "json, hostile bytes", test_json_hostile },
     { "long values", test_json_long }, { "privacy", test_privacy },
-    { "hashes", test_hashes },
-    { "squid, to the byte", test_squid }, { "folder", make_folder },
-    { "threads", test_threads }, { "latency", test_latency },
-    { "reopen", test_reopen }, { "append", test_append },
-    { "targets", test_no_target }, { "full disk", test_full_disk },
-    { "pipes", test_pipe }, { "operational log", test_log_lines },
-    { "cost", test_cost }, { "folder is empty", remove_folder })
+    { "hashes", test_hashes }, { "squid, to the byte", test_squid },
+    { "folder", make_folder }, { "threads", test_threads },
+    { "latency", test_latency }, { "reopen", test_reopen },
+    { "append", test_append }, { "targets", test_no_target },
+    { "full disk", test_full_disk }, { "pipes", test_pipe },
+    { "operational log", test_log_lines }, { "cost", test_cost },
+    { "folder is empty", remove_folder })

@@ -63,34 +63,48 @@ test_syntax(void)
 		{ "---\nworkers: 2\n...\n", "" },
 		{ "workers:\n", "" },
 		{ "\xef\xbb\xbfworkers: 2\n", "" },
-		{ "workers: [1\nlisten: 2\n", "c:2:7: not YAML: did not find "
+		{ "workers: [1\nlisten: 2\n",
+		    "c:2:7: not YAML: did not find "
 		    "expected ',' or ']' while parsing a flow sequence from "
 		    "line 1\n" },
-		{ "a: b: c\n", "c:1:5: not YAML: mapping values are not "
+		{ "a: b: c\n",
+		    "c:1:5: not YAML: mapping values are not "
 		    "allowed in this context\n" },
-		{ "workers: \"2\n", "c:2:1: not YAML: found unexpected end of "
+		{ "workers: \"2\n",
+		    "c:2:1: not YAML: found unexpected end of "
 		    "stream while scanning a quoted scalar from line 1\n" },
-		{ "a: &x 1\n", "c:1:4: anchors and tags are not supported; "
+		{ "a: &x 1\n",
+		    "c:1:4: anchors and tags are not supported; "
 		    "write the value itself\n" },
-		{ "workers: !!int 1\n", "c:1:10: anchors and tags are not "
+		{ "workers: !!int 1\n",
+		    "c:1:10: anchors and tags are not "
 		    "supported; write the value itself\n" },
-		{ "listen: &l []\n", "c:1:9: anchors and tags are not "
+		{ "listen: &l []\n",
+		    "c:1:9: anchors and tags are not "
 		    "supported; write the value itself\n" },
-		{ "a: *x\n", "c:1:4: aliases are not supported; write the "
+		{ "a: *x\n",
+		    "c:1:4: aliases are not supported; write the "
 		    "value itself\n" },
-		{ "workers: 1\n---\nworkers: 2\n", "c:2:1: a second document; "
+		{ "workers: 1\n---\nworkers: 2\n",
+		    "c:2:1: a second document; "
 		    "one file holds one\n" },
-		{ "[a]: 1\n", "c:1:1: a name is wanted here, not a map or "
+		{ "[a]: 1\n",
+		    "c:1:1: a name is wanted here, not a map or "
 		    "list\n" },
-		{ "- a\n", "c:1:1: settings are wanted here ('key: value'), "
+		{ "- a\n",
+		    "c:1:1: settings are wanted here ('key: value'), "
 		    "not a list\n" },
-		{ "just text\n", "c:1:1: settings are wanted here ('key: "
+		{ "just text\n",
+		    "c:1:1: settings are wanted here ('key: "
 		    "value'), not 'just text'\n" },
-		{ "a: \"x\\0y\"\n", "c:1:4: a zero byte is possible "
+		{ "a: \"x\\0y\"\n",
+		    "c:1:4: a zero byte is possible "
 		    "nowhere\n" },
-		{ "workers: \xff\n", "c: not text in UTF-8 (invalid leading "
+		{ "workers: \xff\n",
+		    "c: not text in UTF-8 (invalid leading "
 		    "UTF-8 octet, byte 9)\n" },
-		{ "a: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n", "c:1:19: too deep; "
+		{ "a: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n",
+		    "c:1:19: too deep; "
 		    "no setting stands that far inside\n" },
 	};
 
@@ -101,29 +115,40 @@ static void
 test_keys(void)
 {
 	static const struct wrong t[] = {
-		{ "\n\n      servces: {}\n", "c:3:7: unknown setting "
+		{ "\n\n      servces: {}\n",
+		    "c:3:7: unknown setting "
 		    "'servces'; did you mean 'services'?\n" },
-		{ "zzz: 1\n", "c:1:1: unknown setting 'zzz'; known here are "
+		{ "zzz: 1\n",
+		    "c:1:1: unknown setting 'zzz'; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, rules, download, websocket, pages, log, admin, "
+		    "services, scan, rules, download, websocket, pages, log, "
+		    "admin, "
 		    "limits, workers\n" },
-		{ "worker: 1\n", "c:1:1: unknown setting 'worker'; did you "
+		{ "worker: 1\n",
+		    "c:1:1: unknown setting 'worker'; did you "
 		    "mean 'workers'?\n" },
-		{ "wrokers: 1\n", "c:1:1: unknown setting 'wrokers'; did you "
+		{ "wrokers: 1\n",
+		    "c:1:1: unknown setting 'wrokers'; did you "
 		    "mean 'workers'?\n" },
-		{ "\"\": 1\n", "c:1:1: unknown setting ''; known here are "
+		{ "\"\": 1\n",
+		    "c:1:1: unknown setting ''; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, rules, download, websocket, pages, log, admin, "
+		    "services, scan, rules, download, websocket, pages, log, "
+		    "admin, "
 		    "limits, workers\n" },
-		{ "tls: {origin: {trsut: [system]}}\n", "c:1:16: unknown "
+		{ "tls: {origin: {trsut: [system]}}\n",
+		    "c:1:16: unknown "
 		    "setting 'trsut'; did you mean 'trust'?\n" },
-		{ "workers: 1\nworkers: 2\n", "c:2:1: 'workers' is set twice; "
+		{ "workers: 1\nworkers: 2\n",
+		    "c:2:1: 'workers' is set twice; "
 		    "the first is in line 1\n" },
-		{ "workers: 1\n'workers': 1\nworkers: 1\n", "c:2:1: "
+		{ "workers: 1\n'workers': 1\nworkers: 1\n",
+		    "c:2:1: "
 		    "'workers' is set twice; the first is in line 1\nc:3:1: "
 		    "'workers' is set twice; the first is in line 1\n" },
 		{ "services:\n  a: {url: 'icap://h/', mode: req}\n"
-		    "  a: {url: 'icap://h/', mode: req}\n", "c:3:3: 'a' is "
+		  "  a: {url: 'icap://h/', mode: req}\n",
+		    "c:3:3: 'a' is "
 		    "set twice; the first is in line 2\n" },
 		/* all of them, in the order of the file */
 		{ "workers: x\nadmni: {}\nlimits: {idle: 5, foo: 1}\n",
@@ -145,77 +170,105 @@ static void
 test_values(void)
 {
 	static const struct wrong t[] = {
-		{ "workers: 0\n", "c:1:10: 'workers' is out of range; 1 to "
+		{ "workers: 0\n",
+		    "c:1:10: 'workers' is out of range; 1 to "
 		    "1024 is possible\n" },
-		{ "workers: 1025\n", "c:1:10: 'workers' is out of range; 1 to "
+		{ "workers: 1025\n",
+		    "c:1:10: 'workers' is out of range; 1 to "
 		    "1024 is possible\n" },
-		{ "workers: -1\n", "c:1:10: 'workers' cannot be '-1'; write "
+		{ "workers: -1\n",
+		    "c:1:10: 'workers' cannot be '-1'; write "
 		    "auto, or a whole number\n" },
-		{ "workers: 1.5\n", "c:1:10: 'workers' cannot be '1.5'; write "
+		{ "workers: 1.5\n",
+		    "c:1:10: 'workers' cannot be '1.5'; write "
 		    "auto, or a whole number\n" },
-		{ "workers: 99999999999999999999\n", "c:1:10: 'workers' "
+		{ "workers: 99999999999999999999\n",
+		    "c:1:10: 'workers' "
 		    "cannot be '99999999999999999999'; write auto, or a whole "
 		    "number\n" },
-		{ "workers: [1]\n", "c:1:10: a whole number is wanted here, "
+		{ "workers: [1]\n",
+		    "c:1:10: a whole number is wanted here, "
 		    "not a list\n" },
-		{ "workers: \"\"\n", "c:1:10: a whole number is wanted here, "
+		{ "workers: \"\"\n",
+		    "c:1:10: a whole number is wanted here, "
 		    "not nothing\n" },
-		{ "limits: {header: 7K}\n", "c:1:18: 'header' is out of "
+		{ "limits: {header: 7K}\n",
+		    "c:1:18: 'header' is out of "
 		    "range; 8K to 1M is possible\n" },
-		{ "limits: {header: 64KB}\n", "c:1:18: 'header' cannot be "
+		{ "limits: {header: 64KB}\n",
+		    "c:1:18: 'header' cannot be "
 		    "'64KB'; write a size such as 512, 64K, 20M or 2G\n" },
-		{ "limits: {temp: 99999999999999999T}\n", "c:1:16: 'temp' "
+		{ "limits: {temp: 99999999999999999T}\n",
+		    "c:1:16: 'temp' "
 		    "cannot be '99999999999999999T'; write a size such as "
 		    "512, 64K, 20M or 2G\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req}}\nlimits: "
-		    "{memory: 25%, temp: 0}\n", "" },
+		  "{memory: 25%, temp: 0}\n",
+		    "" },
 		{ "limits: {memory: 512m}\n", "" },
-		{ "limits: {memory: 0%}\n", "c:1:18: 'memory' is out of "
+		{ "limits: {memory: 0%}\n",
+		    "c:1:18: 'memory' is out of "
 		    "range; 1% to 90% is possible\n" },
-		{ "limits: {memory: 91%}\n", "c:1:18: 'memory' is out of "
+		{ "limits: {memory: 91%}\n",
+		    "c:1:18: 'memory' is out of "
 		    "range; 1% to 90% is possible\n" },
-		{ "limits: {memory: 1-2%}\n", "c:1:18: 'memory' is out of "
+		{ "limits: {memory: 1-2%}\n",
+		    "c:1:18: 'memory' is out of "
 		    "range; 1% to 90% is possible\n" },
-		{ "limits: {idle: 5y}\n", "c:1:16: 'idle' cannot be '5y'; "
+		{ "limits: {idle: 5y}\n",
+		    "c:1:16: 'idle' cannot be '5y'; "
 		    "write a duration such as 500ms, 5s, 10m, 2h or 14d\n" },
-		{ "limits: {idle: 0}\n", "c:1:16: 'idle' is out of range; "
+		{ "limits: {idle: 0}\n",
+		    "c:1:16: 'idle' is out of range; "
 		    "10ms to 1d is possible\n" },
 		{ "limits: {idle: 2m, drain: 0, request: 500ms}\n", "" },
-		{ "limits: {clients: 10, per_client: 11}\n", "c:1:23: "
+		{ "limits: {clients: 10, per_client: 11}\n",
+		    "c:1:23: "
 		    "'per_client' (11) is more than 'clients' (10); one of "
 		    "them has no effect\n" },
 		{ "limits: {clients: 10}\n", "" },
-		{ "limits: {header: 8K, field: 9K}\n", "c:1:22: 'field' is "
+		{ "limits: {header: 8K, field: 9K}\n",
+		    "c:1:22: 'field' is "
 		    "more than 'header', of which it is a part; lower 'field' "
 		    "or raise 'header'\n" },
-		{ "limits: {memory: 16M, body_memory: 17M}\n", "c:1:10: "
+		{ "limits: {memory: 16M, body_memory: 17M}\n",
+		    "c:1:10: "
 		    "'body_memory' of one body is more than 'memory' of "
 		    "all\n" },
-		{ "limits: 5\n", "c:1:9: settings are wanted here ('key: "
+		{ "limits: 5\n",
+		    "c:1:9: settings are wanted here ('key: "
 		    "value'), not '5'\n" },
 		{ "pages: {org: no, help: \"\"}\n", "" },
-		{ "pages: {org: [x]}\n", "c:1:14: 'org' is a text, not a "
+		{ "pages: {org: [x]}\n",
+		    "c:1:14: 'org' is a text, not a "
 		    "list\n" },
-		{ "pages: {org: \"a\\nb\"}\n", "c:1:14: 'org' contains a "
+		{ "pages: {org: \"a\\nb\"}\n",
+		    "c:1:14: 'org' contains a "
 		    "control character; write it on one line\n" },
-		{ "listen: [{on: ':1', name: \"\"}]\n", "c:1:27: 'name' has 0 "
+		{ "listen: [{on: ':1', name: \"\"}]\n",
+		    "c:1:27: 'name' has 0 "
 		    "bytes; 1 to 64 are possible\n" },
-		{ "tls: {client: {min: 1.1}}\n", "c:1:21: 'min' cannot be "
+		{ "tls: {client: {min: 1.1}}\n",
+		    "c:1:21: 'min' cannot be "
 		    "'1.1'; write 1.2 or 1.3\n" },
 		{ "tls: {client: {min: 1.3}, origin: {min: '1.2'}}\n", "" },
-		{ "tls: {origin: {on_invalid: blok}}\n", "c:1:28: "
+		{ "tls: {origin: {on_invalid: blok}}\n",
+		    "c:1:28: "
 		    "'on_invalid' cannot be 'blok'; did you mean 'block'?\n" },
-		{ "clients: [10.0.0.1/8, privat]\n", "c:1:11: '10.0.0.1/8' is "
+		{ "clients: [10.0.0.1/8, privat]\n",
+		    "c:1:11: '10.0.0.1/8' is "
 		    "no network, as bits beyond the prefix are set; write "
 		    "'10.0.0.0/8'\nc:1:23: 'privat' is no network; write "
 		    "'10.0.0.0/8', '2001:db8::/32', private, loopback, "
 		    "link_local, self or any\n" },
-		{ "clients: []\n", "c: warning: 'clients' is empty; nobody may "
+		{ "clients: []\n",
+		    "c: warning: 'clients' is empty; nobody may "
 		    "connect\n" },
-		{ "clients: {a: b}\n", "c:1:10: a network is wanted here, not "
+		{ "clients: {a: b}\n",
+		    "c:1:10: a network is wanted here, not "
 		    "a map\n" },
 		{ "destinations: {ports: {connect: [0, '9-1', 65536, x], "
-		    "http: 80-}}\n",
+		  "http: 80-}}\n",
 		    "c:1:34: '0' is no port; write a number from 1 to 65535 "
 		    "or a range such as '1024-65535'\n"
 		    "c:1:37: '9-1' is no port; write a number from 1 to 65535 "
@@ -227,7 +280,8 @@ test_values(void)
 		    "c:1:61: '80-' is no port; write a number from 1 to 65535 "
 		    "or a range such as '1024-65535'\n" },
 		{ "resolver: {servers: [ns1, 192.0.2.1, '2001:db8::1', "
-		    "'[2001:db8::1]:5353', '192.0.2.1:54']}\n", "c:1:22: "
+		  "'[2001:db8::1]:5353', '192.0.2.1:54']}\n",
+		    "c:1:22: "
 		    "'ns1' is no address; write '192.0.2.53' or "
 		    "'[2001:db8::53]:53'\n" },
 	};
@@ -240,25 +294,33 @@ test_listen(void)
 {
 	static const struct wrong t[] = {
 		{ "listen: [{on: ':3128'}, {on: '[::1]:0'}, {on: '1.2.3.4:1'}]"
-		    "\n", "" },
-		{ "listen: {on: ':1'}\n", "c:1:9: 'listen' is a list, not a "
+		  "\n",
+		    "" },
+		{ "listen: {on: ':1'}\n",
+		    "c:1:9: 'listen' is a list, not a "
 		    "map; begin each item with '- '\n" },
 		{ "listen: [x]\nrules: [{if: {listener: y}, log: none}]\n"
-		    "services: {z: 1}\n", "c:1:10: settings are wanted here "
+		  "services: {z: 1}\n",
+		    "c:1:10: settings are wanted here "
 		    "('key: value'), not 'x'\nc:2:25: no listener has the "
 		    "name 'y'; give it one under 'listen'\nc:3:15: settings "
 		    "are wanted here ('key: value'), not '1'\n" },
-		{ "listen: []\n", "c: 'listen' is empty; nobody could "
+		{ "listen: []\n",
+		    "c: 'listen' is empty; nobody could "
 		    "connect\n" },
-		{ "listen: [{name: a}]\n", "c:1:10: 'on' is missing; write "
+		{ "listen: [{name: a}]\n",
+		    "c:1:10: 'on' is missing; write "
 		    "'on: \"127.0.0.1:3128\"'\n" },
-		{ "listen: [{on: '127.0.0.1'}]\n", "c:1:15: '127.0.0.1' is no "
+		{ "listen: [{on: '127.0.0.1'}]\n",
+		    "c:1:15: '127.0.0.1' is no "
 		    "address to listen on; write '127.0.0.1:3128', "
 		    "'[::1]:3128' or ':3128'\n" },
-		{ "listen: [{on: '::1:3128'}]\n", "c:1:15: '::1:3128' is no "
+		{ "listen: [{on: '::1:3128'}]\n",
+		    "c:1:15: '::1:3128' is no "
 		    "address to listen on; write '127.0.0.1:3128', "
 		    "'[::1]:3128' or ':3128'\n" },
-		{ "listen: [{on: ':70000'}, {on: ':1-2'}]\n", "c:1:15: "
+		{ "listen: [{on: ':70000'}, {on: ':1-2'}]\n",
+		    "c:1:15: "
 		    "':70000' is no address to listen on; write "
 		    "'127.0.0.1:3128', '[::1]:3128' or ':3128'\nc:1:31: "
 		    "':1-2' is no address to listen on; write "
@@ -266,15 +328,19 @@ test_listen(void)
 		{ "listen:\n  - {on: ':5'}\n  - {on: '0.0.0.0:5'}\n",
 		    "c:3:6: '0.0.0.0:5' is listened on already by line 2\n" },
 		{ "listen:\n  - {on: ':5', name: a}\n"
-		    "  - {on: ':6', name: a}\n", "c:3:16: two listeners have "
+		  "  - {on: ':6', name: a}\n",
+		    "c:3:16: two listeners have "
 		    "the name 'a'; rules could not tell them apart\n" },
-		{ "listen: [{on: ':5', kind: redirect}]\n", "c:1:27: 'kind: "
+		{ "listen: [{on: ':5', kind: redirect}]\n",
+		    "c:1:27: 'kind: "
 		    "redirect' is not supported in this version; write "
 		    "explicit\n" },
 		{ "listen: [{on: ':5', kind: explicit, auth: no, "
-		    "proxy_protocol: [], tls: {}}]\n", "" },
+		  "proxy_protocol: [], tls: {}}]\n",
+		    "" },
 		{ "listen: [{on: ':5', auth: true, proxy_protocol: [any], "
-		    "tls: {cert: x}}]\n", "c:1:21: 'auth' is not supported in "
+		  "tls: {cert: x}}]\n",
+		    "c:1:21: 'auth' is not supported in "
 		    "this version; leave it out or write false\nc:1:33: "
 		    "'proxy_protocol' is not supported in this version; leave "
 		    "it out or write []\nc:1:56: 'tls' is not supported in "
@@ -291,20 +357,26 @@ test_files(void)
 		{ "ca: {cert: /etc/hosts, key: /etc/hosts}\n", "" },
 		{ "ca: {cert: /etc/hosts, key: 'file:/etc/hosts'}\n", "" },
 		{ "ca: {cert: /etc/hosts, key: 'pkcs11:token=x'}\n", "" },
-		{ "ca: {cert: /etc/hosts}\n", "c:1:6: 'cert' without 'key'; "
+		{ "ca: {cert: /etc/hosts}\n",
+		    "c:1:6: 'cert' without 'key'; "
 		    "write both or neither\n" },
-		{ "ca: {key: /nonexistent/k}\n", "c:1:6: 'key' without "
+		{ "ca: {key: /nonexistent/k}\n",
+		    "c:1:6: 'key' without "
 		    "'cert'; write both or neither\nc:1:11: cannot open "
 		    "'/nonexistent/k': No such file or directory\n" },
-		{ "ca: {cert: /etc, key: /etc/hosts}\n", "c:1:12: '/etc' is a "
+		{ "ca: {cert: /etc, key: /etc/hosts}\n",
+		    "c:1:12: '/etc' is a "
 		    "folder; a file is wanted here\n" },
-		{ "ca: {cert: /etc/hosts, key: 'cred:a/b'}\n", "c:1:29: "
+		{ "ca: {cert: /etc/hosts, key: 'cred:a/b'}\n",
+		    "c:1:29: "
 		    "'cred:a/b' names no credential; write 'cred:NAME'\n" },
-		{ "ca: {cert: /etc/hosts, key: 'cred:ca'}\n", "c:1:29: no "
+		{ "ca: {cert: /etc/hosts, key: 'cred:ca'}\n",
+		    "c:1:29: no "
 		    "systemd credentials here; set LoadCredential=ca:PATH in "
 		    "the unit\n" },
 		{ "tls: {origin: {trust: [system, /etc/hosts], crl: "
-		    "/etc/hosts}}\n", "" },
+		  "/etc/hosts}}\n",
+		    "" },
 		{ "tls: {origin: {trust: [], crl: [/nonexistent]}}\n",
 		    "c:1:23: 'trust' is empty, so nothing could be verified; "
 		    "write system or PEM files\nc:1:33: cannot open "
@@ -314,16 +386,19 @@ test_files(void)
 		    "one of them out\n" },
 		{ "log: {access: [{to: /x/y}, {to: stdout, format: squid}]}\n",
 		    "" },
-		{ "log: {access: [{format: json}]}\n", "c:1:16: 'to' is "
+		{ "log: {access: [{format: json}]}\n",
+		    "c:1:16: 'to' is "
 		    "missing; write 'to: /var/log/assay/access.log'\n" },
 		{ "log: {access: [{to: journal}, {to: 'syslog:x'}, {to: a, "
-		    "format: combined}]}\n", "c:1:21: 'to: journal' is not "
+		  "format: combined}]}\n",
+		    "c:1:21: 'to: journal' is not "
 		    "supported in this version; write stdout or a file\n"
 		    "c:1:36: 'to: syslog:x' is not supported in this version; "
 		    "write stdout or a file\nc:1:65: 'format: combined' is "
 		    "not supported in this version; write json or squid\n" },
 		{ "admin: {socket: none, http: none}\n", "" },
-		{ "admin: {http: '127.0.0.1:9128'}\n", "c:1:9: 'http' is not "
+		{ "admin: {http: '127.0.0.1:9128'}\n",
+		    "c:1:9: 'http' is not "
 		    "supported in this version; leave it out or write "
 		    "none\n" },
 	};
@@ -337,25 +412,32 @@ test_services(void)
 {
 	static const struct wrong t[] = {
 		{ "services: { av: { url: \"icap://av.example.net/avscan\", "
-		    "mode: resp } }\n", "" },
-		{ "services: []\n", "c:1:11: 'services' is a map from name to "
+		  "mode: resp } }\n",
+		    "" },
+		{ "services: []\n",
+		    "c:1:11: 'services' is a map from name to "
 		    "settings, not a list\n" },
-		{ "services: {a: {mode: req}}\n", "c:1:12: 'url' is missing; "
+		{ "services: {a: {mode: req}}\n",
+		    "c:1:12: 'url' is missing; "
 		    "write 'url: \"icap://av.example.net:1344/avscan\"'\n" },
-		{ "services: {a: {url: []}}\n", "c:1:12: 'mode' is missing; "
+		{ "services: {a: {url: []}}\n",
+		    "c:1:12: 'mode' is missing; "
 		    "write 'mode: resp'\nc:1:21: 'url' is empty; write at "
 		    "least one address\n" },
-		{ "services: {a: {url: 'icap://h/'}}\n", "c:1:12: 'mode' is "
+		{ "services: {a: {url: 'icap://h/'}}\n",
+		    "c:1:12: 'mode' is "
 		    "missing; write 'mode: resp'\n" },
-		{ "services: {a: {url: 'icap://h/', mode: both}}\n", "c:1:40: "
+		{ "services: {a: {url: 'icap://h/', mode: both}}\n",
+		    "c:1:40: "
 		    "'mode' cannot be 'both'; write req or resp\n" },
-		{ "services: {a: {url: 'http://h/', mode: req}}\n", "c:1:21: "
+		{ "services: {a: {url: 'http://h/', mode: req}}\n",
+		    "c:1:21: "
 		    "'http://h/' is no address of a service; write "
 		    "'icap://host/path', 'icaps://host/path' or "
 		    "'clamav:FOLDER'\n" },
 		{ "services: {a: {url: ['icap://h:0/', 'icap://', "
-		    "'icap://a b/', 'icap://[::1/', 'icap://[::1]x/', "
-		    "'icap://u@h/', 'icap://h:1-2/'], mode: req}}\n",
+		  "'icap://a b/', 'icap://[::1/', 'icap://[::1]x/', "
+		  "'icap://u@h/', 'icap://h:1-2/'], mode: req}}\n",
 		    "c:1:22: 'icap://h:0/' is no valid ICAP address; write "
 		    "'icap://host:1344/path', IPv6 in brackets\n"
 		    "c:1:37: 'icap://' is no valid ICAP address; write "
@@ -371,38 +453,46 @@ test_services(void)
 		    "c:1:112: 'icap://h:1-2/' is no valid ICAP address; write "
 		    "'icap://host:1344/path', IPv6 in brackets\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, threads: 4, "
-		    "isolation: thread}}\n", "c:1:45: 'threads' is for "
+		  "isolation: thread}}\n",
+		    "c:1:45: 'threads' is for "
 		    "clamav: services only; leave it out\nc:1:57: 'isolation' "
 		    "is for clamav: services only; leave it out\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, decode: true}, "
-		    "b: {url: 'clamav:', decode: true}}\n", "c:1:80: 'decode' "
+		  "b: {url: 'clamav:', decode: true}}\n",
+		    "c:1:80: 'decode' "
 		    "is for icap: services only; leave it out\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, preview: off, "
-		    "max_body: none, over_max: bypass, max_connections: 5, "
-		    "decode: false}}\n", "" },
+		  "max_body: none, over_max: bypass, max_connections: 5, "
+		  "decode: false}}\n",
+		    "" },
 		{ "services: {a: {url: 'icap://h/', mode: req, preview: none}}"
-		    "\n", "c:1:54: 'preview' cannot be 'none'; write auto or "
+		  "\n",
+		    "c:1:54: 'preview' cannot be 'none'; write auto or "
 		    "off, or a size such as 512, 64K, 20M or 2G\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, headers: "
-		    "{Host: x, 'a b': c, X-A: \"d\\te\", X-B: [], X-C: "
-		    "fine}}}\n", "c:1:55: the header 'Host' is not possible: "
+		  "{Host: x, 'a b': c, X-A: \"d\\te\", X-B: [], X-C: "
+		  "fine}}}\n",
+		    "c:1:55: the header 'Host' is not possible: "
 		    "assay sets this one itself\nc:1:64: the header 'a b' is "
 		    "not possible: the name is no token\nc:1:74: the header "
 		    "'X-A' is not possible: the value contains a control "
 		    "character\nc:1:92: a header's value is wanted here, not "
 		    "a list\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, connect: true}, "
-		    "b: {url: 'icap://h/', mode: resp, connect: true}, c: {url: "
-		    "'icap://h/', mode: resp, connect: false}}\n", "c:1:95: "
+		  "b: {url: 'icap://h/', mode: resp, connect: true}, c: {url: "
+		  "'icap://h/', mode: resp, connect: false}}\n",
+		    "c:1:95: "
 		    "'connect' is for services of requests; write mode: req or "
 		    "leave it out\n" },
 		{ "services: {a: {url: 'icap://h/', mode: resp, scan_answers: "
-		    "true}, b: {url: 'icap://h/', mode: req, scan_answers: "
-		    "true}}\n", "c:1:100: 'scan_answers' is for services of "
+		  "true}, b: {url: 'icap://h/', mode: req, scan_answers: "
+		  "true}}\n",
+		    "c:1:100: 'scan_answers' is for services of "
 		    "responses; write mode: resp or leave it out\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, share: [X-A, "
-		    "Cookie, x-client-ip, 'X-B C', [], 'X-']}, b: {url: "
-		    "'icap://h/', mode: resp, share: X-Category}}\n", "c:1:58: "
+		  "Cookie, x-client-ip, 'X-B C', [], 'X-']}, b: {url: "
+		  "'icap://h/', mode: resp, share: X-Category}}\n",
+		    "c:1:58: "
 		    "'Cookie' cannot be shared: write the name of a header "
 		    "that begins with X-\nc:1:66: 'x-client-ip' cannot be "
 		    "shared: assay sets this one itself\nc:1:79: 'X-B C' "
@@ -411,29 +501,34 @@ test_services(void)
 		    "a list\nc:1:92: 'X-' cannot be shared: write the name of "
 		    "a header that begins with X-\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, headers: "
-		    "{X-A: '%{sni}=%', X-B: 'a%{usr}', X-C: '%{'}}}\n",
+		  "{X-A: '%{sni}=%', X-B: 'a%{usr}', X-C: '%{'}}}\n",
 		    "c:1:77: %{usr} is no variable; there are %{client.ip}, "
 		    "%{user}, %{rule}, %{reference}, %{sni} and %{listener}\n"
 		    "c:1:93: %{ is no variable; there are %{client.ip}, "
 		    "%{user}, %{rule}, %{reference}, %{sni} and "
 		    "%{listener}\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, tls: {name: x}}}"
-		    "\n", "c:1:45: 'tls' has no effect on icap: addresses; "
+		  "\n",
+		    "c:1:45: 'tls' has no effect on icap: addresses; "
 		    "write icaps: or leave it out\n" },
 		{ "services: {a: {url: 'icaps://h/', mode: req, tls: {cert: "
-		    "/etc/hosts, trust: [/etc/hosts]}}}\n", "c:1:52: 'cert' "
+		  "/etc/hosts, trust: [/etc/hosts]}}}\n",
+		    "c:1:52: 'cert' "
 		    "without 'key'; write both or neither\n" },
 		{ "services: {a: {url: ['icaps://h/', 'icaps://i/'], mode: "
-		    "req, tls: {name: x}}}\n", "c:1:68: one 'name' for "
+		  "req, tls: {name: x}}}\n",
+		    "c:1:68: one 'name' for "
 		    "several addresses; leave it out, so that each is "
 		    "verified by its own host\n" },
 		{ "services: {none: {url: 'icap://h/', mode: req}}\n",
 		    "c:1:12: 'none' is no name for a service; take another\n" },
 		{ "services: {a: {url: 'icap://h/', mode: req, on_unscanned: "
-		    "{default: block, default: bypass}}}\n", "c:1:76: "
+		  "{default: block, default: bypass}}}\n",
+		    "c:1:76: "
 		    "'default' is set twice; the first is in line 1\n" },
 		{ "tls:\n  client: {priority: 'NORMAL:+FOO:-RSA'}\n"
-		    "  origin: {min: '1.3', priority: NONE}\n", "c:2:12: "
+		  "  origin: {min: '1.3', priority: NONE}\n",
+		    "c:2:12: "
 		    "tls.client.priority: GnuTLS does not know '+FOO'; "
 		    "\"gnutls-cli --list\" shows what there is\nc:3:24: "
 		    "tls.origin.priority: leaves nothing above the minimum "
@@ -441,15 +536,18 @@ test_services(void)
 #ifdef HAVE_CLAMAV
 		{ "services: {a: {url: 'clamav:'}}\n", "" },
 		{ "services: {a: {url: 'clamav:/etc', mode: req, limits: "
-		    "{files: 5}}}\n", "" },
-		{ "services: {a: {url: 'clamav:/nonexistent'}}\n", "c:1:21: "
+		  "{files: 5}}}\n",
+		    "" },
+		{ "services: {a: {url: 'clamav:/nonexistent'}}\n",
+		    "c:1:21: "
 		    "cannot read the signature database '/nonexistent': No "
 		    "such file or directory\n" },
 		{ "services: {a: {url: ['clamav:', 'icap://h/']}}\n",
 		    "c:1:22: clamav: stands alone; write a service of its own "
 		    "for it\n" },
 		{ "services: {a: {url: 'clamav:', preview: auto, isolation: "
-		    "process}}\n", "c:1:32: 'preview' is for icap: services "
+		  "process}}\n",
+		    "c:1:32: 'preview' is for icap: services "
 		    "only; leave it out\nc:1:47: 'isolation' is not supported "
 		    "in this version; leave it out or write thread\n" },
 #endif
@@ -458,7 +556,8 @@ test_services(void)
 	CHECK_TABLE(t);
 }
 
-#define AB "services:\n  a: {url: 'icap://h/', mode: req}\n" \
+#define AB                                                \
+	"services:\n  a: {url: 'icap://h/', mode: req}\n" \
 	"  b: {url: 'icap://h/', mode: resp}\n"
 
 static void
@@ -466,7 +565,8 @@ test_chains_and_rules(void)
 {
 	static const struct wrong t[] = {
 		{ AB "scan: {x: [a, [b]]}\nrules: [{scan: x}]\n", "" },
-		{ AB "scan: [a]\n", "c:4:7: 'scan' is a map from name to "
+		{ AB "scan: [a]\n",
+		    "c:4:7: 'scan' is a map from name to "
 		    "chain, not a list\n" },
 		{ AB "scan: {x: [a, c, [[b]]], a: [a], none: a, y: []}\n",
 		    "c:4:15: no service has the name 'c'\n"
@@ -478,24 +578,28 @@ test_chains_and_rules(void)
 		    "name\n"
 		    "c:4:46: the chain 'y' is empty; a rule that scans nothing "
 		    "says 'scan: none'\n" },
-		{ AB "scan: {x: [a, [b, a]]}\n", "c:4:19: 'a' is in this chain "
+		{ AB "scan: {x: [a, [b, a]]}\n",
+		    "c:4:19: 'a' is in this chain "
 		    "already; name a service once\n" },
-		{ AB "scan: {x: a, y: b}\nrules: [{scan: x}]\n", "c:3:3: "
+		{ AB "scan: {x: a, y: b}\nrules: [{scan: x}]\n",
+		    "c:3:3: "
 		    "warning: no rule scans with the service 'b'\nc:4:14: "
 		    "warning: no rule scans with the chain 'y'\n" },
 		{ AB "scan: {upload: a}\nrules: [{scan: [uplaod, b]}]\n",
 		    "c:5:17: no chain or service has the name 'uplaod'; did "
 		    "you mean 'upload'?\n" },
-		{ "rules: [{scan: []}]\n", "c:1:16: 'scan' is empty; write "
+		{ "rules: [{scan: []}]\n",
+		    "c:1:16: 'scan' is empty; write "
 		    "none to scan nothing\n" },
 		{ "rules: [{scan: none}]\n", "" },
-		{ "rules: [{name: x}, y]\n", "c:1:9: this rule decides "
+		{ "rules: [{name: x}, y]\n",
+		    "c:1:9: this rule decides "
 		    "nothing; add tls, access, scan, download, range, stream, "
 		    "websocket, upgrade or log\n"
 		    "c:1:20: settings are wanted here ('key: value'), not "
 		    "'y'\n" },
 		{ "rules: [{upgrade: [a/1, b c, websocket, "
-		    "h2c]}]\n",
+		  "h2c]}]\n",
 		    "c:1:25: 'b c' is no protocol; write it as in the field "
 		    "Upgrade, such as example/1.0\n"
 		    "c:1:30: 'websocket' has a decision of its own; write "
@@ -506,7 +610,8 @@ test_chains_and_rules(void)
 		    "c:1:15: 'websocket' cannot be decided by 'type', which "
 		    "is known only when the response is there; decide by "
 		    "url, host or client\n" },
-		{ "rules: [{access: coach}, {tls: splcie}]\n", "c:1:18: "
+		{ "rules: [{access: coach}, {tls: splcie}]\n",
+		    "c:1:18: "
 		    "'access: coach' is not supported in this version; write "
 		    "allow or block\nc:1:32: 'tls' cannot be 'splcie'; did "
 		    "you mean 'splice'?\n" },
@@ -516,16 +621,19 @@ test_chains_and_rules(void)
 		    "c:1:25: 'page' is not supported in this version; leave "
 		    "it out or write policy\nc:1:38: 'route' is not supported "
 		    "in this version; leave it out or write direct\n" },
-		{ "rules: [{log: none, page: policy}]\n", "c:1:21: 'page' "
+		{ "rules: [{log: none, page: policy}]\n",
+		    "c:1:21: 'page' "
 		    "without 'access: block'; no page would be shown\n" },
-		{ "rules: [{access: allow, if: []}]\n", "c:1:29: 'if' is a "
+		{ "rules: [{access: allow, if: []}]\n",
+		    "c:1:29: 'if' is a "
 		    "map of conditions, not a list\n" },
 		{ "rules: [{access: block, if: {}}]\n", "" },
-		{ "rules: [{access: block, if: {not: {}}}]\n", "c:1:35: 'not' "
+		{ "rules: [{access: block, if: {not: {}}}]\n",
+		    "c:1:35: 'not' "
 		    "is empty, so that the rule would never match; write a "
 		    "condition\n" },
 		{ "rules: [{access: block, if: {host: [], user: x, in: [l], "
-		    "group: g, time: t, cert: c, agent: a}}]\n",
+		  "group: g, time: t, cert: c, agent: a}}]\n",
 		    "c:1:36: 'host' is empty and would never match; leave it "
 		    "out to match always\n"
 		    "c:1:40: 'user' is not supported in this version; leave "
@@ -540,11 +648,12 @@ test_chains_and_rules(void)
 		    "it out\n"
 		    "c:1:86: 'agent' is not supported in this version; leave "
 		    "it out\n" },
-		{ "rules: [{access: block, if: {hots: x}}]\n", "c:1:30: "
+		{ "rules: [{access: block, if: {hots: x}}]\n",
+		    "c:1:30: "
 		    "unknown setting 'hots'; did you mean 'host'?\n" },
 		{ "rules: [{access: block, if: {host: ['*.1.2.3', .x, a/b, "
-		    "'10.0.0', 'ex ample', '*', 'a..b', 'h:80', "
-		    "'m\xc3\xbcller.de']}}]\n",
+		  "'10.0.0', 'ex ample', '*', 'a..b', 'h:80', "
+		  "'m\xc3\xbcller.de']}}]\n",
 		    "c:1:37: '*.1.2.3' is no host name; addresses have no "
 		    "subdomains\n"
 		    "c:1:48: '.x' is no host name; 'example.com' covers "
@@ -566,7 +675,7 @@ test_chains_and_rules(void)
 		    "letters, digits, '-' and dots, other scripts in their "
 		    "xn-- form, no port\n" },
 		{ "rules: [{access: block, if: {size: [10M, '>x', '<0', "
-		    "2M-1M], type: [html, 'a/b/c', '*/b', 'a*/b', text/]}}]\n",
+		  "2M-1M], type: [html, 'a/b/c', '*/b', 'a*/b', text/]}}]\n",
 		    "c:1:37: '10M' is no range of sizes; write '>10M', "
 		    "'<=64K' or '1K-10M'\n"
 		    "c:1:42: '>x' is no range of sizes; write '>10M', "
@@ -586,7 +695,7 @@ test_chains_and_rules(void)
 		    "c:1:99: 'text/' is no media type; write 'text/html' or "
 		    "'video/*'\n" },
 		{ "rules: [{access: block, if: {method: [get, POST], listener: "
-		    "[offic, x]}}]\nlisten: [{on: ':1', name: office}]\n",
+		  "[offic, x]}}]\nlisten: [{on: ':1', name: office}]\n",
 		    "c:1:39: 'get' is no method; write it in capitals, such "
 		    "as POST\n"
 		    "c:1:62: no listener has the name 'offic'; did you mean "
@@ -597,7 +706,7 @@ test_chains_and_rules(void)
 		    "c:1:41: 'ab(c' is no regular expression: missing closing "
 		    "parenthesis\n" },
 		{ "rules: [{tls: splice, if: {url: x, method: GET, type: a/b, "
-		    "not: {size: '>1'}}}]\n",
+		  "not: {size: '>1'}}}]\n",
 		    "c:1:28: 'tls' cannot be decided by 'url', which is known "
 		    "only inside the connection; decide by host, port, client "
 		    "or listener\n"
@@ -611,8 +720,8 @@ test_chains_and_rules(void)
 		    "only inside the connection; decide by host, port, client "
 		    "or listener\n" },
 		{ "rules:\n- {name: all, access: allow, log: none}\n"
-		    "- {name: bad, if: {host: x}, access: block, tls: splice}"
-		    "\n- {name: bad, log: full}\n",
+		  "- {name: bad, if: {host: x}, access: block, tls: splice}"
+		  "\n- {name: bad, log: full}\n",
 		    "c:3:30: 'access' never applies: the rule 'all' before it "
 		    "has no condition and decides it; move this rule up\n"
 		    "c:4:4: two rules have the name 'bad'; the first is in "
@@ -620,14 +729,16 @@ test_chains_and_rules(void)
 		    "c:4:15: 'log' never applies: the rule 'all' before it has "
 		    "no condition and decides it; move this rule up\n" },
 		{ "rules: [{name: a, if: {dest: [127.1.0.0/16, '::1']}, "
-		    "access: block}]\n", "c:1:24: 'dest' never applies: "
+		  "access: block}]\n",
+		    "c:1:24: 'dest' never applies: "
 		    "'destinations.deny' has these addresses already; put "
 		    "them under 'destinations.allow' or take this rule out\n" },
-		{ "download: {browser: page}\n", "c:1:21: 'browser: page' is "
+		{ "download: {browser: page}\n",
+		    "c:1:21: 'browser: page' is "
 		    "not supported in this version; write hold, trickle or "
 		    "stream\n" },
 		{ "auth: {x: y}\nlists: {a: {file: b}}\npages: {dir: /x}\n"
-		    "tls: {origin: {fetch_issuers: true}}\n",
+		  "tls: {origin: {fetch_issuers: true}}\n",
 		    "c:1:1: 'auth' is not supported in this version; leave it "
 		    "out\n"
 		    "c:2:1: 'lists' is not supported in this version; leave "
@@ -647,8 +758,8 @@ static struct conf *
 load(const char *text)
 {
 	struct conf_problems p = { 0 };
-	struct conf *conf = conf_parse("/etc/assay/x.conf", text,
-	    strlen(text), &p);
+	struct conf *conf = conf_parse("/etc/assay/x.conf", text, strlen(text),
+	    &p);
 
 	conf_problems_print(&p, "# x", stdout);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(conf);
@@ -696,9 +807,11 @@ test_defaults(void)
 	CU_ASSERT(c->log.privacy.query == CONF_DROP);
 	CU_ASSERT(c->log.privacy.client == CONF_KEEP);
 	CU_ASSERT(c->limits.clients == 20000 && c->limits.header == 65536);
-	CU_ASSERT(c->services.n == 0 || (c->services.v[0].on_unscanned.of[
-	    GAP_STREAM] == SCAN_POLICY_BYPASS && c->services.v[0].on_unscanned.of[
-	    GAP_PART] == SCAN_POLICY_BLOCK));
+	CU_ASSERT(c->services.n == 0 ||
+	    (c->services.v[0].on_unscanned.of[GAP_STREAM] ==
+		    SCAN_POLICY_BYPASS &&
+		c->services.v[0].on_unscanned.of[GAP_PART] ==
+		    SCAN_POLICY_BLOCK));
 	CU_ASSERT(c->limits.idle_ms == 120000 && c->limits.memory > 0);
 	CU_ASSERT(c->limits.temp == 20ull << 30);
 	CU_ASSERT(c->workers == CONF_AUTO);
@@ -709,35 +822,37 @@ test_defaults(void)
 
 /* One file with something of everything; name is not shared by two urls. */
 static const char everything[] =
-"listen: [{on: ':3128', name: office}, {on: '[::1]:80'}]\n"
-"state: state\n"
-"services:\n"
-"  dlp:\n"
-"    url: ['icap://dlp1/reqmod?a=b', 'icaps://[::1]']\n"
-"    mode: req\n"
-"    on_error: bypass\n"
-"    on_busy: block\n"
-"    on_unscanned: { part: bypass }\n"
-"    preview: 0\n"
-"    timeout: 1m\n"
-"    headers: { X-Site: ' berlin ' }\n"
-"    tls: { trust: [/etc/hosts] }\n"
-"    balance: least_busy\n"
-"  av: { url: 'icap://h:99?x', mode: resp, preview: off, max_connections: 7,\n"
-"    max_body: 5M, over_max: block, on_unscanned: bypass, page: replace, identity: none }\n"
-"  av2: { url: 'icap://h', mode: resp,\n"
-"    on_unscanned: {default: bypass, part: block} }\n"
-"scan: { up: [dlp], down: [[av, av2]] }\n"
-"rules:\n"
-"- { if: { host: a.test }, scan: [down, up, av] }\n"
-"- { if: { host: b.test }, scan: av2, download: stream }\n"
-"- { if: { host: c.test }, scan: none, tls: splice, log: minimal }\n"
-"download: { other: hold }\n"
-"pages: { org: no }\n"
-"admin: { socket: none }\n"
-"log: { access: [{to: a.log, format: squid}], privacy: {client: drop} }\n"
-"limits: { drain: 0, header: 100k, interim: 1 }\n"
-"workers: 3\n";
+    "listen: [{on: ':3128', name: office}, {on: '[::1]:80'}]\n"
+    "state: state\n"
+    "services:\n"
+    "  dlp:\n"
+    "    url: ['icap://dlp1/reqmod?a=b', 'icaps://[::1]']\n"
+    "    mode: req\n"
+    "    on_error: bypass\n"
+    "    on_busy: block\n"
+    "    on_unscanned: { part: bypass }\n"
+    "    preview: 0\n"
+    "    timeout: 1m\n"
+    "    headers: { X-Site: ' berlin ' }\n"
+    "    tls: { trust: [/etc/hosts] }\n"
+    "    balance: least_busy\n"
+    "  av: { url: 'icap://h:99?x', mode: resp, preview: off, max_connections: "
+    "7,\n"
+    "    max_body: 5M, over_max: block, on_unscanned: bypass, page: replace, "
+    "identity: none }\n"
+    "  av2: { url: 'icap://h', mode: resp,\n"
+    "    on_unscanned: {default: bypass, part: block} }\n"
+    "scan: { up: [dlp], down: [[av, av2]] }\n"
+    "rules:\n"
+    "- { if: { host: a.test }, scan: [down, up, av] }\n"
+    "- { if: { host: b.test }, scan: av2, download: stream }\n"
+    "- { if: { host: c.test }, scan: none, tls: splice, log: minimal }\n"
+    "download: { other: hold }\n"
+    "pages: { org: no }\n"
+    "admin: { socket: none }\n"
+    "log: { access: [{to: a.log, format: squid}], privacy: {client: drop} }\n"
+    "limits: { drain: 0, header: 100k, interim: 1 }\n"
+    "workers: 3\n";
 
 static void
 check_dlp(const struct conf_service *s)
@@ -751,7 +866,8 @@ check_dlp(const struct conf_service *s)
 	CU_ASSERT_STRING_EQUAL(s->url.v[1].host, "::1");
 	CU_ASSERT_STRING_EQUAL(s->url.v[1].path, "/");
 	CU_ASSERT(s->url.v[1].port == 11344 && s->url.v[1].tls);
-	CU_ASSERT(s->on_error == SCAN_POLICY_BYPASS && s->on_busy == ICAP_BUSY_BLOCK);
+	CU_ASSERT(
+	    s->on_error == SCAN_POLICY_BYPASS && s->on_busy == ICAP_BUSY_BLOCK);
 	CU_ASSERT(s->preview == 0 && s->timeout_ms == 60000);
 	CU_ASSERT(s->connect_timeout_ms == 3000 && s->probe_ms == 5000);
 	CU_ASSERT(s->balance == ICAP_LEAST_BUSY);
@@ -770,11 +886,12 @@ check_gaps(const struct conf_service *s)
 	unsigned g;
 
 	for (g = GAP_NONE + 1; g < GAP_COUNT; g++) {
-		CU_ASSERT_EQUAL(s[0].on_unscanned.of[g], g == GAP_STREAM ||
-		    g == GAP_PART ? SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK);
+		CU_ASSERT_EQUAL(s[0].on_unscanned.of[g],
+		    g == GAP_STREAM || g == GAP_PART ? SCAN_POLICY_BYPASS
+						     : SCAN_POLICY_BLOCK);
 		CU_ASSERT_EQUAL(s[1].on_unscanned.of[g], SCAN_POLICY_BYPASS);
-		CU_ASSERT_EQUAL(s[2].on_unscanned.of[g], g == GAP_PART ?
-		    SCAN_POLICY_BLOCK : SCAN_POLICY_BYPASS);
+		CU_ASSERT_EQUAL(s[2].on_unscanned.of[g],
+		    g == GAP_PART ? SCAN_POLICY_BLOCK : SCAN_POLICY_BYPASS);
 	}
 }
 
@@ -795,11 +912,12 @@ check_scans(const struct conf *c)
 	CU_ASSERT(r[1].download == POLICY_STREAM);
 	CU_ASSERT(r[2].scan_req.n == 0 && r[2].scan_resp.n == 0);
 	CU_ASSERT(r[2].tls == POLICY_SPLICE && r[2].log == POLICY_LOG_MINIMAL);
-	CU_ASSERT(r[2].decides == (1u << POLICY_BY_SCAN | 1u << POLICY_BY_TLS |
-	    1u << POLICY_BY_LOG));
+	CU_ASSERT(r[2].decides ==
+	    (1u << POLICY_BY_SCAN | 1u << POLICY_BY_TLS | 1u << POLICY_BY_LOG));
 	/* without a rule: all, one after another */
 	CU_ASSERT(c->policy.all_req.n == 1 && c->policy.all_resp.n == 2);
-	CU_ASSERT(c->policy.all_resp.v[0].n == 1 && c->policy.all_resp.v[1].n == 1);
+	CU_ASSERT(
+	    c->policy.all_resp.v[0].n == 1 && c->policy.all_resp.v[1].n == 1);
 }
 
 static void
@@ -821,8 +939,8 @@ test_values_read(void)
 	CU_ASSERT(av->max_body == 5 << 20 && av->over_max == SCAN_POLICY_BLOCK);
 	CU_ASSERT(av->max_connections == 7 && av->page == CONF_PAGE_REPLACE);
 	CU_ASSERT(av->identity == ICAP_IDENTITY_NONE && av->used);
-	CU_ASSERT(!conf_service_scans(av, false) &&
-	    conf_service_scans(av, true));
+	CU_ASSERT(
+	    !conf_service_scans(av, false) && conf_service_scans(av, true));
 	check_gaps(c->services.v);
 	check_scans(c);
 	CU_ASSERT(c->download.browser == POLICY_HOLD);
@@ -909,12 +1027,14 @@ test_restart(void)
 static void
 test_json(void)
 {
-	struct conf *c = load("{\"workers\": 2,\n\t\"pages\": {\"org\": "
+	struct conf *c = load(
+	    "{\"workers\": 2,\n\t\"pages\": {\"org\": "
 	    "\"a\\/b \\ud83d\\ude00 \\\\ud83d\\\\ude00 \\u00e9\", \"help\": "
 	    "\"\\\"q\\\"\"}}");
 
 	CU_ASSERT(c->workers == 2);
-	CU_ASSERT_STRING_EQUAL(c->pages.org, "a/b \xf0\x9f\x98\x80 "
+	CU_ASSERT_STRING_EQUAL(c->pages.org,
+	    "a/b \xf0\x9f\x98\x80 "
 	    "\\ud83d\\ude00 \xc3\xa9");
 	CU_ASSERT_STRING_EQUAL(c->pages.help, "\"q\"");
 	conf_unref(&c);
@@ -1001,9 +1121,9 @@ static const char *const around[SECTION_COUNT] = {
 	[SECTION_RESOLVER] = "resolver: {%s}",
 	[SECTION_SERVICE] = "services: {a: {url: 'icap://h', %s}}",
 	[SECTION_SERVICE_TLS] = "services: {a: {url: 'icaps://h', mode: req, "
-	    "tls: {%s}}}",
+				"tls: {%s}}}",
 	[SECTION_SERVICE_LIMITS] = "services: {a: {url: 'clamav:', limits: "
-	    "{%s}}}",
+				   "{%s}}}",
 	[SECTION_RULE] = "rules: [{%s}]",
 	[SECTION_IF] = "rules: [{access: block, if: {%s}}]",
 	[SECTION_DOWNLOAD] = "download: {%s}",
@@ -1028,12 +1148,12 @@ test_every_name(void)
 
 	for (i = 0; i < conf_noptions; i++) {
 		o = &conf_options[i];
-		in = (o->flags & OPTION_CLAM) != 0 ?
-		    "services: {a: {url: 'clamav:', %s}}" : around[o->section];
+		in = (o->flags & OPTION_CLAM) != 0
+		    ? "services: {a: {url: 'clamav:', %s}}"
+		    : around[o->section];
 		CU_ASSERT_PTR_NOT_NULL_FATAL(in);
 		at = strstr(in, "%s");
-		snprintf(setting, sizeof(setting), "%s: {nonsense: 1}",
-		    o->key);
+		snprintf(setting, sizeof(setting), "%s: {nonsense: 1}", o->key);
 		text.n = 0;
 		buf_add(&text, in, (size_t)(at - in));
 		buf_cstr(&text, setting);
@@ -1043,8 +1163,10 @@ test_every_name(void)
 		    o->key);
 		CU_ASSERT_PTR_NULL(strstr(got, setting));
 		if (o->type == TYPE_RESERVED) {
-			snprintf(setting, sizeof(setting), "'%s' is not "
-			    "supported in this version", o->key);
+			snprintf(setting, sizeof(setting),
+			    "'%s' is not "
+			    "supported in this version",
+			    o->key);
 			CU_ASSERT_PTR_NOT_NULL(strstr(got, setting));
 		}
 		free(got);
@@ -1066,7 +1188,7 @@ test_every_word(void)
 	for (i = 0; i < conf_noptions; i++) {
 		o = &conf_options[i];
 		for (p = o->words; p != NULL && (p = strchr(p, '!')) != NULL;
-		    p += n) {
+		     p += n) {
 			n = strcspn(++p, " ");
 			in = strstr(around[o->section], "%s");
 			text.n = 0;
@@ -1075,8 +1197,10 @@ test_every_word(void)
 			buf_printf(&text, "%s: '%.*s'%s", o->key, (int)n, p,
 			    in + 2);
 			got = problems_of(text.p, text.n);
-			snprintf(want, sizeof(want), "'%s: %.*s' is not "
-			    "supported in this version", o->key, (int)n, p);
+			snprintf(want, sizeof(want),
+			    "'%s: %.*s' is not "
+			    "supported in this version",
+			    o->key, (int)n, p);
 			CU_ASSERT_PTR_NOT_NULL(strstr(got, want));
 			free(got);
 			seen++;
@@ -1090,36 +1214,32 @@ test_every_word(void)
 static void
 test_contract(void)
 {
-	static const char *const names[] = {
-		"listen", "clients", "destinations", "ca", "tls", "resolver",
-		"services", "scan", "lists", "rules", "download", "auth",
-		"pages", "log", "admin", "limits", "workers",
-		"listen[].on", "listen[].kind", "listen[].name",
-		"listen[].auth", "listen[].proxy_protocol", "listen[].tls",
-		"destinations.deny", "destinations.allow",
+	static const char *const names[] = { "listen", "clients",
+		"destinations", "ca", "tls", "resolver", "services", "scan",
+		"lists", "rules", "download", "auth", "pages", "log", "admin",
+		"limits", "workers", "listen[].on", "listen[].kind",
+		"listen[].name", "listen[].auth", "listen[].proxy_protocol",
+		"listen[].tls", "destinations.deny", "destinations.allow",
 		"destinations.ports", "destinations.ports.connect",
-		"destinations.ports.http", "ca.cert", "ca.key",
-		"ca.leaf_days", "tls.client", "tls.client.min", "tls.origin",
-		"tls.origin.min", "tls.origin.trust", "tls.origin.crl",
-		"tls.origin.revocation", "tls.origin.fetch_issuers",
-		"tls.origin.on_invalid", "resolver.hosts", "resolver.servers",
-		"services.NAME.url", "services.NAME.mode",
-		"services.NAME.balance", "services.NAME.on_error",
-		"services.NAME.on_busy", "services.NAME.preview",
-		"services.NAME.max_connections",
+		"destinations.ports.http", "ca.cert", "ca.key", "ca.leaf_days",
+		"tls.client", "tls.client.min", "tls.origin", "tls.origin.min",
+		"tls.origin.trust", "tls.origin.crl", "tls.origin.revocation",
+		"tls.origin.fetch_issuers", "tls.origin.on_invalid",
+		"resolver.hosts", "resolver.servers", "services.NAME.url",
+		"services.NAME.mode", "services.NAME.balance",
+		"services.NAME.on_error", "services.NAME.on_busy",
+		"services.NAME.preview", "services.NAME.max_connections",
 		"services.NAME.connect_timeout", "services.NAME.timeout",
 		"services.NAME.max_body", "services.NAME.over_max",
-		"services.NAME.transfer_ignore",
-		"services.NAME.probe", "services.NAME.identity",
-		"services.NAME.headers", "services.NAME.decode",
-		"services.NAME.tls", "services.NAME.tls.trust",
-		"services.NAME.tls.cert", "services.NAME.tls.key",
-		"services.NAME.tls.name", "services.NAME.page",
-		"services.NAME.threads", "services.NAME.isolation",
-		"services.NAME.on_unscanned", "services.NAME.limits",
-		"services.NAME.limits.scan_size",
-		"services.NAME.limits.files",
-		"services.NAME.limits.recursion",
+		"services.NAME.transfer_ignore", "services.NAME.probe",
+		"services.NAME.identity", "services.NAME.headers",
+		"services.NAME.decode", "services.NAME.tls",
+		"services.NAME.tls.trust", "services.NAME.tls.cert",
+		"services.NAME.tls.key", "services.NAME.tls.name",
+		"services.NAME.page", "services.NAME.threads",
+		"services.NAME.isolation", "services.NAME.on_unscanned",
+		"services.NAME.limits", "services.NAME.limits.scan_size",
+		"services.NAME.limits.files", "services.NAME.limits.recursion",
 		"services.NAME.limits.time", "rules[].name", "rules[].if",
 		"rules[].tls", "rules[].access", "rules[].scan",
 		"rules[].download", "rules[].log", "rules[].route",
@@ -1135,24 +1255,23 @@ test_contract(void)
 		"log.privacy", "log.privacy.query", "log.privacy.user",
 		"log.privacy.client", "admin.socket", "admin.http",
 		"limits.clients", "limits.per_client", "limits.header",
-		"limits.memory", "limits.temp", "limits.request",
-		"limits.read", "limits.first_byte", "limits.min_rate",
-		"limits.idle", "limits.drain",
-		"user", "sandbox", "upstreams", "out", "forwarded",
-		"include", "cluster", "listen[].spoof", "listen[].names",
-		"tls.pinning", "tls.origin.client_certs", "tls.origin.ct",
-		"tls.origin.blocked_keys", "rules[].for", "rules[].before",
-		"rules[].decline", "rules[].range", "rules[].websocket",
-		"rules[].upgrade", "pages.detail", "log.icap", "log.audit",
-		"log.errors", "log.privacy.host", "admin.view"
-	};
+		"limits.memory", "limits.temp", "limits.request", "limits.read",
+		"limits.first_byte", "limits.min_rate", "limits.idle",
+		"limits.drain", "user", "sandbox", "upstreams", "out",
+		"forwarded", "include", "cluster", "listen[].spoof",
+		"listen[].names", "tls.pinning", "tls.origin.client_certs",
+		"tls.origin.ct", "tls.origin.blocked_keys", "rules[].for",
+		"rules[].before", "rules[].decline", "rules[].range",
+		"rules[].websocket", "rules[].upgrade", "pages.detail",
+		"log.icap", "log.audit", "log.errors", "log.privacy.host",
+		"admin.view" };
 	char path[128];
 	unsigned i, j;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		for (j = 0; j < conf_noptions; j++) {
-			const char *in =
-			    conf_sections[conf_options[j].section].path;
+			const char *in = conf_sections[conf_options[j].section]
+					     .path;
 
 			snprintf(path, sizeof(path), "%s%s%s", in,
 			    in[0] != '\0' ? "." : "", conf_options[j].key);
@@ -1187,7 +1306,7 @@ check_document(void (*write_fn)(FILE *), const char *path)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
 	got = calloc(1, n + 2);
 	CU_ASSERT(fread(got, 1, n + 1, f) == n);
-	CU_ASSERT(strcmp(got, want) == 0);	/* make conf-docs */
+	CU_ASSERT(strcmp(got, want) == 0); /* make conf-docs */
 	fclose(f);
 	free(got);
 	free(want);
@@ -1245,26 +1364,20 @@ test_cut(void)
 	CU_PASS("no crash");
 }
 
-UNIT_TESTS(proxy_conf,
-    { "what is no YAML", test_syntax },
+UNIT_TESTS(proxy_conf, { "what is no YAML", test_syntax },
     { "unknown and repeated settings", test_keys },
-    { "wrong values", test_values },
-    { "listeners", test_listen },
-    { "files", test_files },
-    { "services", test_services },
+    { "wrong values", test_values }, { "listeners", test_listen },
+    { "files", test_files }, { "services", test_services },
     { "chains and rules", test_chains_and_rules },
-    { "defaults", test_defaults },
-    { "values are read", test_values_read },
+    { "defaults", test_defaults }, { "values are read", test_values_read },
     { "--listen", test_set_listen },
     { "administration socket", test_admin_default },
     { "no services", test_services_none },
-    { "what needs a restart", test_restart },
-    { "JSON", test_json },
+    { "what needs a restart", test_restart }, { "JSON", test_json },
     { "JSON as the bench writes it", test_json_bench },
     { "files are loaded", test_load_file },
     { "every name of the table is known", test_every_name },
     { "every reserved word is known", test_every_word },
     { "every name of the contract is in the table", test_contract },
     { "the documents are those of the table", test_documents },
-    { "the sample", test_sample },
-    { "cut anywhere", test_cut })
+    { "the sample", test_sample }, { "cut anywhere", test_cut })

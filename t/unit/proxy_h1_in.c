@@ -25,7 +25,7 @@ static size_t live_before;
 
 /* A connection that writes down what it reads. */
 static struct conn {
-	struct task task, net;	/* net: the link's owner */
+	struct task task, net; /* net: the link's owner */
 	struct link *link;
 	struct h1_in in;
 	struct arena *arena;
@@ -33,15 +33,14 @@ static struct conn {
 	struct reader reader;
 	enum h1_kind kind;
 	struct buf heard;
-	unsigned give_up;	/* let go of bodies after so many octets */
+	unsigned give_up; /* let go of bodies after so many octets */
 	bool over;
 	int peer;
 } c;
 
-static const char *const got_names[] = { "head", "wait", "end", "cut",
-    "bad" };
+static const char *const got_names[] = { "head", "wait", "end", "cut", "bad" };
 static const char *const pull_names[] = { "more", "wait", "end", "cut",
-    "fail" };
+	"fail" };
 
 static void
 let_go(void)
@@ -74,13 +73,13 @@ hear_body(void)
 	chq_fini(&q);
 	if (p == PULL_WAIT)
 		return (false);
-	if (p == PULL_MORE && (c.give_up == 0 ||
-	    c.reader.offset < c.give_up))
+	if (p == PULL_MORE && (c.give_up == 0 || c.reader.offset < c.give_up))
 		return (true);
 	if (p == PULL_END)
 		hear_trailer();
-	buf_printf(&c.heard, "|%s%s%s\n", pull_names[p], p > PULL_END ? " " :
-	    "", p > PULL_END ? err_info(body_fault(c.body)->code)->name : "");
+	buf_printf(&c.heard, "|%s%s%s\n", pull_names[p],
+	    p > PULL_END ? " " : "",
+	    p > PULL_END ? err_info(body_fault(c.body)->code)->name : "");
 	let_go();
 	c.over = c.in.poisoned;
 	return (!c.over);
@@ -91,8 +90,8 @@ hear_head(void)
 {
 	struct fault f = { 0 };
 	struct http_msg *m = NULL;
-	enum h1_got got = h1_in_head(&c.in, c.arena, c.kind,
-	    &h1_limits_client, &m, &f);
+	enum h1_got got = h1_in_head(&c.in, c.arena, c.kind, &h1_limits_client,
+	    &m, &f);
 
 	if (got == H1_GOT_WAIT)
 		return (false);
@@ -105,8 +104,8 @@ hear_head(void)
 		(void)h1_frame_request(m, &f);
 	else
 		(void)h1_frame_response(m, http_msg_new(c.arena, true), &f);
-	buf_printf(&c.heard, "%.*s:", STR_ARG(m->is_request ? m->target :
-	    m->reason));
+	buf_printf(&c.heard,
+	    "%.*s:", STR_ARG(m->is_request ? m->target : m->reason));
 	c.body = h1_in_body(&c.in, loop, &store, m, ERR_REQ_CHUNK,
 	    ERR_REQ_BODY_CUT);
 	if (c.body == NULL)
@@ -196,8 +195,8 @@ tell(enum h1_kind kind, const char *text, size_t n, unsigned step,
 	}
 	shutdown(c.peer, SHUT_WR);
 	CU_ASSERT(lab_until(loop, is_over, NULL, LONG_MS));
-	if (heard != NULL && (c.heard.p == NULL ||
-	    strcmp(c.heard.p, heard) != 0)) {
+	if (heard != NULL &&
+	    (c.heard.p == NULL || strcmp(c.heard.p, heard) != 0)) {
 		printf("# heard: %s# wanted: %s", c.heard.p, heard);
 		CU_FAIL("heard something else");
 	}
@@ -213,7 +212,8 @@ static const struct talk {
 	{ H1_REQUEST, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "/a:-\nend\n" },
 	{ H1_REQUEST, "GET /a HTTP/1.1\r\nHost: h\r\n", "cut\n" },
 	{ H1_REQUEST, "GET /a HTTP/1.1\r\nHost : h\r\n\r\n", "bad\n" },
-	{ H1_REQUEST, "POST /a HTTP/1.1\r\nHost: h\r\n"
+	{ H1_REQUEST,
+	    "POST /a HTTP/1.1\r\nHost: h\r\n"
 	    "Content-Length: 5\r\n\r\nhello\r\n"
 	    "GET /b HTTP/1.1\r\nHost: h\r\n\r\n"
 	    "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -226,15 +226,20 @@ static const struct talk {
 	    "GET /g HTTP/1.1\r\nHost: h\r\n\r\n",
 	    "/a:hello|end\n/b:-\n/c:abc0123456789|end\n/d:-\n"
 	    "/e:x[T=v]|end\n/f:|end\n/g:-\nend\n" },
-	{ H1_REQUEST, "POST /a HTTP/1.1\r\nHost: h\r\n"
-	    "Content-Length: 5\r\n\r\nhell", "/a:hell|cut REQ_BODY_CUT\n" },
-	{ H1_REQUEST, "POST /a HTTP/1.1\r\nHost: h\r\n"
+	{ H1_REQUEST,
+	    "POST /a HTTP/1.1\r\nHost: h\r\n"
+	    "Content-Length: 5\r\n\r\nhell",
+	    "/a:hell|cut REQ_BODY_CUT\n" },
+	{ H1_REQUEST,
+	    "POST /a HTTP/1.1\r\nHost: h\r\n"
 	    "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
 	    "/a:hello|cut REQ_BODY_CUT\n" },
-	{ H1_REQUEST, "POST /a HTTP/1.1\r\nHost: h\r\n"
+	{ H1_REQUEST,
+	    "POST /a HTTP/1.1\r\nHost: h\r\n"
 	    "Transfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n",
 	    "/a:hello|fail REQ_CHUNK\n" },
-	{ H1_RESPONSE, "HTTP/1.1 200 One\r\nContent-Length: 3\r\n\r\nabc"
+	{ H1_RESPONSE,
+	    "HTTP/1.1 200 One\r\nContent-Length: 3\r\n\r\nabc"
 	    "HTTP/1.1 200 Two\r\n\r\nto the very end",
 	    "One:abc|end\nTwo:to the very end|end\n" },
 	{ H1_RESPONSE, "HTTP/1.1 200 One\r\nContent-Length: 3\r\n\r\nab",
@@ -249,8 +254,7 @@ test_talks(void)
 
 	for (i = 0; i < COUNT(talks); i++) {
 		n = strlen(talks[i].text);
-		tell(talks[i].kind, talks[i].text, n, 65536, 0,
-		    talks[i].heard);
+		tell(talks[i].kind, talks[i].text, n, 65536, 0, talks[i].heard);
 		tell(talks[i].kind, talks[i].text, n, 1, 0, talks[i].heard);
 		for (k = 0; k < 6; k++)
 			tell(talks[i].kind, talks[i].text, n, 40, 0,
@@ -280,7 +284,8 @@ test_let_go(void)
 	int n = snprintf(text, sizeof(text),
 	    "POST /a HTTP/1.1\r\nHost: h\r\n"
 	    "Content-Length: 300\r\n\r\n%0300d"
-	    "GET /b HTTP/1.1\r\nHost: h\r\n\r\n", 0);
+	    "GET /b HTTP/1.1\r\nHost: h\r\n\r\n",
+	    0);
 
 	begin(H1_REQUEST);
 	c.give_up = 1;
@@ -303,7 +308,7 @@ static void
 test_fini(void)
 {
 	const char *text = "POST /a HTTP/1.1\r\nHost: h\r\n"
-	    "Content-Length: 9\r\n\r\nabc";
+			   "Content-Length: 9\r\n\r\nabc";
 	struct fault why = { ERR_CLIENT_GONE, "" };
 	unsigned i;
 
@@ -317,9 +322,9 @@ test_fini(void)
 		CU_ASSERT(h1_in_stalled(&c.in, loop_now(loop) + 1000, 900));
 		h1_in_fini(&c.in, i == 0 ? &why : NULL);
 		lab_run(loop, 5);
-		CU_ASSERT(strcmp(c.heard.p, i == 0 ?
-		    "/a:abc|cut CLIENT_GONE\n" :
-		    "/a:abc|cut REQ_BODY_CUT\n") == 0);
+		CU_ASSERT(strcmp(c.heard.p,
+			      i == 0 ? "/a:abc|cut CLIENT_GONE\n"
+				     : "/a:abc|cut REQ_BODY_CUT\n") == 0);
 		end();
 	}
 }
@@ -332,11 +337,10 @@ test_pace(void)
 		unsigned octets, paused, rate, windows;
 		bool slow;
 	} rows[] = {
-		{ 1499, 0, 50, 1, true },
-		{ 1500, 0, 50, 1, false },
-		{ 0, 0, 50, 2, false },		/* one window is not two */
+		{ 1499, 0, 50, 1, true }, { 1500, 0, 50, 1, false },
+		{ 0, 0, 50, 2, false }, /* one window is not two */
 		{ 0, 0, 0, 1, false },
-		{ 0, 1, 50, 1, false },		/* 1 ms of 30 s was not its */
+		{ 0, 1, 50, 1, false }, /* 1 ms of 30 s was not its */
 	};
 	struct pace p;
 	unsigned i;
@@ -345,13 +349,14 @@ test_pace(void)
 		p = (struct pace){ 0 };
 		pace_wait(&p, 1000);
 		pace_got(&p, rows[i].octets);
-		pace_wait(&p, 2000);		/* it is waited for already */
+		pace_wait(&p, 2000); /* it is waited for already */
 		pace_pause(&p, 11000);
-		CU_ASSERT_FALSE(pace_is_slow(&p, 500000, rows[i].rate,
-		    rows[i].windows));
+		CU_ASSERT_FALSE(
+		    pace_is_slow(&p, 500000, rows[i].rate, rows[i].windows));
 		pace_wait(&p, 600000 + rows[i].paused);
 		CU_ASSERT_EQUAL(pace_is_slow(&p, 620000, rows[i].rate,
-		    rows[i].windows), rows[i].slow);
+				    rows[i].windows),
+		    rows[i].slow);
 	}
 	/* The windows are judged one by one. */
 	p = (struct pace){ 0 };
@@ -370,7 +375,7 @@ static void
 test_slow(void)
 {
 	const char *text = "POST /a HTTP/1.1\r\nHost: h\r\n"
-	    "Content-Length: 9\r\n\r\nabc";
+			   "Content-Length: 9\r\n\r\nabc";
 	struct http_msg msg = { .framing = FRAMING_LENGTH };
 	struct h1_sink sink = { 0 };
 	struct pump pump = { 0 };
@@ -403,15 +408,14 @@ test_slow(void)
 	lab_run(loop, 50);
 	(void)pump_run(&pump, now = loop_now(loop));
 	CU_ASSERT_EQUAL(pump_pace(&pump, now, 60000, 50), PACE_WELL);
-	CU_ASSERT_EQUAL(pump_pace(&pump, now + PACE_MS, 60000, 50),
-	    PACE_WELL);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + PACE_MS, 60000, 50), PACE_WELL);
 	(void)pump_pace(&pump, now + 2 * PACE_MS + 1000, 900000, 50);
-	CU_ASSERT_EQUAL(pump_pace(&pump, now + 3 * PACE_MS + 2000,
-	    900000, 50), PACE_SLOW);
-	CU_ASSERT_EQUAL(pump_pace(&pump, now + 3 * PACE_MS + 2000,
-	    60000, 50), PACE_SILENT);
-	CU_ASSERT_EQUAL(pump_pace(&pump, now + 4 * PACE_MS + 3000,
-	    900000, 0), PACE_WELL);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + 3 * PACE_MS + 2000, 900000, 50),
+	    PACE_SLOW);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + 3 * PACE_MS + 2000, 60000, 50),
+	    PACE_SILENT);
+	CU_ASSERT_EQUAL(pump_pace(&pump, now + 4 * PACE_MS + 3000, 900000, 0),
+	    PACE_WELL);
 	pump_stop(&pump);
 	body_unref(&large);
 	h1_in_fini(&c.in, NULL);
@@ -423,7 +427,8 @@ test_slow(void)
 static void
 test_trailer_stays(void)
 {
-	const char *text = "POST /a HTTP/1.1\r\nHost: h\r\n"
+	const char *text =
+	    "POST /a HTTP/1.1\r\nHost: h\r\n"
 	    "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nT: v\r\n\r\n"
 	    "POST /b HTTP/1.1\r\nHost: h\r\n"
 	    "Transfer-Encoding: chunked\r\n\r\n0\r\nU: w\r\n\r\n";
@@ -457,7 +462,7 @@ struct drip {
 	uint64_t len, at;
 	enum pull last;
 	bool dry;
-	bool steady;		/* never dry */
+	bool steady; /* never dry */
 };
 
 static enum pull
@@ -647,7 +652,7 @@ test_pump(void)
 {
 	static const uint64_t lengths[] = { 0, 1, 100, 70000, 2500000 };
 	static const enum http_framing framings[] = { FRAMING_LENGTH,
-	    FRAMING_CHUNKED, FRAMING_CLOSE };
+		FRAMING_CHUNKED, FRAMING_CLOSE };
 	unsigned i, k;
 
 	for (i = 0; i < COUNT(lengths); i++)
@@ -696,8 +701,8 @@ test_pump_breaks(void)
 			CU_ASSERT(lab_until(loop, is_sent, NULL, LONG_MS));
 			CU_ASSERT_EQUAL(s.end, rows[i].end);
 			CU_ASSERT_EQUAL(pump_run(&s.pump, 1), rows[i].end);
-			CU_ASSERT_EQUAL(s.sink.sink.end, rows[i].end ==
-			    PULL_END ? PULL_END : PULL_CUT);
+			CU_ASSERT_EQUAL(s.sink.sink.end,
+			    rows[i].end == PULL_END ? PULL_END : PULL_CUT);
 			CU_ASSERT_EQUAL(h1_sink_is_open(&s.sink),
 			    rows[i].end != PULL_END);
 			CU_ASSERT(m.framing != FRAMING_LENGTH ||
@@ -764,14 +769,10 @@ test_pump_blocked(void)
 	send_end();
 }
 
-UNIT_TESTS(proxy_h1_in,
-    { "pipelined messages", test_talks },
-    { "cut anywhere", test_talks_cut },
-    { "bodies let go", test_let_go },
-    { "the connection dies", test_fini },
-    { "pace", test_pace },
-    { "drips", test_slow },
-    { "trailers stay", test_trailer_stays },
+UNIT_TESTS(proxy_h1_in, { "pipelined messages", test_talks },
+    { "cut anywhere", test_talks_cut }, { "bodies let go", test_let_go },
+    { "the connection dies", test_fini }, { "pace", test_pace },
+    { "drips", test_slow }, { "trailers stay", test_trailer_stays },
     { "pump, all framings", test_pump },
     { "pump, what breaks off", test_pump_breaks },
     { "pump, what is checked", test_pump_check },

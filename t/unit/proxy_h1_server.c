@@ -21,7 +21,8 @@
 #define GET "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 #define POST "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n"
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-#define OK_CLOSE "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" \
+#define OK_CLOSE                                   \
+	"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" \
 	"Connection: close\r\n\r\n"
 
 static struct loop *loop;
@@ -51,10 +52,10 @@ static struct conn {
 	struct h1_server h1;
 	enum server_step step;
 	int peer;
-	struct buf told;	/* to the flow */
-	struct buf heard;	/* by the client */
+	struct buf told;  /* to the flow */
+	struct buf heard; /* by the client */
 	const char *const *scripts;
-	unsigned n;		/* exchanges that have begun */
+	unsigned n; /* exchanges that have begun */
 	bool drains;
 	uint64_t request_ms, idle_ms;
 } c;
@@ -81,7 +82,8 @@ limits(void *host, struct server_limits *l)
 {
 	(void)host;
 	*l = (struct server_limits){ .head = h1_limits_client,
-	    .request_ms = c.request_ms, .idle_ms = c.idle_ms };
+		.request_ms = c.request_ms,
+		.idle_ms = c.idle_ms };
 }
 
 static bool
@@ -319,9 +321,11 @@ is_text(const char *what, struct buf *b, const char *text)
 	return (same);
 }
 
-#define EXPECT "POST /p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n" \
+#define EXPECT                                                    \
+	"POST /p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n" \
 	"Content-Length: 3\r\n\r\n"
-#define CHUNKS "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" \
+#define CHUNKS                                                  \
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" \
 	"5\r\nhello\r\n0\r\n\r\n"
 
 static const struct talk {
@@ -338,26 +342,25 @@ static const struct talk {
 	{ POST "abc" GET, { "BRAD", "aD" }, "/p abc| /a ", OK OK_CLOSE,
 	    SERVER_CLOSE },
 	/* HTTP/1.0 */
-	{ "GET /a HTTP/1.0\r\nHost: h\r\n\r\n" GET, { "AD" }, "/a ",
-	    OK_CLOSE, SERVER_CLOSE },
+	{ "GET /a HTTP/1.0\r\nHost: h\r\n\r\n" GET, { "AD" }, "/a ", OK_CLOSE,
+	    SERVER_CLOSE },
 	{ "GET /a HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n",
 	    { "ISD" }, "/a ",
-	    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello",
-	    SERVER_CLOSE },
+	    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello", SERVER_CLOSE },
 	/* a body that nobody has taken is no request */
 	{ POST "GET", { "AD" }, "/p ", OK_CLOSE, SERVER_CLOSE },
 	/* one that broke off */
 	{ POST "ab", { "BRAD" }, "/p ab|cut ", OK_CLOSE, SERVER_CLOSE },
 	/* heads before the answer */
 	{ EXPECT "abc", { "BCCIRaD" }, "/p abc| ",
-	    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
-	    OK_CLOSE, SERVER_CLOSE },
-	/* what is no request, whatever the flow wishes */
-	{ "GET\r\n\r\n" GET, { "AD" }, "!REQ_SYNTAX ", OK_CLOSE,
+	    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early "
+	    "Hints\r\n\r\n" OK_CLOSE,
 	    SERVER_CLOSE },
+	/* what is no request, whatever the flow wishes */
+	{ "GET\r\n\r\n" GET, { "AD" }, "!REQ_SYNTAX ", OK_CLOSE, SERVER_CLOSE },
 	{ "GET /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n"
-	    "Transfer-Encoding: chunked\r\n\r\n" GET, { "AD" },
-	    "!REQ_FRAMING /a ", OK_CLOSE, SERVER_CLOSE },
+	  "Transfer-Encoding: chunked\r\n\r\n" GET,
+	    { "AD" }, "!REQ_FRAMING /a ", OK_CLOSE, SERVER_CLOSE },
 	{ GET, { "X" }, "/a ", "", SERVER_ABORT },
 };
 
@@ -390,12 +393,12 @@ test_talks(void)
 static void
 test_drains(void)
 {
-	start((const char *const []){ "WAD" });
+	start((const char *const[]){ "WAD" });
 	say(GET, 1000);
 	CU_ASSERT_FALSE(lab_until(loop, is_over, NULL, 20));
 	CU_ASSERT(c.n == 1);
 	c.drains = true;
-	task_wake(&c.task);		/* not while a request is under way */
+	task_wake(&c.task); /* not while a request is under way */
 	CU_ASSERT_FALSE(lab_until(loop, is_over, NULL, 20));
 	f.does++;
 	task_wake(&f.task);
@@ -406,7 +409,7 @@ test_drains(void)
 	start(NULL);
 	CU_ASSERT_FALSE(lab_until(loop, is_over, NULL, 20));
 	c.drains = true;
-	task_wake(&c.task);		/* as its host does */
+	task_wake(&c.task); /* as its host does */
 	CU_ASSERT(lab_until(loop, is_over, NULL, LONG_MS));
 	CU_ASSERT(c.step == SERVER_CLOSE && c.n == 0);
 	stop();
@@ -433,16 +436,18 @@ test_deadlines(void)
 		c.request_ms = 60;
 		c.idle_ms = 30;
 		server_fini(&c.h1.server);
-		(void)h1_server_start(&c.h1, &(struct server_options){
-		    .type = &host_type, .link = c.link, .task = &c.task,
-		    .account = account });
+		(void)h1_server_start(&c.h1,
+		    &(struct server_options){ .type = &host_type,
+			.link = c.link,
+			.task = &c.task,
+			.account = account });
 		say(rows[i].says, 1000);
 		CU_ASSERT(lab_until(loop, is_over, NULL, LONG_MS));
 		CU_ASSERT(is_text("told", &c.told, rows[i].told));
 		CU_ASSERT(is_text("heard", &c.heard, rows[i].heard));
 		stop();
 	}
-	start((const char *const []){ "W" });
+	start((const char *const[]){ "W" });
 	c.request_ms = c.idle_ms = 20;
 	say(GET, 1000);
 	CU_ASSERT_FALSE(lab_until(loop, is_over, NULL, 100));
@@ -465,7 +470,7 @@ test_gone(void)
 	unsigned i;
 
 	for (i = 0; i < 2; i++) {
-		start((const char *const []){ "W" });
+		start((const char *const[]){ "W" });
 		say(GET, 1000);
 		lab_run(loop, 20);
 		CU_ASSERT_FATAL(f.x != NULL && f.x->gone_at == 0);
@@ -490,7 +495,7 @@ test_tunnel(void)
 	struct chq q = { 0 };
 	char text[8] = "";
 
-	start((const char *const []){ "T" });
+	start((const char *const[]){ "T" });
 	say("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\nhello", 1000);
 	lab_run(loop, 20);
 	(void)is_over(NULL);
@@ -515,9 +520,8 @@ test_switch(void)
 	char text[8] = "";
 	enum pull p;
 
-	start((const char *const []){ "W" });
-	say("GET /ws HTTP/1.1\r\nHost: h\r\n\r\nhello", 1 +
-	    unit_random(60));
+	start((const char *const[]){ "W" });
+	say("GET /ws HTTP/1.1\r\nHost: h\r\n\r\nhello", 1 + unit_random(60));
 	lab_run(loop, 20);
 	m = http_msg_new(f.arena, false);
 	m->status = 101;
@@ -542,7 +546,8 @@ test_switch(void)
 	CU_ASSERT_EQUAL(duplex_read(d, &q, 2), PULL_END);
 	finish(EXCHANGE_DONE);
 	CU_ASSERT(lab_until(loop, is_over, NULL, LONG_MS));
-	CU_ASSERT(is_text("heard", &c.heard, "HTTP/1.1 101 Switching "
+	CU_ASSERT(is_text("heard", &c.heard,
+	    "HTTP/1.1 101 Switching "
 	    "Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello"));
 	CU_ASSERT_EQUAL(c.step, SERVER_CLOSE);
 	chq_fini(&q);
@@ -556,14 +561,13 @@ test_body_left(void)
 	struct reader late = { .body = NULL };
 	struct chq q = { 0 };
 
-	start((const char *const []){ "BW" });
+	start((const char *const[]){ "BW" });
 	say(POST "a", 1000);
 	lab_run(loop, 20);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f.body);
 	reader_open(&late, f.body, 0, NULL);
 	CU_ASSERT_EQUAL(reader_pull(&late, &q, 10), PULL_MORE);
-	CU_ASSERT_EQUAL(exchange_pace(f.x, loop_now(loop), 1000, 0),
-	    PACE_WELL);
+	CU_ASSERT_EQUAL(exchange_pace(f.x, loop_now(loop), 1000, 0), PACE_WELL);
 	CU_ASSERT_EQUAL(reader_pull(&late, &q, 10), PULL_WAIT);
 	CU_ASSERT_EQUAL(exchange_pace_due(f.x, loop_now(loop), 1000, 0),
 	    loop_now(loop) + 1000);
@@ -580,11 +584,8 @@ test_body_left(void)
 	stop();
 }
 
-UNIT_TESTS(proxy_h1_server,
-    { "requests come apart", test_talks },
+UNIT_TESTS(proxy_h1_server, { "requests come apart", test_talks },
     { "the connection has to end", test_drains },
-    { "deadlines", test_deadlines },
-    { "the client goes", test_gone },
-    { "a tunnel", test_tunnel },
-    { "a switch of protocols", test_switch },
+    { "deadlines", test_deadlines }, { "the client goes", test_gone },
+    { "a tunnel", test_tunnel }, { "a switch of protocols", test_switch },
     { "a body that is left", test_body_left })

@@ -12,19 +12,23 @@ static struct http_msg *resp;
 static bool scan;
 
 static const struct internal_facts facts = {
-	.ca_pem = STR("junk\n-----BEGIN CERTIFICATE-----\nMAMCAQUA/+8=\n"
+	.ca_pem = STR(
+	    "junk\n-----BEGIN CERTIFICATE-----\nMAMCAQUA/+8=\n"
 	    "-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\nAAAA\n"
 	    "-----END CERTIFICATE-----\n"),
-	.ca_name = STR("CA <1> & \"2\""), .ca_sha256 = STR("AA:BB:CC"),
-	.ca_not_after = 2111111111, .proxy = STR("192.0.2.1:3128"),
-	.version = STR("1.2.3"), .org = STR("ACME"),
+	.ca_name = STR("CA <1> & \"2\""),
+	.ca_sha256 = STR("AA:BB:CC"),
+	.ca_not_after = 2111111111,
+	.proxy = STR("192.0.2.1:3128"),
+	.version = STR("1.2.3"),
+	.org = STR("ACME"),
 	.help = STR("mailto:help@example.org"),
 	.reference = STR("7K3Q-9D2M-5XTW"),
 };
 
 static bool
-ask(const char *method, const char *host, const char *path,
-    const char *accept, const struct internal_facts *f)
+ask(const char *method, const char *host, const char *path, const char *accept,
+    const struct internal_facts *f)
 {
 	struct http_msg *m;
 
@@ -74,14 +78,13 @@ test_paths(void)
 		{ "/proxy.pac?1", NULL, 200,
 		    "application/x-ns-proxy-autoconfig", false },
 		{ "/test/eicar", NULL, 200, "application/octet-stream", true },
-		{ "/test/clean", NULL, 200, "text/plain; charset=utf-8",
-		    true },
+		{ "/test/clean", NULL, 200, "text/plain; charset=utf-8", true },
 		{ "/problem/threat", NULL, 200, "text/html; charset=utf-8",
 		    false },
 		{ "/problem/", NULL, 404, "text/plain; charset=utf-8", false },
 		{ "/ca.key", NULL, 404, "text/plain; charset=utf-8", false },
-		{ "/test/eicar/", "text/html", 404,
-		    "text/html; charset=utf-8", false },
+		{ "/test/eicar/", "text/html", 404, "text/html; charset=utf-8",
+		    false },
 		{ "", NULL, 404, "text/plain; charset=utf-8", false },
 		{ "*", NULL, 404, "text/plain; charset=utf-8", false },
 		{ "/../etc/passwd", "application/json", 404,
@@ -95,8 +98,9 @@ test_paths(void)
 		    cases[i].accept, &facts));
 		CU_ASSERT_EQUAL(resp->status, cases[i].status);
 		CU_ASSERT_EQUAL(scan, cases[i].scan);
-		CU_ASSERT(str_eq(http_fields_value(&resp->fields,
-		    FIELD_CONTENT_TYPE), str_of(cases[i].type)));
+		CU_ASSERT(
+		    str_eq(http_fields_value(&resp->fields, FIELD_CONTENT_TYPE),
+			str_of(cases[i].type)));
 		CU_ASSERT_EQUAL(resp->framing, FRAMING_LENGTH);
 		CU_ASSERT_EQUAL(resp->length, body.n);
 		CU_ASSERT(body.n > 0 && !holds("{{"));
@@ -107,7 +111,8 @@ test_paths(void)
 		CU_ASSERT(!scan);
 		(void)snprintf(length, sizeof(length), "%zu", n);
 		CU_ASSERT(str_eq(http_fields_value(&resp->fields,
-		    FIELD_CONTENT_LENGTH), str_of(length)));
+				     FIELD_CONTENT_LENGTH),
+		    str_of(length)));
 	}
 	end();
 }
@@ -139,12 +144,12 @@ test_methods(void)
 	size_t i;
 
 	for (i = 0; i < COUNT(refused); i++) {
-		CU_ASSERT(ask(refused[i], "assay.internal", "/test/eicar",
-		    NULL, &facts));
+		CU_ASSERT(ask(refused[i], "assay.internal", "/test/eicar", NULL,
+		    &facts));
 		CU_ASSERT_EQUAL(resp->status, 405);
 		CU_ASSERT(!scan);
-		CU_ASSERT(str_eq(http_fields_value(&resp->fields,
-		    FIELD_ALLOW), STR("GET, HEAD")));
+		CU_ASSERT(str_eq(http_fields_value(&resp->fields, FIELD_ALLOW),
+		    STR("GET, HEAD")));
 		CU_ASSERT(holds("7K3Q-9D2M-5XTW"));
 	}
 	end();
@@ -209,7 +214,7 @@ test_eicar(void)
 
 	CU_ASSERT(ask("GET", "assay.internal", "/test/eicar", NULL, &facts));
 	CU_ASSERT_EQUAL(body.n, 68);
-	for (i = 0; i < body.n; i++)		/* FNV-1a */
+	for (i = 0; i < body.n; i++) /* FNV-1a */
 		sum = (sum ^ (unsigned char)body.p[i]) * 1099511628211u;
 	CU_ASSERT_EQUAL(sum, 0x4c4b83eef5c7ac63u);
 	end();

@@ -17,7 +17,7 @@
 #include "t/unit/tls_lab.h"
 
 #define LONG_MS 10000
-#define BURST 16		/* so many connect to one place at a time */
+#define BURST 16 /* so many connect to one place at a time */
 
 static struct gen gen;
 static struct worker_gen wgen, other_gen;
@@ -88,8 +88,8 @@ begin(void)
 	arena = arena_new();
 	CU_ASSERT_FATAL(address_parse(STR("127.0.0.1"), &a));
 	listening = socket(AF_INET, SOCK_STREAM, 0);
-	CU_ASSERT_FATAL(bind(listening, &a.sa, n) == 0 &&
-	    listen(listening, 100) == 0);
+	CU_ASSERT_FATAL(
+	    bind(listening, &a.sa, n) == 0 && listen(listening, 100) == 0);
 	getsockname(listening, &a.sa, &n);
 	port = address_port(&a.sa);
 }
@@ -120,9 +120,12 @@ end(void)
 static struct lease_want
 want(void)
 {
-	return ((struct lease_want){ .account = worker.kept, .own = &own,
-	    .protocols = TLS_HTTP1, .host = STR("127.0.0.1"),
-	    .host_is_ip = true, .port = port });
+	return ((struct lease_want){ .account = worker.kept,
+	    .own = &own,
+	    .protocols = TLS_HTTP1,
+	    .host = STR("127.0.0.1"),
+	    .host_is_ip = true,
+	    .port = port });
 }
 
 static struct lease *
@@ -186,7 +189,8 @@ send_head(struct lease *l, int fd, const char *head)
 }
 
 #define GET "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
-#define SIGNED "GET / HTTP/1.1\r\nHost: a.test\r\n" \
+#define SIGNED                               \
+	"GET / HTTP/1.1\r\nHost: a.test\r\n" \
 	"Authorization: NTLM TlRMTVNTUAADAAAA\r\n\r\n"
 #define OK(fields, body) "HTTP/1.1 200 OK\r\n" fields "\r\n" body
 
@@ -276,7 +280,7 @@ test_kept(void)
 	CU_ASSERT_EQUAL(worker.pool->idle, 0);
 	exchange(l, fd, GET, OK("Content-Length: 0\r\n", ""));
 	lease_release(&l);
-	lease_release(&l);		/* nothing */
+	lease_release(&l); /* nothing */
 	close(fd);
 	end();
 }
@@ -288,18 +292,16 @@ test_whole(void)
 	static const struct {
 		const char *answer;
 		bool kept;
-	} is[] = {
-		{ OK("Content-Length: 2\r\n", "ok"), true },
+	} is[] = { { OK("Content-Length: 2\r\n", "ok"), true },
 		{ OK("Content-Length: 3\r\n", "ok"), false },
 		{ OK("Content-Length: 2\r\n", "ok!"), false },
 		{ OK("Content-Length: 2\r\nConnection: close\r\n", "ok"),
 		    false },
-		{ OK("Transfer-Encoding: chunked\r\n",
-		    "2\r\nok\r\n0\r\n\r\n"), true },
+		{ OK("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\n"),
+		    true },
 		{ OK("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n"), false },
 		{ OK("", "ok"), false },
-		{ "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false }
-	};
+		{ "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false } };
 	struct hearing h;
 	struct body *b;
 	struct lease *l;
@@ -372,15 +374,11 @@ test_unsent(void)
 	begin();
 	l = get_ready();
 	fd = take();
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false,
-	    false));
-	CU_ASSERT_FALSE(lease_is_good(l, &other_gen, TLS_HTTP1, true,
-	    false));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false, false));
+	CU_ASSERT_FALSE(lease_is_good(l, &other_gen, TLS_HTTP1, true, false));
 	l->origin->used_at -= 2000;
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, false,
-	    false));
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, true,
-	    false));
+	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, false, false));
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, true, false));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 1);
 	w = want();
@@ -391,9 +389,8 @@ test_unsent(void)
 	w.recent = false;
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
-	close(fd);			/* its peer ends it meanwhile */
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, true,
-	    false));
+	close(fd); /* its peer ends it meanwhile */
+	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, true, false));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 0);
 	end();
@@ -420,14 +417,13 @@ test_places(void)
 			w.port++;
 		else if (i == 3)
 			w.protocols = TLS_H2;
-		l = lease_get(&worker, i == 4 ? &other_gen : &wgen, &w,
-		    &task);
-		CHECK_ROW(i, "state", lease_state(l) == (i == 0 ?
-		    LEASE_READY : LEASE_WAITING));
+		l = lease_get(&worker, i == 4 ? &other_gen : &wgen, &w, &task);
+		CHECK_ROW(i, "state",
+		    lease_state(l) == (i == 0 ? LEASE_READY : LEASE_WAITING));
 		lease_release(&l);
 		CHECK_ROW(i, "idle", worker.pool->idle == 1);
 	}
-	worker.current = &other_gen;	/* after a reload it serves nobody */
+	worker.current = &other_gen; /* after a reload it serves nobody */
 	l = get_ready();
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 0);
@@ -457,13 +453,13 @@ test_queue(void)
 		last = get(&w);
 		CU_ASSERT_EQUAL(last->at, LEASE_AT_QUEUED);
 		exchange(first, fd, GET, OK("Content-Length: 0\r\n", ""));
-		if (last->at == LEASE_AT_QUEUED) {	/* nobody was quicker */
+		if (last->at == LEASE_AT_QUEUED) { /* nobody was quicker */
 			lease_release(&first);
 			CU_ASSERT_EQUAL(last->at, LEASE_AT_GIVEN);
 			if (round == 1)
 				shutdown(fd, SHUT_RDWR);
-			CU_ASSERT_EQUAL(lease_state(last), round == 1 ?
-			    LEASE_WAITING : LEASE_READY);
+			CU_ASSERT_EQUAL(lease_state(last),
+			    round == 1 ? LEASE_WAITING : LEASE_READY);
 		}
 		CU_ASSERT(lab_until(worker.loop, is_settled, last, LONG_MS));
 		CU_ASSERT_EQUAL(lease_state(last), LEASE_READY);
@@ -548,12 +544,9 @@ test_repeat(void)
 	static const struct {
 		const char *head, *answer;
 		bool kept, may;
-	} is[] = {
-		{ GET, "", true, true },
-		{ GET, "", false, false },
+	} is[] = { { GET, "", true, true }, { GET, "", false, false },
 		{ SIGNED, "", true, false },
-		{ GET, "HTTP/1.1 103 Early Hints\r\n\r\n", true, false }
-	};
+		{ GET, "HTTP/1.1 103 Early Hints\r\n\r\n", true, false } };
 	struct hearing h;
 	struct lease *l;
 	unsigned i;
@@ -588,7 +581,7 @@ static void
 test_bad(void)
 {
 	static const char *const bad[] = { "HTTP/3 what\r\n\r\n",
-	    OK("Content-Length: 1\r\nContent-Length: 2\r\n", "") };
+		OK("Content-Length: 1\r\nContent-Length: 2\r\n", "") };
 	struct hearing h;
 	struct lease *l;
 	unsigned i;
@@ -601,8 +594,8 @@ test_bad(void)
 		send_head(l, fd, GET);
 		say(fd, bad[i]);
 		h = hear(l);
-		CHECK_ROW(i, "bad", h.got == LEASE_GOT_BAD &&
-		    h.fault.code != ERR_NONE);
+		CHECK_ROW(i, "bad",
+		    h.got == LEASE_GOT_BAD && h.fault.code != ERR_NONE);
 		lease_release(&l);
 		CHECK_ROW(i, "closed", is_closed(fd));
 		close(fd);
@@ -614,8 +607,9 @@ test_bad(void)
 static void
 test_own(void)
 {
-	static const char half[] = "HTTP/1.1 401 U\r\nContent-Length: 0\r\n"
-	    "WWW-Authenticate: NTLM TlRMTVNTUAACAAAA\r\n\r\n";
+	static const char
+	    half[] = "HTTP/1.1 401 U\r\nContent-Length: 0\r\n"
+		     "WWW-Authenticate: NTLM TlRMTVNTUAACAAAA\r\n\r\n";
 	struct lease_want w;
 	struct lease *l;
 	int fd;
@@ -635,15 +629,14 @@ test_own(void)
 	w.recent = true;
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
-	l->origin->used_at -= 2000;	/* however long it was idle */
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false,
-	    false));
+	l->origin->used_at -= 2000; /* however long it was idle */
+	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false, false));
 	exchange(l, fd, SIGNED, half);
 	lease_release(&l);
 	CU_ASSERT(own.n == 1 && !own.broken);
 	close(fd);
 	w.recent = false;
-	l = get(&w);			/* it has ended: another one is made */
+	l = get(&w); /* it has ended: another one is made */
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_WAITING);
 	CU_ASSERT(own.n == 0 && own.broken);
 	lease_release(&l);
@@ -683,16 +676,12 @@ test_late(void)
 	end();
 }
 
-UNIT_TESTS(proxy_lease,
-    { "kept and used again", test_kept },
+UNIT_TESTS(proxy_lease, { "kept and used again", test_kept },
     { "whole between two messages", test_whole },
     { "an upload that has not ended", test_upload },
-    { "nothing was sent on it", test_unsent },
-    { "places", test_places },
+    { "nothing was sent on it", test_unsent }, { "places", test_places },
     { "who waits for a turn", test_queue },
     { "given up while it waits", test_given_up },
-    { "no connection", test_failed },
-    { "may it be repeated", test_repeat },
-    { "no answer", test_bad },
-    { "signed in", test_own },
+    { "no connection", test_failed }, { "may it be repeated", test_repeat },
+    { "no answer", test_bad }, { "signed in", test_own },
     { "a late head", test_late })

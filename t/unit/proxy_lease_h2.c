@@ -29,7 +29,7 @@ struct peer {
 	struct link *link;
 	struct task task;
 	struct h2_session *s;
-	struct h2_stream *st[16];	/* requests, in their order */
+	struct h2_stream *st[16]; /* requests, in their order */
 	unsigned n;
 	bool shaken, mute;
 };
@@ -82,8 +82,8 @@ peer_go(struct peer *p)
 	struct fault f = { 0 };
 	unsigned news;
 
-	if (!p->shaken && link_handshake(p->link, ERR_CLIENT_TLS, &f) !=
-	    PULL_END)
+	if (!p->shaken &&
+	    link_handshake(p->link, ERR_CLIENT_TLS, &f) != PULL_END)
 		return;
 	p->shaken = true;
 	if (p->s == NULL)
@@ -118,10 +118,10 @@ take_peers(void)
 		p = &peers[n_peers++];
 		*p = (struct peer){ .mute = false };
 		task_init(&p->task, worker.loop, peer_run);
-		p->link = link_new(worker.loop, accept4(listening, NULL,
-		    NULL, SOCK_NONBLOCK), &p->task);
-		link_start_tls(p->link, tls_server_new(gen.tls, lab_leaf(),
-		    "lab.test", TLS_H2));
+		p->link = link_new(worker.loop,
+		    accept4(listening, NULL, NULL, SOCK_NONBLOCK), &p->task);
+		link_start_tls(p->link,
+		    tls_server_new(gen.tls, lab_leaf(), "lab.test", TLS_H2));
 		task_wake(&p->task);
 	}
 }
@@ -191,15 +191,15 @@ open_trust(void)
 
 	strcpy(path + sizeof(path) - 7, "XXXXXX");
 	CU_ASSERT_FATAL((fd = mkstemp(path)) >= 0);
-	CU_ASSERT_FATAL(gnutls_pcert_export_x509(&lab_leaf()->chain[0],
-	    &crt) == 0 && gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM,
-	    &pem) == 0);
+	CU_ASSERT_FATAL(
+	    gnutls_pcert_export_x509(&lab_leaf()->chain[0], &crt) == 0 &&
+	    gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem) == 0);
 	CU_ASSERT(write(fd, pem.data, pem.size) == (ssize_t)pem.size);
 	gnutls_free(pem.data);
 	gnutls_x509_crt_deinit(crt);
 	close(fd);
-	gen.trust = trust_open((const char *const[]){ name, NULL }, NULL,
-	    NULL, &f);
+	gen.trust = trust_open((const char *const[]){ name, NULL }, NULL, NULL,
+	    &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(gen.trust);
 	unlink(path);
 }
@@ -221,8 +221,10 @@ begin(void)
 	gen.tls = tls_context_new(&to, NULL);
 	jobs = job_pool_new("keys", 1);
 	open_trust();
-	gen.verifier = verifier_new(&(struct verify_options){
-	    .trust = gen.trust, .pool = jobs, .max_entries = 10 });
+	gen.verifier = verifier_new(
+	    &(struct verify_options){ .trust = gen.trust,
+		.pool = jobs,
+		.max_entries = 10 });
 	worker = (struct worker){ .loop = loop_new(), .current = &wgen };
 	budget = budget_new();
 	worker.kept = account_open(budget, 1);
@@ -235,8 +237,8 @@ begin(void)
 	arena = arena_new();
 	CU_ASSERT_FATAL(address_parse(STR("127.0.0.1"), &a));
 	listening = socket(AF_INET, SOCK_STREAM, 0);
-	CU_ASSERT_FATAL(bind(listening, &a.sa, n) == 0 &&
-	    listen(listening, 100) == 0);
+	CU_ASSERT_FATAL(
+	    bind(listening, &a.sa, n) == 0 && listen(listening, 100) == 0);
 	getsockname(listening, &a.sa, &n);
 	port = address_port(&a.sa);
 	n_peers = 0;
@@ -274,9 +276,13 @@ end(void)
 static struct lease_want
 want(void)
 {
-	return ((struct lease_want){ .account = worker.kept, .own = &own,
-	    .tls = true, .protocols = TLS_HTTP1 | TLS_H2,
-	    .host = STR("127.0.0.1"), .host_is_ip = true, .port = port,
+	return ((struct lease_want){ .account = worker.kept,
+	    .own = &own,
+	    .tls = true,
+	    .protocols = TLS_HTTP1 | TLS_H2,
+	    .host = STR("127.0.0.1"),
+	    .host_is_ip = true,
+	    .port = port,
 	    .allow_invalid = true });
 }
 
@@ -412,10 +418,8 @@ test_shared(void)
 		CU_ASSERT_PTR_EQUAL(l[i]->origin, l[0]->origin);
 	lease_tls(l[0], &version, &cipher, &protocol);
 	CU_ASSERT_TRUE(str_eq(protocol, STR("h2")));
-	CU_ASSERT_TRUE(lease_is_good(l[0], &wgen, TLS_H2, true,
-	    false));
-	CU_ASSERT_FALSE(lease_is_good(l[0], &wgen, TLS_HTTP1, true,
-	    false));
+	CU_ASSERT_TRUE(lease_is_good(l[0], &wgen, TLS_H2, true, false));
+	CU_ASSERT_FALSE(lease_is_good(l[0], &wgen, TLS_HTTP1, true, false));
 	for (i = 0; i < 6; i++)
 		lease_release(&l[i]);
 	CU_ASSERT_EQUAL(worker.pool->idle, 2);
@@ -442,13 +446,13 @@ test_not_shared(void)
 		else if (i == 3)
 			w.dial_host = STR("127.0.0.2");
 		l = get(&w);
-		CHECK_ROW(i, "state", lease_state(l) == (i == 0 ?
-		    LEASE_READY : LEASE_WAITING));
+		CHECK_ROW(i, "state",
+		    lease_state(l) == (i == 0 ? LEASE_READY : LEASE_WAITING));
 		lease_release(&l);
 	}
 	w = want();
 	w.fresh = true;
-	l = get(&w);			/* just made: it is fresh */
+	l = get(&w); /* just made: it is fresh */
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 	lease_release(&l);
 	first->origin->connected_at -= 10000;
@@ -502,13 +506,10 @@ test_lost(void)
 	static const struct {
 		enum h2_code code;
 		bool goaway, unseen;
-	} is[] = {
-		{ H2_REFUSED_STREAM, false, true },
+	} is[] = { { H2_REFUSED_STREAM, false, true },
 		{ H2_HTTP_1_1_REQUIRED, false, true },
 		{ H2_INTERNAL_ERROR, false, false },
-		{ H2_CANCEL, false, false },
-		{ H2_NO_ERROR, true, false }
-	};
+		{ H2_CANCEL, false, false }, { H2_NO_ERROR, true, false } };
 	struct hearing h;
 	struct h2_stream *st;
 	struct lease_want w;
@@ -526,16 +527,19 @@ test_lost(void)
 		if (peers[0].link != NULL)
 			task_wake(&peers[0].task);
 		h = hear(l);
-		CHECK_ROW(i, "end", h.got == LEASE_GOT_END &&
-		    h.fault.code == ERR_ORIGIN_CLOSED);
+		CHECK_ROW(i, "end",
+		    h.got == LEASE_GOT_END &&
+			h.fault.code == ERR_ORIGIN_CLOSED);
 		CHECK_ROW(i, "unseen", lease_is_unseen(l) == is[i].unseen);
 		CHECK_ROW(i, "doubtful", lease_may_be_lost(l));
 		lease_release(&l);
 		w = want();
 		l = get(&w);
-		CHECK_ROW(i, "wants h1", l->want.protocols ==
-		    (is[i].code == H2_HTTP_1_1_REQUIRED ? TLS_HTTP1 :
-		    TLS_HTTP1 | TLS_H2));
+		CHECK_ROW(i, "wants h1",
+		    l->want.protocols ==
+			(is[i].code == H2_HTTP_1_1_REQUIRED
+				? TLS_HTTP1
+				: TLS_HTTP1 | TLS_H2));
 		lease_release(&l);
 		end();
 	}
@@ -564,8 +568,7 @@ test_goaway(void)
 	h2_session_drain(peers[0].s);
 	task_wake(&peers[0].task);
 	CU_ASSERT_TRUE(until(is_draining, a));
-	CU_ASSERT_FALSE(lease_is_good(b, &wgen, TLS_H2, true,
-	    false));
+	CU_ASSERT_FALSE(lease_is_good(b, &wgen, TLS_H2, true, false));
 	CU_ASSERT_PTR_NULL(lease_send(b, request("POST"), false));
 	h = hear(b);
 	CU_ASSERT_EQUAL(h.got, LEASE_GOT_END);
@@ -616,11 +619,11 @@ test_cut(void)
 		reader_open(&r, b, 0, &task);
 		CU_ASSERT_EQUAL(reader_pull(&r, &q, 100), PULL_MORE);
 		CU_ASSERT_EQUAL(reader_pull(&r, &q, 100), PULL_WAIT);
-		CU_ASSERT_TRUE(lease_is_silent(l,
-		    loop_now(worker.loop) + 5000, 5000));
+		CU_ASSERT_TRUE(
+		    lease_is_silent(l, loop_now(worker.loop) + 5000, 5000));
 		lease_forgive(l, loop_now(worker.loop) + 5000);
-		CU_ASSERT_FALSE(lease_is_silent(l,
-		    loop_now(worker.loop) + 5000, 5000));
+		CU_ASSERT_FALSE(
+		    lease_is_silent(l, loop_now(worker.loop) + 5000, 5000));
 		CU_ASSERT(lease_body_due(l, 0, 5000, 0) < UINT64_MAX);
 		if (how == 0) {
 			h2_stream_reset(st, H2_INTERNAL_ERROR);
@@ -631,8 +634,7 @@ test_cut(void)
 			lease_release(&l);
 		CU_ASSERT_TRUE(until(has_ended, &r));
 		CU_ASSERT_EQUAL(reader_pull(&r, &q, 100), PULL_CUT);
-		CHECK_ROW(how, "cause", body_fault(b)->code ==
-		    ERR_ORIGIN_CUT);
+		CHECK_ROW(how, "cause", body_fault(b)->code == ERR_ORIGIN_CUT);
 		chq_fini(&q);
 		reader_close(&r);
 		body_unref(&b);
@@ -724,8 +726,8 @@ test_probe(void)
 		CU_ASSERT_FATAL(until(is_told, l));
 		lease_release(&l);
 		CU_ASSERT_EQUAL(worker.pool->idle, 1);
-		CONTAINER_OF(worker.pool->age.next, struct origin,
-		    age)->used_at -= 5000;
+		CONTAINER_OF(worker.pool->age.next, struct origin, age)
+		    ->used_at -= 5000;
 		peers[0].mute = how > 0;
 		w = want();
 		w.recent = true;
@@ -733,7 +735,7 @@ test_probe(void)
 		CU_ASSERT_EQUAL(lease_state(l), LEASE_WAITING);
 		CU_ASSERT_EQUAL(l->at, LEASE_AT_GIVEN);
 		if (how == 2) {
-			lease_release(&l);	/* while it probes */
+			lease_release(&l); /* while it probes */
 			end();
 			continue;
 		}
@@ -746,19 +748,14 @@ test_probe(void)
 		CU_ASSERT_FATAL(until(is_settled, l));
 		CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 		CU_ASSERT_EQUAL(n_peers, 1 + how);
-		CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_H2, false,
-	    false));
+		CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_H2, false, false));
 		lease_release(&l);
 		end();
 	}
 }
 
-UNIT_TESTS(proxy_lease_h2,
-    { "shared by those that wait", test_shared },
-    { "not by all", test_not_shared },
-    { "exchanges", test_exchanges },
-    { "lost without an answer", test_lost },
-    { "GOAWAY", test_goaway },
-    { "cut", test_cut },
-    { "uploads", test_upload },
+UNIT_TESTS(proxy_lease_h2, { "shared by those that wait", test_shared },
+    { "not by all", test_not_shared }, { "exchanges", test_exchanges },
+    { "lost without an answer", test_lost }, { "GOAWAY", test_goaway },
+    { "cut", test_cut }, { "uploads", test_upload },
     { "a sign of life", test_probe })

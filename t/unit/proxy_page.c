@@ -100,8 +100,9 @@ test_grpc(void)
 		{ "application/grpc, text/html", "trailers", false },
 	};
 	struct fault fault = { 0 };
-	struct page_facts f = { .fault = &fault, .threat = STR("A%B\xc3\xac"),
-	    .reference = STR("7K3Q-9D2M-5XTW") };
+	struct page_facts f = { .fault = &fault,
+		.threat = STR("A%B\xc3\xac"),
+		.reference = STR("7K3Q-9D2M-5XTW") };
 	struct http_msg *m;
 	size_t i;
 
@@ -121,10 +122,12 @@ test_grpc(void)
 		CU_ASSERT_EQUAL(page_form_of(m) == PAGE_GRPC, cases[i].call);
 		CU_ASSERT_EQUAL(resp->status, cases[i].call ? 200u : 403u);
 		CU_ASSERT_EQUAL(body.n == 0, cases[i].call);
-		CU_ASSERT(!cases[i].call || (str_eq(field("grpc-status"),
-		    STR("7")) && resp->framing == FRAMING_NONE &&
-		    str_iends(field("grpc-message"), STR(
-		    "; threat: A%25B%C3%AC; reference: 7K3Q-9D2M-5XTW"))));
+		CU_ASSERT(!cases[i].call ||
+		    (str_eq(field("grpc-status"), STR("7")) &&
+			resp->framing == FRAMING_NONE &&
+			str_iends(field("grpc-message"),
+			    STR("; threat: A%25B%C3%AC; reference: "
+				"7K3Q-9D2M-5XTW"))));
 	}
 	end();
 }
@@ -164,8 +167,9 @@ test_forms(void)
 	CU_ASSERT_EQUAL(page_form_of(NULL), PAGE_TEXT);
 	for (i = 0; i < COUNT(cases); i++) {
 		begin();
-		CU_ASSERT_EQUAL(page_form_of(request(cases[i].mode,
-		    cases[i].accept)), cases[i].form);
+		CU_ASSERT_EQUAL(page_form_of(
+				    request(cases[i].mode, cases[i].accept)),
+		    cases[i].form);
 	}
 	two = request(NULL, "text/plain");
 	http_fields_add(arena, &two->fields, FIELD_ACCEPT,
@@ -178,8 +182,8 @@ test_forms(void)
 static void
 test_every_fault(void)
 {
-	static const char *const accepts[] = { "text/html",
-		"application/json", "*/*" };
+	static const char *const accepts[] = { "text/html", "application/json",
+		"*/*" };
 	const struct err_info *e;
 	struct fault fault = { 0 };
 	unsigned code, i;
@@ -190,9 +194,10 @@ test_every_fault(void)
 			begin();
 			fault.code = (enum err)code;
 			e = err_info(fault.code);
-			page_make(arena, &(struct page_facts){
-			    .fault = &fault, .req = request(NULL, accepts[i]),
-			    .reference = STR("7K3Q-9D2M-5XTW") },
+			page_make(arena,
+			    &(struct page_facts){ .fault = &fault,
+				.req = request(NULL, accepts[i]),
+				.reference = STR("7K3Q-9D2M-5XTW") },
 			    &resp, &body);
 			CU_ASSERT_EQUAL(resp->status, e->status);
 			CU_ASSERT_EQUAL(resp->framing, FRAMING_LENGTH);
@@ -200,19 +205,20 @@ test_every_fault(void)
 			CU_ASSERT_EQUAL(resp->keep_alive,
 			    e->scope == ERR_SCOPE_FLOW);
 			CU_ASSERT(field_is("Cache-Control", "no-store"));
-			CU_ASSERT(field_is("X-Content-Type-Options",
-			    "nosniff"));
+			CU_ASSERT(
+			    field_is("X-Content-Type-Options", "nosniff"));
 			CU_ASSERT(field_is("Content-Language", "en"));
 			CU_ASSERT(str_starts(field("Content-Security-Policy"),
 			    STR("default-src 'none'; "
 				"style-src 'unsafe-inline'")));
 			CU_ASSERT(str_eq(field("Proxy-Status"),
-			    arena_printf(arena, "assay; error=%s; "
-				"details=\"%s\"", e->token, e->text)));
+			    arena_printf(arena,
+				"assay; error=%s; "
+				"details=\"%s\"",
+				e->token, e->text)));
 			CU_ASSERT_EQUAL(field("Retry-After").n > 0,
 			    e->status == 429 || e->status == 503);
-			CU_ASSERT_EQUAL(field("Allow").n > 0,
-			    e->status == 405);
+			CU_ASSERT_EQUAL(field("Allow").n > 0, e->status == 405);
 			CU_ASSERT_EQUAL(field("Date").n, 29);
 			CU_ASSERT(holds("7K3Q-9D2M-5XTW"));
 			CU_ASSERT(!holds("s3cr3t") && !holds("{host}") &&
@@ -221,7 +227,9 @@ test_every_fault(void)
 				o = json_loadb(body.p, body.n, 0, NULL);
 				CU_ASSERT_PTR_NOT_NULL(o);
 				CU_ASSERT_EQUAL(json_integer_value(
-				    json_object_get(o, "status")), e->status);
+						    json_object_get(o,
+							"status")),
+				    e->status);
 				json_decref(o);
 			} else if (i == 2)
 				CU_ASSERT_EQUAL(count('\n'), 3);
@@ -234,11 +242,18 @@ make_threat(struct http_msg *req)
 {
 	static struct fault fault = { .code = ERR_THREAT };
 
-	page_make(arena, &(struct page_facts){ .fault = &fault, .req = req,
-	    .threat = STR("Eicar-Test"), .service = STR("clam"),
-	    .rule = STR("all"), .reference = STR("7K3Q-9D2M-5XTW"),
-	    .org = STR("ACME"), .help = STR("https://help.example/?a=1&b=2"),
-	    }, &resp, &body);
+	page_make(arena,
+	    &(struct page_facts){
+		.fault = &fault,
+		.req = req,
+		.threat = STR("Eicar-Test"),
+		.service = STR("clam"),
+		.rule = STR("all"),
+		.reference = STR("7K3Q-9D2M-5XTW"),
+		.org = STR("ACME"),
+		.help = STR("https://help.example/?a=1&b=2"),
+	    },
+	    &resp, &body);
 }
 
 static void
@@ -268,8 +283,10 @@ test_json(void)
 	o = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(o);
 	CU_ASSERT_EQUAL_FATAL(json_unpack(o, "{s:s,s:s,s:i,s:s,s:s,s:s}",
-	    "type", &type, "title", &title, "status", &status, "instance",
-	    &instance, "threat", &threat, "url", &url), 0);
+				  "type", &type, "title", &title, "status",
+				  &status, "instance", &instance, "threat",
+				  &threat, "url", &url),
+	    0);
 	CU_ASSERT_STRING_EQUAL(type, "http://assay.internal/problem/threat");
 	CU_ASSERT_STRING_EQUAL(title, "Dangerous content was stopped");
 	CU_ASSERT_EQUAL(status, 403);
@@ -328,13 +345,14 @@ test_proxy_status(void)
 	begin();
 	strcpy(fault.detail, "CN=\"a\\b\" \xc3\xa4\r\nX: y");
 	page_make(arena, &f, &resp, &body);
-	CU_ASSERT(field_is("Proxy-Status", "assay; "
+	CU_ASSERT(field_is("Proxy-Status",
+	    "assay; "
 	    "error=tls_certificate_error; details=\"origin certificate is "
 	    "not acceptable: CN=\\\"a\\\\b\\\" \?\?\?\?\?\?\?\?X: y\""));
 	f.pseudonym = STR("gate 1\"");
 	page_make(arena, &f, &resp, &body);
-	CU_ASSERT(str_starts(field("Proxy-Status"),
-	    STR("\"gate 1\\\"\"; error=")));
+	CU_ASSERT(
+	    str_starts(field("Proxy-Status"), STR("\"gate 1\\\"\"; error=")));
 	f.pseudonym = STR("proxy.example:3128");
 	page_make(arena, &f, &resp, &body);
 	CU_ASSERT(str_starts(field("Proxy-Status"),
@@ -346,7 +364,8 @@ static void
 test_settings(void)
 {
 	struct fault fault = { .code = ERR_SCAN_DOWN };
-	struct page_facts f = { .fault = &fault, .retry_after_s = 7,
+	struct page_facts f = { .fault = &fault,
+		.retry_after_s = 7,
 		.host = STR("gate.example") };
 
 	begin();
@@ -390,8 +409,8 @@ test_urls(void)
 		begin();
 		f.url = str_of(cases[i].given);
 		page_make(arena, &f, &resp, &body);
-		CU_ASSERT(holds(arena_printf(arena, "; url: %s\n",
-		    cases[i].shown).p));
+		CU_ASSERT(holds(
+		    arena_printf(arena, "; url: %s\n", cases[i].shown).p));
 	}
 	begin();
 	f.url = STR_NONE;
@@ -422,11 +441,20 @@ make_hostile(struct str v, const char *accept)
 
 	begin();
 	req = request(NULL, accept);
-	(void)snprintf(fault.detail, sizeof(fault.detail), "x%.*s",
-	    STR_ARG(v));
-	page_make(arena, &(struct page_facts){ .fault = &fault, .req = req,
-	    .url = v, .rule = v, .service = v, .threat = v, .reason = v,
-	    .reference = v, .org = v, .help = v, .host = v, .pseudonym = v },
+	(void)snprintf(fault.detail, sizeof(fault.detail), "x%.*s", STR_ARG(v));
+	page_make(arena,
+	    &(struct page_facts){ .fault = &fault,
+		.req = req,
+		.url = v,
+		.rule = v,
+		.service = v,
+		.threat = v,
+		.reason = v,
+		.reference = v,
+		.org = v,
+		.help = v,
+		.host = v,
+		.pseudonym = v },
 	    &resp, &body);
 }
 
@@ -449,7 +477,7 @@ check_hostile(struct str v, unsigned tags)
 	make_hostile(v, "text/html");
 	CU_ASSERT_EQUAL(count('<'), tags);
 	CU_ASSERT(field_is_clean(field("Proxy-Status")));
-	o = json_stringn(body.p, body.n);	/* is it UTF-8? */
+	o = json_stringn(body.p, body.n); /* is it UTF-8? */
 	CU_ASSERT_PTR_NOT_NULL(o);
 	json_decref(o);
 	make_hostile(v, "application/json");
@@ -465,13 +493,23 @@ static void
 test_hostile(void)
 {
 	static const char *const values[] = {
-		"<script>alert(1)</script>", "\"><img src=x onerror=y>",
-		"' onmouseover='x", "</title></style></textarea><h1>",
-		"&lt;b&gt;&#60;", "{{style}}{{#url}}{host}{retry}%s%n%x",
-		"a\r\nSet-Cookie: x=y\r\n\r\n<html>", "\\\"\\u0000\b\f",
-		"\033[31m\033]0;t\007", "\xE2\x80\xAE" "exe.gpj",
-		"\xC0\xBC" "script\xC0\xBE", "\xED\xA0\x80\xF5\x80\x80\x80",
-		"javascript:alert(1)", "data:text/html,<b>", "\xFF\xFE",
+		"<script>alert(1)</script>",
+		"\"><img src=x onerror=y>",
+		"' onmouseover='x",
+		"</title></style></textarea><h1>",
+		"&lt;b&gt;&#60;",
+		"{{style}}{{#url}}{host}{retry}%s%n%x",
+		"a\r\nSet-Cookie: x=y\r\n\r\n<html>",
+		"\\\"\\u0000\b\f",
+		"\033[31m\033]0;t\007",
+		"\xE2\x80\xAE"
+		"exe.gpj",
+		"\xC0\xBC"
+		"script\xC0\xBE",
+		"\xED\xA0\x80\xF5\x80\x80\x80",
+		"javascript:alert(1)",
+		"data:text/html,<b>",
+		"\xFF\xFE",
 	};
 	char noise[400];
 	unsigned tags, i, k;
@@ -488,7 +526,7 @@ test_hostile(void)
 		for (k = 0; k < sizeof(noise) - 1; k++)
 			noise[k] = (char)(1 + unit_random(255));
 		noise[k] = '\0';
-		noise[0] = 'x';		/* a URL like this is not a path */
+		noise[0] = 'x'; /* a URL like this is not a path */
 		check_hostile((struct str){ noise, unit_random(399) + 1 },
 		    tags);
 	}
@@ -507,8 +545,11 @@ test_long(void)
 	memset(p, 'a', n);
 	memcpy(p, "http://h/", 9);
 	begin();
-	page_make(arena, &(struct page_facts){ .fault = &fault,
-	    .url = { p, n }, .threat = { p, n }, .reason = { p, n } },
+	page_make(arena,
+	    &(struct page_facts){ .fault = &fault,
+		.url = { p, n },
+		.threat = { p, n },
+		.reason = { p, n } },
 	    &resp, &body);
 	CU_ASSERT(body.n < 4096);
 	CU_ASSERT(arena_bytes(arena) < 64 * 1024);
@@ -523,8 +564,8 @@ test_explain(void)
 	const struct page_facts f = { .org = STR("ACME") };
 
 	begin();
-	CU_ASSERT(page_explain(arena, STR("origin-certificate"), &f, &resp,
-	    &body));
+	CU_ASSERT(
+	    page_explain(arena, STR("origin-certificate"), &f, &resp, &body));
 	CU_ASSERT_EQUAL(resp->status, 200);
 	CU_ASSERT(holds("The site could not prove who it is"));
 	CU_ASSERT(holds("The site showed a certificate"));
@@ -546,8 +587,10 @@ test_catalogue(void)
 		t = &page_english.text[i];
 		CU_ASSERT_PTR_NOT_NULL_FATAL(t->title);
 		CU_ASSERT(strchr(t->title, '{') == NULL);
-		CU_ASSERT(page_case_find(str_of(page_case_info(
-		    (enum page_case)i)->slug), &found));
+		CU_ASSERT(
+		    page_case_find(str_of(
+				       page_case_info((enum page_case)i)->slug),
+			&found));
 		CU_ASSERT_EQUAL((unsigned)found, i);
 	}
 	for (i = 0; i < PAGE_WORD_COUNT; i++)
@@ -562,10 +605,14 @@ test_template(void)
 	static const struct {
 		const char *text, *out;
 	} cases[] = {
-		{ "", "" }, { "plain", "plain" },
-		{ "{{a}}", "1&lt;2" }, { "<{{a}}>", "<1&lt;2>" },
-		{ "{{raw}}", "<r>" }, { "{{nobody}}x", "x" },
-		{ "{{#a}}yes{{/a}}", "yes" }, { "{{#none}}no{{/none}}", "" },
+		{ "", "" },
+		{ "plain", "plain" },
+		{ "{{a}}", "1&lt;2" },
+		{ "<{{a}}>", "<1&lt;2>" },
+		{ "{{raw}}", "<r>" },
+		{ "{{nobody}}x", "x" },
+		{ "{{#a}}yes{{/a}}", "yes" },
+		{ "{{#none}}no{{/none}}", "" },
 		{ "{{#a}}{{#none}}no{{/none}}{{a}}{{/a}}!", "1&lt;2!" },
 		{ "{{#none}}{{#a}}{{/a}}{{a}}{{/none}}.", "." },
 	};
@@ -591,16 +638,24 @@ test_utf8(void)
 		unsigned n;
 		uint32_t cp;
 	} cases[] = {
-		{ "a", 1, 'a' }, { "\xC3\xA4", 2, 0xE4 },
+		{ "a", 1, 'a' },
+		{ "\xC3\xA4", 2, 0xE4 },
 		{ "\xE2\x82\xAC", 3, 0x20AC },
 		{ "\xF0\x9F\x98\x80", 4, 0x1F600 },
 		{ "\xF4\x8F\xBF\xBF", 4, 0x10FFFF },
-		{ "\xF4\x90\x80\x80", 0, 0 }, { "\xC0\x80", 0, 0 },
-		{ "\xC1\xBF", 0, 0 }, { "\xE0\x9F\xBF", 0, 0 },
-		{ "\xED\xA0\x80", 0, 0 }, { "\xED\xBF\xBF", 0, 0 },
-		{ "\xF0\x8F\xBF\xBF", 0, 0 }, { "\x80", 0, 0 },
-		{ "\xC3", 0, 0 }, { "\xE2\x82", 0, 0 }, { "\xC3\x28", 0, 0 },
-		{ "\xF8\x88\x80\x80\x80", 0, 0 }, { "", 0, 0 },
+		{ "\xF4\x90\x80\x80", 0, 0 },
+		{ "\xC0\x80", 0, 0 },
+		{ "\xC1\xBF", 0, 0 },
+		{ "\xE0\x9F\xBF", 0, 0 },
+		{ "\xED\xA0\x80", 0, 0 },
+		{ "\xED\xBF\xBF", 0, 0 },
+		{ "\xF0\x8F\xBF\xBF", 0, 0 },
+		{ "\x80", 0, 0 },
+		{ "\xC3", 0, 0 },
+		{ "\xE2\x82", 0, 0 },
+		{ "\xC3\x28", 0, 0 },
+		{ "\xF8\x88\x80\x80\x80", 0, 0 },
+		{ "", 0, 0 },
 	};
 	uint32_t cp;
 	size_t i;
@@ -623,9 +678,10 @@ test_reference(void)
 		reference_make(a);
 		CU_ASSERT_EQUAL(strlen(a), REFERENCE_LEN);
 		for (k = 0; k < REFERENCE_LEN; k++)
-			CU_ASSERT(k == 4 || k == 9 ? a[k] == '-' :
-			    strchr("0123456789ABCDEFGHJKMNPQRSTVWXYZ", a[k]) !=
-			    NULL);
+			CU_ASSERT(k == 4 || k == 9
+				? a[k] == '-'
+				: strchr("0123456789ABCDEFGHJKMNPQRSTVWXYZ",
+				      a[k]) != NULL);
 		CU_ASSERT(strcmp(a, last) != 0);
 		strcpy(last, a);
 	}

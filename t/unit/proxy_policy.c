@@ -12,10 +12,11 @@
 #include "proxy/policy/match.h"
 #include "t/unit/unit.h"
 
-#define SERVICES "services:\n" \
-	"  dlp: {url: 'icap://h/q', mode: req}\n" \
-	"  av: {url: 'icap://h/r', mode: resp}\n" \
-	"  av2: {url: 'icap://h/r', mode: resp}\n" \
+#define SERVICES                                                        \
+	"services:\n"                                                   \
+	"  dlp: {url: 'icap://h/q', mode: req}\n"                       \
+	"  av: {url: 'icap://h/r', mode: resp}\n"                       \
+	"  av2: {url: 'icap://h/r', mode: resp}\n"                      \
 	"listen: [{on: ':1', name: office}, {on: ':2', name: guest}]\n" \
 	"scan: {both: [dlp, [av, av2]]}\n"
 
@@ -49,21 +50,23 @@ addr(const char *text)
 /* Facts by letters' places: what a case does not say is absent. */
 struct given {
 	const char *host, *url, *method, *type, *client, *dest, *listener;
-	const char *types[3];	/* that receivers may take, if not one */
-	uint64_t size;		/* 0: unknown */
-	uint16_t port;		/* 0: 443 */
+	const char *types[3]; /* that receivers may take, if not one */
+	uint64_t size;        /* 0: unknown */
+	uint16_t port;        /* 0: 443 */
 	bool navigation;
 };
 
 static void
-decide(const struct conf *conf, enum policy_stage stage,
-    const struct given *g, struct plan *plan)
+decide(const struct conf *conf, enum policy_stage stage, const struct given *g,
+    struct plan *plan)
 {
 	struct sockaddr_in client, dest;
-	struct policy_facts f = {
-		.host = str_of(g->host), .url = str_of(g->url),
-		.method = str_of(g->method), .type = str_of(g->type),
-		.listener = str_of(g->listener), .scheme = STR("https"),
+	struct policy_facts f = { .host = str_of(g->host),
+		.url = str_of(g->url),
+		.method = str_of(g->method),
+		.type = str_of(g->type),
+		.listener = str_of(g->listener),
+		.scheme = STR("https"),
 		.port = g->port == 0 ? 443 : g->port,
 		.size = g->size == 0 ? POLICY_SIZE_UNKNOWN : g->size,
 		.navigation = g->navigation };
@@ -73,7 +76,7 @@ decide(const struct conf *conf, enum policy_stage stage,
 		f.types[f.n_types] = str_of(g->types[f.n_types]);
 	f.host_is_ip = g->host != NULL &&
 	    (inet_pton(AF_INET, g->host, raw) == 1 ||
-	    inet_pton(AF_INET6, g->host, raw) == 1);
+		inet_pton(AF_INET6, g->host, raw) == 1);
 	if (g->client != NULL) {
 		client = addr(g->client);
 		f.client = (const struct sockaddr *)&client;
@@ -103,8 +106,10 @@ check_ones(const struct one *t, unsigned n)
 
 	for (i = 0; i < n; i++) {
 		rule.n = 0;
-		buf_printf(&rule, "rules: [{name: hit, if: {%s}, access: "
-		    "block}]\n", t[i].when);
+		buf_printf(&rule,
+		    "rules: [{name: hit, if: {%s}, access: "
+		    "block}]\n",
+		    t[i].when);
 		conf = load(rule.p);
 		policy_plan_init(&conf->policy, &plan);
 		decide(conf, t[i].stage, &t[i].given, &plan);
@@ -144,12 +149,12 @@ test_hosts(void)
 		    0 },
 		{ "host: '*.example.com'", AT_TLS, { .host = "example.com" },
 		    0 },
-		{ "host: '*.example.com'", AT_TLS,
-		    { .host = "a.example.com" }, 1 },
+		{ "host: '*.example.com'", AT_TLS, { .host = "a.example.com" },
+		    1 },
 		{ "host: [=a.test, '*.a.test']", AT_TLS, { .host = "a.test" },
 		    1 },
-		{ "host: [=a.test, '*.a.test']", AT_TLS,
-		    { .host = "x.a.test" }, 1 },
+		{ "host: [=a.test, '*.a.test']", AT_TLS, { .host = "x.a.test" },
+		    1 },
 		{ "host: [x.test, y.test, z.test, q.test, w.test]", AT_TLS,
 		    { .host = "m.q.test" }, 1 },
 		{ "host: [x.test, y.test, z.test, q.test, w.test]", AT_TLS,
@@ -157,12 +162,12 @@ test_hosts(void)
 		{ "host: com", AT_TLS, { .host = "example.com" }, 1 },
 		{ "host: 10.0.0.1", AT_TLS, { .host = "10.0.0.1" }, 1 },
 		{ "host: 10.0.0.1", AT_TLS, { .host = "9.10.0.0.1" }, 0 },
-		{ "host: '192.0.2.1'", AT_TLS,
-		    { .host = "::ffff:192.0.2.1" }, 1 },
-		{ "host: '::FFFF:192.0.2.1'", AT_TLS,
-		    { .host = "192.0.2.1" }, 1 },
-		{ "host: '192.0.2.1'", AT_TLS,
-		    { .host = "::ffff:192.0.2.2" }, 0 },
+		{ "host: '192.0.2.1'", AT_TLS, { .host = "::ffff:192.0.2.1" },
+		    1 },
+		{ "host: '::FFFF:192.0.2.1'", AT_TLS, { .host = "192.0.2.1" },
+		    1 },
+		{ "host: '192.0.2.1'", AT_TLS, { .host = "::ffff:192.0.2.2" },
+		    0 },
 		{ "host: '2001:DB8:0::1'", AT_TLS, { .host = "2001:db8::1" },
 		    1 },
 		{ "host: '[2001:db8::1]'", AT_TLS,
@@ -186,15 +191,15 @@ test_conditions(void)
 		{ "client: 10.0.0.0/8", AT_TLS, { .client = "11.1.1.1" }, 0 },
 		{ "client: private", AT_REQ, { .client = "127.0.0.1" }, 1 },
 		{ "listener: office", AT_TLS, { .listener = "office" }, 1 },
-		{ "listener: [guest, office]", AT_TLS,
-		    { .listener = "office" }, 1 },
+		{ "listener: [guest, office]", AT_TLS, { .listener = "office" },
+		    1 },
 		{ "listener: guest", AT_TLS, { .listener = "office" }, 0 },
 		{ "dest: 192.0.2.0/24", AT_REQ, { .dest = "192.0.2.9" }, 1 },
 		{ "dest: 192.0.2.0/24", AT_REQ, { .dest = "192.0.3.9" }, 0 },
 		{ "dest: 192.0.2.0/24", AT_REQ, { .host = "a" }, 0 },
 		{ "not: {dest: 192.0.2.0/24}", AT_REQ, { .host = "a" }, 0 },
-		{ "not: {dest: 192.0.2.0/24}", AT_REQ,
-		    { .dest = "192.0.3.1" }, 1 },
+		{ "not: {dest: 192.0.2.0/24}", AT_REQ, { .dest = "192.0.3.1" },
+		    1 },
 		/* all must hold, one of a list is enough */
 		{ "host: a.test, port: 443", AT_TLS, { .host = "a.test" }, 1 },
 		{ "host: a.test, port: 80", AT_TLS, { .host = "a.test" }, 0 },
@@ -234,16 +239,16 @@ test_types_and_sizes(void)
 		{ "type: [a/b, text/html]", AT_REQ, { .type = "text/html" },
 		    1 },
 		/* one of several is enough to block */
-		{ "type: c/d", AT_RESP, { .type = "a/b",
-		    .types = { "a/b", "c/d" } }, 1 },
-		{ "type: c/d", AT_RESP, { .type = "a/b, c/d",
-		    .types = { "a/b", "c/d" } }, 1 },
-		{ "type: x/y", AT_RESP, { .type = "a/b",
-		    .types = { "a/b", "c/d" } }, 0 },
-		{ "not: {type: 'a/*'}", AT_RESP, { .type = "a/b, c/d",
-		    .types = { "a/b", "c/d" } }, 1 },
-		{ "not: {type: 'a/*'}", AT_RESP, { .type = "a/b",
-		    .types = { "a/b", "a/c" } }, 0 },
+		{ "type: c/d", AT_RESP,
+		    { .type = "a/b", .types = { "a/b", "c/d" } }, 1 },
+		{ "type: c/d", AT_RESP,
+		    { .type = "a/b, c/d", .types = { "a/b", "c/d" } }, 1 },
+		{ "type: x/y", AT_RESP,
+		    { .type = "a/b", .types = { "a/b", "c/d" } }, 0 },
+		{ "not: {type: 'a/*'}", AT_RESP,
+		    { .type = "a/b, c/d", .types = { "a/b", "c/d" } }, 1 },
+		{ "not: {type: 'a/*'}", AT_RESP,
+		    { .type = "a/b", .types = { "a/b", "a/c" } }, 0 },
 		/* unknown is neither yes nor no until the response is there */
 		{ "not: {type: text/html}", AT_TLS, { .host = "a" }, 0 },
 		{ "not: {type: text/html}", AT_REQ, { .host = "a" }, 0 },
@@ -271,7 +276,10 @@ test_types_and_sizes(void)
 static void
 test_urls(void)
 {
-#define U(path) { .url = "https://www.example.com" path }
+#define U(path)                                       \
+	{                                             \
+		.url = "https://www.example.com" path \
+	}
 	static const struct one t[] = {
 		{ "url: '\\.(exe|msi)($|\\?)'", AT_REQ, U("/a.exe"), 1 },
 		{ "url: '\\.(exe|msi)($|\\?)'", AT_REQ, U("/a.exe?x=1"), 1 },
@@ -317,8 +325,8 @@ test_no_rules(void)
 	decide(c, POLICY_REQUEST, &(struct given){ .host = "a" }, &plan);
 	CU_ASSERT(plan.scan_req->n == 1 && plan.scan_resp->n == 2);
 	CU_ASSERT(plan.download == POLICY_STREAM);
-	decide(c, POLICY_RESPONSE, &(struct given){ .host = "a",
-	    .navigation = true }, &plan);
+	decide(c, POLICY_RESPONSE,
+	    &(struct given){ .host = "a", .navigation = true }, &plan);
 	CU_ASSERT(plan.download == POLICY_HOLD);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_SCAN), "-");
 	conf_unref(&c);
@@ -327,7 +335,8 @@ test_no_rules(void)
 static void
 test_first_wins(void)
 {
-	struct conf *c = load("rules:\n"
+	struct conf *c = load(
+	    "rules:\n"
 	    "- {name: one, if: {host: a.test}, log: none}\n"
 	    "- {name: two, if: {host: test}, tls: splice, log: minimal}\n"
 	    "- {name: three, if: {host: [b.test]}, scan: none, "
@@ -360,7 +369,8 @@ test_first_wins(void)
 static void
 test_scan_again(void)
 {
-	struct conf *c = load("rules:\n"
+	struct conf *c = load(
+	    "rules:\n"
 	    "- {name: video, if: {type: 'video/*'}, scan: none, "
 	    "download: stream}\n"
 	    "- {name: all, scan: both}\n");
@@ -371,13 +381,11 @@ test_scan_again(void)
 	decide(c, POLICY_REQUEST, &(struct given){ .method = "GET" }, &plan);
 	CU_ASSERT(plan.scan_req->n == 1 && plan.scan_resp->n == 1);
 	req = plan.scan_req;
-	decide(c, POLICY_RESPONSE, &(struct given){ .type = "video/x" },
-	    &plan);
+	decide(c, POLICY_RESPONSE, &(struct given){ .type = "video/x" }, &plan);
 	CU_ASSERT(plan.scan_req == req && plan.scan_resp->n == 0);
 	CU_ASSERT(plan.download == POLICY_STREAM);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_SCAN), "video");
-	decide(c, POLICY_RESPONSE, &(struct given){ .type = "text/x" },
-	    &plan);
+	decide(c, POLICY_RESPONSE, &(struct given){ .type = "text/x" }, &plan);
 	CU_ASSERT(plan.scan_resp->n == 1);
 	CU_ASSERT(plan.download == POLICY_TRICKLE);
 	conf_unref(&c);
@@ -387,7 +395,8 @@ test_scan_again(void)
 static void
 test_put_off(void)
 {
-	struct conf *c = load("rules:\n"
+	struct conf *c = load(
+	    "rules:\n"
 	    "- {name: wrong, if: {host: bad.test}, access: block}\n"
 	    "- {name: reads, if: {host: a.test, method: [GET, HEAD]}, "
 	    "access: allow}\n"
@@ -404,7 +413,7 @@ test_put_off(void)
 	a.method = "GET";
 	decide(c, POLICY_REQUEST, &a, &plan);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_ACCESS), "reads");
-	a.method = "POST";		/* its answer may be a page */
+	a.method = "POST"; /* its answer may be a page */
 	decide(c, POLICY_REQUEST, &a, &plan);
 	CU_ASSERT(plan.access == POLICY_ALLOW);
 	a.type = "image/png";
@@ -430,7 +439,8 @@ test_put_off(void)
 static void
 test_late_dest(void)
 {
-	struct conf *c = load("rules:\n"
+	struct conf *c = load(
+	    "rules:\n"
 	    "- {name: in, if: {host: a.test, dest: 10.0.0.0/8}, "
 	    "access: block}\n"
 	    "- {name: sp, if: {host: s.test, dest: 10.0.0.0/8}, "
@@ -472,7 +482,8 @@ test_late_dest(void)
 static void
 test_late_dest_of_splice(void)
 {
-	struct conf *c = load("rules:\n"
+	struct conf *c = load(
+	    "rules:\n"
 	    "- {name: in, if: {dest: 10.0.0.0/8}, access: allow}\n"
 	    "- {name: rest, access: block}\n"
 	    "- {name: sp, tls: splice}\n");
@@ -497,7 +508,8 @@ static void
 test_overrun(void)
 {
 	static char url[4000];
-	struct conf *c = load("rules:\n"
+	struct conf *c = load(
+	    "rules:\n"
 	    "- {name: before, if: {host: x}, log: none}\n"
 	    "- {name: evil, if: {url: '(a+)+\\1$'}, scan: none}\n");
 	struct given g = { .host = "h", .url = url };
@@ -546,8 +558,8 @@ test_random_hosts(void)
 			strcpy(host + 1, name[k]);
 			want |= strcmp(name[i], name[k]) == 0 ||
 			    (strlen(name[i]) > strlen(host) &&
-			    strcmp(name[i] + strlen(name[i]) - strlen(host),
-			    host) == 0);
+				strcmp(name[i] + strlen(name[i]) - strlen(host),
+				    host) == 0);
 		}
 		policy_host_key(&key, str_of(name[i]), false);
 		CU_ASSERT(policy_hosts_match(&set, &key) == want);
@@ -568,25 +580,26 @@ test_long_hosts(void)
 	host[sizeof(host) - 1] = '\0';
 	policy_plan_init(&c->policy, &plan);
 	decide(c, POLICY_TLS, &(struct given){ .host = host }, &plan);
-	CU_ASSERT(plan.access == POLICY_ALLOW);	/* no host has 399 octets */
+	CU_ASSERT(plan.access == POLICY_ALLOW); /* no host has 399 octets */
 	host[253] = '\0';
 	decide(c, POLICY_TLS, &(struct given){ .host = host }, &plan);
 	CU_ASSERT(plan.access == POLICY_BLOCK);
 	conf_unref(&c);
 }
 
-static const char ten_rules[] = "rules:\n"
-    "- {name: r1, if: {host: [bank.test, clinic.test]}, access: block}\n"
-    "- {name: r2, if: {client: 10.9.0.0/16, port: 22}, access: block}\n"
-    "- {name: r3, if: {host: [a.org, b.org, c.org], method: POST}, "
-    "access: block}\n"
-    "- {name: r4, if: {type: 'video/*', size: '>1G'}, scan: none}\n"
-    "- {name: r5, if: {listener: guest}, log: minimal}\n"
-    "- {name: r6, if: {url: '\\.(exe|msi)($|\\?)'}, access: block}\n"
-    "- {name: r7, if: {host: updates.test}, scan: av}\n"
-    "- {name: r8, if: {not: {client: private}}, access: block}\n"
-    "- {name: r9, if: {method: [PUT, DELETE]}, scan: dlp}\n"
-    "- {name: r10, scan: both}\n";
+static const char ten_rules
+    [] = "rules:\n"
+	 "- {name: r1, if: {host: [bank.test, clinic.test]}, access: block}\n"
+	 "- {name: r2, if: {client: 10.9.0.0/16, port: 22}, access: block}\n"
+	 "- {name: r3, if: {host: [a.org, b.org, c.org], method: POST}, "
+	 "access: block}\n"
+	 "- {name: r4, if: {type: 'video/*', size: '>1G'}, scan: none}\n"
+	 "- {name: r5, if: {listener: guest}, log: minimal}\n"
+	 "- {name: r6, if: {url: '\\.(exe|msi)($|\\?)'}, access: block}\n"
+	 "- {name: r7, if: {host: updates.test}, scan: av}\n"
+	 "- {name: r8, if: {not: {client: private}}, access: block}\n"
+	 "- {name: r9, if: {method: [PUT, DELETE]}, scan: dlp}\n"
+	 "- {name: r10, scan: both}\n";
 
 static void
 test_speed(void)
@@ -594,8 +607,11 @@ test_speed(void)
 	struct conf *c = load(ten_rules);
 	struct sockaddr_in client = addr("10.1.2.3");
 	struct policy_facts f = { .client = (struct sockaddr *)&client,
-		.listener = STR("office"), .host = STR("www.example.com"),
-		.port = 443, .scheme = STR("https"), .method = STR("GET"),
+		.listener = STR("office"),
+		.host = STR("www.example.com"),
+		.port = 443,
+		.scheme = STR("https"),
+		.method = STR("GET"),
 		.url = STR("https://www.example.com/some/path/index.html?a=1"),
 		.size = POLICY_SIZE_UNKNOWN };
 	struct timespec a, b;
@@ -610,7 +626,8 @@ test_speed(void)
 		policy_decide(&c->policy, POLICY_REQUEST, &f, &plan);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
 	ns = ((double)(b.tv_sec - a.tv_sec) * 1e9 +
-	    (double)(b.tv_nsec - a.tv_nsec)) / n;
+		 (double)(b.tv_nsec - a.tv_nsec)) /
+	    n;
 	printf("# ten rules: %.0f ns\n", ns);
 	CU_ASSERT(plan.access == POLICY_ALLOW);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_SCAN), "r10");
@@ -627,9 +644,12 @@ run_thread(void *arg)
 
 	policy_plan_init(&conf->policy, &plan);
 	for (i = 0; i < 20000; i++) {
-		decide(conf, POLICY_REQUEST, &(struct given){ .host = "a",
-		    .client = "10.0.0.1", .url = i % 2 == 0 ?
-		    "http://a/x.exe" : "http://a/x.txt" }, &plan);
+		decide(conf, POLICY_REQUEST,
+		    &(struct given){ .host = "a",
+			.client = "10.0.0.1",
+			.url = i % 2 == 0 ? "http://a/x.exe"
+					  : "http://a/x.txt" },
+		    &plan);
 		bad += (plan.access == POLICY_BLOCK) != (i % 2 == 0);
 	}
 	return (bad == 0 ? arg : NULL);
@@ -644,8 +664,8 @@ test_threads(void)
 	unsigned i;
 
 	for (i = 0; i < 4; i++)
-		CU_ASSERT_FATAL(pthread_create(&thread[i], NULL, run_thread,
-		    c) == 0);
+		CU_ASSERT_FATAL(
+		    pthread_create(&thread[i], NULL, run_thread, c) == 0);
 	for (i = 0; i < 4; i++) {
 		CU_ASSERT(pthread_join(thread[i], &fine) == 0);
 		CU_ASSERT(fine == c);
@@ -657,7 +677,8 @@ test_threads(void)
 static void
 test_range(void)
 {
-	struct conf *c = load("rules:\n"
+	struct conf *c = load(
+	    "rules:\n"
 	    "- {name: zip, if: {type: application/zip}, scan: both}\n"
 	    "- {name: big, if: {host: a.test}, range: allow}\n"
 	    "- {name: none, scan: none}\n");
@@ -670,9 +691,9 @@ test_range(void)
 	decide(c, POLICY_REQUEST, &(struct given){ .host = "a.test" }, &plan);
 	CU_ASSERT(plan.range == POLICY_RANGE_ALLOW);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_RANGE), "big");
-	decide(c, POLICY_RESPONSE, &(struct given){ .host = "b.test",
-	    .type = "text/x" }, &plan);
-	CU_ASSERT(plan.range == POLICY_RANGE_ALLOW);	/* it stays */
+	decide(c, POLICY_RESPONSE,
+	    &(struct given){ .host = "b.test", .type = "text/x" }, &plan);
+	CU_ASSERT(plan.range == POLICY_RANGE_ALLOW); /* it stays */
 	CU_ASSERT(plan.scan_resp->n == 0 && !plan.may_scan_resp);
 	conf_unref(&c);
 }
@@ -680,16 +701,13 @@ test_range(void)
 static void
 test_names(void)
 {
-	CU_ASSERT_STRING_EQUAL(policy_log_name(POLICY_LOG_MINIMAL),
-	    "minimal");
+	CU_ASSERT_STRING_EQUAL(policy_log_name(POLICY_LOG_MINIMAL), "minimal");
 	CU_ASSERT_STRING_EQUAL(policy_download_name(POLICY_STREAM), "stream");
 }
 
-UNIT_TESTS(proxy_policy,
-    { "hosts", test_hosts },
+UNIT_TESTS(proxy_policy, { "hosts", test_hosts },
     { "client, listener, port, dest, method, not", test_conditions },
-    { "types and sizes", test_types_and_sizes },
-    { "urls", test_urls },
+    { "types and sizes", test_types_and_sizes }, { "urls", test_urls },
     { "without rules", test_no_rules },
     { "the first rule wins, for each decision", test_first_wins },
     { "scan is decided again at the response", test_scan_again },
@@ -698,8 +716,6 @@ UNIT_TESTS(proxy_policy,
     { "the destination's address comes late", test_late_dest },
     { "the address is a splice's last fact", test_late_dest_of_splice },
     { "patterns have limits", test_overrun },
-    { "random hosts", test_random_hosts },
-    { "long hosts", test_long_hosts },
-    { "ten rules are quick", test_speed },
-    { "threads", test_threads },
+    { "random hosts", test_random_hosts }, { "long hosts", test_long_hosts },
+    { "ten rules are quick", test_speed }, { "threads", test_threads },
     { "names", test_names })

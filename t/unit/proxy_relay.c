@@ -85,8 +85,8 @@ side_gone(struct duplex *d)
 	return (side_of(d)->gone);
 }
 
-static const struct duplex_type side_type = { side_read, side_room,
-	side_write, side_end, side_lost, side_gone };
+static const struct duplex_type side_type = { side_read, side_room, side_write,
+	side_end, side_lost, side_gone };
 
 static void
 nothing(struct task *t)
@@ -102,7 +102,7 @@ start(const char *up, const char *down)
 	client = (struct side){ .says = up, .piece = 3, .room = SIZE_MAX };
 	origin = (struct side){ .says = down, .piece = 2, .room = SIZE_MAX };
 	client.duplex = origin.duplex = (struct duplex){ .type = &side_type,
-	    .last = PULL_MORE };
+		.last = PULL_MORE };
 	client.how = origin.how = PULL_WAIT;
 	relay_begin(&relay, &client.duplex, &origin.duplex, IDLE_MS, &task);
 }
@@ -136,9 +136,8 @@ test_moves(void)
 	start("from the client", "from the origin");
 	origin.room = 4;
 	CU_ASSERT_EQUAL(run(1), RELAY_ON);
-	CU_ASSERT(heard(&origin, "from") && heard(&client,
-	    "from the origin"));
-	CU_ASSERT_EQUAL(client.at, 4);		/* no octet ahead */
+	CU_ASSERT(heard(&origin, "from") && heard(&client, "from the origin"));
+	CU_ASSERT_EQUAL(client.at, 4); /* no octet ahead */
 	CU_ASSERT_EQUAL(run(5), RELAY_ON);
 	origin.room = 100;
 	CU_ASSERT_EQUAL(run(5), RELAY_ON);
@@ -164,7 +163,7 @@ test_ends(void)
 		CU_ASSERT(origin.heard_end && heard(&origin, "up"));
 		CU_ASSERT(!client.heard_end);
 		CU_ASSERT_EQUAL(relay_due(&relay), relay.moved_at + 1000);
-		origin.says = "down more";	/* still speaks: lives */
+		origin.says = "down more"; /* still speaks: lives */
 		CU_ASSERT_EQUAL(run(900), RELAY_ON);
 		CU_ASSERT_EQUAL(run(900), RELAY_ON);
 		CU_ASSERT_EQUAL(run(1000), RELAY_DONE);
@@ -193,7 +192,7 @@ test_lost(void)
 	origin.lost = true;
 	CU_ASSERT_EQUAL(run(1), RELAY_ORIGIN_LOST);
 	stop();
-	start("up", "down");		/* behind octets that nobody takes */
+	start("up", "down"); /* behind octets that nobody takes */
 	origin.room = 0;
 	client.gone = true;
 	CU_ASSERT_EQUAL(run(1), RELAY_ON);
@@ -203,7 +202,6 @@ test_lost(void)
 	stop();
 }
 
-UNIT_TESTS(proxy_relay,
-    { "octets go both ways", test_moves },
+UNIT_TESTS(proxy_relay, { "octets go both ways", test_moves },
     { "one end ends the other", test_ends },
     { "sides that are lost", test_lost })

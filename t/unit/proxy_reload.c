@@ -22,8 +22,8 @@ static struct worker *const list[WORKERS] = { &workers[0], &workers[1],
 static struct loop *home;
 static struct gen old_gen, new_gen;
 static enum trouble trouble;
-static unsigned in_trouble;		/* the worker that cannot */
-static unsigned wgens, channels;	/* that exist */
+static unsigned in_trouble;      /* the worker that cannot */
+static unsigned wgens, channels; /* that exist */
 static unsigned switched, dones;
 static bool taken;
 
@@ -156,8 +156,10 @@ begin(struct reload *r)
 	}
 	switched = dones = 0;
 	taken = false;
-	*r = (struct reload){ .home = home, .workers = list, .n = WORKERS,
-	    .done = done };
+	*r = (struct reload){ .home = home,
+		.workers = list,
+		.n = WORKERS,
+		.done = done };
 }
 
 /* Everybody's turn, in a random order, until nothing is left. */
@@ -167,8 +169,9 @@ run_all(void)
 	unsigned i;
 
 	for (i = 0; i < 40; i++)
-		loop_settle(unit_random(4) == 0 ? home :
-		    workers[unit_random(WORKERS)].loop);
+		loop_settle(unit_random(4) == 0
+			? home
+			: workers[unit_random(WORKERS)].loop);
 	for (i = 0; i < 4 * WORKERS; i++) {
 		loop_settle(workers[i % WORKERS].loop);
 		loop_settle(home);
@@ -192,8 +195,7 @@ end(void)
 	CU_ASSERT(atomic_load(&new_gen.refs) == 0);
 }
 
-static unsigned
-using(const struct gen *g)
+static unsigned using(const struct gen *g)
 {
 	unsigned i, n = 0;
 
@@ -235,7 +237,7 @@ test_one_cannot(void)
 		CU_ASSERT(using(&old_gen) == WORKERS);
 		CU_ASSERT(wgens == WORKERS && channels == 0);
 		CU_ASSERT(atomic_load(&new_gen.refs) == 0);
-		trouble = NO_TROUBLE;		/* and the next one is taken */
+		trouble = NO_TROUBLE; /* and the next one is taken */
 		reload_start(&r, gen_ref(&new_gen));
 		run_all();
 		CU_ASSERT(dones == 2 && taken && using(&new_gen) == WORKERS);
@@ -254,8 +256,9 @@ test_ending(void)
 		begin(&r);
 		reload_start(&r, gen_ref(&new_gen));
 		for (k = unit_random(8); k > 0; k--)
-			loop_settle(unit_random(3) == 0 ? home :
-			    workers[unit_random(WORKERS)].loop);
+			loop_settle(unit_random(3) == 0
+				? home
+				: workers[unit_random(WORKERS)].loop);
 		reload_cancel(&r);
 		for (k = 0; k < WORKERS; k++)
 			workers[k].draining = true;
@@ -266,7 +269,6 @@ test_ending(void)
 	}
 }
 
-UNIT_TESTS(proxy_reload,
-    { "all workers take it", test_all },
+UNIT_TESTS(proxy_reload, { "all workers take it", test_all },
     { "one cannot, so none does", test_one_cannot },
     { "the end in the middle of it", test_ending })

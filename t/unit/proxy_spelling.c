@@ -76,7 +76,8 @@ test_spellings(void)
 		fine = n == wanted;
 		for (k = 0; k < n && fine; k++) {
 			for (wanted = 0; want[wanted] != NULL &&
-			    !str_eq(got[k], str_of(want[wanted])); wanted++)
+			     !str_eq(got[k], str_of(want[wanted]));
+			     wanted++)
 				;
 			fine = want[wanted] != NULL;
 		}
@@ -119,14 +120,14 @@ test_random(void)
 		    memchr(got[0].p, '\\', got[0].n) == NULL &&
 		    memchr(got[0].p, ';', got[0].n) == NULL) {
 			CU_FAIL("not normal");
-			printf("# %.*s: %.*s\n", STR_ARG(url),
-			    STR_ARG(got[0]));
+			printf("# %.*s: %.*s\n", STR_ARG(url), STR_ARG(got[0]));
 			return;
 		}
 	}
 }
 
-#define SERVICES "services:\n" \
+#define SERVICES                                  \
+	"services:\n"                             \
 	"  dlp: {url: 'icap://h/q', mode: req}\n" \
 	"  av: {url: 'icap://h/r', mode: resp}\n" \
 	"  av2: {url: 'icap://h/r', mode: resp}\n"
@@ -136,9 +137,13 @@ static struct conf *
 plan_for(const char *rules, const char *url, bool late, struct plan *plan)
 {
 	struct conf_problems problems = { 0 };
-	struct policy_facts f = { .host = STR("h"), .url = str_of(url),
-	    .method = STR("GET"), .scheme = STR("http"), .port = 80,
-	    .type = STR("text/html"), .size = 5 };
+	struct policy_facts f = { .host = STR("h"),
+		.url = str_of(url),
+		.method = STR("GET"),
+		.scheme = STR("http"),
+		.port = 80,
+		.type = STR("text/html"),
+		.size = 5 };
 	struct buf text = { 0 };
 	struct conf *conf;
 
@@ -157,21 +162,19 @@ plan_for(const char *rules, const char *url, bool late, struct plan *plan)
 }
 
 /* All of them are /admin to some origin; the raw one is none of the rule's. */
-static const char *const odd_admin[] = {
-	"http://h/x/../admin", "http://h//admin", "http://h/./admin",
-	"http://h/%2e%2e/admin", "http://h/%2E/admin", "http://h/%61dmin",
-	"http://h/x%2f../admin", "http://h/x//../admin", "http://h/admin/",
-	"http://h/x/..;/admin", "http://h/..%5cadmin", "http://h/%61%64min?q",
-	"http://H.:80/admin", "http://h:80/admin", "HTTP://h/admin",
-	"http://h///x/.././/admin", "http://h/admin/../admin", NULL
-};
+static const char *const odd_admin[] = { "http://h/x/../admin",
+	"http://h//admin", "http://h/./admin", "http://h/%2e%2e/admin",
+	"http://h/%2E/admin", "http://h/%61dmin", "http://h/x%2f../admin",
+	"http://h/x//../admin", "http://h/admin/", "http://h/x/..;/admin",
+	"http://h/..%5cadmin", "http://h/%61%64min?q", "http://H.:80/admin",
+	"http://h:80/admin", "HTTP://h/admin", "http://h///x/.././/admin",
+	"http://h/admin/../admin", NULL };
 
 /* And these are not. */
-static const char *const no_admin[] = {
-	"http://h/", "http://h/x/admin", "http://h/administer?",
-	"http://h/x%2Fadmin", "http://h/?/../admin", "http://h:81/admin",
-	"http://h/x?u=//admin", "http://h/adm/in", "http://h/%2561dmin", NULL
-};
+static const char *const no_admin[] = { "http://h/", "http://h/x/admin",
+	"http://h/administer?", "http://h/x%2Fadmin", "http://h/?/../admin",
+	"http://h:81/admin", "http://h/x?u=//admin", "http://h/adm/in",
+	"http://h/%2561dmin", NULL };
 
 #define ADMIN "^http://h/admin($|[/?])"
 
@@ -196,17 +199,19 @@ static void
 test_blocks(void)
 {
 	static const char hit[] = "{name: b, if: {url: '" ADMIN "'}, "
-	    "access: block}";
+				  "access: block}";
 	static const char *const raw[] = { "http://h/admin/../x",
-	    "http://h/admin/..", "http://h/admin//x", NULL };
+		"http://h/admin/..", "http://h/admin//x", NULL };
 
 	check_access(hit, odd_admin, true);
-	check_access(hit, raw, true);		/* an origin may not resolve */
+	check_access(hit, raw, true); /* an origin may not resolve */
 	check_access(hit, no_admin, false);
 	check_access("{name: b, if: {url: ['^zzz', '" ADMIN "'], method: GET}, "
-	    "access: block}", odd_admin, true);
+		     "access: block}",
+	    odd_admin, true);
 	check_access("{name: b, if: {not: {not: {url: '" ADMIN "'}}}, "
-	    "access: block}", odd_admin, true);
+		     "access: block}",
+	    odd_admin, true);
 }
 
 /* Whatever is not the allowed place is blocked, in two ways of writing it. */
@@ -214,16 +219,18 @@ static void
 test_allows(void)
 {
 	static const char *const out[] = { "http://h/public/../x",
-	    "http://h/public/%2e%2e/x", "http://h/public/..%2fx",
-	    "http://h/public\\..\\x/public/", "http://h/x/../public/y",
-	    "http://h//public/y", "http://h/x", NULL };
-	static const char *const in[] = { "http://h/public/", "http://h/public/x",
-	    "http://h/public/x/../y", "http://h/public//y",
-	    "http://h/public/%78?q", "http://h/public/@a%2Fb", NULL };
+		"http://h/public/%2e%2e/x", "http://h/public/..%2fx",
+		"http://h/public\\..\\x/public/", "http://h/x/../public/y",
+		"http://h//public/y", "http://h/x", NULL };
+	static const char *const in[] = { "http://h/public/",
+		"http://h/public/x", "http://h/public/x/../y",
+		"http://h/public//y", "http://h/public/%78?q",
+		"http://h/public/@a%2Fb", NULL };
 	static const char *const rules[] = {
-	    "{name: a, if: {url: '^http://h/public/'}, access: allow}, "
-	    "{name: b, access: block}",
-	    "{name: b, if: {not: {url: '^http://h/public/'}}, access: block}"
+		"{name: a, if: {url: '^http://h/public/'}, access: allow}, "
+		"{name: b, access: block}",
+		"{name: b, if: {not: {url: '^http://h/public/'}}, access: "
+		"block}"
 	};
 	unsigned i;
 
@@ -240,18 +247,21 @@ static void
 test_exemptions(void)
 {
 	static const char *const rules[] = {
-	    "{name: e, " FREE ", scan: none, log: none, download: stream, "
-	    "range: allow}",
-	    "{name: s, if: {not: {" "url: '^http://h/free/'}}, "
-	    "scan: [dlp, av, av2], log: full, download: hold, range: strip}, "
-	    "{name: e, scan: none, log: none, download: stream, "
-	    "range: allow}" };
+		"{name: e, " FREE ", scan: none, log: none, download: stream, "
+		"range: allow}",
+		"{name: s, if: {not: {"
+		"url: '^http://h/free/'}}, "
+		"scan: [dlp, av, av2], log: full, download: hold, range: "
+		"strip}, "
+		"{name: e, scan: none, log: none, download: stream, "
+		"range: allow}"
+	};
 	static const char *const odd[] = { "http://h/free/../x",
-	    "http://h/free/%2e%2e/x", "http://h/x/../free/y",
-	    "http://h//free/y", "http://h/fre%65/y", "http://h/free/..%2fx",
-	    NULL };
+		"http://h/free/%2e%2e/x", "http://h/x/../free/y",
+		"http://h//free/y", "http://h/fre%65/y", "http://h/free/..%2fx",
+		NULL };
 	static const char *const plain[] = { "http://h/free/y",
-	    "http://h/free/y/../z", "http://h/free/%79", NULL };
+		"http://h/free/y/../z", "http://h/free/%79", NULL };
 	struct plan plan;
 	struct conf *conf;
 	unsigned i, k;
@@ -305,13 +315,15 @@ test_streams(void)
 
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		conf = plan_for("{name: l, if: {url: '^http://h/live/'}, "
-		    "stream: block}, {name: w, if: {url: '^http://h/whole/'}, "
-		    "stream: scan}", cases[i].url, true, &plan);
+				"stream: block}, {name: w, if: {url: "
+				"'^http://h/whole/'}, "
+				"stream: scan}",
+		    cases[i].url, true, &plan);
 		CU_ASSERT_EQUAL(plan.stream, cases[i].want);
 		if (plan.stream != cases[i].want)
 			printf("# %s\n", cases[i].url);
-		CU_ASSERT(plan.stream != POLICY_STREAM_BLOCK || strcmp(
-		    plan.rule[POLICY_BY_STREAM], "l") == 0);
+		CU_ASSERT(plan.stream != POLICY_STREAM_BLOCK ||
+		    strcmp(plan.rule[POLICY_BY_STREAM], "l") == 0);
 		conf_unref(&conf);
 	}
 }
@@ -338,15 +350,15 @@ test_switches(void)
 
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		conf = plan_for("{if: {url: '^http://h/live/one'}, "
-		    "upgrade: b}, {if: {url: '^http://h/live/no'}, "
-		    "websocket: block}, {if: {url: '^http://h/live/'}, "
-		    "websocket: tunnel, upgrade: [a, b]}", cases[i].url,
-		    true, &plan);
+				"upgrade: b}, {if: {url: '^http://h/live/no'}, "
+				"websocket: block}, {if: {url: "
+				"'^http://h/live/'}, "
+				"websocket: tunnel, upgrade: [a, b]}",
+		    cases[i].url, true, &plan);
 		n = plan.upgrade != NULL ? plan.upgrade->n : 0;
 		CU_ASSERT_EQUAL(plan.websocket, cases[i].want);
 		CU_ASSERT_EQUAL(n, cases[i].protocols);
-		if (plan.websocket != cases[i].want ||
-		    n != cases[i].protocols)
+		if (plan.websocket != cases[i].want || n != cases[i].protocols)
 			printf("# %s: %u\n", cases[i].url, n);
 		conf_unref(&conf);
 	}
@@ -367,17 +379,18 @@ has_service(const struct plan *p, const char *name, const struct conf *c)
 static void
 test_scans(void)
 {
-	static const char rules[] = "{name: a, if: {url: '^http://h/a/'}, "
-	    "scan: av}, {name: b, if: {url: '^http://h/b/'}, scan: av2}, "
-	    "{name: c, if: {url: '/x'}, scan: [av, av2]}, "
-	    "{name: d, scan: none}";
+	static const char rules
+	    [] = "{name: a, if: {url: '^http://h/a/'}, "
+		 "scan: av}, {name: b, if: {url: '^http://h/b/'}, scan: av2}, "
+		 "{name: c, if: {url: '/x'}, scan: [av, av2]}, "
+		 "{name: d, scan: none}";
 	struct plan plan;
 	struct conf *conf;
 
 	conf = plan_for(rules, "http://h/a/../b/", false, &plan);
 	CU_ASSERT(has_service(&plan, "av", conf));
 	CU_ASSERT(has_service(&plan, "av2", conf));
-	CU_ASSERT(plan.scan_req->n == 0);	/* dlp is in no rule */
+	CU_ASSERT(plan.scan_req->n == 0); /* dlp is in no rule */
 	conf_unref(&conf);
 	conf = plan_for(rules, "http://h/a/", false, &plan);
 	CU_ASSERT(has_service(&plan, "av", conf));
@@ -411,8 +424,7 @@ test_overrun(void)
 	buf_fini(&url);
 }
 
-UNIT_TESTS(proxy_spelling,
-    { "how a URL may be read", test_spellings },
+UNIT_TESTS(proxy_spelling, { "how a URL may be read", test_spellings },
     { "random URLs", test_random },
     { "a block needs one spelling", test_blocks },
     { "an allow needs all", test_allows },

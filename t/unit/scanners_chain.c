@@ -13,21 +13,26 @@
 
 /* A scanner that answers when the test says so. */
 struct fake {
-	struct scanner scanner;		/* first */
-	struct scan *scan;		/* running; NULL: not, or cancelled */
+	struct scanner scanner; /* first */
+	struct scan *scan;      /* running; NULL: not, or cancelled */
 	struct reader reader;
-	struct str seen;		/* what it had read when it answered */
+	struct str seen; /* what it had read when it answered */
 	unsigned starts, cancels;
 	char bytes[64];
 };
 
 enum say {
-	SAY_CLEAN, SAY_MODIFIED, SAY_UNSCANNED, SAY_BLOCKED, SAY_DOWN, SAYS
+	SAY_CLEAN,
+	SAY_MODIFIED,
+	SAY_UNSCANNED,
+	SAY_BLOCKED,
+	SAY_DOWN,
+	SAYS
 };
 
 /* A body that arrives as the test says. */
 struct drip {
-	struct source source;		/* first */
+	struct source source; /* first */
 	struct chq q;
 	bool ended;
 };
@@ -82,9 +87,9 @@ fake_cancel(struct scan *scan)
 	f->cancels++;
 }
 
-static const struct scanner_type fake_type = {
-	.name = "fake", .start = fake_start, .cancel = fake_cancel
-};
+static const struct scanner_type fake_type = { .name = "fake",
+	.start = fake_start,
+	.cancel = fake_cancel };
 
 static ssize_t
 drain(struct reader *r, char *p, size_t n)
@@ -110,7 +115,7 @@ fake_done(struct fake *f)
 
 	if (f->reader.body != NULL)
 		f->seen = (struct str){ f->bytes,
-		    (size_t)drain(&f->reader, f->bytes, sizeof(f->bytes)) };
+			(size_t)drain(&f->reader, f->bytes, sizeof(f->bytes)) };
 	reader_close(&f->reader);
 	scan->result.bytes = f->seen.n;
 	scan_done(scan);
@@ -165,16 +170,20 @@ set_up(enum scan_mode mode, struct body *b)
 	memset(fakes, 0, sizeof(fakes));
 	for (i = 0; i < FAKES; i++) {
 		fakes[i].scanner = (struct scanner){ .type = &fake_type,
-		    .loop = loop, .name = name[i], .scans_req = true,
-		    .scans_resp = true };
+			.loop = loop,
+			.name = name[i],
+			.scans_req = true,
+			.scans_resp = true };
 		group[i] = &fakes[i].scanner;
 	}
 	req = http_msg_new(arena, true);
 	resp = http_msg_new(arena, false);
 	body = b != NULL ? b : body_of_bytes(loop, &store, "original", 8);
-	msg = (struct scan_message){ .mode = mode, .req = req,
-	    .resp = mode == SCAN_RESP ? resp : NULL, .body = body,
-	    .arena = arena };
+	msg = (struct scan_message){ .mode = mode,
+		.req = req,
+		.resp = mode == SCAN_RESP ? resp : NULL,
+		.body = body,
+		.arena = arena };
 	wakes = 0;
 	task_init(&wake, loop, on_wake);
 }
@@ -183,7 +192,7 @@ static void
 tear_down(void)
 {
 	task_fini(&wake);
-	body_unref(&body);	/* asserts that no reader is left */
+	body_unref(&body); /* asserts that no reader is left */
 	arena_free(&arena);
 	loop_free(&loop);
 }
@@ -322,10 +331,10 @@ test_gaps(void)
 	for (g = (GAP_NONE + 1) * 2; g < GAP_COUNT * 2; g++) {
 		open = g % 2;
 		set_up(SCAN_RESP, NULL);
-		fake_policy(&fakes[0], open ? SCAN_POLICY_BLOCK :
-		    SCAN_POLICY_BYPASS);
-		fakes[0].scanner.on_unscanned[g / 2] = open ?
-		    SCAN_POLICY_BYPASS : SCAN_POLICY_BLOCK;
+		fake_policy(&fakes[0],
+		    open ? SCAN_POLICY_BLOCK : SCAN_POLICY_BYPASS);
+		fakes[0].scanner.on_unscanned[g / 2] = open ? SCAN_POLICY_BYPASS
+							    : SCAN_POLICY_BLOCK;
 		run = start(&step, 1);
 		s = &fakes[0].scan->result;
 		s->verdict = VERDICT_UNSCANNED;
@@ -333,11 +342,11 @@ test_gaps(void)
 		s->reason = STR("why");
 		fake_done(&fakes[0]);
 		spin();
-		CU_ASSERT_EQUAL(chain_result(run)->action, open ?
-		    CHAIN_PASS : CHAIN_BLOCK);
+		CU_ASSERT_EQUAL(chain_result(run)->action,
+		    open ? CHAIN_PASS : CHAIN_BLOCK);
 		CU_ASSERT_EQUAL(record(run, 0)->gap, g / 2);
-		CU_ASSERT_EQUAL(record(run, 0)->outcome, open ?
-		    CHAIN_BYPASSED : CHAIN_UNSCANNED);
+		CU_ASSERT_EQUAL(record(run, 0)->outcome,
+		    open ? CHAIN_BYPASSED : CHAIN_UNSCANNED);
 		chain_cancel(&run);
 		tear_down();
 	}
@@ -354,16 +363,16 @@ test_message_gap(void)
 		enum verdict verdict;
 		bool modified;
 	} row[] = {
-		{ SAY_CLEAN, SCAN_POLICY_BLOCK, CHAIN_BLOCK,
-		    VERDICT_UNSCANNED, false },
-		{ SAY_CLEAN, SCAN_POLICY_BYPASS, CHAIN_PASS,
-		    VERDICT_UNSCANNED, false },
+		{ SAY_CLEAN, SCAN_POLICY_BLOCK, CHAIN_BLOCK, VERDICT_UNSCANNED,
+		    false },
+		{ SAY_CLEAN, SCAN_POLICY_BYPASS, CHAIN_PASS, VERDICT_UNSCANNED,
+		    false },
 		{ SAY_MODIFIED, SCAN_POLICY_BLOCK, CHAIN_BLOCK,
 		    VERDICT_UNSCANNED, false },
 		{ SAY_MODIFIED, SCAN_POLICY_BYPASS, CHAIN_PASS,
 		    VERDICT_UNSCANNED, true },
-		{ SAY_BLOCKED, SCAN_POLICY_BYPASS, CHAIN_BLOCK,
-		    VERDICT_BLOCKED, false },
+		{ SAY_BLOCKED, SCAN_POLICY_BYPASS, CHAIN_BLOCK, VERDICT_BLOCKED,
+		    false },
 		/* a reason that is let pass hides no other */
 		{ SAY_UNSCANNED, SCAN_POLICY_BLOCK, CHAIN_BLOCK,
 		    VERDICT_UNSCANNED, false },
@@ -397,12 +406,12 @@ test_message_gap(void)
 struct expect {
 	enum chain_action action;
 	enum err code;
-	unsigned answered;	/* how many answers it takes */
+	unsigned answered; /* how many answers it takes */
 };
 
 struct member {
 	enum say say;
-	enum scan_policy policy;	/* on_error and on_unscanned */
+	enum scan_policy policy; /* on_error and on_unscanned */
 };
 
 static struct expect
@@ -416,16 +425,16 @@ expect_group(const struct member *m, const unsigned *order, unsigned n)
 		bool hard = k->policy == SCAN_POLICY_BLOCK;
 
 		if (k->say == SAY_BLOCKED)
-			return ((struct expect){ CHAIN_BLOCK, ERR_THREAT,
-			    i + 1 });
+			return (
+			    (struct expect){ CHAIN_BLOCK, ERR_THREAT, i + 1 });
 		if (k->say == SAY_UNSCANNED && hard)
 			unscanned = true;
 		if (k->say == SAY_DOWN && hard && !unscanned)
-			return ((struct expect){ CHAIN_FAIL, ERR_SCAN_DOWN,
-			    i + 1 });
+			return ((
+			    struct expect){ CHAIN_FAIL, ERR_SCAN_DOWN, i + 1 });
 		if (k->say == SAY_MODIFIED)
-			return ((struct expect){ CHAIN_BLOCK,
-			    ERR_SERVICE_BLOCK, i + 1 });
+			return ((struct expect){ CHAIN_BLOCK, ERR_SERVICE_BLOCK,
+			    i + 1 });
 	}
 	if (unscanned)
 		return ((struct expect){ CHAIN_BLOCK, ERR_UNSCANNED, n });
@@ -457,7 +466,7 @@ run_group(const struct member *m, const unsigned *order)
 	CU_ASSERT_EQUAL(r->fault.code, e.code);
 	CU_ASSERT_EQUAL(r->body != NULL, e.action == CHAIN_PASS);
 	CU_ASSERT_FALSE(r->modified);
-	for (; i < 3; i++) {	/* the rest was cancelled at once */
+	for (; i < 3; i++) { /* the rest was cancelled at once */
 		CU_ASSERT_EQUAL(fakes[order[i]].cancels, 1);
 		CU_ASSERT_EQUAL(record(run, order[i])->outcome,
 		    CHAIN_CANCELLED);
@@ -474,15 +483,15 @@ static void
 test_group_orders(void)
 {
 	static const unsigned orders[6][3] = { { 0, 1, 2 }, { 0, 2, 1 },
-	    { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+		{ 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
 	struct member m[3];
 	unsigned mix, i, o, v;
 
 	for (mix = 0; mix < 10 * 10 * 10; mix++) {
 		for (i = 0, v = mix; i < 3; i++, v /= 10)
 			m[i] = (struct member){ (enum say)(v % 10 % SAYS),
-			    v % 10 < SAYS ? SCAN_POLICY_BLOCK :
-			    SCAN_POLICY_BYPASS };
+				v % 10 < SAYS ? SCAN_POLICY_BLOCK
+					      : SCAN_POLICY_BYPASS };
 		for (o = 0; o < 6; o++)
 			run_group(m, orders[o]);
 	}
@@ -498,7 +507,8 @@ test_group_at_once(void)
 		enum err code;
 	} t[] = {
 		{ { SAY_CLEAN, SAY_CLEAN, SAY_CLEAN }, CHAIN_PASS, ERR_NONE },
-		{ { SAY_DOWN, SAY_CLEAN, SAY_BLOCKED }, CHAIN_BLOCK, ERR_THREAT },
+		{ { SAY_DOWN, SAY_CLEAN, SAY_BLOCKED }, CHAIN_BLOCK,
+		    ERR_THREAT },
 		{ { SAY_BLOCKED, SAY_DOWN, SAY_UNSCANNED }, CHAIN_BLOCK,
 		    ERR_THREAT },
 		{ { SAY_UNSCANNED, SAY_CLEAN, SAY_BLOCKED }, CHAIN_BLOCK,
@@ -524,8 +534,8 @@ test_group_at_once(void)
 		CU_ASSERT_EQUAL(chain_result(run)->action, t[i].action);
 		CU_ASSERT_EQUAL(chain_result(run)->fault.code, t[i].code);
 		if (t[i].code == ERR_THREAT)
-			CU_ASSERT(str_eq(chain_result(run)->threat,
-			    STR("Worm")));
+			CU_ASSERT(
+			    str_eq(chain_result(run)->threat, STR("Worm")));
 		chain_cancel(&run);
 		tear_down();
 	}
@@ -800,9 +810,9 @@ drip_drop(struct source *s, enum pull last)
 	chq_fini(&((struct drip *)(void *)s)->q);
 }
 
-static const struct source_type drip_type = {
-	.name = "drip", .pull = drip_pull, .drop = drip_drop
-};
+static const struct source_type drip_type = { .name = "drip",
+	.pull = drip_pull,
+	.drop = drip_drop };
 
 static struct body *
 drip_body(struct drip *d)
@@ -889,8 +899,8 @@ static void
 test_message_faults(void)
 {
 	static const enum err codes[] = { ERR_REQ_BODY_CUT, ERR_ORIGIN_CUT,
-	    ERR_ORIGIN_STALL, ERR_CLIENT_GONE, ERR_BODY_LIMIT, ERR_TEMP_FULL,
-	    ERR_DESCRIPTORS };
+		ERR_ORIGIN_STALL, ERR_CLIENT_GONE, ERR_BODY_LIMIT,
+		ERR_TEMP_FULL, ERR_DESCRIPTORS };
 	struct chain_step step = { group, 2 };
 	struct chain_run *run;
 	unsigned i;
@@ -917,7 +927,7 @@ static void
 test_cancel_anywhere(void)
 {
 	struct chain_step steps[] = { { group, 1 }, { group + 1, 2 },
-	    { group + 3, 1 } };
+		{ group + 3, 1 } };
 	const struct chain_record *rec;
 	struct chain_run *run;
 	unsigned at, n, i;
@@ -929,8 +939,8 @@ test_cancel_anywhere(void)
 			if (i % 2 == 1)
 				spin();
 			else if (i / 2 < FAKES && fakes[i / 2].scan != NULL)
-				fake_say(&fakes[i / 2], i == 0 ? SAY_MODIFIED :
-				    SAY_CLEAN);
+				fake_say(&fakes[i / 2],
+				    i == 0 ? SAY_MODIFIED : SAY_CLEAN);
 		}
 		rec = chain_records(run, &n);
 		chain_cancel(&run);
@@ -964,8 +974,7 @@ test_no_body(void)
 	tear_down();
 }
 
-UNIT_TESTS(scanners_chain,
-    { "names", test_names },
+UNIT_TESTS(scanners_chain, { "names", test_names },
     { "a policy for each reason", test_gaps },
     { "a gap that is known beforehand", test_message_gap },
     { "nothing to do passes at once", test_nothing_to_do },
@@ -984,5 +993,4 @@ UNIT_TESTS(scanners_chain,
     { "an adapted body breaks", test_adapted_body_cut },
     { "an adapted body streams on", test_adapted_body_streams },
     { "faults of the message", test_message_faults },
-    { "cancel anywhere", test_cancel_anywhere },
-    { "no body", test_no_body })
+    { "cancel anywhere", test_cancel_anywhere }, { "no body", test_no_body })

@@ -23,15 +23,17 @@ static const struct look_case {
 	struct sample (*make)(void);
 	const char *codings;
 	enum verdict verdict;
-	const char *text;	/* threat, or how the reason begins */
+	const char *text; /* threat, or how the reason begins */
 	uint64_t scan_size;
 	uint32_t files, recursion;
 } cases[] = {
 	{ "nothing", sample_empty, "", VERDICT_CLEAN, "", 0, 0, 0 },
 	{ "text", sample_text, "", VERDICT_CLEAN, "", 0, 0, 0 },
-	{ "text, identity", sample_text, "identity", VERDICT_CLEAN, "", 0, 0, 0 },
+	{ "text, identity", sample_text, "identity", VERDICT_CLEAN, "", 0, 0,
+	    0 },
 	{ "text, gzip", sample_text_gzip, "gzip", VERDICT_CLEAN, "", 0, 0, 0 },
-	{ "text, deflate", sample_text_deflate, "deflate", VERDICT_CLEAN, "", 0, 0, 0 },
+	{ "text, deflate", sample_text_deflate, "deflate", VERDICT_CLEAN, "", 0,
+	    0, 0 },
 	{ "text, br", sample_text_br, "br", VERDICT_CLEAN, "", 0, 0, 0 },
 	{ "plain", sample_eicar, "", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
 	{ "mid-file", sample_middle, "", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
@@ -39,50 +41,56 @@ static const struct look_case {
 	{ "form", sample_form, "", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
 	{ "gzip file", sample_eicar_gzip, "", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
 	{ "gzip", sample_eicar_gzip, "gzip", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
-	{ "gzip members", sample_gzip_members, "x-gzip", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
-	{ "deflate", sample_eicar_deflate, "deflate", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
-	{ "raw deflate", sample_eicar_raw, "deflate", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
-	{ "deflate, cut", sample_deflate_cut, "deflate", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
+	{ "gzip members", sample_gzip_members, "x-gzip", VERDICT_BLOCKED, FOUND,
+	    0, 0, 0 },
+	{ "deflate", sample_eicar_deflate, "deflate", VERDICT_BLOCKED, FOUND, 0,
+	    0, 0 },
+	{ "raw deflate", sample_eicar_raw, "deflate", VERDICT_BLOCKED, FOUND, 0,
+	    0, 0 },
+	{ "deflate, cut", sample_deflate_cut, "deflate", VERDICT_BLOCKED, FOUND,
+	    0, 0, 0 },
 	{ "br", sample_eicar_br, "br", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
 	{ "zstd", sample_eicar_zstd, "zstd", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
-	{ "two codings", sample_eicar_twice, "gzip, zstd", VERDICT_BLOCKED, FOUND,
-	    0, 0, 0 },
+	{ "two codings", sample_eicar_twice, "gzip, zstd", VERDICT_BLOCKED,
+	    FOUND, 0, 0, 0 },
 	{ "zip", sample_eicar_zip, "", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
-	{ "zip, deflate", sample_eicar_deflated_zip, "deflate", VERDICT_BLOCKED, FOUND,
-	    0, 0, 0 },
-	{ "zip in zip in zip", sample_eicar_zip3, "", VERDICT_BLOCKED, FOUND, 0, 0, 0 },
+	{ "zip, deflate", sample_eicar_deflated_zip, "deflate", VERDICT_BLOCKED,
+	    FOUND, 0, 0, 0 },
+	{ "zip in zip in zip", sample_eicar_zip3, "", VERDICT_BLOCKED, FOUND, 0,
+	    0, 0 },
 	{ "made-up string", sample_assay, "", VERDICT_BLOCKED, "Assay.Test.A",
 	    0, 0, 0 },
-	{ "hash", sample_hash, "", VERDICT_BLOCKED, "Assay.Test.Hash", 0, 0, 0 },
-	{ "a coding ignored by the client", sample_eicar, "br", VERDICT_BLOCKED, FOUND,
-	    0, 0, 0 },
+	{ "hash", sample_hash, "", VERDICT_BLOCKED, "Assay.Test.Hash", 0, 0,
+	    0 },
+	{ "a coding ignored by the client", sample_eicar, "br", VERDICT_BLOCKED,
+	    FOUND, 0, 0, 0 },
 	{ "encrypted", sample_encrypted, "", VERDICT_UNSCANNED,
 	    "encrypted content (Zip", 0, 0, 0 },
-	{ "encrypted, deflate", sample_encrypted_deflate, "deflate", VERDICT_UNSCANNED,
-	    "encrypted content (Zip", 0, 0, 0 },
-	{ "not gzip", sample_text, "gzip", VERDICT_UNSCANNED, SHUT("gzip"),
-	    0, 0, 0 },
+	{ "encrypted, deflate", sample_encrypted_deflate, "deflate",
+	    VERDICT_UNSCANNED, "encrypted content (Zip", 0, 0, 0 },
+	{ "not gzip", sample_text, "gzip", VERDICT_UNSCANNED, SHUT("gzip"), 0,
+	    0, 0 },
 	{ "not br", sample_text, "br", VERDICT_UNSCANNED, SHUT("br"), 0, 0, 0 },
-	{ "not zstd", sample_text, "zstd", VERDICT_UNSCANNED, SHUT("zstd"),
-	    0, 0, 0 },
+	{ "not zstd", sample_text, "zstd", VERDICT_UNSCANNED, SHUT("zstd"), 0,
+	    0, 0 },
 	{ "cut deflate", sample_text_deflate_cut, "deflate", VERDICT_CLEAN, "",
 	    0, 0, 0 },
-	{ "no registered coding", sample_text, "snappy", VERDICT_CLEAN, "",
-	    0, 0, 0 },
+	{ "no registered coding", sample_text, "snappy", VERDICT_CLEAN, "", 0,
+	    0, 0 },
 	{ "no registered coding, plain", sample_eicar, "none", VERDICT_BLOCKED,
 	    FOUND, 0, 0, 0 },
 	{ "gzip, no registered coding", sample_eicar_deflate, "deflate, utf-8",
 	    VERDICT_BLOCKED, FOUND, 0, 0, 0 },
 	{ "unknown coding", sample_text, "compress", VERDICT_UNSCANNED,
 	    SHUT("compress"), 0, 0, 0 },
-	{ "recursion", sample_eicar_zip3, "", VERDICT_UNSCANNED, "limit exceeded",
-	    0, 0, 2 },
+	{ "recursion", sample_eicar_zip3, "", VERDICT_UNSCANNED,
+	    "limit exceeded", 0, 0, 2 },
 	{ "size, without a name", sample_large, "", VERDICT_UNSCANNED,
 	    "limit exceeded", 1 << 20, 0, 0 },
 	{ "zip bomb", sample_zip_bomb, "", VERDICT_UNSCANNED, "limit exceeded",
 	    8 << 20, 0, 0 },
-	{ "gzip bomb", sample_gzip_bomb, "gzip", VERDICT_UNSCANNED, "limit exceeded",
-	    8 << 20, 0, 0 },
+	{ "gzip bomb", sample_gzip_bomb, "gzip", VERDICT_UNSCANNED,
+	    "limit exceeded", 8 << 20, 0, 0 },
 	{ "deflate bomb", sample_deflate_bomb, "deflate", VERDICT_UNSCANNED,
 	    "decoded size limit", 8 << 20, 0, 0 },
 	{ "zstd bomb", sample_zstd_bomb, "zstd", VERDICT_UNSCANNED,
@@ -91,7 +99,7 @@ static const struct look_case {
 
 struct feed {
 	const struct sample *s;
-	size_t fail_from;	/* reads that touch it fail; SIZE_MAX: none */
+	size_t fail_from; /* reads that touch it fail; SIZE_MAX: none */
 	unsigned reads;
 	atomic_bool *stop_at_read;
 };
@@ -130,8 +138,8 @@ look_init(struct clam_look *look, struct clam_engine *e, struct feed *f,
 static bool
 case_holds(const struct look_case *c, const struct clam_look *look)
 {
-	const char *text = look->verdict == VERDICT_BLOCKED ? look->threat :
-	    look->reason;
+	const char *text = look->verdict == VERDICT_BLOCKED ? look->threat
+							    : look->reason;
 
 	return (look->verdict == c->verdict &&
 	    strncmp(text, c->text, strlen(c->text)) == 0);
@@ -152,7 +160,8 @@ test_looks(void)
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		c = &cases[i];
 		o = (struct clam_options){ .scan_size = c->scan_size,
-		    .files = c->files, .recursion = c->recursion };
+			.files = c->files,
+			.recursion = c->recursion };
 		e = kit_engine(&o);
 		s = c->make();
 		for (memory = 0; memory < 2; memory++) {
@@ -206,7 +215,7 @@ test_temp(void)
 	CU_ASSERT_EQUAL(files_left, 0);
 	CU_ASSERT_EQUAL(access(clam_engine_temp_dir(e), F_OK), 0);
 	clam_engine_unref(&e);
-	e = kit_engine(&o);		/* clears what a crash left */
+	e = kit_engine(&o); /* clears what a crash left */
 	CU_ASSERT_NOT_EQUAL(access(stale, F_OK), 0);
 	clam_engine_unref(&e);
 	CU_ASSERT_EQUAL(rmdir(kit_dir), 0);
@@ -229,7 +238,8 @@ test_locked_around(void)
 	CU_ASSERT_PTR_NOT_NULL(e);
 	/* Its own folder is held: nobody takes it for one that was left. */
 	CU_ASSERT_NOT_EQUAL(flock(open(clam_engine_temp_dir(e), O_RDONLY),
-	    LOCK_EX | LOCK_NB), 0);
+				LOCK_EX | LOCK_NB),
+	    0);
 	clam_engine_unref(&e);
 	close(fd);
 }
@@ -270,7 +280,7 @@ static void
 test_read_errors(void)
 {
 	static struct sample (*const make[])(void) = { sample_middle,
-	    sample_text, sample_text_deflate, sample_html };
+		sample_text, sample_text_deflate, sample_html };
 	static const char *const codings[] = { "", "", "deflate", "" };
 	struct clam_options o = { .files = 0 };
 	struct clam_engine *e = kit_engine(&o);
@@ -310,18 +320,18 @@ test_deadline(void)
 		s.p[i] = (unsigned char)unit_random(256);
 	look_init(&look, e, &f, &s);
 	look.deadline = clam_now_ms() + 20;
-	look.blocks = ~(1U << GAP_TIME);	/* any other reason would win */
+	look.blocks = ~(1U << GAP_TIME); /* any other reason would win */
 	clam_look_run(&look);
 	CU_ASSERT_EQUAL(look.verdict, VERDICT_UNSCANNED);
 	CU_ASSERT_EQUAL(look.gap, GAP_TIME);
-	CU_ASSERT_PTR_NOT_NULL(strstr(look.reason, "ime"));	/* limit */
+	CU_ASSERT_PTR_NOT_NULL(strstr(look.reason, "ime")); /* limit */
 	look_init(&look, e, &f, &s);
 	look.deadline = clam_now_ms() - 1;
 	clam_look_run(&look);
 	CU_ASSERT_EQUAL(look.verdict, VERDICT_UNSCANNED);
 	CU_ASSERT_EQUAL(f.reads, 0);
 	look_init(&look, e, &f, &s);
-	f.stop_at_read = &look.stop;	/* the flow goes during the first read */
+	f.stop_at_read = &look.stop; /* the flow goes during the first read */
 	clam_look_run(&look);
 	CU_ASSERT_EQUAL(look.verdict, VERDICT_UNSCANNED);
 	CU_ASSERT(f.reads < 3);
@@ -332,14 +342,15 @@ test_deadline(void)
 static void
 test_open_fails(void)
 {
-	struct clam_options o = { .db_dir = "/nonexistent", .temp_dir = kit_dir };
+	struct clam_options o = { .db_dir = "/nonexistent",
+		.temp_dir = kit_dir };
 	struct fault f = { .code = ERR_NONE };
 
 	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f));
 	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
 	CU_ASSERT_PTR_NOT_NULL(strstr(f.detail, "/nonexistent"));
 	f.code = ERR_NONE;
-	o.db_dir = kit_dir;			/* a folder without a database */
+	o.db_dir = kit_dir; /* a folder without a database */
 	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f));
 	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
 	f.code = ERR_NONE;
@@ -347,7 +358,7 @@ test_open_fails(void)
 	o.temp_dir = "/nonexistent";
 	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f));
 	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
-	CU_ASSERT_EQUAL(rmdir(kit_dir), 0);	/* nothing is left of it */
+	CU_ASSERT_EQUAL(rmdir(kit_dir), 0); /* nothing is left of it */
 	CU_ASSERT_EQUAL(mkdir(kit_dir, 0700), 0);
 }
 
@@ -411,13 +422,15 @@ scan_on(void *arg)
 	return (NULL);
 }
 
-#define ASSAY_A "Assay.Test.A:0:*:61737361792d746573742d6d616c776172652d37663361"
+#define ASSAY_A \
+	"Assay.Test.A:0:*:61737361792d746573742d6d616c776172652d37663361"
 
 static void
 test_reload(void)
 {
-	struct clam_options o = { .db_dir = db, .watch_ms = 20,
-	    .report = on_report };
+	struct clam_options o = { .db_dir = db,
+		.watch_ms = 20,
+		.report = on_report };
 	struct clam_engine *e;
 	struct clam_info info;
 	struct clam_look look;
@@ -437,8 +450,8 @@ test_reload(void)
 	wait_for(&reports_good, 1);
 	db_write("b.ndb", "this is no signature");
 	wait_for(&reports_bad, 1);
-	CU_ASSERT_EQUAL(clam_engine_signatures(e), 2);	/* the old one */
-	db_write("b.ndb", "Fox:0:*:62726f776e20666f78");	/* brown fox */
+	CU_ASSERT_EQUAL(clam_engine_signatures(e), 2);   /* the old one */
+	db_write("b.ndb", "Fox:0:*:62726f776e20666f78"); /* brown fox */
 	wait_for(&reports_good, 2);
 	look_init(&look, e, &f, &s);
 	clam_look_run(&look);
@@ -471,6 +484,6 @@ main(void)
 		{ "reload while scanning", test_reload },
 	};
 
-	return (kit_main("scanners_clam", tests,
-	    sizeof(tests) / sizeof(tests[0])));
+	return (
+	    kit_main("scanners_clam", tests, sizeof(tests) / sizeof(tests[0])));
 }

@@ -16,7 +16,7 @@
 #include "t/unit/clam_kit.h"
 
 #define SAMPLES 60
-#define LEAST 30		/* else the files are no test */
+#define LEAST 30 /* else the files are no test */
 
 static struct clam_engine *engine;
 static struct sample samples[SAMPLES];
@@ -130,7 +130,7 @@ test_full(void)
 		missed += none_is_clean("files of", most[i], GAP_ERROR);
 		setrlimit(RLIMIT_FSIZE, &old);
 	}
-	CU_ASSERT(missed > 0);		/* the shortage was one */
+	CU_ASSERT(missed > 0); /* the shortage was one */
 }
 
 static void
@@ -179,7 +179,7 @@ test_missing(void)
 	const char *dir = clam_engine_temp_dir(engine);
 	int fd;
 
-	kit_remove(dir);		/* it is made anew */
+	kit_remove(dir); /* it is made anew */
 	CU_ASSERT_EQUAL(none_is_clean("folder", 0, GAP_ERROR), 0);
 	kit_remove(dir);
 	fd = open(dir, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);

@@ -17,7 +17,7 @@
 #include "scanners/clam_priv.h"
 #include "t/unit/clam_kit.h"
 
-#define LEAST_FOUND 600	/* else the files are no test */
+#define LEAST_FOUND 600 /* else the files are no test */
 
 static struct cl_engine *alone;
 static struct clam_engine *engine;
@@ -73,7 +73,7 @@ file_read(const char *path)
 
 /* A body that comes in pieces of one size. */
 struct feed {
-	struct source source;		/* first */
+	struct source source; /* first */
 	const struct sample *s;
 	size_t at, piece;
 };
@@ -101,9 +101,9 @@ feed_drop(struct source *src, enum pull last)
 	(void)last;
 }
 
-static const struct source_type feed_type = {
-	.name = "feed", .pull = feed_pull, .drop = feed_drop
-};
+static const struct source_type feed_type = { .name = "feed",
+	.pull = feed_pull,
+	.drop = feed_drop };
 
 static void
 on_wake(struct task *t)
@@ -118,8 +118,10 @@ scanner_says(const struct sample *s, size_t piece, uint64_t window)
 	struct body_store store = { .temp_dir = fast_dir(), .window = window };
 	struct arena *arena = arena_new();
 	struct http_msg *head = http_msg_new(arena, false);
-	struct scan_message msg = { .mode = SCAN_RESP, .req = head,
-		.resp = head, .arena = arena };
+	struct scan_message msg = { .mode = SCAN_RESP,
+		.req = head,
+		.resp = head,
+		.arena = arena };
 	struct feed feed = { .s = s, .piece = piece };
 	struct scanner *scanner = clam_new(loop, engine, &service);
 	struct scan scan = { 0 };

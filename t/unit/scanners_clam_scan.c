@@ -25,21 +25,26 @@ on_wake(struct task *t)
 	wakes++;
 }
 
-static enum scan_policy over_max;	/* of the next service */
+static enum scan_policy over_max; /* of the next service */
 
 static void
 set_up(struct clam_engine *e, const struct sample *s, uint64_t max_body)
 {
-	struct clam_service service = { .name = "clam", .scans_req = true,
-	    .scans_resp = true, .max_body = max_body, .over_max = over_max };
+	struct clam_service service = { .name = "clam",
+		.scans_req = true,
+		.scans_resp = true,
+		.max_body = max_body,
+		.over_max = over_max };
 
 	loop = loop_new();
 	store = (struct body_store){ .temp_dir = "/tmp", .window = 65536 };
 	arena = arena_new();
 	head = http_msg_new(arena, false);
 	head->status = 200;
-	msg = (struct scan_message){ .mode = SCAN_RESP, .req = head,
-	    .resp = head, .arena = arena };
+	msg = (struct scan_message){ .mode = SCAN_RESP,
+		.req = head,
+		.resp = head,
+		.arena = arena };
 	if (s != NULL)
 		msg.body = body_of_bytes(loop, &store, s->p, s->n);
 	scanner = clam_new(loop, e, &service);
@@ -79,10 +84,11 @@ tear_down(void)
 static void
 aws_stream(struct clam_engine *e)
 {
-	static const char text[] = "15;chunk-signature=00\r\n"
-	    "assay-test-hash-2c91\n\r\n0;chunk-signature=00\r\n\r\n";
+	static const char
+	    text[] = "15;chunk-signature=00\r\n"
+		     "assay-test-hash-2c91\n\r\n0;chunk-signature=00\r\n\r\n";
 	struct sample s = { (unsigned char *)strdup(text), sizeof(text) - 1,
-	    sizeof(text) };
+		sizeof(text) };
 	unsigned said;
 
 	for (said = 0; said < 2; said++) {
@@ -93,8 +99,8 @@ aws_stream(struct clam_engine *e)
 			    STR("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"));
 		scan_start(&scan, scanner, &msg, &wake);
 		spin_until_done();
-		CU_ASSERT_EQUAL(scan.result.verdict, said ? VERDICT_BLOCKED :
-		    VERDICT_CLEAN);
+		CU_ASSERT_EQUAL(scan.result.verdict,
+		    said ? VERDICT_BLOCKED : VERDICT_CLEAN);
 		tear_down();
 	}
 	free(s.p);
@@ -113,7 +119,8 @@ test_scanner(void)
 	} t[] = {
 		{ sample_eicar, NULL, 200, VERDICT_BLOCKED, FOUND, 0 },
 		{ sample_middle, NULL, 200, VERDICT_BLOCKED, FOUND, 0 },
-		{ sample_eicar_deflate, "deflate", 200, VERDICT_BLOCKED, FOUND, 0 },
+		{ sample_eicar_deflate, "deflate", 200, VERDICT_BLOCKED, FOUND,
+		    0 },
 		{ sample_text, NULL, 200, VERDICT_CLEAN, "", 0 },
 		{ sample_text, "br", 200, VERDICT_UNSCANNED, SHUT("br"), 0 },
 		{ sample_text, "br", 206, VERDICT_UNSCANNED, SHUT("br"), 0 },
@@ -141,14 +148,14 @@ test_scanner(void)
 		CU_ASSERT_EQUAL(scan.result.verdict, t[i].verdict);
 		CU_ASSERT_EQUAL(scan.result.fault.code, ERR_NONE);
 		CU_ASSERT(str_eq(scan.result.endpoint, STR("inside")));
-		got = t[i].verdict == VERDICT_BLOCKED ? scan.result.threat :
-		    scan.result.reason;
+		got = t[i].verdict == VERDICT_BLOCKED ? scan.result.threat
+						      : scan.result.reason;
 		CU_ASSERT(str_eq(got, str_of(t[i].text)));
 		tear_down();
 		free(s.p);
 	}
 	aws_stream(e);
-	set_up(e, NULL, 0);		/* no body at all */
+	set_up(e, NULL, 0); /* no body at all */
 	scan_start(&scan, scanner, &msg, &wake);
 	spin_until_done();
 	CU_ASSERT_EQUAL(scan.result.verdict, VERDICT_CLEAN);
@@ -165,9 +172,10 @@ test_over_max(void)
 		enum verdict verdict;
 		const char *text;
 	} t[] = {
-		{ 350000, VERDICT_BLOCKED, FOUND },	/* it stands at 300000 */
+		{ 350000, VERDICT_BLOCKED, FOUND }, /* it stands at 300000 */
 		{ 100000, VERDICT_UNSCANNED,
-		    "larger than max_body: the first 100000 bytes were scanned" },
+		    "larger than max_body: the first 100000 bytes were "
+		    "scanned" },
 		{ 500000, VERDICT_BLOCKED, FOUND },
 	};
 	struct clam_options o = { .threads = 1 };
@@ -181,9 +189,10 @@ test_over_max(void)
 		scan_start(&scan, scanner, &msg, &wake);
 		spin_until_done();
 		CU_ASSERT_EQUAL(scan.result.verdict, t[i].verdict);
-		CU_ASSERT(str_eq(t[i].verdict == VERDICT_BLOCKED ?
-		    scan.result.threat : scan.result.reason,
-		    str_of(t[i].text)));
+		CU_ASSERT(
+		    str_eq(t[i].verdict == VERDICT_BLOCKED ? scan.result.threat
+							   : scan.result.reason,
+			str_of(t[i].text)));
 		CU_ASSERT_EQUAL(scan.result.too_large, i == 1);
 		CU_ASSERT(i != 1 || scan.result.bytes == 100000);
 		tear_down();
@@ -236,7 +245,7 @@ test_scanner_cancel(void)
 		CU_ASSERT_EQUAL(wakes, 0);
 		tear_down();
 	}
-	set_up(e, &s, 0);		/* the scanner goes before its job */
+	set_up(e, &s, 0); /* the scanner goes before its job */
 	scan_start(&scan, scanner, &msg, &wake);
 	while (clam_busy(scanner) == 0 && !scan.done)
 		uv_run(loop_uv(loop), UV_RUN_NOWAIT);
@@ -256,7 +265,7 @@ test_scanner_cancel(void)
 
 /* A body in many pieces, as from a connection. */
 struct pieces {
-	struct source source;		/* first */
+	struct source source; /* first */
 	size_t left;
 };
 
@@ -289,9 +298,9 @@ pieces_drop(struct source *src, enum pull last)
 	(void)last;
 }
 
-static const struct source_type pieces_type = {
-	.name = "pieces", .pull = pieces_pull, .drop = pieces_drop
-};
+static const struct source_type pieces_type = { .name = "pieces",
+	.pull = pieces_pull,
+	.drop = pieces_drop };
 
 /* Until the thread is idle again, in ms. */
 static uint64_t
@@ -347,8 +356,8 @@ test_scanner_busy(void)
 	set_up(e, &s, 0);
 	for (i = 0; i < 3; i++)
 		scan_start(&more[i], scanner, &msg, NULL);
-	for (i = 0; i < 3000 && !(more[0].done && more[1].done &&
-	    more[2].done); i++) {
+	for (i = 0; i < 3000 && !(more[0].done && more[1].done && more[2].done);
+	     i++) {
 		uv_run(loop_uv(loop), UV_RUN_NOWAIT);
 		usleep(1000);
 	}
@@ -360,7 +369,7 @@ test_scanner_busy(void)
 		scan_cancel(&more[i]);
 	}
 	CU_ASSERT(busy >= 1);
-	CU_ASSERT_EQUAL(busy + late, 3);	/* who waits in vain finds it busy */
+	CU_ASSERT_EQUAL(busy + late, 3); /* who waits in vain finds it busy */
 	tear_down();
 	free(s.p);
 	clam_engine_unref(&e);
@@ -401,7 +410,7 @@ test_clients(void)
 		before += many[i].done;
 		scan_cancel(&many[i]);
 	}
-	CU_ASSERT(before < 7);		/* else it was the last, as in a queue */
+	CU_ASSERT(before < 7); /* else it was the last, as in a queue */
 	scan_cancel(&one);
 	body_unref(&other.body);
 	tear_down();

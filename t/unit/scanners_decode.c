@@ -8,13 +8,13 @@
 #include "scanners/decode_live.h"
 #include "t/unit/unit.h"
 
-#define TEXT 150000		/* several blocks */
+#define TEXT 150000 /* several blocks */
 
 struct bytes {
 	unsigned char *p;
 	size_t n;
-	size_t piece;		/* most that one read gives; 0: no limit */
-	size_t fail_at;		/* reads from here on fail; 0: never */
+	size_t piece;   /* most that one read gives; 0: no limit */
+	size_t fail_at; /* reads from here on fail; 0: never */
 };
 
 static struct bytes text;
@@ -104,7 +104,7 @@ br_of(const struct bytes *in)
 		memcpy(out.p + out.n, in->p + at, n);
 		out.n += n;
 	}
-	out.p[out.n++] = 3;		/* last, empty */
+	out.p[out.n++] = 3; /* last, empty */
 	return (out);
 }
 
@@ -113,14 +113,15 @@ static struct bytes
 aws_of(const struct bytes *in)
 {
 	static const char sign[] = ";chunk-signature="
-	    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+				   "0123456789abcdef0123456789abcdef0123456789a"
+				   "bcdef0123456789abcdef";
 	struct bytes out = bytes_new(in->n + (in->n / 1024 + 2) * 120 + 100);
 	size_t at, n;
 
 	for (at = 0;; at += n) {
 		n = in->n - at < 1024 ? in->n - at : 1024;
-		out.n += (size_t)sprintf((char *)out.p + out.n, "%zx%s\r\n",
-		    n, sign);
+		out.n += (size_t)sprintf((char *)out.p + out.n, "%zx%s\r\n", n,
+		    sign);
 		if (n == 0)
 			break;
 		memcpy(out.p + out.n, in->p + at, n);
@@ -195,7 +196,8 @@ test_whole(void)
 		for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
 			in.piece = pieces[i];
 			CU_ASSERT_EQUAL(decode(kinds[k].coding, &in, &out,
-			    TEXT), DECODE_DONE);
+					    TEXT),
+			    DECODE_DONE);
 			CU_ASSERT(store_is(&out, &text, TEXT));
 			decode_store_fini(&out);
 		}
@@ -278,9 +280,8 @@ test_aws_lines(void)
 
 	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		in = (struct bytes){ .n = strlen(t[i].body),
-		    .p = (unsigned char *)strdup(t[i].body) };
-		CU_ASSERT_EQUAL(decode(DECODE_AWS, &in, &out, TEXT),
-		    t[i].end);
+			.p = (unsigned char *)strdup(t[i].body) };
+		CU_ASSERT_EQUAL(decode(DECODE_AWS, &in, &out, TEXT), t[i].end);
 		decode_store_fini(&out);
 		free(in.p);
 	}
@@ -316,7 +317,7 @@ test_ratio(void)
 	CU_ASSERT(out.length < 100 << 20);
 	decode_store_fini(&out);
 	free(in.p);
-	in = gzip_of(&zeros);		/* its own ratio is never a reason */
+	in = gzip_of(&zeros); /* its own ratio is never a reason */
 	CU_ASSERT_EQUAL(decode(DECODE_GZIP, &in, &out, UINT64_MAX),
 	    DECODE_DONE);
 	CU_ASSERT(out.fd >= 0);
@@ -333,8 +334,8 @@ test_ratio(void)
 static void
 test_concatenated(void)
 {
-	struct bytes (*const make[])(const struct bytes *) = { gzip_of,
-	    zstd_of };
+	struct bytes (*const make[])(
+	    const struct bytes *) = { gzip_of, zstd_of };
 	const enum decode_coding coding[] = { DECODE_GZIP, DECODE_ZSTD };
 	const size_t pads[] = { 0, 1, 70000 };
 	struct bytes a, b, in, half;
@@ -389,8 +390,10 @@ test_trouble(void)
 	decode_store_init(&out, "/nonexistent");
 	CU_ASSERT_EQUAL(decode_run(DECODE_BR, &none, &out, &l), DECODE_DONE);
 	CU_ASSERT_EQUAL(out.length, 0);
-	CU_ASSERT_EQUAL(decode_run(DECODE_BR, &(struct decode_input){
-	    bytes_read, &bad, bad.n }, &out, &l), DECODE_BAD);
+	CU_ASSERT_EQUAL(decode_run(DECODE_BR,
+			    &(struct decode_input){ bytes_read, &bad, bad.n },
+			    &out, &l),
+	    DECODE_BAD);
 	decode_store_fini(&out);
 }
 
@@ -400,8 +403,7 @@ test_no_file(void)
 	struct bytes zeros = { .p = calloc(1, 3 << 20), .n = 3 << 20 };
 	struct bytes in = deflate_of(&zeros);
 	struct decode_input input = { bytes_read, &in, in.n };
-	struct decode_limits l = { .max_bytes = 4 << 20,
-	    .coded_bytes = in.n };
+	struct decode_limits l = { .max_bytes = 4 << 20, .coded_bytes = in.n };
 	struct decode_store out;
 
 	decode_store_init(&out, "/nonexistent");
@@ -431,8 +433,10 @@ test_stopped(void)
 	l.coded_bytes = in.n;
 	l.stop_arg = &turns;
 	decode_store_init(&out, "/tmp");
-	CU_ASSERT_EQUAL(decode_run(DECODE_BR, &(struct decode_input){
-	    bytes_read, &in, in.n }, &out, &l), DECODE_STOPPED);
+	CU_ASSERT_EQUAL(decode_run(DECODE_BR,
+			    &(struct decode_input){ bytes_read, &in, in.n },
+			    &out, &l),
+	    DECODE_STOPPED);
 	decode_store_fini(&out);
 	free(in.p);
 }
@@ -440,7 +444,7 @@ test_stopped(void)
 struct live {
 	struct decode_live *d;
 	struct bytes out;
-	size_t most;		/* more is not wanted; 0: no limit */
+	size_t most; /* more is not wanted; 0: no limit */
 };
 
 static bool
@@ -501,8 +505,8 @@ test_live(void)
 			    memcmp(l.out.p, text.p, TEXT) == 0);
 			CU_ASSERT(account_used(a, BUDGET_MEMORY) > 0);
 			/* Behind the end: another one, where clients take it. */
-			CU_ASSERT((live_feed(&l, &in, piece) == in.n) ==
-			    t[i].again);
+			CU_ASSERT(
+			    (live_feed(&l, &in, piece) == in.n) == t[i].again);
 			CU_ASSERT_EQUAL(l.out.n, (t[i].again ? 2 : 1) * TEXT);
 			decode_live_free(&l.d);
 			CU_ASSERT_EQUAL(account_used(a, BUDGET_MEMORY), 0);
@@ -519,11 +523,12 @@ static void
 test_live_ambiguous(void)
 {
 	static const unsigned char both[] = { 0x78, 0x01, 0, 0xfe, 0xff, 'x' },
-	    odd[] = { 0x78, 0x02, 0, 0xfd, 0xff, 'x', 'y' };
+				   odd[] = { 0x78, 0x02, 0, 0xfd, 0xff, 'x',
+					   'y' };
 	struct live l = { .d = decode_live_new(DECODE_DEFLATE, NULL) };
 
-	CU_ASSERT_FALSE(decode_live_feed(l.d, both, sizeof(both), live_out,
-	    &l));
+	CU_ASSERT_FALSE(
+	    decode_live_feed(l.d, both, sizeof(both), live_out, &l));
 	decode_live_free(&l.d);
 	l.d = decode_live_new(DECODE_DEFLATE, NULL);
 	CU_ASSERT_FALSE(decode_live_feed(l.d, odd, sizeof(odd), live_out, &l));
@@ -544,7 +549,7 @@ test_live_limits(void)
 	CU_ASSERT_FALSE(decode_live_feed(l.d, "x", 1, live_out, &l));
 	decode_live_free(&l.d);
 	l = (struct live){ .d = decode_live_new(DECODE_GZIP, NULL),
-	    .most = 1000 };
+		.most = 1000 };
 	CU_ASSERT(live_feed(&l, &in, in.n) == 0 && l.out.n <= 1000);
 	decode_live_free(&l.d);
 	free(in.p);
@@ -591,26 +596,22 @@ test_lists(void)
 		CU_ASSERT_EQUAL(list.n, t[i].n);
 		CU_ASSERT_STRING_EQUAL(list.unknown, t[i].unknown);
 		CU_ASSERT_STRING_EQUAL(list.ignored, t[i].ignored);
-		CU_ASSERT_EQUAL(decode_list_is_clear(&list), list.n == 0 ?
-		    t[i].unknown[0] == '\0' : t[i].unknown[0] == '\0' &&
-		    t[i].ignored[0] == '\0');
+		CU_ASSERT_EQUAL(decode_list_is_clear(&list),
+		    list.n == 0
+			? t[i].unknown[0] == '\0'
+			: t[i].unknown[0] == '\0' && t[i].ignored[0] == '\0');
 		if (list.n > 0)
 			CU_ASSERT_EQUAL(list.coding[list.n - 1], t[i].last);
 	}
 	CU_ASSERT_STRING_EQUAL(decode_name(DECODE_ZSTD), "zstd");
 }
 
-UNIT_TESTS(scanners_decode,
-    { "whole, in pieces", test_whole },
-    { "cut anywhere", test_cut },
-    { "damaged anywhere", test_damaged },
-    { "size limit", test_limit },
-    { "ratio limit", test_ratio },
+UNIT_TESTS(scanners_decode, { "whole, in pieces", test_whole },
+    { "cut anywhere", test_cut }, { "damaged anywhere", test_damaged },
+    { "size limit", test_limit }, { "ratio limit", test_ratio },
     { "concatenated streams", test_concatenated },
-    { "read errors", test_trouble },
-    { "no room for a file", test_no_file },
-    { "stopped", test_stopped },
-    { "lines of aws-chunked", test_aws_lines },
+    { "read errors", test_trouble }, { "no room for a file", test_no_file },
+    { "stopped", test_stopped }, { "lines of aws-chunked", test_aws_lines },
     { "as it comes", test_live },
     { "as it comes: read in two ways", test_live_ambiguous },
     { "as it comes: limits", test_live_limits },

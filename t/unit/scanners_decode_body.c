@@ -23,7 +23,7 @@ struct sender {
 	struct task task;
 	const unsigned char *p;
 	size_t n, at, piece;
-	bool waits, cut;	/* now and then; at its end */
+	bool waits, cut; /* now and then; at its end */
 };
 
 static enum pull
@@ -82,10 +82,10 @@ got_more(struct task *t)
 	size_t n;
 
 	do {
-		g->end = reader_pull(&g->reader, &q, g->most > 0 ? g->most :
-		    1 + unit_random(20000));
+		g->end = reader_pull(&g->reader, &q,
+		    g->most > 0 ? g->most : 1 + unit_random(20000));
 		n = chq_len(&q);
-		if (n > sizeof(g->p) - g->n)	/* damaged, it may be long */
+		if (n > sizeof(g->p) - g->n) /* damaged, it may be long */
 			n = sizeof(g->p) - g->n;
 		chq_read(&q, 0, g->p + g->n, n);
 		chq_drop(&q, chq_len(&q));
@@ -159,7 +159,7 @@ br_of(unsigned char *out)
 	out[1] = (unsigned char)(head >> 8);
 	out[2] = (unsigned char)(head >> 16);
 	memcpy(out + 3, text, TEXT);
-	out[3 + TEXT] = 3;		/* last, empty */
+	out[3 + TEXT] = 3; /* last, empty */
 	return (TEXT + 4);
 }
 
@@ -184,12 +184,13 @@ make_all(void)
 	coded[4].n = deflated(half, n, coded[4].p, 2 * TEXT, 31);
 	coded[6].name = "br";
 	coded[6].n = br_of(coded[6].p);
-	coded[5].name = "gzip";		/* two members, and padding */
+	coded[5].name = "gzip"; /* two members, and padding */
 	n = deflated(text, 1000, coded[5].p, 2 * TEXT, 31);
 	memset(coded[5].p + n, 0, 300);
 	n += 300;
-	coded[5].n = n + deflated(text + 1000, TEXT - 1000, coded[5].p + n,
-	    2 * TEXT - n, 31);
+	coded[5].n = n +
+	    deflated(text + 1000, TEXT - 1000, coded[5].p + n, 2 * TEXT - n,
+		31);
 }
 
 static struct sender
@@ -315,7 +316,8 @@ static void
 test_ambiguous(void)
 {
 	static const unsigned char head[] = { 0x78, 0x9c, 0x00, 0x63, 0xff,
-		0x9c, 0x00 }, tail[] = { 0x01, 0x00, 0x00, 0xff, 0xff };
+		0x9c, 0x00 },
+				   tail[] = { 0x01, 0x00, 0x00, 0xff, 0xff };
 	static struct coded c;
 	uLong sum = adler32(0, NULL, 0);
 	struct sender s;
@@ -334,7 +336,7 @@ test_ambiguous(void)
 	run(&s, "deflate", 0, SIZE_MAX);
 	CU_ASSERT(got.end == PULL_END && got.n == n);
 	CU_ASSERT_EQUAL(how.end, DECODE_BAD);
-	c.p[3] ^= 1;		/* control: the other reading fails at once */
+	c.p[3] ^= 1; /* control: the other reading fails at once */
 	c.p[5] ^= 1;
 	c.p[sizeof(head) + n - 1] = 0;
 	s = sender_of(&c, c.n);

@@ -16,11 +16,11 @@
 
 /* A scanner that reads the body and says what the test wants. */
 struct fake {
-	struct scanner scanner;		/* first */
-	const char *state;		/* of its signatures; NULL: unknown */
+	struct scanner scanner; /* first */
+	const char *state;      /* of its signatures; NULL: unknown */
 	enum verdict says;
 	bool reusable;
-	const char *next_state;		/* once it has said so; NULL: the same */
+	const char *next_state; /* once it has said so; NULL: the same */
 	unsigned starts;
 };
 
@@ -32,7 +32,7 @@ struct work {
 
 /* A body that arrives as the test says. */
 struct drip {
-	struct source source;		/* first */
+	struct source source; /* first */
 	struct chq q;
 	bool ended, cut;
 };
@@ -78,8 +78,8 @@ work_run(struct task *t)
 	r->verdict = f->says;
 	r->gap = f->says == VERDICT_UNSCANNED ? GAP_DAMAGED : GAP_NONE;
 	if (f->reusable)
-		r->depends = w->scan->scanner->type->depends(
-		    w->scan->scanner, w->scan->msg);
+		r->depends = w->scan->scanner->type->depends(w->scan->scanner,
+		    w->scan->msg);
 	if (f->next_state != NULL)
 		f->state = f->next_state;
 	reader_close(&w->reader);
@@ -119,10 +119,14 @@ fake_depends(const struct scanner *s, const struct scan_message *m)
 }
 
 static const struct scanner_type whole_type = { .name = "whole",
-    .start = fake_start, .cancel = fake_cancel, .depends = fake_depends,
-    .needs_end = true };
+	.start = fake_start,
+	.cancel = fake_cancel,
+	.depends = fake_depends,
+	.needs_end = true };
 static const struct scanner_type early_type = { .name = "early",
-    .start = fake_start, .cancel = fake_cancel, .depends = fake_depends };
+	.start = fake_start,
+	.cancel = fake_cancel,
+	.depends = fake_depends };
 
 static enum pull
 drip_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
@@ -193,26 +197,35 @@ set_up(void)
 	cache = verdict_cache_new(1 << 16);
 	memset(fake, 0, sizeof(fake));
 	for (i = 0; i < 2; i++) {
-		fake[i] = (struct fake){ .state = "1", .reusable = true,
-		    .says = VERDICT_CLEAN };
-		fake[i].scanner = (struct scanner){ .type = i == 0 ?
-		    &whole_type : &early_type, .loop = loop, .name = "s",
-		    .scans_req = true, .scans_resp = true, .cache = cache,
-		    .cache_max = 1 << 20, .cache_s = 1000 };
+		fake[i] = (struct fake){ .state = "1",
+			.reusable = true,
+			.says = VERDICT_CLEAN };
+		fake[i].scanner = (struct scanner){ .type = i == 0
+			    ? &whole_type
+			    : &early_type,
+			.loop = loop,
+			.name = "s",
+			.scans_req = true,
+			.scans_resp = true,
+			.cache = cache,
+			.cache_max = 1 << 20,
+			.cache_s = 1000 };
 		list[i] = &fake[i].scanner;
 	}
 	req = http_msg_new(arena, true);
 	resp = http_msg_new(arena, false);
 	resp->status = 200;
-	msg = (struct scan_message){ .mode = SCAN_RESP, .req = req,
-	    .resp = resp, .arena = arena };
+	msg = (struct scan_message){ .mode = SCAN_RESP,
+		.req = req,
+		.resp = resp,
+		.arena = arena };
 	use_text("original");
 }
 
 static void
 tear_down(void)
 {
-	body_unref(&body);		/* asserts that no reader is left */
+	body_unref(&body); /* asserts that no reader is left */
 	verdict_cache_unref(&cache);
 	arena_free(&arena);
 	loop_free(&loop);
@@ -320,7 +333,7 @@ test_each_part_of_the_key(void)
 		CU_ASSERT_EQUAL(fake[0].starts, 2);
 		tear_down();
 	}
-	set_up();				/* the control */
+	set_up(); /* the control */
 	CU_ASSERT_EQUAL(outcome(0), CHAIN_CLEAN);
 	http_fields_add(arena, &resp->fields, FIELD_DATE, STR("today"));
 	use_text("original");
@@ -333,7 +346,7 @@ static void
 test_only_clean(void)
 {
 	static const enum verdict says[] = { VERDICT_BLOCKED,
-	    VERDICT_UNSCANNED };
+		VERDICT_UNSCANNED };
 	unsigned i;
 
 	for (i = 0; i < COUNT(says); i++) {
@@ -394,8 +407,7 @@ test_a_body_that_breaks_off(void)
 		spin(0);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(chain_result(run));
 		CU_ASSERT_EQUAL(chain_result(run)->action, CHAIN_FAIL);
-		CU_ASSERT_EQUAL(chain_result(run)->fault.code,
-		    ERR_ORIGIN_CUT);
+		CU_ASSERT_EQUAL(chain_result(run)->fault.code, ERR_ORIGIN_CUT);
 		chain_cancel(&run);
 		use_text("original");
 		CU_ASSERT_EQUAL(outcome(i), CHAIN_CLEAN);
@@ -501,10 +513,10 @@ test_steps(void)
 		CU_ASSERT_PTR_NOT_NULL_FATAL(chain_result(run));
 		r = chain_records(run, &n);
 		CU_ASSERT_EQUAL(n, 3);
-		CU_ASSERT_EQUAL(r[0].outcome, i == 0 ? CHAIN_CLEAN :
-		    CHAIN_CACHED);
-		CU_ASSERT_EQUAL(r[1].outcome, i == 0 ? CHAIN_CLEAN :
-		    CHAIN_CACHED);
+		CU_ASSERT_EQUAL(r[0].outcome,
+		    i == 0 ? CHAIN_CLEAN : CHAIN_CACHED);
+		CU_ASSERT_EQUAL(r[1].outcome,
+		    i == 0 ? CHAIN_CLEAN : CHAIN_CACHED);
 		CU_ASSERT_EQUAL(r[2].outcome, CHAIN_CACHED);
 		chain_cancel(&run);
 	}
@@ -603,8 +615,7 @@ test_threads(void)
 	verdict_cache_unref(&c);
 }
 
-UNIT_TESTS(scanners_known,
-    { "clean is known", test_known },
+UNIT_TESTS(scanners_known, { "clean is known", test_known },
     { "each part of the key", test_each_part_of_the_key },
     { "only clean is", test_only_clean },
     { "a change behind the answer", test_a_change_behind_the_answer },
@@ -614,7 +625,6 @@ UNIT_TESTS(scanners_known,
     { "large ones do not wait", test_large },
     { "nor those that turn out to be", test_turns_out_large },
     { "cancelled while it waits", test_cancel_while_waiting },
-    { "groups and steps", test_steps },
-    { "the clock of a scan", test_clock },
+    { "groups and steps", test_steps }, { "the clock of a scan", test_clock },
     { "the table is bounded", test_table },
     { "threads share it", test_threads })

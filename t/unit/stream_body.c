@@ -26,7 +26,7 @@
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static struct body_store store;
-static struct job_pool *io;	/* NULL: files are written by the loop itself */
+static struct job_pool *io; /* NULL: files are written by the loop itself */
 static struct budget *budget;
 static struct account *account;
 static struct loop *loop;
@@ -66,11 +66,12 @@ count_fds(void)
 static void
 begin(uint64_t window)
 {
-	store = (struct body_store){ .temp_dir = "/tmp", .window = window,
-	    .io = io };
+	store = (struct body_store){ .temp_dir = "/tmp",
+		.window = window,
+		.io = io };
 	budget = budget_new();
 	account = account_open(budget, 1);
-	loop = loop_new();	/* libuv keeps a descriptor of its first loop */
+	loop = loop_new(); /* libuv keeps a descriptor of its first loop */
 	loop_free(&loop);
 	fds_before = count_fds();
 	live_before = chunk_bytes_live();
@@ -105,8 +106,8 @@ bytes_ok(const struct chq *q, uint64_t offset)
 	size_t i, n, done;
 
 	for (done = 0; done < chq_len(q); done += n) {
-		n = chq_len(q) - done < sizeof(p) ? chq_len(q) - done :
-		    sizeof(p);
+		n = chq_len(q) - done < sizeof(p) ? chq_len(q) - done
+						  : sizeof(p);
 		chq_read(q, done, p, n);
 		for (i = 0; i < n; i++)
 			if (p[i] != byte_at(offset + done + i))
@@ -120,8 +121,8 @@ struct feed {
 	struct source src;
 	uint64_t len, at;
 	enum pull last;
-	unsigned step;		/* most bytes at once */
-	unsigned pause;		/* it waits in one of so many pulls; 0: never */
+	unsigned step;  /* most bytes at once */
+	unsigned pause; /* it waits in one of so many pulls; 0: never */
 	bool waiting, paused;
 	unsigned pulls, drops;
 	enum pull dropped;
@@ -204,9 +205,9 @@ struct eater {
 	struct reader r;
 	struct task task;
 	struct body *body;
-	size_t want;		/* most bytes at once */
-	unsigned rest;		/* it rests after one of so many; 0: never */
-	unsigned skip;		/* it skips instead of one of so many */
+	size_t want;   /* most bytes at once */
+	unsigned rest; /* it rests after one of so many; 0: never */
+	unsigned skip; /* it skips instead of one of so many */
 	bool resting, wrong;
 	enum pull end;
 	uint64_t first;
@@ -312,15 +313,16 @@ crowd_release(struct crowd *c)
 		if (e->end != PULL_MORE)
 			continue;
 		if (e->r.mark > e->r.offset)
-			stuck = true;	/* a wake-up that nobody gave */
+			stuck = true; /* a wake-up that nobody gave */
 		else if (held == NULL || unit_random(2) == 0)
 			held = e;
 	}
 	CU_ASSERT_FALSE(stuck);
 	if (held == NULL || stuck)
 		return (false);
-	reader_release(&held->r, unit_random(4) == 0 ? BODY_ALL :
-	    held->r.offset + 1 + unit_random(20000));
+	reader_release(&held->r,
+	    unit_random(4) == 0 ? BODY_ALL
+				: held->r.offset + 1 + unit_random(20000));
 	return (true);
 }
 
@@ -329,11 +331,13 @@ crowd_join(struct crowd *c, uint64_t offset)
 {
 	struct eater *e = &c->e[c->n++];
 
-	*e = (struct eater){ .want = 1 + unit_random(unit_random(2) == 0 ?
-	    200000 : 3000), .rest = unit_random(4),
-	    .skip = unit_random(3) == 0 ? 3 : 0 };
-	eater_open(e, c->body, offset, unit_random(3) == 0 ? offset +
-	    unit_random(2) * unit_random(5000) : BODY_ALL);
+	*e = (struct eater){ .want = 1 +
+		    unit_random(unit_random(2) == 0 ? 200000 : 3000),
+		.rest = unit_random(4),
+		.skip = unit_random(3) == 0 ? 3 : 0 };
+	eater_open(e, c->body, offset,
+	    unit_random(3) == 0 ? offset + unit_random(2) * unit_random(5000)
+				: BODY_ALL);
 }
 
 static void
@@ -341,8 +345,8 @@ crowd_run(struct crowd *c)
 {
 	unsigned i, turns, late = 2 + unit_random(2);
 	static const enum pull ends[] = { PULL_END, PULL_CUT, PULL_FAIL };
-	uint64_t len = unit_random(2) == 0 ? unit_random(400000) :
-	    unit_random(5000);
+	uint64_t len = unit_random(2) == 0 ? unit_random(400000)
+					   : unit_random(5000);
 
 	c->body = feed_body(&c->feed, len, ends[unit_random(3)]);
 	c->feed.step = 1 + unit_random(8192);
@@ -352,9 +356,11 @@ crowd_run(struct crowd *c)
 	for (turns = 0; turns < 2000000; turns++) {
 		loop_settle(loop);
 		if (c->n < late + 2 && unit_random(20) == 0)
-			crowd_join(c, body_kept_from(c->body) +
-			    unit_random(2) * (body_received(c->body) -
-			    body_kept_from(c->body)));
+			crowd_join(c,
+			    body_kept_from(c->body) +
+				unit_random(2) *
+				    (body_received(c->body) -
+					body_kept_from(c->body)));
 		else if (!crowd_poke(c) && !crowd_release(c))
 			break;
 	}
@@ -372,7 +378,7 @@ static void
 test_crowd(void)
 {
 	static const uint64_t windows[] = { 0, 1, 17, 1000, 20000, 65536,
-	    300000, 1 << 20 };
+		300000, 1 << 20 };
 	struct crowd c;
 	unsigned i, k;
 
@@ -404,8 +410,8 @@ test_tight(void)
 	for (k = 0; k < 20; k++) {
 		memset(&c, 0, sizeof(c));
 		begin(1 << 20);
-		budget_set_limit(budget, BUDGET_MEMORY, k % 2 == 0 ? 0 :
-		    150000);
+		budget_set_limit(budget, BUDGET_MEMORY,
+		    k % 2 == 0 ? 0 : 150000);
 		crowd_run(&c);
 		end();
 	}
@@ -418,7 +424,7 @@ test_held_beside_slow(void)
 	struct feed f;
 	struct body *b;
 	struct eater held = { .want = 1 }, slow = { .want = 500, .rest = 1 },
-	    scan = { .want = 65536 };
+		     scan = { .want = 65536 };
 	unsigned i;
 
 	begin(10000);
@@ -437,7 +443,7 @@ test_held_beside_slow(void)
 	loop_settle(loop);
 	slow.resting = false;
 	slow.want = 1;
-	eat_once(&slow);	/* now only the held one is at 100 */
+	eat_once(&slow); /* now only the held one is at 100 */
 	loop_settle(loop);
 	CU_ASSERT_EQUAL(scan.end, PULL_END);
 	eater_close(&held);
@@ -454,7 +460,7 @@ test_slow_closes(void)
 	struct feed f;
 	struct body *b;
 	struct eater held = { .want = 100 }, slow = { .want = 100, .rest = 1 },
-	    scan = { .want = 65536 };
+		     scan = { .want = 65536 };
 
 	begin(10000);
 	b = feed_body(&f, 300000, PULL_END);
@@ -485,7 +491,7 @@ test_drip(void)
 	struct feed f;
 	struct body *b;
 	struct eater held = { .want = 1 }, scan = { .want = 1 },
-	    late = { .want = 1 };
+		     late = { .want = 1 };
 
 	begin(1 << 20);
 	b = feed_body(&f, 300000, PULL_END);
@@ -533,8 +539,8 @@ end_at(uint64_t len, enum pull last, unsigned pause, uint64_t window)
 	CU_ASSERT_EQUAL(body_end(b), last);
 	CU_ASSERT(body_received(b) == len);
 	CU_ASSERT(body_length(b) == (last == PULL_END ? len : BODY_UNKNOWN));
-	CU_ASSERT_EQUAL(body_fault(b)->code, last == PULL_END ? ERR_NONE :
-	    ERR_ORIGIN_CUT);
+	CU_ASSERT_EQUAL(body_fault(b)->code,
+	    last == PULL_END ? ERR_NONE : ERR_ORIGIN_CUT);
 	CU_ASSERT_EQUAL(f.drops, 1);
 	CU_ASSERT_EQUAL(f.dropped, last);
 	CU_ASSERT_EQUAL(reader_pull(&one.r, &q, 1), last);
@@ -657,12 +663,12 @@ test_limit(void)
 			body_set_limit(b, limit, ERR_BODY_LIMIT);
 			eater_open(&e, b, 0, BODY_ALL);
 			loop_settle(loop);
-			CU_ASSERT_EQUAL(e.end, len > limit ? PULL_FAIL :
-			    PULL_END);
+			CU_ASSERT_EQUAL(e.end,
+			    len > limit ? PULL_FAIL : PULL_END);
 			CU_ASSERT_EQUAL(e.end, body_end(b));
 			CU_ASSERT(e.r.offset == body_received(b));
-			CU_ASSERT_EQUAL(body_fault(b)->code, len > limit ?
-			    ERR_BODY_LIMIT : ERR_NONE);
+			CU_ASSERT_EQUAL(body_fault(b)->code,
+			    len > limit ? ERR_BODY_LIMIT : ERR_NONE);
 			CU_ASSERT_EQUAL(f.drops, 1);
 			eater_close(&e);
 			body_unref(&b);
@@ -678,7 +684,7 @@ fill_up(uint64_t len, enum err code)
 	struct body *b;
 	struct eater keeper = { .want = 9000 }, scan = { .want = 65536 };
 
-	if (io != NULL)		/* what is being written stays in memory */
+	if (io != NULL) /* what is being written stays in memory */
 		len += 4 << 20;
 	b = feed_body(&f, len, PULL_END);
 	eater_open(&keeper, b, 0, 0);
@@ -722,7 +728,7 @@ static void
 test_temp_share(void)
 {
 	struct eater keeper = { .want = 9000 }, scan = { .want = 65536 };
-	unsigned k = io != NULL ? 40 : 1;	/* a part waits in memory */
+	unsigned k = io != NULL ? 40 : 1; /* a part waits in memory */
 	struct account *hog;
 	struct feed f, g;
 	struct body *b, *small;
@@ -829,7 +835,8 @@ test_view_share(void)
 	eater_close(&scan);
 	body_unref(&b);
 	CU_ASSERT(account_used(account, BUDGET_MEMORY) +
-	    account_used(account, BUDGET_TEMP) >= 200000 - 16384);
+		account_used(account, BUDGET_TEMP) >=
+	    200000 - 16384);
 	CU_ASSERT_EQUAL(body_view_read(v, p, 100, 199950), 50);
 	body_view_free(&v);
 	end();
@@ -879,7 +886,7 @@ test_late(void)
 	struct feed f;
 	struct body *b;
 	struct eater first = { .want = 700 }, keeper = { .want = 5000 },
-	    late = { .want = 3000 };
+		     late = { .want = 3000 };
 
 	begin(2000);
 	b = feed_body(&f, 50000, PULL_END);
@@ -990,7 +997,7 @@ static void
 test_match_all(void)
 {
 	static const struct {
-		size_t n, other;	/* octets; the one that differs, or n */
+		size_t n, other; /* octets; the one that differs, or n */
 		enum pull end, want;
 	} row[] = {
 		{ 20000, 20000, PULL_END, PULL_END },
@@ -1015,9 +1022,9 @@ test_match_all(void)
 		if (row[i].other < row[i].n)
 			all[row[i].other] ^= 1;
 		was = feed_body(&f, 20000, PULL_END);
-		now = row[i].other < row[i].n ?
-		    body_of_bytes(loop, &store, all, row[i].n) :
-		    feed_body(&g, row[i].n, row[i].end);
+		now = row[i].other < row[i].n
+		    ? body_of_bytes(loop, &store, all, row[i].n)
+		    : feed_body(&g, row[i].n, row[i].end);
 		reader_open(&a, was, 0, NULL);
 		reader_open(&b, now, 0, NULL);
 		CU_ASSERT_EQUAL(reader_match_all(&a, &b, &q, 20000),
@@ -1034,7 +1041,7 @@ test_match_all(void)
 static void
 on_first(struct task *t)
 {
-	t->loop = NULL;		/* a mark */
+	t->loop = NULL; /* a mark */
 }
 
 static void
@@ -1109,8 +1116,10 @@ look_around(void *arg)
 		off = (l->seed >> 33) % (l->len + 10);
 		want = (l->seed >> 20) % sizeof(p);
 		n = body_view_read(l->view, p, want, off);
-		l->wrong |= n != (ssize_t)(off >= l->len ? 0 : want <
-		    l->len - off ? want : l->len - off);
+		l->wrong |= n !=
+		    (ssize_t)(off >= l->len       ? 0
+			    : want < l->len - off ? want
+						  : l->len - off);
 		for (k = 0; k < n; k++)
 			l->wrong |= p[k] != byte_at(off + (uint64_t)k);
 	}
@@ -1157,11 +1166,11 @@ view_of(uint64_t len, uint64_t window, bool pass)
 static void
 test_views(void)
 {
-	static const struct { uint64_t len, window; } rows[] = {
-		{ 0, 10 }, { 1, 10 }, { 100, 1000 }, { 100, 10 },
+	static const struct {
+		uint64_t len, window;
+	} rows[] = { { 0, 10 }, { 1, 10 }, { 100, 1000 }, { 100, 10 },
 		{ 90000, 200000 }, { 90000, 1 }, { 90000, 40000 },
-		{ 700000, 300000 }, { 700000, 100 }
-	};
+		{ 700000, 300000 }, { 700000, 100 } };
 	struct body *b;
 	struct body_view *v;
 	unsigned i;
@@ -1193,7 +1202,7 @@ cold_body(struct feed *f, struct eater *e)
 	eater_open(e, b, 0, 0);
 	reader_open(&all, b, 0, NULL);
 	for (to = 10000; reader_skip(&all, to) != PULL_END; to += 10000)
-		loop_settle(loop);	/* until it is written */
+		loop_settle(loop); /* until it is written */
 	loop_settle(loop);
 	reader_close(&all);
 	CU_ASSERT_EQUAL(e->r.offset, 0);
@@ -1364,7 +1373,8 @@ test_slices(void)
 		CU_ASSERT_EQUAL(body_length(part), n);
 		reader_open(&r, part, 0, NULL);
 		while ((p = reader_pull(&r, &q, 1 + unit_random(30000))) ==
-		    PULL_MORE || p == PULL_WAIT) {
+			PULL_MORE ||
+		    p == PULL_WAIT) {
 			loop_settle(loop);
 			chq_move(&all, &q, chq_len(&q));
 		}
@@ -1385,8 +1395,7 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "memory is short", test_tight },
     { "a held reader beside a slow one", test_held_beside_slow },
     { "the slow reader closes", test_slow_closes },
-    { "bytes one by one", test_drip },
-    { "each end at each offset", test_ends },
+    { "bytes one by one", test_drip }, { "each end at each offset", test_ends },
     { "the source's owner dies", test_gone },
     { "failed, or let go unfinished", test_fail_and_unref },
     { "total limit", test_limit },
@@ -1395,9 +1404,9 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "shares of memory", test_memory_share },
     { "views are counted", test_view_share },
     { "limit of the file's size", test_file_size },
-    { "disk full", test_disk_full },
-    { "late readers", test_late },
-    { "slices", test_slices }, { "skipping", test_skip }, { "is it the same", test_match },
+    { "disk full", test_disk_full }, { "late readers", test_late },
+    { "slices", test_slices }, { "skipping", test_skip },
+    { "is it the same", test_match },
     { "the whole of another body", test_match_all },
     { "empty, ready-made, first pull, trailer", test_small_things },
     { "views from another thread", test_views })

@@ -122,8 +122,10 @@ parse(struct hello *h, const unsigned char *p, size_t n, enum feed how)
 
 	*h = (struct hello){ 0 };
 	while (n > 0 && step == HELLO_MORE) {
-		part = how == WHOLE ? n : how == BYTES ? 1 :
-		    1 + unit_random((unsigned)(n < 700 ? n : 700));
+		part = how == WHOLE ? n
+		    : how == BYTES
+		    ? 1
+		    : 1 + unit_random((unsigned)(n < 700 ? n : 700));
 		chq_copy(&q, p, part);
 		p += part;
 		n -= part;
@@ -193,8 +195,8 @@ test_alpn_list(void)
 	rest = h.alpn;
 	CU_ASSERT(hello_next_alpn(&rest, &name) && name.n == 2);
 	CU_ASSERT(hello_next_alpn(&rest, &name) && str_eq(name, STR("h2")));
-	CU_ASSERT(hello_next_alpn(&rest, &name) &&
-	    str_eq(name, STR("http/1.1")));
+	CU_ASSERT(
+	    hello_next_alpn(&rest, &name) && str_eq(name, STR("http/1.1")));
 	CU_ASSERT(!hello_next_alpn(&rest, &name));
 	hello_fini(&h);
 	CU_ASSERT(h.alpn.p == NULL && h.has_h2);
@@ -224,7 +226,7 @@ test_old_shapes(void)
 {
 	struct hello h;
 
-	ext.n = 0;		/* TLS 1.2 without a single extension */
+	ext.n = 0; /* TLS 1.2 without a single extension */
 	make_message(0x0303);
 	message.n -= 2;
 	message.p[3] = (unsigned char)(message.p[3] - 2);
@@ -235,7 +237,7 @@ test_old_shapes(void)
 	CU_ASSERT(!h.has_ech && !h.has_ecdsa_p256);
 	hello_fini(&h);
 
-	make_message(0x0301);	/* TLS 1.0, empty extensions */
+	make_message(0x0301); /* TLS 1.0, empty extensions */
 	make_records(7);
 	CU_ASSERT(parse(&h, wire.p, wire.n, BYTES) == HELLO_DONE);
 	CU_ASSERT(h.max_version == 0x0301 && !h.has_tls12);
@@ -259,13 +261,13 @@ test_large(void)
 	ext.n = 0;
 	put_ext(21, pad, 65000);
 	make_message(0x0303);
-	make_records(1);	/* 390 KB of one-byte records, byte by byte */
+	make_records(1); /* 390 KB of one-byte records, byte by byte */
 	t = clock();
 	CU_ASSERT(parse(&h, wire.p, wire.n, BYTES) == HELLO_DONE);
 	hello_fini(&h);
 	CU_ASSERT((clock() - t) / (CLOCKS_PER_SEC / 1000) < 1000);
 
-	message.n = 4;		/* claims more than we take */
+	message.n = 4; /* claims more than we take */
 	memcpy(message.p, "\1\1\0\0", 4);
 	make_records(16384);
 	CU_ASSERT(parse_all_ways(wire.p, wire.n) == HELLO_BAD);
@@ -343,16 +345,29 @@ test_bad_extensions(void)
 		const char *p;
 		size_t n;
 	} cases[] = {
-		{ 0, "", 0 }, { 0, "\0\0", 2 }, { 0, "\0\4\0\0\1a!", 7 },
-		{ 0, "\0\3\0\0\0", 5 }, { 0, "\0\4\0\0\2a", 6 },
-		{ 0, "\0\10\0\0\1a\0\0\1b", 10 }, { 0, "\0\1\0", 3 },
-		{ 10, "", 0 }, { 10, "\0\0", 2 }, { 10, "\0\3\0\x17\0", 5 },
-		{ 10, "\0\2\0\x17\0", 5 }, { 10, "\0\4\0\x17", 4 },
-		{ 13, "\0\0", 2 }, { 13, "\0\1\4", 3 },
-		{ 16, "\0\0", 2 }, { 16, "\0\1\0", 3 },
-		{ 16, "\0\3\3h2", 5 }, { 16, "\0\3\2h2\0", 6 },
-		{ 43, "", 0 }, { 43, "\0", 1 }, { 43, "\1\3", 2 },
-		{ 43, "\2\3\4\0", 4 }, { 43, "\3\3\4\3", 4 },
+		{ 0, "", 0 },
+		{ 0, "\0\0", 2 },
+		{ 0, "\0\4\0\0\1a!", 7 },
+		{ 0, "\0\3\0\0\0", 5 },
+		{ 0, "\0\4\0\0\2a", 6 },
+		{ 0, "\0\10\0\0\1a\0\0\1b", 10 },
+		{ 0, "\0\1\0", 3 },
+		{ 10, "", 0 },
+		{ 10, "\0\0", 2 },
+		{ 10, "\0\3\0\x17\0", 5 },
+		{ 10, "\0\2\0\x17\0", 5 },
+		{ 10, "\0\4\0\x17", 4 },
+		{ 13, "\0\0", 2 },
+		{ 13, "\0\1\4", 3 },
+		{ 16, "\0\0", 2 },
+		{ 16, "\0\1\0", 3 },
+		{ 16, "\0\3\3h2", 5 },
+		{ 16, "\0\3\2h2\0", 6 },
+		{ 43, "", 0 },
+		{ 43, "\0", 1 },
+		{ 43, "\1\3", 2 },
+		{ 43, "\2\3\4\0", 4 },
+		{ 43, "\3\3\4\3", 4 },
 	};
 	struct hello h;
 	unsigned i;
@@ -374,21 +389,21 @@ test_bad_structure(void)
 {
 	size_t at, n;
 
-	ext.n = 0;		/* repeated, known or not */
+	ext.n = 0; /* repeated, known or not */
 	put_ext(0x7777, "", 0);
 	put_ext(0x7777, "", 0);
 	make_message(0x0303);
 	make_records(16384);
 	CU_ASSERT(parse_all_ways(wire.p, wire.n) == HELLO_BAD);
 
-	ext.n = 0;		/* RFC 8446 4.2.11 */
+	ext.n = 0; /* RFC 8446 4.2.11 */
 	put_ext(41, "x", 1);
 	put_ext(0x7777, "", 0);
 	make_message(0x0303);
 	make_records(16384);
 	CU_ASSERT(parse_all_ways(wire.p, wire.n) == HELLO_BAD);
 
-	make_usual();		/* a byte too many in the record */
+	make_usual(); /* a byte too many in the record */
 	n = wire.n;
 	put(&wire, "x", 1);
 	wire.p[4]++;
@@ -406,7 +421,7 @@ test_bad_structure(void)
 		wire.p[lengths[at]]++;
 	}
 	CU_ASSERT(parse_all_ways(wire.p, wire.n) == HELLO_DONE);
-	wire.p[51] = 1;		/* no null compression */
+	wire.p[51] = 1; /* no null compression */
 	CU_ASSERT(parse_all_ways(wire.p, wire.n) == HELLO_BAD);
 }
 
@@ -420,14 +435,14 @@ test_records(void)
 	} cases[] = {
 		{ "G", 1, HELLO_NOT_TLS },
 		{ "SSH-2.0-x", 9, HELLO_NOT_TLS },
-		{ "\x80\x2e\1\3\1", 5, HELLO_NOT_TLS },	/* SSLv2 */
+		{ "\x80\x2e\1\3\1", 5, HELLO_NOT_TLS }, /* SSLv2 */
 		{ "\x15\3\1\0\2\2\x28", 7, HELLO_NOT_TLS },
 		{ "\x16", 1, HELLO_MORE },
 		{ "\x16\2", 2, HELLO_NOT_TLS },
 		{ "\x16\3\1", 3, HELLO_MORE },
 		{ "\x16\3\1\0\0", 5, HELLO_BAD },
 		{ "\x16\3\1\x40\1", 5, HELLO_BAD },
-		{ "\x16\3\1\0\1\2", 6, HELLO_BAD },	/* ServerHello */
+		{ "\x16\3\1\0\1\2", 6, HELLO_BAD }, /* ServerHello */
 		{ "\x16\3\1\0\1\1\x15", 7, HELLO_BAD },
 		{ "\x16\3\1\0\1\1\x16\2", 8, HELLO_BAD },
 		{ "\x16\3\1\0\1\1\x16\3\3\0\0", 11, HELLO_BAD },
@@ -438,7 +453,7 @@ test_records(void)
 
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		CU_ASSERT(parse_all_ways((const unsigned char *)cases[i].p,
-		    cases[i].n) == cases[i].step);
+			      cases[i].n) == cases[i].step);
 }
 
 /* Any damage: a result, and the same one however the bytes come. */
@@ -450,8 +465,8 @@ test_damage(void)
 	for (i = 0; i < 3000; i++) {
 		make_usual();
 		for (k = 0; k <= i % 4; k++)
-			wire.p[unit_random((unsigned)wire.n)] =
-			    (unsigned char)unit_random(256);
+			wire.p[unit_random((unsigned)wire.n)] = (unsigned char)
+			    unit_random(256);
 		(void)parse_all_ways(wire.p, wire.n);
 	}
 }
@@ -478,7 +493,7 @@ nothing(gnutls_transport_ptr_t p, void *data, size_t n)
 static void
 test_gnutls(void)
 {
-	gnutls_datum_t alpn = { (unsigned char *)(uintptr_t)"h2", 2 };
+	gnutls_datum_t alpn = { (unsigned char *)(uintptr_t) "h2", 2 };
 	gnutls_certificate_credentials_t cred;
 	gnutls_session_t s;
 	struct hello h;
@@ -507,13 +522,20 @@ test_gnutls(void)
 static void
 test_wants_rsa(void)
 {
-	enum { EC = 1, RSA = 2, SIG_EC = 4, PSS = 8, PKCS1 = 16, V13 = 32,
-	    P256 = 64 };
+	enum {
+		EC = 1,
+		RSA = 2,
+		SIG_EC = 4,
+		PSS = 8,
+		PKCS1 = 16,
+		V13 = 32,
+		P256 = 64
+	};
 	static const struct {
 		unsigned has;
-		bool rsa_13, rsa_12;	/* we speak TLS 1.3, or not */
-	} rows[] = {
-		{ EC | RSA | SIG_EC | PSS | PKCS1 | V13 | P256, false, false },
+		bool rsa_13, rsa_12; /* we speak TLS 1.3, or not */
+	} rows[] = { { EC | RSA | SIG_EC | PSS | PKCS1 | V13 | P256, false,
+			 false },
 		{ EC | RSA | SIG_EC | PSS | PKCS1 | P256, false, false },
 		{ RSA | SIG_EC | PSS | PKCS1 | P256, true, true },
 		{ RSA | SIG_EC | PKCS1 | P256, true, true },
@@ -522,37 +544,33 @@ test_wants_rsa(void)
 		{ EC | RSA | SIG_EC | PKCS1, true, true },
 		{ PSS | V13 | P256, true, false },
 		{ RSA | PSS | PKCS1 | V13 | P256, true, true },
-		{ RSA | SIG_EC | P256, false, false },	/* neither does */
-		{ EC | SIG_EC | P256, false, false }, { 0, false, false }
-	};
+		{ RSA | SIG_EC | P256, false, false }, /* neither does */
+		{ EC | SIG_EC | P256, false, false }, { 0, false, false } };
 	struct hello h;
 	unsigned i, b;
 
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		b = rows[i].has;
 		h = (struct hello){ .has_ecdhe_ecdsa = (b & EC) != 0,
-		    .has_ecdhe_rsa = (b & RSA) != 0,
-		    .has_ecdsa_p256 = (b & SIG_EC) != 0,
-		    .has_rsa_pss = (b & PSS) != 0,
-		    .has_rsa_pkcs1 = (b & PKCS1) != 0,
-		    .has_tls13 = (b & V13) != 0,
-		    .has_group_p256 = (b & P256) != 0 };
+			.has_ecdhe_rsa = (b & RSA) != 0,
+			.has_ecdsa_p256 = (b & SIG_EC) != 0,
+			.has_rsa_pss = (b & PSS) != 0,
+			.has_rsa_pkcs1 = (b & PKCS1) != 0,
+			.has_tls13 = (b & V13) != 0,
+			.has_group_p256 = (b & P256) != 0 };
 		CU_ASSERT_EQUAL(hello_wants_rsa(&h, true), rows[i].rsa_13);
 		CU_ASSERT_EQUAL(hello_wants_rsa(&h, false), rows[i].rsa_12);
 	}
 }
 
-UNIT_TESTS(tls_hello,
-    { "fields, in any records and splits", test_fields },
+UNIT_TESTS(tls_hello, { "fields, in any records and splits", test_fields },
     { "ALPN list in order", test_alpn_list },
     { "cut anywhere; bytes behind it", test_cut_and_more },
     { "no extensions, TLS 1.0", test_old_shapes },
-    { "17 KB, 64 KB, too much", test_large },
-    { "server names", test_sni },
+    { "17 KB, 64 KB, too much", test_large }, { "server names", test_sni },
     { "lengths of host names", test_hostname_lengths },
     { "malformed extensions", test_bad_extensions },
     { "repeated, trailing, wrong lengths", test_bad_structure },
     { "records, and what is not TLS", test_records },
-    { "random damage", test_damage },
-    { "a hello made by GnuTLS", test_gnutls },
+    { "random damage", test_damage }, { "a hello made by GnuTLS", test_gnutls },
     { "wants RSA", test_wants_rsa })

@@ -24,7 +24,7 @@
 static void
 on_tick(struct timer *t)
 {
-	timer_set(t, 1);	/* libuv runs timers and then still polls */
+	timer_set(t, 1); /* libuv runs timers and then still polls */
 }
 
 static void
@@ -72,12 +72,13 @@ void
 lab_tcp(int fd[2])
 {
 	struct sockaddr_in a = { .sin_family = AF_INET,
-	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(a);
 	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, i;
 
 	must(bind(l, (struct sockaddr *)&a, n) == 0 && listen(l, 1) == 0 &&
-	    getsockname(l, (struct sockaddr *)&a, &n) == 0, "listen");
+		getsockname(l, (struct sockaddr *)&a, &n) == 0,
+	    "listen");
 	fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	must(connect(fd[0], (struct sockaddr *)&a, n) == 0, "connect");
 	fd[1] = accept(l, NULL, NULL);
@@ -109,18 +110,23 @@ static void
 fill_leaf(struct leaf *l, gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
 {
 	must(gnutls_x509_privkey_generate(key, GNUTLS_PK_EC,
-	    GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0) >= 0 &&
-	    gnutls_x509_crt_set_version(crt, 3) >= 0 &&
-	    gnutls_x509_crt_set_serial(crt, "\001", 1) >= 0 &&
-	    gnutls_x509_crt_set_activation_time(crt, time(NULL) - 99) >= 0 &&
-	    gnutls_x509_crt_set_expiration_time(crt, time(NULL) + 9999) >= 0 &&
-	    gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0,
-	    "lab", 3) >= 0 && gnutls_x509_crt_set_key(crt, key) >= 0 &&
-	    gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA256, 0) >= 0 &&
-	    gnutls_pcert_import_x509(&l->chain[0], crt, 0) >= 0 &&
-	    gnutls_privkey_init(&l->key) >= 0 &&
-	    gnutls_privkey_import_x509(l->key, key,
-	    GNUTLS_PRIVKEY_IMPORT_COPY) >= 0, "certificate");
+		 GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0) >= 0 &&
+		gnutls_x509_crt_set_version(crt, 3) >= 0 &&
+		gnutls_x509_crt_set_serial(crt, "\001", 1) >= 0 &&
+		gnutls_x509_crt_set_activation_time(crt, time(NULL) - 99) >=
+		    0 &&
+		gnutls_x509_crt_set_expiration_time(crt, time(NULL) + 9999) >=
+		    0 &&
+		gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME,
+		    0, "lab", 3) >= 0 &&
+		gnutls_x509_crt_set_key(crt, key) >= 0 &&
+		gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA256, 0) >=
+		    0 &&
+		gnutls_pcert_import_x509(&l->chain[0], crt, 0) >= 0 &&
+		gnutls_privkey_init(&l->key) >= 0 &&
+		gnutls_privkey_import_x509(l->key, key,
+		    GNUTLS_PRIVKEY_IMPORT_COPY) >= 0,
+	    "certificate");
 	l->n = 1;
 }
 
@@ -134,7 +140,8 @@ lab_leaf(void)
 		return (leaf);
 	leaf = calloc(1, sizeof(*leaf));
 	must(gnutls_x509_crt_init(&crt) >= 0 &&
-	    gnutls_x509_privkey_init(&key) >= 0, "certificate");
+		gnutls_x509_privkey_init(&key) >= 0,
+	    "certificate");
 	fill_leaf(leaf, crt, key);
 	gnutls_x509_crt_deinit(crt);
 	gnutls_x509_privkey_deinit(key);
@@ -213,8 +220,8 @@ end_write(struct lab_end *e)
 			break;
 		n = 1 + unit_random(e->piece);
 		n = n > room ? room : n;
-		n = n > e->to_send - e->sent ? (size_t)(e->to_send - e->sent) :
-		    n;
+		n = n > e->to_send - e->sent ? (size_t)(e->to_send - e->sent)
+					     : n;
 		for (i = 0; i < n; i++)
 			p[i] = lab_byte(e->salt, e->sent + i);
 		if (unit_random(2) == 0)
@@ -249,9 +256,12 @@ end_run(struct task *t)
 void
 lab_end_init(struct lab_end *e, struct loop *l, int fd, unsigned salt)
 {
-	*e = (struct lab_end){ .salt = salt, .peer_salt = 1 - salt,
-	    .want = 50000, .piece = 40000, .shake = PULL_WAIT,
-	    .end = PULL_MORE };
+	*e = (struct lab_end){ .salt = salt,
+		.peer_salt = 1 - salt,
+		.want = 50000,
+		.piece = 40000,
+		.shake = PULL_WAIT,
+		.end = PULL_MORE };
 	task_init(&e->task, l, end_run);
 	e->link = link_new(l, fd, &e->task);
 	task_wake(&e->task);
@@ -279,10 +289,10 @@ lab_wire_init(struct lab_wire *w, int out[2])
 	int a[2], b[2];
 
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, a) == 0 &&
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b) == 0,
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b) == 0,
 	    "socketpair");
 	*w = (struct lab_wire){ .fd = { a[1], b[1] },
-	    .cut = { UINT64_MAX, UINT64_MAX } };
+		.cut = { UINT64_MAX, UINT64_MAX } };
 	out[0] = a[0];
 	out[1] = b[0];
 }
@@ -314,7 +324,7 @@ wire_pass(struct lab_wire *w, int from)
 		return (w->shut[from]);
 	k = send(w->fd[1 - from], p, (size_t)n, MSG_NOSIGNAL);
 	if (k < 0 && errno == EPIPE)
-		k = n;		/* nobody there any more */
+		k = n; /* nobody there any more */
 	if (k <= 0)
 		return (false);
 	w->passed[from] += (uint64_t)k;

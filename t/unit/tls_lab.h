@@ -31,13 +31,13 @@ unsigned char lab_byte(unsigned salt, uint64_t offset);
 
 /* One end: shakes hands, sends to_send bytes, checks what it gets. */
 struct lab_end {
-	struct link *link;	/* owned */
+	struct link *link; /* owned */
 	struct task task;
 	unsigned salt, peer_salt;
-	unsigned want, piece;	/* most bytes read, written at once */
+	unsigned want, piece; /* most bytes read, written at once */
 	uint64_t to_send, sent, got;
-	bool paused;		/* does not read */
-	bool shut;		/* shuts down when all is sent */
+	bool paused; /* does not read */
+	bool shut;   /* shuts down when all is sent */
 	bool tls, wrong, starved;
 	enum pull shake, end;
 	struct fault fault;
@@ -50,11 +50,11 @@ void lab_end_fini(struct lab_end *, enum link_end how);
 
 /* Between two socket pairs: moves at most step bytes at once. */
 struct lab_wire {
-	int fd[2];		/* ours */
-	unsigned step;		/* 0: any number */
-	bool shut[2];		/* the end of fd[i] was passed on */
-	uint64_t passed[2];	/* bytes that came from fd[i] */
-	uint64_t cut[2];	/* no more than so many from fd[i], then FIN */
+	int fd[2];          /* ours */
+	unsigned step;      /* 0: any number */
+	bool shut[2];       /* the end of fd[i] was passed on */
+	uint64_t passed[2]; /* bytes that came from fd[i] */
+	uint64_t cut[2];    /* no more than so many from fd[i], then FIN */
 };
 
 /* out: the two ends for others. */

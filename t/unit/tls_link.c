@@ -17,14 +17,14 @@
 #include "t/unit/unit.h"
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
-#define LONG_MS 20000		/* for what must come, under a sanitizer */
+#define LONG_MS 20000 /* for what must come, under a sanitizer */
 
 enum how { PLAIN, TLS12, TLS13 };
 
 static struct loop *loop;
 static struct tls_context *context;
 static struct tls_client client;
-static struct lab_end a, b;	/* a is the client */
+static struct lab_end a, b; /* a is the client */
 static unsigned fds_before;
 static size_t live_before;
 
@@ -41,7 +41,9 @@ put_tls(enum how how)
 	CU_ASSERT_FATAL(c != NULL && s != NULL);
 	if (how == TLS12)
 		CU_ASSERT_EQUAL_FATAL(gnutls_priority_set_direct(s,
-		    "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL), 0);
+					  "NORMAL:-VERS-ALL:+VERS-TLS1.2",
+					  NULL),
+		    0);
 	link_start_tls(a.link, c);
 	link_start_tls(b.link, s);
 	a.tls = b.tls = true;
@@ -61,7 +63,7 @@ begin_loop(void)
 	struct tls_options o = { .epoch = "one" };
 
 	loop = loop_new();
-	loop_free(&loop);		/* what libuv keeps for ever */
+	loop_free(&loop); /* what libuv keeps for ever */
 	context = tls_context_new(&o, NULL);
 	(void)lab_leaf();
 	fds_before = lab_count_fds();
@@ -154,8 +156,8 @@ test_transfer(void)
 			begin(how);
 			both_ways(sizes[i] * 60, sizes[i] * 50);
 			a.want = b.piece = sizes[i];
-			check_both_ways(lab_until(loop, both_ended, NULL,
-			    LONG_MS));
+			check_both_ways(
+			    lab_until(loop, both_ended, NULL, LONG_MS));
 			end();
 		}
 }
@@ -328,19 +330,22 @@ static void
 test_junk(void)
 {
 	static const char *const junk[] = { "GET / HTTP/1.1\r\n\r\n",
-	    "\x16\x03\x01\xff\xff", "\x80\x80\x01\x03\x01",
-	    "\x16\x03\x01\x00\x01\x02\x16\x03\x01\x00\x01\x02",
-	    "\x15\x03\x01\x00\x02\x02\x28", "\x17\x03\x03\x00\x01x" };
+		"\x16\x03\x01\xff\xff", "\x80\x80\x01\x03\x01",
+		"\x16\x03\x01\x00\x01\x02\x16\x03\x01\x00\x01\x02",
+		"\x15\x03\x01\x00\x02\x02\x28", "\x17\x03\x03\x00\x01x" };
 	unsigned i;
 
 	for (i = 0; i < COUNT(junk); i++) {
 		begin(PLAIN);
 		task_fini(&a.task);
-		link_write(a.link, junk[i], i == 3 ? 12 : i == 4 ? 7 :
-		    i == 5 ? 6 : strlen(junk[i]));
+		link_write(a.link, junk[i],
+		    i == 3       ? 12
+			: i == 4 ? 7
+			: i == 5 ? 6
+				 : strlen(junk[i]));
 		link_shutdown(a.link);
-		link_start_tls(b.link, tls_server_new(context, lab_leaf(),
-		    "x", TLS_HTTP1));
+		link_start_tls(b.link,
+		    tls_server_new(context, lab_leaf(), "x", TLS_HTTP1));
 		b.tls = true;
 		lab_run(loop, 20);
 		CU_ASSERT_EQUAL(b.shake, PULL_FAIL);
@@ -412,7 +417,8 @@ test_alert(void)
 		begin(how);
 		CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
 		CU_ASSERT_EQUAL(gnutls_alert_send(link_tls(a.link),
-		    GNUTLS_AL_FATAL, GNUTLS_A_INTERNAL_ERROR), 0);
+				    GNUTLS_AL_FATAL, GNUTLS_A_INTERNAL_ERROR),
+		    0);
 		link_flush(a.link);
 		CU_ASSERT(lab_until(loop, b_ended, NULL, LONG_MS));
 		CU_ASSERT_EQUAL(b.end, PULL_FAIL);
@@ -434,9 +440,9 @@ test_stale(void)
 	for (how = PLAIN; how <= TLS13; how++)
 		for (i = 0; i < 4; i++) {
 			begin(how);
-			a.paused = true;	/* it does not ask for bytes */
+			a.paused = true; /* it does not ask for bytes */
 			CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
-			lab_run(loop, 10);	/* tickets lie there now */
+			lab_run(loop, 10); /* tickets lie there now */
 			CU_ASSERT(i == 3 || !link_is_stale(a.link));
 			CU_ASSERT_FALSE(link_peer_gone(a.link));
 			lab_run(loop, 2);
@@ -468,7 +474,7 @@ test_gone_while_idle(void)
 			CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
 			lab_run(loop, 5);
 			b.paused = true;
-			a.to_send = 300;	/* read ahead, then its end */
+			a.to_send = 300; /* read ahead, then its end */
 			lab_end_wake(&a);
 			lab_run(loop, 5);
 			if (i == 0)
@@ -531,14 +537,14 @@ test_drip(void)
 			    PULL_WAIT);
 			link_write(a.link, "x", 1);
 			for (tries = 0; chq_len(&q) == i && tries < LONG_MS;
-			    tries++) {
+			     tries++) {
 				lab_run(loop, 1);
 				(void)link_read(b.link, &q, 65536);
 			}
 		}
 		CU_ASSERT_EQUAL(chq_len(&q), 200);
-		CU_ASSERT(chunk_bytes_live() - live_before <=
-		    200 + 2 * CHUNK_BYTES);
+		CU_ASSERT(
+		    chunk_bytes_live() - live_before <= 200 + 2 * CHUNK_BYTES);
 		chq_fini(&q);
 		end();
 	}
@@ -558,8 +564,9 @@ test_ahead_drip(void)
 	lab_tcp(fd);
 	lab_end_init(&b, loop, fd[1], 1);
 	b.paused = true;
-	CU_ASSERT_EQUAL(setsockopt(fd[0], IPPROTO_TCP, TCP_NODELAY,
-	    &(int){ 1 }, sizeof(int)), 0);
+	CU_ASSERT_EQUAL(setsockopt(fd[0], IPPROTO_TCP, TCP_NODELAY, &(int){ 1 },
+			    sizeof(int)),
+	    0);
 	CU_ASSERT_EQUAL(link_read(b.link, &q, 1), PULL_WAIT);
 	before = mallinfo2().uordblks;
 	for (i = 0; i < BYTES; i++) {
@@ -625,7 +632,7 @@ test_linger_share(void)
 	struct account *account = account_open(budget, 1);
 	unsigned n, k;
 
-	budget_set_limit(budget, BUDGET_LINGER, 2);	/* one each */
+	budget_set_limit(budget, BUDGET_LINGER, 2); /* one each */
 	for (k = 0; k < 2; k++) {
 		begin(PLAIN);
 		n = lab_count_fds();
@@ -705,8 +712,9 @@ test_close_delivers(void)
 			CU_ASSERT_EQUAL(b.end, PULL_END);
 			CU_ASSERT_EQUAL(b.got, sent);
 			/* b has said its end as well: a's socket goes. */
-			CU_ASSERT(lab_until(loop, fds_are,
-			    &(unsigned){ lab_count_fds() - 1 }, 1000) ||
+			CU_ASSERT(
+			    lab_until(loop, fds_are,
+				&(unsigned){ lab_count_fds() - 1 }, 1000) ||
 			    lab_count_fds() <= fds_before + 10);
 			end();
 			if (late)
@@ -725,7 +733,7 @@ test_linger_bound(void)
 	link_close(&a.link, LINK_CLOSE);
 	lab_run(loop, 500);
 	CU_ASSERT_EQUAL(lab_count_fds(), n);
-	b.to_send = 10000;		/* what comes is thrown away */
+	b.to_send = 10000; /* what comes is thrown away */
 	lab_end_wake(&b);
 	CU_ASSERT(lab_until(loop, fds_are, &(unsigned){ n - 1 }, 4000));
 	end();
@@ -755,8 +763,7 @@ test_unread(void)
 		begin(PLAIN);
 		task_fini(&b.task);
 		client = (struct tls_client){ .host = "lab.test" };
-		link_start_tls(a.link, tls_client_new(context, &client,
-		    false));
+		link_start_tls(a.link, tls_client_new(context, &client, false));
 		a.tls = true;
 		lab_run(loop, 3);
 		n = i == 0 ? 10000 : 1 + unit_random(300);
@@ -765,8 +772,8 @@ test_unread(void)
 			(void)link_read(b.link, &q, n);
 		link_unread(b.link, &q);
 		CU_ASSERT_EQUAL(chq_len(&q), 0);
-		link_start_tls(b.link, tls_server_new(context, lab_leaf(),
-		    "lab.test", TLS_HTTP1));
+		link_start_tls(b.link,
+		    tls_server_new(context, lab_leaf(), "lab.test", TLS_HTTP1));
 		b.tls = true;
 		both_ways(20000, 10000);
 		lab_end_wake(&a);
@@ -790,8 +797,8 @@ test_plain_first(void)
 		task_fini(&a.task);
 		task_fini(&b.task);
 		link_write(b.link, text, n);
-		link_start_tls(b.link, tls_server_new(context, lab_leaf(),
-		    "lab.test", TLS_HTTP1));
+		link_start_tls(b.link,
+		    tls_server_new(context, lab_leaf(), "lab.test", TLS_HTTP1));
 		b.tls = true;
 		lab_end_wake(&b);
 		while (chq_len(&q) < n) {
@@ -800,8 +807,7 @@ test_plain_first(void)
 		}
 		chq_fini(&q);
 		client = (struct tls_client){ .host = "lab.test" };
-		link_start_tls(a.link, tls_client_new(context, &client,
-		    false));
+		link_start_tls(a.link, tls_client_new(context, &client, false));
 		a.tls = true;
 		both_ways(20000, 10000);
 		lab_end_wake(&a);
@@ -824,7 +830,7 @@ test_take_fd(void)
 	lab_run(loop, 2);
 	CU_ASSERT_EQUAL(link_read(b.link, &left, 10), PULL_WAIT);
 	link_write(a.link, "first", 5);
-	lab_run(loop, 5);		/* wakes b, which does not read */
+	lab_run(loop, 5); /* wakes b, which does not read */
 	lab_run(loop, 5);
 	link_write(a.link, "second", 6);
 	lab_run(loop, 5);
@@ -837,9 +843,11 @@ test_take_fd(void)
 	lab_run(loop, 2);
 	chq_read(&left, 0, text, chq_len(&left));
 	fd = fd >= 0 ? fd : 0;
-	CU_ASSERT_EQUAL(chq_len(&left) + (size_t)recv(fd, text +
-	    chq_len(&left), 64 - chq_len(&left), MSG_DONTWAIT) -
-	    (chq_len(&left) == 11 ? (size_t)-1 : 0), 11);
+	CU_ASSERT_EQUAL(chq_len(&left) +
+		(size_t)recv(fd, text + chq_len(&left), 64 - chq_len(&left),
+		    MSG_DONTWAIT) -
+		(chq_len(&left) == 11 ? (size_t)-1 : 0),
+	    11);
 	CU_ASSERT(memcmp(text, "firstsecond", 11) == 0);
 	CU_ASSERT_EQUAL(write(fd, "z", 1), 1);
 	close(fd);
@@ -862,7 +870,7 @@ test_renegotiation(void)
 	CU_ASSERT_EQUAL(b.end, PULL_FAIL);
 	end();
 
-	begin(TLS12);			/* and a server that asks for it */
+	begin(TLS12); /* and a server that asks for it */
 	CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
 	(void)gnutls_rehandshake(link_tls(b.link));
 	link_flush(b.link);
@@ -887,8 +895,9 @@ test_key_update(void)
 		lab_end_wake(&b);
 		CU_ASSERT(lab_until(loop, b_has, &n, LONG_MS));
 		CU_ASSERT_EQUAL(gnutls_session_key_update(link_tls(a.link),
-		    GNUTLS_KU_PEER), 0);
-		lab_run(loop, 200);	/* GnuTLS lets a few a second pass */
+				    GNUTLS_KU_PEER),
+		    0);
+		lab_run(loop, 200); /* GnuTLS lets a few a second pass */
 	}
 	a.shut = b.shut = true;
 	lab_end_wake(&a);
@@ -897,22 +906,17 @@ test_key_update(void)
 	end();
 }
 
-UNIT_TESTS(tls_link,
-    { "transfers", test_transfer },
+UNIT_TESTS(tls_link, { "transfers", test_transfer },
     { "large transfers both ways", test_large },
     { "a wire that cuts at will", test_wire },
-    { "half-closed", test_half_close },
-    { "FIN alone", test_bare_fin },
+    { "half-closed", test_half_close }, { "FIN alone", test_bare_fin },
     { "FIN at every place", test_cuts },
     { "handshakes cut off", test_shake_cut },
-    { "junk for a handshake", test_junk },
-    { "reset", test_reset },
+    { "junk for a handshake", test_junk }, { "reset", test_reset },
     { "bytes and a reset at once", test_bytes_and_reset },
-    { "alerts", test_alert },
-    { "stale or not", test_stale },
+    { "alerts", test_alert }, { "stale or not", test_stale },
     { "the peer ends while nobody reads", test_gone_while_idle },
-    { "back-pressure", test_back_pressure },
-    { "bytes one by one", test_drip },
+    { "back-pressure", test_back_pressure }, { "bytes one by one", test_drip },
     { "bytes one by one, read ahead", test_ahead_drip },
     { "output is counted for its client", test_charged },
     { "shares of lingering", test_linger_share },
@@ -923,5 +927,4 @@ UNIT_TESTS(tls_link,
     { "a peeked ClientHello", test_unread },
     { "plain output before TLS", test_plain_first },
     { "taking the socket out", test_take_fd },
-    { "renegotiation", test_renegotiation },
-    { "key updates", test_key_update })
+    { "renegotiation", test_renegotiation }, { "key updates", test_key_update })

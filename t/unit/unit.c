@@ -39,8 +39,8 @@ unit_main(const char *suite, const struct unit_test *tests, unsigned n)
 	CU_pSuite s;
 	unsigned i;
 
-	unit_seed = seed != NULL ? strtoull(seed, NULL, 10) :
-	    (uint64_t)time(NULL);
+	unit_seed = seed != NULL ? strtoull(seed, NULL, 10)
+				 : (uint64_t)time(NULL);
 	printf("# %s seed %" PRIu64 "\n1..%u\n", suite, unit_seed, n);
 	fflush(stdout);
 	if (CU_initialize_registry() != CUE_SUCCESS)

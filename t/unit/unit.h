@@ -20,13 +20,12 @@ extern uint64_t unit_seed;
 unsigned unit_random(unsigned n);
 int unit_main(const char *suite, const struct unit_test *, unsigned n);
 
-#define UNIT_TESTS(suite, ...) \
-int \
-main(void) \
-{ \
-	static const struct unit_test unit_tests[] = { __VA_ARGS__ }; \
-	return (unit_main(#suite, unit_tests, \
-	    sizeof(unit_tests) / sizeof(unit_tests[0]))); \
-}
+#define UNIT_TESTS(suite, ...)                                                \
+	int main(void)                                                        \
+	{                                                                     \
+		static const struct unit_test unit_tests[] = { __VA_ARGS__ }; \
+		return (unit_main(#suite, unit_tests,                         \
+		    sizeof(unit_tests) / sizeof(unit_tests[0])));             \
+	}
 
 #endif
