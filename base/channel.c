@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Messages between our processes, see channel.h. */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/channel.h"
+#include "base/sealed.h"
+
+union control {
+	struct cmsghdr align;
+	char room[CMSG_SPACE(CHANNEL_FDS * sizeof(int))];
+};
+
+bool
+channel_pair(int pair[2])
+{
+	return (
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		0, pair) == 0);
+}
+
+static long long
+now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return ((long long)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+/* Until the socket is ready or the time is over. */
+static bool
+wait_for(int fd, short events, long long end)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+	long long left;
+	int r;
+
+	do {
+		left = end - now_ms();
+		r = poll(&p, 1, left > 0 ? (int)left : 0);
+	} while (r < 0 && errno == EINTR);
+	return (r > 0);
+}
+
+static void
+put_fds(struct msghdr *m, union control *c, const int *fds, unsigned n)
+{
+	struct cmsghdr *h;
+
+	if (n == 0)
+		return;
+	memset(c, 0, sizeof(*c));
+	m->msg_control = c->room;
+	m->msg_controllen = CMSG_SPACE(n * sizeof(int));
+	h = CMSG_FIRSTHDR(m);
+	h->cmsg_level = SOL_SOCKET;
+	h->cmsg_type = SCM_RIGHTS;
+	h->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(h), fds, n * sizeof(int));
+}
+
+enum channel_end
+channel_send(int fd, const void *msg, size_t n, const int *fds, unsigned n_fds,
+    int wait_ms)
+{
+	struct iovec iov = {(void *)(uintptr_t)msg, n};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	long long end = now_ms() + wait_ms;
+	union control c;
+	ssize_t r;
+
+	assert(n > 0 && n_fds <= CHANNEL_FDS);
+	put_fds(&m, &c, fds, n_fds);
+	while ((r = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)
+			return (CHANNEL_CLOSED);
+		if (errno != EAGAIN)
+			return (CHANNEL_BROKEN);
+		if (!wait_for(fd, POLLOUT, end))
+			return (CHANNEL_LATE);
+	}
+	return (r == (ssize_t)n ? CHANNEL_DONE : CHANNEL_BROKEN);
+}
+
+/* False: there is something else beside descriptors, or too many of them. */
+static bool
+take_fds(struct msghdr *m, int fds[CHANNEL_FDS], unsigned *n_fds)
+{
+	struct cmsghdr *h;
+	size_t n;
+	bool ok = (m->msg_flags & MSG_CTRUNC) == 0;
+
+	for (h = CMSG_FIRSTHDR(m); h != NULL; h = CMSG_NXTHDR(m, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) {
+			ok = false;
+			continue;
+		}
+		n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		assert(*n_fds + n <= CHANNEL_FDS); /* so large is the room */
+		memcpy(fds + *n_fds, CMSG_DATA(h), n * sizeof(int));
+		*n_fds += (unsigned)n;
+	}
+	return (ok);
+}
+
+void
+channel_close(const int *fds, unsigned n)
+{
+	while (n > 0)
+		(void)close(fds[--n]);
+}
+
+enum channel_end
+channel_recv(int fd, void *msg, size_t n, int fds[CHANNEL_FDS], unsigned *n_fds,
+    int wait_ms)
+{
+	struct iovec iov = {msg, n};
+	union control c;
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	long long end = now_ms() + wait_ms;
+	ssize_t r;
+
+	*n_fds = 0;
+	do {
+		m.msg_control = c.room;
+		m.msg_controllen = sizeof(c.room);
+		r = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (r < 0 && (errno == EINTR || (errno == EAGAIN && wait_ms > 0 &&
+						 wait_for(fd, POLLIN, end))));
+	if (r < 0)
+		return (errno == EAGAIN	      ? CHANNEL_LATE
+			: errno == ECONNRESET ? CHANNEL_CLOSED
+					      : CHANNEL_BROKEN);
+	if (r == 0) /* no message of ours is empty */
+		return (CHANNEL_CLOSED);
+	errno = EPROTO;
+	if (take_fds(&m, fds, n_fds) && r == (ssize_t)n &&
+	    (m.msg_flags & MSG_TRUNC) == 0)
+		return (CHANNEL_DONE);
+	channel_close(fds, *n_fds);
+	*n_fds = 0;
+	return (CHANNEL_BROKEN);
+}
+
+static bool
+option_is(int fd, int option, int value)
+{
+	socklen_t n = sizeof(int);
+	int is = -1;
+
+	return (
+	    getsockopt(fd, SOL_SOCKET, option, &is, &n) == 0 && is == value);
+}
+
+bool
+channel_is(int fd, enum channel_type type)
+{
+	int mode = fcntl(fd, F_GETFL);
+	struct stat st;
+
+	if (fstat(fd, &st) != 0 || mode < 0)
+		return (false);
+	switch (type) {
+	case CHANNEL_FILE:
+		return (!S_ISDIR(st.st_mode) && (mode & O_PATH) == 0 &&
+			(mode & O_ACCMODE) != O_RDONLY);
+	case CHANNEL_LISTENER:
+		return (option_is(fd, SO_ACCEPTCONN, 1) &&
+			option_is(fd, SO_TYPE, SOCK_STREAM) &&
+			(option_is(fd, SO_DOMAIN, AF_INET) ||
+			    option_is(fd, SO_DOMAIN, AF_INET6)));
+	case CHANNEL_LOCAL:
+		return (option_is(fd, SO_ACCEPTCONN, 1) &&
+			option_is(fd, SO_DOMAIN, AF_UNIX));
+	case CHANNEL_PAIR:
+		return (option_is(fd, SO_ACCEPTCONN, 0) &&
+			option_is(fd, SO_DOMAIN, AF_UNIX) &&
+			option_is(fd, SO_TYPE, SOCK_SEQPACKET));
+	case CHANNEL_SEALED:
+		return (sealed_is(fd));
+	}
+	return (false);
+}
