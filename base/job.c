@@ -1,88 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A pool of threads, see job.h: a queue for each owner, all under one lock. */
+/* A pool of threads, see job.h: the owners' turns are under one lock. */
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/job.h"
-#include "base/list.h"
-
-#define BUCKETS 64
-
-/* Whose jobs they are; there while one waits or runs. */
-struct job_owner {
-	struct list turn;       /* of the pool, while one waits */
-	struct job_owner *next; /* in the bucket */
-	uint64_t key;
-	struct job *first, **last;
-	unsigned waiting, running;
-};
 
 struct job_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
-	struct list turns; /* of struct job_owner; the next first */
-	struct job_owner *owners[BUCKETS];
-	unsigned most; /* running for one owner */
+	struct turns turns;
 	bool closing;
 	char name[16];
 	unsigned threads;
 	pthread_t thread[];
 };
-
-static struct job_owner **
-owner_slot(struct job_pool *p, uint64_t key)
-{
-	struct job_owner **at = &p->owners[(key * 0x9e3779b97f4a7c15u) >> 58];
-
-	while (*at != NULL && (*at)->key != key)
-		at = &(*at)->next;
-	return (at);
-}
-
-static struct job_owner *
-owner_get(struct job_pool *p, uint64_t key)
-{
-	struct job_owner **at = owner_slot(p, key), *o = *at;
-
-	if (o != NULL)
-		return (o);
-	o = *at = calloc(1, sizeof(*o));
-	if (o == NULL)
-		abort();
-	o->key = key;
-	o->last = &o->first;
-	return (o);
-}
-
-/* It goes when it has nothing left. */
-static void
-owner_put(struct job_pool *p, struct job_owner *o)
-{
-	struct job_owner **at;
-
-	if (o->waiting > 0 || o->running > 0)
-		return;
-	at = owner_slot(p, o->key);
-	*at = o->next;
-	free(o);
-}
-
-/* Whose turn it is; NULL: nobody's who may have another thread. */
-static struct job_owner *
-owner_next(struct job_pool *p)
-{
-	struct job_owner *o;
-	struct list *it;
-
-	for (it = p->turns.next; it != &p->turns; it = it->next) {
-		o = CONTAINER_OF(it, struct job_owner, turn);
-		if (o->running < p->most || p->closing)
-			return (o);
-	}
-	return (NULL);
-}
 
 static void
 job_deliver(struct mail *m, struct loop *loop)
@@ -93,44 +27,24 @@ job_deliver(struct mail *m, struct loop *loop)
 	j->done(j);
 }
 
-/* The next job of o, which then stands behind the others. */
+/* NULL: the pool is closing and nothing is queued. */
 static struct job *
-owner_take(struct job_pool *p, struct job_owner *o)
+job_take(struct job_pool *p)
 {
-	struct job *j = o->first;
-
-	list_remove(&o->turn);
-	o->first = j->next;
-	if (o->first == NULL)
-		o->last = &o->first;
-	else
-		list_append(&p->turns, &o->turn);
-	o->waiting--;
-	o->running++;
-	return (j);
-}
-
-/* A job and its owner; NULL: the pool is closing and nothing is queued. */
-static struct job *
-job_take(struct job_pool *p, struct job_owner **of)
-{
-	struct job *j = NULL;
+	struct turn *t;
 
 	pthread_mutex_lock(&p->lock);
-	while ((*of = owner_next(p)) == NULL && !p->closing)
+	while ((t = turns_next(&p->turns)) == NULL && !p->closing)
 		pthread_cond_wait(&p->work, &p->lock);
-	if (*of != NULL)
-		j = owner_take(p, *of);
 	pthread_mutex_unlock(&p->lock);
-	return (j);
+	return (t != NULL ? CONTAINER_OF(t, struct job, turn) : NULL);
 }
 
 static void
-job_ended(struct job_pool *p, struct job_owner *o)
+job_ended(struct job_pool *p, struct job *j)
 {
 	pthread_mutex_lock(&p->lock);
-	o->running--;
-	owner_put(p, o);
+	turns_end(&p->turns, &j->turn);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -138,13 +52,12 @@ static void *
 job_thread(void *arg)
 {
 	struct job_pool *p = arg;
-	struct job_owner *o;
 	struct job *j;
 
 	pthread_setname_np(pthread_self(), p->name);
-	while ((j = job_take(p, &o)) != NULL) {
+	while ((j = job_take(p)) != NULL) {
 		j->run(j);
-		job_ended(p, o);
+		job_ended(p, j);
 		mail_post(j->loop, &j->mail);
 	}
 	return (NULL);
@@ -161,8 +74,7 @@ pool_new(const char *name, unsigned threads, unsigned most)
 		abort();
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
-	list_init(&p->turns);
-	p->most = most;
+	turns_init(&p->turns, most);
 	strncpy(p->name, name, sizeof(p->name) - 1);
 	sigfillset(&all); /* signals are the main thread's */
 	pthread_sigmask(SIG_BLOCK, &all, &old);
@@ -191,18 +103,11 @@ void
 job_start_for(struct job_pool *p, struct job *j, struct loop *loop,
     uint64_t owner)
 {
-	struct job_owner *o;
-
 	loop_job_out(loop);
 	j->loop = loop;
-	j->next = NULL;
 	j->mail.deliver = job_deliver;
 	pthread_mutex_lock(&p->lock);
-	o = owner_get(p, owner);
-	if (o->waiting++ == 0)
-		list_append(&p->turns, &o->turn);
-	*o->last = j;
-	o->last = &j->next;
+	turns_add(&p->turns, &j->turn, owner);
 	pthread_cond_signal(&p->work);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -216,12 +121,10 @@ job_start(struct job_pool *p, struct job *j, struct loop *loop)
 unsigned
 job_pool_waiting_of(struct job_pool *p, uint64_t owner)
 {
-	struct job_owner *o;
 	unsigned n;
 
 	pthread_mutex_lock(&p->lock);
-	o = *owner_slot(p, owner);
-	n = o != NULL ? o->waiting : 0;
+	n = turns_waiting_of(&p->turns, owner);
 	pthread_mutex_unlock(&p->lock);
 	return (n);
 }
@@ -236,6 +139,7 @@ job_pool_free(struct job_pool **pp)
 		return;
 	pthread_mutex_lock(&p->lock);
 	p->closing = true;
+	p->turns.most = UINT_MAX;
 	pthread_cond_broadcast(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	for (i = 0; i < p->threads; i++)

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 #include "base/loop.h"
+#include "base/turns.h"
 
 struct job_pool;
 
@@ -18,7 +19,7 @@ struct job {
 	void (*done)(struct job *); /* on the loop's thread, exactly once */
 	struct loop *loop;
 	struct mail mail;
-	struct job *next;
+	struct turn turn; /* in the pool */
 };
 
 #define JOB_NOBODY 0 /* the owner of jobs that have none */
