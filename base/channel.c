@@ -39,7 +39,7 @@ now_ms(void)
 static bool
 wait_for(int fd, short events, long long end)
 {
-	struct pollfd p = {.fd = fd, .events = events};
+	struct pollfd p = { .fd = fd, .events = events };
 	long long left;
 	int r;
 
@@ -71,8 +71,8 @@ enum channel_end
 channel_send(int fd, const void *msg, size_t n, const int *fds, unsigned n_fds,
     int wait_ms)
 {
-	struct iovec iov = {(void *)(uintptr_t)msg, n};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct iovec iov = { (void *)(uintptr_t)msg, n };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	long long end = now_ms() + wait_ms;
 	union control c;
 	ssize_t r;
@@ -124,9 +124,9 @@ enum channel_end
 channel_recv(int fd, void *msg, size_t n, int fds[CHANNEL_FDS], unsigned *n_fds,
     int wait_ms)
 {
-	struct iovec iov = {msg, n};
+	struct iovec iov = { msg, n };
 	union control c;
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	long long end = now_ms() + wait_ms;
 	ssize_t r;
 
@@ -135,10 +135,11 @@ channel_recv(int fd, void *msg, size_t n, int fds[CHANNEL_FDS], unsigned *n_fds,
 		m.msg_control = c.room;
 		m.msg_controllen = sizeof(c.room);
 		r = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (r < 0 && (errno == EINTR || (errno == EAGAIN && wait_ms > 0 &&
-						 wait_for(fd, POLLIN, end))));
+	} while (r < 0 &&
+	    (errno == EINTR ||
+		(errno == EAGAIN && wait_ms > 0 && wait_for(fd, POLLIN, end))));
 	if (r < 0)
-		return (errno == EAGAIN	      ? CHANNEL_LATE
+		return (errno == EAGAIN       ? CHANNEL_LATE
 			: errno == ECONNRESET ? CHANNEL_CLOSED
 					      : CHANNEL_BROKEN);
 	if (r == 0) /* no message of ours is empty */
@@ -173,19 +174,19 @@ channel_is(int fd, enum channel_type type)
 	switch (type) {
 	case CHANNEL_FILE:
 		return (!S_ISDIR(st.st_mode) && (mode & O_PATH) == 0 &&
-			(mode & O_ACCMODE) != O_RDONLY);
+		    (mode & O_ACCMODE) != O_RDONLY);
 	case CHANNEL_LISTENER:
 		return (option_is(fd, SO_ACCEPTCONN, 1) &&
-			option_is(fd, SO_TYPE, SOCK_STREAM) &&
-			(option_is(fd, SO_DOMAIN, AF_INET) ||
-			    option_is(fd, SO_DOMAIN, AF_INET6)));
+		    option_is(fd, SO_TYPE, SOCK_STREAM) &&
+		    (option_is(fd, SO_DOMAIN, AF_INET) ||
+			option_is(fd, SO_DOMAIN, AF_INET6)));
 	case CHANNEL_LOCAL:
 		return (option_is(fd, SO_ACCEPTCONN, 1) &&
-			option_is(fd, SO_DOMAIN, AF_UNIX));
+		    option_is(fd, SO_DOMAIN, AF_UNIX));
 	case CHANNEL_PAIR:
 		return (option_is(fd, SO_ACCEPTCONN, 0) &&
-			option_is(fd, SO_DOMAIN, AF_UNIX) &&
-			option_is(fd, SO_TYPE, SOCK_SEQPACKET));
+		    option_is(fd, SO_DOMAIN, AF_UNIX) &&
+		    option_is(fd, SO_TYPE, SOCK_SEQPACKET));
 	case CHANNEL_SEALED:
 		return (sealed_is(fd));
 	}

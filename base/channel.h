@@ -17,19 +17,19 @@
 #define CHANNEL_FDS 16 /* descriptors of one message at most */
 
 enum channel_end {
-	CHANNEL_DONE, /* the whole message is sent, or here */
-	CHANNEL_LATE, /* not within the time */
+	CHANNEL_DONE,   /* the whole message is sent, or here */
+	CHANNEL_LATE,   /* not within the time */
 	CHANNEL_CLOSED, /* the other end is gone */
-	CHANNEL_BROKEN /* not a message of this kind, or errno says why */
+	CHANNEL_BROKEN  /* not a message of this kind, or errno says why */
 };
 
 /* What a received descriptor must be. */
 enum channel_type {
-	CHANNEL_FILE, /* a file, pipe or terminal that can be written */
+	CHANNEL_FILE,     /* a file, pipe or terminal that can be written */
 	CHANNEL_LISTENER, /* TCP, listening */
-	CHANNEL_LOCAL, /* AF_UNIX, listening */
-	CHANNEL_PAIR, /* AF_UNIX, SOCK_SEQPACKET, connected */
-	CHANNEL_SEALED /* memory that nobody can change: base/sealed.h */
+	CHANNEL_LOCAL,    /* AF_UNIX, listening */
+	CHANNEL_PAIR,     /* AF_UNIX, SOCK_SEQPACKET, connected */
+	CHANNEL_SEALED    /* memory that nobody can change: base/sealed.h */
 };
 
 /* A pair, close-on-exec and non-blocking.  False with errno. */

@@ -40,7 +40,7 @@ spawn_init(void)
 static bool
 reset_signals(void)
 {
-	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	int s;
 
 	for (s = 1; s < NSIG; s++)
@@ -60,8 +60,8 @@ place_fds(const struct spawn *s, int word)
 	from[n + OWN_EXE] = exe;
 	from[n + OWN_WORD] = word;
 	for (i = 0; i < n + OWN_FDS; i++) {
-		from[i] =
-		    fcntl(from[i], F_DUPFD_CLOEXEC, SPAWN_FD + n + OWN_FDS);
+		from[i] = fcntl(from[i], F_DUPFD_CLOEXEC,
+		    SPAWN_FD + n + OWN_FDS);
 		if (from[i] < 0)
 			return (false);
 	}
@@ -77,15 +77,15 @@ place_standard(const struct spawn *s, int errors)
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	return (null >= 0 && dup2(null, STDIN_FILENO) >= 0 &&
-		(s->keep_output || dup2(null, STDOUT_FILENO) >= 0) &&
-		(errors < 0 || dup2(errors, STDERR_FILENO) >= 0));
+	    (s->keep_output || dup2(null, STDOUT_FILENO) >= 0) &&
+	    (errors < 0 || dup2(errors, STDERR_FILENO) >= 0));
 }
 
 /* Does not return: it becomes the role, or says why not. */
 static _Noreturn void
 become(const struct spawn *s, int word)
 {
-	char *argv[] = {(char *)(uintptr_t)s->role, NULL};
+	char *argv[] = { (char *)(uintptr_t)s->role, NULL };
 	int n = SPAWN_FD + (int)s->n_fds, errors = -1, e;
 
 	if (s->errors >= 0) /* not where another is to be */
@@ -188,7 +188,7 @@ child_signal(const struct child *c, int number)
 bool
 child_reap(struct child *c, int *how, int wait_ms)
 {
-	struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
+	struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
 	pid_t got;
 
 	assert(c->pid > 0);

@@ -19,16 +19,16 @@
 #include <sys/types.h>
 #include "base/fault.h"
 
-#define SPAWN_FD 3 /* the first descriptor given to a child */
+#define SPAWN_FD 3  /* the first descriptor given to a child */
 #define SPAWN_FDS 8 /* given to one child at most */
 
 struct spawn {
-	const char *role; /* argv[0] */
-	char *const *env; /* NULL: ours */
+	const char *role;  /* argv[0] */
+	char *const *env;  /* NULL: ours */
 	int fd[SPAWN_FDS]; /* borrowed; SPAWN_FD, SPAWN_FD + 1, ... there */
 	unsigned n_fds;
 	bool keep_output; /* standard output is ours, else /dev/null */
-	int errors; /* borrowed: its standard error; -1: ours */
+	int errors;       /* borrowed: its standard error; -1: ours */
 };
 
 /* Embedded; CHILD_NONE: there is none. */
@@ -37,7 +37,7 @@ struct child {
 	int pidfd; /* owned; readable when it has ended; -1: none */
 };
 
-#define CHILD_NONE ((struct child){.pidfd = -1})
+#define CHILD_NONE ((struct child){ .pidfd = -1 })
 
 /* First thing in main(): hold our own file.  Called by spawn_start() else. */
 void spawn_init(void);

@@ -248,7 +248,7 @@ become_nobody(void)
 	if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 ||
 	    setresuid(uid, uid, uid) != 0)
 		fprintf(stderr, "%s: cannot become nobody: %s\n",
-		    KEYHOLDER_ARGV0, strerror(errno));
+		    KEYHOLDER_ROLE, strerror(errno));
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a change of users resets it */
 }
 
@@ -374,7 +374,7 @@ confine(void)
 
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_SET_NAME, KEYHOLDER_ARGV0, 0, 0, 0);
+	prctl(PR_SET_NAME, KEYHOLDER_ROLE, 0, 0, 0);
 	setrlimit(RLIMIT_CORE, &none);
 	umask(077);
 	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)

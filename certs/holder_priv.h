@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "base/fault.h"
 #include "certs/tbs_priv.h"
 
 #define HOLDER_FD 3
@@ -45,8 +46,8 @@ struct holder_msg {
 	gnutls_datum_t field[2]; /* point into the receiver's buffer */
 };
 
-/* The process, with fd as its socket.  0, or errno. */
-int holder_spawn(pid_t *pid, int fd);
+/* The process, with fd as its socket.  False: ERR_SYSTEM in f. */
+bool holder_spawn(pid_t *pid, int fd, struct fault *f);
 /* False with errno: not sent. */
 bool holder_send(int fd, const struct holder_msg *);
 /* 1: a message is in *m (its bytes in buf); 0: closed; -1 with errno. */

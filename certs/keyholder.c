@@ -62,8 +62,9 @@ now_ms(void)
 static bool
 process_start(struct keyholder *k, struct fault *f)
 {
-	int pair[2], r;
+	int pair[2];
 	pid_t pid;
+	bool ok;
 
 	assert(k->pid == 0);
 	reap_dead();
@@ -71,11 +72,10 @@ process_start(struct keyholder *k, struct fault *f)
 		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(errno));
 		return (false);
 	}
-	r = holder_spawn(&pid, pair[1]);
+	ok = holder_spawn(&pid, pair[1], f);
 	close(pair[1]);
-	if (r != 0) {
+	if (!ok) {
 		close(pair[0]);
-		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(r));
 		return (false);
 	}
 	assert(pid > 0);

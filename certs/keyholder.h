@@ -3,9 +3,9 @@
  * The key holder: a process of its own that alone reads the CA's private key
  * and signs with it.  A memory disclosure in the proxy cannot leak that key;
  * who takes the proxy over gets leaves signed, and nothing else.
- * It is this program started anew (/proc/self/exe) with KEYHOLDER_ARGV0 as
- * its name and one end of a SOCK_SEQPACKET pair as descriptor 3; it ends when
- * that socket closes.  Nothing secret is ever in arguments or environment.
+ * It is this program started anew (base/spawn.h) in KEYHOLDER_ROLE, with one
+ * end of a SOCK_SEQPACKET pair as its only descriptor; it ends when that
+ * socket closes.  Nothing secret is ever in arguments or environment.
  *
  * The client side below is thread-safe.  Calls block: some 60 us for a
  * signature, up to KEYHOLDER_DEADLINE_MS when the holder or its token is
@@ -27,7 +27,7 @@
 struct keyholder;
 struct tbs_leaf;
 
-#define KEYHOLDER_ARGV0 "assay-keyholder"
+#define KEYHOLDER_ROLE "assayd: keys"
 #define KEYHOLDER_DEADLINE_MS 5000 /* of one signature */
 #define KEYHOLDER_TRY_US 500       /* of one that a loop waits for ... */
 /* ... and asks again so long after it was later */
@@ -50,7 +50,7 @@ struct keyholder_news {
 typedef void (*keyholder_news_fn)(const struct keyholder_news *);
 
 /*
- * What main() does first when argv[0] is KEYHOLDER_ARGV0.  Returns the exit
+ * What main() does when argv[0] is KEYHOLDER_ROLE.  Returns the exit
  * status when the socket on descriptor 3 has closed.
  */
 int keyholder_main(int argc, char **argv);

@@ -11,6 +11,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 #include "base/budget.h"
+#include "base/spawn.h"
 #include "certs/keyholder.h"
 #include "certs/reap.h"
 #include "proxy/admin.h"
@@ -467,14 +468,26 @@ run(struct proxy *p)
 	return (EXIT_OK);
 }
 
+static const struct {
+	const char *name;
+	int (*main)(int argc, char **argv);
+} roles[] = {
+#define ROLE(name, main_fn) { name, main_fn },
+#include "proxy/role.def"
+#undef ROLE
+};
+
 int
 main(int argc, char **argv)
 {
 	static struct proxy p;
+	unsigned i;
 	int code;
 
-	if (strcmp(argv[0], KEYHOLDER_ARGV0) == 0)
-		return (keyholder_main(argc, argv));
+	spawn_init();
+	for (i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (strcmp(argv[0], roles[i].name) == 0)
+			return (roles[i].main(argc, argv));
 	if ((code = read_options(&p.options, argc, argv)) >= 0)
 		return (code);
 	ignore_signals();

@@ -32,35 +32,35 @@ open_fds(void)
 static void
 test_message(void)
 {
-	struct message m = {3, "three"}, got;
+	struct message m = { 3, "three" }, got;
 	int p[2], fds[CHANNEL_FDS], null = open("/dev/null", O_WRONLY);
 	struct stat a, b;
 	unsigned n;
 
 	CU_ASSERT_TRUE_FATAL(channel_pair(p));
-	CU_ASSERT_EQUAL(
-	    channel_recv(p[1], &got, sizeof(got), fds, &n, 0), CHANNEL_LATE);
-	CU_ASSERT_EQUAL(
-	    channel_send(p[0], &m, sizeof(m), NULL, 0, 0), CHANNEL_DONE);
-	m.kind = 4;
-	CU_ASSERT_EQUAL(
-	    channel_send(p[0], &m, sizeof(m), (int[]){null, p[0]}, 2, 0),
+	CU_ASSERT_EQUAL(channel_recv(p[1], &got, sizeof(got), fds, &n, 0),
+	    CHANNEL_LATE);
+	CU_ASSERT_EQUAL(channel_send(p[0], &m, sizeof(m), NULL, 0, 0),
 	    CHANNEL_DONE);
-	CU_ASSERT_EQUAL(
-	    channel_recv(p[1], &got, sizeof(got), fds, &n, 0), CHANNEL_DONE);
+	m.kind = 4;
+	CU_ASSERT_EQUAL(channel_send(p[0], &m, sizeof(m), (int[]){ null, p[0] },
+			    2, 0),
+	    CHANNEL_DONE);
+	CU_ASSERT_EQUAL(channel_recv(p[1], &got, sizeof(got), fds, &n, 0),
+	    CHANNEL_DONE);
 	CU_ASSERT(got.kind == 3 && strcmp(got.text, "three") == 0 && n == 0);
-	CU_ASSERT_EQUAL(
-	    channel_recv(p[1], &got, sizeof(got), fds, &n, 100), CHANNEL_DONE);
+	CU_ASSERT_EQUAL(channel_recv(p[1], &got, sizeof(got), fds, &n, 100),
+	    CHANNEL_DONE);
 	CU_ASSERT_FATAL(got.kind == 4 && n == 2);
 	CU_ASSERT(fcntl(fds[0], F_GETFD) == FD_CLOEXEC);
 	CU_ASSERT(fstat(fds[0], &a) == 0 && fstat(null, &b) == 0 &&
-		  a.st_rdev == b.st_rdev);
+	    a.st_rdev == b.st_rdev);
 	channel_close(fds, n);
 	close(p[0]);
 	CU_ASSERT_EQUAL(channel_recv(p[1], &got, sizeof(got), fds, &n, 100),
 	    CHANNEL_CLOSED);
-	CU_ASSERT_EQUAL(
-	    channel_send(p[1], &m, sizeof(m), NULL, 0, 100), CHANNEL_CLOSED);
+	CU_ASSERT_EQUAL(channel_send(p[1], &m, sizeof(m), NULL, 0, 100),
+	    CHANNEL_CLOSED);
 	close(p[1]);
 	close(null);
 }
@@ -75,17 +75,17 @@ test_broken(void)
 	union {
 		struct cmsghdr h;
 		char room[CMSG_SPACE(sizeof(many))];
-	} c = {.h = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
-	struct iovec iov = {raw, sizeof(got)};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	} c = { .h = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { raw, sizeof(got) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	unsigned n, before = open_fds(), size;
 
 	CU_ASSERT_TRUE_FATAL(channel_pair(p));
 	for (size = 1; size < sizeof(raw); size++) {
-		CU_ASSERT_EQUAL(
-		    channel_send(p[0], raw, size, &p[0], 1, 0), CHANNEL_DONE);
-		CU_ASSERT_EQUAL(
-		    channel_recv(p[1], &got, sizeof(got), fds, &n, 0),
+		CU_ASSERT_EQUAL(channel_send(p[0], raw, size, &p[0], 1, 0),
+		    CHANNEL_DONE);
+		CU_ASSERT_EQUAL(channel_recv(p[1], &got, sizeof(got), fds, &n,
+				    0),
 		    size == sizeof(got) ? CHANNEL_DONE : CHANNEL_BROKEN);
 		channel_close(fds, n);
 	}
@@ -97,8 +97,8 @@ test_broken(void)
 		m.msg_control = &c;
 		m.msg_controllen = CMSG_SPACE(size * sizeof(int));
 		CU_ASSERT_EQUAL(sendmsg(p[0], &m, 0), (ssize_t)sizeof(got));
-		CU_ASSERT_EQUAL(
-		    channel_recv(p[1], &got, sizeof(got), fds, &n, 0),
+		CU_ASSERT_EQUAL(channel_recv(p[1], &got, sizeof(got), fds, &n,
+				    0),
 		    size <= CHANNEL_FDS ? CHANNEL_DONE : CHANNEL_BROKEN);
 		channel_close(fds, n);
 	}
@@ -111,19 +111,19 @@ test_broken(void)
 static void
 test_late(void)
 {
-	struct message m = {1, ""};
+	struct message m = { 1, "" };
 	struct timespec a, b;
 	unsigned sent = 0;
 	int p[2];
 
 	CU_ASSERT_TRUE_FATAL(channel_pair(p));
 	while (sent < 100000 &&
-	       channel_send(p[0], &m, sizeof(m), NULL, 0, 0) == CHANNEL_DONE)
+	    channel_send(p[0], &m, sizeof(m), NULL, 0, 0) == CHANNEL_DONE)
 		sent++;
 	CU_ASSERT(sent > 10 && sent < 100000);
 	clock_gettime(CLOCK_MONOTONIC, &a);
-	CU_ASSERT_EQUAL(
-	    channel_send(p[0], &m, sizeof(m), NULL, 0, 60), CHANNEL_LATE);
+	CU_ASSERT_EQUAL(channel_send(p[0], &m, sizeof(m), NULL, 0, 60),
+	    CHANNEL_LATE);
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	CU_ASSERT(
 	    (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 >=
@@ -135,8 +135,8 @@ test_late(void)
 static int
 tcp_socket(bool listening)
 {
-	struct sockaddr_in a = {
-	    .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
@@ -148,12 +148,12 @@ tcp_socket(bool listening)
 static int
 local_socket(void)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	/* A name that the kernel gives, unix(7). */
-	CU_ASSERT_EQUAL(
-	    bind(fd, (struct sockaddr *)&a, sizeof(a.sun_family)), 0);
+	CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof(a.sun_family)),
+	    0);
 	CU_ASSERT_EQUAL(listen(fd, 1), 0);
 	return (fd);
 }
@@ -163,8 +163,8 @@ test_types(void)
 {
 	enum { NONE = 99 };
 	int p[2], all[9];
-	static const unsigned is[] = {CHANNEL_FILE, NONE, CHANNEL_LISTENER,
-	    NONE, CHANNEL_LOCAL, CHANNEL_PAIR, CHANNEL_SEALED, NONE, NONE};
+	static const unsigned is[] = { CHANNEL_FILE, NONE, CHANNEL_LISTENER,
+		NONE, CHANNEL_LOCAL, CHANNEL_PAIR, CHANNEL_SEALED, NONE, NONE };
 	unsigned i, t;
 
 	CU_ASSERT_TRUE_FATAL(channel_pair(p));
@@ -181,8 +181,8 @@ test_types(void)
 		for (t = CHANNEL_FILE; t <= CHANNEL_SEALED; t++)
 			/* Sockets and sealed memory can be written. */
 			if (t != CHANNEL_FILE || i < 2 || i > 6)
-				CU_ASSERT_EQUAL(
-				    channel_is(all[i], t), t == is[i]);
+				CU_ASSERT_EQUAL(channel_is(all[i], t),
+				    t == is[i]);
 	channel_close(all, 9);
 	close(p[1]);
 	CU_ASSERT_FALSE(channel_is(all[0], CHANNEL_FILE));
@@ -191,7 +191,7 @@ test_types(void)
 static void
 test_sealed(void)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 	char big[10000];
 	int fd, open_one;
 
@@ -217,6 +217,6 @@ test_sealed(void)
 	buf_fini(&b);
 }
 
-UNIT_TESTS(base_channel, {"a message and its descriptors", test_message},
-    {"messages that are none", test_broken}, {"nobody reads", test_late},
-    {"kinds of descriptors", test_types}, {"sealed memory", test_sealed})
+UNIT_TESTS(base_channel, { "a message and its descriptors", test_message },
+    { "messages that are none", test_broken }, { "nobody reads", test_late },
+    { "kinds of descriptors", test_types }, { "sealed memory", test_sealed })

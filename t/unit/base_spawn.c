@@ -80,19 +80,19 @@ report_of(bool keep_output, char *const *env, char said[256], char second[256],
     char errors[256])
 {
 	int one[2], two[2], err[2], how = -1;
-	struct fault f = {ERR_NONE, ""};
+	struct fault f = { ERR_NONE, "" };
 	struct child c;
 
 	/* Ends that lie where the other's place is, and some that leak. */
 	(void)!pipe(one);
 	(void)!pipe(two);
 	(void)!pipe(err);
-	CU_ASSERT_TRUE(spawn_start(&(struct spawn){.role = REPORT,
+	CU_ASSERT_TRUE(spawn_start(&(struct spawn){ .role = REPORT,
 				       .env = env,
-				       .fd = {two[1], one[1]},
+				       .fd = { two[1], one[1] },
 				       .n_fds = 2,
 				       .keep_output = keep_output,
-				       .errors = err[1]},
+				       .errors = err[1] },
 	    &c, &f));
 	close(one[1]);
 	close(two[1]);
@@ -108,7 +108,7 @@ report_of(bool keep_output, char *const *env, char said[256], char second[256],
 static void
 test_given(void)
 {
-	char home[] = "HOME=/else", *env[] = {home, NULL};
+	char home[] = "HOME=/else", *env[] = { home, NULL };
 	char said[256], second[256], errors[256];
 	int leak = open(".", O_RDONLY);
 
@@ -127,8 +127,8 @@ test_given(void)
 static void
 test_fate(void)
 {
-	struct fault f = {ERR_NONE, ""};
-	struct spawn s = {.role = WAIT, .errors = -1};
+	struct fault f = { ERR_NONE, "" };
+	struct spawn s = { .role = WAIT, .errors = -1 };
 	struct child c;
 	char text[80];
 	int how = 0;
@@ -172,16 +172,18 @@ test_same_file(void)
 static void
 test_none(void)
 {
-	struct fault f = {ERR_NONE, ""};
-	char *huge = malloc(300000), *env[] = {huge, NULL};
+	struct fault f = { ERR_NONE, "" };
+	char *huge = malloc(300000), *env[] = { huge, NULL };
 	int before = dup(0), after;
 	struct child c;
 
 	close(before);
 	memset(huge, 'x', 299999); /* E2BIG, execve(2) */
 	huge[299999] = '\0';
-	CU_ASSERT_FALSE(spawn_start(
-	    &(struct spawn){.role = END, .env = env, .errors = -1}, &c, &f));
+	CU_ASSERT_FALSE(spawn_start(&(struct spawn){ .role = END,
+					.env = env,
+					.errors = -1 },
+	    &c, &f));
 	CU_ASSERT_EQUAL(f.code, ERR_SYSTEM);
 	CU_ASSERT_STRING_EQUAL(f.detail, END ": Argument list too long");
 	CU_ASSERT_EQUAL(c.pid, 0);
@@ -204,12 +206,12 @@ starter(void *arg)
 	ssize_t n;
 
 	for (i = 0; i < 20; i++) {
-		f = (struct fault){ERR_NONE, ""};
+		f = (struct fault){ ERR_NONE, "" };
 		(void)!pipe2(p, O_CLOEXEC);
-		if (!spawn_start(&(struct spawn){.role = REPORT,
-				     .fd = {p[1], p[1]},
+		if (!spawn_start(&(struct spawn){ .role = REPORT,
+				     .fd = { p[1], p[1] },
 				     .n_fds = 2,
-				     .errors = p[1]},
+				     .errors = p[1] },
 			&c, &f))
 			continue;
 		close(p[1]);
@@ -224,7 +226,7 @@ starter(void *arg)
 static void
 test_threads(void)
 {
-	unsigned ok[4] = {0}, i;
+	unsigned ok[4] = { 0 }, i;
 	pthread_t t[4];
 
 	for (i = 0; i < 4; i++)
@@ -238,11 +240,12 @@ test_threads(void)
 int
 main(int argc, char **argv)
 {
-	static const struct unit_test tests[] = {
-	    {"what a child is given", test_given},
-	    {"what becomes of it", test_fate},
-	    {"it is the file that runs", test_same_file},
-	    {"it cannot be started", test_none}, {"threads", test_threads}};
+	static const struct unit_test tests[] = { { "what a child is given",
+						      test_given },
+		{ "what becomes of it", test_fate },
+		{ "it is the file that runs", test_same_file },
+		{ "it cannot be started", test_none },
+		{ "threads", test_threads } };
 
 	(void)argc;
 	if (strncmp(argv[0], "test: ", 6) == 0)

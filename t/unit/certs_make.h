@@ -74,7 +74,7 @@ bool make_both_ways(struct trust *, const char *host,
 	int main(int argc, char **argv)                                       \
 	{                                                                     \
 		static const struct unit_test unit_tests[] = { __VA_ARGS__ }; \
-		if (strcmp(argv[0], KEYHOLDER_ARGV0) == 0)                    \
+		if (strcmp(argv[0], KEYHOLDER_ROLE) == 0)                     \
 			return (keyholder_main(argc, argv));                  \
 		return (unit_main(#suite, unit_tests,                         \
 		    sizeof(unit_tests) / sizeof(unit_tests[0])));             \
