@@ -2,11 +2,11 @@
 /* A pool of threads, see job.h: the owners' turns are under one lock. */
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/job.h"
+#include "base/thread.h"
 
 struct job_pool {
 	pthread_mutex_t lock;
@@ -54,7 +54,6 @@ job_thread(void *arg)
 	struct job_pool *p = arg;
 	struct job *j;
 
-	pthread_setname_np(pthread_self(), p->name);
 	while ((j = job_take(p)) != NULL) {
 		j->run(j);
 		job_ended(p, j);
@@ -68,7 +67,6 @@ pool_new(const char *name, unsigned threads, unsigned most)
 {
 	struct job_pool *p = calloc(1,
 	    sizeof(*p) + threads * sizeof(p->thread[0]));
-	sigset_t all, old;
 
 	if (p == NULL)
 		abort();
@@ -76,12 +74,9 @@ pool_new(const char *name, unsigned threads, unsigned most)
 	pthread_cond_init(&p->work, NULL);
 	turns_init(&p->turns, most);
 	strncpy(p->name, name, sizeof(p->name) - 1);
-	sigfillset(&all); /* signals are the main thread's */
-	pthread_sigmask(SIG_BLOCK, &all, &old);
 	while (p->threads < threads &&
-	    pthread_create(&p->thread[p->threads], NULL, job_thread, p) == 0)
+	    thread_start(&p->thread[p->threads], p->name, job_thread, p) == 0)
 		p->threads++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (p->threads == 0)
 		job_pool_free(&p);
 	return (p);

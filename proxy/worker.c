@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Workers, see worker.h. */
-#include <pthread.h>
-#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/budget.h"
+#include "base/thread.h"
 #include "net/dns.h"
 #include "proxy/accept.h"
 #include "proxy/client.h"
@@ -110,10 +110,7 @@ static void *
 worker_main(void *arg)
 {
 	struct worker *w = arg;
-	char name[16];
 
-	snprintf(name, sizeof(name), "worker/%u", w->index);
-	pthread_setname_np(pthread_self(), name);
 	loop_run(w->loop);
 	link_thread_fini();
 	return (NULL);
@@ -127,7 +124,7 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	struct worker *w = calloc(1, sizeof(*w));
 	struct thread *t = calloc(1, sizeof(*t));
 	struct resolver_options o;
-	sigset_t all, before;
+	char name[THREAD_NAME_MAX];
 
 	w->index = index;
 	w->shared = shared;
@@ -149,11 +146,9 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	if (w->current == NULL)
 		return (NULL);
 	accept_start(w, fds, of, n_fds);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	if (pthread_create(&t->id, NULL, worker_main, w) != 0)
+	snprintf(name, sizeof(name), "worker/%u", index);
+	if (thread_start(&t->id, name, worker_main, w) != 0)
 		fault_set(f, ERR_SYSTEM, "no thread");
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return (f->code == ERR_NONE ? w : NULL);
 }
 

@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include "base/thread.h"
 #include "scanners/clam_priv.h"
 
 #define SMALL (1 << 20) /* bytes; larger bodies have threads of their own */
@@ -374,7 +374,6 @@ watch(void *arg)
 	struct clam_engine *e = arg;
 	struct timespec until;
 
-	pthread_setname_np(pthread_self(), "clam-watch");
 	pthread_mutex_lock(&e->lock);
 	while (!e->closing) {
 		until = after_ms(e->watch_ms);
@@ -395,12 +394,7 @@ watch(void *arg)
 static bool
 watch_start(struct clam_engine *e)
 {
-	sigset_t all, old;
-
-	sigfillset(&all); /* signals are the main thread's */
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	e->watched = pthread_create(&e->watcher, NULL, watch, e) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	e->watched = thread_start(&e->watcher, "clam-watch", watch, e) == 0;
 	return (e->watched);
 }
 

@@ -11,14 +11,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/thread.h"
 #include "proxy/audit/audit.h"
 #include "proxy/audit/log.h"
 
@@ -317,7 +316,6 @@ writer_run(void *arg)
 	uint64_t crowded = 0;
 	bool stop, reopen;
 
-	(void)prctl(PR_SET_NAME, "assay-log");
 	do {
 		writer_wait(a, &stop, &reopen);
 		drain(a, &spare); /* to the old file what was its own */
@@ -421,20 +419,6 @@ release(struct audit *a)
 	free(a);
 }
 
-/* Signals are the main thread's. */
-static int
-start_writer(struct audit *a)
-{
-	sigset_t all, old;
-	int e;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	e = pthread_create(&a->writer, NULL, writer_run, a);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return (e);
-}
-
 static struct audit *
 allocate(unsigned n, const struct audit_privacy *privacy)
 {
@@ -472,7 +456,7 @@ audit_new(const struct audit_target *t, unsigned n,
 			release(a);
 			return (NULL);
 		}
-	e = start_writer(a);
+	e = thread_start(&a->writer, "assay-log", writer_run, a);
 	if (e != 0) {
 		(void)fault_set(f, ERR_SYSTEM, "thread of the access log: %s",
 		    strerror(e));

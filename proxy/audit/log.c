@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/crash.h"
 #include "proxy/audit/log.h"
 
 #define TEXT_MAX 2000
@@ -71,6 +72,7 @@ write_line(enum log_level level, const char *area, const char *text)
 	    area != NULL ? ": " : "");
 	n += k > 0 ? (size_t)k : 0;
 	n += escape(line + n, sizeof(line) - n - 1, text);
+	crash_note(line, n);
 	line[n++] = '\n';
 	/* nobody is left to tell when stderr fails */
 	if (write(STDERR_FILENO, line, n) < 0)
