@@ -409,7 +409,7 @@ look_once(struct clam_look *look, struct cl_engine *cl,
 		.again = again,
 		.calls = { .stop = clam_look_stops,
 		    .stop_arg = look,
-		    .temp = clam_engine_temp(look->engine) } };
+		    .temp = &look->core->temp } };
 	const struct gap *gap = NULL;
 	const char *name = NULL;
 	unsigned long scanned = 0;

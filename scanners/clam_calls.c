@@ -37,6 +37,23 @@ static _Thread_local struct clam_calls *inside;
 		__atomic_store_n(&found, next, __ATOMIC_RELAXED);           \
 	}
 
+BARE static _Atomic uint64_t *
+own(const struct clam_calls *c)
+{
+	return (&c->temp->held[c->temp->me]);
+}
+
+BARE uint64_t
+clam_temp_used(const struct clam_temp *t)
+{
+	uint64_t sum = 0;
+	unsigned i;
+
+	for (i = 0; i < t->n; i++)
+		sum += atomic_load_explicit(&t->held[i], memory_order_relaxed);
+	return (sum);
+}
+
 void
 clam_calls_begin(struct clam_calls *c)
 {
@@ -51,7 +68,7 @@ clam_calls_end(void)
 
 	assert(c != NULL);
 	inside = NULL;
-	atomic_fetch_sub(&c->temp->used, c->written);
+	atomic_fetch_sub(own(c), c->written);
 }
 
 struct clam_calls *
@@ -253,12 +270,13 @@ may_write(size_t n)
 
 	if (c == NULL)
 		return (true);
-	used = atomic_fetch_add(&c->temp->used, n) + n;
+	atomic_fetch_add(own(c), n);
+	used = clam_temp_used(c->temp);
 	if (used <= c->temp->most || c->written + n <= c->temp->sure) {
 		c->written += n;
 		return (true);
 	}
-	atomic_fetch_sub(&c->temp->used, n);
+	atomic_fetch_sub(own(c), n);
 	c->failed[LACK_LIMIT]++;
 	errno = ENOSPC;
 	return (false);
@@ -274,7 +292,7 @@ gives_back(uint64_t n)
 	if (n > c->written)
 		n = c->written;
 	c->written -= n;
-	atomic_fetch_sub(&c->temp->used, n);
+	atomic_fetch_sub(own(c), n);
 }
 
 BARE static ssize_t

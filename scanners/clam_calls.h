@@ -34,11 +34,16 @@ enum clam_lack {
 /*
  * Temporary files of all looks of an engine together.  Each look may have
  * `sure`, whatever the others hold; beyond that there is `most` for all.
+ * Where looks are made by several processes, each has a word that it alone
+ * writes, in memory that they share.
  */
 struct clam_temp {
 	uint64_t sure, most;
-	_Atomic uint64_t used;
+	_Atomic uint64_t *held; /* [n], borrowed */
+	unsigned n, me;         /* me: whose word is ours */
 };
+/* Held by all together. */
+uint64_t clam_temp_used(const struct clam_temp *);
 
 struct clam_calls {
 	bool (*stop)(void *); /* is it time to give up? */

@@ -36,7 +36,7 @@ static void content_look(const struct walk *, const struct content *);
 static const struct clam_limits *
 limits_of(const struct walk *w)
 {
-	return (clam_engine_limits(w->look->engine));
+	return (&w->look->core->limits);
 }
 
 /* Nothing more can come of it. */
@@ -82,7 +82,7 @@ store_failed(const struct walk *w)
 static void
 store_init(const struct walk *w, struct decode_store *s)
 {
-	decode_store_init(s, clam_engine_temp_dir(w->look->engine));
+	decode_store_init(s, w->look->core->temp_dir);
 	decode_store_charge_to(s, w->look->account);
 }
 
@@ -491,9 +491,9 @@ clam_look_run(struct clam_look *look)
 		return;
 	}
 	atomic_store(&look->begun, true);
-	if (!clam_engine_temp_stands(look->engine))
+	if (!clam_core_temp_stands(look->core))
 		clam_look_unscanned(look, GAP_ERROR, "temporary space");
-	w.cl = clam_engine_take(look->engine);
+	w.cl = clam_core_take(look->core);
 	content_look(&w, &c);
 	layers_look(&w);
 	if (look->verdict != VERDICT_BLOCKED && clam_look_stops(look))

@@ -14,7 +14,7 @@ static void
 take_out(struct clam_look *look, enum members what, const unsigned char *p,
     size_t n)
 {
-	uint64_t most = clam_engine_limits(look->engine)->scan_size;
+	uint64_t most = look->core->limits.scan_size;
 	struct decode_limits limits = { .max_bytes = most - look->decoded,
 		.coded_bytes = n,
 		.stop = clam_look_stops,
@@ -28,7 +28,7 @@ take_out(struct clam_look *look, enum members what, const unsigned char *p,
 		return;
 	}
 	l->depth = look->depth + 1;
-	decode_store_init(&l->store, clam_engine_temp_dir(look->engine));
+	decode_store_init(&l->store, look->core->temp_dir);
 	decode_store_charge_to(&l->store, look->account);
 	end = members_open(what, p, n, &l->store, &limits, &more);
 	if (end == DECODE_LARGE)
@@ -51,7 +51,7 @@ take_out(struct clam_look *look, enum members what, const unsigned char *p,
 void
 clam_layer_seen(struct clam_look *look, const unsigned char *p, size_t n)
 {
-	const struct clam_limits *limits = clam_engine_limits(look->engine);
+	const struct clam_limits *limits = &look->core->limits;
 	enum members what = members_of(p, n);
 
 	if (what == MEMBERS_NONE || clam_look_stops(look))

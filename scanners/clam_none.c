@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Instead of clam.c, clam_engine.c and clam_scan.c in a build without
+ * Instead of the other files of clamav in a build without
  * libclamav.  There is never an engine, hence never a scanner.
  * Room: scanners.
  */

@@ -2,8 +2,8 @@
 /*
  * Between the files of the clamav scanner: clam.c calls libclamav (and is the
  * only one that does), clam_content.c says what there is to look at in a body,
- * clam_engine.c keeps the database and the threads, clam_scan.c is the scanner
- * on a loop.
+ * clam_core.c has what a look needs, clam_engine.c is for whoever scans,
+ * clam_scan.c is the scanner on a loop.
  * Room: scanners.  Units: bytes, monotonic ms.
  */
 #ifndef SCANNERS_CLAM_PRIV_H
@@ -14,17 +14,9 @@
 #include "scanners/clam.h"
 #include "scanners/clam_calls.h"
 #include "scanners/clam_canary.h"
+#include "scanners/clam_core.h"
 #include "scanners/clam_map.h"
 #include "scanners/decode.h"
-
-struct cl_engine;
-
-struct clam_limits {
-	uint64_t scan_size;
-	uint32_t files;
-	uint32_t recursion;
-	uint32_t time_ms;
-};
 
 /* clam.c */
 
@@ -44,7 +36,7 @@ void clam_lib_unref(struct cl_engine **);
 
 /* One look at one body, in a thread of the engine. */
 struct clam_look {
-	struct clam_engine *engine; /* borrowed */
+	struct clam_core *core; /* borrowed */
 	struct clam_source source;
 	struct decode_list codings;
 	char type[CLAM_TYPE];    /* Content-Type, "" for none */
@@ -107,17 +99,13 @@ uint64_t clam_files_print(const char *db);
 
 /* clam_engine.c */
 
-/* The database of this moment; one reference. */
-struct cl_engine *clam_engine_take(struct clam_engine *);
 /*
  * Never the same again for another database, another engine, or once it was
  * not fit.
  */
 uint64_t clam_engine_state(struct clam_engine *);
-const char *clam_engine_temp_dir(const struct clam_engine *);
-struct clam_temp *clam_engine_temp(struct clam_engine *);
-/* Is the temporary folder there?  If not it is made anew. */
-bool clam_engine_temp_stands(struct clam_engine *);
+/* What its looks need. */
+struct clam_core *clam_engine_core(struct clam_engine *);
 /*
  * Does libclamav find the canary?  Asked anew from time to time, by whoever
  * counts a look; while it does not nothing is scanned.

@@ -133,7 +133,7 @@ job_run(struct job *j)
 {
 	struct clam_job *job = CONTAINER_OF(j, struct clam_job, job);
 
-	clam_engine_count(job->look.engine);
+	clam_engine_count(job->clam->engine);
 	clam_look_run(&job->look);
 }
 
@@ -206,7 +206,7 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 	if (!atomic_load(&look->begun))
 		end_busy(s, "no thread was free in time");
 	else if (look->verdict != VERDICT_BLOCKED &&
-	    !clam_engine_fit(look->engine))
+	    !clam_engine_fit(s->clam->engine))
 		end_unfit(s);
 	else if (s->cut_short && look->verdict != VERDICT_BLOCKED)
 		end_cut_short(s, look->verdict);
@@ -285,7 +285,7 @@ job_new(struct clam_scan *s, struct body_view *view)
 	job->job.done = job_done;
 	job->view = view;
 	job->clam = c;
-	job->look.engine = c->engine;
+	job->look.core = clam_engine_core(c->engine);
 	job->look.source = (struct clam_source){ .in = { view_read, view,
 						     body_view_length(view) },
 		.memory = body_view_memory(view) };

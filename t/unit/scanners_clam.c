@@ -130,7 +130,7 @@ look_init(struct clam_look *look, struct clam_engine *e, struct feed *f,
 {
 	memset(look, 0, sizeof(*look));
 	*f = (struct feed){ .s = s, .fail_from = SIZE_MAX };
-	look->engine = e;
+	look->core = clam_engine_core(e);
 	look->source = (struct clam_source){ .in = { feed_read, f, s->n } };
 	look->deadline = clam_now_ms() + 60000;
 }
@@ -213,7 +213,7 @@ test_temp(void)
 	files_left = 0;
 	nftw(kit_dir, count_one, 8, FTW_PHYS);
 	CU_ASSERT_EQUAL(files_left, 0);
-	CU_ASSERT_EQUAL(access(clam_engine_temp_dir(e), F_OK), 0);
+	CU_ASSERT_EQUAL(access(clam_engine_core(e)->temp_dir, F_OK), 0);
 	clam_engine_unref(&e);
 	e = kit_engine(&o); /* clears what a crash left */
 	CU_ASSERT_NOT_EQUAL(access(stale, F_OK), 0);
@@ -237,7 +237,7 @@ test_locked_around(void)
 	alarm(0);
 	CU_ASSERT_PTR_NOT_NULL(e);
 	/* Its own folder is held: nobody takes it for one that was left. */
-	CU_ASSERT_NOT_EQUAL(flock(open(clam_engine_temp_dir(e), O_RDONLY),
+	CU_ASSERT_NOT_EQUAL(flock(open(clam_engine_core(e)->temp_dir, O_RDONLY),
 				LOCK_EX | LOCK_NB),
 	    0);
 	clam_engine_unref(&e);
@@ -254,7 +254,7 @@ open_many(void *arg)
 
 	for (i = 0; i < 10; i++) {
 		e = kit_engine(&o);
-		if (access(clam_engine_temp_dir(e), W_OK) != 0)
+		if (access(clam_engine_core(e)->temp_dir, W_OK) != 0)
 			atomic_fetch_add((atomic_uint *)arg, 1);
 		clam_engine_unref(&e);
 	}

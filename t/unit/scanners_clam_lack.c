@@ -39,7 +39,7 @@ static void
 look_at(struct clam_look *look, struct sample *s)
 {
 	memset(look, 0, sizeof(*look));
-	look->engine = engine;
+	look->core = clam_engine_core(engine);
 	look->blocks = ~0U;
 	look->source = (struct clam_source){ .in = { sample_read, s, s->n } };
 	look->deadline = clam_now_ms() + 60000;
@@ -159,14 +159,14 @@ static void
 test_limit(void)
 {
 	static const uint64_t most[] = { 0, 1, 10, 100, 1000, 4096 };
-	struct clam_temp *temp = clam_engine_temp(engine), was = *temp;
+	struct clam_temp *temp = &clam_engine_core(engine)->temp, was = *temp;
 	unsigned missed = 0;
 	size_t i;
 
 	for (i = 0; i < sizeof(most) / sizeof(most[0]); i++) {
 		temp->most = temp->sure = most[i];
 		missed += none_is_clean("a limit of", most[i], GAP_LIMIT);
-		CU_ASSERT_EQUAL(atomic_load(&temp->used), 0);
+		CU_ASSERT_EQUAL(clam_temp_used(temp), 0);
 	}
 	CU_ASSERT(missed > 0);
 	temp->most = was.most;
@@ -176,7 +176,7 @@ test_limit(void)
 static void
 test_missing(void)
 {
-	const char *dir = clam_engine_temp_dir(engine);
+	const char *dir = clam_engine_core(engine)->temp_dir;
 	int fd;
 
 	kit_remove(dir); /* it is made anew */

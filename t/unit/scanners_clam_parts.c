@@ -137,7 +137,8 @@ run(const struct part_case *c, bool memory)
 	struct clam_options o = { .files = c->files,
 		.recursion = c->recursion };
 	struct clam_engine *e = kit_engine(&o);
-	struct clam_look look = { .engine = e, .blocks = ~c->pass };
+	struct clam_look look = { .core = clam_engine_core(e),
+		.blocks = ~c->pass };
 	const char *text;
 	bool good;
 
