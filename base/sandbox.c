@@ -20,19 +20,19 @@
 static const struct {
 	unsigned since;
 	const char *what;
-} landlock_news[] = {
-    {3, "truncate"}, {4, "network"}, {5, "device"}, {6, "signal"}};
+} landlock_news[] = { { 3, "truncate" }, { 4, "network" }, { 5, "device" },
+	{ 6, "signal" } };
 
 static const char *const box_names[] = {
-    [BOX_SERVE] = "serve",
-    [BOX_HOLDER] = "keys",
-    [BOX_TOKEN] = "keys (token)",
-    [BOX_MASTER] = "scan master",
-    [BOX_SCANNER] = "scanner",
+	[BOX_SERVE] = "serve",
+	[BOX_HOLDER] = "keys",
+	[BOX_TOKEN] = "keys (token)",
+	[BOX_MASTER] = "scan master",
+	[BOX_SCANNER] = "scanner",
 };
 
-_Static_assert(
-    sizeof(box_names) / sizeof(box_names[0]) == BOX_COUNT, "each has a name");
+_Static_assert(sizeof(box_names) / sizeof(box_names[0]) == BOX_COUNT,
+    "each has a name");
 
 const char *
 sandbox_box_name(enum sandbox_box box)
@@ -54,7 +54,7 @@ sandbox_user_find(const char *name, struct sandbox_user *u)
 
 	if (strlen(name) >= sizeof(u->name) || (pw = getpwnam(name)) == NULL)
 		return (false);
-	*u = (struct sandbox_user){.uid = pw->pw_uid, .gid = pw->pw_gid};
+	*u = (struct sandbox_user){ .uid = pw->pw_uid, .gid = pw->pw_gid };
 	strcpy(u->name, name);
 	return (true);
 }
@@ -103,7 +103,8 @@ static int
 narrow_capabilities(uint64_t keep)
 {
 	struct __user_cap_header_struct head = {
-	    .version = _LINUX_CAPABILITY_VERSION_3};
+		.version = _LINUX_CAPABILITY_VERSION_3
+	};
 	struct __user_cap_data_struct set[2];
 	unsigned i;
 
@@ -136,7 +137,7 @@ change_user(const struct sandbox *s, struct sandbox_report *r, struct fault *f)
 	r->user_errno = become(s->user);
 	r->own_user = r->user_errno == 0;
 	return (r->own_user || s->mode != SANDBOX_REQUIRE ||
-		failed(f, s, r->user, r->user_errno));
+	    failed(f, s, r->user, r->user_errno));
 }
 
 bool
@@ -146,7 +147,7 @@ sandbox_drop(const struct sandbox *s, struct sandbox_report *r, struct fault *f)
 	int err;
 
 	assert(s->box < BOX_COUNT);
-	*r = (struct sandbox_report){0};
+	*r = (struct sandbox_report){ 0 };
 	for (i = 0; i < s->n_limits; i++)
 		if ((err = limit(&s->limits[i])) != 0)
 			return (failed(f, s, "limits", err));
@@ -163,8 +164,8 @@ sandbox_drop(const struct sandbox *s, struct sandbox_report *r, struct fault *f)
 }
 
 bool
-sandbox_close(
-    const struct sandbox *s, struct sandbox_report *r, struct fault *f)
+sandbox_close(const struct sandbox *s, struct sandbox_report *r,
+    struct fault *f)
 {
 	unsigned abi = 0;
 
@@ -180,7 +181,7 @@ sandbox_close(
 	r->seccomp_errno = sandbox_seccomp(s->box);
 	r->seccomp = r->seccomp_errno == 0;
 	return (r->seccomp || s->mode != SANDBOX_REQUIRE ||
-		failed(f, s, "seccomp", r->seccomp_errno));
+	    failed(f, s, "seccomp", r->seccomp_errno));
 }
 
 /* Reports. */

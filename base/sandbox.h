@@ -26,35 +26,35 @@
 #include "base/fault.h"
 
 enum sandbox_box {
-	BOX_SERVE, /* reads clients, origins, services, DNS */
-	BOX_HOLDER, /* has the CA's key, which was in a file */
-	BOX_TOKEN, /* the same, and a PKCS #11 module that it must trust */
-	BOX_MASTER, /* has the signature database, forks scanners */
+	BOX_SERVE,   /* reads clients, origins, services, DNS */
+	BOX_HOLDER,  /* has the CA's key, which was in a file */
+	BOX_TOKEN,   /* the same, and a PKCS #11 module that it must trust */
+	BOX_MASTER,  /* has the signature database, forks scanners */
 	BOX_SCANNER, /* reads one hostile body at a time */
 	BOX_COUNT
 };
 
 enum sandbox_mode {
-	SANDBOX_PREFER, /* what the kernel has; the rest is in the report */
+	SANDBOX_PREFER,  /* what the kernel has; the rest is in the report */
 	SANDBOX_REQUIRE, /* a layer that is missing is a fault */
-	SANDBOX_OFF /* neither Landlock nor seccomp: for debugging */
+	SANDBOX_OFF      /* neither Landlock nor seccomp: for debugging */
 };
 
 /* What may be done with a path, and with all that is below a folder. */
 enum sandbox_right {
 	SANDBOX_READ = 1,
 	SANDBOX_WRITE =
-	    2, /* write, make, rename and remove files and folders */
+	    2,          /* write, make, rename and remove files and folders */
 	SANDBOX_RUN = 4 /* execute; the list must have execve too */
 };
 
 struct sandbox_path {
 	const char *path; /* an absent one is passed over */
-	unsigned may; /* enum sandbox_right, ored */
+	unsigned may;     /* enum sandbox_right, ored */
 };
 
 struct sandbox_limit {
-	int what; /* RLIMIT_NOFILE ... */
+	int what;    /* RLIMIT_NOFILE ... */
 	rlim_t most; /* soft and hard; one that is lower stays */
 };
 
@@ -70,7 +70,7 @@ struct sandbox {
 	enum sandbox_box box;
 	enum sandbox_mode mode;
 	const struct sandbox_user *user; /* NULL: it stays who it is */
-	uint64_t capabilities; /* that it keeps, one bit each */
+	uint64_t capabilities;           /* that it keeps, one bit each */
 	const struct sandbox_limit *limits;
 	unsigned n_limits;
 	const struct sandbox_path *paths;
@@ -82,8 +82,8 @@ struct sandbox {
  * (sandbox_report_ok() there).
  */
 struct sandbox_report {
-	uint8_t off; /* SANDBOX_OFF */
-	uint8_t seccomp; /* 1: its list is in force */
+	uint8_t off;      /* SANDBOX_OFF */
+	uint8_t seccomp;  /* 1: its list is in force */
 	uint8_t landlock; /* the ABI whose rights are in force; 0: none */
 	uint8_t own_user; /* 1: it has become the user of this name */
 	int32_t seccomp_errno, landlock_errno, user_errno; /* why not; 0: - */
@@ -96,11 +96,11 @@ struct sandbox_report {
 bool sandbox_user_find(const char *name, struct sandbox_user *);
 
 /* The first step; *r is written anew.  False: ERR_SYSTEM in f, do not go on. */
-bool
-sandbox_drop(const struct sandbox *, struct sandbox_report *r, struct fault *f);
+bool sandbox_drop(const struct sandbox *, struct sandbox_report *r,
+    struct fault *f);
 /* The second; *r is that of the first.  False: ERR_SYSTEM in f, do not go on. */
-bool sandbox_close(
-    const struct sandbox *, struct sandbox_report *r, struct fault *f);
+bool sandbox_close(const struct sandbox *, struct sandbox_report *r,
+    struct fault *f);
 
 /*
  * Make a box's filter beforehand (160 us; then sandbox_close() takes 43): for

@@ -14,9 +14,9 @@
 #include <unistd.h>
 #include "base/sandbox_priv.h"
 
-#define ABI_MOST 7 /* what is known here */
+#define ABI_MOST 7        /* what is known here */
 #define CREATE_VERSION 1u /* LANDLOCK_CREATE_RULESET_VERSION */
-#define RULE_PATH 1 /* LANDLOCK_RULE_PATH_BENEATH */
+#define RULE_PATH 1       /* LANDLOCK_RULE_PATH_BENEATH */
 
 /* LANDLOCK_ACCESS_FS_*, in the order of their bits. */
 enum {
@@ -41,13 +41,13 @@ enum {
 /* How many rights each ABI knows. */
 static const struct {
 	unsigned char fs, net, scopes;
-} known[ABI_MOST + 1] = {[1] = {13, 0, 0},
-    [2] = {14, 0, 0},
-    [3] = {15, 0, 0},
-    [4] = {15, 2, 0},
-    [5] = {16, 2, 0},
-    [6] = {16, 2, 2},
-    [7] = {16, 2, 2}};
+} known[ABI_MOST + 1] = { [1] = { 13, 0, 0 },
+	[2] = { 14, 0, 0 },
+	[3] = { 15, 0, 0 },
+	[4] = { 15, 2, 0 },
+	[5] = { 16, 2, 0 },
+	[6] = { 16, 2, 2 },
+	[7] = { 16, 2, 2 } };
 
 /* struct landlock_ruleset_attr: a kernel takes one it knows no end of, if zero. */
 struct ruleset {
@@ -77,8 +77,8 @@ static uint64_t
 rights(unsigned may, bool folder)
 {
 	uint64_t all = (may & SANDBOX_READ ? READ_FILE | READ_DIR : 0) |
-		       (may & SANDBOX_WRITE ? OF_WRITE : 0) |
-		       (may & SANDBOX_RUN ? EXECUTE : 0);
+	    (may & SANDBOX_WRITE ? OF_WRITE : 0) |
+	    (may & SANDBOX_RUN ? EXECUTE : 0);
 
 	return (folder ? all : all & OF_FILES);
 }
@@ -96,8 +96,9 @@ add_path(int set, const struct sandbox_path *p, uint64_t handled)
 		err = errno;
 	else {
 		rule.allowed = handled & rights(p->may, S_ISDIR(st.st_mode));
-		if (rule.allowed != 0 && syscall(SYS_landlock_add_rule, set,
-					     RULE_PATH, &rule, 0) != 0)
+		if (rule.allowed != 0 &&
+		    syscall(SYS_landlock_add_rule, set, RULE_PATH, &rule, 0) !=
+			0)
 			err = errno;
 	}
 	close(rule.fd);
@@ -119,9 +120,9 @@ int
 sandbox_landlock(const struct sandbox *s, unsigned *abi)
 {
 	unsigned v = sandbox_landlock_abi();
-	struct ruleset what = {.fs = first(known[v].fs),
-	    .net = sandbox_has_network(s->box) ? 0 : first(known[v].net),
-	    .scopes = first(known[v].scopes)};
+	struct ruleset what = { .fs = first(known[v].fs),
+		.net = sandbox_has_network(s->box) ? 0 : first(known[v].net),
+		.scopes = first(known[v].scopes) };
 	size_t size = v >= 6 ? sizeof(what) : v >= 4 ? 16 : 8;
 	int set, err;
 

@@ -31,7 +31,7 @@
 #define INT UINT64_C(0xffffffff) /* the kernel looks at no more */
 #define PTR UINT64_MAX
 #define OWN_PID 0x5a17c0deu /* stands for it until a filter is loaded */
-#define FILTER_MOST 4096 /* BPF_MAXINSNS */
+#define FILTER_MOST 4096    /* BPF_MAXINSNS */
 
 #ifdef __s390__
 #define CLONE_FLAGS 1 /* clone(2): its first two are swapped there */
@@ -52,13 +52,13 @@ struct rule {
 
 static const struct rule rules[] = {
 #define RULE(name, in, what, n, ...) \
-	{.call = SCMP_SYS(name),     \
-	    .boxes = in,             \
-	    .action = what,          \
-	    .n_cmp = n,              \
-	    .cmp = {__VA_ARGS__}},
-#define A(call, boxes) RULE(call, boxes, SCMP_ACT_ALLOW, 0, {0})
-#define E(call, boxes, err) RULE(call, boxes, SCMP_ACT_ERRNO(err), 0, {0})
+	{ .call = SCMP_SYS(name),    \
+		.boxes = in,         \
+		.action = what,      \
+		.n_cmp = n,          \
+		.cmp = { __VA_ARGS__ } },
+#define A(call, boxes) RULE(call, boxes, SCMP_ACT_ALLOW, 0, { 0 })
+#define E(call, boxes, err) RULE(call, boxes, SCMP_ACT_ERRNO(err), 0, { 0 })
 #define W(call, boxes, n, mask, value) \
 	RULE(call, boxes, SCMP_ACT_ALLOW, 1, IF(n, mask, value))
 #define V(call, boxes, n, mask, value, n2, mask2, value2)        \
@@ -87,8 +87,8 @@ add_rules(scmp_filter_ctx ctx, enum sandbox_box box)
 		r = &rules[i];
 		if ((r->boxes >> box & 1) == 0)
 			continue;
-		err = seccomp_rule_add_array(
-		    ctx, r->action, r->call, r->n_cmp, r->cmp);
+		err = seccomp_rule_add_array(ctx, r->action, r->call, r->n_cmp,
+		    r->cmp);
 		if (err < 0)
 			return (-err);
 	}
@@ -127,8 +127,8 @@ make(enum sandbox_box box)
 		return (0);
 	if ((ctx = seccomp_init(SCMP_ACT_KILL_PROCESS)) == NULL)
 		return (ENOSYS); /* it asks the kernel for that action */
-	err = -seccomp_attr_set(
-	    ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	err = -seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
+	    SCMP_ACT_KILL_PROCESS);
 	if (err == 0)
 		err = add_rules(ctx, box);
 	if (err == 0)
@@ -173,8 +173,8 @@ sandbox_seccomp(enum sandbox_box box)
 		return (err);
 	assert(made[box].n <= FILTER_MOST);
 	put_own_pid(made[box].code, made[box].n);
-	prog = (struct sock_fprog){
-	    .len = (unsigned short)made[box].n, .filter = made[box].code};
+	prog = (struct sock_fprog){ .len = (unsigned short)made[box].n,
+		.filter = made[box].code };
 	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 	    SECCOMP_FILTER_FLAG_TSYNC, &prog);
 	if (r == 0)

@@ -88,7 +88,7 @@ in_child(int (*try)(void))
 static bool
 enter(const struct sandbox *s)
 {
-	struct fault f = {0};
+	struct fault f = { 0 };
 	bool ok = sandbox_drop(s, &said, &f) && sandbox_close(s, &said, &f);
 
 	if (!ok && f.code != ERR_SYSTEM)
@@ -100,13 +100,13 @@ enter(const struct sandbox *s)
 static void
 without(int first, int last)
 {
-	struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-					 offsetof(struct seccomp_data, nr)),
-	    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (unsigned)first, 0, 2),
-	    BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (unsigned)last, 1, 0),
-	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-	struct sock_fprog prog = {sizeof(code) / sizeof(code[0]), code};
+	struct sock_filter code[] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+					  offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (unsigned)first, 0, 2),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (unsigned)last, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) != 0)
@@ -138,7 +138,7 @@ static enum sandbox_box box;
 static int
 try_enter(void)
 {
-	return (enter(&(struct sandbox){.box = box}) ? 0 : 1);
+	return (enter(&(struct sandbox){ .box = box }) ? 0 : 1);
 }
 
 static void
@@ -162,15 +162,15 @@ test_enter(void)
 static int
 try_forked(void)
 {
-	struct fault f = {0};
+	struct fault f = { 0 };
 	pid_t pid, self = getpid();
 	int how;
 
 	if (!sandbox_prepare(BOX_SCANNER, &f) ||
-	    !enter(&(struct sandbox){.box = BOX_MASTER}))
+	    !enter(&(struct sandbox){ .box = BOX_MASTER }))
 		return (1);
 	if ((pid = fork()) == 0) {
-		if (!enter(&(struct sandbox){.box = BOX_SCANNER}))
+		if (!enter(&(struct sandbox){ .box = BOX_SCANNER }))
 			_exit(1);
 		if (getpid() != self)
 			raise(
@@ -197,22 +197,24 @@ static int
 try_old_kernel(void)
 {
 	without_landlock();
-	return (
-	    enter(&(struct sandbox){.box = BOX_SCANNER, .mode = mode}) ? 0 : 1);
+	return (enter(&(struct sandbox){ .box = BOX_SCANNER, .mode = mode })
+		? 0
+		: 1);
 }
 
 static int
 try_no_seccomp(void)
 {
 	without(SYS_seccomp, SYS_seccomp);
-	return (
-	    enter(&(struct sandbox){.box = BOX_SCANNER, .mode = mode}) ? 0 : 1);
+	return (enter(&(struct sandbox){ .box = BOX_SCANNER, .mode = mode })
+		? 0
+		: 1);
 }
 
 static int
 try_mode(void)
 {
-	if (!enter(&(struct sandbox){.box = BOX_SCANNER, .mode = mode}))
+	if (!enter(&(struct sandbox){ .box = BOX_SCANNER, .mode = mode }))
 		return (1);
 	return (can_open("/etc/passwd", O_RDONLY) ? 0 : 2);
 }
@@ -239,11 +241,13 @@ test_modes(void)
 static int
 try_files(void)
 {
-	const struct sandbox_path paths[] = {{path("read"), SANDBOX_READ},
-	    {path("write"), SANDBOX_READ | SANDBOX_WRITE},
-	    {path("one"), SANDBOX_READ}, {path("absent"), SANDBOX_READ}};
-	const struct sandbox s = {
-	    .box = BOX_SERVE, .paths = paths, .n_paths = 4};
+	const struct sandbox_path paths[] = { { path("read"), SANDBOX_READ },
+		{ path("write"), SANDBOX_READ | SANDBOX_WRITE },
+		{ path("one"), SANDBOX_READ },
+		{ path("absent"), SANDBOX_READ } };
+	const struct sandbox s = { .box = BOX_SERVE,
+		.paths = paths,
+		.n_paths = 4 };
 
 	if (!enter(&s))
 		return (1);
@@ -263,10 +267,11 @@ try_files(void)
 static int
 try_outside(void)
 {
-	const struct sandbox_path paths[] = {
-	    {path("write"), SANDBOX_READ | SANDBOX_WRITE}};
-	const struct sandbox s = {
-	    .box = BOX_SERVE, .paths = paths, .n_paths = 1};
+	const struct sandbox_path paths[] = { { path("write"),
+	    SANDBOX_READ | SANDBOX_WRITE } };
+	const struct sandbox s = { .box = BOX_SERVE,
+		.paths = paths,
+		.n_paths = 1 };
 
 	if (!enter(&s))
 		return (1);
@@ -290,9 +295,9 @@ test_files(void)
 		return;
 	}
 	CU_ASSERT_FATAL(mkdir(path("read"), 0700) == 0 &&
-			mkdir(path("write"), 0700) == 0 && put(path("one")) &&
-			put(path("read/a")) && put(path("write/a")) &&
-			symlink("../one", path("write/link")) == 0);
+	    mkdir(path("write"), 0700) == 0 && put(path("one")) &&
+	    put(path("read/a")) && put(path("write/a")) &&
+	    symlink("../one", path("write/link")) == 0);
 	CU_ASSERT_EQUAL(in_child(try_files), 0);
 	CU_ASSERT_EQUAL(in_child(try_outside), 0);
 }
@@ -314,18 +319,18 @@ effective(void)
 	return (v);
 }
 
-static const struct sandbox_limit limits[] = {
-    {RLIMIT_NOFILE, 64}, {RLIMIT_CORE, 0}};
+static const struct sandbox_limit limits[] = { { RLIMIT_NOFILE, 64 },
+	{ RLIMIT_CORE, 0 } };
 static struct sandbox_user nobody;
 
 static int
 try_drop(void)
 {
-	const struct sandbox s = {.box = BOX_SERVE,
-	    .limits = limits,
-	    .n_limits = 2,
-	    .user = geteuid() == 0 ? &nobody : NULL};
-	struct fault f = {0};
+	const struct sandbox s = { .box = BOX_SERVE,
+		.limits = limits,
+		.n_limits = 2,
+		.user = geteuid() == 0 ? &nobody : NULL };
+	struct fault f = { 0 };
 	struct rlimit l;
 
 	if (!sandbox_drop(&s, &said, &f))
@@ -339,8 +344,9 @@ try_drop(void)
 		return (3);
 	if (effective() != 0)
 		return (4);
-	if (s.user != NULL && (getuid() != nobody.uid ||
-				  getegid() != nobody.gid || setuid(0) == 0))
+	if (s.user != NULL &&
+	    (getuid() != nobody.uid || getegid() != nobody.gid ||
+		setuid(0) == 0))
 		return (5);
 	return (0);
 }
@@ -349,9 +355,10 @@ try_drop(void)
 static int
 try_no_change(void)
 {
-	const struct sandbox s = {
-	    .box = BOX_SERVE, .mode = mode, .user = &nobody};
-	struct fault f = {0};
+	const struct sandbox s = { .box = BOX_SERVE,
+		.mode = mode,
+		.user = &nobody };
+	struct fault f = { 0 };
 
 	without(SYS_setresgid, SYS_setresgid);
 	return (sandbox_drop(&s, &said, &f) ? 0 : 1);
@@ -377,7 +384,7 @@ test_drop(void)
 static void
 test_report(void)
 {
-	said = (struct sandbox_report){.seccomp = 1, .landlock = 2};
+	said = (struct sandbox_report){ .seccomp = 1, .landlock = 2 };
 	CU_ASSERT(says("seccomp, landlock 2 (no truncate, network, device, "
 		       "signal rules), user shared"));
 	said.landlock = 5;
@@ -392,18 +399,20 @@ test_report(void)
 	CU_ASSERT_FALSE(sandbox_report_ok(&said));
 	memset(said.user, 'a', sizeof(said.user));
 	CU_ASSERT_FALSE(sandbox_report_ok(&said));
-	said = (struct sandbox_report){.seccomp = 2};
+	said = (struct sandbox_report){ .seccomp = 2 };
 	CU_ASSERT_FALSE(sandbox_report_ok(&said));
 }
 
 static int
 suite(void)
 {
-	static const struct unit_test tests[] = {
-	    {"a box is entered", test_enter}, {"a child of a box", test_forked},
-	    {"what is missing is said", test_modes}, {"files", test_files},
-	    {"limits, user, capabilities", test_drop},
-	    {"reports", test_report}};
+	static const struct unit_test tests[] = { { "a box is entered",
+						      test_enter },
+		{ "a child of a box", test_forked },
+		{ "what is missing is said", test_modes },
+		{ "files", test_files },
+		{ "limits, user, capabilities", test_drop },
+		{ "reports", test_report } };
 
 	return (
 	    unit_main("base_sandbox", tests, sizeof(tests) / sizeof(tests[0])));
