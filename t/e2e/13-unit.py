@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The packaged unit: how much of the machine it leaves to assayd, and that
+assayd works in what it leaves, under a real systemd."""
+import json
+import re
+
+import lab as e2e
+from booted import Booted
+from lab import needs, slow
+
+UNIT = e2e.BUILD / "etc" / "assay.service"
+# drop-in (None: the unit alone) -> exposure at most, as systemd-analyze counts
+EXPOSURE = {None: 1.4, "low-ports.conf": 1.6}
+# What base/sandbox calls; the unit's filter must not refuse them.
+SANDBOX = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp")
+
+
+def unit(command=None):
+    """The unit's text; command: what it runs instead of the installed assayd."""
+    text = UNIT.read_text()
+    return re.sub(r"(?m)^(Exec\w+=)\S*/assayd", rf"\1{command}", text) if command else text
+
+
+@needs("systemd-analyze")
+def test_exposure(lab):
+    """What systemd-analyze calls exposure does not grow."""
+    for drop_in, most in EXPOSURE.items():
+        with lab.sub(str(drop_in)):
+            folder = lab.dir / (drop_in or "unit")
+            folder.mkdir()
+            text = unit()
+            if drop_in:
+                text += (e2e.SRC / "etc" / drop_in).read_text()
+            (folder / "assay.service").write_text(text)
+            r = lab.run("systemd-analyze", "--no-pager", "--offline=yes", "security", folder / "assay.service")
+            m = re.search(rb"Overall exposure level for assay.service: ([0-9.]+)", r.stdout)
+            assert m, r
+            assert float(m[1]) <= most, f"{m[1]} instead of {most}:\n{r.stdout.decode()}"
+
+
+@needs("systemd-analyze")
+def test_understood(lab):
+    """systemd knows every line of it, this systemd and the oldest that is served (252)."""
+    (lab.dir / "assay.service").write_text(unit(e2e.ASSAYD))
+    r = lab.run("systemd-analyze", "--man=no", "verify", lab.dir / "assay.service")
+    said = [x for x in r.stderr.decode().splitlines() if "assay.service" in x]
+    assert r.returncode == 0 and not said, r
+
+
+CONF = {"services": {"clam": {"url": "clamav:/usr/share/assay/testdb", "mode": "both"}},
+        "scan": {"download": ["clam"]}, "rules": [{"name": "default", "scan": ["download"]}], "workers": 2,
+        "log": {"access": [{"to": "/var/log/assay/access.log", "format": "json"}]}}
+# As assayd runs: are the calls of its sandboxes refused?
+PROBE = f"""#!/usr/bin/python3
+import ctypes, json
+libc = ctypes.CDLL(None, use_errno=True)
+numbers = {{"landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "seccomp": None}}
+import platform
+numbers["seccomp"] = 317 if platform.machine() == "x86_64" else 277
+print("probe", json.dumps({{n: (libc.syscall(numbers[n], -1, 0, 0, 0), ctypes.get_errno())[1] for n in {SANDBOX!r}}}))
+"""
+
+
+@slow
+@needs("root", "systemd-nspawn", "clamav")
+def test_started(lab):
+    """Started, used, reloaded and stopped by systemd."""
+    files = {"/usr/bin/assayd-here": e2e.ASSAYD.read_bytes(), "/usr/bin/probe": PROBE, "/etc/assay/assay.conf": json.dumps(CONF),
+             "/usr/lib/sysusers.d/assay.conf": (e2e.SRC / "etc/sysusers/assay.conf").read_text(),
+             "/etc/systemd/system/assay.service": re.sub(r"(?m)^(Exec\w+=/usr/bin/assayd-here)", r"\1 -f /etc/assay/assay.conf",
+                                                         unit("/usr/bin/assayd-here")),
+             "/etc/systemd/system/assay.service.d/probe.conf": "[Service]\nExecStartPost=/usr/bin/probe\n",
+             **{f"/usr/share/assay/testdb/{p.name}": p.read_bytes() for p in e2e.TESTDB.iterdir()}}
+    m = Booted(lab, files)
+    r = m.run("systemctl", "start", "assay")
+    log = m.journal("assay")
+    assert r.returncode == 0 and "ready" in log, r.stderr + log
+    refused = json.loads(re.search(r"^probe (.*)", log, re.M)[1])
+    assert set(refused) == set(SANDBOX) and 1 not in refused.values(), f"refused by the unit's filter (EPERM): {refused}"
+    r = m.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-x", "http://127.0.0.1:3128", "http://assay.internal/test/eicar")
+    assert r.stdout == "403", r
+    r = m.run("systemctl", "reload", "assay")
+    assert r.returncode == 0 and "generation 2 is in force" in m.journal("assay"), r
+    r = m.run("systemctl", "stop", "assay")
+    assert r.returncode == 0 and "Result=success" in m.run("systemctl", "show", "-p", "Result", "assay").stdout, m.journal("assay")
+    assert '"THREAT"' in m.run("cat", "/var/log/assay/access.log").stdout
