@@ -271,23 +271,15 @@ file_absent(const char *path)
 	return (access(path, F_OK) != 0 && errno == ENOENT);
 }
 
-static bool
-create_if_absent(struct ca *ca, const struct ca_options *o, struct fault *f)
+bool
+ca_files_ok(const char *cert, const char *key, struct fault *f)
 {
-	bool in_file = strncmp(o->key, "pkcs11:", 7) != 0;
-	bool no_cert = file_absent(o->cert);
-
-	if (!no_cert && in_file && file_absent(o->key)) {
-		fault_set(f, ERR_CONFIG,
-		    "%s: no such file, but its "
-		    "certificate %s exists",
-		    o->key, o->cert);
-		return (false);
-	}
-	if (!o->create || !in_file || !no_cert)
+	if (strncmp(key, "pkcs11:", 7) == 0 || file_absent(cert) ||
+	    !file_absent(key))
 		return (true);
-	ca->created = true;
-	return (keyholder_create(ca->holder, o->cert, o->key, f));
+	fault_set(f, ERR_CONFIG,
+	    "%s: no such file, but its certificate %s exists", key, cert);
+	return (false);
 }
 
 static bool
@@ -401,25 +393,74 @@ first_issuer(struct ca *ca, struct fault *f)
 	return (chain_above(ca, i, f));
 }
 
-struct ca *
-ca_open(const struct ca_options *o, struct fault *f)
+static struct ca *
+ca_alloc(void)
 {
 	struct ca *ca = calloc(1, sizeof(*ca));
-	struct fault cause = { ERR_NONE, "" };
 
 	if (ca == NULL)
 		abort();
 	atomic_init(&ca->refs, 1);
 	pthread_mutex_init(&ca->making, NULL);
 	pthread_mutex_init(&ca->lock, NULL);
+	return (ca);
+}
+
+static bool
+read_checked(struct ca *ca, const struct ca_options *o, struct fault *f)
+{
+	return (load_certificate(ca, o, f) && usage_ok(ca, o, f) &&
+	    strength_ok(ca, o, f) && dates_ok(ca, o, f));
+}
+
+bool
+ca_read_file(const char *cert, gnutls_datum_t *der, enum keyholder_key *which,
+    struct fault *f)
+{
+	struct ca_options o = { .cert = cert };
+	struct ca *ca = ca_alloc();
+	bool ok = read_checked(ca, &o, f);
+
+	if (ok) {
+		*der = ca->der;
+		ca->der = (gnutls_datum_t){ NULL, 0 };
+		*which = ca->by_issuer ? KEYHOLDER_ISSUER : KEYHOLDER_CA;
+	}
+	ca_unref(&ca);
+	return (ok);
+}
+
+/* Its key holder has the key: of this certificate? */
+static bool
+holder_ok(struct ca *ca, const struct ca_options *o, struct fault *f)
+{
+	const gnutls_datum_t *has;
+
+	ca->created = o->created;
+	if (o->holder == NULL) {
+		ca->holder = keyholder_start(f);
+		if (ca->holder == NULL ||
+		    !keyholder_open(ca->holder, o->cert, o->key, o->create,
+			&ca->created, f))
+			return (false);
+	}
+	has = keyholder_ca(ca->holder);
+	if (!read_checked(ca, o, f))
+		return (false);
+	return ((has->size == ca->der.size &&
+		    memcmp(has->data, ca->der.data, has->size) == 0) ||
+	    refuse(o, f, "has changed while it was loaded"));
+}
+
+struct ca *
+ca_open(const struct ca_options *o, struct fault *f)
+{
+	struct ca *ca = ca_alloc();
+	struct fault cause = { ERR_NONE, "" };
+
 	ca->leaf_days = o->leaf_days;
-	ca->holder = keyholder_start(&cause);
-	if (ca->holder == NULL || !create_if_absent(ca, o, &cause) ||
-	    !load_certificate(ca, o, &cause) || !usage_ok(ca, o, &cause) ||
-	    !strength_ok(ca, o, &cause) || !dates_ok(ca, o, &cause) ||
-	    !keyholder_load(ca->holder, o->key, &ca->der,
-		ca->by_issuer ? KEYHOLDER_ISSUER : KEYHOLDER_CA, &cause) ||
-	    !first_issuer(ca, &cause)) {
+	ca->holder = o->holder;
+	if (!holder_ok(ca, o, &cause) || !first_issuer(ca, &cause)) {
 		fault_set(f, cause.code == ERR_SYSTEM ? ERR_SYSTEM : ERR_CONFIG,
 		    "%s", cause.detail);
 		ca_unref(&ca);

@@ -30,11 +30,17 @@ struct ca_options {
 	unsigned leaf_days; /* life of leaves; at most 398 are given */
 	/* Told of the key holder's death, see keyholder.h; NULL: nobody. */
 	void (*news)(const struct keyholder_news *);
+	/*
+	 * Taken over, also when it fails: another process has started it and
+	 * made it read these files.  NULL: one is started for this CA.
+	 */
+	struct keyholder *holder;
+	bool created; /* of that one: it has just made the CA */
 };
 
 /*
- * Starts a key holder, loads (or creates) the CA and proves that key and
- * certificate belong together.  Refused: not a CA, no keyCertSign, outside
+ * Starts a key holder unless there is one, loads (or creates) the CA and proves
+ * that key and certificate belong together.  Refused: not a CA, no keyCertSign, outside
  * its dates, RSA below 2048 bits, anything but RSA and EC, MD5 or SHA-1
  * (unless self-signed).  Blocks for some 10-30 ms.  One reference.
  * NULL: ERR_CONFIG or ERR_SYSTEM in f, with the file's name.

@@ -29,6 +29,14 @@ struct issuer {
 	unsigned n;
 };
 
+/*
+ * What ca_open() takes of a CA's file, and checks: der is the caller's
+ * (gnutls_free() its data), which is what its leaves are signed by.
+ */
+bool ca_read_file(const char *cert, gnutls_datum_t *der,
+    enum keyholder_key *which, struct fault *f);
+/* A certificate whose key file is missing is not replaced, nor used. */
+bool ca_files_ok(const char *cert, const char *key, struct fault *f);
 /* The issuer now, counted; made anew when its key was lost.  May block. */
 struct issuer *ca_issuer(struct ca *, struct fault *f);
 /* The same without waiting; NULL: it has to be made first. */

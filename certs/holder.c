@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "certs/ca_priv.h"
 #include "certs/holder_priv.h"
 #include "certs/keyholder.h"
 
@@ -55,18 +57,42 @@ holder_send(int fd, const struct holder_msg *m)
 	return (n >= 0);
 }
 
-int
-holder_recv(int fd, struct holder_msg *m, unsigned char buf[static HOLDER_MAX])
+/* Its descriptor; what is more than one is closed. */
+static int
+take_fd(struct msghdr *m)
 {
+	struct cmsghdr *h = CMSG_FIRSTHDR(m);
+	int fd = -1;
+
+	if (h != NULL && h->cmsg_level == SOL_SOCKET &&
+	    h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(h), sizeof(fd));
+	return (fd);
+}
+
+int
+holder_recv(int fd, struct holder_msg *m, unsigned char buf[static HOLDER_MAX],
+    int *with)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} c;
+	struct iovec iov = { buf, HOLDER_MAX };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	unsigned char *p = buf + sizeof(m->head);
 	ssize_t n;
 	size_t left;
 
-	do
-		n = recv(fd, buf, HOLDER_MAX, 0);
-	while (n < 0 && errno == EINTR);
+	do {
+		msg.msg_control = with != NULL ? c.room : NULL;
+		msg.msg_controllen = with != NULL ? sizeof(c.room) : 0;
+		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return ((int)n);
+	if (with != NULL)
+		*with = take_fd(&msg);
 	errno = EPROTO;
 	if ((size_t)n < sizeof(m->head))
 		return (-1);
@@ -259,62 +285,131 @@ read_key(struct holder *h, const char *path, gnutls_privkey_t key)
 						 : load_file(h, path, key));
 }
 
-/* What signs from now on; its certificate in *out when it was made here. */
+/* What signs from now on; h->made is its certificate if it was made here. */
 static bool
-become_issuer(struct holder *h, const struct holder_msg *m,
-    gnutls_x509_crt_t ca, gnutls_privkey_t *key, gnutls_datum_t *out)
+become_issuer(struct holder *h, uint32_t which, gnutls_x509_crt_t ca,
+    gnutls_privkey_t *key)
 {
-	if (m->head.which > KEYHOLDER_ISSUER)
+	if (which > KEYHOLDER_ISSUER)
 		return (holder_fail(h, "unknown kind of issuer"));
 	if (!key_fits(h, *key, ca))
 		return (false);
-	if (m->head.which == KEYHOLDER_ISSUER &&
-	    (!holder_issue(h, ca, key, out) ||
-		gnutls_x509_crt_import(ca, out, GNUTLS_X509_FMT_DER) < 0))
+	if (which == KEYHOLDER_ISSUER &&
+	    (!holder_issue(h, ca, key, &h->made) ||
+		gnutls_x509_crt_import(ca, &h->made, GNUTLS_X509_FMT_DER) < 0))
 		return (false);
 	if (tbs_issuer_init(&h->issuer, ca) < 0)
 		return (holder_fail(h, "issuing certificate is malformed"));
 	return (true);
 }
 
+static void
+copy(gnutls_datum_t *to, const gnutls_datum_t *from)
+{
+	to->size = from->size;
+	to->data = gnutls_malloc(from->size + 1);
+	if (to->data == NULL)
+		abort();
+	memcpy(to->data, from->data, from->size);
+}
+
 static bool
-load(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
+load(struct holder *h, const char *path, const gnutls_datum_t *der,
+    uint32_t which)
 {
 	gnutls_privkey_t key = NULL;
 	gnutls_x509_crt_t ca = NULL;
-	char path[4096];
 	bool ok;
 
 	assert(h->key == NULL); /* it is loaded once */
-	if (!field_path(h, &m->field[0], path))
-		return (false);
 	if (gnutls_privkey_init(&key) < 0 || gnutls_x509_crt_init(&ca) < 0)
 		abort();
 	ok = read_key(h, path, key);
-	gnutls_memset(path, 0, sizeof(path));
-	if (ok &&
-	    gnutls_x509_crt_import(ca, &m->field[1], GNUTLS_X509_FMT_DER) < 0)
+	if (ok && gnutls_x509_crt_import(ca, der, GNUTLS_X509_FMT_DER) < 0)
 		ok = holder_fail(h, "CA certificate is malformed");
-	ok = ok && become_issuer(h, m, ca, &key, out);
+	ok = ok && become_issuer(h, which, ca, &key);
 	gnutls_x509_crt_deinit(ca);
 	if (!ok) {
 		gnutls_privkey_deinit(key);
+		gnutls_free(h->made.data);
+		h->made = (gnutls_datum_t){ NULL, 0 };
 		return (false);
 	}
 	assert(h->issuer.name.size > 0);
 	h->key = key;
+	copy(&h->ca, der);
 	if (!h->in_token)
 		become_nobody();
 	return (true);
 }
 
+/* What is not ours to free. */
+static void
+lend(gnutls_datum_t *to, const gnutls_datum_t *from)
+{
+	*to = (gnutls_datum_t){ NULL, 0 };
+	if (from->size > 0)
+		copy(to, from);
+}
+
 static bool
-create(struct holder *h, const struct holder_msg *m)
+load_op(struct holder *h, const struct holder_msg *m, struct holder_msg *a)
+{
+	char path[4096];
+	bool ok;
+
+	if (!field_path(h, &m->field[0], path))
+		return (false);
+	ok = load(h, path, &m->field[1], m->head.which);
+	gnutls_memset(path, 0, sizeof(path));
+	if (ok)
+		lend(&a->field[0], &h->made);
+	return (ok);
+}
+
+/* The CA's files: made if they shall and are not there, read, checked. */
+static bool
+open_files(struct holder *h, const char *cert, const char *key, bool make,
+    struct holder_msg *a)
+{
+	struct fault f = { ERR_NONE, "" };
+	enum keyholder_key which;
+	bool made = false;
+
+	if (!ca_files_ok(cert, key, &f))
+		return (holder_fail(h, "%s", f.detail));
+	if (make && strncmp(key, "pkcs11:", 7) != 0 &&
+	    access(cert, F_OK) != 0 && errno == ENOENT) {
+		made = true;
+		if (!holder_create(h, cert, key))
+			return (false);
+	}
+	if (!ca_read_file(cert, &a->field[0], &which, &f))
+		return (holder_fail(h, "%s", f.detail));
+	a->head.which = which | (made ? HOLDER_MADE : 0);
+	return (load(h, key, &a->field[0], which));
+}
+
+static bool
+open_op(struct holder *h, const struct holder_msg *m, struct holder_msg *a)
 {
 	char cert[4096], key[4096];
+	bool ok;
 
-	return (field_path(h, &m->field[0], cert) &&
-	    field_path(h, &m->field[1], key) && holder_create(h, cert, key));
+	if (!field_path(h, &m->field[0], cert) ||
+	    !field_path(h, &m->field[1], key))
+		return (false);
+	ok = open_files(h, cert, key, m->head.which == HOLDER_MAKE, a);
+	gnutls_memset(key, 0, sizeof(key));
+	return (ok);
+}
+
+static bool
+who_op(struct holder *h, struct holder_msg *a)
+{
+	lend(&a->field[0], &h->ca);
+	lend(&a->field[1], &h->made);
+	return (true);
 }
 
 /*
@@ -322,39 +417,112 @@ create(struct holder *h, const struct holder_msg *m)
  * digest, of which nobody can say what it is of, nor a CA certificate.
  */
 static bool
-serve(struct holder *h, const struct holder_msg *m, gnutls_datum_t *out)
+serve(struct holder *h, const struct holder_msg *m, struct holder_msg *a)
 {
 	if (h->key != NULL)
-		return (m->head.op == HOLDER_LEAF
-			? holder_leaf(h, m, out)
-			: holder_fail(h, "only leaves are signed"));
+		switch (m->head.op) {
+		case HOLDER_LEAF:
+			return (holder_leaf(h, m, &a->field[0]));
+		case HOLDER_WHO:
+			return (who_op(h, a));
+		default:
+			return (holder_fail(h, "only leaves are signed"));
+		}
 	switch (m->head.op) {
-	case HOLDER_CREATE:
-		return (create(h, m));
+	case HOLDER_OPEN:
+		return (open_op(h, m, a));
 	case HOLDER_LOAD:
-		return (load(h, m, out));
+		return (load_op(h, m, a));
 	default:
 		return (holder_fail(h, "no key is loaded"));
 	}
 }
 
+/* False: it could not be sent; a client that does not read is not waited for. */
 static bool
-answer(struct holder *h, const struct holder_msg *m)
+answer(struct holder *h, int fd, const struct holder_msg *m)
 {
-	gnutls_datum_t data = { NULL, 0 };
-	bool ok = serve(h, m, &data), sent;
-	struct holder_msg a = { .head = { .op = !ok, .id = m->head.id } };
+	struct holder_msg a = { .head = { .id = m->head.id } };
+	bool sent;
 
-	assert(ok || h->text[0] != '\0');
-	if (ok)
-		a.field[0] = data;
-	else
-		a.field[0] = (gnutls_datum_t){ (unsigned char *)h->text,
-			(unsigned)strlen(h->text) };
+	if (!serve(h, m, &a)) {
+		assert(h->text[0] != '\0');
+		gnutls_free(a.field[0].data);
+		a.head = (struct holder_head){ .op = 1, .id = m->head.id };
+		lend(&a.field[0],
+		    &(gnutls_datum_t){ (unsigned char *)h->text,
+			(unsigned)strlen(h->text) });
+	}
 	a.head.n[0] = a.field[0].size;
-	sent = holder_send(HOLDER_FD, &a);
-	gnutls_free(data.data);
+	a.head.n[1] = a.field[1].size;
+	sent = holder_send(fd, &a);
+	gnutls_free(a.field[0].data);
+	gnutls_free(a.field[1].data);
 	return (sent);
+}
+
+/* Clients. */
+
+static void
+client_gone(struct holder *h, unsigned i)
+{
+	(void)close(h->client[i]);
+	h->client[i] = h->client[--h->n_clients];
+}
+
+/* A message of a client: nothing but its own socket can break by it. */
+static void
+client_turn(struct holder *h, unsigned i)
+{
+	static unsigned char buf[HOLDER_MAX];
+	struct holder_msg m;
+
+	if (holder_recv(h->client[i], &m, buf, NULL) <= 0 ||
+	    (m.head.op != HOLDER_LEAF && m.head.op != HOLDER_WHO) ||
+	    !answer(h, h->client[i], &m))
+		client_gone(h, i);
+}
+
+/* Of the owner; 1: go on, 0: he is gone, -1 with errno. */
+static int
+owner_turn(struct holder *h)
+{
+	static unsigned char buf[HOLDER_MAX];
+	struct holder_msg m;
+	int with = -1, r = holder_recv(HOLDER_FD, &m, buf, &with);
+
+	if (r > 0 && with >= 0 && m.head.op == HOLDER_CLIENT) {
+		if (h->n_clients == HOLDER_CLIENTS)
+			client_gone(h, 0);
+		(void)fcntl(with, F_SETFL, O_NONBLOCK);
+		h->client[h->n_clients++] = with;
+		return (1);
+	}
+	if (with >= 0)
+		(void)close(with);
+	if (r > 0 && m.head.op == HOLDER_LAST)
+		h->last = true;
+	else if (r > 0 && !answer(h, HOLDER_FD, &m))
+		r = 0;
+	return (r);
+}
+
+static int
+turn(struct holder *h)
+{
+	struct pollfd p[1 + HOLDER_CLIENTS] = { { HOLDER_FD, POLLIN, 0 } };
+	unsigned i, n = h->n_clients;
+
+	for (i = 0; i < n; i++)
+		p[1 + i] = (struct pollfd){ h->client[i], POLLIN, 0 };
+	if (poll(p, 1 + n, -1) < 0)
+		return (errno == EINTR ? 1 : -1);
+	while (n-- > 0) /* the last first: one that goes moves no other */
+		if (p[1 + n].revents != 0)
+			client_turn(h, n);
+	if (p[0].revents != 0)
+		return (owner_turn(h));
+	return (h->last && h->n_clients == 0 ? 0 : 1);
 }
 
 /*
@@ -388,14 +556,12 @@ confine(void)
 int
 keyholder_main(int argc, char **argv)
 {
-	static unsigned char buf[HOLDER_MAX];
 	static struct holder h;
-	struct holder_msg m;
 	int r;
 
 	(void)argc;
 	confine();
-	while ((r = holder_recv(HOLDER_FD, &m, buf)) > 0 && answer(&h, &m))
+	while ((r = turn(&h)) > 0)
 		;
 	if (r < 0 && errno != ECONNRESET)
 		fprintf(stderr, "%s: %s\n", argv[0],

@@ -2,7 +2,8 @@
 /*
  * Between the key holder (holder.c, holder_make.c) and its client
  * (keyholder.c).  One request at a time, one SOCK_SEQPACKET message each way:
- * a head, then the bytes of its two fields.
+ * a head, then the bytes of its two fields.  HOLDER_FD is its owner's, who may
+ * ask everything; clients may ask HOLDER_WHO and HOLDER_LEAF.
  * Room: certs.
  */
 #ifndef CERTS_HOLDER_PRIV_H
@@ -21,23 +22,29 @@
 
 enum holder_op {
 	/* Before a key is loaded: */
-	HOLDER_CREATE, /* fields: certificate path, key path; answer: empty */
-	/*
-	 * which; fields: path or URL, CA certificate (DER); answer: the
-	 * intermediate (DER), or empty
-	 */
-	HOLDER_LOAD,
-	/*
-	 * And from then on: fields: struct tbs_leaf, the bytes of
-	 * tbs_write(); answer: signature
-	 */
-	HOLDER_LEAF
+	HOLDER_OPEN, /* which: HOLDER_MAKE or 0; fields: certificate path, key
+		      * path or URL; answer: certificate (DER), which */
+	HOLDER_LOAD, /* which; fields: path or URL, CA certificate (DER);
+		      * answer: the intermediate (DER), or empty */
+	/* And from then on: */
+	HOLDER_WHO,    /* answer: CA certificate, intermediate (DER) or empty */
+	HOLDER_CLIENT, /* with a descriptor: who may ask for leaves, too */
+	HOLDER_LAST,   /* it ends with the last of these */
+	HOLDER_LEAF    /* fields: struct tbs_leaf, the bytes of tbs_write();
+		     * answer: signature */
 };
+
+#define HOLDER_MAKE \
+	1 /* which, of HOLDER_OPEN: where there is no CA, make one */
+#define HOLDER_MADE \
+	2 /* which, of its answer: so it was; | enum keyholder_key */
+#define HOLDER_CLIENTS \
+	4 /* at once: those of processes that end, and a new one */
 
 struct holder_head {
 	uint32_t op; /* of an answer: 0 done, 1 failed: field 0 is the text */
 	uint32_t id; /* an answer has that of its request */
-	uint32_t which; /* enum keyholder_key */
+	uint32_t which; /* enum keyholder_key, but see above */
 	uint32_t n[2];  /* bytes of the fields */
 };
 
@@ -50,15 +57,23 @@ struct holder_msg {
 bool holder_spawn(pid_t *pid, int fd, struct fault *f);
 /* False with errno: not sent. */
 bool holder_send(int fd, const struct holder_msg *);
-/* 1: a message is in *m (its bytes in buf); 0: closed; -1 with errno. */
+/*
+ * 1: a message is in *m (its bytes in buf); 0: closed; -1 with errno.  with:
+ * a descriptor that came with it, the caller's, -1: none; NULL: none is taken.
+ */
 int holder_recv(int fd, struct holder_msg *m,
-    unsigned char buf[static HOLDER_MAX]);
+    unsigned char buf[static HOLDER_MAX], int *with);
 
 /* What the process knows. */
 struct holder {
 	gnutls_privkey_t key;     /* what signs leaves; NULL: nothing loaded */
 	struct tbs_issuer issuer; /* whose key that is */
 	bool in_token;
+	gnutls_datum_t ca;          /* owned: the CA's certificate, DER */
+	gnutls_datum_t made;        /* owned: the intermediate's; or empty */
+	int client[HOLDER_CLIENTS]; /* owned; the first n_clients */
+	unsigned n_clients;
+	bool last; /* it ends with the last of them */
 	/* The last key of a leaf that was looked at, and found good. */
 	unsigned char spki[TBS_MAX_SPKI], key_id[20];
 	uint32_t spki_n; /* 0: none */

@@ -17,161 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/list.h"
-#include "certs/holder_priv.h"
-#include "certs/keyholder.h"
-#include "certs/reap.h"
+#include "certs/keyholder_priv.h"
 
-#define RESTARTS_AT_ONCE 3 /* of holders that lived less than ... */
-#define RESTART_MS 1000    /* ... this; then one each such time */
-#define REAP_MS 1000
-
-struct keyholder {
-	struct reap_listener children;
-	_Atomic bool ended; /* some child has: to be looked at */
-	/* 0: no process; written under the lock, as is epoch */
-	_Atomic pid_t pid;
-	_Atomic unsigned epoch;
-	pthread_mutex_t lock; /* of everything below; held during a call */
-	int fd;               /* -1: no process */
-	uint32_t id;          /* of the last request */
-	bool owed;       /* the last request's answer, which nobody wants */
-	int64_t late_ms; /* when one was owed last; 0: never */
-	unsigned patience_us;
-	int64_t born_ms;
-	unsigned short_lives;   /* in a row */
-	keyholder_news_fn tell; /* NULL: nobody wants to know */
-	bool died;         /* that was told, and of no other process since */
-	char *key;         /* owned: what was loaded; NULL: nothing yet */
-	gnutls_datum_t ca; /* owned: its certificate */
-	enum keyholder_key which;
-	gnutls_datum_t issuer; /* owned: of this process, not given out yet */
-	unsigned char buf[HOLDER_MAX];
-};
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return ((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
-}
-
-/* The process: started, ended. */
-
-static bool
-process_start(struct keyholder *k, struct fault *f)
-{
-	int pair[2];
-	pid_t pid;
-	bool ok;
-
-	assert(k->pid == 0);
-	reap_dead();
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-		fault_set(f, ERR_SYSTEM, "key holder: %s", strerror(errno));
-		return (false);
-	}
-	ok = holder_spawn(&pid, pair[1], f);
-	close(pair[1]);
-	if (!ok) {
-		close(pair[0]);
-		return (false);
-	}
-	assert(pid > 0);
-	k->fd = pair[0];
-	k->pid = pid;
-	k->born_ms = now_ms();
-	return (true);
-}
-
-static void
-issuer_forget(struct keyholder *k)
-{
-	gnutls_free(k->issuer.data);
-	k->issuer = (gnutls_datum_t){ NULL, 0 };
-}
-
-/* It has no process any more. */
-static void
-process_gone(struct keyholder *k)
-{
-	assert(k->pid != 0 && k->fd >= 0);
-	close(k->fd);
-	k->fd = -1;
-	k->pid = 0;
-	k->owed = false;
-	k->epoch++; /* its issuing key is lost */
-	issuer_forget(k);
-	k->short_lives = now_ms() - k->born_ms < RESTART_MS ? k->short_lives + 1
-							    : 0;
-}
-
-/* Its socket is closed: it ends, and leaves no zombie.  How; -1: not yet. */
-static int
-reap(pid_t pid)
-{
-	struct timespec nap = { 0, 1000000 };
-	int64_t end = now_ms() + REAP_MS;
-	int how = -1;
-
-	while (waitpid(pid, &how, WNOHANG) == 0)
-		if (now_ms() >= end) {
-			reap_later(pid);
-			return (-1);
-		} else
-			nanosleep(&nap, NULL);
-	return (how);
-}
-
-/* how: as wait(2) says, -1: unknown.  why: we have ended it; NULL: it died. */
-static void
-tell_death(struct keyholder *k, pid_t pid, int how, const char *why)
-{
-	struct keyholder_news n = { .pid = pid };
-
-	if (k->tell == NULL)
-		return;
-	if (why != NULL)
-		snprintf(n.text, sizeof(n.text), "%s, and was ended", why);
-	else if (how != -1 && WIFSIGNALED(how))
-		snprintf(n.text, sizeof(n.text), "was killed by signal %d (%s)",
-		    WTERMSIG(how), strsignal(WTERMSIG(how)));
-	else if (how != -1 && WIFEXITED(how))
-		snprintf(n.text, sizeof(n.text), "ended with status %d",
-		    WEXITSTATUS(how));
-	else
-		snprintf(n.text, sizeof(n.text), "died");
-	k->died = true;
-	k->tell(&n);
-}
-
-static void
-tell_revived(struct keyholder *k)
-{
-	struct keyholder_news n = { .pid = k->pid,
-		.up = true,
-		.text = "has the key now" };
-
-	if (k->died && k->tell != NULL)
-		k->tell(&n);
-	k->died = false;
-}
-
-/* It holds nothing worth an orderly end.  How it ended; -1: unknown. */
-static int
-process_end(struct keyholder *k)
-{
-	pid_t pid = k->pid;
-
-	assert(pid >= 0);
-	if (pid == 0)
-		return (-1);
-	/* may be denied; then it sees the socket's end */
-	(void)kill(pid, SIGKILL);
-	process_gone(k);
-	return (reap(pid));
-}
+#define RESTARTS_AT_ONCE 3 /* of holders that lived RESTART_MS at most */
 
 /* One request, one answer, under the lock. */
 
@@ -188,7 +36,7 @@ lost(struct keyholder *k, struct fault *f, const char *why)
 	pid_t pid = k->pid;
 	int how = process_end(k);
 
-	tell_death(k, pid, how, why);
+	process_tell_death(k, pid, how, why);
 	fault_set(f, ERR_MINT, "key holder %s", why != NULL ? why : "died");
 	return (LOST);
 }
@@ -198,17 +46,17 @@ receive(struct keyholder *k, struct holder_msg *a, int deadline_ms,
     struct fault *f)
 {
 	struct pollfd p = { .fd = k->fd, .events = POLLIN };
-	int64_t end = now_ms() + deadline_ms, left;
+	int64_t end = keyholder_now_ms() + deadline_ms, left;
 	int r;
 
 	assert(k->pid != 0 && k->fd >= 0 && deadline_ms > 0);
 	do {
-		left = end - now_ms();
+		left = end - keyholder_now_ms();
 		r = poll(&p, 1, left > 0 ? (int)left : 0);
 	} while (r < 0 && errno == EINTR);
 	if (r <= 0)
 		return (lost(k, f, "did not answer in time"));
-	if (holder_recv(k->fd, a, k->buf) <= 0)
+	if (holder_recv(k->fd, a, k->buf, NULL) <= 0)
 		return (lost(k, f, NULL));
 	if (a->head.id != k->id)
 		return (lost(k, f, "broke its protocol"));
@@ -236,7 +84,7 @@ exchange(struct keyholder *k, struct holder_msg *q, struct holder_msg *a,
 	pid_t pid = k->pid;
 
 	if (!send_request(k, q)) {
-		tell_death(k, pid, process_end(k), NULL);
+		process_tell_death(k, pid, process_end(k), NULL);
 		return (NOT_SENT);
 	}
 	return (receive(k, a, deadline_ms, f));
@@ -284,30 +132,65 @@ load_request(const char *key, const gnutls_datum_t *ca,
 	return (q);
 }
 
+/* What it has, of one that is loaded: the CA must be the one that it was. */
+static enum outcome
+ask_who(struct keyholder *k, struct fault *f)
+{
+	struct holder_msg q = request(HOLDER_WHO, NULL, 0), a;
+	enum outcome o = exchange(k, &q, &a, KEYHOLDER_DEADLINE_MS, f);
+
+	if (o != DONE)
+		return (o);
+	if (k->ca.data == NULL)
+		copy_out(&k->ca, &a.field[0]);
+	if (k->ca.size != a.field[0].size ||
+	    memcmp(k->ca.data, a.field[0].data, k->ca.size) != 0) {
+		fault_set(f, ERR_MINT, "key holder has another CA");
+		return (REFUSED);
+	}
+	assert(k->issuer.data == NULL);
+	if (a.field[1].size > 0)
+		copy_out(&k->issuer, &a.field[1]);
+	return (DONE);
+}
+
+/* What makes a new process one that signs. */
+static enum outcome
+make_it_sign(struct keyholder *k, struct fault *f)
+{
+	struct holder_msg q, a;
+	enum outcome o;
+
+	if (!keyholder_is_ours(k))
+		return (ask_who(k, f));
+	if (k->key == NULL)
+		return (DONE);
+	q = load_request(k->key, &k->ca, k->which);
+	if ((o = exchange(k, &q, &a, KEYHOLDER_LOAD_MS, f)) == DONE) {
+		assert(k->issuer.data == NULL);
+		if (a.field[0].size > 0)
+			copy_out(&k->issuer, &a.field[0]);
+		process_tell_revived(k);
+	}
+	return (o);
+}
+
 /* A process with the key loaded, if one was. */
 static bool
 revive(struct keyholder *k, struct fault *f)
 {
-	struct holder_msg q, a;
-
 	if (k->pid != 0)
 		return (true);
-	if (k->short_lives >= RESTARTS_AT_ONCE &&
-	    now_ms() - k->born_ms < RESTART_MS) {
+	if (keyholder_is_ours(k) && k->short_lives >= RESTARTS_AT_ONCE &&
+	    keyholder_now_ms() - k->born_ms < RESTART_MS) {
 		fault_set(f, ERR_MINT, "key holder keeps dying");
 		return (false);
 	}
 	assert(!k->owed);
 	if (!process_start(k, f))
 		return (false);
-	if (k->key == NULL)
-		return (true);
-	q = load_request(k->key, &k->ca, k->which);
-	switch (exchange(k, &q, &a, KEYHOLDER_LOAD_MS, f)) {
+	switch (make_it_sign(k, f)) {
 	case DONE:
-		assert(k->issuer.data == NULL);
-		copy_out(&k->issuer, &a.field[0]);
-		tell_revived(k);
 		return (true);
 	case REFUSED:
 		(void)process_end(k);
@@ -321,19 +204,24 @@ revive(struct keyholder *k, struct fault *f)
 	return (false);
 }
 
-/*
- * The whole call.  epoch: the one it must be, 0: any.  out: a copy of the
- * answer's field; NULL: none wanted.
- */
+/* Another one has come instead of the one that there is: that one is dead. */
+static void
+adopt(struct keyholder *k)
+{
+	if (k->pid != 0 && process_was_given(k))
+		process_gone(k);
+}
+
+/* The whole call.  epoch: the one it must be, 0: any.  *a: the answer. */
 static bool
 call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
-    int deadline_ms, gnutls_datum_t *out, struct fault *f)
+    int deadline_ms, struct holder_msg *a, struct fault *f)
 {
 	enum outcome o = NOT_SENT;
-	struct holder_msg a;
 	unsigned tries;
 
 	settle(k);
+	adopt(k);
 	for (tries = 0; o == NOT_SENT && tries < 2; tries++) {
 		if (!revive(k, f))
 			return (false);
@@ -341,7 +229,7 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 			fault_set(f, ERR_MINT, "issuing key was lost");
 			return (false);
 		}
-		o = exchange(k, q, &a, deadline_ms, f);
+		o = exchange(k, q, a, deadline_ms, f);
 	}
 	if (o != DONE) {
 		fault_set(f, ERR_MINT, "key holder died");
@@ -349,8 +237,6 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 	}
 	assert(k->pid != 0 && k->epoch != 0);
 	*epoch = k->epoch;
-	if (out != NULL)
-		copy_out(out, &a.field[0]);
 	return (true);
 }
 
@@ -366,7 +252,7 @@ notice(struct keyholder *k)
 		pid = k->pid;
 		if (pid != 0 && waitpid(pid, &how, WNOHANG) == pid) {
 			process_gone(k);
-			tell_death(k, pid, how, NULL);
+			process_tell_death(k, pid, how, NULL);
 		}
 		pthread_mutex_unlock(&k->lock);
 	}
@@ -388,32 +274,54 @@ unlock(struct keyholder *k)
 	notice(k);
 }
 
-static bool
-call(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
-    int deadline_ms, gnutls_datum_t *out, struct fault *f)
+static struct keyholder *
+alloc(void)
 {
-	bool ok;
+	struct keyholder *k = calloc(1, sizeof(*k));
+	pthread_condattr_t monotonic;
 
-	pthread_mutex_lock(&k->lock);
-	ok = call_locked(k, q, epoch, deadline_ms, out, f);
-	unlock(k);
-	return (ok);
+	if (k == NULL)
+		abort();
+	k->fd = -1;
+	k->given = -1;
+	k->epoch = 1;
+	k->patience_us = KEYHOLDER_TRY_US;
+	pthread_mutex_init(&k->lock, NULL);
+	pthread_mutex_init(&k->hand, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->handed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return (k);
 }
 
 struct keyholder *
 keyholder_start(struct fault *f)
 {
-	struct keyholder *k = calloc(1, sizeof(*k));
+	struct keyholder *k = alloc();
 
-	if (k == NULL)
-		abort();
-	k->fd = -1;
-	k->epoch = 1;
-	k->patience_us = KEYHOLDER_TRY_US;
-	pthread_mutex_init(&k->lock, NULL);
 	k->children.ended = on_child;
 	reap_listen(&k->children);
 	if (!process_start(k, f))
+		keyholder_stop(&k);
+	return (k);
+}
+
+struct keyholder *
+keyholder_join(const struct keyholder_door *d, struct fault *f)
+{
+	struct keyholder *k = alloc();
+	bool ok;
+
+	assert(d->want != NULL);
+	k->door = *d;
+	k->given = d->fd;
+	k->given_pid = d->pid;
+	process_join(k);
+	pthread_mutex_lock(&k->lock);
+	ok = revive(k, f);
+	pthread_mutex_unlock(&k->lock);
+	if (!ok)
 		keyholder_stop(&k);
 	return (k);
 }
@@ -426,10 +334,15 @@ keyholder_stop(struct keyholder **kp)
 	*kp = NULL;
 	if (k == NULL)
 		return;
-	reap_unlisten(&k->children);
+	if (keyholder_is_ours(k))
+		reap_unlisten(&k->children);
+	else
+		process_leave(k);
 	(void)process_end(k);
 	assert(k->fd == -1 && k->issuer.data == NULL);
 	pthread_mutex_destroy(&k->lock);
+	pthread_mutex_destroy(&k->hand);
+	pthread_cond_destroy(&k->handed);
 	if (k->key != NULL)
 		gnutls_memset(k->key, 0, strlen(k->key));
 	free(k->key);
@@ -465,37 +378,46 @@ keyholder_epoch(struct keyholder *k)
 	return (k->epoch);
 }
 
-bool
-keyholder_load(struct keyholder *k, const char *key, const gnutls_datum_t *ca,
-    enum keyholder_key which, struct fault *f)
+const gnutls_datum_t *
+keyholder_ca(const struct keyholder *k)
 {
-	struct holder_msg q = load_request(key, ca, which);
-	unsigned epoch = 0;
-	bool ok;
+	assert(k->ca.data != NULL);
+	return (&k->ca);
+}
 
-	pthread_mutex_lock(&k->lock);
+static bool
+open_locked(struct keyholder *k, struct holder_msg *q, bool *made,
+    struct fault *f)
+{
+	struct holder_msg a;
+	unsigned epoch = 0;
+
 	assert(k->key == NULL && k->issuer.data == NULL);
-	ok = call_locked(k, &q, &epoch, KEYHOLDER_LOAD_MS, &k->issuer, f);
-	if (ok) {
-		if ((k->key = strdup(key)) == NULL)
-			abort();
-		copy_out(&k->ca, ca);
-		k->which = which;
-	}
-	unlock(k);
-	return (ok);
+	if (!call_locked(k, q, &epoch, KEYHOLDER_LOAD_MS, &a, f))
+		return (false);
+	*made = (a.head.which & HOLDER_MADE) != 0;
+	k->which = (a.head.which & ~(uint32_t)HOLDER_MADE) == KEYHOLDER_ISSUER
+	    ? KEYHOLDER_ISSUER
+	    : KEYHOLDER_CA;
+	return (ask_who(k, f) == DONE);
 }
 
 bool
-keyholder_create(struct keyholder *k, const char *cert, const char *key,
-    struct fault *f)
+keyholder_open(struct keyholder *k, const char *cert, const char *key,
+    bool make, bool *made, struct fault *f)
 {
-	struct holder_msg q = request(HOLDER_CREATE, cert, strlen(cert));
-	unsigned epoch = 0;
+	struct holder_msg q = request(HOLDER_OPEN, cert, strlen(cert));
+	bool ok;
 
+	q.head.which = make ? HOLDER_MAKE : 0;
 	q.field[1] = (gnutls_datum_t){ (unsigned char *)(uintptr_t)key,
 		(unsigned)strlen(key) };
-	return (call(k, &q, &epoch, KEYHOLDER_LOAD_MS, NULL, f));
+	pthread_mutex_lock(&k->lock);
+	ok = open_locked(k, &q, made, f);
+	if (ok && (k->key = strdup(key)) == NULL)
+		abort();
+	unlock(k);
+	return (ok);
 }
 
 static struct holder_msg
@@ -511,9 +433,15 @@ bool
 keyholder_sign(struct keyholder *k, unsigned epoch, const struct tbs_leaf *leaf,
     const gnutls_datum_t *tbs, gnutls_datum_t *sig, struct fault *f)
 {
-	struct holder_msg q = leaf_request(leaf, tbs);
+	struct holder_msg q = leaf_request(leaf, tbs), a;
+	bool ok;
 
-	return (call(k, &q, &epoch, KEYHOLDER_DEADLINE_MS, sig, f));
+	pthread_mutex_lock(&k->lock);
+	ok = call_locked(k, &q, &epoch, KEYHOLDER_DEADLINE_MS, &a, f);
+	if (ok)
+		copy_out(sig, &a.field[0]);
+	unlock(k);
+	return (ok);
 }
 
 /* It answers at once, and with a signature; else the answer is owed. */
@@ -530,10 +458,10 @@ try_locked(struct keyholder *k, struct holder_msg *q, gnutls_datum_t *sig)
 		return (false); /* the next call finds out */
 	if (ppoll(&p, 1, &patience, NULL) != 1) {
 		k->owed = true;
-		k->late_ms = now_ms();
+		k->late_ms = keyholder_now_ms();
 		return (false);
 	}
-	if (holder_recv(k->fd, &a, k->buf) <= 0 || a.head.id != k->id ||
+	if (holder_recv(k->fd, &a, k->buf, NULL) <= 0 || a.head.id != k->id ||
 	    a.head.op != 0)
 		return (false);
 	copy_out(sig, &a.field[0]);
@@ -549,8 +477,10 @@ keyholder_try_sign(struct keyholder *k, unsigned epoch,
 
 	if (pthread_mutex_trylock(&k->lock) != 0)
 		return (false);
+	adopt(k);
 	ok = k->pid != 0 && !k->owed && (epoch == 0 || epoch == k->epoch) &&
-	    (k->late_ms == 0 || now_ms() - k->late_ms >= KEYHOLDER_REST_MS) &&
+	    (k->late_ms == 0 ||
+		keyholder_now_ms() - k->late_ms >= KEYHOLDER_REST_MS) &&
 	    try_locked(k, &q, sig);
 	unlock(k);
 	return (ok);
@@ -579,13 +509,17 @@ renew(struct keyholder *k, struct fault *f)
 	assert(k->issuer.data == NULL && !k->owed);
 	if (pid == 0)
 		return (revive(k, f));
+	if (!keyholder_is_ours(k))
+		k->door.want(k->door.arg, k->door.number, NULL);
 	k->pid = 0;
 	k->short_lives = 0;
 	if (revive(k, f)) {
 		k->epoch = epoch + 1;
-		(void)kill(pid, SIGKILL);
+		if (keyholder_is_ours(k))
+			(void)kill(pid, SIGKILL);
 		close(fd);
-		(void)reap(pid);
+		if (keyholder_is_ours(k))
+			(void)process_reap(pid);
 		return (true);
 	}
 	k->fd = fd;
@@ -604,6 +538,7 @@ keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer, unsigned *epoch,
 
 	pthread_mutex_lock(&k->lock);
 	settle(k);
+	adopt(k);
 	ok = k->issuer.data != NULL || renew(k, f);
 	if (ok) {
 		assert(k->pid != 0 && k->epoch != 0);

@@ -67,28 +67,53 @@ pid_t keyholder_pid(struct keyholder *k);
 int keyholder_fd(struct keyholder *k);
 
 /*
- * Load the private key: a PEM file (EC or RSA, not encrypted, regular, owned
- * by root or us, not readable by group or others) or a "pkcs11:" URL, and
- * prove that it is the one of ca, the CA's certificate (DER).  KEYHOLDER_ISSUER:
- * make an EC P-256 key and an intermediate certificate for it, "<name of the
- * CA> issuing <short id>", CA:TRUE, path length 0, at most a year and within
- * ca's dates; the CA's key is then forgotten.  Once per holder: from now on it
- * signs leaves and nothing else.  A holder run by root has become nobody,
- * unless the key is in a token (whose files and sockets are reached at each
- * signature).
+ * Open a CA's files.  make: where there are none, make a CA: EC P-256 key (file
+ * key, 0600; one that exists is kept) and a self-signed certificate "assay CA
+ * <host> <short id>" valid ten years (file cert, 0644), each complete on disk
+ * before it gets its name, never over an existing one; missing folders are made
+ * with mode 0700.  *made: so it was.
+ * cert is read and checked as ca_open() says.  key is a PEM file (EC or RSA,
+ * not encrypted, regular, owned by root or us, not readable by group or others)
+ * or a "pkcs11:" URL; it must be the certificate's.  A CA whose leaves an
+ * intermediate signs (ca.h) gets one: an EC P-256 key and "<name of the CA>
+ * issuing <short id>", CA:TRUE, path length 0, at most a year and within its
+ * dates; the CA's key is then forgotten.
+ * Once per holder: from now on it signs leaves and nothing else.  A holder run
+ * by root has become nobody, unless the key is in a token (whose files and
+ * sockets are reached at each signature).
  * False: ERR_MINT in f, with the file's name.
  */
-bool keyholder_load(struct keyholder *k, const char *key,
-    const gnutls_datum_t *ca, enum keyholder_key which, struct fault *f);
+bool keyholder_open(struct keyholder *k, const char *cert, const char *key,
+    bool make, bool *made, struct fault *f);
+/* The CA's certificate (DER) whose key it has; as long as k. */
+const gnutls_datum_t *keyholder_ca(const struct keyholder *k);
+
 /*
- * Make a CA: EC P-256 key (file key, 0600; one that exists is kept) and a
- * self-signed certificate "assay CA <host> <short id>" valid ten years (file
- * cert, 0644), each complete on disk before it gets its name, never over an
- * existing one.
- * Missing folders are made with mode 0700.  Does not load the key.
+ * A holder that another process has started, with its key loaded: that one
+ * watches it, and starts another when it has died.  keyholder_deliver() brings
+ * the socket of the next, which calls wait for up to KEYHOLDER_WAIT_MS.
  */
-bool keyholder_create(struct keyholder *k, const char *cert, const char *key,
+struct keyholder_door {
+	uint32_t number; /* how the other process calls it */
+	int fd;          /* taken over, also when it fails */
+	pid_t pid;
+	/*
+	 * From any thread, inside a call: another is wanted, because this one
+	 * is late or broke its protocol (why), or because its intermediate is
+	 * old (NULL).
+	 */
+	void (*want)(void *arg, uint32_t number, const char *why);
+	void *arg;
+};
+
+#define KEYHOLDER_WAIT_MS 1000
+
+/* NULL: ERR_MINT in f. */
+struct keyholder *keyholder_join(const struct keyholder_door *,
     struct fault *f);
+/* False: nobody has one of that number; fd stays the caller's. */
+bool keyholder_deliver(uint32_t number, int fd, pid_t pid);
+
 /*
  * Sign a leaf: ECDSA, or RSA PKCS #1 v1.5, with SHA-256.  tbs: what
  * tbs_write() makes of leaf and the issuer, byte by byte; the holder writes it
@@ -111,7 +136,7 @@ bool keyholder_try_sign(struct keyholder *k, unsigned epoch,
 /* Wait us for it instead, from now on (tests, on machines that stall). */
 void keyholder_set_patience(struct keyholder *k, unsigned us);
 /*
- * The intermediate of a holder loaded with KEYHOLDER_ISSUER, one that was not
+ * The intermediate of a holder that has one (KEYHOLDER_ISSUER), one that was not
  * given out before: the second time a new holder makes another.  If that
  * fails, the old one and its intermediate stay.
  * issuer: DER, gnutls_free() its data.  epoch: of its key, for

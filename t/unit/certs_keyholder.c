@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 #include "certs/ca.h"
 #include "certs/holder_priv.h"
+#include "certs/keys.h"
 #include "certs/leaf.h"
 #include "certs/reap.h"
 #include "t/unit/certs_make.h"
@@ -946,10 +948,13 @@ test_renewed(void)
 	unsigned epoch[3], i;
 	struct asked a;
 	struct made own = { 0 };
+	bool is_new = true;
 	pid_t pid[2];
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
-	CU_ASSERT_TRUE(keyholder_load(k, key, &made.der, KEYHOLDER_ISSUER, &f));
+	CU_ASSERT_TRUE(keyholder_open(k, make_cert_file("ca.pem", &made), key,
+	    false, &is_new, &f));
+	CU_ASSERT_FALSE(is_new);
 	for (i = 0; i < 2; i++) {
 		CU_ASSERT_TRUE_FATAL(
 		    keyholder_issuer(k, &der[i], &epoch[i], &f));
@@ -988,7 +993,7 @@ says(int fd, enum holder_op op, unsigned which, const gnutls_datum_t *a,
 			  r;
 
 	CU_ASSERT_TRUE(holder_send(fd, &q));
-	CU_ASSERT_EQUAL_FATAL(holder_recv(fd, &r, buf), 1);
+	CU_ASSERT_EQUAL_FATAL(holder_recv(fd, &r, buf, NULL), 1);
 	CU_ASSERT_EQUAL(r.head.id, 7);
 	(void)snprintf(text, 512, "%.*s", (int)r.field[0].size,
 	    (char *)r.field[0].data);
@@ -1017,7 +1022,9 @@ test_sealed(void)
 	k = keyholder_start(&f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
 	fd = keyholder_fd(k);
-	for (op = HOLDER_LEAF; op < 9; op++) {
+	for (op = HOLDER_WHO; op < 9; op++) {
+		if (op == HOLDER_LAST)
+			continue; /* is not answered */
 		CU_ASSERT_FALSE(says(fd, op, 0, &digest, &none, text));
 		CU_ASSERT_STRING_EQUAL(text, "no key is loaded");
 	}
@@ -1029,6 +1036,8 @@ test_sealed(void)
 	    says(fd, HOLDER_LOAD, KEYHOLDER_ISSUER, &path, &made.der, text));
 	for (op = 0; op < 9; op++)
 		for (which = 0; which < 3; which++) {
+			if (op == HOLDER_LAST || op == HOLDER_WHO)
+				continue; /* of its owner; what it is */
 			CU_ASSERT_FALSE(says(fd, op, which,
 			    op < HOLDER_LEAF ? &path : &digest, &made.der,
 			    text));
@@ -1037,6 +1046,184 @@ test_sealed(void)
 					      : "only leaves are signed");
 		}
 	keyholder_stop(&k);
+	made_free(&made);
+}
+
+/* A holder that another process has started: here, both are this one. */
+
+static struct keys owner[3]; /* one after the other */
+static unsigned n_owners, wants;
+static struct keys_answer opened; /* by the first */
+static const char *owner_key;
+
+static int
+answer_of(const struct keys *k, struct keys_answer *a)
+{
+	struct pollfd p = { .fd = k->fd, .events = POLLIN };
+	int r;
+
+	while ((r = keys_answered(k, a)) == 0)
+		(void)poll(&p, 1, 20000);
+	return (r);
+}
+
+/* The next one; the first opens the files, those behind it load the key. */
+static void
+next_owner(const char *cert, uint32_t number)
+{
+	struct keys *k = &owner[n_owners++];
+	struct fault f = { ERR_NONE, "" };
+	struct keys_answer a;
+
+	CU_ASSERT_TRUE_FATAL(keys_start(k, &f));
+	CU_ASSERT_TRUE(cert != NULL
+		? keys_open(k, cert, owner_key, false)
+		: keys_load(k, owner_key, &opened.ca, opened.which));
+	CU_ASSERT_EQUAL_FATAL(answer_of(k, &a), 1);
+	CU_ASSERT_TRUE(a.ok);
+	if (cert != NULL)
+		opened = a;
+	else {
+		gnutls_free(a.ca.data);
+		CU_ASSERT_TRUE(
+		    keyholder_deliver(number, keys_client(k), k->child.pid));
+	}
+}
+
+static void
+on_want(void *arg, uint32_t number, const char *why)
+{
+	CU_ASSERT_EQUAL(number, 7);
+	CU_ASSERT_PTR_NULL(why);
+	(*(unsigned *)arg)++;
+	next_owner(NULL, number);
+}
+
+static struct keyholder *
+join(struct made *made, struct fault *f)
+{
+	const char *cert = make_cert_file("ca.pem", made);
+
+	owner_key = make_key_file("ca.key", made);
+	n_owners = wants = 0;
+	next_owner(cert, 7);
+	return (keyholder_join(&(struct keyholder_door){ .number = 7,
+				   .fd = keys_client(&owner[0]),
+				   .pid = owner[0].child.pid,
+				   .want = on_want,
+				   .arg = &wants },
+	    f));
+}
+
+static void
+leave_all(struct keyholder *k)
+{
+	unsigned i;
+
+	for (i = 0; i < n_owners; i++) {
+		keys_leave(&owner[i]);
+		child_end(&owner[i].child);
+	}
+	gnutls_free(opened.ca.data);
+	keyholder_stop(&k);
+	CU_ASSERT_FALSE(keyholder_deliver(7, 0, 1));
+}
+
+static void
+test_joined(void)
+{
+	struct made made = make_cert(CA_EC, NULL);
+	struct fault f = { ERR_NONE, "" };
+	struct keyholder *k = join(&made, &f);
+	gnutls_datum_t none = { NULL, 0 };
+	struct asked a;
+	int how;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CU_ASSERT_EQUAL(opened.which, KEYHOLDER_CA);
+	CU_ASSERT_FALSE(opened.made);
+	CU_ASSERT_EQUAL(keyholder_ca(k)->size, made.der.size);
+	CU_ASSERT_EQUAL(keyholder_pid(k), owner[0].child.pid);
+	ask_for(&a, &made, 1);
+	answers(k, &a, NULL);
+	child_end(&owner[0].child);
+	next_owner(NULL, 7);
+	answers(k, &a, NULL); /* at once, by the other */
+	CU_ASSERT_EQUAL(keyholder_pid(k), owner[1].child.pid);
+	child_end(&owner[1].child);
+	CU_ASSERT_FALSE(keyholder_sign(k, 0, &a.leaf, &a.tbs, &none, &f));
+	CU_ASSERT(said(&f, "is not there")); /* so long it is waited for */
+	next_owner(NULL, 7);
+	answers(k, &a, NULL);
+	keys_last(&owner[2]);
+	answers(k, &a, NULL);
+	CU_ASSERT_FALSE(child_reap(&owner[2].child, &how, 0));
+	keyholder_stop(&k);
+	CU_ASSERT_TRUE(child_reap(&owner[2].child, &how, 20000));
+	CU_ASSERT_EQUAL(how, 0);
+	leave_all(NULL);
+	tbs_issuer_fini(&a.issuer);
+	made_free(&made);
+}
+
+/* An intermediate that grows old is another process's. */
+static void
+test_joined_rsa(void)
+{
+	struct made made = make_cert(CA_RSA, NULL);
+	gnutls_datum_t der[2];
+	struct fault f = { ERR_NONE, "" };
+	struct keyholder *k = join(&made, &f);
+	unsigned epoch[2], i;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CU_ASSERT_EQUAL(opened.which, KEYHOLDER_ISSUER);
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_TRUE_FATAL(
+		    keyholder_issuer(k, &der[i], &epoch[i], &f));
+		CU_ASSERT_EQUAL(wants, i);
+		CU_ASSERT_EQUAL(keyholder_pid(k), owner[i].child.pid);
+	}
+	CU_ASSERT_NOT_EQUAL(epoch[0], epoch[1]);
+	CU_ASSERT(der[0].size != der[1].size ||
+	    memcmp(der[0].data, der[1].data, der[0].size) != 0);
+	gnutls_free(der[0].data);
+	gnutls_free(der[1].data);
+	leave_all(k);
+	made_free(&made);
+}
+
+/* Who may ask for leaves may ask for nothing else, and breaks only himself. */
+static void
+test_client(void)
+{
+	struct made made = make_cert(CA_EC, NULL);
+	struct fault f = { ERR_NONE, "" };
+	struct keyholder *k = join(&made, &f);
+	struct holder_head head = { .id = 1 };
+	struct asked a;
+	unsigned op;
+	char one;
+	int fd;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	ask_for(&a, &made, 1);
+	for (op = 0; op < 9; op++) {
+		if (op == HOLDER_LEAF || op == HOLDER_WHO)
+			continue;
+		fd = keys_client(&owner[0]);
+		head.op = op;
+		CU_ASSERT_EQUAL(write(fd, &head, sizeof(head)), sizeof(head));
+		CU_ASSERT_EQUAL(read(fd, &one, 1), 0); /* it hangs up */
+		close(fd);
+	}
+	fd = keys_client(&owner[0]);
+	CU_ASSERT_EQUAL(write(fd, "x", 1), 1); /* no message */
+	CU_ASSERT_EQUAL(read(fd, &one, 1), 0);
+	close(fd);
+	answers(k, &a, NULL);
+	tbs_issuer_fini(&a.issuer);
+	leave_all(k);
 	made_free(&made);
 }
 
@@ -1093,4 +1280,7 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "RSA CA", test_rsa }, { "subordinate CA", test_subordinate },
     { "tried", test_try }, { "only leaves are signed", test_only_leaves },
     { "a loaded holder is sealed", test_sealed },
-    { "an intermediate is renewed", test_renewed }, { "threads", test_threads })
+    { "an intermediate is renewed", test_renewed },
+    { "a holder that another process starts", test_joined },
+    { "its intermediate", test_joined_rsa },
+    { "what its clients may ask", test_client }, { "threads", test_threads })

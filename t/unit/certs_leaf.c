@@ -32,7 +32,8 @@ ca_begin(const struct make *m, unsigned days)
 
 	made = make_cert(m, NULL);
 	ca = ca_open(&(struct ca_options){ make_cert_file("ca.pem", &made),
-			 make_key_file("ca.key", &made), false, days, NULL },
+			 make_key_file("ca.key", &made), false, days, NULL,
+			 NULL, false },
 	    &f);
 	if (ca == NULL) {
 		printf("Bail out! %s\n", f.detail);
