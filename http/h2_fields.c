@@ -358,6 +358,7 @@ check_pseudo(struct h2_stream *st)
 	if (!http_is_token(m->method))
 		return (malformed(st, ":method is missing or no token"));
 	m->method_id = http_method_of(m->method);
+	st->octets = m->method_id == METHOD_CONNECT;
 	if (m->method_id == METHOD_CONNECT && (h->seen & SEEN_PROTOCOL) == 0) {
 		if (h->seen != (SEEN_METHOD | SEEN_AUTHORITY))
 			return (malformed(st, "not what CONNECT has"));
@@ -449,7 +450,7 @@ end_answer(struct h2_stream *st, bool end)
 {
 	struct http_msg *m = st->head.msg;
 	uint64_t length;
-	bool bodyless, tunnel;
+	bool bodyless;
 
 	if (!take_status(m, st->head.status))
 		return (malformed(st, ":status is missing or invalid"));
@@ -460,14 +461,15 @@ end_answer(struct h2_stream *st, bool end)
 		    "invalid or differing Content-Length" });
 	bodyless = http_status_is_bodyless(m->status) ||
 	    st->req->method_id == METHOD_HEAD;
-	tunnel = st->req->method_id == METHOD_CONNECT && m->status / 100 == 2;
-	if (tunnel) /* RFC 9110 9.3.6 */
+	st->octets = st->req->method_id == METHOD_CONNECT &&
+	    m->status / 100 == 2;
+	if (st->octets) /* RFC 9110 9.3.6 */
 		length = HTTP_LENGTH_UNKNOWN;
 	if (end && !bodyless && length != HTTP_LENGTH_UNKNOWN && length != 0)
 		return ((struct h2_verdict){ ERR_ORIGIN_FRAMING,
 		    "Content-Length without a body" });
 	h1_frame_set(m, st->req, !end, length);
-	if (tunnel && !end) /* RFC 8441 5: in DATA */
+	if (st->octets && !end) /* RFC 8441 5: in DATA */
 		m->framing = FRAMING_CHUNKED;
 	if (m->status >= 200)
 		st->expect = bodyless ? HTTP_LENGTH_UNKNOWN : length;
@@ -477,6 +479,8 @@ end_answer(struct h2_stream *st, bool end)
 struct h2_verdict
 h2_head_end(struct h2_stream *st, bool end)
 {
+	if (st->head.is_trailer && st->octets) /* RFC 9113 8.5 */
+		return (malformed(st, "fields behind CONNECT"));
 	if (st->head.is_trailer)
 		return (end ? fine
 			    : malformed(st,

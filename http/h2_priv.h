@@ -69,6 +69,7 @@ struct h2_stream {
 	bool arena_owned;
 	bool final;    /* the (last) head has come */
 	bool bodyless; /* no octet may follow it */
+	bool octets;   /* CONNECT: DATA alone may follow it */
 	bool in_end;   /* all of the body has come */
 	bool answered; /* our (last) head is submitted */
 	bool out_end;  /* all of our body was written */

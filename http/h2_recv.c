@@ -118,7 +118,7 @@ prioritise(struct h2_stream *st, const struct http_msg *req)
 static bool
 has_no_body(const struct h2_stream *st, const struct http_msg *m)
 {
-	return (!m->is_request &&
+	return (!m->is_request && !st->octets &&
 	    (http_status_is_bodyless(m->status) ||
 		st->req->method_id == METHOD_HEAD));
 }

@@ -641,56 +641,109 @@ test_client_limit(void)
 	kit_fini(&k);
 }
 
-/* RFC 8441: octets flow both ways behind a 2xx, whatever length it says. */
-static void
-test_extended_connect(void)
+/* An extended CONNECT, whose stream at the server is returned. */
+static struct h2_stream *
+open_connect(struct kit *k, struct h2_stream **up)
 {
-	struct h2_config server = { .server = true, .connect = true };
-	struct h2_stream *up, *down;
+	struct h2_stream *down;
 	struct http_msg *m;
-	struct arena *a;
-	struct chq q = { 0 };
-	struct kit k;
 
-	kit_init(&k, NULL, &server, CUT_RANDOM);
-	CU_ASSERT(kit_pump(&k));
-	m = kit_request(k.a,
+	m = kit_request(k->a,
 	    "GET /chat HTTP/1.1\r\nHost: a\r\n"
 	    "Sec-WebSocket-Version: 13\r\n\r\n");
 	m->method = STR("CONNECT");
 	m->method_id = METHOD_CONNECT;
 	m->protocol = STR("websocket");
-	up = h2_session_open(k.client, k.a, m, false);
-	CU_ASSERT(kit_pump(&k));
-	down = kit_next(k.server, H2_NEWS_HEAD);
-	CU_ASSERT_FATAL(down != NULL);
-	m = h2_stream_head_take(down);
-	a = h2_stream_arena_take(down);
-	CU_ASSERT(m->framing == FRAMING_CHUNKED);
-	m = http_msg_new(a, false);
-	m->status = 200;
-	m->framing = FRAMING_LENGTH; /* a foolish server */
-	m->length = 100000;
-	h2_stream_answer(down, m, false);
-	kit_write(down, "abc", 3);
-	kit_write(up, "de", 2);
-	CU_ASSERT(kit_pump(&k));
-	CU_ASSERT(kit_next(k.client, H2_NEWS_HEAD) == up);
-	m = h2_stream_head_take(up);
-	CU_ASSERT(m->status == 200 && m->framing == FRAMING_CHUNKED);
-	CU_ASSERT(h2_stream_pull(up, &q, 9, NULL) == PULL_MORE);
-	CU_ASSERT(h2_stream_pull(down, &q, 9, NULL) == PULL_MORE);
-	CU_ASSERT(chq_len(&q) == 5);
-	CU_ASSERT(h2_stream_pull(up, &q, 9, NULL) == PULL_WAIT);
-	chq_fini(&q);
-	h2_stream_end(up, NULL);
-	CU_ASSERT(kit_pump(&k));
-	CU_ASSERT(h2_stream_pull(down, &q, 9, NULL) == PULL_END);
-	h2_stream_free(&up);
-	h2_stream_free(&down);
-	arena_free(&a);
-	CU_ASSERT(kit_pump(&k));
-	kit_fini(&k);
+	*up = h2_session_open(k->client, k->a, m, false);
+	CU_ASSERT(kit_pump(k));
+	down = kit_next(k->server, H2_NEWS_HEAD);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(down);
+	CU_ASSERT(h2_stream_head_take(down)->framing == FRAMING_CHUNKED);
+	return (down);
+}
+
+/* RFC 8441: octets flow both ways behind a 2xx, whatever length it says. */
+static void
+test_extended_connect(void)
+{
+	static const struct h2_config server = { .server = true,
+		.connect = true };
+	static const unsigned statuses[] = { 200, 204, 299 };
+	struct h2_stream *up, *down;
+	struct http_msg *m;
+	struct chq q = { 0 };
+	struct kit k;
+	unsigned i;
+
+	for (i = 0; i < COUNT(statuses); i++) {
+		kit_init(&k, NULL, &server, CUT_RANDOM);
+		CU_ASSERT(kit_pump(&k));
+		down = open_connect(&k, &up);
+		m = http_msg_new(k.a, false);
+		m->status = statuses[i];
+		m->framing = FRAMING_LENGTH; /* a foolish server */
+		m->length = 100000;
+		h2_stream_answer(down, m, false);
+		kit_write(down, "abc", 3);
+		kit_write(up, "de", 2);
+		CU_ASSERT(kit_pump(&k));
+		CU_ASSERT(kit_next(k.client, H2_NEWS_HEAD) == up);
+		m = h2_stream_head_take(up);
+		CU_ASSERT(
+		    m->status == statuses[i] && m->framing == FRAMING_CHUNKED);
+		CU_ASSERT(h2_stream_pull(up, &q, 9, NULL) == PULL_MORE);
+		CU_ASSERT(h2_stream_pull(down, &q, 9, NULL) == PULL_MORE);
+		CU_ASSERT(chq_len(&q) == 5);
+		CU_ASSERT(h2_stream_pull(up, &q, 9, NULL) == PULL_WAIT);
+		chq_fini(&q);
+		h2_stream_end(up, NULL);
+		CU_ASSERT(kit_pump(&k));
+		CU_ASSERT(h2_stream_pull(down, &q, 9, NULL) == PULL_END);
+		h2_stream_free(&up);
+		h2_stream_free(&down);
+		CU_ASSERT(kit_pump(&k));
+		kit_fini(&k);
+	}
+}
+
+/* RFC 9113 8.5: nothing but octets, from either side. */
+static void
+test_fields_behind_connect(void)
+{
+	static const struct h2_config server = { .server = true,
+		.connect = true };
+	struct http_fields trailer;
+	struct h2_stream *up, *down;
+	struct http_msg *m;
+	struct chq q = { 0 };
+	struct fault f = { 0 };
+	struct kit k;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		kit_init(&k, NULL, &server, CUT_RANDOM);
+		CU_ASSERT(kit_pump(&k));
+		down = open_connect(&k, &up);
+		m = http_msg_new(k.a, false);
+		m->status = 200;
+		m->framing = FRAMING_CHUNKED;
+		h2_stream_answer(down, m, false);
+		CU_ASSERT(kit_pump(&k));
+		trailer = (struct http_fields){ 0 };
+		http_fields_add_named(k.a, &trailer, STR("x-t"), STR("1"));
+		h2_stream_end(i == 0 ? up : down, &trailer);
+		CU_ASSERT(kit_pump(&k));
+		CHECK_ROW(i, "its end",
+		    h2_stream_pull(i == 0 ? down : up, &q, 9, &f) == PULL_FAIL);
+		CU_ASSERT_EQUAL(f.code,
+		    i == 0 ? ERR_REQ_SYNTAX : ERR_ORIGIN_SYNTAX);
+		f.code = ERR_NONE;
+		CU_ASSERT(!h2_session_is_over(k.client));
+		h2_stream_free(&up);
+		h2_stream_free(&down);
+		CU_ASSERT(kit_pump(&k));
+		kit_fini(&k);
+	}
 }
 
 /* --- priorities (RFC 9218) --- */
@@ -919,6 +972,7 @@ UNIT_TESTS(http_h2_hostile, { "floods", test_floods },
     { "cut answers", test_cut_answers }, { "PING", test_ping },
     { "the server's limit", test_client_limit },
     { "extended CONNECT", test_extended_connect },
+    { "fields behind CONNECT", test_fields_behind_connect },
     { "priorities", test_priorities }, { "the account", test_account },
     { "an account without room", test_account_is_full },
     { "streams without owner", test_sweep })
