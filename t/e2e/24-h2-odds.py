@@ -549,6 +549,7 @@ def test_any_order(lab):
         dice = random.Random(f"{seed} client {i}")
         n = 0
         while time.monotonic() < stop:
+            t = None
             try:
                 t = lab.tunnel(p, o.port, timeout=10)
                 for _ in range(dice.randrange(1, 6)):
@@ -560,9 +561,10 @@ def test_any_order(lab):
                     r = wire.Response(t)
                     assert r.status in (200, 408, 502, 503, 504) or r.cut, r
                     n += 1
-                t.cut()
             except (wire.Ended, OSError):
                 pass
+            if t is not None:
+                t.cut()
         return n
     done = [0] * 12
     threads = [threading.Thread(target=lambda i=i: done.__setitem__(i, client(i)), daemon=True) for i in range(12)]
