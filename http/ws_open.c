@@ -228,22 +228,17 @@ are_tokens(const struct http_msg *m, enum http_field_id id)
 }
 
 enum ws_asks
-ws_open_asks(const struct http_msg *req, struct str protocol, struct fault *f)
+ws_open_asks(const struct http_msg *req, struct fault *f)
 {
-	bool h2 = protocol.p != NULL;
-
-	if (h2 ? req->method_id != METHOD_CONNECT ||
-		    !str_ieq(protocol, websocket)
-	       : req->method_id != METHOD_GET || req->version_minor == 0 ||
-		    !http_wants_upgrade(req, websocket))
+	if (req->method_id != METHOD_GET || req->version_minor == 0 ||
+	    !http_wants_upgrade(req, websocket))
 		return (WS_ASKS_NOT);
-	/* RFC 8441 5: the stream's DATA are frames, there is no body before. */
-	if (!h2 && req->framing != FRAMING_NONE &&
+	if (req->framing != FRAMING_NONE &&
 	    (req->framing != FRAMING_LENGTH || req->length > 0))
 		return (wrong(f, "a WebSocket handshake with a body"));
 	if (!str_eq(only(req, FIELD_SEC_WEBSOCKET_VERSION), STR("13")))
 		return (wrong(f, "Sec-WebSocket-Version is not 13"));
-	if (!h2 && !is_key(only(req, FIELD_SEC_WEBSOCKET_KEY)))
+	if (!is_key(only(req, FIELD_SEC_WEBSOCKET_KEY)))
 		return (wrong(f, "Sec-WebSocket-Key is not one key"));
 	if (!are_tokens(req, FIELD_SEC_WEBSOCKET_PROTOCOL))
 		return (wrong(f, "Sec-WebSocket-Protocol is no list of names"));
@@ -352,15 +347,11 @@ check_extensions(const struct http_msg *req, const struct http_msg *resp,
 
 enum err
 ws_open_answer(const struct http_msg *req, const struct http_msg *resp,
-    enum ws_form form, struct ws_terms *t, struct fault *f)
+    struct ws_terms *t, struct fault *f)
 {
-	const char *why = NULL;
+	const char *why = check_switch(req, resp);
 
 	*t = (struct ws_terms){ .deflate = false };
-	if (form == WS_FORM_H1)
-		why = check_switch(req, resp);
-	else if (resp->status < 200 || resp->status > 299)
-		why = "no 2xx to an extended CONNECT";
 	if (why == NULL)
 		why = check_subprotocol(req, resp, t);
 	if (why == NULL)

@@ -8,7 +8,7 @@
  * for an answer: ws_open_answer() before http_hop_strip().
  *
  * Room: http.  Any thread.
- * Obeys RFC 6455 4, 9, 11.3; RFC 7692 5, 7.1; RFC 8441 5.
+ * Obeys RFC 6455 4, 9, 11.3; RFC 7692 5, 7.1.
  */
 #ifndef HTTP_WS_OPEN_H
 #define HTTP_WS_OPEN_H
@@ -25,13 +25,11 @@ enum ws_asks {
 };
 
 /*
- * Does the request open a WebSocket connection?  protocol: STR_NONE for a
- * request of HTTP/1, whose Upgrade and Connection are asked; the value of
- * :protocol for an extended CONNECT of HTTP/2 (RFC 8441), which has no key.
- * framing must be known.  f may be NULL.
+ * Does the request open a WebSocket connection?  In the form of HTTP/1, which
+ * one of HTTP/2 has been given (ws_h2.h).  framing must be known.  f may be
+ * NULL.
  */
-enum ws_asks ws_open_asks(const struct http_msg *req, struct str protocol,
-    struct fault *f);
+enum ws_asks ws_open_asks(const struct http_msg *req, struct fault *f);
 
 /*
  * Leave in Sec-WebSocket-Extensions only what can be read: the offers of
@@ -52,16 +50,14 @@ struct ws_terms {
 	struct str subprotocol; /* borrowed from the answer; STR_NONE: none */
 };
 
-enum ws_form { WS_FORM_H1, WS_FORM_H2 };
-
 /*
  * Is resp, to the request as it was sent to the origin, an answer that opens
- * the connection: 101 with the right fields and the Accept for the key, or
- * in HTTP/2 a 2xx?  It takes only what was offered.  ERR_NONE, and *terms is
- * filled; else ERR_ORIGIN_WEBSOCKET with the cause in *f (may be NULL).
+ * the connection: 101 with the right fields and the Accept for the key?  It
+ * takes only what was offered.  ERR_NONE, and *terms is filled; else
+ * ERR_ORIGIN_WEBSOCKET with the cause in *f (may be NULL).
  */
 enum err ws_open_answer(const struct http_msg *req, const struct http_msg *resp,
-    enum ws_form, struct ws_terms *terms, struct fault *f);
+    struct ws_terms *terms, struct fault *f);
 
 #define WS_KEY_LEN 24
 #define WS_ACCEPT_LEN 28

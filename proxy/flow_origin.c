@@ -9,14 +9,21 @@
 
 #define DROPS_MAX 4 /* an origin that ends each connection at once */
 
+static bool
+is_websocket(const struct flow *f)
+{
+	return (f->upgrade != NULL && f->upgrade->websocket);
+}
+
 /*
  * What its connection may speak, over TLS.  A sign-in that is the connection's
- * (http/auth.h) and a switch of protocols want one of their own.
+ * (http/auth.h) and a switch to something unknown want one of their own.
  */
 static unsigned
 protocols_of(const struct flow *f)
 {
-	return (f->upgrade != NULL || http_sign_in_of(f->req) != HTTP_SIGN_NONE
+	return ((f->upgrade != NULL && !is_websocket(f)) ||
+		    http_sign_in_of(f->req) != HTTP_SIGN_NONE
 		? TLS_HTTP1
 		: TLS_HTTP1 | TLS_H2);
 }
@@ -28,21 +35,41 @@ has_upload(const struct flow *f)
 	return (f->req_body != NULL || f->up.reader.body != NULL);
 }
 
+static void
+want_of(struct flow *f, struct lease_want *want)
+{
+	const struct tunnel *t = f->client->tunnel;
+
+	if (t != NULL)
+		tunnel_want(t, f->gen, want);
+	else
+		*want = (struct lease_want){ .host = f->req->uri.host,
+			.tls = str_eq(f->req->uri.scheme, STR("https")),
+			.host_is_ip = f->req->uri.host_is_ip,
+			.port = f->req->uri.port };
+	want->protocols = want->tls ? protocols_of(f) : TLS_HTTP1;
+	want->fresh = f->tries > 0;
+	want->recent = !flow_is_repeatable(f);
+	want->uploads = has_upload(f);
+	want->websocket = is_websocket(f);
+	want->own = &f->client->own;
+	want->account = f->client->account;
+	want->may_reach = f->plan.asks_dest ? flow_may_reach : NULL;
+	want->arg = f;
+}
+
 /* What was made while the client shook hands, if the request may use it. */
 static struct lease *
-take_ahead(struct flow *f)
+take_ahead(struct flow *f, const struct lease_want *want)
 {
 	struct tunnel *t = f->client->tunnel;
 	struct lease *l;
 
 	if (t == NULL || f->tries > 0 || (l = tunnel_take_ahead(t)) == NULL)
 		return (NULL);
-	if (lease_is_good(l, f->gen, protocols_of(f), flow_is_repeatable(f),
-		has_upload(f))) {
-		lease_set_wake(l, &f->task);
-		lease_set_reach(l, f->plan.asks_dest ? flow_may_reach : NULL,
-		    f);
-	} else
+	if (lease_is_good(l, f->gen, want))
+		lease_adopt(l, want, &f->task);
+	else
 		lease_release(&l);
 	return (l);
 }
@@ -50,28 +77,23 @@ take_ahead(struct flow *f)
 void
 flow_get_lease(struct flow *f)
 {
-	const struct tunnel *t = f->client->tunnel;
 	struct lease_want want;
 
-	f->lease = take_ahead(f);
-	if (t != NULL)
-		tunnel_want(t, f->gen, &want);
-	else
-		want = (struct lease_want){ .host = f->req->uri.host,
-			.tls = str_eq(f->req->uri.scheme, STR("https")),
-			.host_is_ip = f->req->uri.host_is_ip,
-			.port = f->req->uri.port };
-	want.protocols = want.tls ? protocols_of(f) : TLS_HTTP1;
-	want.fresh = f->tries > 0;
-	want.recent = !flow_is_repeatable(f);
-	want.uploads = has_upload(f);
-	want.own = &f->client->own;
-	want.account = f->client->account;
-	want.may_reach = f->plan.asks_dest ? flow_may_reach : NULL;
-	want.arg = f;
+	want_of(f, &want);
+	f->lease = take_ahead(f, &want);
 	f->tries++;
 	if (f->lease == NULL)
 		f->lease = lease_get(f->worker, f->gen, &want, &f->task);
+}
+
+/* It was got before the request was scanned: is it still good? */
+static bool
+is_lease_good(struct flow *f)
+{
+	struct lease_want want;
+
+	want_of(f, &want);
+	return (lease_is_good(f->lease, f->gen, &want));
 }
 
 static void
@@ -105,10 +127,7 @@ flow_origin(struct flow *f)
 {
 	enum flow_step step;
 
-	/* It was got before the request was scanned. */
-	if (f->lease != NULL && f->drops < DROPS_MAX &&
-	    !lease_is_good(f->lease, f->gen, protocols_of(f),
-		flow_is_repeatable(f), has_upload(f))) {
+	if (f->lease != NULL && f->drops < DROPS_MAX && !is_lease_good(f)) {
 		lease_release(&f->lease);
 		f->tries--;
 		f->drops++;

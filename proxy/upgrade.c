@@ -46,7 +46,7 @@ bool
 upgrade_ask(struct flow *f)
 {
 	struct fault fault = { 0 };
-	enum ws_asks asks = ws_open_asks(f->req, STR_NONE, &fault);
+	enum ws_asks asks = ws_open_asks(f->req, &fault);
 
 	if (asks == WS_ASKS_WRONG) {
 		flow_fail(f, &fault);
@@ -155,7 +155,7 @@ upgrade_adapted(struct flow *f)
 	put_connection(f, f->req);
 	if (u->websocket)
 		reduce(f);
-	if (u->websocket ? ws_open_asks(f->req, STR_NONE, NULL) == WS_ASKS
+	if (u->websocket ? ws_open_asks(f->req, NULL) == WS_ASKS
 			 : may_switch(f->req))
 		return (true);
 	flow_fail_code(f, ERR_SCAN_MESSAGE,
@@ -188,8 +188,7 @@ check_answer(struct flow *f, const struct http_msg *m, struct fault *fault)
 	if (u == NULL || u->protocol.n == 0)
 		return (fault_set(fault, ERR_ORIGIN_UPGRADE, "%s", ""));
 	if (u->websocket)
-		return (
-		    ws_open_answer(f->req, m, WS_FORM_H1, &u->terms, fault));
+		return (ws_open_answer(f->req, m, &u->terms, fault));
 	return (check_other(u, m, fault));
 }
 

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 #include "http/uri.h"
-#include "http/ws_open.h"
+#include "http/ws_h2.h"
 #include "proxy/wire/h2_exchange_priv.h"
 
 #define GONE_MS 500        /* we have reset it: its flow may find out why */
@@ -324,14 +324,8 @@ x_switch(struct exchange *x, struct http_msg *m)
 
 	assert(!e->answered && e->extended && !e->in_body);
 	e->answered = e->switched = true;
-	m->status = 200;
-	m->reason = str_of(http_reason(200));
 	m->keep_alive = true;
-	m->version_minor = 1;
-	m->framing = FRAMING_CHUNKED;
-	http_fields_remove(&m->fields, FIELD_UPGRADE);
-	http_fields_remove(&m->fields, FIELD_CONNECTION);
-	http_fields_remove(&m->fields, FIELD_SEC_WEBSOCKET_ACCEPT);
+	ws_h2_answer_to_h2(m);
 	h2_stream_answer(e->st, m, false);
 	e->out += head_octets(m);
 	h2_exchange_to_send(e);
@@ -393,24 +387,13 @@ static const struct exchange_type exchange_type = {
 static void
 take_connect(struct h2_exchange *e, struct http_msg *m)
 {
-	char key[WS_KEY_LEN + 1];
-
 	if (!str_ieq(m->protocol, STR("websocket"))) {
 		fault_set(&e->x.fault, ERR_REQ_METHOD,
 		    "CONNECT for another protocol than WebSocket");
 		return;
 	}
 	e->extended = true;
-	m->protocol = STR_NONE;
-	m->method = STR("GET");
-	m->method_id = METHOD_GET;
-	m->version_minor = 1;
-	m->framing = FRAMING_NONE;
-	ws_open_key(key);
-	http_fields_set(m->arena, &m->fields, FIELD_SEC_WEBSOCKET_KEY,
-	    arena_str(m->arena, str_of(key)));
-	http_fields_set(m->arena, &m->fields, FIELD_UPGRADE, STR("websocket"));
-	http_fields_set(m->arena, &m->fields, FIELD_CONNECTION, STR("Upgrade"));
+	ws_h2_request_to_h1(m);
 }
 
 /*

@@ -7,6 +7,7 @@
 
 #define SPARES_MAX 256
 #define FIRST_MS 500  /* so long others wait for whether it is HTTP/2 */
+#define ASK_MS 2000   /* for an origin's SETTINGS; then it is HTTP/1 */
 #define PROBE_MS 2000 /* for a sign of life; then another one is made */
 
 static const unsigned follows[LEASE_ATS] = {
@@ -190,12 +191,98 @@ take_kept(const struct lease *l)
 	return (o != NULL ? o : origin_pool_take(l));
 }
 
+/* Is its connection one of HTTP/2, and does its request ask more of it? */
+static bool
+has_to_ask(const struct lease *l)
+{
+	return (l->want.websocket && l->origin->h2 != NULL &&
+	    !origin_h2_takes_websocket(l->origin));
+}
+
+static void lease_find(struct lease *);
+
+/* Its connection takes no WebSocket connection: another one does. */
+static void
+lease_refused(struct lease *l)
+{
+	timer_stop(&l->timer);
+	lease_detach(l, !origin_is_stale(l->origin));
+	l->reused = false;
+	l->want.protocols = TLS_HTTP1;
+	lease_find(l);
+}
+
+static void
+ask_expire(struct timer *t)
+{
+	struct lease *l = CONTAINER_OF(t, struct lease, timer);
+
+	assert(l->at == LEASE_AT_ASKING);
+	lease_refused(l);
+	task_wake(l->wake);
+}
+
+static void
+lease_ask(struct lease *l)
+{
+	lease_go(l, LEASE_AT_ASKING);
+	timer_init(&l->timer, l->worker->loop, ask_expire);
+	timer_set(&l->timer, ASK_MS);
+}
+
+/* What does its origin say?  See lease_state(). */
+static void
+lease_asked(struct lease *l)
+{
+	struct origin *o = l->origin;
+
+	if (!origin_h2_is_asked(o))
+		return;
+	if (origin_h2_refuses_websocket(o)) {
+		lease_refused(l);
+		return;
+	}
+	/* Or it has ended, which shows as with any request. */
+	timer_stop(&l->timer);
+	lease_go(l, LEASE_AT_READY);
+}
+
+void
+lease_made(struct lease *l)
+{
+	if (has_to_ask(l))
+		lease_ask(l);
+	else
+		lease_go(l, LEASE_AT_READY);
+}
+
+/* A connection for it: one that is kept, a new one, or its turn for either. */
+static void
+lease_find(struct lease *l)
+{
+	struct origin *o = take_kept(l);
+
+	if (o == NULL && l->want.websocket &&
+	    (l->want.protocols & TLS_HTTP1) != 0 &&
+	    origin_refuses_websocket(l->place))
+		l->want.protocols = TLS_HTTP1;
+	if (o != NULL) {
+		lease_attach(l, o);
+		if (l->want.recent && o->h2 != NULL && !origin_is_recent(o))
+			lease_probe(l);
+		else
+			lease_made(l);
+	} else if (l->want.dialled != NULL || origin_may_connect(l))
+		origin_make(l);
+	else
+		lease_queue(l);
+}
+
 struct lease *
 lease_get(struct worker *w, struct worker_gen *g, const struct lease_want *want,
     struct task *wake)
 {
 	struct lease *l = lease_alloc(w->pool);
-	struct origin *o;
 
 	assert(want->own != NULL && want->protocols != 0);
 	*l = (struct lease){ .worker = w,
@@ -206,38 +293,28 @@ lease_get(struct worker *w, struct worker_gen *g, const struct lease_want *want,
 	l->place = origin_place_get(w->pool, g, want);
 	l->want.host = l->place->host;
 	l->want.dial_host = l->place->dial;
+	l->want.uploads |= want->websocket;
 	if ((want->protocols & TLS_HTTP1) != 0 &&
 	    (!l->place->offers_h2 || origin_is_h1_wanted(l)))
 		l->want.protocols = TLS_HTTP1;
-	if ((o = take_kept(l)) != NULL) {
-		lease_attach(l, o);
-		if (want->recent && o->h2 != NULL && !origin_is_recent(o))
-			lease_probe(l);
-		else
-			lease_go(l, LEASE_AT_READY);
-	} else if (want->dialled != NULL || origin_may_connect(l))
-		origin_make(l);
-	else
-		lease_queue(l);
+	lease_find(l);
 	return (l);
 }
 
 void
-lease_set_wake(struct lease *l, struct task *wake)
+lease_adopt(struct lease *l, const struct lease_want *want, struct task *wake)
 {
 	l->wake = wake;
+	l->want.may_reach = want->may_reach;
+	l->want.arg = want->arg;
+	l->want.uploads = want->uploads || want->websocket;
+	l->want.websocket = want->websocket;
 	if (l->origin != NULL && l->origin->speech != NULL)
 		l->origin->speech->attach(l);
+	if (l->at == LEASE_AT_READY && has_to_ask(l))
+		lease_ask(l);
 	if (l->at == LEASE_AT_FAILED || l->at == LEASE_AT_GIVEN)
 		task_wake(wake);
-}
-
-void
-lease_set_reach(struct lease *l,
-    bool (*may_reach)(void *arg, const struct sockaddr *), void *arg)
-{
-	l->want.may_reach = may_reach;
-	l->want.arg = arg;
 }
 
 /* Settling it. */
@@ -245,16 +322,16 @@ lease_set_reach(struct lease *l,
 enum lease_state
 lease_state(struct lease *l)
 {
-	struct origin *o = l->origin;
-
+	if (l->at == LEASE_AT_ASKING)
+		lease_asked(l);
 	if (l->at != LEASE_AT_GIVEN)
 		return (is_told[l->at]);
-	if (l->h2.probes && !origin_h2_is_probed(o))
+	if (l->h2.probes && !origin_h2_is_probed(l->origin))
 		return (LEASE_WAITING);
-	if (!origin_is_stale(o)) {
+	if (!origin_is_stale(l->origin)) {
 		if (l->h2.probes)
 			lease_h2_probed(l);
-		lease_go(l, LEASE_AT_READY);
+		lease_made(l);
 	} else /* its peer ended it just now */
 		lease_lose(l);
 	return (is_told[l->at]);
@@ -270,21 +347,20 @@ lease_fault(const struct lease *l)
 }
 
 bool
-lease_is_good(struct lease *l, const struct worker_gen *g, unsigned protocols,
-    bool repeatable, bool uploads)
+lease_is_good(struct lease *l, const struct worker_gen *g,
+    const struct lease_want *want)
 {
 	struct origin *o = l->origin;
 
 	if (l->place->gen != g)
 		return (false);
 	if (l->at != LEASE_AT_READY)
-		return ((l->want.protocols & ~protocols) == 0);
-	if ((o->agreed & protocols) == 0 ||
-	    (uploads && !origin_h2_takes_upload(o, l)))
+		return ((l->want.protocols & ~want->protocols) == 0);
+	if (!origin_serves(o, want))
 		return (false);
 	/* One that is signed in is the client's own: there is no other. */
 	return (!origin_is_stale(o) &&
-	    (repeatable || o->sign_in != HTTP_SIGN_NONE ||
+	    (!want->recent || o->sign_in != HTTP_SIGN_NONE ||
 		origin_is_recent(o)));
 }
 
@@ -298,6 +374,7 @@ is_over(const struct lease *l)
 		return (!origin_is_stale(l->origin));
 	switch (l->at) {
 	case LEASE_AT_GIVEN:
+	case LEASE_AT_ASKING:
 	case LEASE_AT_READY:
 		return (!origin_is_stale(l->origin));
 	case LEASE_AT_ANSWERED:
@@ -341,7 +418,8 @@ lease_detach(struct lease *l, bool over)
 		origin_pool_put(o);
 		return;
 	}
-	o->lingers = l->at == LEASE_AT_SWITCHED && duplex_is_over(l->raw);
+	o->lingers = l->at == LEASE_AT_SWITCHED && o->h2 == NULL &&
+	    duplex_is_over(l->raw);
 	o->spoilt |= !over && !o->lingers && o->h2 == NULL;
 	if (o->sign_in == HTTP_SIGN_HALF)
 		o->own->broken = true;
@@ -358,6 +436,8 @@ lease_release(struct lease **lp)
 		return;
 	if (l->at == LEASE_AT_QUEUED)
 		lease_unqueue(l);
+	if (l->at == LEASE_AT_ASKING)
+		timer_stop(&l->timer);
 	if (l->at == LEASE_AT_ANSWERED)
 		l->origin->used_at = loop_now(l->worker->loop);
 	if (l->origin != NULL)
@@ -417,7 +497,7 @@ lease_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 struct duplex *
 lease_switch(struct lease *l)
 {
-	assert(l->heads > 0 && l->origin->h2 == NULL);
+	assert(l->heads > 0);
 	lease_go(l, LEASE_AT_SWITCHED);
 	l->raw = l->origin->speech->switched(l);
 	return (l->raw);
@@ -431,8 +511,8 @@ lease_body(struct lease *l, struct body_store *store,
 	return (l->origin->speech->body(l, store, msg));
 }
 
-static bool
-is_on(const struct lease *l)
+bool
+lease_is_on(const struct lease *l)
 {
 	return (is_told[l->at] == LEASE_READY);
 }
@@ -440,123 +520,6 @@ is_on(const struct lease *l)
 void
 lease_turn(struct lease *l)
 {
-	if (l != NULL && is_on(l))
+	if (l != NULL && lease_is_on(l))
 		l->origin->speech->turn(l);
-}
-
-/* Clocks. */
-
-uint64_t
-lease_head_due(const struct lease *l, uint64_t first, uint64_t rest)
-{
-	return (l->at != LEASE_AT_SENT
-		? UINT64_MAX
-		: l->asked_at + (l->begun ? rest : first));
-}
-
-bool
-lease_is_late(const struct lease *l, uint64_t now, uint64_t first,
-    uint64_t rest)
-{
-	return (now >= lease_head_due(l, first, rest));
-}
-
-uint64_t
-lease_body_due(const struct lease *l, uint64_t now, uint64_t ms, uint64_t rate)
-{
-	return (l->at != LEASE_AT_ANSWERED
-		? UINT64_MAX
-		: l->origin->speech->due(l, now, ms, rate));
-}
-
-bool
-lease_is_silent(const struct lease *l, uint64_t now, uint64_t ms)
-{
-	return (l->at == LEASE_AT_ANSWERED &&
-	    l->origin->speech->silent(l, now, ms));
-}
-
-bool
-lease_is_slow(struct lease *l, uint64_t now, uint64_t rate)
-{
-	return (l->at == LEASE_AT_ANSWERED &&
-	    l->origin->speech->slow(l, now, rate));
-}
-
-void
-lease_forgive(struct lease *l, uint64_t now)
-{
-	assert(is_on(l));
-	l->asked_at = now;
-	l->origin->speech->forgive(l, now);
-}
-
-/* Facts. */
-
-bool
-lease_is_reused(const struct lease *l)
-{
-	return (l->reused);
-}
-
-bool
-lease_may_be_lost(const struct lease *l)
-{
-	return (l->reused || (l->origin != NULL && l->origin->h2 != NULL));
-}
-
-bool
-lease_is_unseen(const struct lease *l)
-{
-	return (l->at == LEASE_AT_ENDED && l->unseen && l->heads == 0);
-}
-
-bool
-lease_may_repeat(const struct lease *l)
-{
-	/* A leg of a sign-in means this connection alone. */
-	return (
-	    l->at == LEASE_AT_ENDED && l->reused && l->heads == 0 && !l->leg);
-}
-
-bool
-lease_is_invalid(const struct lease *l)
-{
-	return (l->origin != NULL && l->origin->invalid);
-}
-
-void
-lease_times(const struct lease *l, struct lease_times *t)
-{
-	*t = l->origin != NULL && !l->reused
-	    ? l->origin->times
-	    : (struct lease_times){ -1, -1, -1 };
-}
-
-const struct sockaddr *
-lease_peer(const struct lease *l)
-{
-	const struct origin *o = l->origin;
-
-	return (o != NULL && o->transport != NULL ? &o->dial.peer.sa : NULL);
-}
-
-const char *
-lease_peer_ip(const struct lease *l)
-{
-	static const char none[ADDRESS_TEXT];
-
-	return (lease_peer(l) != NULL ? l->origin->dial.peer_ip : none);
-}
-
-void
-lease_tls(const struct lease *l, struct str *version, struct str *cipher,
-    struct str *protocol)
-{
-	*version = *cipher = *protocol = STR_NONE;
-	if (!is_on(l) || !l->place->tls)
-		return;
-	*version = tls_version_text(link_tls(l->origin->transport));
-	*cipher = tls_cipher_text(link_tls(l->origin->transport));
-	*protocol = tls_protocol_text(link_tls(l->origin->transport));
 }

@@ -77,7 +77,13 @@ struct lease_want {
 	bool fresh;           /* none that was kept, or made a while ago */
 	bool recent;          /* of those only one used moments ago */
 	bool uploads;         /* a body follows the request's head */
-	bool allow_invalid;   /* tls.origin.on_invalid: untrusted */
+	/*
+	 * Its request opens a WebSocket connection.  Over HTTP/2 that is an
+	 * extended CONNECT (RFC 8441), where the origin takes it; who has the
+	 * lease sees the handshake of HTTP/1 either way.
+	 */
+	bool websocket;
+	bool allow_invalid; /* tls.origin.on_invalid: untrusted */
 };
 
 enum lease_state {
@@ -89,24 +95,24 @@ enum lease_state {
 /* Never NULL.  wake (borrowed) is woken whenever there is news for the lease. */
 struct lease *lease_get(struct worker *, struct worker_gen *,
     const struct lease_want *, struct task *wake);
-/* Another task goes on with it. */
-void lease_set_wake(struct lease *, struct task *wake);
-/* ... by other rules, see struct lease_want. */
-void lease_set_reach(struct lease *,
-    bool (*may_reach)(void *arg, const struct sockaddr *), void *arg);
 /* Asked when its task runs: what is it now? */
 enum lease_state lease_state(struct lease *);
 /* LEASE_FAILED: why; valid as long as the lease. */
 const struct fault *lease_fault(const struct lease *);
 /*
- * It was got before its request was known.  Is it still right for it?  Not
- * when it is of another generation, it is or may become a connection of other
- * protocols, its connection has ended, has been idle for so long that it may be
- * ending and the request cannot be repeated, or another client uploads there
- * and a body follows this request, too.
+ * It was got before its request was known.  Is it still right for what is
+ * wanted now, at the same place?  Not when it is of another generation, it is
+ * or may become a connection of other protocols, its connection has ended, is
+ * not recent but has to be, or another client uploads there and a body follows
+ * this request, too.
  */
 bool lease_is_good(struct lease *, const struct worker_gen *,
-    unsigned protocols, bool repeatable, bool uploads);
+    const struct lease_want *);
+/*
+ * It is, and goes on for that, with another task: by its may_reach, and it may
+ * be waiting once more.
+ */
+void lease_adopt(struct lease *, const struct lease_want *, struct task *wake);
 /*
  * The end, in any state.  A connection that stands whole between two messages
  * serves the next lease; one that has switched, and whose end was said

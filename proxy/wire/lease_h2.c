@@ -72,9 +72,12 @@ h2_turn(struct lease *l)
 static void
 open_stream(struct lease *l)
 {
+	const struct http_msg *req = l->want.websocket ? lease_h2_connect(l)
+						       : l->req;
+
 	wait_ended(l);
-	l->h2.stream = h2_session_open(session_of(l), l->req->arena, l->req,
-	    !l->h2.has_body);
+	l->h2.stream = h2_session_open(session_of(l), req->arena, req,
+	    !l->h2.has_body && !l->want.websocket);
 	h2_stream_set_owner(l->h2.stream, l);
 	if (l->h2.sink.type != NULL && l->h2.sink.waiting)
 		sink_wake(&l->h2.sink);
@@ -88,7 +91,7 @@ h2_send(struct lease *l, struct http_msg *req, bool has_body)
 
 	assert(l->h2.stream == NULL && !l->h2.waits && l->req == req);
 	l->h2.has_body = has_body;
-	if (has_body)
+	if (has_body || l->want.websocket)
 		origin_h2_upload_began(l);
 	s = has_body ? lease_h2_sink(l) : NULL;
 	l->h2.waits = true;
@@ -137,6 +140,8 @@ tell(struct lease *l, unsigned news)
 	}
 	if ((news & (H2_NEWS_ROOM | H2_NEWS_RESET)) != 0 && x->sink.waiting)
 		sink_wake(&x->sink);
+	if (l->at == LEASE_AT_SWITCHED)
+		task_wake(l->wake);
 	lease_h2_recharge(l);
 }
 
@@ -214,6 +219,8 @@ h2_head(struct lease *l, struct arena *a, const struct h1_limits *limits,
 	/* There is no connection here that could be signed in. */
 	if ((*msg)->status == 401 && http_sign_in_of(*msg) != HTTP_SIGN_NONE)
 		origin_wants_h1(l);
+	if (l->want.websocket && (*msg)->status / 100 == 2)
+		lease_h2_granted(l, *msg);
 	l->keep = true;
 	return (LEASE_GOT_HEAD);
 }
@@ -241,6 +248,7 @@ const struct speech speech_h2 = { .protocol = TLS_H2,
 	.send = h2_send,
 	.head = h2_head,
 	.body = lease_h2_source,
+	.switched = lease_h2_switched,
 	.begun = h2_begun,
 	.silent = lease_h2_silent,
 	.slow = lease_h2_slow,

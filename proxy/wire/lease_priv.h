@@ -90,6 +90,7 @@ struct h2_leg {
 	bool uploads;             /* counted as such on its connection */
 	bool waits;               /* SENT: for a stream */
 	bool probes;              /* GIVEN: whether the connection lives */
+	struct duplex raw;        /* SWITCHED */
 };
 
 struct lease {
@@ -99,7 +100,7 @@ struct lease {
 	struct place *place;   /* counted among its users */
 	struct origin *origin; /* NULL: none yet, or no more */
 	struct task *wake;     /* borrowed */
-	struct timer timer;    /* QUEUED, or probing: until then */
+	struct timer timer;    /* QUEUED, ASKING or probing: until then */
 	enum lease_at at;
 	struct lease_want want;     /* its strings are the place's */
 	const struct http_msg *req; /* borrowed; from SENT on */
@@ -206,6 +207,14 @@ void lease_h2_news(struct origin *);
 /* Those that wait for a stream, or a sign of life, go on if they can. */
 void lease_h2_open_waiting(struct origin *);
 
+/* lease_h2_ws.c: a WebSocket connection as a stream (RFC 8441) */
+
+/* What is sent for the handshake: an extended CONNECT, in its arena. */
+const struct http_msg *lease_h2_connect(struct lease *);
+/* The 2xx that grants it becomes the 101 of HTTP/1. */
+void lease_h2_granted(struct lease *, struct http_msg *);
+struct duplex *lease_h2_switched(struct lease *);
+
 /* lease_h2_body.c: both bodies of a lease that has its stream */
 struct sink *lease_h2_sink(struct lease *);
 struct body *lease_h2_source(struct lease *, struct body_store *,
@@ -238,6 +247,7 @@ struct h2_conn {
 	struct account *uploader;
 	bool ended;      /* nothing more will be read */
 	bool refused;    /* a stream of it, which went elsewhere */
+	bool told;       /* leases that are ASKING were woken */
 	unsigned resets; /* of ours: what clients gave up */
 };
 
@@ -251,7 +261,7 @@ bool origin_h2_bears(const struct origin *);
  * for all: what an origin does not read of one client's upload would hold up
  * another client's.
  */
-bool origin_h2_takes_upload(const struct origin *, const struct lease *);
+bool origin_h2_takes_upload(const struct origin *, const struct account *);
 /* A request with a body goes out, or its lease ends. */
 void origin_h2_upload_began(struct lease *);
 void origin_h2_upload_ended(struct lease *);
@@ -262,6 +272,11 @@ void origin_h2_charge(struct origin *, struct account *);
 /* Ask for a sign of life, for one more lease; it has come, or never will. */
 void origin_h2_probe(struct origin *);
 bool origin_h2_is_probed(const struct origin *);
+/* Has it said whether it takes WebSocket connections, or never will? */
+bool origin_h2_is_asked(const struct origin *);
+/* It lives, and does (RFC 8441 3), or does not. */
+bool origin_h2_takes_websocket(const struct origin *);
+bool origin_h2_refuses_websocket(const struct origin *);
 /* Its silence counts while leases wait for it. */
 void origin_h2_watch(struct origin *);
 /* That place wants HTTP/1.1 of that client, for a while. */
@@ -276,6 +291,10 @@ void lease_go(struct lease *, enum lease_at);
 void lease_attach(struct lease *, struct origin *);
 /* It waits no more at its place. */
 void lease_unqueue(struct lease *);
+/* It stands on a connection that is ready, or asks it whether it will do. */
+void lease_made(struct lease *);
+/* It stands on a connection that is ready. */
+bool lease_is_on(const struct lease *);
 
 /* origin.c */
 
@@ -292,6 +311,8 @@ void origin_go(struct origin *, enum origin_state);
 void origin_pays(struct origin *);
 /* Ready, may it serve the lease?  Both are of one place. */
 bool origin_suits(const struct origin *, const struct lease *);
+/* ... as what is asked of the connection goes, or may turn out to. */
+bool origin_serves(const struct origin *, const struct lease_want *);
 /* Has it been used, or made, so short a time ago that it is not dying? */
 bool origin_is_recent(const struct origin *);
 /* LEASED or IDLE: has its peer ended it, or said something unasked? */
@@ -310,6 +331,13 @@ bool origin_may_connect(const struct lease *);
  * connect beside?
  */
 bool origin_may_connect_beside(const struct lease *);
+/*
+ * A connection of its place speaks HTTP/2 and takes no WebSocket connections:
+ * HTTP/1 is what is left for those.
+ */
+bool origin_refuses_websocket(const struct place *);
+/* One of its place does: those that wait and want one are for HTTP/1. */
+void origin_pool_refused_websocket(struct place *);
 /* It connects no more, if it did: others may.  ok: it is ready. */
 void origin_connecting_ended(struct origin *, bool ok);
 /* An idle one of its place that suits the lease, out of the pool; NULL: none. */

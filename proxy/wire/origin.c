@@ -119,13 +119,23 @@ origin_is_stale(struct origin *o)
 }
 
 bool
+origin_serves(const struct origin *o, const struct lease_want *want)
+{
+	if ((want->protocols & o->agreed) == 0 ||
+	    ((want->uploads || want->websocket) &&
+		!origin_h2_takes_upload(o, want->account)))
+		return (false);
+	return (!want->websocket || o->h2 == NULL || !origin_h2_is_asked(o) ||
+	    origin_h2_takes_websocket(o));
+}
+
+bool
 origin_suits(const struct origin *o, const struct lease *l)
 {
 	assert(o->place == l->place && o->speech != NULL);
-	return ((l->want.protocols & o->agreed) != 0 &&
+	return (origin_serves(o, &l->want) &&
 	    (!o->invalid || l->want.allow_invalid) &&
 	    (!l->want.fresh || origin_is_new(o)) &&
-	    (!l->want.uploads || origin_h2_takes_upload(o, l)) &&
 	    (!l->want.recent || o->sign_in != HTTP_SIGN_NONE ||
 		o->h2 != NULL || /* which can be asked */
 		origin_is_recent(o)));
@@ -216,14 +226,17 @@ origin_make(struct lease *l)
 
 /* Whoever waits for it is told. */
 static void
-origin_tell(struct origin *o, enum lease_at at)
+origin_tell(struct origin *o, bool ok)
 {
 	struct list *it, *save;
 	struct lease *l;
 
 	LIST_EACH (it, save, &o->leases) {
 		l = CONTAINER_OF(it, struct lease, link);
-		lease_go(l, at);
+		if (ok)
+			lease_made(l);
+		else
+			lease_go(l, LEASE_AT_FAILED);
 		task_wake(l->wake);
 	}
 }
@@ -236,7 +249,7 @@ origin_fail(struct origin *o, const struct fault *f)
 	o->place->one_first = false; /* nobody waits for one that fails */
 	origin_go(o, ORIGIN_FAILED);
 	origin_connecting_ended(o, false);
-	origin_tell(o, LEASE_AT_FAILED);
+	origin_tell(o, false);
 }
 
 static void
@@ -250,9 +263,8 @@ origin_ready(struct origin *o)
 	o->speech = s != NULL && tls_agreed(s) == TLS_H2 ? &speech_h2
 							 : &speech_h1;
 	o->agreed = o->speech->protocol;
-	o->place->speaks_h2 = o->agreed == TLS_H2;
 	if ((o->tls.protocols & TLS_H2) != 0)
-		o->place->one_first = o->place->speaks_h2;
+		o->place->one_first = o->place->speaks_h2 = o->agreed == TLS_H2;
 	if (o->agreed != TLS_H2) /* else its SETTINGS say more */
 		origin_connecting_ended(o, true);
 	if (s != NULL) {
@@ -261,7 +273,7 @@ origin_ready(struct origin *o)
 			tls_client_verified(&o->tls, s);
 	}
 	o->speech->begin(o);
-	origin_tell(o, LEASE_AT_READY);
+	origin_tell(o, true);
 }
 
 static void

@@ -32,6 +32,34 @@ now_of(const struct origin *o)
 	return (loop_now(o->worker->loop));
 }
 
+/* May it bear another lease, now or later? */
+static bool
+is_alive(const struct origin *o)
+{
+	return (!o->h2->ended && h2_session_can_open(o->h2->session) &&
+	    o->h2->resets < RESETS_MAX && !link_broken(o->transport));
+}
+
+bool
+origin_h2_is_asked(const struct origin *o)
+{
+	return (h2_session_is_ready(o->h2->session) || !is_alive(o));
+}
+
+bool
+origin_h2_takes_websocket(const struct origin *o)
+{
+	return (is_alive(o) && h2_session_is_ready(o->h2->session) &&
+	    h2_session_may_connect(o->h2->session));
+}
+
+bool
+origin_h2_refuses_websocket(const struct origin *o)
+{
+	return (is_alive(o) && h2_session_is_ready(o->h2->session) &&
+	    !h2_session_may_connect(o->h2->session));
+}
+
 /* Octets. */
 
 static void
@@ -42,6 +70,23 @@ gone(struct origin *o, const char *why)
 	fault_set(&f, ERR_ORIGIN_CLOSED, "%s", why);
 	h2_session_gone(o->h2->session, &f);
 	o->h2->ended = true;
+}
+
+/* Leases that ask what it takes find out now. */
+static void
+tell_asking(struct origin *o)
+{
+	struct list *it, *save;
+	struct lease *l;
+
+	if (o->h2->told || !origin_h2_is_asked(o))
+		return;
+	o->h2->told = true;
+	LIST_EACH (it, save, &o->leases) {
+		l = CONTAINER_OF(it, struct lease, link);
+		if (l->at == LEASE_AT_ASKING)
+			task_wake(l->wake);
+	}
 }
 
 static void
@@ -70,6 +115,7 @@ take(struct origin *o)
 	chq_fini(&in);
 	if (got > 0)
 		h->heard_at = o->used_at = now_of(o);
+	tell_asking(o);
 }
 
 static void
@@ -96,14 +142,6 @@ origin_h2_flush(struct origin *o)
 		task_wake(&o->task);
 }
 
-/* May it bear another lease, now or later? */
-static bool
-is_alive(const struct origin *o)
-{
-	return (!o->h2->ended && h2_session_can_open(o->h2->session) &&
-	    o->h2->resets < RESETS_MAX && !link_broken(o->transport));
-}
-
 /* Others may connect to its place, or stand on this one. */
 static void
 settle_connecting(struct origin *o)
@@ -113,6 +151,8 @@ settle_connecting(struct origin *o)
 	if (!is_alive(o))
 		origin_connecting_ended(o, false);
 	else if (h2_session_is_ready(o->h2->session)) {
+		if (origin_h2_refuses_websocket(o))
+			origin_pool_refused_websocket(o->place);
 		origin_pool_offer(o);
 		origin_connecting_ended(o, true);
 	}
@@ -159,10 +199,9 @@ origin_h2_bears(const struct origin *o)
 /* Uploads. */
 
 bool
-origin_h2_takes_upload(const struct origin *o, const struct lease *l)
+origin_h2_takes_upload(const struct origin *o, const struct account *of)
 {
-	return (o->h2 == NULL || o->h2->uploads == 0 ||
-	    o->h2->uploader == l->want.account);
+	return (o->h2 == NULL || o->h2->uploads == 0 || o->h2->uploader == of);
 }
 
 void
@@ -171,7 +210,7 @@ origin_h2_upload_began(struct lease *l)
 	struct h2_conn *h = l->origin->h2;
 
 	assert(!l->h2.uploads);
-	if (!origin_h2_takes_upload(l->origin, l))
+	if (!origin_h2_takes_upload(l->origin, l->want.account))
 		return; /* there was no better one */
 	h->uploader = l->want.account;
 	h->uploads++;

@@ -146,6 +146,40 @@ origin_may_connect(const struct lease *l)
 	return (place->connecting < max);
 }
 
+static bool
+one_refuses(const struct list *l)
+{
+	const struct list *it;
+	const struct origin *o;
+
+	for (it = l->next; it != l; it = it->next) {
+		o = CONTAINER_OF(it, const struct origin, link);
+		if (o->h2 != NULL && origin_h2_refuses_websocket(o))
+			return (true);
+	}
+	return (false);
+}
+
+bool
+origin_refuses_websocket(const struct place *place)
+{
+	return (place->speaks_h2 &&
+	    (one_refuses(&place->shared) || one_refuses(&place->idle)));
+}
+
+void
+origin_pool_refused_websocket(struct place *place)
+{
+	struct list *it, *save;
+	struct lease *l;
+
+	LIST_EACH (it, save, &place->waiting) {
+		l = CONTAINER_OF(it, struct lease, link);
+		if (l->want.websocket && (l->want.protocols & TLS_HTTP1) != 0)
+			l->want.protocols = TLS_HTTP1;
+	}
+}
+
 bool
 origin_may_connect_beside(const struct lease *l)
 {

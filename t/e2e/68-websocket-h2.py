@@ -13,50 +13,6 @@ from wire import ok
 from wsock import DEFLATE, PING, TEXT
 
 
-class Stream:
-    """What wsock.Sock needs of a connection, on a stream."""
-
-    def __init__(self, h, sid):
-        self.h, self.sid, self.at = h, sid, 0
-        self.st = h.streams[sid]
-
-    def send(self, data):
-        if not self.h.data(self.sid, data, end=False):
-            raise wire.Ended(f"{self.st}")
-
-    def over(self):
-        return self.st.ended or self.st.reset is not None
-
-    def exact(self, n):
-        self.h.until(lambda: len(self.st.body) - self.at >= n or self.over(), 20 * e2e.lab_scale())
-        if len(self.st.body) - self.at < n:
-            raise wire.Ended(f"{len(self.st.body) - self.at} of {n} octets on {self.st}")
-        self.at += n
-        return bytes(self.st.body[self.at - n:self.at])
-
-    def is_closed(self, seconds=5):
-        return self.h.until(self.over, seconds * e2e.lab_scale()) and self.at == len(self.st.body)
-
-    def end(self):
-        self.h.data(self.sid, b"")
-
-
-def ask(h, path="/chat", fields=(), protocol="websocket", version="13", end=False):
-    return h.head(h.pseudo("CONNECT", path) + [(":protocol", protocol)] + ([("sec-websocket-version", version)] if version else []) +
-                  list(fields), end)
-
-
-def open_ws(h, path="/chat", extensions="", early=b"", fields=()):
-    sid = ask(h, path, ([("sec-websocket-extensions", extensions)] if extensions else []) + list(fields))
-    if early:
-        h.data(sid, early, end=False)
-    st = h.streams[sid]
-    h.until(lambda: st.status is not None or st.reset is not None, 20 * e2e.lab_scale())
-    if st.status != 200:
-        return None, st
-    return wsock.Sock(Stream(h, sid), "client", st.get("sec-websocket-extensions") or ""), st
-
-
 def reply(head, body):
     if not head.has("Upgrade"):
         return ok(head.start.encode())
@@ -74,12 +30,12 @@ def test_talk(lab):
             h = h2wire.peer(lab, p, o.port)
             h.get("/before")
             assert h.peer.get(8) == 1, h.peer
-            s, st = open_ws(h, extensions=DEFLATE, early=wsock.frame(TEXT, b"early", mask=b"abcd"), fields=[("sec-websocket-protocol", "a, b")])
+            s, st = h2wire.open_ws(h, extensions=DEFLATE, early=wsock.frame(TEXT, b"early", mask=b"abcd"), fields=[("sec-websocket-protocol", "a, b")])
             assert st.get("sec-websocket-protocol") == "b" and not any(st.get(n) for n in ("upgrade", "connection", "sec-websocket-accept")), st.fields
             head = o.requests[-1][0]
             assert head.start == "GET /chat HTTP/1.1" and head.get("Upgrade") == "websocket" and len(head.get("Sec-WebSocket-Key")) == 24, head
             assert s.recv() == "early"
-            other, _ = open_ws(h, "/other")
+            other, _ = h2wire.open_ws(h, "/other")
             for data in ("hello", b"\0\xff" * 200000, "", "h\u00e9" * 500):
                 s.send(data, frames=3, between=[(PING, b"p")])
                 assert s.message() == data
@@ -106,9 +62,9 @@ def test_refused(lab):
     p = lab.assay(rules=[{"name": "no", "if": {"url": "/no"}, "websocket": "block"}, {"scan": "none"}])
     o = lab.origin(lambda h, b: ok(b"no socket here", status="200 OK" if "/200" in h.start else "404 Not Found"))
     h = h2wire.peer(lab, p, o.port)
-    for what, sid, status in (("a 200", ask(h, "/200"), 502), ("a 404", ask(h, "/404"), 404), ("a rule", ask(h, "/no"), 403),
-                              ("version 12", ask(h, version="12"), 400), ("no version", ask(h, version=None), 400),
-                              ("another protocol", ask(h, protocol="connect-udp"), 405), ("ended at once", ask(h, "/404", end=True), 404)):
+    for what, sid, status in (("a 200", h2wire.ask_ws(h, "/200"), 502), ("a 404", h2wire.ask_ws(h, "/404"), 404), ("a rule", h2wire.ask_ws(h, "/no"), 403),
+                              ("version 12", h2wire.ask_ws(h, version="12"), 400), ("no version", h2wire.ask_ws(h, version=None), 400),
+                              ("another protocol", h2wire.ask_ws(h, protocol="connect-udp"), 405), ("ended at once", h2wire.ask_ws(h, "/404", end=True), 404)):
         with lab.sub(what):
             st = h.wait(sid)
             assert st.status == status, st
@@ -137,10 +93,10 @@ def test_ends(lab):
                     ends.set()
                 o = lab.origin(wsock.served(serve))
                 h = h2wire.peer(lab, p, o.port)
-                s, _ = open_ws(h)
+                s, _ = h2wire.open_ws(h)
                 assert s.recv() == "up"
                 if how == "end":
-                    s.conn.end()
+                    s.conn.close()
                 elif how == "reset":
                     h.reset(s.conn.sid)
                 elif how == "cut":
@@ -168,7 +124,7 @@ def test_back_pressure(lab):
     p = lab.assay()
     h = h2wire.peer(lab, p, o.port, window=65535, gives=False)
     had = p.rss()
-    s, st = open_ws(h)
+    s, st = h2wire.open_ws(h)
     h.until(lambda: False, 4)
     assert sent[0] < 400 and len(st.body) <= 65535, (sent, st)
     assert e2e.SANITIZER or p.rss() - had < 48 << 20, p.rss() - had

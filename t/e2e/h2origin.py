@@ -2,18 +2,20 @@
 """An HTTP/2 origin, frame by frame: answers as a test tells it, well or not.
 Only HPACK is somebody else's (python3-hpack)."""
 import contextlib
+import select
 import struct
 import threading
 import time
 
 import wire
+import wsock
 from wire import Ended
 
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR = 0, 1, 2
 REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM, HTTP_1_1_REQUIRED = 7, 8, 11, 13
-MAX_STREAMS, INITIAL_WINDOW = 3, 4
+MAX_STREAMS, INITIAL_WINDOW, CONNECT = 3, 4, 8
 
 
 def frame(kind, flags=0, sid=0, payload=b""):
@@ -63,6 +65,7 @@ class Peer:
         self.streams, self.seen, self.goaway, self.pongs, self.pings = {}, [], None, 0, 0
         self.theirs = {}        # the other side's settings
         self.room = {0: 65535}
+        self.over = False       # nobody reads any more
         self.lock = threading.RLock()
         if conn.exact(24) != b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":
             raise Ended("no preface")
@@ -95,9 +98,10 @@ class Peer:
                     raise Ended(f"no window for {len(view)} octets, reset {st.reset}")
                 self.read()
             n = min(len(view), self.window(st.id), size)
-            self.send(DATA, END_STREAM if end and n == len(view) else 0, st.id, bytes(view[:n]))
-            self.room[0] -= n
-            self.room[st.id] -= n
+            with self.lock:
+                self.send(DATA, END_STREAM if end and n == len(view) else 0, st.id, bytes(view[:n]))
+                self.room[0] -= n
+                self.room[st.id] -= n
             view = view[n:]
 
     def bye(self, last, code=NO_ERROR):
@@ -126,7 +130,8 @@ class Peer:
         elif kind == GOAWAY:
             self.goaway = struct.unpack(">II", payload[:8])
         elif kind == WINDOW:
-            self.room[sid] = self.room.get(sid, self.theirs.get(INITIAL_WINDOW, 65535)) + int.from_bytes(payload, "big")
+            with self.lock:
+                self.room[sid] = self.room.get(sid, self.theirs.get(INITIAL_WINDOW, 65535)) + int.from_bytes(payload, "big")
         elif kind in (HEADERS, CONTINUATION):
             self._head(kind, flags, sid, payload)
         elif kind == RST and st:
@@ -168,6 +173,106 @@ class Peer:
     def until(self, what):
         while not what():
             self.read()
+
+
+class Octets:
+    """What wsock.Sock needs of a connection, on a stream: another thread reads
+    frames (see at_once)."""
+
+    def __init__(self, st, seconds=20):
+        self.st, self.peer, self.at, self.seconds = st, st.peer, 0, seconds
+
+    def over(self):
+        return self.st.ended or self.st.reset is not None or self.peer.over
+
+    def wait(self, what):
+        if not wire.wait_for(lambda: what() or self.over(), self.seconds):
+            raise Ended(f"nothing comes on stream {self.st.id}")
+        return what()
+
+    def exact(self, n):
+        if not self.wait(lambda: len(self.st.body) - self.at >= n):
+            raise Ended(f"{len(self.st.body) - self.at} of {n} octets")
+        self.at += n
+        return bytes(self.st.body[self.at - n:self.at])
+
+    def fill(self):
+        """False: it has ended."""
+        got = self.wait(lambda: len(self.st.body) > self.at)
+        self.at = len(self.st.body)
+        return got
+
+    def send(self, data):
+        while data:
+            with self.peer.lock:
+                n = min(len(data), self.peer.window(self.st.id), 16384)
+                if n > 0:
+                    self.peer.send(DATA, 0, self.st.id, data[:n])
+                    self.peer.room[0] -= n
+                    self.peer.room[self.st.id] -= n
+                    data = data[n:]
+            if n <= 0 and not self.wait(lambda: self.peer.window(self.st.id) > 0):
+                raise Ended("no window")
+            if self.st.reset is not None or self.peer.over:
+                raise Ended("reset")
+
+    def is_closed(self, seconds=5):
+        return wire.wait_for(self.over, seconds) and self.at == len(self.st.body)
+
+    def close(self):
+        self.peer.send(DATA, END_STREAM, self.st.id)
+
+    def reset(self):
+        self.st.rst(INTERNAL_ERROR)
+
+
+def share(peer):
+    """TLS takes one thread at a time: reading waits outside the lock that
+    sending takes."""
+    conn, fill = peer.c, peer.c.fill
+
+    def filled():
+        stop = time.monotonic() + conn.sock.gettimeout()
+        while not conn.sock.pending() and not select.select([conn.sock], [], [], 0.5)[0]:
+            if time.monotonic() > stop:
+                raise Ended("silence")
+        with peer.lock:
+            return fill()
+    conn.fill = filled
+
+
+def at_once(reply):
+    """A script: all requests of a connection at the same time, each as soon as
+    its head is there, reply(stream) in a thread of its own."""
+    def run(peer, st):
+        with contextlib.suppress(Ended, OSError):
+            reply(st)
+
+    def script(peer):
+        share(peer)
+        try:
+            while True:
+                st = peer.request(whole=False)
+                threading.Thread(target=run, args=(peer, st), daemon=True).start()
+        finally:
+            peer.over = True
+    return script
+
+
+def websocket(serve=None, extensions="", protocol="", fields=(), other=None):
+    """A reply for at_once(): extended CONNECT is granted and serve(sock) run;
+    everything else is other(stream)'s."""
+    def reply(st):
+        if st.get(":protocol") != "websocket":
+            (other or (lambda s: s.answer()))(st)
+            return
+        agreed = extensions if wsock.DEFLATE in (st.get("sec-websocket-extensions") or "") else ""
+        st.head(200, [*([("sec-websocket-extensions", agreed)] if agreed else []),
+                      *([("sec-websocket-protocol", protocol)] if protocol else []), *fields])
+        conn = Octets(st)
+        (serve or wsock.echo)(wsock.Sock(conn, "server", agreed))
+        conn.close()
+    return reply
 
 
 class Origin(wire.Server):

@@ -7,6 +7,7 @@ import threading
 import time
 
 import wire
+import wsock
 from wire import Ended
 
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
@@ -263,6 +264,52 @@ def peer(lab, p, port, host="www.test", **kw):
     lab.on_close(t.cut)
     assert t.sock.selected_alpn_protocol() == "h2", t.sock.selected_alpn_protocol()
     return Peer(t, f"{host}:{port}", **kw)
+
+
+class Octets:
+    """What wsock.Sock needs of a connection, on a stream."""
+
+    def __init__(self, h, sid):
+        self.h, self.sid, self.at = h, sid, 0
+        self.st = h.streams[sid]
+
+    def send(self, data):
+        if not self.h.data(self.sid, data, end=False):
+            raise wire.Ended(f"{self.st}")
+
+    def over(self):
+        return self.st.ended or self.st.reset is not None
+
+    def exact(self, n):
+        self.h.until(lambda: len(self.st.body) - self.at >= n or self.over(), 60)
+        if len(self.st.body) - self.at < n:
+            raise wire.Ended(f"{len(self.st.body) - self.at} of {n} octets on {self.st}")
+        self.at += n
+        return bytes(self.st.body[self.at - n:self.at])
+
+    def is_closed(self, seconds=5):
+        return self.h.until(self.over, seconds) and self.at == len(self.st.body)
+
+    def close(self):
+        self.h.data(self.sid, b"")
+
+
+def ask_ws(h, path="/chat", fields=(), protocol="websocket", version="13", end=False):
+    """An extended CONNECT; the stream's number."""
+    return h.head(h.pseudo("CONNECT", path) + [(":protocol", protocol)] + ([("sec-websocket-version", version)] if version else []) +
+                  list(fields), end)
+
+
+def open_ws(h, path="/chat", extensions="", early=b"", fields=()):
+    """A WebSocket connection on a stream: (wsock.Sock or None, stream)."""
+    sid = ask_ws(h, path, ([("sec-websocket-extensions", extensions)] if extensions else []) + list(fields))
+    if early:
+        h.data(sid, early, end=False)
+    st = h.streams[sid]
+    h.until(lambda: st.status is not None or st.reset is not None, 60)
+    if st.status != 200:
+        return None, st
+    return wsock.Sock(Octets(h, sid), "client", st.get("sec-websocket-extensions") or ""), st
 
 
 class Busy(threading.Thread):

@@ -128,6 +128,17 @@ want(void)
 	    .port = port });
 }
 
+static bool
+is_good(struct lease *l, const struct worker_gen *g, unsigned protocols,
+    bool recent)
+{
+	struct lease_want w = want();
+
+	w.protocols = protocols;
+	w.recent = recent;
+	return (lease_is_good(l, g, &w));
+}
+
 static struct lease *
 get(const struct lease_want *w)
 {
@@ -374,11 +385,11 @@ test_unsent(void)
 	begin();
 	l = get_ready();
 	fd = take();
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false, false));
-	CU_ASSERT_FALSE(lease_is_good(l, &other_gen, TLS_HTTP1, true, false));
+	CU_ASSERT_TRUE(is_good(l, &wgen, TLS_HTTP1, true));
+	CU_ASSERT_FALSE(is_good(l, &other_gen, TLS_HTTP1, false));
 	l->origin->used_at -= 2000;
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, false, false));
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, true, false));
+	CU_ASSERT_FALSE(is_good(l, &wgen, TLS_HTTP1, true));
+	CU_ASSERT_TRUE(is_good(l, &wgen, TLS_HTTP1, false));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 1);
 	w = want();
@@ -390,7 +401,7 @@ test_unsent(void)
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 	close(fd); /* its peer ends it meanwhile */
-	CU_ASSERT_FALSE(lease_is_good(l, &wgen, TLS_HTTP1, true, false));
+	CU_ASSERT_FALSE(is_good(l, &wgen, TLS_HTTP1, false));
 	lease_release(&l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 0);
 	end();
@@ -630,7 +641,7 @@ test_own(void)
 	l = get(&w);
 	CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 	l->origin->used_at -= 2000; /* however long it was idle */
-	CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_HTTP1, false, false));
+	CU_ASSERT_TRUE(is_good(l, &wgen, TLS_HTTP1, true));
 	exchange(l, fd, SIGNED, half);
 	lease_release(&l);
 	CU_ASSERT(own.n == 1 && !own.broken);

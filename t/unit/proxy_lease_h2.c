@@ -15,6 +15,7 @@
 #include "certs/trust.h"
 #include "net/resolve.h"
 #include "proxy/conf/conf.h"
+#include "proxy/wire/duplex.h"
 #include "proxy/wire/lease_priv.h"
 #include "stream/body.h"
 #include "t/unit/http_help.h"
@@ -45,6 +46,7 @@ static struct job_pool *jobs;
 static struct body_store store = { .temp_dir = "/tmp", .window = 100000 };
 static struct peer peers[PEERS_MAX];
 static unsigned n_peers, limit;
+static bool connects, silent; /* their SETTINGS take CONNECT, do not come */
 static int listening;
 static uint16_t port;
 
@@ -76,7 +78,9 @@ on_wake(struct task *t)
 static void
 peer_go(struct peer *p)
 {
-	struct h2_config cfg = { .server = true, .streams = limit };
+	struct h2_config cfg = { .server = true,
+		.streams = limit,
+		.connect = connects };
 	struct chq q = { 0 };
 	struct h2_stream *st;
 	struct fault f = { 0 };
@@ -96,7 +100,7 @@ peer_go(struct peer *p)
 			CU_ASSERT_FATAL(p->n < COUNT(p->st));
 			p->st[p->n++] = st;
 		}
-	if (!p->mute && h2_session_give(p->s, &q, 65536) > 0)
+	if (!p->mute && !silent && h2_session_give(p->s, &q, 65536) > 0)
 		link_write_chq(p->link, &q, chq_len(&q));
 	chq_fini(&q);
 }
@@ -243,6 +247,7 @@ begin(void)
 	port = address_port(&a.sa);
 	n_peers = 0;
 	limit = 0;
+	connects = silent = false;
 }
 
 static void
@@ -284,6 +289,17 @@ want(void)
 	    .host_is_ip = true,
 	    .port = port,
 	    .allow_invalid = true });
+}
+
+static bool
+is_good(struct lease *l, const struct worker_gen *g, unsigned protocols,
+    bool recent)
+{
+	struct lease_want w = want();
+
+	w.protocols = protocols;
+	w.recent = recent;
+	return (lease_is_good(l, g, &w));
 }
 
 static struct lease *
@@ -418,8 +434,8 @@ test_shared(void)
 		CU_ASSERT_PTR_EQUAL(l[i]->origin, l[0]->origin);
 	lease_tls(l[0], &version, &cipher, &protocol);
 	CU_ASSERT_TRUE(str_eq(protocol, STR("h2")));
-	CU_ASSERT_TRUE(lease_is_good(l[0], &wgen, TLS_H2, true, false));
-	CU_ASSERT_FALSE(lease_is_good(l[0], &wgen, TLS_HTTP1, true, false));
+	CU_ASSERT_TRUE(is_good(l[0], &wgen, TLS_H2, false));
+	CU_ASSERT_FALSE(is_good(l[0], &wgen, TLS_HTTP1, false));
 	for (i = 0; i < 6; i++)
 		lease_release(&l[i]);
 	CU_ASSERT_EQUAL(worker.pool->idle, 2);
@@ -568,7 +584,7 @@ test_goaway(void)
 	h2_session_drain(peers[0].s);
 	task_wake(&peers[0].task);
 	CU_ASSERT_TRUE(until(is_draining, a));
-	CU_ASSERT_FALSE(lease_is_good(b, &wgen, TLS_H2, true, false));
+	CU_ASSERT_FALSE(is_good(b, &wgen, TLS_H2, false));
 	CU_ASSERT_PTR_NULL(lease_send(b, request("POST"), false));
 	h = hear(b);
 	CU_ASSERT_EQUAL(h.got, LEASE_GOT_END);
@@ -748,8 +764,183 @@ test_probe(void)
 		CU_ASSERT_FATAL(until(is_settled, l));
 		CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
 		CU_ASSERT_EQUAL(n_peers, 1 + how);
-		CU_ASSERT_TRUE(lease_is_good(l, &wgen, TLS_H2, false, false));
+		CU_ASSERT_TRUE(is_good(l, &wgen, TLS_H2, true));
 		lease_release(&l);
+		end();
+	}
+}
+
+/* WebSocket connections (RFC 8441). */
+
+static struct http_msg *
+handshake(void)
+{
+	struct http_msg *m = request("GET");
+
+	m->version_minor = 1;
+	http_fields_add(arena, &m->fields, FIELD_UPGRADE, STR("websocket"));
+	http_fields_add(arena, &m->fields, FIELD_SEC_WEBSOCKET_KEY,
+	    STR("dGhlIHNhbXBsZSBub25jZQ=="));
+	return (m);
+}
+
+static struct lease *
+get_websocket(void)
+{
+	struct lease_want w = want();
+
+	w.websocket = true;
+	return (get(&w));
+}
+
+static void
+grant(struct h2_stream *st)
+{
+	struct http_msg *m = http_msg_new(arena, false);
+
+	m->status = 200;
+	m->framing = FRAMING_CHUNKED;
+	h2_stream_answer(st, m, false);
+	task_wake(&peers[0].task);
+}
+
+struct reading {
+	struct duplex *from;
+	struct chq got;
+	size_t want;
+};
+
+static bool
+has_read(void *arg)
+{
+	struct reading *r = arg;
+
+	(void)duplex_read(r->from, &r->got, 100);
+	return (chq_len(&r->got) >= r->want || r->from->last != PULL_MORE);
+}
+
+static bool
+is_lost(void *arg)
+{
+	return (duplex_is_lost(arg));
+}
+
+static bool
+has_octets(void *arg)
+{
+	return (h2_stream_held(arg) == 3);
+}
+
+/* The head of HTTP/1, and octets; its end is a reset, in order, or the link's. */
+static void
+test_websocket(void)
+{
+	struct reading r = { .want = 2 };
+	struct chq q = { 0 };
+	struct h2_stream *st;
+	struct duplex *d;
+	struct hearing h;
+	struct lease *l;
+	unsigned how;
+
+	for (how = 0; how < 3; how++) {
+		begin();
+		connects = true;
+		l = get_websocket();
+		CU_ASSERT_FATAL(until(is_settled, l));
+		CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
+		CU_ASSERT_PTR_NULL(lease_send(l, handshake(), false));
+		await_requests(1);
+		st = peers[0].st[0];
+		grant(st);
+		h = hear(l);
+		CU_ASSERT_EQUAL_FATAL(h.got, LEASE_GOT_HEAD);
+		CU_ASSERT_EQUAL(h.msg->status, 101);
+		CU_ASSERT(str_eq(http_fields_value(&h.msg->fields,
+				     FIELD_SEC_WEBSOCKET_ACCEPT),
+		    STR("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
+		d = lease_switch(l);
+		chq_copy(&q, "abc", 3);
+		CU_ASSERT_FATAL(duplex_room(d) >= 3);
+		duplex_write(d, &q, 3);
+		CU_ASSERT(until(has_octets, st));
+		chq_copy(&q, "de", 2);
+		h2_stream_write(st, &q, 2);
+		task_wake(&peers[0].task);
+		r.from = d;
+		CU_ASSERT(until(has_read, &r));
+		CU_ASSERT_EQUAL(chq_len(&r.got), 2);
+		chq_fini(&r.got);
+		if (how == 0) {
+			h2_stream_end(st, NULL);
+			duplex_end(d);
+		} else if (how == 1)
+			h2_stream_reset(st, H2_CANCEL);
+		else
+			link_close(&peers[0].link, LINK_ABORT);
+		task_wake(&peers[0].task);
+		CU_ASSERT(until(has_read, &r));
+		CHECK_ROW(how, "end",
+		    d->last == (how == 0 ? PULL_END : PULL_FAIL));
+		CHECK_ROW(how, "lost", is_lost(d) == (how > 0));
+		CHECK_ROW(how, "over", duplex_is_over(d) == (how == 0));
+		lease_release(&l);
+		CHECK_ROW(how, "kept", worker.pool->idle == (how < 2));
+		chq_fini(&q);
+		end();
+	}
+}
+
+/* Nothing is asked before SETTINGS have come; then the place is known. */
+static void
+test_asking(void)
+{
+	struct lease_want w = want();
+	struct lease *l, *other;
+	unsigned how;
+
+	for (how = 0; how < 5; how++) {
+		begin();
+		connects = how == 0;
+		silent = how > 1;
+		w.port = port;
+		l = get(&w);
+		CU_ASSERT_FATAL(until(is_settled, l));
+		w.websocket = true; /* it turns out what it is for */
+		CU_ASSERT_TRUE(lease_is_good(l, &wgen, &w));
+		lease_adopt(l, &w, &task);
+		CU_ASSERT_EQUAL(l->at, LEASE_AT_ASKING);
+		CU_ASSERT_EQUAL(lease_state(l), LEASE_WAITING);
+		other = get_websocket();
+		CU_ASSERT_EQUAL(other->at, LEASE_AT_QUEUED);
+		if (how == 2)
+			l->timer.fire(&l->timer); /* they never come */
+		else if (how == 3)
+			link_close(&peers[0].link, LINK_ABORT);
+		else if (how < 2)
+			CU_ASSERT_FATAL(until(is_told, l));
+		if (how == 0) {
+			CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
+			CU_ASSERT_TRUE(lease_is_good(l, &wgen, &w));
+			CU_ASSERT_FATAL(until(is_settled, other));
+			CU_ASSERT_PTR_EQUAL(other->origin, l->origin);
+		} else if (how == 1) {
+			CU_ASSERT_EQUAL(lease_state(l), LEASE_WAITING);
+			CU_ASSERT_EQUAL(l->at, LEASE_AT_MAKING);
+			CU_ASSERT_EQUAL(l->want.protocols, TLS_HTTP1);
+			CU_ASSERT_EQUAL(other->at, LEASE_AT_MAKING);
+			CU_ASSERT_EQUAL(other->want.protocols, TLS_HTTP1);
+			CU_ASSERT_EQUAL(worker.pool->idle, 1);
+		} else if (how == 2) {
+			CU_ASSERT_EQUAL(l->at, LEASE_AT_MAKING);
+			CU_ASSERT_EQUAL(l->want.protocols, TLS_HTTP1);
+		} else if (how == 3) {
+			CU_ASSERT_FATAL(until(is_settled, l));
+			CU_ASSERT_EQUAL(lease_state(l), LEASE_READY);
+			CU_ASSERT_FALSE(lease_is_good(l, &wgen, &w));
+		}
+		lease_release(&l); /* also while it asks */
+		lease_release(&other);
 		end();
 	}
 }
@@ -758,4 +949,5 @@ UNIT_TESTS(proxy_lease_h2, { "shared by those that wait", test_shared },
     { "not by all", test_not_shared }, { "exchanges", test_exchanges },
     { "lost without an answer", test_lost }, { "GOAWAY", test_goaway },
     { "cut", test_cut }, { "uploads", test_upload },
-    { "a sign of life", test_probe })
+    { "a sign of life", test_probe }, { "WebSocket", test_websocket },
+    { "asking for WebSocket", test_asking })
