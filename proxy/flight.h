@@ -24,6 +24,7 @@
 #include <sys/types.h>
 #include "base/str.h"
 
+#define FLIGHT_TICK_MS 5000 /* how often a worker says that it moves */
 #define FLIGHT_WORKERS 1024
 #define FLIGHT_SLOTS 65536u /* shared out among the workers */
 #define FLIGHT_HOST 156
@@ -157,15 +158,20 @@ flight_at(struct flight_part *p, uint32_t slot)
 	p->words->at = slot;
 }
 
-/* state: a number, for whoever reads the memory itself. */
+/* A number of the flow's or tunnel's states, for whoever reads the memory. */
 static inline void
-flight_state(struct flight_part *p, uint32_t slot, uint8_t state,
-    enum flight_log log)
+flight_state(struct flight_part *p, uint32_t slot, uint8_t state)
 {
-	if (slot == 0)
-		return;
-	p->first[slot - 1].state = state;
-	p->first[slot - 1].log = (uint8_t)log;
+	if (slot != 0)
+		p->first[slot - 1].state = state;
+}
+
+/* It is decided how it is recorded. */
+static inline void
+flight_record_as(struct flight_part *p, uint32_t slot, enum flight_log log)
+{
+	if (slot != 0)
+		p->first[slot - 1].log = (uint8_t)log;
 }
 
 static inline void

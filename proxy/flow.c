@@ -30,6 +30,7 @@ flow_go(struct flow *f, enum flow_state s)
 {
 	assert((follows[f->state] & (1u << s)) != 0);
 	f->state = s;
+	flight_state(&f->worker->flight, f->slot, (uint8_t)s);
 }
 
 static uint64_t
@@ -93,6 +94,7 @@ flow_new(struct client *c, struct exchange *x)
 	f->hints = HINTS_MAX;
 	policy_plan_init(&f->gen->gen->conf->policy, &f->plan);
 	list_append(&c->flows, &f->link);
+	flow_flight_begin(f);
 	task_wake(&f->task);
 }
 
@@ -139,6 +141,7 @@ flow_end(struct flow *f, enum exchange_end how)
 	timer_stop(&f->timer);
 	task_fini(&f->task);
 	list_remove(&f->link);
+	flight_end(&f->worker->flight, f->slot);
 	arena_free(&f->heads);
 	worker_gen_unref(&f->gen);
 	arena_free(&a);
@@ -504,10 +507,8 @@ run_state(struct flow *f)
 }
 
 static void
-flow_run(struct task *t)
+run(struct flow *f)
 {
-	struct flow *f = CONTAINER_OF(t, struct flow, task);
-
 	lease_turn(f->lease);
 	if (client_is_gone(f)) {
 		flow_free(f);
@@ -524,5 +525,17 @@ flow_run(struct task *t)
 	else {
 		flow_grpc_turn_ends(f);
 		flow_set_timer(f);
+		flow_flight_note(f);
 	}
+}
+
+static void
+flow_run(struct task *t)
+{
+	struct flow *f = CONTAINER_OF(t, struct flow, task);
+	struct worker *w = f->worker;
+
+	flight_at(&w->flight, f->slot);
+	run(f);
+	flight_at(&w->flight, 0);
 }

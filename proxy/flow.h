@@ -47,6 +47,7 @@ struct flow {
 	struct arena *heads;
 	enum flow_state state;
 	char reference[16];
+	uint32_t slot; /* of the flight record; 0: none was left */
 	struct plan plan;
 	struct fault fault; /* the first cause */
 	/* by a service in place of the origin, whose answer is scanned */
@@ -289,6 +290,10 @@ void flow_chain_stop(struct flow *);
 enum flow_step flow_reply(struct flow *);
 /* flow_audit.c */
 void flow_record(struct flow *);
+/* It is under way; whoever looks after a crash sees it (proxy/flight.h). */
+void flow_flight_begin(struct flow *);
+/* How far it is. */
+void flow_flight_note(struct flow *);
 void flow_note_origin(struct flow *);
 
 #endif

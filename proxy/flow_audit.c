@@ -325,3 +325,39 @@ flow_record(struct flow *f)
 	}
 	audit_write(f->gen->gen->audit, &r);
 }
+
+/* The flight record. */
+
+void
+flow_flight_begin(struct flow *f)
+{
+	struct client *c = f->client;
+	const struct http_uri *to = f->req != NULL ? &f->req->uri
+	    : c->tunnel != NULL                    ? tunnel_authority(c->tunnel)
+						   : NULL;
+	struct flight_facts facts = { .reference = f->reference,
+		.client = c->ip,
+		.client_port = c->port,
+		.mode = c->tunnel != NULL && !tunnel_is_plain(c->tunnel)
+		    ? FLIGHT_OPENED
+		    : FLIGHT_PLAIN,
+		.started = f->started_wall };
+
+	if (to != NULL) {
+		facts.host = to->host;
+		facts.host_port = to->port;
+	}
+	f->slot = flight_begin(&f->worker->flight, &facts);
+}
+
+void
+flow_flight_note(struct flow *f)
+{
+	struct flight_part *p = &f->worker->flight;
+
+	flight_record_as(p, f->slot, record_flight_log(f->plan.log));
+	flight_count(p, f->slot,
+	    f->req_body != NULL ? body_received(f->req_body)
+				: f->request_body_bytes,
+	    f->down.sent);
+}

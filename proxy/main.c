@@ -206,6 +206,11 @@ start_workers(struct proxy *p, struct fault *f)
 	struct listen_set set;
 	unsigned i, n = worker_count(p->gen->conf);
 
+	p->shared.flight = flight_new(-1, n);
+	if (p->shared.flight == NULL) {
+		fault_set(f, ERR_SYSTEM, "no memory for the flight record");
+		return (false);
+	}
 	if (!listen_open(&set, p->gen->conf, n, f))
 		return (false);
 	announce(&set);
@@ -462,6 +467,7 @@ run(struct proxy *p)
 	unwatch_signals(p);
 	stop_workers(p);
 	peers_free(&p->shared.peers);
+	flight_free(&p->shared.flight);
 	budget_free(&p->shared.budget);
 	loop_free(&p->loop);
 	log_line(LEVEL_NOTICE, NULL, "ended");

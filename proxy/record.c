@@ -34,6 +34,14 @@ record_rules(struct audit_record *r, const struct plan *p)
 		.download = str_of(p->rule[POLICY_BY_DOWNLOAD]) };
 }
 
+enum flight_log
+record_flight_log(enum policy_log log)
+{
+	return (log == POLICY_LOG_FULL      ? FLIGHT_LOG_FULL
+		: log == POLICY_LOG_MINIMAL ? FLIGHT_LOG_MINIMAL
+					    : FLIGHT_LOG_NONE);
+}
+
 bool
 record_is_refusal(enum err code)
 {

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include "base/fault.h"
 #include "proxy/audit/audit.h"
+#include "proxy/flight.h"
+#include "proxy/policy/policy.h"
 
 struct client;
 struct plan;
@@ -26,5 +28,7 @@ int64_t record_since(uint64_t then, uint64_t now);
  * reference and asks about it.
  */
 bool record_is_refusal(enum err);
+/* How a plan's record would be, for the flight record. */
+enum flight_log record_flight_log(enum policy_log);
 
 #endif

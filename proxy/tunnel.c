@@ -67,6 +67,7 @@ tunnel_go(struct tunnel *t, enum tunnel_state s)
 {
 	assert((follows[t->state] & (1u << s)) != 0);
 	t->state = s;
+	tunnel_flight_note(t);
 	set_deadline(t);
 }
 
@@ -160,6 +161,7 @@ tunnel_new(struct client *c, struct worker_gen *gen,
 	t->dest_known = address_parse(t->dial_host, &t->dest);
 	t->plan = *plan;
 	set_record(t, facts);
+	tunnel_flight_begin(t);
 	if (plan->access == POLICY_BLOCK)
 		tunnel_block(t, plan->rule[POLICY_BY_ACCESS]);
 	timer_init(&t->deadline, c->worker->loop, expired);
@@ -249,6 +251,7 @@ tunnel_free(struct tunnel **tp)
 		return;
 	*tp = NULL;
 	tunnel_record(t);
+	tunnel_flight_end(t);
 	timer_stop(&t->deadline);
 	tunnel_hello_fini(t);
 	chq_fini(&t->input);
@@ -268,6 +271,7 @@ const struct tunnel_scans *
 tunnel_count(struct tunnel *t)
 {
 	assert(t->state == TUNNEL_OPEN);
+	tunnel_flight_end(t);
 	return (t->record.flows++ == 0 ? &t->record.said : NULL);
 }
 

@@ -72,3 +72,36 @@ tunnel_record(const struct tunnel *t)
 	audit_write(t->gen->gen->audit, &r);
 	buf_fini(&url);
 }
+
+/* The flight record. */
+
+void
+tunnel_flight_begin(struct tunnel *t)
+{
+	struct client *c = t->client;
+
+	t->slot = flight_begin(&c->worker->flight,
+	    &(struct flight_facts){ .reference = t->record.reference,
+		.client = c->ip,
+		.client_port = c->port,
+		.host = t->named.host,
+		.host_port = t->named.port,
+		.mode = FLIGHT_TUNNEL,
+		.started = t->record.started_wall });
+}
+
+void
+tunnel_flight_note(struct tunnel *t)
+{
+	struct flight_part *p = &t->client->worker->flight;
+
+	flight_state(p, t->slot, (uint8_t)t->state);
+	flight_record_as(p, t->slot, record_flight_log(t->plan.log));
+}
+
+void
+tunnel_flight_end(struct tunnel *t)
+{
+	flight_end(&t->client->worker->flight, t->slot);
+	t->slot = 0;
+}

@@ -54,6 +54,8 @@ struct tunnel {
 	const char *refused_by; /* the rule that refused an address of it */
 	struct splice *splice;  /* owned; NULL: not spliced */
 	struct tunnel_record record;
+	uint32_t
+	    slot; /* of the flight record, until a request has come; 0: none */
 };
 
 /* tunnel.c */
@@ -104,5 +106,9 @@ bool tunnel_may_splice(struct tunnel *);
 
 /* tunnel_audit.c: if no request came through it. */
 void tunnel_record(const struct tunnel *);
+/* It is under way (proxy/flight.h), as it itself or by requests through it. */
+void tunnel_flight_begin(struct tunnel *);
+void tunnel_flight_note(struct tunnel *);
+void tunnel_flight_end(struct tunnel *);
 
 #endif

@@ -24,8 +24,7 @@ passed(struct watchdog *d, uint64_t now)
 	uint64_t ms = now > d->looked_at ? now - d->looked_at : 0;
 
 	d->looked_at = now;
-	return (
-	    ms < 2 * WATCHDOG_TICK_MS ? (uint32_t)ms : 2 * WATCHDOG_TICK_MS);
+	return (ms < 2 * FLIGHT_TICK_MS ? (uint32_t)ms : 2 * FLIGHT_TICK_MS);
 }
 
 /* For how long the worker has been silent; one that does not run is not. */
@@ -72,7 +71,7 @@ watchdog_look(struct watchdog *d, uint64_t now, pid_t *thread)
 uint64_t
 watchdog_due(const struct watchdog *d)
 {
-	return (d->left_ms > 0 ? d->left_ms : WATCHDOG_TICK_MS);
+	return (d->left_ms > 0 ? d->left_ms : FLIGHT_TICK_MS);
 }
 
 bool

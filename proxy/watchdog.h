@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Does a serving process still move?  Its workers tick every WATCHDOG_TICK_MS;
- * the supervisor looks at their words (proxy/flight.h) as often.  A worker
+ * Does a serving process still move?  Its workers tick every FLIGHT_TICK_MS; the
+ * supervisor looks at their words (proxy/flight.h) as often.  A worker
  * that was silent for WATCHDOG_SILENT_MS is stuck: it gets SIGABRT, so that
  * there is a report of where, and two seconds later the process is killed.
  *
@@ -19,7 +19,6 @@
 #include <sys/types.h>
 #include "proxy/flight.h"
 
-#define WATCHDOG_TICK_MS 5000
 #define WATCHDOG_SILENT_MS 20000
 #define WATCHDOG_KILL_MS 2000
 

@@ -93,6 +93,7 @@ worker_fini(struct worker *w)
 {
 	accept_stop(w);
 	timer_stop(&w->drain);
+	timer_stop(&w->tick);
 	refusals_fini(&w->refusals);
 	origin_pool_free(&w->pool);
 	worker_gen_unref(&w->next);
@@ -106,13 +107,24 @@ worker_fini(struct worker *w)
 	conf_unref(&w->first);
 }
 
+/* It moves: the supervisor looks whether it does. */
+static void
+tick(struct timer *t)
+{
+	flight_tick(&CONTAINER_OF(t, struct worker, tick)->flight);
+	timer_set(t, FLIGHT_TICK_MS);
+}
+
 static void *
 worker_main(void *arg)
 {
 	struct worker *w = arg;
 
+	flight_part_begin(&w->flight, w->shared->flight, w->index);
+	timer_set(&w->tick, FLIGHT_TICK_MS);
 	loop_run(w->loop);
 	link_thread_fini();
+	flight_part_end(&w->flight);
 	return (NULL);
 }
 
@@ -133,6 +145,7 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->loop = loop_new();
 	list_init(&w->clients);
 	timer_init(&w->drain, w->loop, drain_now);
+	timer_init(&w->tick, w->loop, tick);
 	w->kept = account_open(shared->budget, ACCOUNT_KEPT);
 	refusals_init(&w->refusals, w->loop, w->kept);
 	worker_resolver(g, &o);

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "net/dial.h"
+#include "proxy/flight.h"
 #include "proxy/gen.h"
 #include "proxy/refuse.h"
 #include "proxy/remember.h"
@@ -29,7 +30,8 @@ struct proxy_shared {
 	struct peers *peers;      /* connections per address */
 	/* limits.memory, limits.temp; shares of clients */
 	struct budget *budget;
-	_Atomic uint64_t flows;  /* answered since the start */
+	struct flight *flight;  /* borrowed: what is under way, after a crash */
+	_Atomic uint64_t flows; /* answered since the start */
 	struct remember blocked; /* responses, of late */
 };
 
@@ -70,6 +72,8 @@ struct worker {
 	struct listener *listeners; /* owned */
 	unsigned n_listeners;
 	struct refusals refusals;
+	struct flight_part flight; /* its slots, while the thread runs */
+	struct timer tick;
 	bool draining;
 	struct timer drain;
 	void *thread; /* private */

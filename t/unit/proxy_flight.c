@@ -12,7 +12,9 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "proxy/audit/audit.h"
 #include "proxy/flight.h"
+#include "proxy/lost.h"
 #include "proxy/watchdog.h"
 #include "t/unit/unit.h"
 
@@ -81,7 +83,8 @@ test_read_after_death(void)
 		flight_end(&part, slot);
 		slot = take("0000-AAAA-ZZZZ", "2001:db8::7",
 		    "www.example.test");
-		flight_state(&part, slot, 5, FLIGHT_LOG_MINIMAL);
+		flight_state(&part, slot, 5);
+		flight_record_as(&part, slot, FLIGHT_LOG_MINIMAL);
 		flight_count(&part, slot, 77, 1234567);
 		abort();
 	}
@@ -123,7 +126,8 @@ test_slots_run_out(void)
 	}
 	CU_ASSERT_EQUAL(n, share);
 	CU_ASSERT_EQUAL(count(), share);
-	flight_state(&part, 0, 1, FLIGHT_LOG_FULL);
+	flight_state(&part, 0, 1);
+	flight_record_as(&part, 0, FLIGHT_LOG_FULL);
 	flight_count(&part, 0, 1, 1);
 	flight_end(&part, 0);
 	flight_end(&part, kept);
@@ -231,6 +235,58 @@ test_only_this_memory(void)
 	flight_free(&flight);
 }
 
+/*
+ * The successor's records: one for each that wants one, none twice; a clock
+ * that was set back makes no negative time.
+ */
+static void
+test_records_of_the_lost(void)
+{
+	static const struct audit_privacy privacy = { AUDIT_KEEP_DROP,
+		AUDIT_KEEP_ALL, AUDIT_KEEP_DROP };
+	char path[] = "/tmp/assay-flight-XXXXXX", text[8192];
+	struct audit_target to = { path, AUDIT_JSON };
+	struct fault f = { 0 };
+	struct audit *a;
+	int file = mkstemp(path);
+	uint32_t slot;
+	ssize_t n;
+
+	CU_ASSERT_FATAL(file >= 0);
+	begin(1, 0);
+	slot = take("7K3Q-9D2M-5XTW", "192.0.2.7", "a.test");
+	flight_count(&part, slot, 5, 1234567);
+	slot = take("AAAA-AAAA-AAAA", "192.0.2.8", "secret.test");
+	flight_record_as(&part, slot, FLIGHT_LOG_NONE);
+	(void)take("BBBB-BBBB-BBBB", "192.0.2.9", "");
+	a = audit_new(&to, 1, &privacy, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+	CU_ASSERT_EQUAL(lost_flows(fd, 1700000001123, a), 3);
+	CU_ASSERT_EQUAL(lost_flows(fd, 1700000001123, a), 0);
+	(void)take("CCCC-CCCC-CCCC", "192.0.2.9", "back.test");
+	CU_ASSERT_EQUAL(lost_flows(fd, 1, a), 1);
+	audit_free(&a);
+	n = read(file, text, sizeof(text) - 1);
+	CU_ASSERT_FATAL(n > 0);
+	text[n] = '\0';
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"event.id\":\"7K3Q-9D2M-5XTW\""));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"event.action\":\"error\""));
+	CU_ASSERT_PTR_NOT_NULL(
+	    strstr(text, "\"error.code\":\"PROXY_CRASHED\""));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text,
+	    "\"url.full\":\"a.test:443\",\"url.domain\":\"a.test\""));
+	CU_ASSERT_PTR_NOT_NULL(
+	    strstr(text, "\"http.response.body.bytes\":1234567"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"assay.ms.total\":1000"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"assay.ms.total\":0"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "BBBB-BBBB-BBBB"));
+	CU_ASSERT_PTR_NULL(strstr(text, "AAAA-AAAA-AAAA"));
+	CU_ASSERT_PTR_NULL(strstr(text, "192.0.2")); /* log.privacy */
+	close(file);
+	(void)unlink(path);
+	end();
+}
+
 /* The watchdog. */
 
 static struct watchdog dog;
@@ -258,7 +314,7 @@ test_who_ticks_is_well(void)
 
 	dog_begin();
 	for (i = 0; i < 100; i++) {
-		now += WATCHDOG_TICK_MS;
+		now += FLIGHT_TICK_MS;
 		flight_tick(&part);
 		CU_ASSERT_EQUAL(watchdog_look(&dog, now, &thread),
 		    WATCHDOG_WELL);
@@ -267,7 +323,7 @@ test_who_ticks_is_well(void)
 	/* A worker that has ended is not missed. */
 	atomic_store(&part.words->ticks, 0);
 	for (i = 0; i < 100; i++) {
-		now += WATCHDOG_TICK_MS;
+		now += FLIGHT_TICK_MS;
 		CU_ASSERT_EQUAL(watchdog_look(&dog, now, &thread),
 		    WATCHDOG_WELL);
 	}
@@ -350,6 +406,7 @@ UNIT_TESTS(proxy_flight, { "read after death", test_read_after_death },
     { "long names are cut", test_long_names },
     { "nothing is believed", test_nothing_is_believed },
     { "only this memory", test_only_this_memory },
+    { "records of the lost", test_records_of_the_lost },
     { "who ticks is well", test_who_ticks_is_well },
     { "who is silent is stuck", test_who_is_silent_is_stuck },
     { "half the time", test_half_the_time },
