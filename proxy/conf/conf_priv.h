@@ -118,7 +118,7 @@ enum conf_type {
 	TYPE_ENUM,   /* one of words, which are in the order of the enum */
 	TYPE_COUNT,  /* a number, or one of words */
 	TYPE_SIZE,   /* bytes */
-	TYPE_MEMORY, /* bytes or percent of the machine's memory */
+	TYPE_MEMORY, /* bytes or percent of the memory there is */
 	TYPE_TIME,   /* ms */
 	TYPE_NETS,
 	TYPE_PORTS,

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/cgroup.h"
 #include "base/list.h"
 #include "net/address.h"
 #include "proxy/conf/conf_priv.h"
@@ -356,24 +357,18 @@ read_time(struct conf_reader *r, const struct conf_option *o,
 	read_number(r, o, n, member, &form_time);
 }
 
-/* Of the machine, or of the container that we run in. */
+/* Of the machine, or of the control group that we run in. */
 static uint64_t
 memory_there(void)
 {
 	uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) *
 	    (uint64_t)sysconf(_SC_PAGESIZE);
-	FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
-	char line[64];
-	uint64_t max;
+	struct cgroup_memory group;
 
-	if (f == NULL)
-		return (all);
-	if (fgets(line, sizeof(line), f) != NULL) {
-		line[strcspn(line, "\n")] = '\0';
-		if (conf_value_size(line, &max) && max > 0 && max < all)
-			all = max;
-	}
-	fclose(f);
+	cgroup_memory_find(&group, "");
+	if (group.limit < all)
+		all = group.limit;
+	cgroup_memory_fini(&group);
 	return (all);
 }
 
