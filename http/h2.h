@@ -129,9 +129,19 @@ unsigned h2_session_streams(const struct h2_session *);
 /* Is a block of header fields under way?  Its time is the owner's to limit. */
 bool h2_session_in_head(const struct h2_session *);
 /*
+ * Server: say that it will take no new streams soon (RFC 9113 6.8): GOAWAY
+ * with the highest number there is, and a PING behind it.  Those that are
+ * opened until then are served.
+ */
+void h2_session_leave(struct h2_session *);
+/*
+ * That PING is answered: what the client has opened before it knew has come.
+ * h2_session_drain() says so.
+ */
+bool h2_session_has_left(const struct h2_session *);
+/*
  * Take no new streams: GOAWAY with the last one that was seen; those that are
- * open go on.  Twice does no harm.  (RFC 9113 6.8: where a client may have
- * opened others by now, they are not lost: they are beyond the last one.)
+ * open go on.  Twice does no harm.
  */
 void h2_session_drain(struct h2_session *);
 /*

@@ -121,10 +121,11 @@ struct h2_session {
 	uint32_t pings;      /* unanswered */
 	enum h2_code goaway; /* what the peer said */
 	bool goaway_came, goaway_sent, settings_came;
-	bool windows_moved; /* ask the roomless again */
-	bool failed;        /* what comes is ignored */
-	bool told;          /* ... and all streams know */
-	nghttp2_nv *nv;     /* owned: heads are put together here */
+	bool leaving, leave_sent; /* a GOAWAY that refuses nothing yet */
+	bool windows_moved;       /* ask the roomless again */
+	bool failed;              /* what comes is ignored */
+	bool told;                /* ... and all streams know */
+	nghttp2_nv *nv;           /* owned: heads are put together here */
 	unsigned nv_n, nv_cap;
 	/* values that are made, until they are submitted */
 	struct buf text;

@@ -332,6 +332,13 @@ on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 			(void)h2_spend(s, H2_SPEND_PROVOKED, 1);
 		break;
 	case NGHTTP2_GOAWAY:
+		if (s->leaving && !s->leave_sent &&
+		    frame->goaway.error_code == H2_NO_ERROR &&
+		    !s->goaway_sent) {
+			s->leave_sent = true;
+			h2_session_ping(s); /* nghttp2 would send it first */
+			break;
+		}
 		s->goaway_sent = true;
 		if (frame->goaway.error_code == H2_NO_ERROR)
 			break;

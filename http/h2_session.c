@@ -360,6 +360,22 @@ h2_session_in_head(const struct h2_session *s)
 }
 
 void
+h2_session_leave(struct h2_session *s)
+{
+	assert(s->cfg.server);
+	if (s->leaving || s->goaway_sent || s->failed)
+		return;
+	s->leaving = true;
+	must(nghttp2_submit_shutdown_notice(s->ng));
+}
+
+bool
+h2_session_has_left(const struct h2_session *s)
+{
+	return (s->leave_sent && s->pings == 0);
+}
+
+void
 h2_session_drain(struct h2_session *s)
 {
 	if (s->goaway_sent || s->failed)

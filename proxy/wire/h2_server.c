@@ -13,6 +13,8 @@
 #define HELD_ALL (16u << 20) /* octets of bodies that nobody reads, then */
 /* all of the connection waits */
 #define SWEEP_MS 1000
+#define LEAVE_MS \
+	1000 /* a round trip at most, from GOAWAY to its last request */
 
 static const unsigned follows[H2_SERVER_STATES] = {
 #define ON(name) (1u << H2_SERVER_##name)
@@ -65,8 +67,24 @@ static void
 end_requests(struct h2_server *s)
 {
 	h2_session_drain(s->session);
-	if (s->state == H2_SERVER_OPEN)
+	if (s->state == H2_SERVER_OPEN || s->state == H2_SERVER_LEAVING)
 		go(s, H2_SERVER_LAST);
+}
+
+/* ... soon. */
+static void
+leave(struct h2_server *s)
+{
+	const struct server_options *of = &s->server.of;
+
+	if (s->state == H2_SERVER_OPEN && !of->type->goes_on(of->host)) {
+		h2_session_leave(s->session);
+		go(s, H2_SERVER_LEAVING);
+		s->leave_by = now_of(s) + LEAVE_MS;
+	}
+	if (s->state == H2_SERVER_LEAVING &&
+	    (h2_session_has_left(s->session) || now_of(s) >= s->leave_by))
+		end_requests(s);
 }
 
 /* --- in --- */
@@ -262,6 +280,8 @@ arm(struct h2_server *s)
 {
 	uint64_t at = earlier(idle_due(s), earlier(head_due(s), sweep_due(s)));
 
+	if (s->state == H2_SERVER_LEAVING)
+		at = earlier(at, s->leave_by);
 	if (s->state == H2_SERVER_OVER || at == UINT64_MAX)
 		timer_pause(&s->timer);
 	else
@@ -306,8 +326,7 @@ h2_server_run(struct server *server)
 	of->type->limits(of->host, &s->limits);
 	read_link(s);
 	tell(s);
-	if (s->state == H2_SERVER_OPEN && !of->type->goes_on(of->host))
-		end_requests(s);
+	leave(s);
 	check_clocks(s);
 	write_link(s);
 	tell(s);

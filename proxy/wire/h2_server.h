@@ -6,7 +6,9 @@
  * written in a turn leaves together, in the order of the streams' priorities.
  *
  * The client's connection ends in order only by GOAWAY: when it was idle for
- * too long, when the worker drains, and when a sign-in was lost.
+ * too long, when the worker drains, and when a sign-in was lost.  While it is
+ * in use that is said a round trip before it counts, so that no request is
+ * refused (RFC 9113 6.8).
  *
  * Room: proxy/wire.  Units: octets, ms.  Thread: its loop's.  Obeys RFC 9113.
  */
@@ -43,6 +45,7 @@ struct h2_server {
 	uint64_t taken;      /* what the client had taken of the link then */
 	uint64_t link_taken; /* ... and at the last look ... */
 	uint64_t looked_at;  /* ... ms; one a millisecond is enough */
+	uint64_t leave_by;   /* LEAVING: however late the client answers */
 	uint64_t gone_at;    /* LAST: its exchanges' gone_at; 0: it is there */
 	enum server_step over; /* OVER: how */
 };

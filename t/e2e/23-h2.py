@@ -16,6 +16,7 @@ from h2wire import CANCEL, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, 
 from lab import EICAR, TESTDB, field, needs, pattern, seconds, sha, slow
 from wire import Ended, ok, wait_for
 
+LAST = (1 << 31) - 1      # what GOAWAY says first
 REFERENCE = re.compile(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}")
 CLAM = {"clam": {"url": f"clamav:{TESTDB}", "mode": "both"}}
 BLOCK = [{"name": "no-exe", "if": {"url": r"\.exe"}, "access": "block"}, {"name": "default", "scan": "none"}]
@@ -448,7 +449,7 @@ def test_half_close(lab):
 
 @seconds(60)
 def test_drain(lab):
-    """SIGTERM: GOAWAY, what is open finishes, and the connection ends in order."""
+    """SIGTERM: GOAWAY in two steps, a round trip apart; what is open finishes, and the connection ends in order."""
     go = threading.Event()
 
     def reply(head, body):
@@ -458,19 +459,36 @@ def test_drain(lab):
         return late if path_of(head) == "/late" else ok(b"soon")
     o = lab.origin(reply)
     p = lab.assay(limits={"drain": "20s"})
-    h, idle = h2wire.peer(lab, p, o.port), h2wire.peer(lab, p, o.port)
-    assert h.get("/").text() == "soon" and idle.get("/").text() == "soon"
+    peers = h, idle, mute = [h2wire.peer(lab, p, o.port, acks=i < 2) for i in range(3)]
+    for x in peers:
+        assert x.get("/").text() == "soon"
     sid = h.request("/late")
-    assert wait_for(lambda: len(o.requests) == 3, 10)
+    assert wait_for(lambda: len(o.requests) == 4, 10)
     p.signal(signal.SIGTERM)
-    assert h.until(lambda: h.goaway, 10) and h.goaway[:2] == (sid, NO_ERROR), h.goaway
-    assert idle.until(lambda: idle.goaway, 10) and idle.goaway[1] == NO_ERROR and idle.is_over(5)
+    assert h.until(lambda: len(h.goaways) == 2, 10) and h.goaways == [(LAST, NO_ERROR), (sid, NO_ERROR)], h.goaways
+    assert idle.until(lambda: len(idle.goaways) == 2, 10) and idle.goaways == [(LAST, NO_ERROR), (1, NO_ERROR)] and idle.is_over(5), idle.goaways
+    # Sent before it knew.
+    assert mute.until(lambda: mute.goaways and mute.asked, 10) and mute.goaways == [(LAST, NO_ERROR)], mute.goaways
+    assert mute.get("/between").text() == "soon"
+    mute.send(h2wire.PING, h2wire.ACK, 0, mute.asked[0])
+    assert mute.until(lambda: len(mute.goaways) == 2, 10) and mute.goaways[1] == (3, NO_ERROR) and mute.is_over(5), mute.goaways
     late = h.request("/not")
     go.set()
     assert h.wait(sid).text() == "late"
     assert h.is_over(10) and h.c.ended == "clean", h.c.ended
-    assert not h.streams[late].status and len(o.requests) == 3
+    assert not h.streams[late].status and len(o.requests) == 5
     p.wait(15)
+
+
+def test_drain_of_who_does_not_answer(lab):
+    """The second step comes however long the first one is not answered."""
+    o = lab.origin()
+    p = lab.assay(limits={"drain": "20s"})
+    h = h2wire.peer(lab, p, o.port, acks=False)
+    assert h.get("/").status == 200
+    p.signal(signal.SIGTERM)
+    assert h.until(lambda: len(h.goaways) == 2, 10) and h.goaways == [(LAST, NO_ERROR), (1, NO_ERROR)] and h.is_over(5), h.goaways
+    assert p.wait(10) == 0
 
 
 def test_reload(lab):

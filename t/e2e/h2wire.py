@@ -64,6 +64,7 @@ class Peer:
         self.dec.max_allowed_table_size = 1 << 20
         self.dec.max_header_list_size = 1 << 20
         self.streams, self.next, self.goaway, self.pongs, self.frames = {}, 1, None, 0, []
+        self.goaways, self.asked = [], []       # asked: PINGs that are not answered
         self.peer = {}          # the other side's settings
         self.window = {0: 65535}        # what we may send
         self.block = None       # a head under way: (stream, flags, bytes)
@@ -140,8 +141,11 @@ class Peer:
                 self.pongs += 1
             elif self.acks:
                 self.send(PING, ACK, 0, payload)
+            else:
+                self.asked.append(payload)
         elif kind == GOAWAY:
             self.goaway = struct.unpack(">II", payload[:8]) + (payload[8:],)
+            self.goaways.append(self.goaway[:2])
         elif kind == WINDOW:
             self.window[sid] = self.window.get(sid, self.peer.get(INITIAL_WINDOW, 65535)) + int.from_bytes(payload, "big")
         elif kind in (HEADERS, CONTINUATION):

@@ -464,6 +464,47 @@ test_drain(void)
 	raw_fini(&r);
 }
 
+/* In two steps (RFC 9113 6.8): what comes in between is served. */
+static void
+test_leave(void)
+{
+	struct h2_stream *st;
+	uint32_t id, code;
+	struct raw r;
+
+	raw_init(&r, &server_cfg);
+	CU_ASSERT(raw_send(&r, CUT_WHOLE));
+	raw_read(&r);
+	h2_session_leave(r.s);
+	h2_session_leave(r.s);
+	CU_ASSERT(!h2_session_has_left(r.s));
+	raw_frame(&r, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "unasked!", 8);
+	CU_ASSERT(raw_send(&r, CUT_WHOLE));
+	CU_ASSERT(!h2_session_has_left(r.s));
+	raw_read(&r);
+	CU_ASSERT(raw_find(&r, NGHTTP2_GOAWAY, &id, &code) && code == 0);
+	CU_ASSERT(raw_find(&r, NGHTTP2_PING, &id, &code)); /* behind it */
+	CU_ASSERT(!raw_find(&r, NGHTTP2_GOAWAY, &id, &code));
+	raw_head(&r, ES | EH, 1, GET);
+	CU_ASSERT(raw_send(&r, CUT_WHOLE));
+	st = kit_next(r.s, H2_NEWS_HEAD);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(st);
+	CU_ASSERT(!h2_session_has_left(r.s) && !h2_session_is_over(r.s));
+	raw_frame(&r, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "\0\0\0\0\0\0\0\0", 8);
+	CU_ASSERT(raw_send(&r, CUT_WHOLE));
+	CU_ASSERT(h2_session_has_left(r.s));
+	h2_session_drain(r.s);
+	raw_head(&r, ES | EH, 3, GET);
+	CU_ASSERT(raw_send(&r, CUT_WHOLE));
+	CU_ASSERT_PTR_NULL(kit_next(r.s, H2_NEWS_HEAD));
+	answer(st);
+	h2_stream_free(&st);
+	raw_read(&r);
+	CU_ASSERT(raw_find(&r, NGHTTP2_GOAWAY, &id, &code) && code == 0);
+	CU_ASSERT(h2_session_is_over(r.s));
+	raw_fini(&r);
+}
+
 /* The connection goes: every stream gets its end, once. */
 static void
 test_gone(void)
@@ -967,7 +1008,7 @@ UNIT_TESTS(http_h2_hostile, { "floods", test_floods },
     { "the limit of streams", test_stream_limit },
     { "closed streams", test_closed_streams }, { "no HTTP/2", test_no_http2 },
     { "GOAWAY", test_goaway }, { "draining", test_drain },
-    { "the connection goes", test_gone },
+    { "leaving", test_leave }, { "the connection goes", test_gone },
     { "an early answer", test_early_answer },
     { "cut answers", test_cut_answers }, { "PING", test_ping },
     { "the server's limit", test_client_limit },
