@@ -34,6 +34,43 @@ static const char *const box_names[] = {
 _Static_assert(sizeof(box_names) / sizeof(box_names[0]) == BOX_COUNT,
     "each has a name");
 
+static const char *const mode_words[] = { [SANDBOX_PREFER] = "prefer",
+	[SANDBOX_REQUIRE] = "require",
+	[SANDBOX_OFF] = "off" };
+static enum sandbox_mode mode = SANDBOX_PREFER;
+
+enum sandbox_mode
+sandbox_mode(void)
+{
+	return (mode);
+}
+
+void
+sandbox_set_mode(enum sandbox_mode m)
+{
+	assert(m <= SANDBOX_OFF);
+	mode = m;
+}
+
+const char *
+sandbox_mode_word(enum sandbox_mode m)
+{
+	return (mode_words[m]);
+}
+
+bool
+sandbox_mode_of(const char *word, enum sandbox_mode *out)
+{
+	unsigned i;
+
+	for (i = 0; i <= SANDBOX_OFF; i++)
+		if (strcmp(word, mode_words[i]) == 0) {
+			*out = (enum sandbox_mode)i;
+			return (true);
+		}
+	return (false);
+}
+
 const char *
 sandbox_box_name(enum sandbox_box box)
 {
@@ -63,16 +100,31 @@ sandbox_user_find(const char *name, struct sandbox_user *u)
 static int
 limit(const struct sandbox_limit *l)
 {
-	struct rlimit now;
+	struct rlimit now, want = { l->most, l->most };
 
 	if (getrlimit((__rlimit_resource_t)l->what, &now) != 0)
 		return (errno);
-	if (now.rlim_max > l->most || geteuid() == 0)
-		now.rlim_max = l->most;
-	now.rlim_cur = now.rlim_max;
-	if (setrlimit((__rlimit_resource_t)l->what, &now) == 0)
+	if (setrlimit((__rlimit_resource_t)l->what, &want) == 0)
 		return (0);
-	return (errno);
+	if (errno != EPERM || now.rlim_max >= l->most)
+		return (errno);
+	now.rlim_cur = now.rlim_max;
+	return (setrlimit((__rlimit_resource_t)l->what, &now) == 0 ? 0 : errno);
+}
+
+bool
+sandbox_limits(const struct sandbox_limit *l, unsigned n, struct fault *f)
+{
+	unsigned i;
+	int err;
+
+	for (i = 0; i < n; i++)
+		if ((err = limit(&l[i])) != 0) {
+			fault_set(f, ERR_SYSTEM, "limit %d: %s", l[i].what,
+			    strerror(err));
+			return (false);
+		}
+	return (true);
 }
 
 static int
@@ -143,14 +195,15 @@ change_user(const struct sandbox *s, struct sandbox_report *r, struct fault *f)
 bool
 sandbox_drop(const struct sandbox *s, struct sandbox_report *r, struct fault *f)
 {
-	unsigned i;
 	int err;
 
 	assert(s->box < BOX_COUNT);
 	*r = (struct sandbox_report){ 0 };
-	for (i = 0; i < s->n_limits; i++)
-		if ((err = limit(&s->limits[i])) != 0)
-			return (failed(f, s, "limits", err));
+	if (s->mode !=
+	    SANDBOX_OFF) /* while it may write; sandbox_close() tells */
+		(void)sandbox_prepare(s->box, NULL);
+	if (!sandbox_limits(s->limits, s->n_limits, f))
+		return (false);
 	narrow_bounds(s->capabilities);
 	if (!change_user(s, r, f))
 		return (false);

@@ -92,6 +92,16 @@ struct sandbox_report {
 
 #define SANDBOX_TEXT 256
 
+/* How strict this process and those that it starts are; SANDBOX_PREFER at first. */
+enum sandbox_mode sandbox_mode(void);
+void sandbox_set_mode(enum sandbox_mode); /* before there are threads */
+/* "prefer" ... and back; false: no such word. */
+const char *sandbox_mode_word(enum sandbox_mode);
+bool sandbox_mode_of(const char *word, enum sandbox_mode *);
+
+/* Limits alone, for what comes before the first step.  False: ERR_SYSTEM in f. */
+bool sandbox_limits(const struct sandbox_limit *, unsigned n, struct fault *f);
+
 /* Who a name is (it asks the name service: before any filter).  False: nobody. */
 bool sandbox_user_find(const char *name, struct sandbox_user *);
 

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/sandbox.h"
 #include "base/spawn.h"
 
 /* Ours in the child, behind those that it is given. */
@@ -33,6 +34,15 @@ void
 spawn_init(void)
 {
 	(void)pthread_once(&once, open_exe);
+}
+
+void
+spawn_born(int argc, char **argv)
+{
+	enum sandbox_mode m;
+
+	if (argc > 1 && sandbox_mode_of(argv[1], &m))
+		sandbox_set_mode(m);
 }
 
 /* In the child: only what is async-signal-safe, for we may have threads. */
@@ -85,7 +95,8 @@ place_standard(const struct spawn *s, int errors)
 static _Noreturn void
 become(const struct spawn *s, int word)
 {
-	char *argv[] = { (char *)(uintptr_t)s->role, NULL };
+	char *argv[] = { (char *)(uintptr_t)s->role,
+		(char *)(uintptr_t)sandbox_mode_word(sandbox_mode()), NULL };
 	int n = SPAWN_FD + (int)s->n_fds, errors = -1, e;
 
 	if (s->errors >= 0) /* not where another is to be */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Processes of our own: this program started anew in a role, which is its
- * argv[0] ("assayd: keys").  What is started is the very file that runs, held
+ * argv[0] ("assayd: keys"); argv[1] is the mode of its sandbox.  What is started is the very file that runs, held
  * open since spawn_init(): an upgrade on disk never mixes two versions.
  *
  * The child has its descriptors at SPAWN_FD and above, in the order given, an
@@ -41,6 +41,8 @@ struct child {
 
 /* First thing in main(): hold our own file.  Called by spawn_start() else. */
 void spawn_init(void);
+/* First thing in a role's main(): what spawn_start() says by its arguments. */
+void spawn_born(int argc, char **argv);
 /*
  * Start it.  True: it runs in its role (exec has succeeded), *c is the
  * caller's.  False: ERR_SYSTEM in f, *c is CHILD_NONE.

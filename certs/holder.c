@@ -8,25 +8,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/crypto.h>
-#include <grp.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/spawn.h"
 #include "certs/ca_priv.h"
 #include "certs/holder_priv.h"
 #include "certs/keyholder.h"
 
 #define KEY_FILE_MAX 65536
-#define NOBODY 65534
 
 bool
 holder_fail(struct holder *h, const char *fmt, ...)
@@ -254,30 +251,6 @@ key_fits(struct holder *h, gnutls_privkey_t key, gnutls_x509_crt_t ca)
 		gnutls_strerror(r)));
 }
 
-/*
- * Nobody's rights suffice to sign.  A container may lack the right to change
- * users: then the process is as confined as it was, and says so.
- */
-static void
-become_nobody(void)
-{
-	const struct passwd *pw;
-	uid_t uid = NOBODY;
-	gid_t gid = NOBODY;
-
-	if (geteuid() != 0)
-		return;
-	if ((pw = getpwnam("nobody")) != NULL) {
-		uid = pw->pw_uid;
-		gid = pw->pw_gid;
-	}
-	if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 ||
-	    setresuid(uid, uid, uid) != 0)
-		fprintf(stderr, "%s: cannot become nobody: %s\n",
-		    KEYHOLDER_ROLE, strerror(errno));
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a change of users resets it */
-}
-
 static bool
 read_key(struct holder *h, const char *path, gnutls_privkey_t key)
 {
@@ -336,10 +309,12 @@ load(struct holder *h, const char *path, const gnutls_datum_t *der,
 		return (false);
 	}
 	assert(h->issuer.name.size > 0);
-	h->key = key;
 	copy(&h->ca, der);
-	if (!h->in_token)
-		become_nobody();
+	if (!holder_enter(h)) {
+		gnutls_privkey_deinit(key);
+		return (false);
+	}
+	h->key = key;
 	return (true);
 }
 
@@ -352,6 +327,14 @@ lend(gnutls_datum_t *to, const gnutls_datum_t *from)
 		copy(to, from);
 }
 
+static void
+tell_box(struct holder *h, struct holder_msg *a)
+{
+	lend(&a->field[1],
+	    &(gnutls_datum_t){ (unsigned char *)&h->report,
+		sizeof(h->report) });
+}
+
 static bool
 load_op(struct holder *h, const struct holder_msg *m, struct holder_msg *a)
 {
@@ -362,8 +345,10 @@ load_op(struct holder *h, const struct holder_msg *m, struct holder_msg *a)
 		return (false);
 	ok = load(h, path, &m->field[1], m->head.which);
 	gnutls_memset(path, 0, sizeof(path));
-	if (ok)
+	if (ok) {
 		lend(&a->field[0], &h->made);
+		tell_box(h, a);
+	}
 	return (ok);
 }
 
@@ -401,6 +386,8 @@ open_op(struct holder *h, const struct holder_msg *m, struct holder_msg *a)
 		return (false);
 	ok = open_files(h, cert, key, m->head.which == HOLDER_MAKE, a);
 	gnutls_memset(key, 0, sizeof(key));
+	if (ok)
+		tell_box(h, a);
 	return (ok);
 }
 
@@ -525,17 +512,12 @@ turn(struct holder *h)
 	return (h->last && h->n_clients == 0 ? 0 : 1);
 }
 
-/*
- * No PR_SET_PDEATHSIG: it strikes when the *thread* that started us ends, and
- * that may be a signer of a pool.  The end of the socket says it better.
- */
 static void
 confine(void)
 {
 	static const int ignored[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM,
 		SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU,
 		SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
-	struct rlimit none = { 0, 0 };
 	sigset_t set;
 	unsigned i;
 	int s;
@@ -543,7 +525,6 @@ confine(void)
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prctl(PR_SET_NAME, KEYHOLDER_ROLE, 0, 0, 0);
-	setrlimit(RLIMIT_CORE, &none);
 	umask(077);
 	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
@@ -557,10 +538,15 @@ int
 keyholder_main(int argc, char **argv)
 {
 	static struct holder h;
+	struct fault f = { ERR_NONE, "" };
 	int r;
 
-	(void)argc;
+	spawn_born(argc, argv);
 	confine();
+	if (!holder_limits(&f)) {
+		fprintf(stderr, "%s: %s\n", argv[0], f.detail);
+		return (1);
+	}
 	while ((r = turn(&h)) > 0)
 		;
 	if (r < 0 && errno != ECONNRESET)

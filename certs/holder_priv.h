@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/fault.h"
+#include "base/sandbox.h"
 #include "certs/tbs_priv.h"
 
 #define HOLDER_FD 3
@@ -23,9 +24,11 @@
 enum holder_op {
 	/* Before a key is loaded: */
 	HOLDER_OPEN, /* which: HOLDER_MAKE or 0; fields: certificate path, key
-		      * path or URL; answer: certificate (DER), which */
+		      * path or URL; answer: certificate (DER), which, and
+		      * struct sandbox_report */
 	HOLDER_LOAD, /* which; fields: path or URL, CA certificate (DER);
-		      * answer: the intermediate (DER), or empty */
+		      * answer: the intermediate (DER) or empty, and struct
+		      * sandbox_report */
 	/* And from then on: */
 	HOLDER_WHO,    /* answer: CA certificate, intermediate (DER) or empty */
 	HOLDER_CLIENT, /* with a descriptor: who may ask for leaves, too */
@@ -64,14 +67,18 @@ bool holder_send(int fd, const struct holder_msg *);
 int holder_recv(int fd, struct holder_msg *m,
     unsigned char buf[static HOLDER_MAX], int *with);
 
+/* The report of an answer to HOLDER_OPEN or HOLDER_LOAD; false: it has none. */
+bool holder_report_of(const struct holder_msg *, struct sandbox_report *out);
+
 /* What the process knows. */
 struct holder {
 	gnutls_privkey_t key;     /* what signs leaves; NULL: nothing loaded */
 	struct tbs_issuer issuer; /* whose key that is */
 	bool in_token;
-	gnutls_datum_t ca;          /* owned: the CA's certificate, DER */
-	gnutls_datum_t made;        /* owned: the intermediate's; or empty */
-	int client[HOLDER_CLIENTS]; /* owned; the first n_clients */
+	struct sandbox_report report; /* of the box that it is in */
+	gnutls_datum_t ca;            /* owned: the CA's certificate, DER */
+	gnutls_datum_t made;          /* owned: the intermediate's; or empty */
+	int client[HOLDER_CLIENTS];   /* owned; the first n_clients */
 	unsigned n_clients;
 	bool last; /* it ends with the last of them */
 	/* The last key of a leaf that was looked at, and found good. */
@@ -80,6 +87,10 @@ struct holder {
 	char text[512];  /* why the request failed */
 };
 
+/* Limits of the process, from its start.  False: ERR_SYSTEM in f. */
+bool holder_limits(struct fault *f);
+/* The key is loaded: into the box, for good.  h->report says what it is. */
+bool holder_enter(struct holder *);
 bool holder_fail(struct holder *, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /*

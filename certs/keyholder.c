@@ -395,11 +395,22 @@ open_locked(struct keyholder *k, struct holder_msg *q, bool *made,
 	assert(k->key == NULL && k->issuer.data == NULL);
 	if (!call_locked(k, q, &epoch, KEYHOLDER_LOAD_MS, &a, f))
 		return (false);
+	if (!holder_report_of(&a, &k->box)) {
+		fault_set(f, ERR_MINT, "key holder broke its protocol");
+		return (false);
+	}
+	k->has_box = true;
 	*made = (a.head.which & HOLDER_MADE) != 0;
 	k->which = (a.head.which & ~(uint32_t)HOLDER_MADE) == KEYHOLDER_ISSUER
 	    ? KEYHOLDER_ISSUER
 	    : KEYHOLDER_CA;
 	return (ask_who(k, f) == DONE);
+}
+
+const struct sandbox_report *
+keyholder_box(const struct keyholder *k)
+{
+	return (k->has_box ? &k->box : NULL);
 }
 
 bool

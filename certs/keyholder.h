@@ -26,6 +26,7 @@
 
 struct keyholder;
 struct tbs_leaf;
+struct sandbox_report;
 
 #define KEYHOLDER_ROLE "assayd: keys"
 #define KEYHOLDER_DEADLINE_MS 5000 /* of one signature */
@@ -78,13 +79,16 @@ int keyholder_fd(struct keyholder *k);
  * intermediate signs (ca.h) gets one: an EC P-256 key and "<name of the CA>
  * issuing <short id>", CA:TRUE, path length 0, at most a year and within its
  * dates; the CA's key is then forgotten.
- * Once per holder: from now on it signs leaves and nothing else.  A holder run
- * by root has become nobody, unless the key is in a token (whose files and
- * sockets are reached at each signature).
+ * Once per holder: from now on it signs leaves and nothing else, and is in its
+ * box (holder_box.c): no file, no network; run by root, it has become assay-key,
+ * or nobody where there is no such user.  With a key in a token it keeps its
+ * user, files and network, which are the module's.
  * False: ERR_MINT in f, with the file's name.
  */
 bool keyholder_open(struct keyholder *k, const char *cert, const char *key,
     bool make, bool *made, struct fault *f);
+/* What confines it, as it said then; NULL: keyholder_join() (its owner knows). */
+const struct sandbox_report *keyholder_box(const struct keyholder *k);
 /* The CA's certificate (DER) whose key it has; as long as k. */
 const gnutls_datum_t *keyholder_ca(const struct keyholder *k);
 

@@ -35,6 +35,8 @@ struct keyholder {
 	gnutls_datum_t ca; /* owned: its certificate */
 	enum keyholder_key which;
 	gnutls_datum_t issuer; /* owned: of this process, not given out yet */
+	struct sandbox_report box; /* of the first process, if has_box */
+	bool has_box;
 	unsigned char buf[HOLDER_MAX];
 	/* Of one that another process has started; want NULL: it is our own. */
 	struct keyholder_door door;

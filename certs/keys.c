@@ -109,6 +109,10 @@ keys_answered(const struct keys *k, struct keys_answer *a)
 	if (r <= 0 || m.head.id != 0)
 		return (-1);
 	take(a, &m);
+	if (a->ok && !holder_report_of(&m, &a->box)) {
+		gnutls_free(a->ca.data);
+		return (-1);
+	}
 	return (1);
 }
 

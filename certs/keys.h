@@ -11,6 +11,7 @@
 
 #include <gnutls/gnutls.h>
 #include <stdbool.h>
+#include "base/sandbox.h"
 #include "base/spawn.h"
 #include "certs/keyholder.h"
 
@@ -22,10 +23,11 @@ struct keys {
 /* What it said to the first request. */
 struct keys_answer {
 	bool ok;
-	char text[512];           /* why not */
-	gnutls_datum_t ca;        /* of keys_open(): the caller's */
-	enum keyholder_key which; /* of keys_open() */
-	bool made;                /* of keys_open(): the CA is a new one */
+	char text[512];            /* why not */
+	gnutls_datum_t ca;         /* of keys_open(): the caller's */
+	enum keyholder_key which;  /* of keys_open() */
+	bool made;                 /* of keys_open(): the CA is a new one */
+	struct sandbox_report box; /* what confines it now */
 };
 
 /* Start one; it holds no key yet.  False: ERR_SYSTEM in f. */

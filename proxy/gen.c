@@ -129,7 +129,8 @@ gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old, bool dry,
 		.leaf_days = (unsigned)c->ca.leaf_days,
 		.news = holder_news };
 
-	(void)old;
+	if (old == NULL)
+		sandbox_set_mode(c->sandbox);
 	snprintf(cert, sizeof(cert), "%s/ca.pem", c->state);
 	snprintf(key, sizeof(key), "%s/ca.key", c->state);
 	if (o.cert == NULL) {
@@ -612,11 +613,24 @@ report_service(const struct gen *g, unsigned i)
 		: "");
 }
 
+static void
+report_sandbox(const struct gen *g)
+{
+	const struct sandbox_report *r = keyholder_box(ca_keyholder(g->ca));
+	char text[SANDBOX_TEXT];
+
+	if (r == NULL)
+		return;
+	sandbox_text(r, text);
+	log_line(LEVEL_NOTICE, "sandbox", "keys: %s", text);
+}
+
 void
 gen_report(const struct gen *g)
 {
 	unsigned i;
 
+	report_sandbox(g);
 	log_line(LEVEL_NOTICE, "ca", "%s%s, SHA-256 %s",
 	    ca_was_created(g->ca) ? "created " : "",
 	    g->conf->ca.cert != NULL ? g->conf->ca.cert : g->conf->state,

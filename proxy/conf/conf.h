@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "base/fault.h"
+#include "base/sandbox.h"
 #include "certs/verify.h"
 #include "icap/icap.h"
 #include "net/address.h"
@@ -309,7 +310,8 @@ struct conf {
 	struct conf_log log;
 	struct conf_admin admin;
 	struct conf_limits limits;
-	uint64_t workers;       /* CONF_AUTO: one per core */
+	uint64_t workers; /* CONF_AUTO: one per core */
+	enum sandbox_mode sandbox;
 	const char *start_only; /* for conf_needs_restart() */
 };
 

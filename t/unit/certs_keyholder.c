@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/sandbox.h"
 #include "certs/ca.h"
 #include "certs/holder_priv.h"
 #include "certs/keys.h"
@@ -223,6 +224,22 @@ descriptors(pid_t pid)
 	return (n);
 }
 
+static bool
+box_is(struct ca *ca, const char *user)
+{
+	const struct sandbox_report *r = keyholder_box(ca_keyholder(ca));
+	char text[SANDBOX_TEXT];
+
+	if (r == NULL)
+		return (false);
+	sandbox_text(r, text);
+	if (strncmp(text, "seccomp, ", 9) == 0 && strstr(text, user) != NULL &&
+	    r->landlock == sandbox_landlock_abi())
+		return (true);
+	printf("# %s\n", text);
+	return (false);
+}
+
 static void
 test_confined(void)
 {
@@ -240,6 +257,11 @@ test_confined(void)
 	CU_ASSERT(pid > 0);
 	status_line(pid, "NoNewPrivs:", line);
 	CU_ASSERT_STRING_EQUAL(line, "\t1\n");
+	status_line(pid, "Seccomp:", line);
+	CU_ASSERT_STRING_EQUAL(line, "\t2\n");
+	status_line(pid, "VmLck:", line);
+	CU_ASSERT(strtoul(line, NULL, 10) > 0);
+	CU_ASSERT(box_is(ca, geteuid() == 0 ? "user nobody" : "user shared"));
 	if (geteuid() == 0) {
 		CU_ASSERT(descriptors(pid) <= 4);
 		status_line(pid, "Uid:", line);

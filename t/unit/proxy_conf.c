@@ -123,7 +123,7 @@ test_keys(void)
 		    "state, listen, clients, destinations, ca, tls, resolver, "
 		    "services, scan, rules, download, websocket, pages, log, "
 		    "admin, "
-		    "limits, workers\n" },
+		    "limits, workers, sandbox\n" },
 		{ "worker: 1\n",
 		    "c:1:1: unknown setting 'worker'; did you "
 		    "mean 'workers'?\n" },
@@ -135,7 +135,7 @@ test_keys(void)
 		    "state, listen, clients, destinations, ca, tls, resolver, "
 		    "services, scan, rules, download, websocket, pages, log, "
 		    "admin, "
-		    "limits, workers\n" },
+		    "limits, workers, sandbox\n" },
 		{ "tls: {origin: {trsut: [system]}}\n",
 		    "c:1:16: unknown "
 		    "setting 'trsut'; did you mean 'trust'?\n" },
@@ -1257,14 +1257,13 @@ test_contract(void)
 		"limits.clients", "limits.per_client", "limits.header",
 		"limits.memory", "limits.temp", "limits.request", "limits.read",
 		"limits.first_byte", "limits.min_rate", "limits.idle",
-		"limits.drain", "user", "sandbox", "upstreams", "out",
-		"forwarded", "include", "cluster", "listen[].spoof",
-		"listen[].names", "tls.pinning", "tls.origin.client_certs",
-		"tls.origin.ct", "tls.origin.blocked_keys", "rules[].for",
-		"rules[].before", "rules[].decline", "rules[].range",
-		"rules[].websocket", "rules[].upgrade", "pages.detail",
-		"log.icap", "log.audit", "log.errors", "log.privacy.host",
-		"admin.view" };
+		"limits.drain", "user", "upstreams", "out", "forwarded",
+		"include", "cluster", "listen[].spoof", "listen[].names",
+		"tls.pinning", "tls.origin.client_certs", "tls.origin.ct",
+		"tls.origin.blocked_keys", "rules[].for", "rules[].before",
+		"rules[].decline", "rules[].range", "rules[].websocket",
+		"rules[].upgrade", "pages.detail", "log.icap", "log.audit",
+		"log.errors", "log.privacy.host", "admin.view" };
 	char path[128];
 	unsigned i, j;
 
