@@ -59,6 +59,12 @@ budget_set_limit(struct budget *b, enum budget_kind k, uint64_t max)
 }
 
 uint64_t
+budget_limit(const struct budget *b, enum budget_kind k)
+{
+	return (atomic_load_explicit(&b->max[k], memory_order_relaxed));
+}
+
+uint64_t
 budget_used(const struct budget *b, enum budget_kind k)
 {
 	return (atomic_load_explicit(&b->used[k], memory_order_relaxed));
@@ -109,6 +115,26 @@ account_ref(struct account *a)
 	if (a != NULL)
 		atomic_fetch_add_explicit(&a->refs, 1, memory_order_relaxed);
 	return (a);
+}
+
+struct account *
+budget_largest(struct budget *b, enum budget_kind k)
+{
+	struct account *a, *most = NULL;
+	uint64_t held = 0;
+	unsigned i;
+
+	pthread_mutex_lock(&b->lock);
+	for (i = 0; i < BUCKETS; i++)
+		for (a = b->bucket[i]; a != NULL; a = a->next)
+			if (a->key != ACCOUNT_KEPT &&
+			    account_used(a, k) > held) {
+				held = account_used(a, k);
+				most = a;
+			}
+	most = account_ref(most);
+	pthread_mutex_unlock(&b->lock);
+	return (most);
 }
 
 static bool

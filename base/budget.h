@@ -41,6 +41,8 @@ struct budget *budget_new(void);
 void budget_free(struct budget **);
 /* From now on; what is held already stays held. */
 void budget_set_limit(struct budget *, enum budget_kind, uint64_t max);
+/* UINT64_MAX: none. */
+uint64_t budget_limit(const struct budget *, enum budget_kind);
 /* Held by all accounts together. */
 uint64_t budget_used(const struct budget *, enum budget_kind);
 
@@ -50,6 +52,11 @@ uint64_t budget_used(const struct budget *, enum budget_kind);
  * client left behind counts for him when he comes back.
  */
 struct account *account_open(struct budget *, uint64_t key);
+/*
+ * The client's that holds most; one reference.  NULL: none holds anything.  It
+ * looks at all accounts: not to be asked for every request.
+ */
+struct account *budget_largest(struct budget *, enum budget_kind);
 /*
  * The key of no client: what is kept open for whoever comes next and can be
  * closed at any time.

@@ -100,6 +100,13 @@ client_drain(struct client *c)
 }
 
 void
+client_let_go(struct client *c)
+{
+	c->let_go = true;
+	task_wake(&c->task); /* its server asks whether it goes on */
+}
+
+void
 client_reload(struct client *c, const struct conf *conf)
 {
 	struct list *it, *save;
@@ -141,7 +148,7 @@ host_goes_on(void *host)
 {
 	const struct client *c = host;
 
-	return (!c->worker->draining && !c->own.broken);
+	return (!c->worker->draining && !c->own.broken && !c->let_go);
 }
 
 static const struct server_host_type host_type = { host_begin, host_limits,
@@ -258,19 +265,30 @@ per_client(const struct conf *conf, const struct sockaddr *sa)
 	return (is_loopback(sa) ? UINT_MAX : PER_CLIENT);
 }
 
+/* While memory is short only those are served who are connected already. */
+static bool
+is_new_in_need(const struct worker *w, const struct account *a)
+{
+	return (atomic_load_explicit(&w->shared->refuse_new,
+		    memory_order_relaxed) &&
+	    account_used(a, BUDGET_CLIENTS) == 0);
+}
+
 /*
- * Its memory and descriptor, out of the shares of its address; NULL: which
- * of them is used up is in *what.  The link takes the descriptor.
+ * Its memory and descriptor, out of the shares of its address; NULL: *why says
+ * what there is not.  The link takes the descriptor.
  */
 static struct account *
-client_account(struct worker *w, const struct sockaddr *sa, const char **what)
+client_account(struct worker *w, const struct sockaddr *sa, const char **why)
 {
 	struct account *a = account_open(w->shared->budget, peers_key(sa));
 
-	if (account_room(a, BUDGET_CLIENTS) == 0)
-		*what = "descriptors";
+	if (is_new_in_need(w, a))
+		*why = "memory is short, new clients have to wait";
+	else if (account_room(a, BUDGET_CLIENTS) == 0)
+		*why = "this address has used up its share of descriptors";
 	else if (!account_take(a, BUDGET_MEMORY, CLIENT_BYTES))
-		*what = "memory";
+		*why = "this address has used up its share of memory";
 	else
 		return (a);
 	account_unref(&a);
@@ -283,8 +301,8 @@ client_admit(struct worker *w, int fd, const union address *peer)
 {
 	static struct log_limit denied, full, few, hungry;
 	const struct conf *conf = w->current->gen->conf;
-	const char *what = "";
-	char why[80];
+	const char *why = "";
+	char text[80];
 	struct account *a;
 
 	if (conf_client_check(conf, &peer->sa, NULL) != ERR_NONE) {
@@ -317,14 +335,13 @@ client_admit(struct worker *w, int fd, const union address *peer)
 		    "too many connections from this address\n");
 		return (NULL);
 	}
-	if ((a = client_account(w, &peer->sa, &what)) == NULL) {
+	if ((a = client_account(w, &peer->sa, &why)) == NULL) {
 		peers_remove(w->shared->peers, &peer->sa);
 		atomic_fetch_sub(&w->shared->clients, 1);
 		(void)log_limited(&hungry, LEVEL_ERROR, "listen",
-		    "a client has used up its share of %s", what);
-		snprintf(why, sizeof(why),
-		    "this address has used up its share of %s\n", what);
-		refuse(&w->refusals, fd, "503 Service Unavailable", why);
+		    "a client was refused: %s", why);
+		snprintf(text, sizeof(text), "%s\n", why);
+		refuse(&w->refusals, fd, "503 Service Unavailable", text);
 	}
 	return (a);
 }

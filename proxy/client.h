@@ -42,6 +42,7 @@ struct client {
 	} is;                  /* that is it */
 	struct lease_own own;  /* origin connections it has signed in */
 	struct tunnel *tunnel; /* owned; NULL: plain */
+	bool let_go;           /* it is not to be kept for more requests */
 	struct list flows;     /* under way */
 };
 
@@ -52,6 +53,9 @@ void client_new(struct worker *, int fd, const union address *peer,
 void client_abort(struct client *);
 /* The worker ends: idle ones close, the rest finish what they do. */
 void client_drain(struct client *);
+
+/* Memory is short, and nothing is under way: close it, unless a request comes first. */
+void client_let_go(struct client *);
 
 /* A new configuration: does what the client does still stand? */
 void client_reload(struct client *, const struct conf *);

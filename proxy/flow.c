@@ -226,6 +226,22 @@ flow_fail_code(struct flow *f, enum err code, const char *detail)
 	flow_fail(f, &fault);
 }
 
+void
+flow_give_up(struct flow *f, enum err code)
+{
+	f->gives_up = code;
+	task_wake(&f->task);
+}
+
+static void
+give_up(struct flow *f)
+{
+	if (f->gives_up != ERR_NONE && f->state != FLOW_STATE_DONE)
+		flow_fail_code(f, f->gives_up,
+		    "it was the largest body of the client who holds most");
+	f->gives_up = ERR_NONE;
+}
+
 bool
 flow_wants_http1(struct flow *f, const struct http_msg *m)
 {
@@ -516,6 +532,7 @@ run(struct flow *f)
 	}
 	if (f->state != FLOW_STATE_POLICY)
 		flow_check_clocks(f);
+	give_up(f);
 	flow_grpc_run(f);
 	flow_finish_upload(f);
 	while (run_state(f) == FLOW_NEXT)

@@ -96,6 +96,7 @@ struct flow {
 	struct flow_stream *stream; /* the response may be endless; NULL: no */
 	bool is_part;               /* the response is one, of more */
 	struct flow_grpc *grpc;     /* it is a call of gRPC; NULL: no */
+	enum err gives_up;          /* ERR_NONE: it does not */
 	bool told; /* its client has had the reason behind the answer */
 	uint64_t hold_until; /* trickling begins */
 
@@ -133,6 +134,8 @@ void flow_go(struct flow *, enum flow_state);
 /* Answer with a page for f->fault (set from fault unless set); or, if an answer is on its way, cut it. */
 void flow_fail(struct flow *, const struct fault *);
 void flow_fail_code(struct flow *, enum err, const char *detail);
+/* What it holds is wanted back (pressure.h): it fails for that when it runs. */
+void flow_give_up(struct flow *, enum err);
 /*
  * Does it sign in a connection (http/auth.h) that HTTP/2 shares with other
  * requests?  Then its client shall ask again over HTTP/1.1, and the flow has

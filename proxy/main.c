@@ -20,6 +20,7 @@
 #include "proxy/listen.h"
 #include "proxy/audit/log.h"
 #include "proxy/peers.h"
+#include "proxy/pressure.h"
 #include "proxy/reload.h"
 #include "proxy/worker.h"
 
@@ -46,6 +47,7 @@ struct proxy {
 	struct worker **workers;
 	unsigned n_workers;
 	struct reload reload;
+	struct pressure pressure;
 	bool reload_again; /* asked for while one is under way */
 	struct loop *loop; /* of the main thread: signals, admin socket */
 	uv_signal_t signals[SIGNALS_MAX];
@@ -234,7 +236,8 @@ stop_workers(struct proxy *p)
 	for (i = 0; i < p->n_workers; i++)
 		worker_join(p->workers[i]);
 	loop_settle(p->loop); /* what a reload still waits for */
-	gen_unref(&p->gen);   /* ends scan threads and key holder */
+	pressure_fini(&p->pressure);
+	gen_unref(&p->gen); /* ends scan threads and key holder */
 	job_pool_free(&p->pools.crypto);
 	job_pool_free(&p->pools.files);
 	for (i = 0; i < p->n_workers; i++)
@@ -339,6 +342,7 @@ drain(struct proxy *p)
 	notify("STOPPING=1");
 	p->draining = true;
 	reload_cancel(&p->reload);
+	pressure_stop(&p->pressure);
 	p->ended_by = loop_now(p->loop) + ms;
 	for (i = 0; i < p->n_workers; i++)
 		worker_post_drain(p->workers[i], ms);
@@ -457,6 +461,8 @@ run(struct proxy *p)
 		.workers = p->workers,
 		.n = p->n_workers,
 		.done = reload_done };
+	pressure_start(&p->pressure, p->loop, &p->shared, p->workers,
+	    p->n_workers);
 	log_line(LEVEL_NOTICE, "ready",
 	    "assay " PACKAGE_VERSION ", %u workers, pid %ld", p->n_workers,
 	    (long)getpid());

@@ -30,8 +30,9 @@ struct proxy_shared {
 	struct peers *peers;      /* connections per address */
 	/* limits.memory, limits.temp; shares of clients */
 	struct budget *budget;
-	struct flight *flight;  /* borrowed: what is under way, after a crash */
-	_Atomic uint64_t flows; /* answered since the start */
+	struct flight *flight; /* borrowed: what is under way, after a crash */
+	_Atomic bool refuse_new; /* memory is short (pressure.h) */
+	_Atomic uint64_t flows;  /* answered since the start */
 	struct remember blocked; /* responses, of late */
 };
 

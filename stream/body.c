@@ -51,6 +51,16 @@ body_charge_to(struct body *b, struct account *a)
 	body_count(b);
 }
 
+uint64_t
+body_held(const struct body *b, enum budget_kind k)
+{
+	if (b == NULL)
+		return (0);
+	if (k == BUDGET_TEMP)
+		return (b->spill != NULL ? b->mem_from - b->kept : 0);
+	return (k == BUDGET_MEMORY ? weight(&b->mem) : 0);
+}
+
 struct account *
 body_account(const struct body *b)
 {

@@ -12,11 +12,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/arena.h"
+#include "base/budget.h"
 #include "base/list.h"
 #include "base/loop.h"
 #include "stream/source.h"
 
-struct account;
 struct body;
 struct job_pool;
 struct readback;
@@ -64,6 +64,10 @@ uint64_t body_received(const struct body *);
 uint64_t body_length(const struct body *);
 /* Why it ended in PULL_CUT or PULL_FAIL; never NULL. */
 const struct fault *body_fault(const struct body *);
+/*
+ * What it holds now of BUDGET_MEMORY (about) or of BUDGET_TEMP.  NULL: nothing.
+ */
+uint64_t body_held(const struct body *, enum budget_kind);
 /* First offset still held; a new reader may start there or later. */
 uint64_t body_kept_from(const struct body *);
 /* A total limit: past it the body ends in PULL_FAIL with code. 0: none. */

@@ -383,9 +383,9 @@ class Lab:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def assay(self, raw=None, args=(), wait=True, state_size=None, env=None, port=None, files=None, **conf):
+    def assay(self, raw=None, args=(), wait=True, state_size=None, env=None, port=None, files=None, group=None, **conf):
         """Start assayd; keywords go to conf(); raw is a file's text instead;
-        files is its limit of descriptors."""
+        files is its limit of descriptors, group the folder of a control group."""
         port = port or self.port()
         if os.environ.get("E2E_PROXY") == "squid":
             return self._squid(self.conf(port, **conf), port)
@@ -395,6 +395,8 @@ class Lab:
         argv = (self.small_state(state_size) if state_size else []) + [str(ASSAYD), "-f", str(path), *args]
         if files:
             argv = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *argv]
+        if group:
+            argv = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group), *argv]
         p = Assay(self, argv, port, self.dir / "ca.pem", env=dict(self.env(), **(env or {})))
         self.on_close(p.stop)
         if wait:

@@ -273,7 +273,37 @@ test_threads(void)
 	end();
 }
 
-UNIT_TESTS(base_budget, { "shares of clients", test_shares },
+/* Who has to give first; never what is kept for whoever comes next. */
+static void
+test_largest(void)
+{
+	struct account *a, *b, *kept, *most;
+
+	begin(MAX);
+	CU_ASSERT_PTR_NULL(budget_largest(budget, BUDGET_MEMORY));
+	a = account_open(budget, 1);
+	b = account_open(budget, 2);
+	kept = account_open(budget, ACCOUNT_KEPT);
+	CU_ASSERT_PTR_NULL(budget_largest(budget, BUDGET_MEMORY));
+	account_add(a, BUDGET_MEMORY, 100);
+	account_add(b, BUDGET_MEMORY, 101);
+	account_add(a, BUDGET_TEMP, 7);
+	account_add(kept, BUDGET_MEMORY, 10000);
+	most = budget_largest(budget, BUDGET_MEMORY);
+	CU_ASSERT_PTR_EQUAL(most, b);
+	/* It is a reference: the client may go meanwhile. */
+	close_account(&b);
+	account_unref(&most);
+	most = budget_largest(budget, BUDGET_TEMP);
+	CU_ASSERT_PTR_EQUAL(most, a);
+	account_unref(&most);
+	close_account(&a);
+	close_account(&kept);
+	end();
+}
+
+UNIT_TESTS(base_budget, { "who holds most", test_largest },
+    { "shares of clients", test_shares },
     { "a small one beside a hog", test_small_one },
     { "what others shall find", test_early },
     { "a client that comes back", test_comes_back },

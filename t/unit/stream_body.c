@@ -1295,6 +1295,13 @@ test_fits(void)
 		loop_settle(loop);
 		CU_ASSERT_EQUAL(one.end, PULL_END);
 		CU_ASSERT((find_spill() >= 0) == (more > 0));
+		/* All of it is held, the one way or the other. */
+		CU_ASSERT((body_held(b, BUDGET_TEMP) > 0) == (more > 0));
+		CU_ASSERT(
+		    body_held(b, BUDGET_TEMP) + body_held(b, BUDGET_MEMORY) >=
+		    100000 + more);
+		CU_ASSERT_EQUAL(body_held(b, BUDGET_NAMES), 0);
+		CU_ASSERT_EQUAL(body_held(NULL, BUDGET_MEMORY), 0);
 		eater_close(&one);
 		eater_close(&held);
 		body_unref(&b);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What happens when memory runs short although everybody has his share: an
+ * order, each step only when those before it were not enough.
+ *
+ *   NEW    clients that have no connection here get 503
+ *   IDLE   connections on which nothing is under way close, of clients and of
+ *          origins
+ *   BODY   the largest held body of the client who holds most fails, one after
+ *          another
+ *
+ * Never does somebody lose what he has because of what others have: who holds
+ * most gives first.  Short is memory when limits.memory, or the limit of our
+ * control group, is nearly used up.  The steps begin at 90, 93 and 96 percent
+ * and end below 85; one that has not helped for five seconds is followed by the
+ * next.  A body that is less than a thousandth of what is short would be no help
+ * and is left alone.  Of limits.temp, from 96 percent on, the largest body gives
+ * as well.
+ *
+ * Room: proxy.  Thread: the main one; what is done is done by the workers'.
+ */
+#ifndef PROXY_PRESSURE_H
+#define PROXY_PRESSURE_H
+
+#include "base/budget.h"
+#include "base/cgroup.h"
+#include "base/loop.h"
+
+struct proxy_shared;
+struct worker;
+
+enum pressure_step {
+	PRESSURE_NONE,
+	PRESSURE_NEW,
+	PRESSURE_IDLE,
+	PRESSURE_BODY
+};
+
+/* Which step is due; for a test of its own. */
+struct pressure_meter {
+	enum pressure_step step;
+	uint64_t since; /* monotonic ms: when it began */
+};
+
+void pressure_meter(struct pressure_meter *, unsigned percent, uint64_t now);
+
+/* On its way through the workers, one after another; private. */
+struct pressure_round {
+	struct mail mail;
+	enum pressure_step step; /* IDLE, BODY; NONE: none is under way */
+	enum budget_kind kind;
+	struct account *account; /* counted: who holds most */
+	unsigned n;              /* workers that it goes through */
+	unsigned at;             /* the one that has it */
+	unsigned best;           /* the one that has the largest body */
+	uint64_t least;          /* octets of a body that would be a help */
+	uint64_t bytes;          /* of that body; 0: none was found */
+	bool giving;             /* it has come back to that worker */
+};
+
+struct pressure {
+	struct timer timer;
+	struct proxy_shared *shared;   /* borrowed */
+	struct worker *const *workers; /* borrowed; n of them */
+	unsigned n;
+	struct cgroup_memory group; /* owned */
+	struct pressure_meter meter;
+	struct pressure_round round;
+	uint64_t
+	    body_at; /* not before: what the last one gave is seen by then */
+};
+
+/* Look from now on.  Before a sandbox forbids it: it opens the group's counters. */
+void pressure_start(struct pressure *, struct loop *, struct proxy_shared *,
+    struct worker *const *workers, unsigned n);
+/* Nothing is begun any more; workers are about to end. */
+void pressure_stop(struct pressure *);
+/* After the workers have ended. */
+void pressure_fini(struct pressure *);
+
+#endif
