@@ -39,6 +39,11 @@
 #define CLONE_FLAGS 0
 #endif
 
+/* Namespaces: where the kernel believes anybody to be root. */
+#define NEW_SPACES                                                     \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | \
+	    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+
 struct rule {
 	int call;
 	unsigned boxes, action, n_cmp;
