@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <link.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ static atomic_flag reporting = ATOMIC_FLAG_INIT;
 static _Thread_local volatile sig_atomic_t mine;
 static _Thread_local const volatile uint32_t *place;
 static _Thread_local void *stack;
+static _Thread_local char thread_name[16];
 
 static const struct {
 	int number;
@@ -184,16 +186,10 @@ put_what(struct out *o, int number, const siginfo_t *info)
 static void
 put_where(struct out *o)
 {
-	char name[17] = "";
 	struct timespec t = { 0, 0 };
-	char *c;
 
-	(void)prctl(PR_GET_NAME, name);
-	for (c = name; *c != '\0'; c++)
-		if (*c < 0x20 || *c > 0x7E)
-			*c = '?';
 	put(o, "thread ");
-	put(o, name);
+	put(o, thread_name);
 	put(o, " (");
 	put_number(o, (uint64_t)gettid(), 10);
 	put(o, ")");
@@ -388,7 +384,7 @@ on_fault(int number, siginfo_t *info, void *context)
 		_exit(128 + number);
 	if (atomic_flag_test_and_set(&reporting))
 		for (;;)
-			(void)pause(); /* the first one ends us */
+			(void)poll(NULL, 0, -1); /* the first one ends us */
 	mine = 1;
 	limit_time();
 	write_report(number, info, context);
@@ -477,10 +473,15 @@ stack_bytes(void)
 }
 
 bool
-crash_stack_new(void)
+crash_stack_new(const char *name)
 {
 	stack_t s = { .ss_size = stack_bytes() };
+	unsigned i;
 
+	for (i = 0; name[i] != '\0' && i < sizeof(thread_name) - 1; i++)
+		thread_name[i] = name[i] >= 0x20 && name[i] < 0x7F ? name[i]
+								   : '?';
+	thread_name[i] = '\0';
 	if (report < 0 || stack != NULL)
 		return (true);
 	s.ss_sp = mmap(NULL, s.ss_size, PROT_READ | PROT_WRITE,
@@ -531,6 +532,7 @@ crash_init(int fd)
 {
 	struct sigaction a = { .sa_sigaction = on_fault,
 		.sa_flags = SA_SIGINFO | SA_ONSTACK };
+	char name[17] = "";
 	void *at[4];
 	unsigned i;
 
@@ -540,7 +542,8 @@ crash_init(int fd)
 	(void)backtrace(at, 4); /* loads what it needs */
 	n_modules = 0;
 	(void)dl_iterate_phdr(note_module, NULL);
-	(void)crash_stack_new();
+	(void)prctl(PR_GET_NAME, name);
+	(void)crash_stack_new(name);
 	sigfillset(&a.sa_mask);
 	for (i = 0; i < N_FAULTS; i++)
 		(void)sigaction(faults[i].number, &a, NULL);

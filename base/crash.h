@@ -26,7 +26,7 @@
  * been called before (its manual page, AS-Unsafe init).  Other threads that
  * fault meanwhile wait; a second fault in the same thread ends the process;
  * one that hangs is ended by alarm(2) after two seconds.  It needs the system
- * calls write, alarm, rt_sigaction, rt_sigprocmask, rt_sigreturn, prctl,
+ * calls write, alarm, rt_sigaction, rt_sigprocmask, rt_sigreturn, poll,
  * getpid, gettid, tgkill, clock_gettime, exit_group and futex.
  *
  * Room: base.  Thread: crash_init() before there are others; crash_note() any.
@@ -51,11 +51,10 @@
  */
 void crash_init(int fd);
 /*
- * A stack for the handler in this thread, for what is no thread of ours or the
- * first one; thread_start() (base/thread.h) does it for others.  False: there
- * is no memory.
+ * A stack for the handler in this thread, which reports call by that name;
+ * thread_start() (base/thread.h) does it for ours.  False: there is no memory.
  */
-bool crash_stack_new(void);
+bool crash_stack_new(const char *name);
 void crash_stack_free(void); /* before the thread ends */
 /* Take the signals of faults out of a set that is going to be blocked. */
 void crash_unblock(sigset_t *);

@@ -21,7 +21,8 @@ thread_main(void *arg)
 
 	free(arg);
 	(void)pthread_setname_np(pthread_self(), b.name);
-	(void)crash_stack_new(); /* without one most faults are reported */
+	(void)crash_stack_new(
+	    b.name); /* without one most faults are reported */
 	result = b.run(b.arg);
 	crash_stack_free();
 	return (result);

@@ -440,6 +440,7 @@ run(struct proxy *p)
 	p->pools.files = job_pool_new("files", FILE_THREADS);
 	p->shared.peers = peers_new();
 	p->shared.budget = budget_new();
+	pressure_init(&p->pressure);
 	p->loop = loop_new();
 	timer_init(&p->watch_end, p->loop, watch_end);
 	p->gen = load_gen(p, false, NULL);

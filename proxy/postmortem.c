@@ -314,7 +314,7 @@ write_all(int fd, const struct buf *b)
 		else if (n == 0 || errno != EINTR)
 			return (false);
 	}
-	return (fsync(fd) == 0 || errno == EINVAL);
+	return (true);
 }
 
 static int

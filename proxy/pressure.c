@@ -271,11 +271,19 @@ look(struct timer *t)
 }
 
 void
+pressure_init(struct pressure *p)
+{
+	*p = (struct pressure){ .n = 0 };
+	cgroup_memory_find(&p->group, "");
+}
+
+void
 pressure_start(struct pressure *p, struct loop *loop,
     struct proxy_shared *shared, struct worker *const *workers, unsigned n)
 {
-	*p = (struct pressure){ .shared = shared, .workers = workers, .n = n };
-	cgroup_memory_find(&p->group, "");
+	p->shared = shared;
+	p->workers = workers;
+	p->n = n;
 	timer_init(&p->timer, loop, look);
 	timer_set(&p->timer, LOOK_MS);
 }

@@ -70,7 +70,9 @@ struct pressure {
 	    body_at; /* not before: what the last one gave is seen by then */
 };
 
-/* Look from now on.  Before a sandbox forbids it: it opens the group's counters. */
+/* First: opens the group's counters, which a sandbox may forbid later. */
+void pressure_init(struct pressure *);
+/* Look from now on. */
 void pressure_start(struct pressure *, struct loop *, struct proxy_shared *,
     struct worker *const *workers, unsigned n);
 /* Nothing is begun any more; workers are about to end. */

@@ -13,6 +13,7 @@
 
 #define TEXT_MAX 2000
 
+static int to = STDERR_FILENO;
 static atomic_int weakest = LEVEL_INFO;
 static pthread_once_t journal_once = PTHREAD_ONCE_INIT;
 static bool to_journal;
@@ -23,7 +24,13 @@ log_set_level(enum log_level level)
 	atomic_store_explicit(&weakest, (int)level, memory_order_relaxed);
 }
 
-/* Is stderr the very stream that systemd reads?  sd-daemon(3), systemd.exec(5) */
+void
+log_to(int fd)
+{
+	to = fd;
+}
+
+/* Is it the very stream that systemd reads?  sd-daemon(3), systemd.exec(5) */
 static void
 find_journal(void)
 {
@@ -32,7 +39,7 @@ find_journal(void)
 	struct stat st;
 
 	if (s == NULL || sscanf(s, "%llu:%llu", &dev, &ino) != 2 ||
-	    fstat(STDERR_FILENO, &st) != 0)
+	    fstat(to, &st) != 0)
 		return;
 	to_journal = st.st_dev == (dev_t)dev && st.st_ino == (ino_t)ino;
 }
@@ -75,7 +82,7 @@ write_line(enum log_level level, const char *area, const char *text)
 	crash_note(line, n);
 	line[n++] = '\n';
 	/* nobody is left to tell when stderr fails */
-	if (write(STDERR_FILENO, line, n) < 0)
+	if (write(to, line, n) < 0)
 		return;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The operational log: one line a message on stderr, "assayd: ca: text".
- * Under systemd (stderr is the stream that $JOURNAL_STREAM names) every line
- * begins with its priority, "<3>".  Access records are audit.h's business.
+ * The operational log: one line a message, "assayd: ca: text", on stderr or where
+ * log_to() says.  Under systemd (that is the stream that $JOURNAL_STREAM names)
+ * every line begins with its priority, "<3>".  Access records are audit.h's business.
  *
  * Room: proxy; only this room logs.  Any thread; a line is one write().
  */
@@ -21,6 +21,12 @@ enum log_level {
 	LEVEL_INFO = 6,
 	LEVEL_DEBUG = 7
 };
+
+/*
+ * Write there instead, before there are other threads; borrowed.  In a process
+ * whose stderr is read by somebody who only wants to know what libraries say.
+ */
+void log_to(int fd);
 
 /* Lines weaker than this are dropped; LEVEL_INFO at first. */
 void log_set_level(enum log_level);

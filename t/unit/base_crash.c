@@ -289,7 +289,7 @@ many_threads(void)
 		start_and_wait(do_nothing);
 	for (i = 0; i < 3; i++)
 		crash_stack_free(); /* twice is nothing */
-	_exit(crash_stack_new() ? 0 : 1);
+	_exit(crash_stack_new("again") ? 0 : 1);
 }
 
 static void

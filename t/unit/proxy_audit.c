@@ -878,6 +878,28 @@ test_log_lines(void)
 		      "the kind)\n") != NULL);
 }
 
+/* The log goes elsewhere, and stderr has only what others say. */
+static void
+test_log_elsewhere(void)
+{
+	char text[100] = "", err[100];
+	int p[2];
+
+	CU_ASSERT_EQUAL_FATAL(pipe(p), 0);
+	catch_stderr();
+	log_to(p[1]);
+	log_line(LEVEL_NOTICE, "ca", "there");
+	(void)!write(STDERR_FILENO, "others\n", 7);
+	log_to(STDERR_FILENO);
+	log_line(LEVEL_NOTICE, "ca", "here");
+	release_stderr(err, sizeof(err));
+	CU_ASSERT(read(p[0], text, sizeof(text) - 1) > 0);
+	CU_ASSERT_STRING_EQUAL(text, "assayd: ca: there\n");
+	CU_ASSERT_STRING_EQUAL(err, "others\nassayd: ca: here\n");
+	(void)close(p[0]);
+	(void)close(p[1]);
+}
+
 /* What a record costs the worker that writes it; printed, not judged. */
 static void
 test_cost(void)
@@ -936,5 +958,6 @@ UNIT_TESTS(proxy_audit, { "json, to the byte", test_json_line },
     { "latency", test_latency }, { "reopen", test_reopen },
     { "append", test_append }, { "targets", test_no_target },
     { "full disk", test_full_disk }, { "pipes", test_pipe },
-    { "operational log", test_log_lines }, { "cost", test_cost },
+    { "operational log", test_log_lines },
+    { "log elsewhere", test_log_elsewhere }, { "cost", test_cost },
     { "folder is empty", remove_folder })
