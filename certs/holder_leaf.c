@@ -13,6 +13,7 @@
 #include "certs/leaf.h"
 
 #define OLDEST_DAYS 2 /* a leaf does not begin earlier */
+#define LEAVES_A_SECOND 2000
 #define RSA_LEAST 2048
 #define RSA_MOST 4096
 
@@ -112,6 +113,8 @@ leaf_ok(struct holder *h, const struct tbs_leaf *l)
 		return (holder_fail(h, "not a leaf of ours: dates"));
 	if (!host_ok(l->host))
 		return (holder_fail(h, "not a leaf of ours: host"));
+	if (!tbs_permits(&h->issuer, l->host))
+		return (holder_fail(h, "not a leaf of ours: name constraints"));
 	if ((l->serial[0] & 0xc0) != 0x40)
 		return (holder_fail(h, "not a leaf of ours: serial"));
 	return (key_ok(h, l) || holder_fail(h, "not a leaf of ours: key"));
@@ -129,6 +132,32 @@ same_bytes(struct holder *h, const struct tbs_leaf *l,
 	    memcmp(d.at, tbs->data, tbs->size) == 0);
 }
 
+static int64_t
+now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return ((int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000);
+}
+
+/*
+ * So many a second, and a burst of one second's.  Who wants more waits: a
+ * process that was taken over makes no stock of certificates in a moment, and
+ * a busy one loses none.
+ */
+static void
+pace(struct holder *h)
+{
+	int64_t now = now_us(), wait;
+
+	if (h->next_us < now - 1000000)
+		h->next_us = now - 1000000;
+	h->next_us += 1000000 / LEAVES_A_SECOND;
+	if ((wait = h->next_us - now) > 0)
+		nanosleep(&(struct timespec){ .tv_nsec = wait * 1000 }, NULL);
+}
+
 bool
 holder_leaf(struct holder *h, const struct holder_msg *m, gnutls_datum_t *sig)
 {
@@ -143,6 +172,7 @@ holder_leaf(struct holder *h, const struct holder_msg *m, gnutls_datum_t *sig)
 		return (false);
 	if (!same_bytes(h, &l, &m->field[1]))
 		return (holder_fail(h, "not a leaf of ours: certificate"));
+	pace(h);
 	r = gnutls_privkey_sign_data2(h->key,
 	    h->issuer.rsa ? GNUTLS_SIGN_RSA_SHA256 : GNUTLS_SIGN_ECDSA_SHA256,
 	    0, &m->field[1], sig);

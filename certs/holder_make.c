@@ -281,6 +281,20 @@ set_issuer_id(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca)
 	return (r);
 }
 
+/* What the CA may not sign, its intermediate may not either. */
+static int
+set_constraints(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca)
+{
+	gnutls_x509_name_constraints_t only = NULL;
+	int r = tbs_constraints(ca, &only);
+
+	if (r < 0 || only == NULL)
+		return (r);
+	r = gnutls_x509_crt_set_name_constraints(crt, only, 1);
+	gnutls_x509_name_constraints_deinit(only);
+	return (r);
+}
+
 static int
 issue(gnutls_privkey_t by, struct making *k, gnutls_x509_crt_t ca,
     gnutls_datum_t *out)
@@ -295,6 +309,7 @@ issue(gnutls_privkey_t by, struct making *k, gnutls_x509_crt_t ca,
 	if ((r = make_key(&k->key)) < 0 || (r = set_body(k, 0)) < 0 ||
 	    (r = set_name(k, "", cn, " issuing ")) < 0 ||
 	    (r = set_issuer_id(k->crt, ca)) < 0 ||
+	    (r = set_constraints(k->crt, ca)) < 0 ||
 	    (r = set_dates(k->crt,
 		 later(now - 3600, gnutls_x509_crt_get_activation_time(ca)),
 		 end)) < 0 ||

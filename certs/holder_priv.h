@@ -84,6 +84,7 @@ struct holder {
 	/* The last key of a leaf that was looked at, and found good. */
 	unsigned char spki[TBS_MAX_SPKI], key_id[20];
 	uint32_t spki_n; /* 0: none */
+	int64_t next_us; /* monotonic: less a second, when it may sign again */
 	char text[512];  /* why the request failed */
 };
 

@@ -230,6 +230,10 @@ mint(struct issuer *i, struct keyholder *k, const char *host,
 	describe(&l, key, host);
 	if (!life_set(&i->is, days, &l, f))
 		return (NULL);
+	if (!tbs_permits(&i->is, host)) {
+		fault_set(f, ERR_MINT, "the CA's name constraints");
+		return (NULL);
+	}
 	tbs_write(&at, &i->is, &l);
 	tbs = (gnutls_datum_t){ at.at, (unsigned)(buf + sizeof(buf) - at.at) };
 	assert(tbs.size > 0);

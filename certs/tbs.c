@@ -49,6 +49,34 @@ subject_id(gnutls_x509_crt_t crt, struct tbs_issuer *i)
 }
 
 int
+tbs_constraints(gnutls_x509_crt_t crt, gnutls_x509_name_constraints_t *out)
+{
+	int r = gnutls_x509_name_constraints_init(out);
+
+	if (r < 0)
+		return (r);
+	r = gnutls_x509_crt_get_name_constraints(crt, *out, 0, NULL);
+	if (r >= 0)
+		return (0);
+	gnutls_x509_name_constraints_deinit(*out);
+	*out = NULL;
+	return (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE ? 0 : r);
+}
+
+bool
+tbs_permits(const struct tbs_issuer *i, const char *host)
+{
+	unsigned char ip[16];
+	unsigned n = name_ip(host, ip);
+	gnutls_datum_t name = { n > 0 ? ip : (unsigned char *)(uintptr_t)host,
+		n > 0 ? n : (unsigned)strlen(host) };
+
+	return (i->only == NULL ||
+	    gnutls_x509_name_constraints_check(i->only,
+		n > 0 ? GNUTLS_SAN_IPADDRESS : GNUTLS_SAN_DNSNAME, &name) != 0);
+}
+
+int
 tbs_issuer_init(struct tbs_issuer *i, gnutls_x509_crt_t crt)
 {
 	int r;
@@ -60,7 +88,8 @@ tbs_issuer_init(struct tbs_issuer *i, gnutls_x509_crt_t crt)
 	r = gnutls_x509_crt_get_raw_dn(crt, &i->name);
 	if (r >= 0 && i->name.size > TBS_MAX_NAME)
 		r = GNUTLS_E_SHORT_MEMORY_BUFFER;
-	if (r < 0 || (r = subject_id(crt, i)) < 0)
+	if (r < 0 || (r = subject_id(crt, i)) < 0 ||
+	    (r = tbs_constraints(crt, &i->only)) < 0)
 		tbs_issuer_fini(i);
 	return (r);
 }
@@ -70,6 +99,9 @@ tbs_issuer_fini(struct tbs_issuer *i)
 {
 	gnutls_free(i->name.data);
 	i->name = (gnutls_datum_t){ NULL, 0 };
+	if (i->only != NULL)
+		gnutls_x509_name_constraints_deinit(i->only);
+	i->only = NULL;
 }
 
 static void

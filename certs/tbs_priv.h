@@ -31,11 +31,17 @@ struct tbs_issuer {
 	unsigned char id[TBS_MAX_ID]; /* subject key identifier */
 	unsigned id_n;
 	time_t not_before, not_after;
+	/* owned: RFC 5280 4.2.1.10; NULL: it may sign for every name */
+	gnutls_x509_name_constraints_t only;
 };
 
 /* Of a certificate; 0, or a GnuTLS error and nothing is owned. */
 int tbs_issuer_init(struct tbs_issuer *, gnutls_x509_crt_t);
 void tbs_issuer_fini(struct tbs_issuer *);
+/* Do its name constraints let it sign for that name or address? */
+bool tbs_permits(const struct tbs_issuer *, const char *host);
+/* Those of a certificate, NULL: none.  0, or a GnuTLS error. */
+int tbs_constraints(gnutls_x509_crt_t, gnutls_x509_name_constraints_t *out);
 
 /* All that differs between two leaves of one issuer; fixed size: a message. */
 struct tbs_leaf {

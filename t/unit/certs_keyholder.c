@@ -905,6 +905,79 @@ every_byte(struct keyholder *k, struct asked *a)
 	a->tbs.size = n;
 }
 
+/* Names that the CA's own certificate keeps it from. */
+static void
+constrained(enum make_key key)
+{
+	struct made made = make_cert(M(.cn = "test CA", .ca = 1,
+					 .usage = SIGN_CERTS, .key = key,
+					 .permitted = "inside.example"),
+	    NULL);
+	struct leaf_cache *c;
+	struct leaf *l;
+	struct fault f;
+	struct ca *ca = open_ca(make_cert_file("ca.pem", &made),
+	    make_key_file("ca.key", &made), false, &f);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
+	c = leaf_cache_new(ca, 10, NULL);
+	l = leaf_mint(c, "a.inside.example", false, &f);
+	CU_ASSERT_PTR_NOT_NULL(l);
+	leaf_unref(&l);
+	CU_ASSERT_PTR_NULL(leaf_mint(c, "outside.example", false, &f));
+	CU_ASSERT(said(&f, "name constraints"));
+	leaf_cache_free(&c);
+	ca_unref(&ca);
+	made_free(&made);
+}
+
+static void
+test_constraints(void)
+{
+	struct made made = make_cert(M(.cn = "test CA", .ca = 1,
+					 .usage = SIGN_CERTS,
+					 .permitted = "inside.example"),
+	    NULL);
+	struct fault f;
+	struct asked a;
+	struct ca *ca;
+
+	constrained(KEY_EC);
+	constrained(KEY_RSA);
+	ca = open_ca(make_cert_file("ca.pem", &made),
+	    make_key_file("ca.key", &made), false, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
+	ask_for(&a, &made, 1);
+	answers(ca_keyholder(ca), &a, "constraints");
+	tbs_issuer_fini(&a.issuer);
+	ca_unref(&ca);
+	made_free(&made);
+}
+
+/* More than a second's worth takes longer than nothing. */
+static void
+test_pace(void)
+{
+	struct made made = make_cert(CA_EC, NULL);
+	int64_t began;
+	struct fault f;
+	struct asked a;
+	struct ca *ca;
+	unsigned i;
+
+	ca = open_ca(make_cert_file("ca.pem", &made),
+	    make_key_file("ca.key", &made), false, &f);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ca);
+	ask_for(&a, &made, 1);
+	began = now_ms();
+	for (i = 0; i < 2600; i++)
+		answers(ca_keyholder(ca), &a, NULL);
+	CU_ASSERT(now_ms() - began >= 290); /* (2600 - 2000) / 2000 s */
+	tbs_issuer_fini(&a.issuer);
+	ca_unref(&ca);
+	made_free(&made);
+}
+
 static void
 test_only_leaves(void)
 {
@@ -1301,6 +1374,7 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "no zombies", test_no_zombie }, { "key gone", test_cannot_restart },
     { "RSA CA", test_rsa }, { "subordinate CA", test_subordinate },
     { "tried", test_try }, { "only leaves are signed", test_only_leaves },
+    { "name constraints", test_constraints }, { "pace", test_pace },
     { "a loaded holder is sealed", test_sealed },
     { "an intermediate is renewed", test_renewed },
     { "a holder that another process starts", test_joined },
