@@ -121,20 +121,21 @@ channel_close(const int *fds, unsigned n)
 }
 
 enum channel_end
-channel_recv(int fd, void *msg, size_t n, int fds[CHANNEL_FDS], unsigned *n_fds,
-    int wait_ms)
+channel_take(int fd, void *msg, size_t most, size_t *n, int fds[CHANNEL_FDS],
+    unsigned *n_fds, int wait_ms)
 {
-	struct iovec iov = { msg, n };
+	struct iovec iov = { msg, most };
 	union control c;
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-	long long end = now_ms() + wait_ms;
+	long long end = wait_ms > 0 ? now_ms() + wait_ms : 0;
+	int flags = MSG_CMSG_CLOEXEC | (wait_ms >= 0 ? MSG_DONTWAIT : 0);
 	ssize_t r;
 
 	*n_fds = 0;
 	do {
 		m.msg_control = c.room;
 		m.msg_controllen = sizeof(c.room);
-		r = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		r = recvmsg(fd, &m, flags);
 	} while (r < 0 &&
 	    (errno == EINTR ||
 		(errno == EAGAIN && wait_ms > 0 && wait_for(fd, POLLIN, end))));
@@ -142,14 +143,29 @@ channel_recv(int fd, void *msg, size_t n, int fds[CHANNEL_FDS], unsigned *n_fds,
 		return (errno == EAGAIN       ? CHANNEL_LATE
 			: errno == ECONNRESET ? CHANNEL_CLOSED
 					      : CHANNEL_BROKEN);
-	if (r == 0) /* no message of ours is empty */
-		return (CHANNEL_CLOSED);
-	errno = EPROTO;
-	if (take_fds(&m, fds, n_fds) && r == (ssize_t)n &&
-	    (m.msg_flags & MSG_TRUNC) == 0)
+	*n = (size_t)r;
+	if (take_fds(&m, fds, n_fds) && (m.msg_flags & MSG_TRUNC) == 0 && r > 0)
 		return (CHANNEL_DONE);
+	channel_close(fds, *n_fds); /* also those of an empty message */
+	*n_fds = 0;
+	errno = r == 0 ? 0 : EPROTO;
+	return (r == 0 ? CHANNEL_CLOSED : CHANNEL_BROKEN);
+}
+
+enum channel_end
+channel_recv(int fd, void *msg, size_t n, int fds[CHANNEL_FDS], unsigned *n_fds,
+    int wait_ms)
+{
+	enum channel_end end;
+	size_t got;
+
+	end = channel_take(fd, msg, n, &got, fds, n_fds,
+	    wait_ms > 0 ? wait_ms : 0);
+	if (end != CHANNEL_DONE || got == n)
+		return (end);
 	channel_close(fds, *n_fds);
 	*n_fds = 0;
+	errno = EPROTO;
 	return (CHANNEL_BROKEN);
 }
 

@@ -46,6 +46,13 @@ enum channel_end channel_send(int fd, const void *msg, size_t n, const int *fds,
  */
 enum channel_end channel_recv(int fd, void *msg, size_t n, int fds[CHANNEL_FDS],
     unsigned *n_fds, int wait_ms);
+/*
+ * The same of a message of any length up to `most`; *n: which it has.
+ * wait_ms < 0: for ever, on a socket that blocks.  CHANNEL_CLOSED with
+ * ECONNRESET in errno: the other end has not read all that was sent to it.
+ */
+enum channel_end channel_take(int fd, void *msg, size_t most, size_t *n,
+    int fds[CHANNEL_FDS], unsigned *n_fds, int wait_ms);
 /* Is a descriptor what it should be? */
 bool channel_is(int fd, enum channel_type);
 void channel_close(const int *fds, unsigned n); /* all of them */

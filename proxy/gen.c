@@ -288,7 +288,8 @@ same_clam(const struct gen *old, unsigned i, const struct conf_service *s,
 	was = &old->conf->services.v[i];
 	return (old->services[i].clam != NULL &&
 	    strcmp(old->services[i].database, database) == 0 &&
-	    was->threads == s->threads && old->conf->limits.temp == temp &&
+	    was->threads == s->threads && was->isolation == s->isolation &&
+	    old->conf->limits.temp == temp &&
 	    memcmp(&was->limits, &s->limits, sizeof(s->limits)) == 0);
 }
 
@@ -312,6 +313,7 @@ gen_clam(struct gen *g, unsigned i, struct gen *old, struct conf_problems *list)
 		.recursion = (uint32_t)s->limits.recursion,
 		.time_ms = (uint32_t)s->limits.time_ms,
 		.temp = g->conf->limits.temp > 0 ? g->conf->limits.temp : 1,
+		.in_threads = s->isolation == CONF_ISOLATION_THREAD,
 		.report = clam_report };
 
 	/* libclamav makes a folder for each scan: in memory that costs a third. */
@@ -606,8 +608,11 @@ report_service(const struct gen *g, unsigned i)
 		return;
 	clam_engine_info(x->clam, &info);
 	log_line(LEVEL_NOTICE, "scan",
-	    "%s: libclamav %s, %u signatures from %s%s", s->name, info.library,
-	    info.signatures, x->database,
+	    "%s: libclamav %s, %u signatures from %s%s%s", s->name,
+	    info.library, info.signatures, x->database,
+	    s->isolation == CONF_ISOLATION_THREAD
+		? ", inside this process (isolation: thread)"
+		: "",
 	    strstr(x->database, "testdb") != NULL
 		? " (test database: run freshclam for real protection)"
 		: "");

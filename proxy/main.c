@@ -23,6 +23,7 @@
 #include "proxy/pressure.h"
 #include "proxy/reload.h"
 #include "proxy/worker.h"
+#include "scanners/clam_master.h"
 
 #define SIGNALS_MAX 8
 #define NAMES_MAX 8192 /* names looked up at once */

@@ -197,6 +197,18 @@ load(struct cl_engine *cl, const char *db, const char *own,
 	return (r);
 }
 
+void
+clam_lib_init(void)
+{
+	pthread_once(&once, init_once);
+}
+
+void
+clam_lib_temp_dir(struct cl_engine *cl, const char *dir)
+{
+	cl_engine_set_str(cl, CL_ENGINE_TMPDIR, dir);
+}
+
 struct cl_engine *
 clam_lib_load(const char *db, const char *own, const char *temp_dir,
     const struct clam_limits *limits, struct clam_info *info, struct fault *f)
@@ -204,7 +216,7 @@ clam_lib_load(const char *db, const char *own, const char *temp_dir,
 	struct cl_engine *cl;
 	cl_error_t r;
 
-	pthread_once(&once, init_once);
+	clam_lib_init();
 	complaint[0] = '\0';
 	cl = once_result == CL_SUCCESS ? cl_engine_new() : NULL;
 	if (cl == NULL) {

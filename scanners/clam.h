@@ -28,6 +28,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
+#include "base/sandbox.h"
 #include "scanners/scanner.h"
 
 struct clam_engine;
@@ -46,6 +47,8 @@ struct clam_options {
 	/* bodies of one client waiting for a thread; 0: 64 a thread */
 	unsigned queue;
 	unsigned watch_ms; /* how often db_dir is looked at; 0: 5 s */
+	bool in_threads;   /* of this process; else scanners are processes */
+	enum sandbox_mode sandbox; /* of those */
 	/*
 	 * A line for the log: reloaded, or why not.  Called from the engine's
 	 * own thread.  NULL: nobody wants to know.

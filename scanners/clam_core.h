@@ -47,6 +47,9 @@ void clam_core_init(struct clam_core *, const char *db,
  */
 bool clam_core_temp(struct clam_core *, const char *dir, uint64_t temp,
     unsigned looks, struct fault *f);
+/* The same of a folder that somebody else has made, and holds. */
+void clam_core_temp_at(struct clam_core *, const char *folder, uint64_t temp,
+    unsigned looks);
 /* Load the database, in place of the one that is there.  False: that stays. */
 bool clam_core_load(struct clam_core *, struct clam_info *, struct fault *f);
 /* The database of this moment; one reference. */

@@ -16,7 +16,7 @@
 void
 clam_engine_say(struct clam_engine *e, const char *what, const char *detail)
 {
-	char line[400];
+	char line[700];
 
 	if (e->report == NULL)
 		return;
@@ -33,17 +33,15 @@ next_state(void)
 }
 
 void
-clam_engine_set_fit(struct clam_engine *e, bool fit, const char *temp_dir)
+clam_engine_set_fit(struct clam_engine *e, bool fit, const char *what,
+    const char *detail)
 {
 	if (atomic_exchange(&e->fit, fit) == fit)
 		return;
 	/* What was said of late is void. */
 	atomic_store(&e->state, next_state());
-	clam_engine_say(e,
-	    fit ? "libclamav finds its test files again"
-		: "libclamav does not find its test files: nothing is "
-		  "scanned until it does; is there temporary space in ",
-	    fit ? "" : temp_dir);
+	clam_engine_say(e, fit ? "libclamav finds its test files again" : what,
+	    fit ? "" : detail);
 }
 
 void
@@ -67,6 +65,18 @@ clam_engine_set_info(struct clam_engine *e, const struct clam_info *info)
 		return;
 	snprintf(detail, sizeof(detail), "%u signatures", info->signatures);
 	clam_engine_say(e, "database reloaded, ", detail);
+}
+
+void
+clam_engine_set_ready(struct clam_engine *e, const struct clam_ready *r)
+{
+	struct clam_info info = { .signatures = r->signatures,
+		.version = r->version,
+		.built_at = (time_t)r->built_at };
+
+	snprintf(e->library, sizeof(e->library), "%s", r->library);
+	info.library = e->library;
+	clam_engine_set_info(e, &info);
 }
 
 static struct clam_engine *
@@ -100,8 +110,11 @@ clam_engine_open(const struct clam_options *o, struct fault *f)
 {
 	struct clam_engine *e = engine_new(o);
 
-	e->threads = clam_threads_new(e, o, f);
-	if (e->threads == NULL)
+	if (o->in_threads)
+		e->threads = clam_threads_new(e, o, f);
+	else
+		e->pool = clam_pool_new(e, o, f);
+	if (e->threads == NULL && e->pool == NULL)
 		clam_engine_unref(&e);
 	return (e);
 }
@@ -121,6 +134,7 @@ clam_engine_unref(struct clam_engine **pp)
 	*pp = NULL;
 	if (e == NULL || atomic_fetch_sub(&e->refs, 1) > 1)
 		return;
+	clam_pool_free(&e->pool);
 	clam_threads_free(&e->threads);
 	pthread_mutex_destroy(&e->lock);
 	free(e);
@@ -164,18 +178,23 @@ clam_engine_limits(const struct clam_engine *e)
 struct clam_core *
 clam_engine_core(struct clam_engine *e)
 {
-	return (clam_threads_core(e->threads));
-}
-
-void
-clam_engine_count(struct clam_engine *e)
-{
-	clam_threads_count(e->threads);
+	return (e->threads != NULL ? clam_threads_core(e->threads) : NULL);
 }
 
 bool
-clam_engine_start(struct clam_engine *e, struct job *job, struct loop *loop,
-    uint64_t bytes, uint64_t owner)
+clam_engine_start(struct clam_engine *e, struct clam_job *job,
+    struct loop *loop, uint64_t owner)
 {
-	return (clam_threads_start(e->threads, job, loop, bytes, owner));
+	return (e->pool != NULL
+		? clam_pool_start(e->pool, job, loop, owner)
+		: clam_threads_start(e->threads, job, loop, owner));
+}
+
+void
+clam_engine_stop(struct clam_engine *e, struct clam_job *job)
+{
+	if (e->pool != NULL)
+		clam_pool_stop(job);
+	else /* its thread finds out */
+		atomic_store(&job->look.stop, true);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An engine from inside: clam_engine.c (what all have in common) and
- * clam_threads.c (scans in threads of this process).
+ * An engine from inside: clam_engine.c (what all have in common), and one of
+ * clam_pool.c (scans in processes) and clam_threads.c (in threads of this one).
  *
  * Room: scanners.  Thread: any.
  */
@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include "scanners/clam_priv.h"
 
+struct clam_pool;
+struct clam_ready;
 struct clam_threads;
 
 struct clam_engine {
@@ -24,21 +26,40 @@ struct clam_engine {
 	void *report_arg;
 	atomic_bool fit;              /* libclamav finds the canary */
 	_Atomic uint64_t state;       /* see clam_engine_state() */
+	struct clam_pool *pool;       /* owned; one of these */
 	struct clam_threads *threads; /* owned */
 	pthread_mutex_t lock;         /* of what follows */
 	struct clam_info info;
+	char library[32]; /* of processes: its version */
 };
 
 /* A line for the log: what, then detail. */
 void clam_engine_say(struct clam_engine *, const char *what,
     const char *detail);
 /*
- * libclamav finds its test files, or does not any more; temp_dir: where there
- * may be no space.  What is news is reported.
+ * libclamav finds its test files, or why nothing can be scanned: what, then
+ * detail.  What is news is reported.
  */
-void clam_engine_set_fit(struct clam_engine *, bool fit, const char *temp_dir);
+void clam_engine_set_fit(struct clam_engine *, bool fit, const char *what,
+    const char *detail);
+#define CLAM_UNFIT                                                    \
+	"libclamav does not find its test files: nothing is scanned " \
+	"until it does; is there temporary space in "
 /* Another database is in use: it is reported, unless it is the first. */
 void clam_engine_set_info(struct clam_engine *, const struct clam_info *);
+/* The same, as a scan master tells it. */
+void clam_engine_set_ready(struct clam_engine *, const struct clam_ready *);
+
+/* clam_pool.c */
+
+/* Start a scan master, and the thread that looks after it.  NULL: f says why. */
+struct clam_pool *clam_pool_new(struct clam_engine *,
+    const struct clam_options *, struct fault *f);
+void clam_pool_free(struct clam_pool **);
+/* As clam_engine_start(), clam_engine_stop(); on the loop's thread. */
+bool clam_pool_start(struct clam_pool *, struct clam_job *, struct loop *,
+    uint64_t owner);
+void clam_pool_stop(struct clam_job *);
 
 /* clam_threads.c */
 
@@ -48,9 +69,10 @@ struct clam_threads *clam_threads_new(struct clam_engine *,
 /* Ends them, and waits for them. */
 void clam_threads_free(struct clam_threads **);
 struct clam_core *clam_threads_core(struct clam_threads *);
-/* As clam_engine_start(), clam_engine_count(). */
-bool clam_threads_start(struct clam_threads *, struct job *, struct loop *,
-    uint64_t bytes, uint64_t owner);
+/* One more look: is it time for the canary? */
 void clam_threads_count(struct clam_threads *);
+/* As clam_engine_start(). */
+bool clam_threads_start(struct clam_threads *, struct clam_job *, struct loop *,
+    uint64_t owner);
 
 #endif

@@ -16,10 +16,17 @@
 #include "scanners/clam_canary.h"
 #include "scanners/clam_core.h"
 #include "scanners/clam_map.h"
+#include "scanners/clam_ride.h"
+#include "scanners/clam_wire.h"
 #include "scanners/decode.h"
 
 /* clam.c */
 
+/*
+ * What libclamav loads from elsewhere for good: now, and not when there is no
+ * right to do so any more.  clam_lib_load() does it else.
+ */
+void clam_lib_init(void);
 /*
  * Load and compile db and, unless NULL, our own file beside it; one
  * reference.  NULL: f says why.  Fills signatures (those of db), version,
@@ -30,9 +37,8 @@ struct cl_engine *clam_lib_load(const char *db, const char *own,
     struct fault *f);
 struct cl_engine *clam_lib_ref(struct cl_engine *);
 void clam_lib_unref(struct cl_engine **);
-
-#define CLAM_TEXT 160
-#define CLAM_TYPE 512 /* of a longer Content-Type nothing is kept */
+/* Where its temporary files go from now on; nobody else uses it. */
+void clam_lib_temp_dir(struct cl_engine *, const char *);
 
 /* One look at one body, in a thread of the engine. */
 struct clam_look {
@@ -104,21 +110,37 @@ uint64_t clam_files_print(const char *db);
  * not fit.
  */
 uint64_t clam_engine_state(struct clam_engine *);
-/* What its looks need. */
+/* What its looks need; NULL where scans run in processes. */
 struct clam_core *clam_engine_core(struct clam_engine *);
 /*
- * Does libclamav find the canary?  Asked anew from time to time, by whoever
- * counts a look; while it does not nothing is scanned.
+ * Does libclamav find the canary?  Asked anew from time to time; while it does
+ * not nothing is scanned.
  */
 bool clam_engine_fit(const struct clam_engine *);
-void clam_engine_count(struct clam_engine *);
 const struct clam_limits *clam_engine_limits(const struct clam_engine *);
+/* A body that is looked at.  The engine's until done(). */
+struct clam_job {
+	struct job job; /* done is called on the loop, exactly once */
+	struct clam_look look;
+	struct body_view *view; /* borrowed while it is looked at */
+	struct clam_ride ride;  /* through a process */
+	const char *down; /* nobody could look, for this reason; or NULL */
+};
+
+static inline struct clam_job *
+clam_job_of_turn(struct turn *t)
+{
+	return (CONTAINER_OF(t, struct clam_job, ride.turn));
+}
+
 /*
- * Give a job to the threads for bodies of that size: small ones do not wait
- * behind large ones, nor those of one owner behind those of another.  False:
- * too many of this owner wait already, nothing was started.
+ * Have it looked at: small bodies do not wait behind large ones, nor those of
+ * one owner behind those of another.  False: too many of this owner wait
+ * already, nothing was started.
  */
-bool clam_engine_start(struct clam_engine *, struct job *, struct loop *,
-    uint64_t bytes, uint64_t owner);
+bool clam_engine_start(struct clam_engine *, struct clam_job *, struct loop *,
+    uint64_t owner);
+/* Nobody wants to know any more; it will be done soon. */
+void clam_engine_stop(struct clam_engine *, struct clam_job *);
 
 #endif

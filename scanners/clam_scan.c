@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The clamav scanner on a loop: reads a body to its end, has a thread look at
- * a view of it, and answers.  The job names its scan by a handle: the flow
- * may be gone when it comes back.
- * Room: scanners.  Thread: its loop's, but for job_run().
+ * The clamav scanner on a loop: reads a body to its end, has a view of it
+ * looked at, and answers.  The job names its scan by a handle: the flow may be
+ * gone when it comes back.
+ * Room: scanners.  Thread: its loop's.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -17,24 +17,22 @@
 
 #define TURN_BYTES (1 << 20) /* read at most before others have their turn */
 #define CACHE_S 3600         /* what went wrong unseen ends by itself */
-#define GRACE_MS 1000        /* for the thread to notice the deadline itself */
+#define GRACE_MS 1500        /* for who looks to notice the deadline first */
 
 struct clam {
 	struct scanner scanner;     /* first */
 	struct clam_engine *engine; /* counted */
 	uint64_t max_body;
 	bool max_body_set; /* by the service's own option */
-	unsigned jobs;     /* in the engine's threads */
+	unsigned jobs;     /* that the engine has */
 	bool freed;        /* by clam_free(), while jobs remain */
 };
 
-/* A body in a thread.  Owned by the pool, then by job_done(). */
-struct clam_job {
-	struct job job;
-	struct clam_look look;
-	struct body_view *view; /* owned */
-	struct clam *clam;      /* stays while jobs > 0 */
-	struct handle scan;     /* of struct clam_scan */
+/* A body that is looked at.  Owned by the engine, then by job_done(). */
+struct scan_job {
+	struct clam_job job; /* owns its view */
+	struct clam *clam;   /* stays while jobs > 0 */
+	struct handle scan;  /* of struct clam_scan */
 };
 
 struct clam_scan {
@@ -46,17 +44,17 @@ struct clam_scan {
 	struct timer late;
 	bool cut_short;       /* there was more than max_body */
 	uint64_t state;       /* of the engine when the job began */
-	struct clam_job *job; /* borrowed while handle is set */
+	struct scan_job *job; /* borrowed while handle is set */
 	struct handle handle;
 };
 
-/* Nobody waits for the job any more; its thread finds out. */
+/* Nobody waits for the job any more. */
 static void
 job_leave(struct clam_scan *s)
 {
 	if (s->job == NULL)
 		return;
-	atomic_store(&s->job->look.stop, true);
+	clam_engine_stop(s->clam->engine, &s->job->job);
 	handle_free(s->clam->scanner.loop, &s->handle);
 	s->job = NULL;
 }
@@ -114,27 +112,10 @@ on_late(struct timer *t)
 {
 	struct clam_scan *s = CONTAINER_OF(t, struct clam_scan, late);
 
-	if (atomic_load(&s->job->look.begun))
+	if (atomic_load(&s->job->job.look.begun))
 		end_unscanned(s, GAP_TIME, STR("time limit exceeded"));
 	else
-		end_busy(s, "no thread was free in time");
-}
-
-/* The job. */
-
-static ssize_t
-view_read(void *arg, void *p, size_t n, uint64_t at)
-{
-	return (body_view_read(arg, p, n, at));
-}
-
-static void
-job_run(struct job *j)
-{
-	struct clam_job *job = CONTAINER_OF(j, struct clam_job, job);
-
-	clam_engine_count(job->clam->engine);
-	clam_look_run(&job->look);
+		end_busy(s, "nobody was free to scan it in time");
 }
 
 static void
@@ -161,17 +142,20 @@ end_cut_short(struct clam_scan *s, enum verdict v)
 			(unsigned long long)s->clam->max_body));
 }
 
+static void
+end_down(struct clam_scan *s, const char *why)
+{
+	struct fault f = { .code = ERR_NONE };
+
+	fault_set(&f, ERR_SCAN_DOWN, "%s: %s", s->clam->scanner.name, why);
+	end_fault(s, &f);
+}
+
 /* libclamav does not find what it must: what it says counts for nothing. */
 static void
 end_unfit(struct clam_scan *s)
 {
-	struct fault f = { .code = ERR_NONE };
-
-	fault_set(&f, ERR_SCAN_DOWN,
-	    "%s: libclamav does not find its test "
-	    "files",
-	    s->clam->scanner.name);
-	end_fault(s, &f);
+	end_down(s, "libclamav does not find its test files");
 }
 
 static unsigned
@@ -194,8 +178,9 @@ depends_on(const struct clam *c, uint64_t state, struct arena *a)
 }
 
 static void
-scan_answer(struct clam_scan *s, const struct clam_look *look)
+scan_answer(struct clam_scan *s, const struct clam_job *job)
 {
+	const struct clam_look *look = &job->look;
 	struct arena *a = s->scan->msg->arena;
 	struct scan_result *r = &s->scan->result;
 
@@ -203,8 +188,10 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 	r->gap = look->gap;
 	r->reason = arena_str(a, str_of(look->reason));
 	r->note = arena_str(a, str_of(look->note));
-	if (!atomic_load(&look->begun))
-		end_busy(s, "no thread was free in time");
+	if (job->down != NULL)
+		end_down(s, job->down);
+	else if (!atomic_load(&look->begun))
+		end_busy(s, "nobody was free to scan it in time");
 	else if (look->verdict != VERDICT_BLOCKED &&
 	    !clam_engine_fit(s->clam->engine))
 		end_unfit(s);
@@ -220,13 +207,13 @@ scan_answer(struct clam_scan *s, const struct clam_look *look)
 static void
 job_done(struct job *j)
 {
-	struct clam_job *job = CONTAINER_OF(j, struct clam_job, job);
+	struct scan_job *job = CONTAINER_OF(j, struct scan_job, job.job);
 	struct clam *c = job->clam;
 	struct clam_scan *s = handle_get(c->scanner.loop, job->scan);
 
 	if (s != NULL)
-		scan_answer(s, &job->look);
-	body_view_free(&job->view);
+		scan_answer(s, &job->job);
+	body_view_free(&job->job.view);
 	free(job);
 	if (--c->jobs == 0 && c->freed)
 		clam_destroy(c);
@@ -273,35 +260,30 @@ type_of(const struct scan_message *msg, char type[CLAM_TYPE])
 	}
 }
 
-static struct clam_job *
+static struct scan_job *
 job_new(struct clam_scan *s, struct body_view *view)
 {
-	struct clam_job *job = calloc(1, sizeof(*job));
+	struct scan_job *job = calloc(1, sizeof(*job));
 	struct clam *c = s->clam;
+	struct clam_look *look;
 
 	if (job == NULL)
 		abort();
-	job->job.run = job_run;
-	job->job.done = job_done;
-	job->view = view;
 	job->clam = c;
-	job->look.core = clam_engine_core(c->engine);
-	job->look.source = (struct clam_source){ .in = { view_read, view,
-						     body_view_length(view) },
-		.memory = body_view_memory(view) };
-	job->look.source.fd = body_view_file(view, &job->look.source.fd_bytes);
-	job->look.account = body_view_account(view);
-	job->look.deadline = clam_now_ms() +
-	    clam_engine_limits(c->engine)->time_ms;
-	atomic_init(&job->look.begun, false);
-	atomic_init(&job->look.stop, false);
-	codings_of_message(s->scan->msg, &job->look.codings);
-	type_of(s->scan->msg, job->look.type);
-	job->look.blocks = blocks_of(&c->scanner);
+	job->job.job.done = job_done;
+	job->job.view = view;
+	look = &job->job.look;
+	look->account = body_view_account(view);
+	look->deadline = clam_now_ms() + clam_engine_limits(c->engine)->time_ms;
+	atomic_init(&look->begun, false);
+	atomic_init(&look->stop, false);
+	codings_of_message(s->scan->msg, &look->codings);
+	type_of(s->scan->msg, look->type);
+	look->blocks = blocks_of(&c->scanner);
 	return (job);
 }
 
-/* Whose turn at the threads it takes; 1: of those who are not known. */
+/* Whose turn it takes; 1: of those who are not known. */
 static uint64_t
 owner_of(const struct scan_message *msg)
 {
@@ -318,7 +300,7 @@ job_begin(struct clam_scan *s)
 	struct body_view *view = s->cut_short
 	    ? body_view_part(body, c->max_body)
 	    : body_view_new(body);
-	struct clam_job *job;
+	struct scan_job *job;
 
 	if (!clam_engine_fit(c->engine)) {
 		body_view_free(&view);
@@ -329,15 +311,15 @@ job_begin(struct clam_scan *s)
 	s->state = clam_engine_state(c->engine);
 	job = job_new(s, view);
 	s->handle = job->scan = handle_new(c->scanner.loop, s);
-	s->job = job;
 	if (!clam_engine_start(c->engine, &job->job, c->scanner.loop,
-		job->look.source.in.length, owner_of(s->scan->msg))) {
-		job_leave(s);
-		body_view_free(&job->view);
+		owner_of(s->scan->msg))) {
+		handle_free(c->scanner.loop, &s->handle);
+		body_view_free(&view);
 		free(job);
 		end_busy(s, "too many bodies of this client wait");
 		return;
 	}
+	s->job = job;
 	scan_works(s->scan);
 	c->jobs++;
 	reader_close(&s->reader); /* the view has it all */

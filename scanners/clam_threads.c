@@ -35,7 +35,7 @@ static void
 prove(struct clam_threads *t)
 {
 	clam_engine_set_fit(t->engine, clam_core_finds_canary(&t->core),
-	    t->core.temp_dir);
+	    CLAM_UNFIT, t->core.temp_dir);
 }
 
 void
@@ -43,6 +43,23 @@ clam_threads_count(struct clam_threads *t)
 {
 	if (atomic_fetch_add(&t->looks, 1) % PROVE_EVERY == PROVE_EVERY - 1)
 		prove(t);
+}
+
+static void
+job_run(struct job *j)
+{
+	struct clam_job *job = CONTAINER_OF(j, struct clam_job, job);
+	struct clam_threads *t = CONTAINER_OF(job->look.core,
+	    struct clam_threads, core);
+
+	clam_threads_count(t);
+	clam_look_run(&job->look);
+}
+
+static ssize_t
+view_read(void *arg, void *p, size_t n, uint64_t at)
+{
+	return (body_view_read(arg, p, n, at));
 }
 
 static void
@@ -215,13 +232,21 @@ clam_threads_core(struct clam_threads *t)
 }
 
 bool
-clam_threads_start(struct clam_threads *t, struct job *job, struct loop *loop,
-    uint64_t bytes, uint64_t owner)
+clam_threads_start(struct clam_threads *t, struct clam_job *j,
+    struct loop *loop, uint64_t owner)
 {
+	uint64_t bytes = body_view_length(j->view);
 	struct job_pool *pool = bytes <= SMALL ? t->small : t->large;
 
 	if (job_pool_waiting_of(pool, owner) >= t->engine->queue)
 		return (false);
-	job_start_for(pool, job, loop, owner);
+	j->look.core = &t->core;
+	j->look.source = (struct clam_source){
+		.in = { view_read, j->view, bytes },
+		.memory = body_view_memory(j->view),
+	};
+	j->look.source.fd = body_view_file(j->view, &j->look.source.fd_bytes);
+	j->job.run = job_run;
+	job_start_for(pool, &j->job, loop, owner);
 	return (true);
 }

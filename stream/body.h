@@ -157,6 +157,11 @@ const void *body_view_memory(const struct body_view *);
  * is the view's.  -1 and 0: there is none.
  */
 int body_view_file(const struct body_view *, uint64_t *n);
+/*
+ * Another description of that file, which can only be read: for another
+ * process.  The caller's; -1 with errno.
+ */
+int body_view_open(const struct body_view *);
 /* Like pread(2): bytes read, 0 at the end, -1 with errno. */
 ssize_t body_view_read(struct body_view *, void *p, size_t n, uint64_t offset);
 void body_view_free(struct body_view **);

@@ -168,6 +168,16 @@ spill_fd(const struct spill *s)
 	return (s->fd);
 }
 
+int
+spill_open(const struct spill *s)
+{
+	char name[32];
+
+	/* It has no name of its own any more. */
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", s->fd);
+	return (open(name, O_RDONLY | O_CLOEXEC));
+}
+
 ssize_t
 spill_read(const struct spill *s, void *p, size_t n, uint64_t offset)
 {

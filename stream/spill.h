@@ -50,6 +50,11 @@ void spill_write_run(struct spill_write *);
 bool spill_write_fini(struct spill_write *, struct fault *f);
 /* Its file, for mapping what was written; it stays the spill's. */
 int spill_fd(const struct spill *);
+/*
+ * Another description of it, which can only be read and has a position of its
+ * own; the caller's.  -1 with errno.
+ */
+int spill_open(const struct spill *);
 /* Like pread(2), but never short before the bytes written; any thread. */
 ssize_t spill_read(const struct spill *, void *p, size_t n, uint64_t offset);
 /*

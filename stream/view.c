@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Views of a complete body for other threads, see body.h. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "stream/body_priv.h"
@@ -83,6 +84,13 @@ body_view_file(const struct body_view *v, uint64_t *n)
 	    : v->mem_from < v->length ? v->mem_from
 				      : v->length;
 	return (*n > 0 ? spill_fd(v->spill) : -1);
+}
+
+int
+body_view_open(const struct body_view *v)
+{
+	errno = ENOENT;
+	return (v->spill != NULL ? spill_open(v->spill) : -1);
 }
 
 /* The piece that holds offset (>= mem_from, < length). */

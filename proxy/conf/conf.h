@@ -133,6 +133,7 @@ struct conf_gaps {
 enum conf_transfer { CONF_TRANSFER_SCAN, CONF_TRANSFER_OBEY };
 enum conf_cache { CONF_CACHE_AUTO, CONF_CACHE_SHARED, CONF_CACHE_OFF };
 enum conf_page { CONF_PAGE_KEEP, CONF_PAGE_REPLACE };
+enum conf_isolation { CONF_ISOLATION_PROCESS, CONF_ISOLATION_THREAD };
 
 /* One address of an ICAP service. */
 struct conf_url {
@@ -201,6 +202,7 @@ struct conf_service {
 	/* folder; NULL: the default one, see the manual */
 	const char *database;
 	uint64_t threads; /* CONF_AUTO: one per core */
+	enum conf_isolation isolation;
 	struct {
 		uint64_t scan_size; /* bytes */
 		uint64_t files;

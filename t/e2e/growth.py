@@ -29,11 +29,12 @@ def temp_used(p):
 
 def clam_folder(p):
     """The private folder of libclamav's files that assayd holds."""
-    for fd in os.listdir(f"/proc/{p.pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):
-            name = os.readlink(f"/proc/{p.pid}/fd/{fd}")
-            if os.path.basename(name).startswith("clam-"):
-                return name
+    for pid in p.pids():
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                name = os.readlink(f"/proc/{pid}/fd/{fd}")
+                if os.path.basename(name).startswith("clam-"):
+                    return name
     raise AssertionError("no folder of libclamav")
 
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Messages between processes: whole, with their descriptors, or refused. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,6 +109,49 @@ test_broken(void)
 }
 
 /* Who does not read holds nobody up for ever. */
+/* Of any length; and had the other end read all that it was sent? */
+static void
+test_take(void)
+{
+	int p[2], fds[CHANNEL_FDS], null = open("/dev/null", O_WRONLY);
+	unsigned n_fds, turn, before;
+	char got[100];
+	size_t n;
+
+	for (turn = 0; turn < 2; turn++) {
+		CU_ASSERT_TRUE_FATAL(channel_pair(p));
+		CU_ASSERT_EQUAL(channel_send(p[0], "abc", 3, &null, 1, 0),
+		    CHANNEL_DONE);
+		CU_ASSERT_EQUAL(channel_send(p[0], "defgh", 5, NULL, 0, 0),
+		    CHANNEL_DONE);
+		CU_ASSERT_EQUAL(channel_take(p[1], got, 100, &n, fds, &n_fds,
+				    -1),
+		    CHANNEL_DONE);
+		CU_ASSERT(n == 3 && n_fds == 1 && memcmp(got, "abc", 3) == 0);
+		channel_close(fds, n_fds);
+		if (turn == 1)
+			CU_ASSERT_EQUAL(channel_take(p[1], got, 100, &n, fds,
+					    &n_fds, 0),
+			    CHANNEL_DONE);
+		close(p[1]);
+		errno = 1;
+		CU_ASSERT_EQUAL(channel_take(p[0], got, 100, &n, fds, &n_fds,
+				    0),
+		    CHANNEL_CLOSED);
+		CU_ASSERT_EQUAL(errno, turn == 0 ? ECONNRESET : 0);
+		close(p[0]);
+	}
+	CU_ASSERT_TRUE_FATAL(channel_pair(p));
+	CU_ASSERT_EQUAL(channel_send(p[0], "abcdef", 6, &null, 1, 0),
+	    CHANNEL_DONE);
+	before = open_fds();
+	CU_ASSERT_EQUAL(channel_take(p[1], got, 5, &n, fds, &n_fds, 0),
+	    CHANNEL_BROKEN);
+	CU_ASSERT_EQUAL(open_fds(), before);
+	channel_close(p, 2);
+	close(null);
+}
+
 static void
 test_late(void)
 {
@@ -219,4 +263,5 @@ test_sealed(void)
 
 UNIT_TESTS(base_channel, { "a message and its descriptors", test_message },
     { "messages that are none", test_broken }, { "nobody reads", test_late },
+    { "of any length, and unread", test_take },
     { "kinds of descriptors", test_types }, { "sealed memory", test_sealed })

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <zlib.h>
 #include <zstd.h>
+#include "scanners/clam_master.h"
 #include "t/unit/clam_kit.h"
 
 char kit_dir[] = "/tmp/assay-unit-XXXXXX";
@@ -381,6 +382,8 @@ sample_hash(void)
 	return (s);
 }
 
+bool kit_in_threads = true;
+
 struct clam_engine *
 kit_engine(const struct clam_options *extra)
 {
@@ -392,6 +395,7 @@ kit_engine(const struct clam_options *extra)
 		o.db_dir = TESTDB;
 	if (o.temp_dir == NULL)
 		o.temp_dir = kit_dir;
+	o.in_threads = kit_in_threads;
 	if (o.watch_ms == 0)
 		o.watch_ms = 3600000; /* not in this test */
 	e = clam_engine_open(&o, &f);
@@ -415,10 +419,13 @@ kit_remove(const char *dir)
 }
 
 int
-kit_main(const char *suite, const struct unit_test *tests, unsigned n)
+kit_main(char **argv, const char *suite, const struct unit_test *tests,
+    unsigned n)
 {
 	int r;
 
+	if (strcmp(argv[0], CLAM_MASTER_ROLE) == 0)
+		return (clam_master_main(1, argv));
 	if (mkdtemp(kit_dir) == NULL)
 		return (1);
 	r = unit_main(suite, tests, n);

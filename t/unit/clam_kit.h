@@ -52,10 +52,13 @@ struct sample sample_hash(void);
 /* Private to the program; empty but for what its engines make. */
 extern char kit_dir[];
 
+/* How the next engine scans; true at first. */
+extern bool kit_in_threads;
 /* With the test database and kit_dir unless options say otherwise. */
 struct clam_engine *kit_engine(const struct clam_options *);
 void kit_remove(const char *dir);
-/* Makes kit_dir, runs the tests, removes it. */
-int kit_main(const char *suite, const struct unit_test *, unsigned n);
+/* Makes kit_dir, runs the tests, removes it; or is a scan master, by argv[0]. */
+int kit_main(char **argv, const char *suite, const struct unit_test *,
+    unsigned n);
 
 #endif

@@ -548,8 +548,7 @@ test_services(void)
 		{ "services: {a: {url: 'clamav:', preview: auto, isolation: "
 		  "process}}\n",
 		    "c:1:32: 'preview' is for icap: services "
-		    "only; leave it out\nc:1:47: 'isolation' is not supported "
-		    "in this version; leave it out or write thread\n" },
+		    "only; leave it out\n" },
 #endif
 	};
 

@@ -471,7 +471,7 @@ test_reload(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	static const struct unit_test tests[] = {
 		{ "what is found and what is unscanned", test_looks },
@@ -484,6 +484,7 @@ main(void)
 		{ "reload while scanning", test_reload },
 	};
 
-	return (
-	    kit_main("scanners_clam", tests, sizeof(tests) / sizeof(tests[0])));
+	(void)argc;
+	return (kit_main(argv, "scanners_clam", tests,
+	    sizeof(tests) / sizeof(tests[0])));
 }

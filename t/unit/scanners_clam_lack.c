@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "scanners/clam_priv.h"
+#include "scanners/clam_engine_priv.h"
 #include "t/unit/clam_kit.h"
 
 #define SAMPLES 60
@@ -210,7 +210,7 @@ test_unfit(void)
 	CU_ASSERT_TRUE(clam_engine_fit(e));
 	setrlimit(RLIMIT_FSIZE, &new);
 	for (i = 0; i < 1000; i++)
-		clam_engine_count(e);
+		clam_threads_count(e->threads);
 	CU_ASSERT_FALSE(clam_engine_fit(e));
 	setrlimit(RLIMIT_FSIZE, &old);
 	for (i = 0; i < 3000 && !clam_engine_fit(e); i++)
@@ -257,7 +257,7 @@ test_after(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	static const struct unit_test tests[] = {
 		{ "with enough all is found", test_control },
@@ -270,6 +270,7 @@ main(void)
 		{ "all is found again", test_after },
 	};
 
-	return (kit_main("scanners_clam_lack", tests,
+	(void)argc;
+	return (kit_main(argv, "scanners_clam_lack", tests,
 	    sizeof(tests) / sizeof(tests[0])));
 }

@@ -171,12 +171,13 @@ test_parts(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	static const struct unit_test tests[] = {
 		{ "parts are files of their own", test_parts },
 	};
 
-	return (kit_main("scanners_clam_parts", tests,
+	(void)argc;
+	return (kit_main(argv, "scanners_clam_parts", tests,
 	    sizeof(tests) / sizeof(tests[0])));
 }

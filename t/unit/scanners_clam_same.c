@@ -199,12 +199,13 @@ test_same(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	static const struct unit_test tests[] = {
 		{ "a body is looked at as a file is", test_same },
 	};
 
-	return (kit_main("scanners_clam_same", tests,
+	(void)argc;
+	return (kit_main(argv, "scanners_clam_same", tests,
 	    sizeof(tests) / sizeof(tests[0])));
 }

@@ -446,20 +446,48 @@ test_in_a_chain(void)
 	clam_engine_unref(&e);
 }
 
+/* All of it in threads, and in processes. */
+#define BOTH(test)                         \
+	static void test##_threads(void)   \
+	{                                  \
+		kit_in_threads = true;     \
+		test();                    \
+	}                                  \
+	static void test##_processes(void) \
+	{                                  \
+		kit_in_threads = false;    \
+		test();                    \
+	}
+BOTH(test_scanner)
+BOTH(test_over_max)
+BOTH(test_scanner_cut)
+BOTH(test_scanner_cancel)
+BOTH(test_abandoned)
+BOTH(test_scanner_busy)
+BOTH(test_clients)
+BOTH(test_in_a_chain)
+
+#define TWICE(name, test)                             \
+	{ name " (threads)", test##_threads },        \
+	{                                             \
+		name " (processes)", test##_processes \
+	}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	static const struct unit_test tests[] = {
-		{ "answers", test_scanner },
-		{ "over_max: bypass scans the first bytes", test_over_max },
-		{ "a cut body", test_scanner_cut },
-		{ "cancel", test_scanner_cancel },
-		{ "an abandoned scan ends", test_abandoned },
-		{ "busy and late", test_scanner_busy },
-		{ "clients take turns", test_clients },
-		{ "in a chain", test_in_a_chain },
+		TWICE("answers", test_scanner),
+		TWICE("over_max: bypass scans the first bytes", test_over_max),
+		TWICE("a cut body", test_scanner_cut),
+		TWICE("cancel", test_scanner_cancel),
+		TWICE("an abandoned scan ends", test_abandoned),
+		TWICE("busy and late", test_scanner_busy),
+		TWICE("clients take turns", test_clients),
+		TWICE("in a chain", test_in_a_chain),
 	};
 
-	return (kit_main("scanners_clam_scan", tests,
+	(void)argc;
+	return (kit_main(argv, "scanners_clam_scan", tests,
 	    sizeof(tests) / sizeof(tests[0])));
 }
