@@ -232,8 +232,9 @@ sandbox_close(const struct sandbox *s, struct sandbox_report *r,
 	if (r->landlock == 0 && s->mode == SANDBOX_REQUIRE)
 		return (failed(f, s, "landlock", r->landlock_errno));
 	r->seccomp_errno = sandbox_seccomp(s->box);
-	r->seccomp = r->seccomp_errno == 0;
-	return (r->seccomp || s->mode != SANDBOX_REQUIRE ||
+	if (r->seccomp_errno == 0)
+		r->seccomp = s->box == BOX_TOKEN ? 2 : 1;
+	return (r->seccomp > 0 || s->mode != SANDBOX_REQUIRE ||
 	    failed(f, s, "seccomp", r->seccomp_errno));
 }
 
@@ -250,7 +251,7 @@ sandbox_report_ok(const struct sandbox_report *r)
 {
 	const char *p;
 
-	if (!is_flag(r->off) || !is_flag(r->seccomp) || !is_flag(r->own_user) ||
+	if (!is_flag(r->off) || r->seccomp > 2 || !is_flag(r->own_user) ||
 	    memchr(r->user, '\0', sizeof(r->user)) == NULL)
 		return (false);
 	for (p = r->user; *p != '\0'; p++)
@@ -299,7 +300,8 @@ sandbox_text(const struct sandbox_report *r, char out[SANDBOX_TEXT])
 		say(out, "off");
 	else {
 		if (r->seccomp)
-			say(out, "seccomp");
+			say(out, "seccomp%s",
+			    r->seccomp == 2 ? " of a token's module" : "");
 		else
 			say(out, "no seccomp (%s)", strerror(r->seccomp_errno));
 		say_landlock(out, r);

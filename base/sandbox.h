@@ -83,7 +83,7 @@ struct sandbox {
  */
 struct sandbox_report {
 	uint8_t off;      /* SANDBOX_OFF */
-	uint8_t seccomp;  /* 1: its list is in force */
+	uint8_t seccomp;  /* 1: its list is in force; 2: that of BOX_TOKEN */
 	uint8_t landlock; /* the ABI whose rights are in force; 0: none */
 	uint8_t own_user; /* 1: it has become the user of this name */
 	int32_t seccomp_errno, landlock_errno, user_errno; /* why not; 0: - */
