@@ -2,7 +2,6 @@
 """HTTP/2 towards clients: every stream is a flow of its own."""
 import base64
 import contextlib
-import json
 import re
 import signal
 import struct
@@ -760,92 +759,6 @@ def bridge(lab, p, authority):
             with contextlib.suppress(OSError):
                 x.sock.shutdown(2)
     return lab.server(script).port
-
-
-# -------------------------------------------------------------- no difference
-def requests(n):
-    """The same n requests, whoever asks."""
-    kinds = [("GET", b"", []), ("POST", b"a=1&b=2", [("content-type", "application/x-www-form-urlencoded")]), ("HEAD", b"", []),
-             ("PUT", pattern(40000), []), ("GET", b"", [("cookie", "a=1; b=2"), ("accept", "text/html")]), ("DELETE", b"", []),
-             ("GET", b"", [("range", "bytes=1-5")]), ("OPTIONS", b"", []), ("GET", b"", [("user-agent", "lab/1.0")]), ("PATCH", b"{}", [])]
-    for i in range(n):
-        method, body, fields = kinds[i % len(kinds)]
-        path = ["/p%d", "/p%d?q=%%20x&y", "/x.exe?%d", "/err%d", "/chunk%d"][i % 5] % i
-        yield method, path, fields, body
-
-
-@seconds(120)
-def test_same_as_http1(lab):
-    """100 requests over HTTP/1.1 and over HTTP/2: the same octets at the origin and at the service, the same answers and records."""
-    def reply(head, body):
-        path = path_of(head)
-        if path.startswith("/err"):
-            return ok(b"no", status="503 Service Unavailable")
-        if path.startswith("/chunk"):
-            return b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n" + \
-                (b"" if head.start.startswith("HEAD") else b"5\r\nhello\r\n0\r\n\r\n")
-        return ok(b"" if head.start.startswith("HEAD") else b"body of " + path.encode(), [("Content-Type", "text/plain")])
-    seen = []
-
-    def script(tx):
-        body = tx.whole()
-        seen.append((tx.head.start.split()[0], {k: v for k, v in tx.raw.items()}, body))
-        tx.no_change()
-    s = lab.icap(script)
-    o = lab.origin(reply)
-    rules = [BLOCK[0], {"name": "default", "scan": ["all"]}]
-    p = lab.assay(services={x: {"url": s.url(), "mode": mode, "cache": "off"} for x, mode in (("q", "req"), ("r", "resp"))},
-                  scan={"all": ["q", "r"]}, rules=rules)
-    t = lab.tunnel(p, o.port)
-    one, all_of = [], list(requests(100))
-    for method, path, fields, body in all_of:
-        more = "".join(f"{n.title()}: {v}\r\n" for n, v in fields) + (f"content-length: {len(body)}\r\n" if body else "")
-        t.send(f"{method} {path} HTTP/1.1\r\nHost: {t.host}\r\n{more}\r\n".encode() + body)
-        r = wire.Response(t, method)
-        one.append((r.status, mask(r.body), sorted((n.lower(), mask(v)) for n, v in r.head.fields if n.lower() not in NOT_COMPARED)))
-        if "close" in (r.get("Connection") or ""):
-            t = lab.tunnel(p, o.port)
-    first = ([(h.raw, b) for h, b, _ in o.requests], seen[:], len(p.access(100)))
-    o.requests.clear()
-    seen.clear()
-    h = h2wire.peer(lab, p, o.port)
-    two = []
-    for method, path, fields, body in all_of:
-        sid = h.request(path, method, fields + ([("content-length", str(len(body)))] if body else []), end=not body)
-        if body:
-            h.data(sid, body)
-        r = h.wait(sid)
-        two.append((r.status, mask(bytes(r.body)), sorted((n, mask(v)) for n, v in r.fields if n not in NOT_COMPARED)))
-    for i, (a, b) in enumerate(zip(one, two)):
-        assert a == b, (all_of[i][:2], a, b)
-    for a, b in zip(first[0], [(h.raw, b) for h, b, _ in o.requests]):
-        assert (mask(a[0]), a[1]) == (mask(b[0]), b[1]), (a, b)
-    assert len(first[0]) == len(o.requests)
-    for a, b in zip(first[1], seen):
-        assert (a[0], {k: mask(v) for k, v in a[1].items()}, a[2]) == (b[0], {k: mask(v) for k, v in b[1].items()}, b[2]), (a, b)
-    recs = p.access(first[2] + 100)
-    for a, b in zip(records(recs[:first[2]]), records(recs[first[2]:])):
-        assert a == b, (a, b)
-
-
-NOT_COMPARED = {":status", "connection", "date", "transfer-encoding", "keep-alive", "proxy-connection"}
-
-
-def mask(v):
-    """Without what is different each time."""
-    if isinstance(v, bytes):
-        return re.sub(rb"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}|(?<=\nDate: )[^\r]+", b"-", v)
-    return re.sub(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", "-", v)
-
-
-def records(recs):
-    for r in recs:
-        flat = json.loads(json.dumps(r))
-        for k in [k for k in flat if k in ("@timestamp", "event.id", "event.duration", "client.port", "http.version", "http.request.bytes",
-                                           "http.response.bytes", "tls.cipher") or k.startswith("assay.ms") or k.startswith("assay.origin.tls") or
-                  k == "assay.scan"]:
-            del flat[k]
-        yield flat
 
 
 # -------------------------------------------------------------------- memory
