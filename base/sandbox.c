@@ -25,6 +25,7 @@ static const struct {
 
 static const char *const box_names[] = {
 	[BOX_SERVE] = "serve",
+	[BOX_FETCH] = "fetch",
 	[BOX_HOLDER] = "keys",
 	[BOX_TOKEN] = "keys (token)",
 	[BOX_MASTER] = "scan master",
@@ -81,7 +82,7 @@ sandbox_box_name(enum sandbox_box box)
 bool
 sandbox_has_network(enum sandbox_box box)
 {
-	return (box == BOX_SERVE || box == BOX_TOKEN);
+	return (box == BOX_SERVE || box == BOX_FETCH || box == BOX_TOKEN);
 }
 
 bool

@@ -27,6 +27,7 @@
 
 enum sandbox_box {
 	BOX_SERVE,   /* reads clients, origins, services, DNS */
+	BOX_FETCH,   /* gets what assay itself needs, by HTTP */
 	BOX_HOLDER,  /* has the CA's key, which was in a file */
 	BOX_TOKEN,   /* the same, and a PKCS #11 module that it must trust */
 	BOX_MASTER,  /* has the signature database, forks scanners */

@@ -23,6 +23,7 @@
 #include "base/sandbox_priv.h"
 
 #define S (1u << BOX_SERVE)
+#define G (1u << BOX_FETCH)
 #define K (1u << BOX_HOLDER)
 #define T (1u << BOX_TOKEN)
 #define M (1u << BOX_MASTER)
@@ -30,6 +31,7 @@
 
 #define INT UINT64_C(0xffffffff) /* the kernel looks at no more */
 #define PTR UINT64_MAX
+#define OPEN_WRITES (O_ACCMODE | O_CREAT | O_TRUNC)
 #define OWN_PID 0x5a17c0deu /* stands for it until a filter is loaded */
 #define FILTER_MOST 4096    /* BPF_MAXINSNS */
 

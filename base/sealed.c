@@ -26,12 +26,23 @@ write_all(int fd, const char *p, size_t n)
 }
 
 int
+sealed_begin(const char *name)
+{
+	return (memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+}
+
+bool
+sealed_end(int fd)
+{
+	return (fcntl(fd, F_ADD_SEALS, SEALS) == 0);
+}
+
+int
 sealed_new(const char *name, const void *p, size_t n)
 {
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), e;
+	int fd = sealed_begin(name), e;
 
-	if (fd < 0 ||
-	    (write_all(fd, p, n) && fcntl(fd, F_ADD_SEALS, SEALS) == 0))
+	if (fd < 0 || (write_all(fd, p, n) && sealed_end(fd)))
 		return (fd);
 	e = errno;
 	(void)close(fd);

@@ -16,6 +16,12 @@ struct buf;
 
 /* name: for /proc.  -1 with errno. */
 int sealed_new(const char *name, const void *p, size_t n);
+/*
+ * The same in steps: written by write(2) as it comes, then sealed.  -1, false
+ * with errno.
+ */
+int sealed_begin(const char *name);
+bool sealed_end(int fd);
 /* Is it such a one, with all seals? */
 bool sealed_is(int fd);
 /* Append what it holds.  False: it is none, holds more than max, or errno. */

@@ -384,3 +384,47 @@ nets_is_self(const struct nets_addr *a)
 	}
 	return (false);
 }
+
+const char *
+nets_addr_text(const struct nets_addr *a, char room[INET6_ADDRSTRLEN])
+{
+	unsigned char raw[16];
+	unsigned i;
+	bool v4 = a->plain[0] == 0 && a->plain[1] >> 32 == 0xffff;
+
+	for (i = 0; i < 16; i++)
+		raw[i] = (unsigned char)(a->plain[i / 8] >> (56 - 8 * (i % 8)));
+	if (inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? raw + 12 : raw, room,
+		INET6_ADDRSTRLEN) == NULL)
+		room[0] = '\0';
+	return (room);
+}
+
+enum err
+nets_judge(const struct nets *deny, const struct nets *allow,
+    const struct sockaddr *sa, struct fault *f)
+{
+	char room[INET6_ADDRSTRLEN];
+	const struct net *net;
+	const char *special;
+	struct nets_addr a;
+
+	if (!nets_addr_of(sa, &a))
+		return (fault_set(f, ERR_DEST_DENIED, "no IP address"));
+	if (deny->self && !allow->self && nets_is_self(&a))
+		return (fault_set(f, ERR_DEST_DENIED,
+		    "%s is this proxy "
+		    "itself",
+		    nets_addr_text(&a, room)));
+	if (nets_find(allow, &a, NETS_INNER) != NULL ||
+	    (allow->self && nets_is_self(&a)))
+		return (ERR_NONE);
+	if ((net = nets_find(deny, &a, NETS_EITHER)) != NULL)
+		return (fault_set(f, ERR_DEST_DENIED, "%s is in %s",
+		    nets_addr_text(&a, room), net->name));
+	if ((special = nets_special(&a)) != NULL)
+		return (fault_set(f, ERR_DEST_DENIED, "%s is a%s %s address",
+		    nets_addr_text(&a, room), special[0] == 'u' ? "n" : "",
+		    special));
+	return (ERR_NONE);
+}

@@ -18,10 +18,12 @@
 #ifndef NET_NETS_H
 #define NET_NETS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include "base/fault.h"
 
 struct arena;
 
@@ -59,6 +61,10 @@ bool nets_add(struct nets *, struct arena *, const char *text,
 /* False: neither IPv4 nor IPv6. */
 bool nets_addr_of(const struct sockaddr *, struct nets_addr *);
 
+/* As given, "192.0.2.1"; returns room. */
+const char *nets_addr_text(const struct nets_addr *,
+    char room[INET6_ADDRSTRLEN]);
+
 /* Which form of an address is judged. */
 enum nets_form {
 	NETS_PLAIN, /* as given: who somebody is */
@@ -72,6 +78,15 @@ const struct net *nets_find(const struct nets *, const struct nets_addr *,
 
 /* Is the address, in either form, in the set?  Its port counts for self only. */
 bool nets_match(const struct nets *, const struct sockaddr *);
+
+/*
+ * May this address be connected to?  allow opens what deny closes;
+ * unspecified, broadcast and multicast addresses are closed too.  Where this
+ * process listens itself is opened by "self" in allow only.
+ * ERR_NONE, or ERR_DEST_DENIED with the reason in f.
+ */
+enum err nets_judge(const struct nets *deny, const struct nets *allow,
+    const struct sockaddr *, struct fault *f);
 
 /*
  * Tell where this process listens; a wildcard address stands for those of all

@@ -13,6 +13,7 @@
 #include "base/budget.h"
 #include "base/spawn.h"
 #include "certs/keyholder.h"
+#include "fetch/fetcher.h"
 #include "certs/reap.h"
 #include "proxy/admin.h"
 #include "net/descriptors.h"

@@ -5,7 +5,6 @@
  * Room: proxy.
  */
 #include "config.h"
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -235,49 +234,13 @@ conf_needs_restart(const struct conf *old, const struct conf *new)
 
 /* ---- asking ---- */
 
-static const char *
-show_addr(const struct nets_addr *a, char room[INET6_ADDRSTRLEN])
-{
-	unsigned char raw[16];
-	unsigned i;
-	bool v4 = a->plain[0] == 0 && a->plain[1] >> 32 == 0xffff;
-
-	for (i = 0; i < 16; i++)
-		raw[i] = (unsigned char)(a->plain[i / 8] >> (56 - 8 * (i % 8)));
-	if (inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? raw + 12 : raw, room,
-		INET6_ADDRSTRLEN) == NULL)
-		room[0] = '\0';
-	return (room);
-}
-
 enum err
 conf_dest_check(const struct conf *conf, const struct sockaddr *sa,
     struct fault *f)
 {
 	const struct conf_dest *d = &conf->destinations;
-	char room[INET6_ADDRSTRLEN];
-	const struct net *net;
-	const char *special;
-	struct nets_addr a;
 
-	if (!nets_addr_of(sa, &a))
-		return (fault_set(f, ERR_DEST_DENIED, "no IP address"));
-	if (d->deny.self && !d->allow.self && nets_is_self(&a))
-		return (fault_set(f, ERR_DEST_DENIED,
-		    "%s is this proxy "
-		    "itself",
-		    show_addr(&a, room)));
-	if (nets_find(&d->allow, &a, NETS_INNER) != NULL ||
-	    (d->allow.self && nets_is_self(&a)))
-		return (ERR_NONE);
-	if ((net = nets_find(&d->deny, &a, NETS_EITHER)) != NULL)
-		return (fault_set(f, ERR_DEST_DENIED, "%s is in %s",
-		    show_addr(&a, room), net->name));
-	if ((special = nets_special(&a)) != NULL)
-		return (fault_set(f, ERR_DEST_DENIED, "%s is a%s %s address",
-		    show_addr(&a, room), special[0] == 'u' ? "n" : "",
-		    special));
-	return (ERR_NONE);
+	return (nets_judge(&d->deny, &d->allow, sa, f));
 }
 
 enum err
@@ -344,5 +307,5 @@ conf_client_check(const struct conf *conf, const struct sockaddr *sa,
 	if (nets_find(&conf->clients, &a, NETS_PLAIN) != NULL)
 		return (ERR_NONE);
 	return (fault_set(f, ERR_CLIENT_DENIED, "%s is not among clients",
-	    show_addr(&a, room)));
+	    nets_addr_text(&a, room)));
 }

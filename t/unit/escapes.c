@@ -31,7 +31,9 @@
 #define T (1u << BOX_TOKEN)
 #define M (1u << BOX_MASTER)
 #define C (1u << BOX_SCANNER)
+#define G (1u << BOX_FETCH)
 #define FILES (S | M | C) /* boxes that open files by name */
+#define READS (FILES | G) /* and one that only reads them */
 
 struct escape_scene scene = { .top = "/tmp/assay-escape-XXXXXX" };
 
@@ -596,10 +598,10 @@ try_shrink(void)
 
 const struct escape escapes[] = { { "a file in its own folder", try_own_folder,
 				      FILES | T, 0, 0 },
-	{ "/etc/passwd", try_passwd, T, FILES, 1 },
-	{ "a key file", try_secret, T, FILES, 1 },
-	{ "a key file by ..", try_dots, T, FILES, 1 },
-	{ "a key file by a link", try_symlink, T, FILES, 1 },
+	{ "/etc/passwd", try_passwd, T, READS, 1 },
+	{ "a key file", try_secret, T, READS, 1 },
+	{ "a key file by ..", try_dots, T, READS, 1 },
+	{ "a key file by a link", try_symlink, T, READS, 1 },
 	{ "a symbolic link", try_new_symlink, 0, 0, 0 },
 	{ "a hard link", try_hard_link, 0, 0, 0 },
 	{ "a file moved into reach", try_fetch, T, FILES, 1 },
@@ -610,16 +612,16 @@ const struct escape escapes[] = { { "a file in its own folder", try_own_folder,
 	{ "mknod", try_mknod, 0, 0, 0 },
 	{ "open_by_handle_at", try_handle, 0, 0, 0 },
 	{ "its own memory as a file", escape_own_memory, 0, FILES, 1 },
-	{ "another's memory as a file", try_memory_file, 0, FILES | T, 1 },
-	{ "another's environment", try_environ, 0, FILES | T, 1 },
-	{ "an IPv4 socket", try_inet, S | T, 0, 0 },
-	{ "an IPv6 socket", try_udp, S | T, 0, 0 },
+	{ "another's memory as a file", try_memory_file, 0, READS | T, 1 },
+	{ "another's environment", try_environ, 0, READS | T, 1 },
+	{ "an IPv4 socket", try_inet, S | G | T, 0, 0 },
+	{ "an IPv6 socket", try_udp, S | G | T, 0, 0 },
 	{ "a Unix socket", try_unix, T, 0, 0 },
 	{ "a packet socket", try_packet, 0, 0, 0 },
 	{ "a raw socket", try_raw, 0, 0, 0 },
 	{ "a netlink socket", try_netlink, 0, 0, 0 },
 	{ "a pair of sockets", try_pair, M, 0, 0 },
-	{ "a connection", try_connect, S | T, 0, 0 },
+	{ "a connection", try_connect, S | G | T, 0, 0 },
 	{ "a socket in the file system", try_path_socket, T, 0, 0 },
 	{ "an abstract socket", try_abstract_socket, 0, T, 6 },
 	{ "a listener", try_listen, 0, 0, 0 },
