@@ -158,16 +158,19 @@ narrow_capabilities(uint64_t keep)
 	struct __user_cap_header_struct head = {
 		.version = _LINUX_CAPABILITY_VERSION_3
 	};
-	struct __user_cap_data_struct set[2];
+	struct __user_cap_data_struct set[2], had[2];
 	unsigned i;
 
 	if (syscall(SYS_capget, &head, set) != 0)
 		return (errno);
+	memcpy(had, set, sizeof(had));
 	for (i = 0; i < 2; i++) {
 		set[i].permitted &= (uint32_t)(keep >> 32 * i);
 		set[i].effective = set[i].permitted;
 		set[i].inheritable = 0;
 	}
+	if (memcmp(had, set, sizeof(had)) == 0)
+		return (0); /* who has none may be refused the call itself */
 	return (syscall(SYS_capset, &head, set) == 0 ? 0 : errno);
 }
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The packaged unit: how much of the machine it leaves to assayd, and that
 assayd works in what it leaves, under a real systemd."""
+import errno
 import json
 import re
 
 import lab as e2e
+import wire
 from booted import Booted
 from lab import needs, slow
 
@@ -77,10 +79,12 @@ def test_started(lab):
     assert r.returncode == 0 and "ready" in log, r.stderr + log
     refused = json.loads(re.search(r"^probe (.*)", log, re.M)[1])
     assert set(refused) == set(SANDBOX) and 1 not in refused.values(), f"refused by the unit's filter (EPERM): {refused}"
+    boxes = re.findall(r"sandbox.*?: seccomp(?:, landlock \d)?", log)
+    assert len(boxes) >= 2 and ("landlock" in boxes[0] or refused["landlock_create_ruleset"] == errno.EOPNOTSUPP), log
     r = m.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-x", "http://127.0.0.1:3128", "http://assay.internal/test/eicar")
     assert r.stdout == "403", r
     r = m.run("systemctl", "reload", "assay")
-    assert r.returncode == 0 and "generation 2 is in force" in m.journal("assay"), r
+    assert r.returncode == 0 and wire.wait_for(lambda: "generation 2 is in force" in m.journal("assay"), 60), r
     r = m.run("systemctl", "stop", "assay")
     assert r.returncode == 0 and "Result=success" in m.run("systemctl", "show", "-p", "Result", "assay").stdout, m.journal("assay")
     assert '"THREAT"' in m.run("cat", "/var/log/assay/access.log").stdout
