@@ -896,7 +896,7 @@ test_websocket(void)
 static void
 test_asking(void)
 {
-	struct lease_want w = want();
+	struct lease_want w;
 	struct lease *l, *other;
 	unsigned how;
 
@@ -904,7 +904,7 @@ test_asking(void)
 		begin();
 		connects = how == 0;
 		silent = true;
-		w.port = port;
+		w = want();
 		l = get(&w);
 		CU_ASSERT_FATAL(until(is_settled, l));
 		w.websocket = true; /* it turns out what it is for */
