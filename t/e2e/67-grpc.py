@@ -30,10 +30,10 @@ class Server(e2e.Process):
         lab.on_close(self.stop)
         lab.wait_port(self.port, self)
 
-    def said(self, what, seconds=10):
+    def said(self, what, seconds=10, since=0):
         stop = time.monotonic() + seconds * e2e.lab_scale()
         while time.monotonic() < stop:
-            if what in self.log():
+            if what in self.log()[since:]:
                 return True
             time.sleep(0.02)
         return False
@@ -172,6 +172,37 @@ def test_streams(lab):
             r = c.call("down", b"1000:0.05:x", timeout=1)
             assert r["code"] == 4 and r["seconds"] < 4 and len(r["answers"]) > 5, r
             p.stop()
+
+
+@needs("clamav")
+@seconds(120)
+def test_ends_of_each_shape(lab):
+    """Each of the four shapes as the C core does it: whole, an answer of
+    trailers alone, a deadline, and taken back, which its server hears."""
+    s = Server(lab)
+    whole = {"unary": [b"x"], "down": [b"x 0", b"x 1"], "up": [b"[1, 2]"], "both": [b"got x", b"got yy"]}
+    for how, conf in services(lab):
+        p = lab.assay(**conf)
+        c = Client(lab, p, s.port)
+        for shape, answers in whole.items():
+            with lab.sub(f"{how} {shape}"):
+                say = {"unary": [b"x"], "down": [b"2:0:x"]}.get(shape, [b"x", b"yy"])
+                r = c.call(shape, *say)
+                assert (r["code"], r["answers"]) == (0, answers), r
+                r = c.call(shape, *say, metadata=[["x-only", "9"]])
+                assert (r["code"], r["text"], r["answers"]) == (9, "that was all", []), r
+                had = len(s.log())
+                r = c.call(shape, *say, metadata=[["x-wait", "20"]], timeout=0.7)
+                assert r["code"] == 4 and r["seconds"] < 10 and not r["answers"], r
+                assert s.said(f"ended {shape} ", since=had), s.log()[had:]
+                had = len(s.log())
+                r = c.call(shape, *say, metadata=[["x-wait", "20"]], cancel_after=0.7)
+                assert r["code"] == 1 and r["seconds"] < 10 and not r["answers"], r
+                assert s.said(f"ended {shape} ", since=had), s.log()[had:]
+                r = c.call(shape, *say)
+                assert (r["code"], r["answers"]) == (0, answers), r
+        p.stop()
+    assert "in vain" not in s.log(), s.log()
 
 
 @needs("clamav")

@@ -62,6 +62,7 @@ def both(requests, context):
 
 
 def serve(port, pem):
+    import threading
     from concurrent import futures
 
     import grpc
@@ -71,8 +72,15 @@ def serve(port, pem):
                 "up": grpc.stream_unary_rpc_method_handler, "both": grpc.stream_stream_rpc_method_handler}
         def noted(f):
             def run(request, context):
+                gone = threading.Event()
+                context.add_callback(gone.set)
                 context.add_callback(lambda: print(f"ended {name} {'whole' if context.code() is None else context.code()}", flush=True))
                 print(f"began {name} left={context.time_remaining()}", flush=True)
+                asked = words(context.invocation_metadata())
+                if "x-wait" in asked and not gone.wait(float(asked["x-wait"])):
+                    print(f"waited {name} in vain", flush=True)
+                if "x-only" in asked:       # trailers are all of the answer
+                    context.abort(grpc.StatusCode(next(c.value for c in grpc.StatusCode if c.value[0] == int(asked["x-only"]))), "that was all")
                 return f(request, context)
             return run
         return make[name](noted(globals()[name])) if name in make else None
@@ -92,7 +100,8 @@ def serve(port, pem):
 # ---------------------------------------------------------------- client
 class Call:
     """One line of stdin. name; messages (base64), pause between them; lockstep:
-    each waits for the answer to the one before; cancel: after so many answers."""
+    each waits for the answer to the one before; cancel: after so many answers;
+    cancel_after: so many seconds."""
 
     def __init__(self, channel, of):
         import grpc
@@ -115,6 +124,12 @@ class Call:
         if self.of.get("stays"):
             time.sleep(self.of["stays"])
 
+    def later(self, call):
+        """Takes it back after a while, if asked to."""
+        import threading
+        if self.of.get("cancel_after"):
+            threading.Timer(self.of["cancel_after"], call.cancel).start()
+
     def run(self):
         import grpc
         streams = self.of["name"] in ("up", "both")
@@ -124,15 +139,19 @@ class Call:
                   "metadata": [tuple(m) for m in self.of.get("metadata", [])]}
             argument = self.requests() if streams else self.messages[0]
             if self.of["name"] in ("unary", "up"):
-                answer, call = self.stub.with_call(argument, **kw)
-                self.out["answers"].append(answer)
+                call = self.stub.future(argument, **kw)
+                self.later(call)
+                self.out["answers"].append(call.result())
             else:
                 call = self.stub(argument, **kw)
+                self.later(call)
                 for a in call:
                     self.out["answers"].append(a)
                     self.turn.release()
                     if len(self.out["answers"]) == self.of.get("cancel"):
                         call.cancel()
+            self.out["code"] = call.code().value[0]
+        except grpc.FutureCancelledError:
             self.out["code"] = call.code().value[0]
         except grpc.RpcError as e:
             self.out["code"], self.out["text"] = e.code().value[0], e.details()
