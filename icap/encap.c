@@ -15,13 +15,6 @@ static const struct str part_names[ICAP_PARTS] = {
 	[ICAP_NULL_BODY] = { "null-body", 9 },
 };
 
-const char *
-icap_part_name(enum icap_part part)
-{
-	assert(part < ICAP_PARTS);
-	return (part_names[part].p);
-}
-
 static bool
 is_body(enum icap_part part)
 {
@@ -115,15 +108,4 @@ enum icap_part
 icap_encap_body(const struct icap_encap *e)
 {
 	return (e->n == 0 ? ICAP_NULL_BODY : e->v[e->n - 1].part);
-}
-
-bool
-icap_encap_has(const struct icap_encap *e, enum icap_part part)
-{
-	unsigned i;
-
-	for (i = 0; i < e->n; i++)
-		if (e->v[i].part == part)
-			return (true);
-	return (false);
 }

@@ -39,8 +39,5 @@ struct icap_encap {
 bool icap_encap_parse(struct str value, bool resp_mode, struct icap_encap *);
 /* The part that ends the list; ICAP_NULL_BODY if it is empty. */
 enum icap_part icap_encap_body(const struct icap_encap *);
-/* Is there such a head? */
-bool icap_encap_has(const struct icap_encap *, enum icap_part);
-const char *icap_part_name(enum icap_part);
 
 #endif

@@ -109,10 +109,6 @@ struct scanner *icap_new(struct loop *, const struct icap_options *,
     struct icap_shared *, struct dialer *, struct fault *f);
 /* No scan of it may be unfinished.  Adapted bodies still being read end cut. */
 void icap_free(struct scanner **);
-/* Ask all servers for OPTIONS now instead of at the first scan. */
-void icap_probe(struct scanner *);
-/* Is the URL one that icap_new() takes?  Else the cause is in f. */
-bool icap_check_url(const char *url, struct fault *f);
 
 enum icap_state {
 	ICAP_UNKNOWN, /* not asked yet, or being asked for the first time */

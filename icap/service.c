@@ -476,16 +476,6 @@ icap_free(struct scanner **sp)
 	loop_defer_free(svc->loop, svc, service_free);
 }
 
-void
-icap_probe(struct scanner *s)
-{
-	struct icap_service *svc = (struct icap_service *)(void *)s;
-	unsigned i;
-
-	for (i = 0; i < svc->n; i++)
-		icap_probing_start(&svc->eps[i]);
-}
-
 bool
 icap_get_stats(const struct scanner *s, unsigned i, struct icap_stats *st)
 {

@@ -92,11 +92,3 @@ icap_url_parse(const char *text, struct icap_url *u, struct fault *f)
 		return (refuse(f, text, "invalid host or port"));
 	return (true);
 }
-
-bool
-icap_check_url(const char *url, struct fault *f)
-{
-	struct icap_url u;
-
-	return (icap_url_parse(url, &u, f));
-}

@@ -501,7 +501,7 @@ dial_start(struct dialer *dialer, struct dial *d, struct str host,
 	timer_init(&r->deadline, dialer->loop, on_deadline);
 	set_options(r, o);
 	dialer->dials++;
-	resolve_start_for(dialer->resolver, &r->query, host,
+	resolve_start(dialer->resolver, &r->query, host,
 	    o != NULL ? o->account : NULL, &r->task);
 }
 

@@ -455,7 +455,7 @@ answer_at_once(struct resolver *r, struct resolve_query *q, struct str host,
 }
 
 void
-resolve_start_for(struct resolver *r, struct resolve_query *q, struct str host,
+resolve_start(struct resolver *r, struct resolve_query *q, struct str host,
     struct account *a, struct task *wake)
 {
 	char name[HOSTNAME_BYTES];
@@ -470,13 +470,6 @@ resolve_start_for(struct resolver *r, struct resolve_query *q, struct str host,
 		query_end(r, q);
 	} else
 		ask(r, q, str_of(name), a);
-}
-
-void
-resolve_start(struct resolver *r, struct resolve_query *q, struct str host,
-    struct task *wake)
-{
-	resolve_start_for(r, q, host, NULL, wake);
 }
 
 void

@@ -95,19 +95,16 @@ struct account;
  * last time when done is set.  What is known already is in *q on return,
  * often all of it; the wake-up comes nevertheless.
  *
+ * The name is counted for a (of the client, borrowed for this call; NULL:
+ * nobody) until its answer is there, whoever else waits for it by then and if
+ * nobody does.  Where the client has too many: ERR_DNS_FAIL.
+ *
  * ERR_DNS_NAME: no such name, or not a name; ERR_DNS_TIMEOUT: deadline;
  * ERR_DNS_FAIL: anything else.  A name of which only one family could be
  * found out has no fault.
  */
 void resolve_start(struct resolver *, struct resolve_query *q, struct str host,
-    struct task *wake);
-/*
- * The same for a client: the name is counted for a (borrowed for this call)
- * until its answer is there, whoever else waits for it by then and if nobody
- * does.  Where the client has too many: ERR_DNS_FAIL.
- */
-void resolve_start_for(struct resolver *, struct resolve_query *q,
-    struct str host, struct account *a, struct task *wake);
+    struct account *a, struct task *wake);
 /*
  * Forget the question; nothing of q is touched any more.  A wake-up that is
  * queued already may still come.  Harmless when done or never started ({0}).

@@ -556,13 +556,6 @@ splice_bytes_to_client(const struct splice *t)
 	return (t->ways[ORIGIN].total);
 }
 
-unsigned
-splice_pipes(const struct splice *t)
-{
-	return (
-	    (t->ways[CLIENT].pipe.in >= 0) + (t->ways[ORIGIN].pipe.in >= 0));
-}
-
 void
 splice_free(struct splice **tp)
 {

@@ -60,8 +60,6 @@ enum splice_end splice_ended(const struct splice *);
 /* Handed to the kernel so far, the first bytes included. */
 uint64_t splice_bytes_to_origin(const struct splice *);
 uint64_t splice_bytes_to_client(const struct splice *);
-/* Pipes in use by it now (0..2), for tests and metrics. */
-unsigned splice_pipes(const struct splice *);
 
 /* Reset both sides if it still runs, and free it.  *s becomes NULL. */
 void splice_free(struct splice **s);

@@ -236,13 +236,6 @@ body_kept_from(const struct body *b)
 }
 
 void
-body_set_limit(struct body *b, uint64_t max, enum err code)
-{
-	b->limit = max;
-	b->limit_code = code;
-}
-
-void
 body_fail(struct body *b, const struct fault *f)
 {
 	if (b->end != PULL_MORE)
@@ -429,14 +422,6 @@ body_make_room(struct body *b)
 								: PULL_MORE);
 }
 
-static void
-body_over_limit(struct body *b)
-{
-	fault_set(&b->fault, b->limit_code, "more than %llu bytes",
-	    (unsigned long long)b->limit);
-	body_finish(b, PULL_FAIL);
-}
-
 /*
  * One pull of the source into memory.  Bytes that come singly are packed: the
  * window bounds slices and chunks too, and readers find their place quickly.
@@ -478,8 +463,6 @@ body_pull(struct body *b, size_t want)
 	p = body_fill(b, want < most ? want : most);
 	if (pull_is_last(p))
 		body_finish(b, p);
-	else if (b->limit > 0 && b->received > b->limit)
-		body_over_limit(b); /* said when these bytes are read */
 	else if (p == PULL_MORE)
 		wake_readers(b);
 	return (p);

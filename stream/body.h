@@ -70,8 +70,6 @@ const struct fault *body_fault(const struct body *);
 uint64_t body_held(const struct body *, enum budget_kind);
 /* First offset still held; a new reader may start there or later. */
 uint64_t body_kept_from(const struct body *);
-/* A total limit: past it the body ends in PULL_FAIL with code. 0: none. */
-void body_set_limit(struct body *, uint64_t max, enum err code);
 /* End it now: PULL_FAIL with cause f, source dropped, readers woken. */
 void body_fail(struct body *, const struct fault *f);
 

@@ -29,8 +29,6 @@ struct body {
 	uint64_t kept; /* first offset still held */
 	uint64_t received;
 	uint64_t expected;
-	uint64_t limit; /* 0: none */
-	enum err limit_code;
 	enum pull end; /* PULL_MORE: unfinished */
 	struct fault fault;
 	const void *trailer;     /* borrowed */

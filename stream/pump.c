@@ -23,14 +23,6 @@ pump_begin(struct pump *p, struct sink *s)
 	p->started = true;
 }
 
-void
-pump_start(struct pump *p, struct sink *s, struct body *b, struct task *wake)
-{
-	pump_hold(p, b, wake);
-	p->reader.mark = BODY_ALL;
-	pump_begin(p, s);
-}
-
 static enum pull
 pump_end(struct pump *p)
 {

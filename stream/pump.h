@@ -30,10 +30,7 @@ struct pump {
 	void *trim_arg;
 };
 
-/* Send body's octets from offset 0 into s.  Opens a reader with wake. */
-void pump_start(struct pump *, struct sink *s, struct body *,
-    struct task *wake);
-/* Only open the reader, held at 0, for a body whose head is not decided yet. */
+/* Open a reader of the body with wake, at 0 and held there. */
 void pump_hold(struct pump *, struct body *, struct task *wake);
 /* The head is decided, which gave the sink: go on with the held reader. */
 void pump_begin(struct pump *, struct sink *);

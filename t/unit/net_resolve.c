@@ -114,7 +114,7 @@ tear_down(void)
 static void
 ask(struct resolve_query *q, const char *host)
 {
-	resolve_start(resolver, q, str_of(host), &woken);
+	resolve_start(resolver, q, str_of(host), NULL, &woken);
 }
 
 /* Ask and wait for the end. */
@@ -530,7 +530,7 @@ test_speed(void)
 	ask_wait(&q, "both.test");
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	for (i = 0; i < 1000000; i++)
-		resolve_start(resolver, &q, STR("both.test"), &woken);
+		resolve_start(resolver, &q, STR("both.test"), NULL, &woken);
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	ns = ((double)(b.tv_sec - a.tv_sec) * 1e9 +
 		 (double)(b.tv_nsec - a.tv_nsec)) /
@@ -553,14 +553,14 @@ test_share(void)
 	memset(q, 0, sizeof(q));
 	budget_set_limit(budget, BUDGET_NAMES, 3); /* one each */
 	set_up(300, NULL, 0);
-	resolve_start_for(resolver, &q[0], STR("silent.test"), hog, &woken);
+	resolve_start(resolver, &q[0], STR("silent.test"), hog, &woken);
 	CU_ASSERT_FALSE(q[0].done);
 	resolve_cancel(&q[0]);
-	resolve_start_for(resolver, &q[1], STR("half.test"), hog, &woken);
+	resolve_start(resolver, &q[1], STR("half.test"), hog, &woken);
 	CU_ASSERT(q[1].done && q[1].fault.code == ERR_DNS_FAIL);
-	resolve_start_for(resolver, &q[2], STR("silent.test"), hog, &woken);
+	resolve_start(resolver, &q[2], STR("silent.test"), hog, &woken);
 	CU_ASSERT_FALSE(q[2].done); /* it is asked for already */
-	resolve_start_for(resolver, &q[3], STR("half.test"), other, &woken);
+	resolve_start(resolver, &q[3], STR("half.test"), other, &woken);
 	CU_ASSERT_FALSE(q[3].done);
 	for (i = 0; i < 100 && budget_used(budget, BUDGET_NAMES) > 0; i++)
 		run_ms(100);

@@ -370,6 +370,15 @@ test_pace(void)
 	CU_ASSERT_FALSE(pace_is_slow(&p, 120001, 50, 1));
 }
 
+/* Nothing is held. */
+static void
+pump_all(struct pump *p, struct sink *to, struct body *b, struct task *wake)
+{
+	pump_hold(p, b, wake);
+	pump_begin(p, to);
+	reader_release(&p->reader, BODY_ALL);
+}
+
 /* Of a body that comes in drips, and of who takes one. */
 static void
 test_slow(void)
@@ -400,7 +409,7 @@ test_slow(void)
 	large = body_of_bytes(loop, &store, many, 32 << 20);
 	free(many);
 	msg.length = 32 << 20;
-	pump_start(&pump, h1_sink_begin(&sink, c.link, &msg, false, &c.task),
+	pump_all(&pump, h1_sink_begin(&sink, c.link, &msg, false, &c.task),
 	    large, &c.task);
 	while (pump_run(&pump, loop_now(loop)) != PULL_WAIT ||
 	    pump.blocked_since == 0)
@@ -636,7 +645,7 @@ pump_whole(enum http_framing framing, uint64_t len, bool http10, bool hold)
 		CU_ASSERT(s.pump.sent <= len / 3);
 		reader_release(&s.pump.reader, BODY_ALL);
 	} else
-		pump_start(&s.pump, sink_for(&m, http10), s.body, &s.task);
+		pump_all(&s.pump, sink_for(&m, http10), s.body, &s.task);
 	task_wake(&s.task);
 	CU_ASSERT(lab_until(loop, is_heard, NULL, LONG_MS));
 	CU_ASSERT_EQUAL(s.end, PULL_END);
@@ -695,8 +704,7 @@ test_pump_breaks(void)
 			send_begin(rows[i].len, rows[i].last);
 			m.framing = rows[i].framing;
 			m.length = rows[i].announced;
-			pump_start(&s.pump, sink_for(&m, false), s.body,
-			    &s.task);
+			pump_all(&s.pump, sink_for(&m, false), s.body, &s.task);
 			task_wake(&s.task);
 			CU_ASSERT(lab_until(loop, is_sent, NULL, LONG_MS));
 			CU_ASSERT_EQUAL(s.end, rows[i].end);
@@ -735,7 +743,7 @@ test_pump_check(void)
 	for (i = 0; i < 2; i++) {
 		seen = 0;
 		send_begin(i == 0 ? 1000 : 100000, PULL_END);
-		pump_start(&s.pump, sink_for(&m, false), s.body, &s.task);
+		pump_all(&s.pump, sink_for(&m, false), s.body, &s.task);
 		s.pump.check = check_first;
 		s.pump.check_arg = &seen;
 		task_wake(&s.task);
@@ -757,7 +765,7 @@ test_pump_blocked(void)
 
 	send_begin(20000000, PULL_END);
 	s.drip.steady = true;
-	pump_start(&s.pump, sink_for(&m, false), s.body, &s.task);
+	pump_all(&s.pump, sink_for(&m, false), s.body, &s.task);
 	task_wake(&s.task);
 	CU_ASSERT_FALSE(lab_until(loop, is_sent, NULL, 700));
 	CU_ASSERT(s.pump.blocked_since != 0);

@@ -647,35 +647,6 @@ test_fail_and_unref(void)
 
 /* --- limits --- */
 
-static void
-test_limit(void)
-{
-	struct feed f;
-	struct body *b;
-	struct eater e = { .want = 4 };
-	unsigned len, limit;
-
-	for (len = 0; len < 30; len++)
-		for (limit = 1; limit < 30; limit += 3) {
-			begin(limit % 2 == 0 ? 3 : 100);
-			b = feed_body(&f, len, PULL_END);
-			f.step = 3;
-			body_set_limit(b, limit, ERR_BODY_LIMIT);
-			eater_open(&e, b, 0, BODY_ALL);
-			loop_settle(loop);
-			CU_ASSERT_EQUAL(e.end,
-			    len > limit ? PULL_FAIL : PULL_END);
-			CU_ASSERT_EQUAL(e.end, body_end(b));
-			CU_ASSERT(e.r.offset == body_received(b));
-			CU_ASSERT_EQUAL(body_fault(b)->code,
-			    len > limit ? ERR_BODY_LIMIT : ERR_NONE);
-			CU_ASSERT_EQUAL(f.drops, 1);
-			eater_close(&e);
-			body_unref(&b);
-			end();
-		}
-}
-
 /* The file may not grow: the body fails, what is in it stays readable. */
 static void
 fill_up(uint64_t len, enum err code)
@@ -1340,7 +1311,6 @@ test_with_threads(void)
 	test_held_beside_slow();
 	test_slow_closes();
 	test_fail_and_unref();
-	test_limit();
 	test_temp_limit();
 	test_temp_share();
 	test_memory_share();
@@ -1405,7 +1375,6 @@ UNIT_TESTS(stream_body, { "files written by threads", test_with_threads },
     { "bytes one by one", test_drip }, { "each end at each offset", test_ends },
     { "the source's owner dies", test_gone },
     { "failed, or let go unfinished", test_fail_and_unref },
-    { "total limit", test_limit },
     { "limit of temporary files", test_temp_limit },
     { "shares of temporary files", test_temp_share },
     { "shares of memory", test_memory_share },
