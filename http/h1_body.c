@@ -394,12 +394,6 @@ h1_body_eof(struct h1_body *b, bool orderly)
 				  : PULL_CUT);
 }
 
-bool
-h1_body_is_done(const struct h1_body *b)
-{
-	return (b->at == AT_END);
-}
-
 /* Length of the extension at the front of s: up to a ";" outside quotes. */
 static size_t
 ext_length(struct str s)

@@ -65,11 +65,6 @@ enum pull h1_body_pull(struct h1_body *, struct chq *in, struct chq *out,
  * knows whose.  PULL_FAIL stays.
  */
 enum pull h1_body_eof(struct h1_body *, bool orderly);
-/*
- * Its end has been seen: no further input belongs to it.  True before the
- * pull that says so.
- */
-bool h1_body_is_done(const struct h1_body *);
 
 /*
  * An extension of the last chunk by its name: *value is its text (quotes

@@ -216,15 +216,6 @@ h1_emit_encapsulated(struct buf *b, const struct http_msg *m)
 }
 
 void
-h1_emit_fields(struct buf *b, const struct http_fields *l)
-{
-	unsigned i;
-
-	for (i = 0; i < l->n; i++)
-		emit_field(b, l->v[i].name, l->v[i].value);
-}
-
-void
 h1_emit_trailer(struct buf *b, const struct http_fields *l)
 {
 	unsigned i;

@@ -45,8 +45,6 @@ void h1_emit_response(struct buf *, const struct http_msg *, bool to_http10);
  * Proxy-Authenticate; Content-Length if framing is LENGTH.
  */
 void h1_emit_encapsulated(struct buf *, const struct http_msg *);
-/* Field lines as they are, without empty line. */
-void h1_emit_fields(struct buf *, const struct http_fields *);
 /*
  * The end of a chunked body: last chunk, trailer fields (NULL: none) but for
  * those that http_trailer_forbids(), empty line.

@@ -516,20 +516,3 @@ h1_head_begun(const struct h1_head *h)
 	return (h->started ||
 	    (held > 0 && (held > 1 || h->block[h->line_at] != '\r')));
 }
-
-enum err
-h1_head_parse(struct arena *a, enum h1_kind kind, struct str text,
-    const struct h1_limits *limits, struct http_msg **msg, struct fault *f)
-{
-	struct h1_head *h = h1_head_new(a, kind, limits);
-	size_t n = 0;
-
-	if (text.n > 0)
-		n = take(h, text.p, text.n);
-	if (h->failed == ERR_NONE && (!h->done || n < text.n))
-		(void)bad_syntax(h,
-		    h->done ? "octets behind the head"
-			    : "head without its empty line");
-	(void)step(h, msg, f);
-	return (h->failed);
-}

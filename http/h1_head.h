@@ -74,11 +74,4 @@ enum h1_step h1_head_feed(struct h1_head *, struct chq *in,
 /* Has anything but empty lines come: is a request under way? */
 bool h1_head_begun(const struct h1_head *);
 
-/*
- * A complete head in memory: text must be exactly one head with its empty
- * line; less or more is an error of the kind.  text is copied.
- */
-enum err h1_head_parse(struct arena *, enum h1_kind, struct str text,
-    const struct h1_limits *, struct http_msg **msg, struct fault *f);
-
 #endif

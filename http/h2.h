@@ -156,8 +156,6 @@ void h2_session_end(struct h2_session *, enum h2_code, const struct fault *f);
 /* Ask for a sign of life.  One that is unanswered is enough. */
 void h2_session_ping(struct h2_session *);
 bool h2_session_ping_unanswered(const struct h2_session *);
-/* Has the peer sent GOAWAY?  What is open goes on. */
-bool h2_session_goaway(const struct h2_session *, enum h2_code *);
 /* The peer's SETTINGS have come. */
 bool h2_session_is_ready(const struct h2_session *);
 /* Client: does the server take extended CONNECT (RFC 8441 3)? */
@@ -196,13 +194,9 @@ struct h2_stream *h2_session_open(struct h2_session *, struct arena *,
  */
 struct h2_stream *h2_session_next(struct h2_session *, unsigned *news);
 
-/* Some stream that its owner has not freed; NULL: there is none. */
-struct h2_stream *h2_session_any(const struct h2_session *);
-
 /* The owner's own; NULL at first. */
 void h2_stream_set_owner(struct h2_stream *, void *);
 void *h2_stream_owner(const struct h2_stream *);
-uint32_t h2_stream_id(const struct h2_stream *);
 
 /*
  * The next head that has come: a request; an interim or the final answer.

@@ -36,12 +36,6 @@ h2_budget_earn(struct h2_budget *b, enum h2_kind k, uint32_t n)
 	b->spent[k] -= earned < b->spent[k] ? earned : b->spent[k];
 }
 
-uint32_t
-h2_budget_burst(enum h2_kind k)
-{
-	return (kinds[k].burst);
-}
-
 const char *
 h2_budget_text(enum h2_kind k)
 {

@@ -54,8 +54,6 @@ bool h2_budget_spend(struct h2_budget *, enum h2_kind, uint32_t n,
     uint64_t now_ms);
 /* It has earned n more. */
 void h2_budget_earn(struct h2_budget *, enum h2_kind, uint32_t n);
-/* How many at once. */
-uint32_t h2_budget_burst(enum h2_kind);
 const char *h2_budget_text(enum h2_kind);
 
 #endif

@@ -118,8 +118,7 @@ struct h2_session {
 	int32_t resets[H2_RESETS]; /* by us: what comes late is let be */
 	int32_t early[H2_EARLY];   /* PRIORITY_UPDATE before HEADERS */
 	unsigned resets_n, early_n;
-	uint32_t pings;      /* unanswered */
-	enum h2_code goaway; /* what the peer said */
+	uint32_t pings; /* unanswered */
 	bool goaway_came, goaway_sent, settings_came;
 	bool leaving, leave_sent; /* a GOAWAY that refuses nothing yet */
 	bool windows_moved;       /* ask the roomless again */

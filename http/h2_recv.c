@@ -258,15 +258,6 @@ on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *p,
 /* --- other frames, and ends --- */
 
 static void
-on_goaway(struct h2_session *s, const nghttp2_goaway *f)
-{
-	s->goaway_came = true;
-	s->goaway = f->error_code <= H2_HTTP_1_1_REQUIRED
-	    ? (enum h2_code)f->error_code
-	    : H2_INTERNAL_ERROR;
-}
-
-static void
 on_priority_update(struct h2_session *s, const nghttp2_frame *frame)
 {
 	const nghttp2_ext_priority_update *p = frame->ext.payload;
@@ -305,7 +296,7 @@ on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 			s->pings = 0;
 		break;
 	case NGHTTP2_GOAWAY:
-		on_goaway(s, &frame->goaway);
+		s->goaway_came = true;
 		break;
 	case NGHTTP2_PRIORITY_UPDATE:
 		on_priority_update(s, frame);

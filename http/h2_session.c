@@ -402,14 +402,6 @@ h2_session_ping_unanswered(const struct h2_session *s)
 }
 
 bool
-h2_session_goaway(const struct h2_session *s, enum h2_code *code)
-{
-	if (s->goaway_came && code != NULL)
-		*code = s->goaway;
-	return (s->goaway_came);
-}
-
-bool
 h2_session_is_ready(const struct h2_session *s)
 {
 	return (s->settings_came);

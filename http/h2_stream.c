@@ -128,20 +128,6 @@ h2_session_next(struct h2_session *s, unsigned *news)
 	return (st);
 }
 
-struct h2_stream *
-h2_session_any(const struct h2_session *s)
-{
-	struct list *it, *save;
-	struct h2_stream *st;
-
-	LIST_EACH (it, save, &s->streams) {
-		st = CONTAINER_OF(it, struct h2_stream, all);
-		if (st->owned)
-			return (st);
-	}
-	return (NULL);
-}
-
 void
 h2_queue_head(struct h2_stream *st, struct http_msg *m)
 {
@@ -349,10 +335,4 @@ void *
 h2_stream_owner(const struct h2_stream *st)
 {
 	return (st->owner);
-}
-
-uint32_t
-h2_stream_id(const struct h2_stream *st)
-{
-	return ((uint32_t)st->id);
 }

@@ -85,13 +85,6 @@ ws_facts(const struct ws *w)
 	return (&w->facts);
 }
 
-bool
-ws_is_between(const struct ws *w)
-{
-	return (w->at == AT_CLOSED ||
-	    (w->at == AT_HEAD && !w->frame.open && chq_len(&w->held) == 0));
-}
-
 size_t
 ws_bytes(const struct ws *w)
 {

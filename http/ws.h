@@ -104,8 +104,6 @@ void ws_free(struct ws **);
 enum ws_got ws_feed(struct ws *, struct chq *in, const struct ws_out *,
     struct fault *f);
 const struct ws_facts *ws_facts(const struct ws *);
-/* No frame and no message is cut here: the end of the input is no loss. */
-bool ws_is_between(const struct ws *);
 /* Octets of memory that it holds, for the client's account. */
 size_t ws_bytes(const struct ws *);
 

@@ -10,9 +10,9 @@
 #include "base/chunk.h"
 #include "http/h1_emit.h"
 #include "http/h1_frame.h"
-#include "http/h1_head.h"
 #include "http/h2.h"
 #include "http/uri.h"
+#include "t/head.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
@@ -82,16 +82,16 @@ static void
 check_same(struct http_msg *m)
 {
 	struct buf b = { 0 }, once = { 0 }, twice = { 0 };
-	struct http_msg *again = NULL;
-	struct fault f = { 0 };
+	struct http_msg *again;
 	unsigned i;
 
 	if (m->method_id == METHOD_CONNECT ||
 	    http_target_parse(m, NULL, true, NULL) != ERR_NONE)
 		return;
 	h1_emit_request(&b, m, H1_TARGET_ORIGIN);
-	assert(h1_head_parse(m->arena, H1_REQUEST, buf_as_str(&b),
-		   &h1_limits_origin, &again, &f) == ERR_NONE);
+	again = head_read(m->arena, H1_REQUEST, buf_as_str(&b),
+	    &h1_limits_origin, NULL);
+	assert(again != NULL);
 	assert(str_eq(again->method, m->method));
 	assert(str_eq(again->target, m->uri.path));
 	assert(h1_frame_request(again, NULL) == ERR_NONE);
@@ -102,8 +102,8 @@ check_same(struct http_msg *m)
 	http_fields_remove(&again->fields, FIELD_HOST);
 	http_fields_remove(&m->fields, FIELD_CONNECTION);
 	http_fields_remove(&again->fields, FIELD_CONNECTION);
-	h1_emit_fields(&once, &m->fields);
-	h1_emit_fields(&twice, &again->fields);
+	head_fields(&once, &m->fields);
+	head_fields(&twice, &again->fields);
 	assert(str_eq(buf_as_str(&once), buf_as_str(&twice)));
 	buf_fini(&b);
 	buf_fini(&once);

@@ -13,6 +13,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 #define ANSWER_OCTETS 5000
+#define STREAMS 8 /* at once */
 
 static void
 answer(struct h2_stream *st, bool body)
@@ -37,18 +38,45 @@ answer(struct h2_stream *st, bool body)
 	arena_free(&a);
 }
 
+/* A stream of ours: the session's are as many at once. */
+static struct own {
+	struct h2_stream *stream; /* NULL: free */
+	unsigned number;          /* of the streams so far */
+} own[STREAMS];
+
+static struct own *
+own_of(struct h2_stream *st, unsigned *last)
+{
+	struct own *o = h2_stream_owner(st);
+	unsigned i;
+
+	for (i = 0; o == NULL; i++) {
+		assert(i < STREAMS);
+		if (own[i].stream == NULL)
+			o = &own[i];
+	}
+	if (o->stream == NULL) {
+		*o = (struct own){ st, ++*last };
+		h2_stream_set_owner(st, o);
+	}
+	assert(o->stream == st);
+	return (o);
+}
+
 /* Streams are looked at by what way says of their numbers. */
 static void
-serve(struct h2_session *s, uint8_t way)
+serve(struct h2_session *s, uint8_t way, unsigned *last)
 {
 	struct h2_stream *st;
+	struct own *o;
 	struct chq q = { 0 };
 	struct http_msg *m;
 	unsigned news;
 	bool seldom;
 
 	while ((st = h2_session_next(s, &news)) != NULL) {
-		seldom = ((h2_stream_id(st) / 2 + way) & 3) == 0;
+		o = own_of(st, last);
+		seldom = ((o->number + way) & 3) == 0;
 		if ((news & H2_NEWS_HEAD) != 0) {
 			m = h2_stream_head_take(st);
 			assert(m != NULL && m->is_request);
@@ -59,11 +87,9 @@ serve(struct h2_session *s, uint8_t way)
 		    h2_stream_pull(st, &q, 1000, NULL) == PULL_MORE)
 			chq_drop(&q, chq_len(&q));
 		if ((news & H2_NEWS_RESET) != 0 || ((way & 32) != 0 && !seldom))
-			h2_stream_free(&st);
+			h2_stream_free(&o->stream);
 		else if ((way & 64) != 0 && seldom)
 			h2_stream_reset(st, H2_CANCEL);
-		else
-			h2_stream_set_owner(st, s);
 	}
 	chq_fini(&q);
 }
@@ -73,10 +99,14 @@ end(struct h2_session *s)
 {
 	struct h2_stream *st;
 	struct fault f = { .code = ERR_CLIENT_GONE };
+	unsigned i, news;
 
 	h2_session_gone(s, &f);
-	while ((st = h2_session_any(s)) != NULL)
+	for (i = 0; i < STREAMS; i++)
+		h2_stream_free(&own[i].stream);
+	while ((st = h2_session_next(s, &news)) != NULL)
 		h2_stream_free(&st);
+	assert(h2_session_streams(s) == 0);
 }
 
 int
@@ -84,13 +114,14 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	const struct h2_config cfg = { .server = true,
 		.connect = true,
-		.streams = 8,
+		.streams = STREAMS,
 		.window = 65535 };
 	struct h2_session *s;
 	struct chq in = { 0 }, out = { 0 };
 	uint64_t now = 1;
 	size_t part, cut;
 	uint8_t way;
+	unsigned last = 0;
 
 	if (n < 2)
 		return (0);
@@ -103,7 +134,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		chq_copy(&in, p, part);
 		(void)h2_session_take(s, &in, now++);
 		assert(h2_session_streams(s) <= cfg.streams);
-		serve(s, way);
+		serve(s, way, &last);
 		(void)h2_session_give(s, &out, 3000);
 		chq_drop(&out, chq_len(&out));
 		assert(h2_session_bytes(s) < 1048576 + 1048576);

@@ -78,8 +78,10 @@ run(uint8_t kind, const uint8_t *p, size_t n, size_t step, size_t want,
 		assert(got == WS_BAD || chq_len(&r.in) == 0);
 	}
 	assert((got == WS_BAD) == (f.code != ERR_NONE));
-	if (got != WS_BAD && ws_is_between(r.w) && ws_facts(r.w)->code == 0)
-		assert(chq_len(&r.frames) + chq_len(&r.control) == n);
+	if (got != WS_BAD && ws_facts(r.w)->code == 0) {
+		at = chq_len(&r.frames) + chq_len(&r.control);
+		assert(at <= n && n - at < WS_HEAD_MAX + WS_CONTROL_MAX);
+	}
 	*bomb |= r.bomb;
 	ws_free(&r.w);
 	chq_fini(&r.in);

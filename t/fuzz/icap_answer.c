@@ -14,10 +14,10 @@
 #include <uv.h>
 #include "base/list.h"
 #include "http/h1_frame.h"
-#include "http/h1_head.h"
 #include "http/uri.h"
 #include "icap/icap.h"
 #include "net/dial.h"
+#include "t/head.h"
 
 #define RESP_MODE 1
 #define WITH_BODY 2
@@ -106,10 +106,8 @@ say(const uint8_t *p, size_t n, size_t piece)
 static struct http_msg *
 parse(struct arena *a, enum h1_kind kind, struct str text)
 {
-	struct fault f = { .code = ERR_NONE };
-	struct http_msg *m = NULL;
+	struct http_msg *m = head_read(a, kind, text, &h1_limits_client, NULL);
 
-	h1_head_parse(a, kind, text, &h1_limits_client, &m, &f);
 	assert(m != NULL);
 	return (m);
 }

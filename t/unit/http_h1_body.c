@@ -188,7 +188,7 @@ check_good(unsigned i, struct h1_body *b, struct chq *out)
 
 	CHECK_ROW(i, "content", content_is(out, str_of(chunked[i].content)));
 	CU_ASSERT(b->content == strlen(chunked[i].content));
-	CU_ASSERT(h1_body_is_done(b) && h1_body_eof(b, false) == PULL_END);
+	CU_ASSERT(h1_body_eof(b, false) == PULL_END);
 	CHECK_ROW(i, b->last_ext.p,
 	    str_eq(b->last_ext, str_of(chunked[i].ext)));
 	buf_cstr(&t, "");
@@ -222,7 +222,7 @@ check_chunked(unsigned i, size_t (*piece)(size_t), size_t want,
 		    content_is(&in, str_of(behind)));
 	} else
 		CHECK_ROW(i, f.detail,
-		    f.code == ERR_ORIGIN_CHUNK && !h1_body_is_done(&b) &&
+		    f.code == ERR_ORIGIN_CHUNK &&
 			h1_body_eof(&b, true) == PULL_FAIL);
 	chq_fini(&in);
 	chq_fini(&out);
@@ -313,19 +313,18 @@ lengths(void)
 	CU_ASSERT(
 	    feed(&b, STR("hello!"), whole, 2, &in, &out, NULL) == PULL_END);
 	CU_ASSERT(content_is(&out, STR("hello")) && chq_len(&in) == 1);
-	CU_ASSERT(h1_body_is_done(&b) && b.content == 5);
+	CU_ASSERT(h1_body_eof(&b, false) == PULL_END && b.content == 5);
 	chq_fini(&in);
 
 	h1_body_init(&b, a, FRAMING_LENGTH, 5, ERR_REQ_CHUNK);
 	CU_ASSERT(
 	    feed(&b, STR("hell"), single, 9, &in, &out, NULL) == PULL_WAIT);
-	CU_ASSERT(!h1_body_is_done(&b));
 	CU_ASSERT(h1_body_eof(&b, true) == PULL_CUT);
 	CU_ASSERT(h1_body_eof(&b, true) == PULL_CUT);
 	chq_fini(&out);
 
 	h1_body_init(&b, a, FRAMING_LENGTH, 0, ERR_REQ_CHUNK);
-	CU_ASSERT(h1_body_is_done(&b));
+	CU_ASSERT(h1_body_eof(&b, false) == PULL_END);
 	CU_ASSERT(h1_body_pull(&b, &in, &out, 1, NULL) == PULL_END);
 	h1_body_init(&b, a, FRAMING_NONE, 7, ERR_REQ_CHUNK);
 	CU_ASSERT(h1_body_pull(&b, &in, &out, 1, NULL) == PULL_END);
@@ -335,7 +334,7 @@ lengths(void)
 	CU_ASSERT(feed(&b, STR("hello"), random_piece, 3, &in, &out, NULL) ==
 	    PULL_WAIT);
 	CU_ASSERT(content_is(&out, STR("hello")));
-	CU_ASSERT(h1_body_eof(&b, true) == PULL_END && h1_body_is_done(&b));
+	CU_ASSERT(h1_body_eof(&b, true) == PULL_END);
 	CU_ASSERT(h1_body_pull(&b, &in, &out, 1, NULL) == PULL_END);
 	h1_body_init(&b, a, FRAMING_CLOSE, 0, ERR_REQ_CHUNK);
 	CU_ASSERT(h1_body_eof(&b, false) == PULL_CUT);

@@ -215,7 +215,7 @@ trailers(void)
 	struct http_msg *m = http_help_head(a, H1_FIELDS,
 	    "Digest: x\r\nContent-Length: 5\r\nX: y\r\n\r\n");
 
-	h1_emit_fields(&b, &m->fields);
+	head_fields(&b, &m->fields);
 	CU_ASSERT(
 	    http_help_is(&b, "Digest: x\r\nContent-Length: 5\r\nX: y\r\n"));
 	h1_emit_trailer(&b, &m->fields);

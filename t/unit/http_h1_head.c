@@ -337,32 +337,6 @@ table(void)
 	}
 }
 
-static void
-in_memory(void)
-{
-	struct arena *a = arena_new();
-	struct http_msg *m;
-	struct fault f;
-	unsigned i;
-	enum err e;
-
-	for (i = 0; i < COUNT(heads); i++) {
-		f = (struct fault){ 0 };
-		m = NULL;
-		e = h1_head_parse(a, heads[i].kind, heads[i].text,
-		    &h1_limits_client, &m, &f);
-		CHECK_ROW(i, f.detail, e == heads[i].err && f.code == e);
-		CHECK_ROW(i, f.detail, (m != NULL) == (e == ERR_NONE));
-	}
-	CU_ASSERT(h1_head_parse(a, H1_REQUEST, STR(""), &h1_limits_client, &m,
-		      NULL) == ERR_REQ_SYNTAX);
-	CU_ASSERT(h1_head_parse(a, H1_REQUEST, STR("GET / HTTP/1.1\r\n\r"),
-		      &h1_limits_client, &m, NULL) == ERR_REQ_SYNTAX);
-	CU_ASSERT(h1_head_parse(a, H1_RESPONSE, STR("HTTP/1.1 200 \r\n\r\nx"),
-		      &h1_limits_client, &m, NULL) == ERR_ORIGIN_SYNTAX);
-	arena_free(&a);
-}
-
 /* Cut anywhere, a good head is neither done nor bad. */
 static void
 cut(void)
@@ -491,5 +465,4 @@ limits(void)
 }
 
 UNIT_TESTS(http_h1_head, { "good and bad heads in all pieces", table },
-    { "heads in memory", in_memory }, { "heads cut anywhere", cut },
-    { "begun", begun }, { "limits", limits })
+    { "heads cut anywhere", cut }, { "begun", begun }, { "limits", limits })

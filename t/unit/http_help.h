@@ -7,7 +7,7 @@
 #include <string.h>
 #include "base/arena.h"
 #include "base/chunk.h"
-#include "http/h1_head.h"
+#include "t/head.h"
 #include "t/unit/unit.h"
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
@@ -32,11 +32,11 @@
 static inline struct http_msg *
 http_help_head(struct arena *a, enum h1_kind kind, const char *text)
 {
-	struct http_msg *m = NULL;
+	struct http_msg *m;
 	struct fault f = { 0 };
 
-	if (h1_head_parse(a, kind, str_of(text), &h1_limits_origin, &m, &f) !=
-	    ERR_NONE)
+	m = head_read(a, kind, str_of(text), &h1_limits_origin, &f);
+	if (m == NULL)
 		printf("# %s: %s\n", text, f.detail);
 	CU_ASSERT_FATAL(m != NULL);
 	return (m);

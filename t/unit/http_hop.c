@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Hop-by-hop fields, Via, Max-Forwards, Date. */
 #include <time.h>
-#include "http/h1_emit.h"
 #include "http/hop.h"
 #include "t/unit/http_help.h"
 
@@ -11,7 +10,7 @@ fields_are(const struct http_msg *m, const char *text)
 	struct buf b = { 0 };
 
 	buf_cstr(&b, "");
-	h1_emit_fields(&b, &m->fields);
+	head_fields(&b, &m->fields);
 	return (http_help_is(&b, text));
 }
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Content codings that an origin is offered: RFC 9110 12.5.3. */
-#include "http/h1_emit.h"
 #include "http/offer.h"
 #include "t/unit/http_help.h"
 
@@ -45,7 +44,7 @@ offer(void)
 		http_offer_known(m);
 		b.n = 0;
 		buf_cstr(&b, "");
-		h1_emit_fields(&b, &m->fields);
+		head_fields(&b, &m->fields);
 		CHECK_ROW(i, offers[i].in, http_help_is(&b, offers[i].out));
 	}
 	arena_free(&a);

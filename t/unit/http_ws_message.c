@@ -76,8 +76,7 @@ feed(const void *p, size_t n)
 	do {
 		got = ws_feed(lab.w, &lab.in, &out, &f);
 		ws_message_fed(&lab.m, got, f.code != ERR_NONE ? &f : NULL);
-	} while (got != WS_MORE && got != WS_BAD &&
-	    (chq_len(&lab.in) > 0 || !ws_is_between(lab.w)));
+	} while (got != WS_MORE && got != WS_BAD);
 	return (got);
 }
 

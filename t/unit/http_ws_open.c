@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening handshakes: RFC 6455 1.3, 4; RFC 7692 7.1; RFC 8441 5. */
-#include "http/h1_emit.h"
 #include "http/h1_frame.h"
 #include "http/hop.h"
 #include "http/ws_h2.h"
@@ -268,7 +267,7 @@ is_head(const struct http_msg *m, const char *fields)
 	struct buf b = { 0 };
 	bool is;
 
-	h1_emit_fields(&b, &m->fields);
+	head_fields(&b, &m->fields);
 	is = str_eq(buf_as_str(&b), str_of(fields));
 	if (!is)
 		printf("# %.*s\n", STR_ARG(buf_as_str(&b)));
@@ -354,7 +353,7 @@ hop(void)
 	struct buf b = { 0 };
 
 	http_hop_strip(m);
-	h1_emit_fields(&b, &m->fields);
+	head_fields(&b, &m->fields);
 	CU_ASSERT(http_help_is(&b, "Host: a\r\n" EXT PMD "\r\n" KEY VERSION));
 	arena_free(&a);
 }

@@ -4,8 +4,8 @@
  * what goes wrong behind it.  Every table has its clean controls.
  */
 #include <string.h>
-#include "http/h1_head.h"
 #include "icap/verdict.h"
+#include "t/head.h"
 #include "t/unit/icap_talk.h"
 
 /* What fields say. */
@@ -63,11 +63,11 @@ static struct http_msg *
 head_of(struct arena *a, const char *fields)
 {
 	char text[1024];
-	struct http_msg *m = NULL;
+	struct http_msg *m;
 
 	snprintf(text, sizeof(text), "ICAP/1.0 200 OK\r\n%s\r\n", fields);
-	h1_head_parse(a, H1_ICAP_RESPONSE, arena_str(a, str_of(text)),
-	    &h1_limits_origin, &m, NULL);
+	m = head_read(a, H1_ICAP_RESPONSE, str_of(text), &h1_limits_origin,
+	    NULL);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(m);
 	return (m);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What OPTIONS say, nonsense included; Transfer-* by extension; verdicts. */
 #include <stdio.h>
-#include "http/h1_head.h"
 #include "icap/icap.h"
 #include "icap/options.h"
 #include "icap/verdict.h"
+#include "t/head.h"
 #include "t/unit/unit.h"
 
 static struct arena *arena;
@@ -12,12 +12,10 @@ static struct arena *arena;
 static struct http_msg *
 answer(const char *fields)
 {
-	struct fault f = { .code = ERR_NONE };
-	struct http_msg *m = NULL;
-
-	h1_head_parse(arena, H1_ICAP_RESPONSE,
+	struct http_msg *m = head_read(arena, H1_ICAP_RESPONSE,
 	    arena_printf(arena, "ICAP/1.0 200 OK\r\n%s\r\n", fields),
-	    &h1_limits_origin, &m, &f);
+	    &h1_limits_origin, NULL);
+
 	CU_ASSERT_PTR_NOT_NULL_FATAL(m);
 	return (m);
 }

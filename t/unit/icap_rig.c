@@ -6,9 +6,9 @@
 #include <string.h>
 #include "base/list.h"
 #include "http/h1_frame.h"
-#include "http/h1_head.h"
 #include "http/uri.h"
 #include "net/dial.h"
+#include "t/head.h"
 #include "t/unit/icap_peer.h"
 
 #define GUARD_MS 60000
@@ -260,11 +260,9 @@ try_task(struct task *t)
 static struct http_msg *
 parse(struct try *try, enum h1_kind kind, const char *text)
 {
-	struct http_msg *m = NULL;
-	struct fault f = { .code = ERR_NONE };
+	struct http_msg *m = head_read(try->arena, kind, str_of(text),
+	    &h1_limits_client, NULL);
 
-	h1_head_parse(try->arena, kind, str_of(text), &h1_limits_client, &m,
-	    &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(m);
 	return (m);
 }
