@@ -281,7 +281,7 @@ name(struct getting *g)
 {
 	set_phase(g, NAMING);
 	resolve_start(g->fetcher->resolver, &g->names, str_of(g->url.host),
-	    NULL, &g->task);g->task);
+	    NULL, &g->task);
 }
 
 /* How many are under way, and how many of these with its host? */
