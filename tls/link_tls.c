@@ -20,34 +20,56 @@
 static _Thread_local unsigned char *raw;
 static _Thread_local size_t raw_at, raw_n;
 
-/* One output buffer of a busy moment is handed from link to link. */
-static _Thread_local struct buf spare_sealed, spare_stage;
+/*
+ * Output buffers are handed from link to link.  All links that have written
+ * hold a stage until the turn ends, few hold records for much longer than it
+ * takes to send them.
+ */
+#define STAGES_MAX 16
+#define SEALED_MAX 4
+#define SEALED_BYTES (LINK_OUT_FLUSH + RECORD_MAX + STAGE_MAX)
 
-/* The callbacks of GnuTLS. */
+struct spares {
+	const size_t bytes; /* of a new buffer; twice as large is kept, too */
+	const unsigned max;
+	unsigned n;
+	struct buf v[STAGES_MAX]; /* the last one is in the CPU's cache still */
+};
+
+static _Thread_local struct spares stages = { .bytes = STAGE_MAX,
+	.max = STAGES_MAX };
+static _Thread_local struct spares sealed = { .bytes = SEALED_BYTES,
+	.max = SEALED_MAX };
 
 static void
-buf_borrow(struct buf *b, struct buf *spare)
+buf_borrow(struct buf *b, struct spares *from)
 {
-	if (b->p == NULL) {
-		*b = *spare;
-		*spare = (struct buf){ 0 };
-		if (b->p == NULL)
-			(void)buf_room(b,
-			    LINK_OUT_FLUSH + RECORD_MAX + STAGE_MAX);
-	}
-	assert(b->p != NULL && b->cap > 0);
+	if (b->p == NULL && from->n > 0)
+		*b = from->v[--from->n];
+	else if (b->p == NULL)
+		(void)buf_room(b, from->bytes);
+	assert(b->p != NULL && b->n <= b->cap);
 }
 
 static void
-buf_give_back(struct buf *b, struct buf *spare)
+buf_give_back(struct buf *b, struct spares *to)
 {
-	assert(b->n == 0 && b != spare);
-	if (spare->p == NULL && b->cap <= 2 * LINK_OUT_LIMIT) {
-		*spare = *b;
+	assert(b->n == 0 && to->n <= to->max);
+	if (to->n < to->max && b->cap / 2 <= to->bytes + 1) {
+		to->v[to->n++] = *b;
 		*b = (struct buf){ 0 };
 	} else
 		buf_fini(b);
 }
+
+static void
+spares_fini(struct spares *s)
+{
+	while (s->n > 0)
+		buf_fini(&s->v[--s->n]);
+}
+
+/* The callbacks of GnuTLS. */
 
 static ssize_t
 tls_pull_pend(struct link *l, void *p, size_t n)
@@ -106,7 +128,7 @@ tls_push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int count)
 	ssize_t n = 0;
 	int i;
 
-	buf_borrow(&l->sealed, &spare_sealed);
+	buf_borrow(&l->sealed, &sealed);
 	for (i = 0; i < count; i++) {
 		buf_add(&l->sealed, iov[i].iov_base, iov[i].iov_len);
 		n += (ssize_t)iov[i].iov_len;
@@ -131,7 +153,7 @@ keep_plain_output(struct link *l)
 
 	if (chq_len(&l->out) == 0)
 		return;
-	buf_borrow(&l->sealed, &spare_sealed);
+	buf_borrow(&l->sealed, &sealed);
 	while (chq_len(&l->out) > 0) {
 		p = chq_peek(&l->out, &n);
 		buf_add(&l->sealed, p, n);
@@ -434,6 +456,7 @@ link_tls_seal_stage(struct link *l)
 	if (n > 0 && !l->reshakes) {
 		l->stage.n = 0;
 		tls_seal(l, l->stage.p, n);
+		buf_give_back(&l->stage, &stages);
 	}
 }
 
@@ -446,7 +469,7 @@ link_tls_write(struct link *l, const void *p, size_t n)
 	if (n > STAGE_MAX && !l->reshakes)
 		tls_seal(l, p, n);
 	else {
-		buf_borrow(&l->stage, &spare_stage);
+		buf_borrow(&l->stage, &stages);
 		buf_add(&l->stage, p, n);
 	}
 }
@@ -456,9 +479,7 @@ link_tls_shrink(struct link *l)
 {
 	assert(l->sealed.n > 0 || l->sealed_at == 0);
 	if (l->sealed.p != NULL && l->sealed.n == 0)
-		buf_give_back(&l->sealed, &spare_sealed);
-	if (l->stage.p != NULL && l->stage.n == 0)
-		buf_give_back(&l->stage, &spare_stage);
+		buf_give_back(&l->sealed, &sealed);
 }
 
 void
@@ -467,6 +488,6 @@ link_tls_thread_fini(void)
 	assert(raw_at == raw_n);
 	free(raw);
 	raw = NULL;
-	buf_fini(&spare_sealed);
-	buf_fini(&spare_stage);
+	spares_fini(&sealed);
+	spares_fini(&stages);
 }

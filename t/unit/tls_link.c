@@ -588,6 +588,21 @@ test_ahead_drip(void)
 	link_thread_fini();
 }
 
+/* A few octets to be sent do not take the room of many. */
+static void
+test_few(void)
+{
+	size_t before;
+
+	begin(TLS13);
+	CU_ASSERT(lab_until(loop, shaken, NULL, LONG_MS));
+	before = mallinfo2().uordblks;
+	link_write(a.link, "x", 1);
+	link_write(b.link, "x", 1);
+	CU_ASSERT(mallinfo2().uordblks - before < 20000);
+	end();
+}
+
 /* What a peer does not take is its client's memory; without it, little fits. */
 static void
 test_charged(void)
@@ -919,6 +934,7 @@ UNIT_TESTS(tls_link, { "transfers", test_transfer },
     { "back-pressure", test_back_pressure }, { "bytes one by one", test_drip },
     { "bytes one by one, read ahead", test_ahead_drip },
     { "output is counted for its client", test_charged },
+    { "a few octets of output", test_few },
     { "shares of lingering", test_linger_share },
     { "the peer dies under back-pressure", test_broken },
     { "close delivers everything", test_close_delivers },
