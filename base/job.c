@@ -15,6 +15,7 @@ struct job_pool {
 	bool closing;
 	char name[16];
 	unsigned threads;
+	unsigned wanted;
 	pthread_t thread[];
 };
 
@@ -63,7 +64,7 @@ job_thread(void *arg)
 }
 
 static struct job_pool *
-pool_new(const char *name, unsigned threads, unsigned most)
+pool_alloc(const char *name, unsigned threads, unsigned most)
 {
 	struct job_pool *p = calloc(1,
 	    sizeof(*p) + threads * sizeof(p->thread[0]));
@@ -74,12 +75,33 @@ pool_new(const char *name, unsigned threads, unsigned most)
 	pthread_cond_init(&p->work, NULL);
 	turns_init(&p->turns, most);
 	strncpy(p->name, name, sizeof(p->name) - 1);
-	while (p->threads < threads &&
+	p->wanted = threads;
+	return (p);
+}
+
+bool
+job_pool_begin(struct job_pool *p)
+{
+	while (p->threads < p->wanted &&
 	    thread_start(&p->thread[p->threads], p->name, job_thread, p) == 0)
 		p->threads++;
-	if (p->threads == 0)
+	return (p->threads > 0);
+}
+
+static struct job_pool *
+pool_new(const char *name, unsigned threads, unsigned most)
+{
+	struct job_pool *p = pool_alloc(name, threads, most);
+
+	if (!job_pool_begin(p))
 		job_pool_free(&p);
 	return (p);
+}
+
+struct job_pool *
+job_pool_prepare(const char *name, unsigned threads)
+{
+	return (pool_alloc(name, threads, threads));
 }
 
 struct job_pool *

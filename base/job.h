@@ -27,6 +27,12 @@ struct job {
 /* name: up to 15 bytes, shown by ps.  NULL when no thread can be made. */
 struct job_pool *job_pool_new(const char *name, unsigned threads);
 /*
+ * The same in two steps: jobs may be started before there are threads, and run
+ * when there are.  False: none can be made.
+ */
+struct job_pool *job_pool_prepare(const char *name, unsigned threads);
+bool job_pool_begin(struct job_pool *);
+/*
  * Owners have their turns one after another, and there is a thread more,
  * which no owner gets who has `threads` already.
  */

@@ -499,6 +499,7 @@ turn(struct holder *h)
 {
 	struct pollfd p[1 + HOLDER_CLIENTS] = { { HOLDER_FD, POLLIN, 0 } };
 	unsigned i, n = h->n_clients;
+	int r;
 
 	for (i = 0; i < n; i++)
 		p[1 + i] = (struct pollfd){ h->client[i], POLLIN, 0 };
@@ -507,8 +508,8 @@ turn(struct holder *h)
 	while (n-- > 0) /* the last first: one that goes moves no other */
 		if (p[1 + n].revents != 0)
 			client_turn(h, n);
-	if (p[0].revents != 0)
-		return (owner_turn(h));
+	if (p[0].revents != 0 && (r = owner_turn(h)) <= 0)
+		return (r);
 	return (h->last && h->n_clients == 0 ? 0 : 1);
 }
 

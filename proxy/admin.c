@@ -15,7 +15,7 @@ struct admin {
 	struct gen *const *gen;
 	struct proxy_shared *shared;
 	struct watch *watch;
-	char *path;
+	pid_t pid; /* that people know */
 	int fd;
 };
 
@@ -40,8 +40,8 @@ status(const struct admin *a)
 {
 	const struct gen *g = *a->gen;
 	json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
-	    "version", PACKAGE_VERSION, "pid", (json_int_t)getpid(),
-	    "generation", (json_int_t)g->number, "clients",
+	    "version", PACKAGE_VERSION, "pid", (json_int_t)a->pid, "generation",
+	    (json_int_t)g->number, "clients",
 	    (json_int_t)atomic_load(&a->shared->clients), "flows",
 	    (json_int_t)atomic_load(&a->shared->flows), "audit_lost",
 	    (json_int_t)audit_lost(g->audit), "ca_sha256", g->fingerprint,
@@ -102,25 +102,26 @@ open_socket(const char *path)
 	return (fd);
 }
 
-struct admin *
-admin_new(struct loop *loop, struct gen *const *gen,
-    struct proxy_shared *shared, struct fault *f)
+int
+admin_open(const char *path, struct fault *f)
 {
-	const char *path = (*gen)->conf->admin.socket;
-	struct admin *a;
-	int fd;
+	int fd = open_socket(path);
 
-	if (path == NULL)
-		return (NULL);
-	if ((fd = open_socket(path)) < 0) {
+	if (fd < 0)
 		fault_set(f, ERR_SYSTEM, "admin socket %s: %s", path,
 		    strerror(errno));
-		return (NULL);
-	}
-	a = calloc(1, sizeof(*a));
+	return (fd);
+}
+
+struct admin *
+admin_new(struct loop *loop, int fd, pid_t pid, struct gen *const *gen,
+    struct proxy_shared *shared)
+{
+	struct admin *a = calloc(1, sizeof(*a));
+
 	a->gen = gen;
 	a->shared = shared;
-	a->path = strdup(path);
+	a->pid = pid;
 	a->fd = fd;
 	a->watch = watch_new(loop, fd, on_connect, a);
 	watch_set(a->watch, WATCH_READ);
@@ -137,7 +138,5 @@ admin_free(struct admin **ap)
 		return;
 	watch_free(&a->watch);
 	close(a->fd);
-	(void)unlink(a->path);
-	free(a->path);
 	free(a);
 }

@@ -14,12 +14,14 @@
 
 struct admin;
 
+/* Listen there; one that nobody listens on any more is removed.  -1: f. */
+int admin_open(const char *path, struct fault *f);
 /*
- * Listen on admin.socket of *gen, which is the current generation at any
- * time.  NULL without fault: none is configured; with fault: it cannot be made.
+ * Answer there; fd is taken over.  pid: of the supervisor.  *gen is the current
+ * generation at any time.
  */
-struct admin *admin_new(struct loop *, struct gen *const *gen,
-    struct proxy_shared *, struct fault *f);
-void admin_free(struct admin **); /* removes the socket */
+struct admin *admin_new(struct loop *, int fd, pid_t pid,
+    struct gen *const *gen, struct proxy_shared *);
+void admin_free(struct admin **);
 
 #endif

@@ -2,150 +2,53 @@
 /* Generations, see gen.h. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "config.h"
-#include "certs/keyholder.h"
 #include "proxy/gen.h"
+#include "proxy/logs.h"
+#include "proxy/problem.h"
 #include "proxy/audit/log.h"
 #include "tls/peer.h"
 
 #define VERDICTS_MAX 8192 /* origin chains remembered */
 
-static void problem(struct conf_problems *, bool warning, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void
-problem(struct conf_problems *list, bool warning, const char *fmt, ...)
-{
-	struct buf text = { 0 };
-	char line[600];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	buf_cstr(&text, line);
-	if (list->n == list->cap) {
-		list->cap = list->cap > 0 ? 2 * list->cap : 8;
-		list->v = realloc(list->v, list->cap * sizeof(*list->v));
-		if (list->v == NULL)
-			abort();
-	}
-	list->v[list->n++] = (struct conf_problem){ .warning = warning,
-		.text = text.p };
-	if (!warning)
-		list->errors++;
-}
-
-static void
-problem_fault(struct conf_problems *list, const char *area,
-    const struct fault *f)
-{
-	problem(list, false, "%s: %s%s%s", area, err_info(f->code)->text,
-	    f->detail[0] != '\0' ? ": " : "", f->detail);
-}
-
-/* Folders. */
-
-static bool
-make_folder(const char *path, struct conf_problems *list)
-{
-	struct stat st;
-
-	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-		problem(list, false, "state folder %s: %s", path,
-		    strerror(errno));
-		return (false);
-	}
-	if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode) ||
-	    access(path, W_OK | X_OK) != 0) {
-		problem(list, false, "state folder %s: not a writable folder",
-		    path);
-		return (false);
-	}
-	return (true);
-}
-
-static bool
-make_parents(const char *path)
-{
-	char part[1024];
-	char *p;
-
-	snprintf(part, sizeof(part), "%s", path);
-	for (p = part + 1; *p != '\0'; p++)
-		if (*p == '/') {
-			*p = '\0';
-			if (mkdir(part, 0755) != 0 && errno != EEXIST)
-				return (false);
-			*p = '/';
-		}
-	return (true);
-}
-
-static void
-gen_folders(struct gen *g, struct conf_problems *list)
-{
-	if (!make_parents(g->conf->state))
-		problem(list, false, "state folder %s: %s", g->conf->state,
-		    strerror(errno));
-	else if (make_folder(g->conf->state, list))
-		(void)make_folder(g->temp_dir, list);
-}
-
 /* The CA and what hangs on it. */
 
 static void
-holder_news(const struct keyholder_news *n)
-{
-	static struct log_limit limit;
-
-	if (n->up)
-		log_line(LEVEL_NOTICE, "ca", "key holder: process %ld %s",
-		    (long)n->pid, n->text);
-	else
-		(void)log_limited(&limit, LEVEL_ERROR, "ca",
-		    "key holder: "
-		    "process %ld %s; the next leaf starts another",
-		    (long)n->pid, n->text);
-}
-
-static void
-gen_ca(struct gen *g, const struct gen_pools *pools, struct gen *old, bool dry,
+gen_ca(struct gen *g, const struct gen_given *given, bool dry,
     struct conf_problems *list)
 {
-	const struct conf *c = g->conf;
 	char cert[1024], key[1024];
 	struct fault f = { 0 };
-	struct ca_options o = { .cert = c->ca.cert,
-		.key = c->ca.key,
-		.leaf_days = (unsigned)c->ca.leaf_days,
-		.news = holder_news };
+	struct ca_options o = { .leaf_days = (unsigned)g->conf->ca.leaf_days };
 
-	if (old == NULL)
-		sandbox_set_mode(c->sandbox);
-	snprintf(cert, sizeof(cert), "%s/ca.pem", c->state);
-	snprintf(key, sizeof(key), "%s/ca.key", c->state);
-	if (o.cert == NULL) {
-		o.cert = cert;
-		o.key = key;
-		o.create = true;
-		if (dry && access(cert, F_OK) != 0)
-			return; /* would be made at the start */
+	o.create = gen_ca_files(g->conf, cert, key);
+	o.cert = o.create ? cert : g->conf->ca.cert;
+	o.key = o.create ? key : g->conf->ca.key;
+	if (given != NULL) {
+		o.holder = given->holder;
+		o.created = given->ca_created;
 	}
+	if (dry && o.create && access(cert, F_OK) != 0)
+		return; /* would be made at the start */
 	g->ca = ca_open(&o, &f);
 	if (g->ca == NULL)
 		problem_fault(list, "ca", &f);
-	else if (pools != NULL)
+	else if (given != NULL)
 		g->leaves = leaf_cache_new(g->ca,
-		    (unsigned)c->limits.leaf_cache, pools->crypto);
+		    (unsigned)g->conf->limits.leaf_cache, given->pools->crypto);
+}
+
+bool
+gen_ca_files(const struct conf *c, char cert[1024], char key[1024])
+{
+	(void)snprintf(cert, 1024, "%s/ca.pem", c->state);
+	(void)snprintf(key, 1024, "%s/ca.key", c->state);
+	return (c->ca.cert == NULL);
 }
 
 /* "system" first if it is wanted; the caller frees the list. */
@@ -165,7 +68,7 @@ file_list(bool system, const struct policy_strings *files)
 }
 
 static void
-gen_trust(struct gen *g, const struct gen_pools *pools,
+gen_trust(struct gen *g, const struct gen_given *given,
     struct conf_problems *list)
 {
 	const struct conf_tls *t = &g->conf->tls;
@@ -175,7 +78,7 @@ gen_trust(struct gen *g, const struct gen_pools *pools,
 	struct fault f = { 0 };
 	struct verify_options v = { .own = g->ca,
 		.max_entries = VERDICTS_MAX,
-		.pool = pools != NULL ? pools->crypto : NULL };
+		.pool = given != NULL ? given->pools->crypto : NULL };
 
 	g->trust = trust_open(files, crls, g->ca, &f);
 	free(files);
@@ -328,7 +231,7 @@ gen_clam(struct gen *g, unsigned i, struct gen *old, struct conf_problems *list)
 	else
 		out->clam = clam_engine_open(&o, &f);
 	if (out->clam == NULL)
-		problem(list, false, "service %s: %s%s%s", s->name,
+		problem_add(list, false, "service %s: %s%s%s", s->name,
 		    out->database, f.detail[0] != '\0' ? ": " : "", f.detail);
 }
 
@@ -351,28 +254,37 @@ gen_icap(struct gen *g, unsigned i, struct conf_problems *list)
 	for (k = 0; k < s->url.n; k++)
 		tls |= s->url.v[k].tls;
 	if (tls && (out->icaps = tls_peer_new(&o, &f)) == NULL)
-		problem(list, false, "service %s: tls: %s", s->name, f.detail);
+		problem_add(list, false, "service %s: tls: %s", s->name,
+		    f.detail);
 }
 
 static void
-gen_services(struct gen *g, struct gen *old, struct conf_problems *list)
+gen_services(struct gen *g, struct conf_problems *list)
 {
 	unsigned i;
 
 	g->services = calloc(g->conf->services.n + 1, sizeof(*g->services));
 	for (i = 0; i < g->conf->services.n; i++)
-		if (!g->conf->services.v[i].used)
-			continue;
-		else if (g->conf->services.v[i].type == CONF_CLAMAV)
-			gen_clam(g, i, old, list);
-		else
+		if (g->conf->services.v[i].used &&
+		    g->conf->services.v[i].type == CONF_ICAP)
 			gen_icap(g, i, list);
+}
+
+static void
+gen_scanners(struct gen *g, struct gen *old, struct conf_problems *list)
+{
+	unsigned i;
+
+	for (i = 0; i < g->conf->services.n; i++)
+		if (g->conf->services.v[i].used &&
+		    g->conf->services.v[i].type == CONF_CLAMAV)
+			gen_clam(g, i, old, list);
 }
 
 /* Logs, limits, texts. */
 
 static void
-gen_audit(struct gen *g, struct conf_problems *list)
+gen_audit(struct gen *g, const int *logs, struct conf_problems *list)
 {
 	const struct conf_log *l = &g->conf->log;
 	struct audit_target *t = calloc(l->access.n + 1, sizeof(*t));
@@ -387,58 +299,14 @@ gen_audit(struct gen *g, struct conf_problems *list)
 	unsigned i;
 
 	for (i = 0; i < l->access.n; i++)
-		t[i] = (struct audit_target){ l->access.v[i].file != NULL
-			    ? l->access.v[i].file
-			    : "stdout",
+		t[i] = (struct audit_target){ logs_name(&l->access.v[i]),
 			l->access.v[i].format == CONF_SQUID ? AUDIT_SQUID
-							    : AUDIT_JSON };
+							    : AUDIT_JSON,
+			logs[i] };
 	g->audit = audit_new(t, l->access.n, &p, &f);
 	if (g->audit == NULL)
 		problem_fault(list, "log.access", &f);
 	free(t);
-}
-
-/* Could it be opened?  Without making it. */
-static void
-check_log(const struct conf_log_to *to, struct conf_problems *list)
-{
-	const char *file = to->file;
-	char folder[PATH_MAX];
-	struct stat st;
-	bool is_there = stat(file, &st) == 0, ok;
-	int fd;
-
-	snprintf(folder, sizeof(folder), "%s", file);
-	if (!is_there)
-		ok = errno == ENOENT &&
-		    access(dirname(folder), W_OK | X_OK) == 0;
-	else if (S_ISREG(st.st_mode))
-		ok = access(file, W_OK) == 0;
-	else { /* a device, a pipe that somebody must read */
-		fd = open(file, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-		ok = fd >= 0;
-		if (ok)
-			close(fd);
-	}
-	if (ok)
-		return;
-	problem(list, false, "cannot write '%s': %s%s", file, strerror(errno),
-	    errno == ENOENT ? "; make its folder, for the user that assayd "
-			      "runs as"
-			    : "");
-	list->v[list->n - 1].line = to->line;
-	list->v[list->n - 1].col = to->col;
-}
-
-static void
-gen_check_logs(const struct gen *g, struct conf_problems *list)
-{
-	const struct conf_log_tos *to = &g->conf->log.access;
-	unsigned i;
-
-	for (i = 0; i < to->n; i++)
-		if (to->v[i].file != NULL)
-			check_log(&to->v[i], list);
 }
 
 static void
@@ -512,41 +380,54 @@ gen_verdicts(struct gen *g, struct gen *old)
 		g->verdicts = verdict_cache_new(n);
 }
 
-struct gen *
-gen_new(struct conf *conf, const struct gen_pools *pools, struct gen *old,
-    bool dry, struct conf_problems *list)
+static void
+gen_read(struct gen *g, const struct gen_given *given, bool dry,
+    struct conf_problems *list)
 {
-	unsigned before = list->errors;
+	gen_limits(g);
+	if (given != NULL)
+		g->store.io = given->pools->files;
+	gen_ca(g, given, dry, list);
+	gen_trust(g, given, list);
+	gen_tls(g, list);
+	gen_names(g, list);
+	gen_services(g, list);
+	gen_texts(g);
+}
+
+struct gen *
+gen_new(struct conf *conf, unsigned number, const struct gen_given *given,
+    struct conf_problems *list)
+{
 	struct gen *g = calloc(1, sizeof(*g));
+	bool dry = given == NULL;
 
 	if (g == NULL)
 		abort();
 	atomic_init(&g->refs, 1);
-	g->number = old != NULL ? old->number + 1 : 1;
+	g->number = number;
 	g->conf = conf_ref(conf);
 	/* A check writes nothing into the state folder. */
 	snprintf(g->temp_dir, sizeof(g->temp_dir), dry ? "%.0s/tmp" : "%s/tmp",
 	    conf->state);
-	if (!dry)
-		gen_folders(g, list);
-	gen_limits(g);
-	if (pools != NULL)
-		g->store.io = pools->files;
-	if (list->errors == before)
-		gen_ca(g, pools, old, dry, list);
-	gen_trust(g, pools, list);
-	gen_tls(g, list);
-	gen_names(g, list);
-	gen_services(g, old, list);
-	gen_check_logs(g, list);
-	if (!dry && list->errors == before) /* it makes files */
-		gen_audit(g, list);
-	gen_texts(g);
-	if (!dry)
-		gen_verdicts(g, old);
-	if (list->errors > before)
-		gen_unref(&g);
+	gen_read(g, given, dry, list);
 	return (g);
+}
+
+bool
+gen_start(struct gen *g, const int *logs, struct gen *old,
+    struct conf_problems *list)
+{
+	unsigned i;
+
+	gen_scanners(g, old, list);
+	if (logs != NULL && list->errors == 0) {
+		gen_audit(g, logs, list);
+		gen_verdicts(g, old);
+	} else if (logs != NULL)
+		for (i = 0; i < g->conf->log.access.n; i++)
+			(void)close(logs[i]);
+	return (list->errors == 0);
 }
 
 struct gen *
@@ -618,24 +499,11 @@ report_service(const struct gen *g, unsigned i)
 		: "");
 }
 
-static void
-report_sandbox(const struct gen *g)
-{
-	const struct sandbox_report *r = keyholder_box(ca_keyholder(g->ca));
-	char text[SANDBOX_TEXT];
-
-	if (r == NULL)
-		return;
-	sandbox_text(r, text);
-	log_line(LEVEL_NOTICE, "sandbox", "keys: %s", text);
-}
-
 void
 gen_report(const struct gen *g)
 {
 	unsigned i;
 
-	report_sandbox(g);
 	log_line(LEVEL_NOTICE, "ca", "%s%s, SHA-256 %s",
 	    ca_was_created(g->ca) ? "created " : "",
 	    g->conf->ca.cert != NULL ? g->conf->ca.cert : g->conf->state,

@@ -2,8 +2,7 @@
 /*
  * A generation: one configuration and everything that is built from it and
  * shared by the workers (CA, leaves, trust, scan engines, logs).  Frozen and
- * counted; a reload builds a new one beside the old and swaps.  What is
- * expensive and has not changed is taken over from the old one.
+ * counted; a reload builds a new one beside the old and swaps.
  *
  * Room: proxy.  Any thread.
  */
@@ -27,6 +26,7 @@
 #include "stream/body.h"
 #include "tls/session.h"
 
+struct keyholder;
 struct tls_peer;
 
 /* What a service needs beside its configuration. */
@@ -66,13 +66,32 @@ struct gen_pools {
 	struct job_pool *files;
 };
 
+/* What a generation does not get by itself: another process has it. */
+struct gen_given {
+	const struct gen_pools *pools;
+	struct keyholder *holder; /* taken over; it has the CA's key */
+	bool ca_created;          /* it has just made that CA */
+};
+
 /*
- * Build everything for conf (one reference is taken).  old: the running
- * generation or NULL.  dry: only check, create nothing.  Problems are added
- * to the list; NULL if one of them is an error.  Blocks (databases load).
+ * Read and check all that conf (one reference is taken) names; no thread is
+ * started.  given NULL: only for a check, nothing is made.  Never NULL:
+ * problems are added to the list, and with errors among them it is good for
+ * gen_start() alone, which finds the rest of them.
  */
-struct gen *gen_new(struct conf *, const struct gen_pools *, struct gen *old,
-    bool dry, struct conf_problems *);
+struct gen *gen_new(struct conf *, unsigned number, const struct gen_given *,
+    struct conf_problems *);
+/*
+ * Then start what has threads: scanners, the access log.  logs: a descriptor
+ * for each of log.access, taken over; NULL: a check.  old: the running
+ * generation or NULL; what is expensive and has not changed is taken over from
+ * it.  False: there are errors in the list, and gen_unref() is all that may be
+ * done.  Blocks (databases load).
+ */
+bool gen_start(struct gen *, const int *logs, struct gen *old,
+    struct conf_problems *);
+/* The CA's files of the state folder; false: the configuration names its own. */
+bool gen_ca_files(const struct conf *, char cert[1024], char key[1024]);
 struct gen *gen_ref(struct gen *);
 void gen_unref(struct gen **);
 /* The lines of start-up: ca, scan. */

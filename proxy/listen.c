@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Listening sockets, see listen.h. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +50,11 @@ addresses(struct listen_set *s, const struct conf *c)
 
 	for (i = 0; i < c->listen.n; i++)
 		s->n += c->listen.v[i].naddr;
-	s->of = calloc(s->n, sizeof(const struct conf_listen *));
+	s->of = calloc(s->n, sizeof(*s->of));
 	s->addr = calloc(s->n, sizeof(*s->addr));
 	for (s->n = 0, i = 0; i < c->listen.n; i++)
 		for (k = 0; k < c->listen.v[i].naddr; k++) {
-			s->of[s->n] = &c->listen.v[i];
+			s->of[s->n] = i;
 			s->addr[s->n++] = c->listen.v[i].addr[k];
 		}
 }
@@ -121,43 +122,65 @@ drop_unsupported(struct listen_set *s)
 }
 
 bool
-listen_open(struct listen_set *s, const struct conf *c, unsigned workers,
-    struct fault *f)
+listen_again(struct listen_set *s, unsigned workers, struct fault *f)
 {
-	unsigned i, k;
+	unsigned i;
 
-	memset(s, 0, sizeof(*s));
-	addresses(s, c);
-	drop_unsupported(s);
+	assert(s->fd == NULL);
 	for (i = 0; i < s->n; i++)
-		if (taken(&s->addr[i], f)) {
-			listen_fini(s);
+		if (taken(&s->addr[i], f))
 			return (false);
-		}
 	s->fd = malloc(((size_t)workers * s->n + 1) * sizeof(*s->fd));
+	if (s->fd == NULL)
+		abort();
 	for (i = 0; i < workers * s->n; i++) {
 		s->fd[i] = listen_one(&s->addr[i % s->n], f);
 		if (s->fd[i] >= 0)
 			continue;
-		for (k = 0; k < i; k++)
-			close(s->fd[k]);
-		listen_fini(s);
+		while (i-- > 0)
+			close(s->fd[i]);
+		free(s->fd);
+		s->fd = NULL;
 		return (false);
 	}
 	return (true);
 }
 
-const int *
-listen_of(const struct listen_set *s, unsigned worker)
+bool
+listen_open(struct listen_set *s, const struct conf *c, unsigned workers,
+    struct fault *f)
 {
-	return (s->fd + (size_t)worker * s->n);
+	memset(s, 0, sizeof(*s));
+	addresses(s, c);
+	drop_unsupported(s);
+	if (listen_again(s, workers, f))
+		return (true);
+	listen_fini(s, workers);
+	return (false);
+}
+
+bool
+listen_is_open(const struct listen_set *s)
+{
+	return (s->fd != NULL);
 }
 
 void
-listen_fini(struct listen_set *s)
+listen_close(struct listen_set *s, unsigned workers)
 {
+	unsigned i;
+
+	for (i = 0; s->fd != NULL && i < workers * s->n; i++)
+		close(s->fd[i]);
+	free(s->fd);
+	s->fd = NULL;
+}
+
+void
+listen_fini(struct listen_set *s, unsigned workers)
+{
+	listen_close(s, workers);
 	free(s->of);
 	free(s->addr);
-	free(s->fd);
 	memset(s, 0, sizeof(*s));
 }

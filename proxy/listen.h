@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Listening sockets: one set for each worker, on the same addresses
- * (SO_REUSEPORT), bound before anything is read from the network.
+ * (SO_REUSEPORT), bound before anything is read from the network.  They are
+ * the supervisor's, who hands copies of the descriptors on.
  * Room: proxy.  Thread: main.
  */
 #ifndef PROXY_LISTEN_H
@@ -12,8 +13,8 @@
 #include "proxy/conf/conf.h"
 
 struct listen_set {
-	unsigned n;                    /* sockets of one worker */
-	const struct conf_listen **of; /* [n] */
+	unsigned n;          /* sockets of one worker */
+	unsigned *of;        /* [n]: which listener of the configuration */
 	union address *addr; /* [n]; the port the kernel gave is filled in */
 	int *fd;             /* [workers * n] */
 };
@@ -21,10 +22,12 @@ struct listen_set {
 /* Bind and listen for so many workers.  False: cause in f, nothing is open. */
 bool listen_open(struct listen_set *, const struct conf *, unsigned workers,
     struct fault *f);
-/* The sockets of one worker. */
-const int *listen_of(const struct listen_set *, unsigned worker);
-/* Free the lists; sockets belong to the workers. */
-void listen_fini(struct listen_set *);
+/* Close the sockets; their addresses stay for listen_again(). */
+void listen_close(struct listen_set *, unsigned workers);
+bool listen_is_open(const struct listen_set *);
+bool listen_again(struct listen_set *, unsigned workers, struct fault *f);
+/* The same, and free the lists. */
+void listen_fini(struct listen_set *, unsigned workers);
 /* "127.0.0.1:3128" */
 void listen_text(const union address *, char out[64]);
 

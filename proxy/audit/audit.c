@@ -7,6 +7,7 @@
  * silence wakes the writer, which waits 50 ms for company, takes all shards'
  * bytes and appends them.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -34,8 +35,9 @@ struct shard {
 };
 
 struct file {
-	char *path; /* owned; NULL: standard output */
-	int fd;     /* owned; the writer's */
+	char *to; /* owned; its name */
+	int fd;   /* owned; the writer's */
+	int next; /* owned; instead of it, under the audit's lock; -1: none */
 	bool is_regular;
 	bool fails; /* the last write did */
 	enum audit_format format;
@@ -89,35 +91,32 @@ count_lines(const char *p, size_t n)
 
 /* --- the files; the writer's thread, and audit_new() before it starts --- */
 
-static bool
-file_open(struct file *f)
+int
+audit_open(const char *to, struct fault *f)
 {
-	struct stat st;
 	int fd;
 
-	if (f->path == NULL)
+	if (strcmp(to, "stdout") == 0)
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-	else
-		/* A pipe that nobody reads is a fault, not a place to wait. */
-		fd = open(f->path,
-		    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY |
-			O_NONBLOCK,
-		    0640);
-	if (fd < 0)
-		return (false);
-	if (f->path != NULL)
+	else if ((fd = open(to,
+		      O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY |
+			  O_NONBLOCK,
+		      0640)) >= 0)
 		(void)fcntl(fd, F_SETFL, O_APPEND);
+	if (fd < 0)
+		(void)fault_set(f, ERR_SYSTEM, "%s: %s", to, strerror(errno));
+	return (fd);
+}
+
+static void
+file_take(struct file *f, int fd)
+{
+	struct stat st;
+
 	if (f->fd >= 0)
 		(void)close(f->fd);
 	f->fd = fd;
 	f->is_regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-	return (true);
-}
-
-static const char *
-file_name(const struct file *f)
-{
-	return (f->path != NULL ? f->path : "stdout");
 }
 
 /* May bytes be written without blocking for ever?  Pipes and terminals only. */
@@ -167,8 +166,8 @@ note_failure(struct audit *a, struct file *f, unsigned lines)
 	f->lost += lines;
 	atomic_fetch_add(&a->lost, lines);
 	(void)log_limited(&f->complaint, LEVEL_ERROR, "log",
-	    "%s: %s; %llu access records lost so far", file_name(f),
-	    strerror(cause), (unsigned long long)f->lost);
+	    "%s: %s; %llu access records lost so far", f->to, strerror(cause),
+	    (unsigned long long)f->lost);
 }
 
 static void
@@ -177,7 +176,7 @@ note_success(struct file *f)
 	if (!f->fails)
 		return;
 	(void)log_limited(&f->relief, LEVEL_NOTICE, "log",
-	    "%s: writing again; %llu access records were lost", file_name(f),
+	    "%s: writing again; %llu access records were lost", f->to,
 	    (unsigned long long)f->lost);
 	f->fails = false;
 	f->lost = 0;
@@ -257,15 +256,18 @@ drain(struct audit *a, struct buf *spare)
 }
 
 static void
-reopen_files(struct audit *a)
+take_next(struct audit *a)
 {
 	unsigned i;
+	int fd;
 
 	for (i = 0; i < a->n; i++) {
-		if (a->file[i].path == NULL || file_open(&a->file[i]))
-			continue;
-		log_line(LEVEL_ERROR, "log", "%s: %s; the old file stays open",
-		    a->file[i].path, strerror(errno));
+		pthread_mutex_lock(&a->lock);
+		fd = a->file[i].next;
+		a->file[i].next = -1;
+		pthread_mutex_unlock(&a->lock);
+		if (fd >= 0)
+			file_take(&a->file[i], fd);
 	}
 }
 
@@ -321,7 +323,7 @@ writer_run(void *arg)
 		drain(a, &spare); /* to the old file what was its own */
 		note_crowd(a, &crowded);
 		if (reopen)
-			reopen_files(a);
+			take_next(a);
 	} while (!stop);
 	buf_fini(&spare);
 	return (NULL);
@@ -356,9 +358,19 @@ audit_write(struct audit *a, const struct audit_record *r)
 }
 
 void
-audit_reopen(struct audit *a)
+audit_replace(struct audit *a, const int *fds, unsigned n)
 {
+	unsigned i;
+
+	assert(n == a->n);
 	pthread_mutex_lock(&a->lock);
+	for (i = 0; i < n; i++) {
+		if (fds[i] < 0)
+			continue;
+		if (a->file[i].next >= 0)
+			(void)close(a->file[i].next);
+		a->file[i].next = fds[i];
+	}
 	a->reopen = true;
 	pthread_cond_signal(&a->wake);
 	pthread_mutex_unlock(&a->lock);
@@ -372,24 +384,18 @@ audit_lost(const struct audit *a)
 
 /* --- life and death --- */
 
-static bool
-file_init(struct file *f, const struct audit_target *t, struct fault *fault)
+static void
+file_init(struct file *f, const struct audit_target *t)
 {
 	unsigned k;
 
-	f->fd = -1;
+	f->fd = f->next = -1;
 	f->format = t->format;
 	for (k = 0; k < SHARDS; k++)
 		pthread_mutex_init(&f->shard[k].lock, NULL);
-	if (strcmp(t->to, "stdout") != 0) {
-		f->path = strdup(t->to);
-		if (f->path == NULL)
-			abort();
-	}
-	if (file_open(f))
-		return (true);
-	(void)fault_set(fault, ERR_SYSTEM, "%s: %s", t->to, strerror(errno));
-	return (false);
+	if ((f->to = strdup(t->to)) == NULL)
+		abort();
+	file_take(f, t->fd);
 }
 
 static void
@@ -403,7 +409,9 @@ file_fini(struct file *f)
 	}
 	if (f->fd >= 0)
 		(void)close(f->fd);
-	free(f->path);
+	if (f->next >= 0)
+		(void)close(f->next);
+	free(f->to);
 }
 
 static void
@@ -451,11 +459,7 @@ audit_new(const struct audit_target *t, unsigned n,
 	int e;
 
 	for (; a->n < n; a->n++)
-		if (!file_init(&a->file[a->n], &t[a->n], f)) {
-			a->n++; /* half made, but closable */
-			release(a);
-			return (NULL);
-		}
+		file_init(&a->file[a->n], &t[a->n]);
 	e = thread_start(&a->writer, "assay-log", writer_run, a);
 	if (e != 0) {
 		(void)fault_set(f, ERR_SYSTEM, "thread of the access log: %s",

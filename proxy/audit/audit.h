@@ -157,26 +157,33 @@ void audit_format_json(struct buf *, const struct audit_record *,
 void audit_format_squid(struct buf *, const struct audit_record *,
     const struct audit_privacy *);
 
+/*
+ * Open a file to append to ("stdout": a copy of standard output).  A pipe that
+ * nobody reads is a fault, not a place to wait.  -1: ERR_SYSTEM in f.
+ */
+int audit_open(const char *to, struct fault *f);
+
 /* One element of log.access. */
 struct audit_target {
-	const char *to; /* "stdout" or a path; copied */
+	const char *to; /* "stdout" or a path, for messages; copied */
 	enum audit_format format;
+	int fd; /* of audit_open(), here or in another process; taken over */
 };
 
 struct audit;
 
 /*
- * Open the targets and start the thread.  n may be 0: records go nowhere.
- * NULL with f set: a file cannot be opened or no thread be had.
+ * Start the thread.  n may be 0: records go nowhere.  NULL with f set: no
+ * thread can be had; the descriptors are closed.
  */
 struct audit *audit_new(const struct audit_target *, unsigned n,
     const struct audit_privacy *, struct fault *f);
 void audit_write(struct audit *, const struct audit_record *);
 /*
- * Open the files again by name (after logrotate); happens within 50 ms.  A
- * file that cannot be opened stays the old one, with a line in the log.
+ * Other descriptors for the same targets (after logrotate), taken over; -1: the
+ * old one stays.  Happens within 50 ms.
  */
-void audit_reopen(struct audit *);
+void audit_replace(struct audit *, const int *fds, unsigned n);
 /* Lines that found no room, in memory or on disk. */
 uint64_t audit_lost(const struct audit *);
 /* Write what is there, stop the thread, close.  Nobody writes any more. */

@@ -82,8 +82,8 @@ reader_init(struct conf_reader *r, struct conf *conf,
 					    : (size_t)(slash - conf->file) };
 }
 
-struct conf *
-conf_parse(const char *name, const char *text, size_t n,
+static struct conf *
+parse(const char *name, const char *text, size_t n, bool known,
     struct conf_problems *problems)
 {
 	struct conf *conf = conf_new(name);
@@ -92,6 +92,7 @@ conf_parse(const char *name, const char *text, size_t n,
 	unsigned before = problems->errors;
 
 	reader_init(&r, conf, problems);
+	r.known = known;
 	root = conf_yaml_parse(&r, (struct str){ text, n });
 	if (root != NULL)
 		conf_read_section(&r, SECTION_ROOT, root, conf);
@@ -104,6 +105,20 @@ conf_parse(const char *name, const char *text, size_t n,
 	return (conf);
 }
 
+struct conf *
+conf_parse(const char *name, const char *text, size_t n,
+    struct conf_problems *problems)
+{
+	return (parse(name, text, n, false, problems));
+}
+
+struct conf *
+conf_parse_known(const char *name, const char *text, size_t n,
+    struct conf_problems *problems)
+{
+	return (parse(name, text, n, true, problems));
+}
+
 static void
 file_problem(struct conf_problems *problems, const char *what)
 {
@@ -112,9 +127,8 @@ file_problem(struct conf_problems *problems, const char *what)
 	conf_problem(&r, NULL, "%s", what);
 }
 
-/* The whole file; false with a problem. */
-static bool
-slurp(const char *path, struct buf *out, struct conf_problems *problems)
+bool
+conf_slurp(const char *path, struct buf *out, struct conf_problems *problems)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = 0;
@@ -148,7 +162,7 @@ conf_load(const char *path, struct conf_problems *problems)
 
 	if (path == NULL)
 		return (conf_parse("", "", 0, problems));
-	if (slurp(path, &text, problems))
+	if (conf_slurp(path, &text, problems))
 		conf = conf_parse(path, text.n > 0 ? text.p : "", text.n,
 		    problems);
 	buf_fini(&text);
@@ -218,18 +232,34 @@ setting_of(const char *record)
 	return (NULL);
 }
 
-const char *
-conf_needs_restart(const struct conf *old, const struct conf *new)
+/* Add a name, once. */
+static void
+name_setting(struct buf *out, const char *record)
+{
+	const char *name = setting_of(record);
+	char quoted[80];
+
+	if (name == NULL)
+		return;
+	(void)snprintf(quoted, sizeof(quoted), "'%s'", name);
+	if (out->n > 0 &&
+	    memmem(out->p, out->n, quoted, strlen(quoted)) != NULL)
+		return;
+	buf_printf(out, "%s%s", out->n > 0 ? ", " : "", quoted);
+}
+
+void
+conf_needs_restart(const struct conf *old, const struct conf *new,
+    struct buf *out)
 {
 	const char *r;
 
 	for (r = old->start_only; *r != '\0'; r += strlen(r) + 1)
 		if (!has_record(new->start_only, r))
-			return (setting_of(r));
+			name_setting(out, r);
 	for (r = new->start_only; *r != '\0'; r += strlen(r) + 1)
 		if (!has_record(old->start_only, r))
-			return (setting_of(r));
-	return (NULL);
+			name_setting(out, r);
 }
 
 /* ---- asking ---- */

@@ -33,6 +33,7 @@
 #include "scanners/scanner.h"
 
 struct arena;
+struct buf;
 struct policy_match;
 
 /* Values of numbers for the words "auto", "none" (no limit) and "off". */
@@ -297,6 +298,7 @@ struct conf {
 	struct arena *arena; /* owns everything below */
 	const char *file;    /* as given; "" for built-in defaults */
 	const char *state;   /* state folder */
+	const char *user;    /* who serves; NULL: the default one */
 	struct conf_listens listen;
 	struct nets clients; /* who may connect */
 	struct conf_dest destinations;
@@ -341,8 +343,20 @@ void conf_problems_print(const struct conf_problems *, const char *file,
  * one reference.
  */
 struct conf *conf_load(const char *path, struct conf_problems *);
+/*
+ * The text of a file as it is.  False with a problem; the text is the
+ * caller's in any case.
+ */
+bool conf_slurp(const char *path, struct buf *, struct conf_problems *);
 /* The same for text in memory; name is its file name (relative paths in it count from that folder). */
 struct conf *conf_parse(const char *name, const char *text, size_t n,
+    struct conf_problems *);
+
+/*
+ * The same for a text that another process has found good, files that it names
+ * included: they are not looked at, for that one has other rights.
+ */
+struct conf *conf_parse_known(const char *name, const char *text, size_t n,
     struct conf_problems *);
 
 struct conf *conf_ref(struct conf *);
@@ -355,10 +369,11 @@ void conf_unref(struct conf **); /* *c may be NULL; becomes NULL */
 bool conf_set_listen(struct conf *, const char *on, char why[NETS_WHY]);
 
 /*
- * Which setting that counts at start only differs between two generations,
- * "listen" for example; NULL: none.  The pointer stays valid.
+ * Which settings that count at start only differ between two generations:
+ * their names are added, "'listen', 'workers'"; nothing: none.
  */
-const char *conf_needs_restart(const struct conf *old, const struct conf *new);
+void conf_needs_restart(const struct conf *old, const struct conf *new,
+    struct buf *out);
 
 /*
  * $STATE_DIRECTORY of systemd, /var/lib/assay for root, else

@@ -211,7 +211,7 @@ read_clamav(struct conf_reader *r, const struct node *n, struct conf_service *s)
 	if (folder[0] == '\0')
 		return;
 	s->database = conf_path(r, folder);
-	if (access(s->database, R_OK | X_OK) != 0)
+	if (!r->known && access(s->database, R_OK | X_OK) != 0)
 		conf_problem(r, n,
 		    "cannot read the signature database '%s': "
 		    "%m",

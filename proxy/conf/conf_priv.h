@@ -54,6 +54,7 @@ struct conf_reader {
 	struct arena *keep;  /* the conf's arena */
 	struct arena *nodes; /* freed after the run */
 	struct conf_problems *problems;
+	bool known;            /* somebody else has looked at its files */
 	struct str dir;        /* folder of the file, "" is the current one */
 	struct buf start_only; /* settings that count at start, canonical */
 	/* Where things of conf were written, same index. */

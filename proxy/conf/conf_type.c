@@ -76,6 +76,8 @@ conf_file_check(struct conf_reader *r, const struct node *at, const char *path)
 {
 	struct stat st;
 
+	if (r->known)
+		return;
 	if (stat(path, &st) != 0)
 		conf_problem(r, at, "cannot open '%s': %m", path);
 	else if (S_ISDIR(st.st_mode))

@@ -1033,13 +1033,13 @@ def test_client_gone_at_once(lab):
                 p = lab.assay(services={"s": {"url": s.url(), "mode": "req", "connect": True, "timeout": "60s"}}, workers=1)
 
                 def held():
-                    return len(os.listdir(f"/proc/{p.proc.pid}/fd"))
+                    return len(os.listdir(f"/proc/{p.serving()}/fd"))
                 before, n = held(), len(s.txs)
-                p.signal(signal.SIGSTOP)
+                os.kill(p.serving(), signal.SIGSTOP)
                 clients = [wire.connect(p.addr) for _ in range(5)]
                 for c in clients:
                     c.send(f"{start} HTTP/1.1\r\nHost: www.test\r\n\r\n")
-                p.signal(signal.SIGCONT)
+                os.kill(p.serving(), signal.SIGCONT)
                 assert wire.wait_for(lambda: len(s.txs) == n + 5, 20)
                 assert held() >= before + 9
                 if how == "stays":

@@ -158,7 +158,7 @@ class Proxy:
         elif what == "usr1":
             self.p.signal(signal.SIGUSR1)
         else:
-            for pid in self.p.pids()[1:]:
+            for pid in self.p.role("keys"):
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGSTOP if what == "stop" else signal.SIGKILL)
                     if what == "stop":

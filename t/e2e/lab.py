@@ -147,7 +147,11 @@ class Process:
         return total
 
     def fds(self):
-        return sum(len(os.listdir(f"/proc/{p}/fd")) for p in self.pids())
+        n = 0
+        for p in self.pids():
+            with contextlib.suppress(OSError):
+                n += len(os.listdir(f"/proc/{p}/fd"))
+        return n
 
     def cpu(self):
         total = 0
@@ -197,6 +201,21 @@ class Assay(Process):
         self.stopped = False
         self.expect_exit = 0
         super().__init__("assayd", args, lab.dir / f"assayd-{port}.log", **kw)
+
+    def role(self, name):
+        """The processes of it that are "assayd: name"."""
+        out = []
+        for p in self.pids()[1:]:
+            with contextlib.suppress(OSError):
+                if pathlib.Path(f"/proc/{p}/cmdline").read_bytes().split(b"\0")[0] == b"assayd: " + name.encode():
+                    out.append(p)
+        return out
+
+    def serving(self):
+        """The process that serves clients."""
+        found = self.role("serve")
+        assert len(found) == 1, f"{found} serve:\n{self.log()[-2000:]}"
+        return found[0]
 
     def wait_ready(self, seconds=20):
         end = time.monotonic() + seconds * lab_scale()

@@ -1146,7 +1146,7 @@ test_sealed(void)
 
 /* A holder that another process has started: here, both are this one. */
 
-static struct keys owner[3]; /* one after the other */
+static struct keys owner[4]; /* one after the other */
 static unsigned n_owners, wants;
 static struct keys_answer opened; /* by the first */
 static const char *owner_key;
@@ -1162,7 +1162,10 @@ answer_of(const struct keys *k, struct keys_answer *a)
 	return (r);
 }
 
-/* The next one; the first opens the files, those behind it load the key. */
+/*
+ * The next one; the first opens the files, those behind it load the key and
+ * are delivered to who knows that number.
+ */
 static void
 next_owner(const char *cert, uint32_t number)
 {
@@ -1180,8 +1183,9 @@ next_owner(const char *cert, uint32_t number)
 		opened = a;
 	else {
 		gnutls_free(a.ca.data);
-		CU_ASSERT_TRUE(
-		    keyholder_deliver(number, keys_client(k), k->child.pid));
+		if (number != 0)
+			CU_ASSERT_TRUE(keyholder_deliver(number, keys_client(k),
+			    k->child.pid));
 	}
 }
 
@@ -1255,6 +1259,11 @@ test_joined(void)
 	CU_ASSERT_FALSE(child_reap(&owner[2].child, &how, 0));
 	keyholder_stop(&k);
 	CU_ASSERT_TRUE(child_reap(&owner[2].child, &how, 20000));
+	CU_ASSERT_EQUAL(how, 0);
+	/* ... and at once when it has none any more. */
+	next_owner(NULL, 0);
+	keys_last(&owner[3]);
+	CU_ASSERT_TRUE(child_reap(&owner[3].child, &how, 20000));
 	CU_ASSERT_EQUAL(how, 0);
 	leave_all(NULL);
 	tbs_issuer_fini(&a.issuer);

@@ -526,13 +526,18 @@ test_squid(void)
 static char folder[] = "/tmp/proxy_audit.XXXXXX";
 static char path[64], moved[64], err_path[64];
 static int real_stderr;
+static int log_fd; /* of the last one that was opened */
 
 static struct audit *
 open_log(const char *to, enum audit_format format)
 {
-	const struct audit_target t = { to, format };
 	struct fault f = { 0 };
-	struct audit *a = audit_new(&t, 1, &usual, &f);
+	const struct audit_target t = { to, format, audit_open(to, &f) };
+	struct audit *a;
+
+	CU_ASSERT_FATAL(t.fd >= 0);
+	log_fd = t.fd;
+	a = audit_new(&t, 1, &usual, &f);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
 	return (a);
@@ -638,18 +643,26 @@ test_reopen(void)
 {
 	struct audit *a = open_log(path, AUDIT_JSON);
 	struct audit_record r = usual_record();
+	int fds[1] = { -1 };
+	struct fault f = { 0 };
 	unsigned waited;
 	bool whole;
 
 	audit_write(a, &r);
 	CU_ASSERT_EQUAL(rename(path, moved), 0);
 	audit_write(a, &r);
-	audit_reopen(a);
-	for (waited = 0; waited < 2000 && access(path, F_OK) != 0; waited += 10)
+	audit_replace(a, fds,
+	    1); /* it could not be opened: the old one stays */
+	audit_write(a, &r);
+	fds[0] = audit_open(path, &f);
+	audit_replace(a, fds, 1);
+	for (waited = 0; waited < 20000 && fcntl(log_fd, F_GETFD) >= 0;
+	     waited += 10)
 		sleep_ms(10);
 	audit_write(a, &r);
 	audit_free(&a);
-	CU_ASSERT_EQUAL(count_file(moved, &whole), 2);
+	CU_ASSERT_EQUAL(fcntl(fds[0], F_GETFD), -1);
+	CU_ASSERT_EQUAL(count_file(moved, &whole), 3);
 	CU_ASSERT_EQUAL(count_file(path, &whole), 1);
 	CU_ASSERT(whole);
 	(void)unlink(path);
@@ -681,16 +694,15 @@ static void
 test_no_target(void)
 {
 	struct audit_record r = usual_record();
-	const struct audit_target bad = { "/nonexistent/x", AUDIT_JSON };
 	struct fault f = { 0 };
 	struct audit *a = audit_new(NULL, 0, &usual, &f);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
 	audit_write(a, &r);
-	audit_reopen(a);
+	audit_replace(a, NULL, 0);
 	audit_free(&a);
 	audit_free(&a);
-	CU_ASSERT_PTR_NULL(audit_new(&bad, 1, &usual, &f));
+	CU_ASSERT_EQUAL(audit_open("/nonexistent/x", &f), -1);
 	CU_ASSERT_EQUAL(f.code, ERR_SYSTEM);
 	CU_ASSERT_STRING_EQUAL(f.detail,
 	    "/nonexistent/x: No such file or directory");
@@ -904,12 +916,13 @@ test_log_elsewhere(void)
 static void
 test_cost(void)
 {
-	const struct audit_target t = { "/dev/null", AUDIT_JSON };
+	struct fault f = { 0 };
+	const struct audit_target t = { "/dev/null", AUDIT_JSON,
+		audit_open("/dev/null", &f) };
 	struct audit_scan scan = { STR("clam"), STR("inside"), SCAN_RESP,
 		STR("clean"), STR_NONE, STR_NONE, 3, 1024, STR_NONE, 0 };
 	struct audit_record r = usual_record();
 	struct timespec from, to;
-	struct fault f = { 0 };
 	struct audit *a = audit_new(&t, 1, &usual, &f);
 	unsigned i, n = 3000; /* what a shard holds */
 

@@ -123,7 +123,7 @@ test_keys(void)
 		    "state, listen, clients, destinations, ca, tls, resolver, "
 		    "services, scan, rules, download, websocket, pages, log, "
 		    "admin, "
-		    "limits, workers, sandbox\n" },
+		    "limits, workers, user, sandbox\n" },
 		{ "worker: 1\n",
 		    "c:1:1: unknown setting 'worker'; did you "
 		    "mean 'workers'?\n" },
@@ -135,7 +135,7 @@ test_keys(void)
 		    "state, listen, clients, destinations, ca, tls, resolver, "
 		    "services, scan, rules, download, websocket, pages, log, "
 		    "admin, "
-		    "limits, workers, sandbox\n" },
+		    "limits, workers, user, sandbox\n" },
 		{ "tls: {origin: {trsut: [system]}}\n",
 		    "c:1:16: unknown "
 		    "setting 'trsut'; did you mean 'trust'?\n" },
@@ -994,30 +994,34 @@ test_restart(void)
 	static const struct {
 		const char *old, *new, *what;
 	} t[] = {
-		{ "", "", NULL },
-		{ "workers: 2", "workers: 2", NULL },
-		{ "workers: 2", "workers: 3", "workers" },
-		{ "", "workers: 3", "workers" },
-		{ "workers: 2", "", "workers" },
-		{ "", "limits: {idle: 5s}", NULL },
-		{ "listen: [{on: ':1'}]", "listen: [{on: ':2'}]", "listen" },
+		{ "", "", "" },
+		{ "workers: 2", "workers: 2", "" },
+		{ "workers: 2", "workers: 3", "'workers'" },
+		{ "", "workers: 3", "'workers'" },
+		{ "workers: 2", "", "'workers'" },
+		{ "", "limits: {idle: 5s}", "" },
+		{ "listen: [{on: ':1'}]", "listen: [{on: ':2'}]", "'listen'" },
 		{ "listen: [{on: ':1'}]", "{\"listen\": [{\"on\": \":1\"}]}",
-		    NULL },
-		{ "", "ca: {cert: /etc/hosts, key: /etc/hosts}", "ca" },
-		{ "ca: {leaf_days: 3}", "ca: {leaf_days: 4}", NULL },
-		{ "admin: {socket: a}", "admin: {socket: b}", "admin" },
+		    "" },
+		{ "", "ca: {cert: /etc/hosts, key: /etc/hosts}", "'ca'" },
+		{ "ca: {leaf_days: 3}", "ca: {leaf_days: 4}", "" },
+		{ "admin: {socket: a}", "admin: {socket: b}", "'admin'" },
+		/* All of them, each once. */
+		{ "workers: 2\nuser: a\nlisten: [{on: ':1'}]",
+		    "workers: 3\nlisten: [{on: ':2'}, {on: ':3'}]",
+		    "'listen', 'workers', 'user'" },
 	};
 	struct conf *old, *new;
-	const char *what;
+	struct buf what = { 0 };
 	unsigned i;
 
 	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		old = load(t[i].old);
 		new = load(t[i].new);
-		what = conf_needs_restart(old, new);
-		CU_ASSERT((what == NULL) == (t[i].what == NULL));
-		if (what != NULL && t[i].what != NULL)
-			CU_ASSERT_STRING_EQUAL(what, t[i].what);
+		conf_needs_restart(old, new, &what);
+		buf_add(&what, "", 1);
+		CU_ASSERT_STRING_EQUAL(what.p, t[i].what);
+		buf_fini(&what);
 		conf_unref(&old);
 		conf_unref(&new);
 	}

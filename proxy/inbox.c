@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the supervisor has handed over, see inbox.h. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "proxy/inbox.h"
+
+#define LISTENERS_MAX 65536
+#define LOGS_MAX 65536
+
+void
+inbox_init(struct inbox *b)
+{
+	*b = (struct inbox){ .admin = -1, .keys = -1, .setup = -1 };
+}
+
+static void
+replace(int *where, int fd)
+{
+	if (*where >= 0)
+		(void)close(*where);
+	*where = fd;
+}
+
+static bool
+take_listener(struct inbox *b, const struct message *m, int fd)
+{
+	struct inbox_listener *more;
+
+	if (b->n_listeners == LISTENERS_MAX)
+		return (false);
+	more = realloc(b->listeners, (b->n_listeners + 1) * sizeof(*more));
+	if (more == NULL)
+		abort();
+	b->listeners = more;
+	b->listeners[b->n_listeners++] = (struct inbox_listener){ fd, m->number,
+		m->index };
+	return (true);
+}
+
+/* They come in order. */
+static bool
+take_log(struct inbox *b, const struct message *m, int fd)
+{
+	int *more;
+
+	if (m->index != b->n_logs || b->n_logs == LOGS_MAX)
+		return (false);
+	more = realloc(b->logs, (b->n_logs + 1) * sizeof(*more));
+	if (more == NULL)
+		abort();
+	b->logs = more;
+	b->logs[b->n_logs++] = fd;
+	return (true);
+}
+
+static bool
+take_user(struct inbox *b, const struct message *m)
+{
+	if (m->text[0] == '\0' || strlen(m->text) >= sizeof(b->user.name))
+		return (false);
+	b->user = (struct sandbox_user){ .uid = m->number, .gid = m->index };
+	strcpy(b->user.name, m->text);
+	b->has_user = true;
+	return (true);
+}
+
+static bool
+take_setup(struct inbox *b, const struct message *m, int fd)
+{
+	b->number = m->number;
+	b->workers = m->index;
+	b->supervisor = m->pid;
+	replace(&b->setup, fd);
+	return (true);
+}
+
+bool
+inbox_take(struct inbox *b, const struct message *m, int fd)
+{
+	switch (m->kind) {
+	case MESSAGE_LISTENER:
+		return (take_listener(b, m, fd));
+	case MESSAGE_LOG:
+		return (take_log(b, m, fd));
+	case MESSAGE_USER:
+		return (take_user(b, m));
+	case MESSAGE_SETUP:
+		return (take_setup(b, m, fd));
+	case MESSAGE_ADMIN:
+		replace(&b->admin, fd);
+		return (true);
+	case MESSAGE_KEYS:
+		replace(&b->keys, fd);
+		b->keys_number = m->number;
+		b->keys_pid = m->pid;
+		b->ca_made = m->index != 0;
+		return (true);
+	default:
+		return (false);
+	}
+}
+
+void
+inbox_fini(struct inbox *b)
+{
+	unsigned i;
+
+	for (i = 0; i < b->n_listeners; i++)
+		(void)close(b->listeners[i].fd);
+	for (i = 0; i < b->n_logs; i++)
+		(void)close(b->logs[i]);
+	free(b->listeners);
+	free(b->logs);
+	replace(&b->admin, -1);
+	replace(&b->keys, -1);
+	replace(&b->setup, -1);
+	inbox_init(b);
+}

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The supervisor, see supervisor.h: start, signals, end. */
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "config.h"
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+#include "base/list.h"
+#include "net/descriptors.h"
+#include "proxy/admin.h"
+#include "proxy/audit/log.h"
+#include "proxy/folders.h"
+#include "proxy/gen.h"
+#include "proxy/logs.h"
+#include "proxy/problem.h"
+#include "proxy/supervisor_priv.h"
+
+#define DEFAULT_USER "assay"
+#define DRAIN_GRACE_MS 10000 /* behind limits.drain, for what ends by itself */
+
+/* Options. */
+
+static void
+usage(FILE *to)
+{
+	fputs("usage: assayd [-f FILE] [--check] [--listen ADDR] [--version] "
+	      "[--help]\n"
+	      "  -f FILE         read this configuration\n"
+	      "  --check         read and check everything, print all "
+	      "problems\n"
+	      "  --listen ADDR   listen there instead (host:port, :port, "
+	      "[v6]:port)\n",
+	    to);
+}
+
+/* -1: go on, else the exit code. */
+static int
+read_options(struct supervisor_options *o, int argc, char **argv)
+{
+	static const struct option longs[] = { { "check", no_argument, NULL,
+						   'c' },
+		{ "listen", required_argument, NULL, 'l' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "f:h", longs, NULL)) != -1)
+		switch (c) {
+		case 'f':
+			o->file = optarg;
+			break;
+		case 'c':
+			o->check = true;
+			break;
+		case 'l':
+			o->listen = optarg;
+			break;
+		case 'V':
+			puts("assayd " PACKAGE_VERSION);
+			return (EXIT_OK);
+		case 'h':
+			usage(stdout);
+			return (EXIT_OK);
+		default:
+			usage(stderr);
+			return (EXIT_USAGE);
+		}
+	if (optind == argc)
+		return (-1);
+	usage(stderr);
+	return (EXIT_USAGE);
+}
+
+/* Whom children become; NULL: nobody else. */
+static const struct sandbox_user *
+find_user(const struct conf *c, struct sandbox_user *room,
+    struct conf_problems *list)
+{
+	const char *name = c->user != NULL ? c->user : DEFAULT_USER;
+	bool found = sandbox_user_find(name, room);
+
+	if (!found && c->user != NULL)
+		problem_add(list, false, "user: there is no user '%s'", name);
+	return (found && geteuid() == 0 && room->uid != 0 ? room : NULL);
+}
+
+static struct conf *
+load_conf(struct supervisor *p, struct conf_problems *list)
+{
+	struct conf *c = conf_load(p->file, list);
+	char why[NETS_WHY];
+
+	if (c != NULL && p->options.listen != NULL &&
+	    !conf_set_listen(c, p->options.listen, why)) {
+		fprintf(stderr, "assayd: --listen %s: %s\n", p->options.listen,
+		    why);
+		conf_unref(&c);
+	}
+	return (c);
+}
+
+static int
+check(struct supervisor *p)
+{
+	struct conf_problems list = { 0 };
+	struct conf *c = load_conf(p, &list);
+	struct sandbox_user user;
+	struct gen *g = NULL;
+	bool ok = c != NULL;
+
+	if (c != NULL) {
+		sandbox_set_mode(c->sandbox);
+		(void)find_user(c, &user, &list);
+		g = gen_new(c, 1, NULL, &list);
+		(void)gen_start(g, NULL, NULL, &list);
+		logs_check(c, &list);
+		ok = list.errors == 0;
+	}
+	conf_problems_print(&list, supervisor_shown_name(p), stderr);
+	conf_problems_fini(&list);
+	if (ok)
+		printf("%s: ok\n", supervisor_shown_name(p));
+	gen_unref(&g);
+	conf_unref(&c);
+	return (ok ? EXIT_OK : EXIT_PROBLEM);
+}
+
+void
+supervisor_notify(const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+#ifdef HAVE_SYSTEMD
+	(void)sd_notify(0, text);
+#endif
+}
+
+/* Signals. */
+
+static void
+drain(struct supervisor *p)
+{
+	uint64_t ms = p->phase == PHASE_DRAINS
+	    ? 0
+	    : p->edition->conf->limits.drain_ms;
+
+	log_line(LEVEL_NOTICE, NULL,
+	    p->phase == PHASE_DRAINS
+		? "stopping now"
+		: "draining: no new connections, flows have %llu s",
+	    (unsigned long long)(ms / 1000));
+	supervisor_notify("STOPPING=1");
+	p->phase = PHASE_DRAINS;
+	listen_close(&p->listeners, p->workers);
+	if (!p->served.ready) { /* it serves nobody */
+		supervisor_end(p, EXIT_OK);
+		return;
+	}
+	served_drain(p, ms);
+	timer_set(&p->end, ms + DRAIN_GRACE_MS);
+}
+
+static void
+on_end(struct timer *t)
+{
+	struct supervisor *p = CONTAINER_OF(t, struct supervisor, end);
+
+	log_line(LEVEL_ERROR, "serve", "process %ld does not end; killed",
+	    (long)p->served.child.pid);
+	supervisor_end(p, EXIT_PROBLEM);
+}
+
+static void
+reopen(struct supervisor *p)
+{
+	if (p->next != NULL) { /* its files were opened by their old names */
+		p->reopen_again = true;
+		return;
+	}
+	logs_reopen(p->edition->conf, p->edition->logs);
+	served_reopen(p);
+}
+
+static void
+on_signal(uv_signal_t *h, int number)
+{
+	struct supervisor *p = h->data;
+
+	if (p->phase == PHASE_ENDS)
+		return;
+	if (number == SIGHUP && p->phase != PHASE_DRAINS)
+		supervisor_reload(p);
+	else if (number == SIGUSR1)
+		reopen(p);
+	else if (number == SIGTERM || number == SIGINT || number == SIGQUIT)
+		drain(p);
+}
+
+/* What is acted on. */
+static const int watched[] = { SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1 };
+
+_Static_assert(sizeof(watched) / sizeof(watched[0]) <= SUPERVISOR_SIGNALS,
+    "room for all");
+
+/* SIGHUP and SIGUSR1 wait for the end of the start. */
+static void
+hold_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(how, &set, NULL);
+}
+
+static void
+watch_signals(struct supervisor *p)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+		uv_signal_init(loop_uv(p->loop), &p->signals[i]);
+		p->signals[i].data = p;
+		uv_signal_start(&p->signals[i], on_signal, watched[i]);
+	}
+}
+
+static void
+unwatch_signals(struct supervisor *p)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+		uv_close((uv_handle_t *)&p->signals[i], NULL);
+		signal(watched[i], SIG_IGN); /* it is ending already */
+	}
+}
+
+/*
+ * What would end a process that knows nothing of it: a timer or limit of
+ * whoever started us (SIGXFSZ: a file that may grow no more), a signal meant
+ * for another version.  Those of faults in the program, SIGKILL and job
+ * control keep their meaning.
+ */
+static void
+ignore_signals(void)
+{
+	static const int ignored[] = { SIGPIPE, SIGUSR2, SIGALRM, SIGVTALRM,
+		SIGPROF, SIGXCPU, SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
+	unsigned i;
+	int s;
+
+	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	for (s = SIGRTMIN; s <= SIGRTMAX; s++)
+		signal(s, SIG_IGN);
+}
+
+/* Start and end. */
+
+/*
+ * Ours, but what is for us alone (systemd's sockets are ours to answer), and
+ * with the state folder that we know: who is not root any more would look for
+ * another.
+ */
+static char **
+children_env(void)
+{
+	static const char *const ours[] = { "NOTIFY_SOCKET=", "LISTEN_",
+		"WATCHDOG_", "STATE_DIRECTORY=" };
+	char *state = conf_default_state_dir(), **env;
+	unsigned i, k, n = 0;
+
+	for (i = 0; environ[i] != NULL; i++)
+		;
+	env = calloc(i + 2, sizeof(*env));
+	if (env == NULL)
+		abort();
+	for (i = 0; environ[i] != NULL; i++) {
+		for (k = 0; k < sizeof(ours) / sizeof(ours[0]) &&
+		     strncmp(environ[i], ours[k], strlen(ours[k])) != 0;
+		     k++)
+			;
+		if (k == sizeof(ours) / sizeof(ours[0]))
+			env[n++] = strdup(environ[i]);
+	}
+	if (state != NULL && asprintf(&env[n], "STATE_DIRECTORY=%s", state) < 0)
+		abort();
+	free(state);
+	return (env);
+}
+
+static void
+announce(struct supervisor *p)
+{
+	const struct listen_set *set = &p->listeners;
+	const struct conf_listen *l;
+	char text[64];
+	unsigned i;
+
+	for (i = 0; i < set->n; i++) {
+		l = &p->edition->conf->listen.v[set->of[i]];
+		listen_text(&set->addr[i], text);
+		log_line(LEVEL_NOTICE, "listen", "%s explicit%s%s", text,
+		    strcmp(l->name, l->on) != 0 ? ", " : "",
+		    strcmp(l->name, l->on) != 0 ? l->name : "");
+	}
+	log_line(LEVEL_NOTICE, "admin", "%s",
+	    p->admin >= 0 ? p->edition->conf->admin.socket : "none");
+}
+
+void
+supervisor_ready(struct supervisor *p)
+{
+	p->phase = PHASE_SERVES;
+	announce(p);
+	log_line(LEVEL_NOTICE, "ready",
+	    "assay " PACKAGE_VERSION ", %u workers, pid %ld", p->workers,
+	    (long)getpid());
+	supervisor_notify("READY=1");
+	hold_signals(SIG_UNBLOCK);
+}
+
+void
+supervisor_end(struct supervisor *p, int code)
+{
+	p->phase = PHASE_ENDS;
+	p->code = code;
+	loop_stop(p->loop);
+}
+
+static unsigned
+worker_count(const struct conf *c)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return (c->workers != CONF_AUTO ? (unsigned)c->workers
+		: n > 0                 ? (unsigned)n
+					: 1);
+}
+
+/* What the configuration does not say, and only a start can find. */
+static bool
+prepare(struct supervisor *p)
+{
+	struct conf_problems list = { 0 };
+	const struct conf *c = p->edition->conf;
+	bool ok;
+
+	p->user = find_user(c, &p->user_room, &list);
+	if (list.errors == 0)
+		folders_make(c->state, p->user, &list);
+	ok = list.errors == 0;
+	conf_problems_print(&list, supervisor_shown_name(p), stderr);
+	conf_problems_fini(&list);
+	return (ok);
+}
+
+static bool
+open_sockets(struct supervisor *p, struct fault *f)
+{
+	const struct conf *c = p->edition->conf;
+
+	p->workers = worker_count(c);
+	if (!listen_open(&p->listeners, c, p->workers, f))
+		return (false);
+	if (c->admin.socket != NULL)
+		p->admin = admin_open(c->admin.socket, f);
+	return (f->code == ERR_NONE);
+}
+
+static bool
+begin(struct supervisor *p)
+{
+	struct fault f = { ERR_NONE, "" };
+	struct buf none = { 0 };
+	struct signer *s;
+
+	if ((p->edition = edition_load(p, &none)) == NULL)
+		return (false);
+	sandbox_set_mode(p->edition->conf->sandbox);
+	if (!prepare(p))
+		return (false);
+	if (!open_sockets(p, &f) ||
+	    (s = signer_open(p, p->edition->conf, &f)) == NULL) {
+		log_line(LEVEL_ERROR, NULL, "%s", f.detail);
+		return (false);
+	}
+	p->edition->signer = s->number;
+	return (true);
+}
+
+static void
+finish(struct supervisor *p)
+{
+	unsigned i;
+
+	timer_stop(&p->end);
+	unwatch_signals(p);
+	served_free(p);
+	signers_free(p);
+	if (p->admin >= 0) {
+		(void)close(p->admin);
+		(void)unlink(p->edition->conf->admin.socket);
+	}
+	listen_fini(&p->listeners, p->workers);
+	edition_free(&p->next);
+	edition_free(&p->edition);
+	loop_free(&p->loop);
+	for (i = 0; p->env[i] != NULL; i++)
+		free(p->env[i]);
+	free(p->env);
+}
+
+static int
+run(struct supervisor *p)
+{
+	p->loop = loop_new();
+	p->admin = -1;
+	p->env = children_env();
+	timer_init(&p->end, p->loop, on_end);
+	served_init(p);
+	watch_signals(p);
+	if (begin(p))
+		loop_run(p->loop);
+	else
+		p->code = EXIT_PROBLEM;
+	finish(p);
+	if (p->code == EXIT_OK)
+		log_line(LEVEL_NOTICE, NULL, "ended");
+	return (p->code);
+}
+
+int
+supervisor_main(int argc, char **argv)
+{
+	static struct supervisor p;
+	int code;
+
+	if ((code = read_options(&p.options, argc, argv)) >= 0)
+		return (code);
+	ignore_signals();
+	hold_signals(SIG_BLOCK);
+	descriptors_raise();
+	p.file = p.options.file;
+	if (p.file == NULL && access(conf_default_file(), F_OK) == 0)
+		p.file = conf_default_file();
+	return (p.options.check ? check(&p) : run(&p));
+}

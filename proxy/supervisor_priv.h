@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Parts of the supervisor: supervisor.c (start, signals, end), _edition.c
+ * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
+ * serving process).
+ * Room: proxy.  One thread.
+ */
+#ifndef PROXY_SUPERVISOR_PRIV_H
+#define PROXY_SUPERVISOR_PRIV_H
+
+#include <uv.h>
+#include "base/loop.h"
+#include "base/sandbox.h"
+#include "base/spawn.h"
+#include "certs/keys.h"
+#include "proxy/conf/conf.h"
+#include "proxy/listen.h"
+#include "proxy/message.h"
+#include "proxy/respawn.h"
+#include "proxy/supervisor.h"
+
+#define SUPERVISOR_SIGNALS 8
+
+struct supervisor;
+
+/* Key holders: one process after the other, for one CA. */
+
+enum signer_state {
+	SIGNER_OPENS, /* its first process reads the CA's files */
+	SIGNER_LOADS, /* a later one loads the key */
+	SIGNER_SIGNS, /* clients may have it */
+	SIGNER_RESTS, /* dead; another is started when the timer fires */
+	SIGNER_ENDS   /* with its last client */
+};
+
+struct signer {
+	struct signer *next;
+	struct supervisor *of;
+	uint32_t number; /* as the serving process knows it */
+	enum signer_state state;
+	struct keys keys;
+	struct watch *ended, *says; /* owned; NULL: not watched */
+	struct timer again;
+	uint64_t born_at;
+	unsigned short_lives; /* in a row */
+	bool died;            /* that was said, and of no successor since */
+	char why[96];         /* it was ended by us; "": not so */
+	char cert[1024], key[4096];
+	gnutls_datum_t ca; /* owned: the certificate (DER), once opened */
+	enum keyholder_key which;
+	bool made; /* opening has made the CA */
+};
+
+/*
+ * One for the CA of conf; supervisor_opened() is called once it is SIGNS, or
+ * with why it is not (it is gone then).  NULL: ERR_SYSTEM in f.
+ */
+struct signer *signer_open(struct supervisor *, const struct conf *,
+    struct fault *f);
+void supervisor_opened(struct supervisor *, struct signer *, const char *why);
+/* The one of that number that signs, else the one that will; NULL: none. */
+struct signer *signer_find(const struct supervisor *, uint32_t number);
+/* A socket to it for a serving process; -1: it has none just now. */
+int signer_client(const struct signer *);
+/* No new client will come to those of that number. */
+void signers_last(struct supervisor *, uint32_t number);
+/* The serving process wants another one; why "": this one is only old. */
+void signer_want(struct supervisor *, uint32_t number, const char *why);
+/* All, at the end. */
+void signers_free(struct supervisor *);
+
+/* A configuration with what was opened for it. */
+
+struct edition {
+	unsigned number; /* of its generation */
+	struct conf *conf;
+	int setup;       /* owned: see message.h */
+	int *logs;       /* owned: of log.access */
+	uint32_t signer; /* its number; 0: none yet */
+	bool ca_made;    /* by that one, and nobody was told yet */
+};
+
+/*
+ * Read it and open what it names; all problems are printed.  fixed: names of
+ * settings that differ from those in force and wait for a restart; empty: none.
+ * NULL: there are problems, or such settings.
+ */
+struct edition *edition_load(struct supervisor *, struct buf *fixed);
+void edition_free(struct edition **);
+/* Print one problem of an edition as those of a configuration are. */
+void edition_problem(const struct supervisor *, const char *area,
+    const char *text);
+void supervisor_reload(struct supervisor *);
+/* The serving process has answered. */
+void supervisor_reloaded(struct supervisor *, bool taken);
+/* Nothing comes of the reload that is under way, if one is. */
+void supervisor_reload_lost(struct supervisor *, const char *why);
+/* The one that was asked for meanwhile, if it was. */
+void supervisor_reload_waiting(struct supervisor *);
+
+/* The serving process. */
+
+struct served {
+	struct child child;
+	int channel; /* owned; -1: none */
+	struct watch *ended, *says;
+	bool ready;
+	bool awaits_keys; /* it is started once the key holder has its key */
+	uint64_t born_at;
+	uint64_t died_at; /* of the one before; 0: none */
+	struct respawn respawn;
+	struct timer again;
+};
+
+void served_init(struct supervisor *);
+/* Start it with the edition in force.  False: ERR_SYSTEM in f. */
+bool served_start(struct supervisor *, struct fault *f);
+/*
+ * Hand an edition over, for a start or a reload, with a client's socket of its
+ * key holder, which is closed.  False: the serving process is gone or stuck.
+ */
+bool served_setup(struct supervisor *, struct edition *, const struct signer *,
+    int client);
+/* A key holder has its key again: tell it, or start it if it waits for that. */
+void served_new_keys(struct supervisor *, const struct signer *);
+void served_reopen(struct supervisor *);
+void served_drain(struct supervisor *, uint64_t ms);
+void served_free(struct supervisor *);
+
+enum supervisor_phase {
+	PHASE_STARTS, /* never was anything served */
+	PHASE_SERVES, /* also while a dead process is replaced */
+	PHASE_DRAINS, /* the serving process ends, and so do we */
+	PHASE_ENDS    /* nothing is started any more */
+};
+
+struct supervisor_options {
+	const char *file;   /* NULL: none given */
+	const char *listen; /* NULL: none given */
+	bool check;
+};
+
+struct supervisor {
+	struct supervisor_options options;
+	const char *file; /* that is read; NULL: built-in defaults */
+	enum supervisor_phase phase;
+	int code; /* exit status */
+	struct loop *loop;
+	uv_signal_t signals[SUPERVISOR_SIGNALS];
+	struct sandbox_user user_room;
+	const struct sandbox_user *user; /* who serves; NULL: we */
+	char **env;                      /* owned: of children */
+	struct edition *edition;         /* owned: in force */
+	struct edition *next;            /* owned: a reload; NULL: none */
+	bool reload_again;               /* asked for while one is under way */
+	bool reopen_again;
+	unsigned workers;
+	struct listen_set listeners;
+	int admin;              /* owned; -1: none */
+	struct signer *signers; /* owned */
+	uint32_t last_signer;   /* number */
+	struct served served;
+	uint64_t drain_by;
+	struct timer end; /* draining takes no longer */
+};
+
+/* It serves for the first time. */
+void supervisor_ready(struct supervisor *);
+/* The serving process has ended as it was told, or is not to be replaced. */
+void supervisor_end(struct supervisor *, int code);
+const char *supervisor_shown_name(const struct supervisor *);
+/* sd_notify(3); without systemd nothing. */
+void supervisor_notify(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
+
+#endif

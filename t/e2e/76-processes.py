@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Processes: each of them dies under load, and only what was in it is lost;
+whom they run as; what they hand each other."""
+import contextlib
+import json
+import os
+import pathlib
+import pwd
+import re
+import signal
+import socket
+import stat
+import threading
+import time
+
+import lab as e2e
+import wire
+from lab import alone, seconds
+from wire import ok
+
+MANY = 2000                     # names, each with a leaf
+OTHER_USER = "daemon"           # somebody who is neither root nor whom the key holder becomes
+
+
+class Crowd:
+    """Clients who connect anew for each request, until told to stop: how many
+    were answered, were lost inside a process that died, were refused."""
+
+    def __init__(self, lab, p, one, n=4):
+        self.lab, self.p, self.one = lab, p, one
+        self.answered, self.lost, self.refused, self.wrong = [], 0, 0, []
+        self.stop, self.lock = False, threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(n)]
+        for t in self.threads:
+            t.start()
+
+    def run(self, number):
+        n = 0
+        while not self.stop:
+            n += 1
+            begun = time.monotonic()
+            try:
+                body = self.one(f"{number}-{n}")
+            except ConnectionRefusedError:
+                self.refused += 1
+                time.sleep(0.01)
+                continue
+            except (wire.Ended, OSError, wire.ssl.SSLError):
+                with self.lock:
+                    self.lost += 1
+                continue
+            with self.lock:
+                if body == b"whole":
+                    self.answered.append((begun, time.monotonic()))
+                else:
+                    self.wrong.append(body)
+
+    def more(self, n, seconds=20):
+        """So many further answers."""
+        had = len(self.answered)
+        assert wire.wait_for(lambda: self.wrong or len(self.answered) >= had + n, seconds * e2e.lab_scale()) and not self.wrong, \
+            f"{self.wrong[:2]}, {len(self.answered) - had} answers, {self.lost} lost:\n{self.p.log()[-3000:]}"
+
+    def first_after(self, dead):
+        """When the first was answered who came after that."""
+        def found():
+            with self.lock:
+                return [ended for begun, ended in self.answered if begun > dead]
+        assert wire.wait_for(found, 20 * e2e.lab_scale()), self.p.log()[-3000:]
+        return min(found())
+
+    def end(self):
+        self.stop = True
+        for t in self.threads:
+            t.join()
+        assert not self.wrong, self.wrong[:3]
+        assert self.refused == 0, f"{self.refused} were refused a connection"
+
+
+def plain(lab, p, o):
+    def one(name):
+        c = wire.connect(p.addr, 20)
+        try:
+            c.send(f"GET http://plain.test:{o.port}/{name} HTTP/1.1\r\nHost: plain.test:{o.port}\r\nConnection: close\r\n\r\n")
+            r = wire.Response(c)
+            return r.body if r.status == 200 and not r.cut else f"{r.status} {r.body[:200]}".encode()
+        finally:
+            c.close()
+    return one
+
+
+def opened(lab, p, o):
+    """By a leaf of its own each time: the key holder is asked."""
+    def one(name):
+        a, b = name.split("-")
+        host = f"h{a}-{int(b) % MANY}.many.test:{o.port}"
+        t = wire.Tunnel(p.addr, host, wire.context(p.ca), None, timeout=20)
+        try:
+            r = t.get(host=host)
+            return r.body if r.status == 200 else f"{r.status} {r.body[:200]}".encode()
+        finally:
+            t.close()
+    return one
+
+
+def dead(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    return True
+
+
+def followed(p, died):
+    """Another process serves, and is ready."""
+    assert wire.wait_for(lambda: p.role("serve") not in ([], [died]) and
+                         f"process {p.role('serve')[0]} serves" in p.log(), 30 * e2e.lab_scale()), p.log()[-3000:]
+    return p.serving()
+
+
+@alone
+@seconds(180)
+def test_serve_dies(lab):
+    """Nobody is refused a connection, only the flows inside are lost, and
+    nothing stays behind. The third death in ten seconds is followed a second
+    later: who connects meanwhile waits."""
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    p = lab.assay()
+    first = p.serving()
+    crowd = Crowd(lab, p, plain(lab, p, o))
+    crowd.more(50)
+    fds = p.fds()
+    times = []
+    for how in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT):
+        lost, pid = crowd.lost, p.serving()
+        os.kill(pid, how)
+        assert wire.wait_for(lambda: dead(pid), 10, 0.001)
+        when = time.monotonic()
+        times.append(crowd.first_after(when) - when)
+        assert followed(p, pid) != pid
+        crowd.more(30)
+        assert crowd.lost - lost <= 4, "more than what was under way"
+        assert re.search(rf"serve: process {pid} was killed by signal {how.value}", p.log()), p.log()[-2000:]
+    crowd.end()
+    print("# ms to the first answer:", *(round(1000 * t) for t in times))
+    assert max(times[:2]) < 2 * e2e.lab_scale() and times[2] > 0.9, times
+    assert len(p.role("serve")) == 1 and p.serving() != first and len(p.role("keys")) == 1
+    assert wire.wait_for(lambda: p.fds() <= fds + 2, 10 * e2e.lab_scale()), f"{fds} descriptors became {p.fds()}"
+    assert p.log().count("ready:") == 1
+
+
+@alone
+@seconds(120)
+def test_keys_die(lab):
+    """Leaves wait for the next key holder; no flow is lost."""
+    lab.hosts.update({f"h{i}-{n}.many.test": "127.0.0.1" for i in range(4) for n in range(MANY)})
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=lab.server_context("www.test", sans=["*.many.test"]))
+    p = lab.assay()
+    crowd = Crowd(lab, p, opened(lab, p, o))
+    crowd.more(10)
+    for _ in range(2):
+        pid = p.role("keys")[0]
+        os.kill(pid, signal.SIGKILL)
+        assert wire.wait_for(lambda: p.role("keys") not in ([], [pid]), 10 * e2e.lab_scale()), p.log()[-2000:]
+        crowd.more(5)
+    crowd.end()
+    assert crowd.lost == 0, p.log()[-3000:]
+    assert len(crowd.answered) < 4 * MANY, "each was for a name of its own"
+
+
+@seconds(120)
+def test_all_die(lab):
+    """Both at once: the key is loaded, and then somebody serves."""
+    o = lab.origin(lambda h, b: ok(b"whole"))
+    p = lab.assay()
+    for n in range(2):
+        serve = p.serving()
+        for pid in (*p.role("keys"), serve):
+            os.kill(pid, signal.SIGKILL)
+        followed(p, serve)
+        assert lab.tunnel(p, o.port).get().body == b"whole"
+    assert len(p.pids()) == 3
+
+
+@alone
+@seconds(180)
+def test_crash_loop(lab):
+    """Who dies again and again waits longer and longer; in a long wait nobody
+    can connect; then it serves on the same address."""
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    p = lab.assay()
+    for n in range(6):
+        pid = p.serving()
+        os.kill(pid, signal.SIGKILL)
+        if n < 5:
+            followed(p, pid)
+    for n in (1, 2, 4, 8):
+        assert wire.wait_for(lambda: f"waiting {n} s" in p.log(), 10 * e2e.lab_scale()), p.log()
+    assert "waiting 8 s, nobody can connect" in p.log()
+    with socket.socket() as s:
+        assert s.connect_ex(p.addr) != 0, "it listens while nobody serves"
+    assert p.alive()
+    followed(p, pid)
+    assert lab.curl(p, f"http://plain.test:{o.port}/").body == b"whole"
+
+
+def test_state_goes_on(lab):
+    """The next process has the configuration in force, its generation, the
+    logs as they were opened, and the administration socket."""
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    sock = str(lab.dir / "admin.sock")
+    p = lab.assay(admin={"socket": sock})
+
+    def status():
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(sock)
+            return json.loads(s.makefile().read())
+    p.write_conf(lab.conf(p.port, admin={"socket": sock}, rules=[{"name": "no", "if": {"url": "/no$"}, "access": "block"},
+                                                                 {"name": "rest", "scan": "none"}]))
+    p.reload("generation 2 is in force")
+    # A file that is worse, and not loaded: the process that follows knows nothing of it.
+    p.write_conf("nonsense: 1\n")
+    p.reload("nothing was changed")
+    (lab.dir / "access.log").rename(lab.dir / "access.log.1")
+    old = p.serving()
+    os.kill(old, signal.SIGKILL)
+    followed(p, old)
+    assert lab.curl(p, f"http://plain.test:{o.port}/no").status == 403
+    p.access(1, path=lab.dir / "access.log.1")
+    assert status()["generation"] == 2 and status()["pid"] == p.pid
+    p.signal(signal.SIGUSR1)
+    assert wire.wait_for((lab.dir / "access.log").exists, 5)
+    for n in range(100):        # the new file is in use a moment after it is there
+        assert lab.curl(p, f"http://plain.test:{o.port}/").status == 200
+        if (lab.dir / "access.log").stat().st_size:
+            break
+    p.access(1)
+    p.write_conf(lab.conf(p.port, admin={"socket": sock}))
+    p.reload("generation 3 is in force")
+    assert lab.curl(p, f"http://plain.test:{o.port}/no").status == 200
+    p.stop()
+    assert not os.path.exists(sock)
+
+
+def test_dies_in_a_reload(lab):
+    """Nothing was changed, it is said, and the reload that was asked for
+    meanwhile is made."""
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    p = lab.assay()
+    p.write_conf(lab.conf(p.port, rules=[{"name": "no", "access": "block"}]))
+    old = p.serving()
+    os.kill(old, signal.SIGSTOP)
+    p.signal(signal.SIGHUP)
+    assert wire.wait_for(lambda: len(p.role("keys")) == 2, 10 * e2e.lab_scale())
+    time.sleep(0.3)
+    os.kill(old, signal.SIGKILL)
+    followed(p, old)
+    assert "reload: the serving process has died; nothing was changed" in p.log()
+    assert wire.wait_for(lambda: len(p.role("keys")) == 1, 10 * e2e.lab_scale()), "the key holder of what was not loaded stays"
+    assert lab.curl(p, f"http://plain.test:{o.port}/").status == 200
+    p.reload("generation 2 is in force")
+    assert lab.curl(p, f"http://plain.test:{o.port}/").status == 403
+
+
+def test_start_fails(lab):
+    """What only the serving process finds ends the start as before: its words,
+    status 1, nothing left."""
+    p = lab.assay(wait=False, tls={"origin": {"trust": [str(lab.dir / "root.pem")], "crl": [str(lab.dir / "ca.pem")]}})
+    assert p.wait(20) == 1
+    p.expect_exit = 1
+    assert "ca.pem" in p.log() and "ready" not in p.log(), p.log()
+    p = lab.assay(wait=False, ca={"cert": str(lab.dir / "root.pem"), "key": str(lab.dir / "ca.key")})
+    assert p.wait(20) == 1
+    p.expect_exit = 1
+    assert "does not belong to this CA" in p.log() and "ready" not in p.log(), p.log()
+
+
+def test_supervisor_dies(lab):
+    """All end, and what is under way may finish."""
+    gate = threading.Event()
+
+    def reply(head, body):
+        assert gate.wait(20)
+        return ok(b"whole")
+    o = lab.origin(reply)
+    p = lab.assay()
+    t = lab.tunnel(p, o.port)
+    t.send(f"GET / HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+    wire.wait_for(lambda: o.requests, 5)
+    family = p.pids()[1:]
+    assert len(family) == 2
+    p.expect_exit = -signal.SIGKILL
+    os.kill(p.pid, signal.SIGKILL)
+    p.wait(10)
+    assert wire.wait_for(lambda: "the supervisor is gone" in p.log(), 10)
+    gate.set()
+    assert wire.Response(t).body == b"whole"
+    t.close()
+
+    def gone():
+        return not any(os.path.exists(f"/proc/{x}") and "\nState:\tZ" not in pathlib.Path(f"/proc/{x}/status").read_text() for x in family)
+    assert wire.wait_for(gone, 10 * e2e.lab_scale())
+
+
+def test_names_all_that_wait(lab):
+    """Each setting that needs a restart is named."""
+    p = lab.assay()
+    p.write_conf(lab.conf(lab.port(), workers=3, state=str(lab.dir / "other")))
+    log = p.reload("nothing was changed")
+    named = re.search(r"reload: (.*) cannot change while running", log)[1]
+    assert sorted(named.split(", ")) == ["'listen'", "'state'", "'workers'"], log
+
+
+def user_lab(lab):
+    """Folders that OTHER_USER may enter; his uid."""
+    if os.geteuid() != 0:
+        raise e2e.Skip("needs root")
+    for d in (lab.dir, lab.dir.parent):
+        d.chmod(d.stat().st_mode | 0o055)
+    return pwd.getpwnam(OTHER_USER).pw_uid
+
+
+def test_user(lab):
+    """Started by root it serves as somebody else, who gets at his temporary
+    folder and at neither key nor configuration; also in a state folder that
+    root has used before, and after a crash."""
+    uid = user_lab(lab)
+    o = lab.origin(lambda h, b: ok(b"whole"))
+    state = lab.state()
+    state.chmod(0o700)
+    (state / "tmp").mkdir(mode=0o700)
+    p = lab.assay(user=OTHER_USER, ca=None)
+    p.ca = str(state / "ca.pem")
+    for again in range(2):
+        pid = p.serving()
+        text = pathlib.Path(f"/proc/{pid}/status").read_text()
+        assert re.search(rf"^Uid:\t{uid}\t{uid}\t{uid}\t{uid}$", text, re.M), text
+        assert re.search(r"^Groups:\t *$", text, re.M) and re.search(r"^CapPrm:\t0+$", text, re.M), text
+        assert re.search(r"^NoNewPrivs:\t1$", text, re.M), text
+        assert lab.tunnel(p, o.port).get().body == b"whole"
+        p.access(1 + again)
+        if again == 0:
+            p.reload("generation 2 is in force")
+            os.kill(pid, signal.SIGKILL)
+            followed(p, pid)
+    assert f"as user {OTHER_USER}" in p.log()
+    assert stat.S_IMODE(state.stat().st_mode) == 0o750 and state.stat().st_uid == 0
+    assert (state / "tmp").stat().st_uid == uid and stat.S_IMODE((state / "tmp").stat().st_mode) == 0o700
+    assert (state / "ca.key").stat().st_uid == 0 and stat.S_IMODE((state / "ca.key").stat().st_mode) == 0o600
+
+
+def test_user_spills(lab):
+    """Bodies find room in files of the serving process's own."""
+    user_lab(lab)
+    body = e2e.pattern(20 << 20)
+    o = lab.origin(lambda h, b: ok(body))
+    p = lab.assay(user=OTHER_USER, limits={"body_memory": "64K"})
+    r = lab.curl(p, f"https://www.test:{o.port}/")
+    assert r.body == body
+
+
+def test_user_reads_before(lab):
+    """A file that only root may read is read before the serving process is
+    somebody else. A reload can't, and says which; nothing is changed."""
+    user_lab(lab)
+    o = lab.origin(lambda h, b: ok(b"whole"))
+    secret = lab.dir / "trust.pem"
+    secret.touch(0o600)
+    secret.write_bytes((lab.dir / "root.pem").read_bytes())
+    p = lab.assay(user=OTHER_USER, tls={"origin": {"trust": [str(secret)]}})
+    assert lab.tunnel(p, o.port).get().body == b"whole"
+    log = p.reload("nothing was changed")
+    assert "trust.pem" in log and "ermission denied" in log, log
+    assert lab.tunnel(p, o.port).get().body == b"whole"
+    secret.chmod(0o644)
+    p.reload("generation 2 is in force")
+    assert lab.tunnel(p, o.port).get().body == b"whole"
+
+
+def test_user_unknown(lab):
+    code, out, _ = lab.check(lab.conf(lab.port(), user="nobody-of-that-name"))
+    assert code == 1 and "there is no user 'nobody-of-that-name'" in out, out
