@@ -32,16 +32,28 @@ next_state(void)
 	return (atomic_fetch_add(&last, 1) + 1);
 }
 
+static const struct {
+	const char *why, *line;
+} healths[CLAM_HEALTHS] = {
+	[CLAM_FIT] = { "", "libclamav finds its test files again" },
+	[CLAM_NO_CANARY] = { "libclamav does not find its test files",
+	    "libclamav does not find its test files: nothing is scanned until "
+	    "it does; is there temporary space in " },
+	[CLAM_NO_SCANNER] = { "no scanner can be made",
+	    "no scanner can be made, nothing is scanned until one lives: " },
+};
+
 void
-clam_engine_set_fit(struct clam_engine *e, bool fit, const char *what,
+clam_engine_set_health(struct clam_engine *e, enum clam_health h,
     const char *detail)
 {
-	if (atomic_exchange(&e->fit, fit) == fit)
+	enum clam_health was = atomic_exchange(&e->health, h);
+
+	if (was == h)
 		return;
 	/* What was said of late is void. */
 	atomic_store(&e->state, next_state());
-	clam_engine_say(e, fit ? "libclamav finds its test files again" : what,
-	    fit ? "" : detail);
+	clam_engine_say(e, healths[h].line, detail);
 }
 
 void
@@ -100,7 +112,7 @@ engine_new(const struct clam_options *o)
 	e->watch_ms = o->watch_ms > 0 ? o->watch_ms : 5000;
 	e->report = o->report;
 	e->report_arg = o->report_arg;
-	atomic_init(&e->fit, true);
+	atomic_init(&e->health, CLAM_FIT);
 	pthread_mutex_init(&e->lock, NULL);
 	return (e);
 }
@@ -166,7 +178,13 @@ clam_engine_state(struct clam_engine *e)
 bool
 clam_engine_fit(const struct clam_engine *e)
 {
-	return (atomic_load(&e->fit));
+	return (atomic_load(&e->health) == CLAM_FIT);
+}
+
+const char *
+clam_engine_unfit(const struct clam_engine *e)
+{
+	return (healths[atomic_load(&e->health)].why);
 }
 
 const struct clam_limits *

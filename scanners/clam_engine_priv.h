@@ -24,7 +24,7 @@ struct clam_engine {
 	unsigned watch_ms;
 	void (*report)(void *, const char *);
 	void *report_arg;
-	atomic_bool fit;              /* libclamav finds the canary */
+	_Atomic enum clam_health health;
 	_Atomic uint64_t state;       /* see clam_engine_state() */
 	struct clam_pool *pool;       /* owned; one of these */
 	struct clam_threads *threads; /* owned */
@@ -36,15 +36,9 @@ struct clam_engine {
 /* A line for the log: what, then detail. */
 void clam_engine_say(struct clam_engine *, const char *what,
     const char *detail);
-/*
- * libclamav finds its test files, or why nothing can be scanned: what, then
- * detail.  What is news is reported.
- */
-void clam_engine_set_fit(struct clam_engine *, bool fit, const char *what,
+/* Can something be scanned now?  detail: for the log; what is news is reported. */
+void clam_engine_set_health(struct clam_engine *, enum clam_health,
     const char *detail);
-#define CLAM_UNFIT                                                    \
-	"libclamav does not find its test files: nothing is scanned " \
-	"until it does; is there temporary space in "
 /* Another database is in use: it is reported, unless it is the first. */
 void clam_engine_set_info(struct clam_engine *, const struct clam_info *);
 /* The same, as a scan master tells it. */

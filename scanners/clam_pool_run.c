@@ -36,7 +36,7 @@ queues_end(struct clam_pool *p, const char *why)
 
 /* What one lacks the others lack too: nobody scans until one is fit. */
 static void
-unfit(struct clam_pool *p, const char *what, const char *detail)
+unfit(struct clam_pool *p, enum clam_health h, const char *detail)
 {
 	unsigned i;
 
@@ -44,7 +44,7 @@ unfit(struct clam_pool *p, const char *what, const char *detail)
 		if (p->child[i].state == PROC_IDLE)
 			clam_proc_retire(p, &p->child[i]);
 	p->make_after = clam_now_ms() + p->engine->watch_ms;
-	clam_engine_set_fit(p->engine, false, what, detail);
+	clam_engine_set_health(p->engine, h, detail);
 }
 
 static void
@@ -53,8 +53,7 @@ birth_failed(struct clam_pool *p, const char *how)
 	p->failed++;
 	if (p->failed < BIRTHS)
 		return;
-	unfit(p, "no scanner can be made, nothing is scanned until one lives: ",
-	    how);
+	unfit(p, CLAM_NO_SCANNER, how);
 }
 
 static void
@@ -78,11 +77,11 @@ born(struct clam_pool *p, struct clam_proc *c, const struct clam_born *b)
 	boxes_say(p, b);
 	if (!b->fit) {
 		clam_proc_retire(p, c);
-		unfit(p, CLAM_UNFIT, p->temp_dir);
+		unfit(p, CLAM_NO_CANARY, p->temp_dir);
 		return;
 	}
 	p->failed = 0;
-	clam_engine_set_fit(p->engine, true, "", "");
+	clam_engine_set_health(p->engine, CLAM_FIT, "");
 	if (c->link->old)
 		clam_proc_retire(p, c);
 	else
@@ -101,11 +100,15 @@ child_read(struct clam_pool *p, struct clam_proc *c)
 		break;
 	case CLAM_NOTHING:
 		break;
-	case CLAM_ENDED:
-	case CLAM_UNREAD:
 	case CLAM_BROKEN:
-		/* What of is said by its master. */
-		clam_proc_retire(p, c);
+		(void)clam_wire_word(c->link->fd, CLAM_KILL, c->id, NULL, 0);
+		close(c->fd);
+		c->fd = -1;
+		break;
+	case CLAM_ENDED:
+	case CLAM_UNREAD: /* what of is said by its master */
+		close(c->fd);
+		c->fd = -1;
 		break;
 	}
 }
@@ -252,7 +255,7 @@ clam_pool_socket(void *arg, int fd, const struct clam_ready *ready)
 	p->master_box = ready->box;
 	clam_engine_set_ready(p->engine, ready);
 	if (!ready->fit)
-		clam_engine_set_fit(p->engine, false, CLAM_UNFIT, p->temp_dir);
+		clam_engine_set_health(p->engine, CLAM_NO_CANARY, p->temp_dir);
 	clam_pool_share(p);
 	clam_pool_unlock(p);
 }
@@ -313,7 +316,7 @@ tick(struct clam_pool *p, uint64_t now)
 	if (p->lost_at != 0 && now - p->lost_at > WAIT_MS)
 		queues_end(p, "no scan master is there");
 	if (!clam_engine_fit(p->engine))
-		queues_end(p, "no scanner is fit to look");
+		queues_end(p, clam_engine_unfit(p->engine));
 }
 
 /* ---- the loop ---- */

@@ -112,11 +112,19 @@ uint64_t clam_files_print(const char *db);
 uint64_t clam_engine_state(struct clam_engine *);
 /* What its looks need; NULL where scans run in processes. */
 struct clam_core *clam_engine_core(struct clam_engine *);
+enum clam_health {
+	CLAM_FIT,
+	CLAM_NO_CANARY,  /* libclamav does not find its test files */
+	CLAM_NO_SCANNER, /* none can be made */
+	CLAM_HEALTHS
+};
 /*
  * Does libclamav find the canary?  Asked anew from time to time; while it does
  * not nothing is scanned.
  */
 bool clam_engine_fit(const struct clam_engine *);
+/* Why it is not, for the record; a constant. */
+const char *clam_engine_unfit(const struct clam_engine *);
 const struct clam_limits *clam_engine_limits(const struct clam_engine *);
 /* A body that is looked at.  The engine's until done(). */
 struct clam_job {

@@ -230,6 +230,7 @@ child_gone(struct clam_job *j)
 	if (again) {
 		grant_back(j);
 		j->ride.again = true;
+		j->ride.told = j->ride.unread = false;
 		set(j, RIDE_WAITS);
 		atomic_store(&j->look.begun, false);
 		turns_again(&p->queue[j->ride.class].turns, &j->ride.turn);

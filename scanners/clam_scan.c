@@ -155,7 +155,7 @@ end_down(struct clam_scan *s, const char *why)
 static void
 end_unfit(struct clam_scan *s)
 {
-	end_down(s, "libclamav does not find its test files");
+	end_down(s, clam_engine_unfit(s->clam->engine));
 }
 
 static unsigned

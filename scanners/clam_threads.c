@@ -34,8 +34,10 @@ struct clam_threads {
 static void
 prove(struct clam_threads *t)
 {
-	clam_engine_set_fit(t->engine, clam_core_finds_canary(&t->core),
-	    CLAM_UNFIT, t->core.temp_dir);
+	bool fit = clam_core_finds_canary(&t->core);
+
+	clam_engine_set_health(t->engine, fit ? CLAM_FIT : CLAM_NO_CANARY,
+	    fit ? "" : t->core.temp_dir);
 }
 
 void
