@@ -25,6 +25,21 @@
 
 #define KEY_FILE_MAX 65536
 
+void
+holder_tell(struct holder *h, const struct keys_news *news)
+{
+	struct keys_news n = *news;
+	struct holder_head head = { .op = HOLDER_NEWS, .n = { sizeof(n), 0 } };
+	struct iovec iov[2] = { { &head, sizeof(head) }, { &n, sizeof(n) } };
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	n.untold = h->untold;
+	if (sendmsg(HOLDER_FD, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		h->untold = 0;
+	else
+		h->untold++;
+}
+
 bool
 holder_fail(struct holder *h, const char *fmt, ...)
 {
@@ -489,7 +504,10 @@ owner_turn(struct holder *h)
 		(void)close(with);
 	if (r > 0 && m.head.op == HOLDER_LAST)
 		h->last = true;
-	else if (r > 0 && !answer(h, HOLDER_FD, &m))
+	else if (r > 0 && m.head.op == HOLDER_TELL) {
+		h->tells = true;
+		h->tells_leaves = m.head.which == 1;
+	} else if (r > 0 && !answer(h, HOLDER_FD, &m))
 		r = 0;
 	return (r);
 }
@@ -505,11 +523,15 @@ turn(struct holder *h)
 		p[1 + i] = (struct pollfd){ h->client[i], POLLIN, 0 };
 	if (poll(p, 1 + n, -1) < 0)
 		return (errno == EINTR ? 1 : -1);
-	while (n-- > 0) /* the last first: one that goes moves no other */
-		if (p[1 + n].revents != 0)
-			client_turn(h, n);
-	if (p[0].revents != 0 && (r = owner_turn(h)) <= 0)
-		return (r);
+	/* What its owner said before a client asked holds for that already. */
+	if (p[0].revents != 0) {
+		if ((r = owner_turn(h)) <= 0)
+			return (r);
+	} else
+		while (
+		    n-- > 0) /* the last first: one that goes moves no other */
+			if (p[1 + n].revents != 0)
+				client_turn(h, n);
 	return (h->last && h->n_clients == 0 ? 0 : 1);
 }
 

@@ -8,6 +8,7 @@
  */
 #include <assert.h>
 #include <gnutls/crypto.h>
+#include <stdio.h>
 #include <string.h>
 #include "certs/holder_priv.h"
 #include "certs/leaf.h"
@@ -158,6 +159,47 @@ pace(struct holder *h)
 		nanosleep(&(struct timespec){ .tv_nsec = wait * 1000 }, NULL);
 }
 
+/* An alarm; at most one a second, for who asks may do so all day. */
+static bool
+refused(struct holder *h)
+{
+	struct keys_news n = { .kind = KEYS_REFUSED, .n = ++h->refused };
+	int64_t now = now_us();
+
+	if (h->tells && (h->told_us == 0 || now - h->told_us >= 1000000)) {
+		h->told_us = now;
+		(void)snprintf(n.text, sizeof(n.text), "%.255s", h->text);
+		holder_tell(h, &n);
+	}
+	return (false);
+}
+
+static void
+signed_one(struct holder *h, const struct tbs_leaf *l)
+{
+	struct keys_news n = { .kind = KEYS_LEAF,
+		.n = ++h->leaves,
+		.from = l->from,
+		.to = l->to };
+
+	if (!h->tells_leaves)
+		return;
+	memcpy(n.serial, l->serial, sizeof(n.serial));
+	memcpy(n.text, l->host, sizeof(n.text));
+	holder_tell(h, &n);
+}
+
+static bool
+is_leaf(struct holder *h, const struct holder_msg *m, struct tbs_leaf *l)
+{
+	if (m->field[0].size != sizeof(*l))
+		return (holder_fail(h, "not a leaf of ours: size"));
+	memcpy(l, m->field[0].data, sizeof(*l));
+	return (leaf_ok(h, l) &&
+	    (same_bytes(h, l, &m->field[1]) ||
+		holder_fail(h, "not a leaf of ours: certificate")));
+}
+
 bool
 holder_leaf(struct holder *h, const struct holder_msg *m, gnutls_datum_t *sig)
 {
@@ -165,16 +207,14 @@ holder_leaf(struct holder *h, const struct holder_msg *m, gnutls_datum_t *sig)
 	int r;
 
 	assert(h->key != NULL && sig->data == NULL);
-	if (m->field[0].size != sizeof(l))
-		return (holder_fail(h, "not a leaf of ours: size"));
-	memcpy(&l, m->field[0].data, sizeof(l));
-	if (!leaf_ok(h, &l))
-		return (false);
-	if (!same_bytes(h, &l, &m->field[1]))
-		return (holder_fail(h, "not a leaf of ours: certificate"));
+	if (!is_leaf(h, m, &l))
+		return (refused(h));
 	pace(h);
 	r = gnutls_privkey_sign_data2(h->key,
 	    h->issuer.rsa ? GNUTLS_SIGN_RSA_SHA256 : GNUTLS_SIGN_ECDSA_SHA256,
 	    0, &m->field[1], sig);
-	return (r >= 0 || holder_fail(h, "signing: %s", gnutls_strerror(r)));
+	if (r < 0)
+		return (holder_fail(h, "signing: %s", gnutls_strerror(r)));
+	signed_one(h, &l);
+	return (true);
 }

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 #include "base/fault.h"
 #include "base/sandbox.h"
+#include "certs/keys.h"
 #include "certs/tbs_priv.h"
 
 #define HOLDER_FD 3
@@ -33,10 +34,13 @@ enum holder_op {
 	HOLDER_WHO,    /* answer: CA certificate, intermediate (DER) or empty */
 	HOLDER_CLIENT, /* with a descriptor: who may ask for leaves, too */
 	HOLDER_LAST,   /* it ends with the last of these */
+	HOLDER_TELL,   /* which: 1 for each leaf as well, 0 for refusals alone;
+			* from now on it sends struct keys_news, unasked */
 	HOLDER_LEAF    /* fields: struct tbs_leaf, the bytes of tbs_write();
 		     * answer: signature */
 };
 
+#define HOLDER_NEWS 2 /* op of what was not asked for */
 #define HOLDER_MAKE \
 	1 /* which, of HOLDER_OPEN: where there is no CA, make one */
 #define HOLDER_MADE \
@@ -83,7 +87,11 @@ struct holder {
 	bool last; /* it ends with the last of them */
 	/* The last key of a leaf that was looked at, and found good. */
 	unsigned char spki[TBS_MAX_SPKI], key_id[20];
-	uint32_t spki_n; /* 0: none */
+	uint32_t spki_n;          /* 0: none */
+	bool tells, tells_leaves; /* HOLDER_TELL */
+	uint64_t leaves, refused; /* since it has the key */
+	uint32_t untold;          /* news that its owner did not take */
+	int64_t told_us;          /* monotonic: of the last refusal */
 	int64_t next_us; /* monotonic: less a second, when it may sign again */
 	char text[512];  /* why the request failed */
 };
@@ -105,6 +113,8 @@ bool holder_create(struct holder *, const char *cert, const char *key);
 bool holder_issue(struct holder *, gnutls_x509_crt_t ca, gnutls_privkey_t *key,
     gnutls_datum_t *out);
 /* Sign a leaf, if it is one. */
+/* Its owner is told, unless he does not read: it never waits for him. */
+void holder_tell(struct holder *, const struct keys_news *);
 bool holder_leaf(struct holder *, const struct holder_msg *,
     gnutls_datum_t *sig);
 

@@ -95,6 +95,16 @@ take(struct keys_answer *a, const struct holder_msg *m)
 	memcpy(a->ca.data, m->field[0].data, a->ca.size);
 }
 
+/* Is there a message, or its end? */
+static bool
+has_word(const struct keys *k)
+{
+	char c;
+
+	return (recv(k->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+	    (errno != EAGAIN && errno != EINTR));
+}
+
 int
 keys_answered(const struct keys *k, struct keys_answer *a)
 {
@@ -102,8 +112,7 @@ keys_answered(const struct keys *k, struct keys_answer *a)
 	struct holder_msg m;
 	int r;
 
-	if (recv(k->fd, buf, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-	    (errno == EAGAIN || errno == EINTR))
+	if (!has_word(k))
 		return (0);
 	r = holder_recv(k->fd, &m, buf, NULL);
 	if (r <= 0 || m.head.id != 0)
@@ -114,6 +123,44 @@ keys_answered(const struct keys *k, struct keys_answer *a)
 		return (-1);
 	}
 	return (1);
+}
+
+void
+keys_tell(const struct keys *k, bool leaves)
+{
+	gnutls_datum_t none = { NULL, 0 };
+
+	(void)ask(k, HOLDER_TELL, leaves ? 1 : 0, &none, &none);
+}
+
+/* Text of ours alone: names, addresses, and why one was refused. */
+static bool
+news_ok(const struct keys_news *n)
+{
+	const char *p;
+
+	if (n->kind > KEYS_LEAF ||
+	    memchr(n->text, '\0', sizeof(n->text)) == NULL)
+		return (false);
+	for (p = n->text; *p != '\0'; p++)
+		if (*p < ' ' || *p > '~' || *p == '"' || *p == '\\')
+			return (false);
+	return (true);
+}
+
+int
+keys_news(const struct keys *k, struct keys_news *n)
+{
+	static _Thread_local unsigned char buf[HOLDER_MAX];
+	struct holder_msg m;
+
+	if (!has_word(k))
+		return (0);
+	if (holder_recv(k->fd, &m, buf, NULL) <= 0 ||
+	    m.head.op != HOLDER_NEWS || m.field[0].size != sizeof(*n))
+		return (-1);
+	memcpy(n, m.field[0].data, sizeof(*n));
+	return (news_ok(n) ? 1 : -1);
 }
 
 int

@@ -30,6 +30,20 @@ struct keys_answer {
 	struct sandbox_report box; /* what confines it now */
 };
 
+enum keys_news_kind {
+	KEYS_REFUSED, /* who asks has been taken over, or is broken */
+	KEYS_LEAF     /* one was signed */
+};
+
+struct keys_news {
+	uint32_t kind;   /* enum keys_news_kind */
+	uint32_t untold; /* news that were lost before this */
+	uint64_t n;      /* the how-many-eth of its kind */
+	int64_t from, to;
+	unsigned char serial[16];
+	char text[256]; /* the host; of a refusal: why */
+};
+
 /* Start one; it holds no key yet.  False: ERR_SYSTEM in f. */
 bool keys_start(struct keys *, struct fault *f);
 /* Its socket is closed: it ends.  The child is the caller's to reap. */
@@ -44,6 +58,13 @@ bool keys_load(const struct keys *, const char *key, const gnutls_datum_t *ca,
     enum keyholder_key which);
 /* 1: it has answered; 0: not yet; -1: it is dead, or no key holder. */
 int keys_answered(const struct keys *, struct keys_answer *);
+/*
+ * From now on it says what befalls it: each refusal (one a second), and each
+ * leaf if so wanted.
+ */
+void keys_tell(const struct keys *, bool leaves);
+/* 1: *n is new; 0: there is none; -1: it is dead, or no key holder. */
+int keys_news(const struct keys *, struct keys_news *n);
 /* A new socket for who asks for leaves; -1 with errno.  It has its key. */
 int keys_client(const struct keys *);
 /* It ends when those that have such sockets have closed them. */

@@ -1118,7 +1118,7 @@ test_sealed(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
 	fd = keyholder_fd(k);
 	for (op = HOLDER_WHO; op < 9; op++) {
-		if (op == HOLDER_LAST)
+		if (op == HOLDER_LAST || op == HOLDER_TELL)
 			continue; /* is not answered */
 		CU_ASSERT_FALSE(says(fd, op, 0, &digest, &none, text));
 		CU_ASSERT_STRING_EQUAL(text, "no key is loaded");
@@ -1131,7 +1131,8 @@ test_sealed(void)
 	    says(fd, HOLDER_LOAD, KEYHOLDER_ISSUER, &path, &made.der, text));
 	for (op = 0; op < 9; op++)
 		for (which = 0; which < 3; which++) {
-			if (op == HOLDER_LAST || op == HOLDER_WHO)
+			if (op == HOLDER_LAST || op == HOLDER_TELL ||
+			    op == HOLDER_WHO)
 				continue; /* of its owner; what it is */
 			CU_ASSERT_FALSE(says(fd, op, which,
 			    op < HOLDER_LEAF ? &path : &digest, &made.der,
@@ -1331,6 +1332,83 @@ test_client(void)
 	made_free(&made);
 }
 
+static void
+next_news(struct keys_news *n)
+{
+	struct pollfd p = { .fd = owner[0].fd, .events = POLLIN };
+	int r;
+
+	if ((r = keys_news(&owner[0], n)) == 0 && poll(&p, 1, 20000) == 1)
+		r = keys_news(&owner[0], n);
+	CU_ASSERT_EQUAL_FATAL(r, 1);
+}
+
+/* Its owner hears of each leaf, and of what it refused; its clients decide none. */
+static void
+test_news(void)
+{
+	struct made made = make_cert(CA_EC, NULL);
+	struct fault f = { ERR_NONE, "" };
+	struct keyholder *k = join(&made, &f);
+	struct keys_news n;
+	struct asked a;
+	unsigned i;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	ask_for(&a, &made, 7);
+	answers(k, &a, NULL); /* he has not asked yet */
+	keys_tell(&owner[0], true);
+	for (i = 2; i < 4; i++) {
+		answers(k, &a, NULL);
+		next_news(&n);
+		CU_ASSERT_EQUAL(n.kind, KEYS_LEAF);
+		CU_ASSERT_EQUAL(n.n, i);
+		CU_ASSERT_STRING_EQUAL(n.text, "a.example");
+		CU_ASSERT_EQUAL(n.to, a.leaf.to);
+		CU_ASSERT_EQUAL(n.serial[15], 7);
+		CU_ASSERT_EQUAL(n.untold, 0);
+	}
+	wildcard(&a.leaf);
+	for (i = 0; i < 3; i++)
+		answers(k, &a, "host");
+	next_news(&n);
+	CU_ASSERT_EQUAL(n.kind, KEYS_REFUSED);
+	CU_ASSERT_EQUAL(n.n, 1);
+	CU_ASSERT_STRING_EQUAL(n.text, "not a leaf of ours: host");
+	CU_ASSERT_EQUAL(keys_news(&owner[0], &n), 0); /* one a second */
+	tbs_issuer_fini(&a.issuer);
+	leave_all(k);
+	made_free(&made);
+}
+
+/* An owner who does not read holds up nobody, and learns how much he missed. */
+static void
+test_deaf_owner(void)
+{
+	struct made made = make_cert(CA_EC, NULL);
+	struct fault f = { ERR_NONE, "" };
+	struct keyholder *k = join(&made, &f);
+	struct keys_news n = { .untold = 0 };
+	struct asked a;
+	unsigned i, told = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	ask_for(&a, &made, 1);
+	keys_tell(&owner[0], true);
+	for (i = 0; i < 1500; i++)
+		answers(k, &a, NULL);
+	while (keys_news(&owner[0], &n) == 1)
+		told++;
+	CU_ASSERT(told < 1500);
+	answers(k, &a, NULL);
+	next_news(&n);
+	CU_ASSERT_EQUAL(n.untold, 1500 - told);
+	CU_ASSERT_EQUAL(n.n, 1501);
+	tbs_issuer_fini(&a.issuer);
+	leave_all(k);
+	made_free(&made);
+}
+
 /* Several signers at once, and the holder dying under them. */
 static struct leaf_cache *shared;
 
@@ -1388,4 +1466,6 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "an intermediate is renewed", test_renewed },
     { "a holder that another process starts", test_joined },
     { "its intermediate", test_joined_rsa },
-    { "what its clients may ask", test_client }, { "threads", test_threads })
+    { "what its clients may ask", test_client },
+    { "its owner is told", test_news },
+    { "or does not listen", test_deaf_owner }, { "threads", test_threads })
