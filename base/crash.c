@@ -326,9 +326,9 @@ put_log(struct out *o)
 /*
  * A call of nothing: who called stands on the stack.  Of what lies there only
  * addresses of code are shown.  The stack may be gone: that is a second fault,
- * so this comes last.
+ * so this comes last.  It looks where no variable is.
  */
-static void
+__attribute__((no_sanitize("address"))) static void
 put_callers(struct out *o, uintptr_t sp)
 {
 	const uintptr_t *word = (const uintptr_t *)sp;
