@@ -434,6 +434,8 @@ note_name(struct module *m, const struct dl_phdr_info *info)
 		full = n_modules == 0 ? program_invocation_short_name : "?";
 	slash = strrchr(full, '/');
 	strncpy(m->name, slash != NULL ? slash + 1 : full, sizeof(m->name) - 1);
+	m->name[strcspn(m->name,
+	    ": ")] = '\0'; /* of a role ("assayd: serve") */
 }
 
 static int

@@ -7,6 +7,7 @@
 
 #define LISTENERS_MAX 65536
 #define LOGS_MAX 65536
+#define LOST_MAX 64
 
 void
 inbox_init(struct inbox *b)
@@ -55,6 +56,22 @@ take_log(struct inbox *b, const struct message *m, int fd)
 }
 
 static bool
+take_lost(struct inbox *b, const struct message *m, int fd)
+{
+	struct inbox_lost *more;
+
+	if (b->n_lost == LOST_MAX)
+		return (false);
+	more = realloc(b->lost, (b->n_lost + 1) * sizeof(*more));
+	if (more == NULL)
+		abort();
+	b->lost = more;
+	b->lost[b->n_lost++] = (struct inbox_lost){ fd,
+		(uint64_t)m->number << 32 | m->index };
+	return (true);
+}
+
+static bool
 take_user(struct inbox *b, const struct message *m)
 {
 	if (m->text[0] == '\0' || strlen(m->text) >= sizeof(b->user.name))
@@ -83,6 +100,8 @@ inbox_take(struct inbox *b, const struct message *m, int fd)
 		return (take_listener(b, m, fd));
 	case MESSAGE_LOG:
 		return (take_log(b, m, fd));
+	case MESSAGE_LOST:
+		return (take_lost(b, m, fd));
 	case MESSAGE_USER:
 		return (take_user(b, m));
 	case MESSAGE_SETUP:
@@ -112,6 +131,9 @@ inbox_fini(struct inbox *b)
 		(void)close(b->logs[i]);
 	free(b->listeners);
 	free(b->logs);
+	for (i = 0; i < b->n_lost; i++)
+		(void)close(b->lost[i].flight);
+	free(b->lost);
 	replace(&b->admin, -1);
 	replace(&b->keys, -1);
 	replace(&b->setup, -1);

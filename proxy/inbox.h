@@ -16,6 +16,12 @@ struct inbox_listener {
 	unsigned of; /* listener of the configuration */
 };
 
+/* Flows that were lost with a process (proxy/lost.h). */
+struct inbox_lost {
+	int flight;
+	uint64_t died; /* Unix ms */
+};
+
 struct inbox {
 	struct inbox_listener *listeners; /* owned, as are all descriptors */
 	unsigned n_listeners;
@@ -26,6 +32,8 @@ struct inbox {
 	uint32_t keys_number;
 	pid_t keys_pid;
 	bool ca_made;
+	struct inbox_lost *lost; /* n_lost of them */
+	unsigned n_lost;
 	struct sandbox_user user;
 	bool has_user;
 	/* The last of all: */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/asan.h"
 #include "base/budget.h"
+#include "base/crash.h"
 #include "base/list.h"
 #include "base/spawn.h"
 #include "certs/keyholder.h"
@@ -21,6 +22,7 @@
 #include "proxy/audit/log.h"
 #include "proxy/gen.h"
 #include "proxy/inbox.h"
+#include "proxy/lost.h"
 #include "proxy/peers.h"
 #include "proxy/pressure.h"
 #include "proxy/problem.h"
@@ -28,7 +30,7 @@
 #include "proxy/serve.h"
 #include "proxy/worker.h"
 
-#define CHANNEL SPAWN_FD
+#define CHANNEL SERVE_CHANNEL
 #define NAMES_MAX 8192 /* looked up at once */
 #define LINGER_MIN 256 /* connections that only end */
 /* a disk that blocks four of them blocks the fifth as well */
@@ -475,11 +477,6 @@ start_workers(struct serve *p, struct fault *f)
 	struct inbox *b = &p->inbox;
 	unsigned i;
 
-	p->shared.flight = flight_new(-1, b->workers);
-	if (p->shared.flight == NULL) {
-		fault_set(f, ERR_SYSTEM, "no memory for the flight record");
-		return (false);
-	}
 	note_self(b);
 	p->workers = calloc(b->workers, sizeof(struct worker *));
 	for (i = 0; i < b->workers; i++) {
@@ -508,6 +505,26 @@ stop_workers(struct serve *p)
 	free(p->workers);
 }
 
+/* Flows that were lost with those before: nobody waits for their records. */
+static void
+record_lost(struct serve *p)
+{
+	struct inbox *b = &p->inbox;
+	unsigned n = 0;
+
+	while (b->n_lost > 0) {
+		b->n_lost--;
+		n += lost_flows(b->lost[b->n_lost].flight,
+		    b->lost[b->n_lost].died, p->gen->audit);
+		(void)close(b->lost[b->n_lost].flight);
+	}
+	if (n > 0)
+		log_line(LEVEL_WARNING, "serve",
+		    "%u flow%s lost with the process before: access records "
+		    "with PROXY_CRASHED say which",
+		    n, n == 1 ? " was" : "s were");
+}
+
 /* Start and end. */
 
 static void
@@ -530,6 +547,12 @@ begin(struct serve *p)
 {
 	struct fault f = { ERR_NONE, "" };
 
+	p->shared.flight = flight_new(SERVE_FLIGHT, p->inbox.workers);
+	if (p->shared.flight == NULL) {
+		log_line(LEVEL_ERROR, "serve", "no flight record: %s",
+		    strerror(errno));
+		return (false);
+	}
 	if ((p->gen = load_gen(p, NULL)) == NULL)
 		return (false);
 	set_budget(p);
@@ -553,6 +576,7 @@ begin(struct serve *p)
 	p->says = watch_new(p->loop, CHANNEL, on_says, p);
 	watch_set(p->says, WATCH_READ);
 	say(MESSAGE_READY, p->gen->number);
+	record_lost(p);
 	return (true);
 }
 
@@ -594,11 +618,16 @@ int
 serve_main(int argc, char **argv)
 {
 	static struct serve p;
+	int i;
 
 	spawn_born(argc, argv);
 	(void)prctl(PR_SET_NAME, argv[0]);
 	ignore_signals();
-	(void)fcntl(CHANNEL, F_SETFD, FD_CLOEXEC);
+	for (i = 0; i < SERVE_FDS; i++)
+		(void)fcntl(SPAWN_FD + i, F_SETFD, FD_CLOEXEC);
+	if (fcntl(SERVE_LOG, F_GETFD) >= 0)
+		log_to(SERVE_LOG);
+	crash_init(fcntl(SERVE_REPORT, F_GET_SEALS) > 0 ? SERVE_REPORT : -1);
 	descriptors_raise();
 	prepare(&p);
 	if (!first_setup(&p)) {

@@ -410,6 +410,7 @@ finish(struct supervisor *p)
 	timer_stop(&p->end);
 	unwatch_signals(p);
 	served_free(p);
+	aftermath_fini(p);
 	signers_free(p);
 	if (p->admin >= 0) {
 		(void)close(p->admin);
@@ -432,6 +433,7 @@ run(struct supervisor *p)
 	p->env = children_env();
 	timer_init(&p->end, p->loop, on_end);
 	served_init(p);
+	aftermath_init(p);
 	watch_signals(p);
 	if (begin(p))
 		loop_run(p->loop);

@@ -2,7 +2,7 @@
 /*
  * Parts of the supervisor: supervisor.c (start, signals, end), _edition.c
  * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
- * serving process).
+ * serving process), _crash.c (what a dead one leaves, and the watchdog).
  * Room: proxy.  One thread.
  */
 #ifndef PROXY_SUPERVISOR_PRIV_H
@@ -16,8 +16,10 @@
 #include "proxy/conf/conf.h"
 #include "proxy/listen.h"
 #include "proxy/message.h"
+#include "proxy/postmortem.h"
 #include "proxy/respawn.h"
 #include "proxy/supervisor.h"
+#include "proxy/watchdog.h"
 
 #define SUPERVISOR_SIGNALS 8
 
@@ -127,6 +129,45 @@ void served_reopen(struct supervisor *);
 void served_drain(struct supervisor *, uint64_t ms);
 void served_free(struct supervisor *);
 
+/* What is known of one that has died, or does not move. */
+
+#define AFTERMATH_LOST 4 /* dead ones whose flows have no records yet */
+
+struct lost {
+	int flight;    /* owned: its flight record */
+	uint64_t died; /* Unix ms */
+};
+
+struct aftermath {
+	struct postmortem *postmortem; /* owned; NULL: none has died */
+	struct relics relics;          /* of the one that runs */
+	int errors;    /* owned: its stderr, for reading; -1: none */
+	int errors_to; /* owned: the other end, until it is started */
+	struct watch *errors_say;
+	char said[4096]; /* the last octets of it */
+	size_t said_n;
+	char line[1024]; /* that has not ended */
+	size_t line_n;
+	struct lost lost[AFTERMATH_LOST];
+	unsigned n_lost;
+	struct watchdog dog;
+	struct timer look;
+};
+
+void aftermath_init(struct supervisor *);
+/*
+ * Before a serving process is started: what it leaves, its stderr, and the
+ * descriptors for that go into the spawn.  False: ERR_SYSTEM in f.
+ */
+bool aftermath_begin(struct supervisor *, struct spawn *, struct fault *f);
+/* It is started (ok), or could not be. */
+void aftermath_started(struct supervisor *, bool ok);
+/* Tell it of the flows that were lost with others.  False: it is stuck. */
+bool aftermath_hand_over(struct supervisor *);
+/* It has ended, and was not told to. */
+void aftermath_died(struct supervisor *, pid_t, const char *fate);
+void aftermath_fini(struct supervisor *);
+
 enum supervisor_phase {
 	PHASE_STARTS, /* never was anything served */
 	PHASE_SERVES, /* also while a dead process is replaced */
@@ -160,6 +201,7 @@ struct supervisor {
 	struct signer *signers; /* owned */
 	uint32_t last_signer;   /* number */
 	struct served served;
+	struct aftermath aftermath;
 	uint64_t drain_by;
 	struct timer end; /* draining takes no longer */
 };

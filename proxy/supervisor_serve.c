@@ -12,6 +12,7 @@
 #include "proxy/supervisor_priv.h"
 
 #define CLOSE_MS 5000 /* a longer wait is one without listening sockets */
+#define START_MS 1000 /* before another try to start one */
 #define END_MS 2000   /* so long one may take to end that is stuck */
 
 /* Saying. */
@@ -203,6 +204,23 @@ on_says(void *arg, unsigned events)
 
 /* Ending. */
 
+/*
+ * What a start takes may be short for a moment (processes, descriptors): that is
+ * waited for as for one that keeps dying.
+ */
+static void
+not_started(struct supervisor *p, const struct fault *f)
+{
+	uint64_t wait = respawn_after(&p->served.respawn, loop_now(p->loop), 0);
+
+	log_line(LEVEL_ERROR, "serve", "cannot be started: %s", f->detail);
+	if (wait == RESPAWN_NEVER) {
+		supervisor_end(p, EXIT_CRASHES);
+		return;
+	}
+	timer_set(&p->served.again, wait > START_MS ? wait : START_MS);
+}
+
 static void
 again(struct supervisor *p)
 {
@@ -210,10 +228,8 @@ again(struct supervisor *p)
 
 	if ((!listen_is_open(&p->listeners) &&
 		!listen_again(&p->listeners, p->workers, &f)) ||
-	    !served_start(p, &f)) {
-		log_line(LEVEL_ERROR, "serve", "%s", f.detail);
-		supervisor_end(p, EXIT_PROBLEM);
-	}
+	    !served_start(p, &f))
+		not_started(p, &f);
 }
 
 static void
@@ -255,9 +271,11 @@ ended(struct supervisor *p, int how, pid_t pid, bool was_ready)
 
 	if (p->phase >= PHASE_DRAINS) {
 		child_fate(how, fate, sizeof(fate));
-		if (how != 0)
+		if (how != 0) {
 			log_line(LEVEL_ERROR, "serve", "process %ld %s",
 			    (long)pid, fate);
+			aftermath_died(p, pid, fate);
+		}
 		supervisor_end(p, how == 0 ? EXIT_OK : EXIT_PROBLEM);
 		return;
 	}
@@ -268,8 +286,7 @@ ended(struct supervisor *p, int how, pid_t pid, bool was_ready)
 		return;
 	}
 	child_fate(how, fate, sizeof(fate));
-	log_line(LEVEL_ERROR, "serve", "process %ld %s after %llu s", (long)pid,
-	    fate, (unsigned long long)(life / 1000));
+	aftermath_died(p, pid, fate);
 	supervisor_reload_lost(p, "the serving process has died");
 	follow(p, life);
 }
@@ -299,7 +316,7 @@ spawn(struct supervisor *p, struct fault *f)
 {
 	struct spawn s = { .role = SERVE_ROLE,
 		.env = p->env,
-		.n_fds = 1,
+		.n_fds = SERVE_FDS,
 		.keep_output = true,
 		.errors = -1 };
 	struct served *v = &p->served;
@@ -310,8 +327,12 @@ spawn(struct supervisor *p, struct fault *f)
 		fault_set(f, ERR_SYSTEM, "%s: %s", SERVE_ROLE, strerror(errno));
 		return (false);
 	}
-	s.fd[0] = pair[1];
-	ok = spawn_start(&s, &v->child, f);
+	s.fd[SERVE_CHANNEL - SPAWN_FD] = pair[1];
+	ok = aftermath_begin(p, &s, f);
+	if (ok) {
+		ok = spawn_start(&s, &v->child, f);
+		aftermath_started(p, ok);
+	}
 	(void)close(pair[1]);
 	v->channel = pair[0];
 	if (ok)
@@ -337,6 +358,12 @@ served_start(struct supervisor *p, struct fault *f)
 	int client = s != NULL ? signer_client(s) : -1;
 
 	assert(v->child.pid == 0);
+	if (client < 0 && s != NULL && s->state == SIGNER_SIGNS &&
+	    errno != EPIPE) { /* it is there, and no news will come of it */
+		fault_set(f, ERR_SYSTEM, "no way to the key holder: %s",
+		    strerror(errno));
+		return (false);
+	}
 	v->awaits_keys = client < 0;
 	if (v->awaits_keys)
 		return (true);
@@ -350,7 +377,7 @@ served_start(struct supervisor *p, struct fault *f)
 	watch_set(v->ended, WATCH_READ);
 	watch_set(v->says, WATCH_READ);
 	/* One that is dead by now is seen by its end. */
-	if (say_user(p) && say_listeners(p))
+	if (say_user(p) && say_listeners(p) && aftermath_hand_over(p))
 		(void)served_setup(p, p->edition, s, client);
 	else
 		(void)close(client);

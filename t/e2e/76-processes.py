@@ -138,7 +138,7 @@ def test_serve_dies(lab):
         assert followed(p, pid) != pid
         crowd.more(30)
         assert crowd.lost - lost <= 4, "more than what was under way"
-        assert re.search(rf"serve: process {pid} was killed by signal {how.value}", p.log()), p.log()[-2000:]
+        assert re.search(rf"crash: serve, process {pid}, was killed by signal {how.value}", p.log()), p.log()[-2000:]
     crowd.end()
     print("# ms to the first answer:", *(round(1000 * t) for t in times))
     assert max(times[:2]) < 2 * e2e.lab_scale() and times[2] > 0.9, times

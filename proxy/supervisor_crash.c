@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the supervisor knows of serving processes that have died, or do not move
+ * any more: what each leaves (proxy/postmortem.h), what it and its libraries
+ * said on stderr, its watchdog.  See supervisor_priv.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "config.h"
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+#include "base/list.h"
+#include "proxy/audit/log.h"
+#include "proxy/serve.h"
+#include "proxy/supervisor_priv.h"
+
+#define READ_MAX 4096  /* octets of stderr at once */
+#define READ_ROUNDS 16 /* in one turn */
+
+/* Its stderr: lines for the log, and the last ones for a report. */
+
+static void
+keep_said(struct aftermath *a, const char *p, size_t n)
+{
+	size_t over = a->said_n + n > sizeof(a->said)
+	    ? a->said_n + n - sizeof(a->said)
+	    : 0;
+
+	memmove(a->said, a->said + over, a->said_n - over);
+	a->said_n -= over;
+	memcpy(a->said + a->said_n, p, n);
+	a->said_n += n;
+}
+
+static void
+end_line(struct aftermath *a)
+{
+	a->line[a->line_n] = '\0';
+	if (a->line_n > 0)
+		log_line(LEVEL_WARNING, "serve", "%s", a->line);
+	a->line_n = 0;
+}
+
+static void
+note_lines(struct aftermath *a, const char *p, size_t n)
+{
+	for (; n > 0; n--, p++) {
+		if (*p == '\n' || a->line_n == sizeof(a->line) - 1)
+			end_line(a);
+		if (*p != '\n' && *p != '\0')
+			a->line[a->line_n++] = *p;
+	}
+}
+
+/* What is there; the process may have written much. */
+static void
+read_errors(struct aftermath *a)
+{
+	char p[READ_MAX];
+	ssize_t n = 1;
+	unsigned i;
+
+	for (i = 0; i < READ_ROUNDS && n > 0; i++) {
+		n = a->errors < 0 ? 0 : read(a->errors, p, sizeof(p));
+		if (n <= 0)
+			break;
+		keep_said(a, p, (size_t)n);
+		note_lines(a, p, (size_t)n);
+	}
+	if (n == 0 && a->errors_say != NULL)
+		watch_set(a->errors_say, 0); /* all of its writers are gone */
+}
+
+static void
+on_errors(void *arg, unsigned events)
+{
+	struct supervisor *p = arg;
+
+	(void)events;
+	read_errors(&p->aftermath);
+}
+
+static void
+close_errors(struct aftermath *a)
+{
+	watch_free(&a->errors_say);
+	if (a->errors >= 0)
+		(void)close(a->errors);
+	if (a->errors_to >= 0)
+		(void)close(a->errors_to);
+	a->errors = a->errors_to = -1;
+	a->said_n = a->line_n = 0;
+}
+
+/* Records of the dead, for their successor. */
+
+static bool
+has_flows(int flight)
+{
+	struct flight_reader r = { .fd = flight };
+	struct flight_seen seen;
+
+	return (flight_next(&r, &seen));
+}
+
+static void
+drop_lost(struct aftermath *a, unsigned i)
+{
+	(void)close(a->lost[i].flight);
+	a->n_lost--;
+	memmove(&a->lost[i], &a->lost[i + 1],
+	    (a->n_lost - i) * sizeof(a->lost[0]));
+}
+
+static uint64_t
+wall_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	return ((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+}
+
+/* Those of before that have been dealt with go; this one is kept. */
+static void
+keep_lost(struct aftermath *a)
+{
+	unsigned i = 0;
+
+	while (i < a->n_lost)
+		if (has_flows(a->lost[i].flight))
+			i++;
+		else
+			drop_lost(a, i);
+	if (a->relics.flight < 0 || !has_flows(a->relics.flight))
+		return;
+	if (a->n_lost == AFTERMATH_LOST)
+		drop_lost(a, 0);
+	a->lost[a->n_lost++] = (struct lost){ a->relics.flight, wall_ms() };
+	a->relics.flight = -1;
+}
+
+bool
+aftermath_hand_over(struct supervisor *p)
+{
+	struct aftermath *a = &p->aftermath;
+	struct message m = { .kind = MESSAGE_LOST };
+	unsigned i;
+
+	for (i = 0; i < a->n_lost; i++) {
+		m.number = (uint32_t)(a->lost[i].died >> 32);
+		m.index = (uint32_t)a->lost[i].died;
+		if (!message_send(p->served.channel, &m, a->lost[i].flight))
+			return (false);
+	}
+	return (true);
+}
+
+/* The watchdog. */
+
+/* How long systemd waits for a word of us; 0: it does not. */
+static uint64_t
+systemd_ms(void)
+{
+	uint64_t us = 0;
+
+#ifdef HAVE_SYSTEMD
+	if (sd_watchdog_enabled(0, &us) <= 0)
+		us = 0;
+#endif
+	return (us / 1000);
+}
+
+/*
+ * To the thread that is stuck, so that the report says where: the process is not
+ * reaped, so its number is its own.  One that was stopped has to go on for that.
+ */
+static void
+abort_stuck(struct supervisor *p, pid_t thread)
+{
+	const struct child *c = &p->served.child;
+
+	log_line(LEVEL_ERROR, "serve",
+	    "process %ld, worker %u, has not moved for %u s: aborted",
+	    (long)c->pid, p->aftermath.dog.stuck, WATCHDOG_SILENT_MS / 1000);
+	if (thread <= 0 || syscall(SYS_tgkill, c->pid, thread, SIGABRT) != 0)
+		(void)child_signal(c, SIGABRT);
+	(void)child_signal(c, SIGCONT);
+}
+
+static void
+on_look(struct timer *t)
+{
+	struct supervisor *p = CONTAINER_OF(t, struct supervisor,
+	    aftermath.look);
+	struct aftermath *a = &p->aftermath;
+	uint64_t due, within = systemd_ms() / 2;
+	pid_t thread = 0;
+
+	if (p->served.child.pid > 0)
+		switch (watchdog_look(&a->dog, loop_now(p->loop), &thread)) {
+		case WATCHDOG_WELL:
+			break;
+		case WATCHDOG_ABORT:
+			abort_stuck(p, thread);
+			break;
+		case WATCHDOG_KILL:
+			(void)child_signal(&p->served.child, SIGKILL);
+			break;
+		}
+	if (within > 0 && watchdog_is_well(&a->dog, within))
+		supervisor_notify("WATCHDOG=1");
+	due = watchdog_due(&a->dog);
+	timer_set(t, within > 0 && within / 2 < due ? within / 2 : due);
+}
+
+/* From a start to an end. */
+
+bool
+aftermath_begin(struct supervisor *p, struct spawn *s, struct fault *f)
+{
+	struct aftermath *a = &p->aftermath;
+	int pair[2] = { -1, -1 };
+
+	relics_free(&a->relics);
+	if (!relics_new(&a->relics, true) || pipe2(pair, O_CLOEXEC) != 0 ||
+	    fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0 ||
+	    fcntl(pair[1], F_SETFL, O_NONBLOCK) != 0) {
+		fault_set(f, ERR_SYSTEM, "%s: %s", s->role, strerror(errno));
+		channel_close(pair, pair[0] >= 0 ? 2 : 0);
+		relics_free(&a->relics);
+		return (false);
+	}
+	a->errors = pair[0];
+	a->errors_say = watch_new(p->loop, a->errors, on_errors, p);
+	watch_set(a->errors_say, WATCH_READ);
+	s->errors = a->errors_to = pair[1];
+	s->fd[SERVE_REPORT - SPAWN_FD] = a->relics.report;
+	s->fd[SERVE_FLIGHT - SPAWN_FD] = a->relics.flight;
+	s->fd[SERVE_LOG - SPAWN_FD] = STDERR_FILENO;
+	return (true);
+}
+
+void
+aftermath_started(struct supervisor *p, bool ok)
+{
+	struct aftermath *a = &p->aftermath;
+
+	if (!ok) {
+		close_errors(a);
+		relics_free(&a->relics);
+		return;
+	}
+	(void)close(a->errors_to);
+	a->errors_to = -1;
+	if (!watchdog_begin(&a->dog, a->relics.flight, loop_now(p->loop)))
+		log_line(LEVEL_ERROR, "serve", "no watchdog: %s",
+		    strerror(errno));
+	timer_set(&a->look, watchdog_due(&a->dog));
+}
+
+void
+aftermath_died(struct supervisor *p, pid_t pid, const char *fate)
+{
+	struct aftermath *a = &p->aftermath;
+	struct death d = { .process = "serve", .pid = pid, .fate = fate };
+
+	read_errors(a);
+	end_line(a);
+	d.said = a->said;
+	d.said_n = a->said_n;
+	watchdog_end(&a->dog);
+	if (a->postmortem == NULL)
+		a->postmortem = postmortem_new(p->edition->conf->state);
+	postmortem(a->postmortem, &d, &a->relics);
+	keep_lost(a);
+	relics_free(&a->relics);
+	close_errors(a);
+}
+
+void
+aftermath_init(struct supervisor *p)
+{
+	struct aftermath *a = &p->aftermath;
+
+	a->relics = RELICS_NONE;
+	a->errors = a->errors_to = -1;
+	timer_init(&a->look, p->loop, on_look);
+}
+
+void
+aftermath_fini(struct supervisor *p)
+{
+	struct aftermath *a = &p->aftermath;
+
+	read_errors(a);
+	end_line(a);
+	timer_stop(&a->look);
+	watchdog_end(&a->dog);
+	close_errors(a);
+	relics_free(&a->relics);
+	while (a->n_lost > 0)
+		drop_lost(a, 0);
+	postmortem_free(&a->postmortem);
+}
