@@ -1334,8 +1334,6 @@ main(int argc, char **argv)
 		uint64_t t = now_ns();
 		if (t >= end && !stopping) {
 			stopping = true, stopped_at = t;
-			if (rate <= 0)
-				break;
 		}
 		if (stopping &&
 		    (finished >= started || t > stopped_at + 5000000000ull))
