@@ -53,7 +53,8 @@ static void
 grant_back(struct clam_job *j)
 {
 	account_give(j->look.account, BUDGET_TEMP, j->ride.granted);
-	j->ride.granted = 0;
+	account_give(j->look.account, BUDGET_MEMORY, j->ride.copied);
+	j->ride.granted = j->ride.copied = 0;
 }
 
 /* ---- the end ---- */
@@ -421,7 +422,12 @@ memory_make(struct body_view *v, uint64_t from, uint64_t n)
 	return (-1);
 }
 
-/* What lies in a file goes as it is, the rest is copied. */
+/*
+ * What lies in a file goes as it is, the rest is copied: memory that is there
+ * once more as long as it is looked at, by one scanner.  It is counted, so that
+ * its client grows no further meanwhile, and not refused: a body that is in
+ * memory was let in, and shall not be unscanned for that.
+ */
 static bool
 load_body(struct load *l, struct clam_job *j, unsigned char *slot)
 {
@@ -445,6 +451,8 @@ load_body(struct load *l, struct clam_job *j, unsigned char *slot)
 	if (l->fd[l->n_fds] < 0)
 		return (false);
 	l->n_fds++;
+	account_add(j->look.account, BUDGET_MEMORY, rest);
+	j->ride.copied = rest;
 	return (true);
 }
 

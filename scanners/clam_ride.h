@@ -33,6 +33,7 @@ struct clam_ride {
 	struct watch *watch;     /* on its socket: RUNS, KILLED */
 	struct timer timer;
 	uint64_t granted; /* of its account's temporary space */
+	uint64_t copied;  /* of its account's memory */
 	bool stopped;     /* nobody wants to know */
 	bool killed;      /* the scanner, by us */
 	bool unread;      /* it had not read what it was to do */

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
+#include "base/budget.h"
 #include "base/spawn.h"
 #include "scanners/clam_engine_priv.h"
 #include "scanners/clam_master.h"
@@ -242,6 +243,7 @@ master_run(void)
 /* ---- this side ---- */
 
 #define MANY 51
+#define COPIED (3u * CLAM_SLOT)
 
 static struct loop *loop;
 static struct body_store store;
@@ -521,6 +523,42 @@ test_cancelled(void)
 	tear_down();
 }
 
+/* A copy in memory is its client's as long as somebody looks at it. */
+static void
+test_copies_are_counted(void)
+{
+	struct budget *budget = budget_new();
+	struct account *a = account_open(budget, 1);
+	uint64_t own, most = 0;
+	char *text = calloc(1, COPIED);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	set_up("any", 0);
+	store.window = 2 * COPIED;
+	msgs[0] = (struct scan_message){ .mode = SCAN_RESP,
+		.req = head,
+		.resp = head,
+		.arena = arena,
+		.body = body_of_bytes(loop, &store, text, COPIED) };
+	body_charge_to(msgs[0].body, a);
+	own = account_used(a, BUDGET_MEMORY);
+	memset(&scans[0], 0, sizeof(scans[0]));
+	scan_start(&scans[0], scanner, &msgs[0], &wake);
+	while (!scans[0].done) {
+		uv_run(loop_uv(loop), UV_RUN_NOWAIT);
+		if (account_used(a, BUDGET_MEMORY) > most)
+			most = account_used(a, BUDGET_MEMORY);
+	}
+	CU_ASSERT_EQUAL(scans[0].result.verdict, VERDICT_CLEAN);
+	CU_ASSERT(most >= own + COPIED);
+	drop(0);
+	tear_down();
+	CU_ASSERT_EQUAL(account_used(a, BUDGET_MEMORY), 0);
+	account_unref(&a);
+	budget_free(&budget);
+	free(text);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -532,6 +570,7 @@ main(int argc, char **argv)
 		{ "a master dies", test_master_dies },
 		{ "none is born", test_unborn },
 		{ "cancelled at any moment", test_cancelled },
+		{ "copies are counted", test_copies_are_counted },
 	};
 
 	(void)argc;
