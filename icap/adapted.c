@@ -6,6 +6,7 @@
  * Room: icap.  Thread: its loop's.
  * Obeys RFC 3507 4.4.2, 4.8.2, 4.9.2 and the partial content draft.
  */
+#include <assert.h>
 #include "icap/tx.h"
 
 #define READ_BYTES 65536
@@ -46,6 +47,7 @@ pull_tail(struct icap_tx *tx, struct chq *out, size_t want, struct fault *f)
 {
 	enum pull r = reader_skip(&tx->original, tx->tail_from);
 
+	assert(tx->tail && tx->tail_from != NO_OFFSET);
 	if (r == PULL_END && tx->original.offset < tx->tail_from)
 		return (cut(tx, f, ERR_SCAN_PROTOCOL,
 		    "use-original-body beyond the original"));
@@ -115,6 +117,7 @@ cut_threat(struct icap_tx *tx, struct fault *f)
 static enum pull
 coding_ended(struct icap_tx *tx, struct chq *out, size_t want, struct fault *f)
 {
+	assert(!tx->tail);
 	if (heard_too_late(tx))
 		return (cut_threat(tx, f));
 	if (!original_offset(tx, &tx->tail_from))
@@ -131,6 +134,7 @@ read_more(struct icap_tx *tx, struct fault *f)
 	enum pull r = link_read(tx->conn->net, &tx->in, READ_BYTES);
 	uint64_t now = loop_now(tx->svc->loop);
 
+	assert(tx->conn != NULL && tx->state == TX_STREAM);
 	switch (r) {
 	case PULL_MORE:
 		tx->progress_at = now;
@@ -156,6 +160,7 @@ adapted_pull(struct source *s, struct chq *out, size_t want, struct fault *f)
 	size_t n = chq_len(&tx->ready);
 	enum pull r;
 
+	assert(tx->streams);
 	r = tx_compare_pull(tx, out, want);
 	if (r == PULL_CUT || r == PULL_FAIL)
 		return (cut(tx, f, ERR_INTERNAL, "original ended early"));
@@ -238,6 +243,7 @@ tx_source_begin(struct icap_tx *tx, const struct http_msg *m, uint64_t *length,
 {
 	enum pull r;
 
+	assert(tx->state == TX_HEADS && !tx->streams);
 	if (!tx->collecting) {
 		source_init(&tx->source, &adapted_type);
 		h1_body_init(&tx->coding, tx->arena, FRAMING_CHUNKED, 0,

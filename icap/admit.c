@@ -4,6 +4,7 @@
  * turn comes, a server is chosen and reached.
  * Room: icap.  Thread: its loop's.  Obeys RFC 3507 4.5, 4.10.2.
  */
+#include <assert.h>
 #include "icap/kind.h"
 #include "icap/tx.h"
 
@@ -16,6 +17,7 @@ tx_account(const struct icap_tx *tx)
 static void
 tx_talk(struct icap_tx *tx)
 {
+	assert(tx->conn != NULL && tx->conn->ep == tx->ep);
 	link_charge_to(tx->conn->net, tx_account(tx));
 	tx_enter(tx, TX_ANSWER);
 	link_set_owner(tx->conn->net, &tx->task);
@@ -38,6 +40,7 @@ tx_wait(struct icap_tx *tx)
 static void
 tx_all_busy(struct icap_tx *tx, const char *why)
 {
+	assert(tx->conn == NULL);
 	tx->ep = NULL;
 	if (tx->svc->o.on_busy == ICAP_BUSY_WAIT)
 		tx_wait(tx);
@@ -91,6 +94,7 @@ tx_has_to_say(struct icap_tx *tx)
 static void
 tx_pause(struct icap_tx *tx)
 {
+	assert(tx->said_busy != 0);
 	tx->said_busy = 0;
 	tx->backoff = tx->backoff == 0 ? BUSY_MIN_MS : tx->backoff * 2;
 	if (tx->backoff > BUSY_MAX_MS)
@@ -104,6 +108,7 @@ tx_admit(struct icap_tx *tx)
 	struct fault f = tx->last;
 	enum icap_admit r;
 
+	assert(tx->state == TX_QUEUE && tx->conn == NULL);
 	if (!tx_has_to_say(tx))
 		return;
 	if (!tx_gets_share(tx)) {
@@ -152,6 +157,7 @@ tx_admit(struct icap_tx *tx)
 void
 tx_connected(struct icap_tx *tx)
 {
+	assert(tx->state == TX_CONNECT && tx->ep != NULL);
 	if (!tx->connect.done)
 		return;
 	if (tx->connect.conn != NULL) {

@@ -4,6 +4,7 @@
  * Room: icap.  Thread: its loop's.
  * Obeys RFC 3507 4.3.3, 4.4.1, 4.5, 4.6, 4.8.2, 4.9.2; errata e5, e7.
  */
+#include <assert.h>
 #include "http/h1_frame.h"
 #include "icap/adapt.h"
 #include "icap/tx.h"
@@ -59,6 +60,7 @@ answer_found(struct icap_tx *tx)
 static bool
 keep_original(struct icap_tx *tx)
 {
+	assert(tx->body != NULL && tx->original.body == NULL);
 	if (!tx_can_repeat(tx)) {
 		tx_fail(tx, ERR_SCAN_MESSAGE, "206 after the original is gone");
 		return (false);
@@ -105,6 +107,7 @@ answer_message(struct icap_tx *tx)
 static void
 answer_overloaded(struct icap_tx *tx)
 {
+	assert(tx->ep->index < ICAP_MAX_URLS);
 	icap_endpoint_is_busy(tx->ep);
 	tx->said_busy |= 1u << tx->ep->index;
 	tx->overloaded = true;
@@ -142,6 +145,7 @@ tx_take_answer(struct icap_tx *tx, struct http_msg *m)
 {
 	const struct http_field *tag = http_fields_get(&m->fields, FIELD_ISTAG);
 
+	assert(tx->state == TX_ANSWER && tx->answer == NULL);
 	if (m->status == 100) {
 		answer_continue(tx);
 		return;
@@ -406,6 +410,7 @@ tx_take_heads(struct icap_tx *tx)
 {
 	enum shape shape = shape_of(tx);
 
+	assert(tx->state == TX_HEADS);
 	if (shape == SHAPE_BAD)
 		tx_fail(tx, ERR_SCAN_PROTOCOL,
 		    "encapsulated parts do not fit the request");

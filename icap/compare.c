@@ -8,6 +8,7 @@
  * The same while a trailer is announced that may name a threat.
  * Room: icap.  Thread: its loop's.
  */
+#include <assert.h>
 #include "http/uri.h"
 #include "icap/tx.h"
 #include "scanners/codings.h"
@@ -65,6 +66,7 @@ is_wanted(const struct icap_tx *tx)
 static void
 begin(struct icap_tx *tx, const struct http_msg *m)
 {
+	assert(tx->compare.with == NULL && tx->compare.state == COMPARE_NOT);
 	tx->compare.with = original_of(tx, m);
 	reader_open(&tx->compare.front, tx->compare.with, 0, &tx->task);
 	reader_open(&tx->compare.was, tx->compare.with, 0, &tx->task);
@@ -170,6 +172,7 @@ tx_compare_pull(struct icap_tx *tx, struct chq *out, size_t want)
 
 	if (tx->compare.front.body == NULL)
 		return (PULL_END);
+	assert(tx->compare.front.offset <= tx->compare.same);
 	left = tx->compare.same - tx->compare.front.offset;
 	if (left == 0) {
 		tx_compare_fini(tx);

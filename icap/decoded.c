@@ -8,6 +8,7 @@
  * nobody keeps.  A repetition decodes anew.
  * Room: icap.  Thread: its loop's.  Obeys RFC 9110 8.4, 8.8.3; RFC 9530 2, 3.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include "http/h1_frame.h"
@@ -75,6 +76,7 @@ plain_head(struct icap_tx *tx)
 static void
 begin(struct icap_tx *tx)
 {
+	assert(tx->coded != NULL);
 	tx->body = decode_body_new(tx->svc->loop, tx->svc->o.store, tx->coded,
 	    &tx->codings, &tx->how);
 	reader_open(&tx->begin, tx->body, 0, NULL);
@@ -85,6 +87,7 @@ tx_decode_start(struct icap_tx *tx)
 {
 	struct scan_message *m;
 
+	assert(tx->coded == NULL);
 	if (!tx->svc->o.decode || tx->body == NULL || tx->msg->gap == GAP_PART)
 		return (true); /* a part cannot be opened */
 	read_codings(tx);

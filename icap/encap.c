@@ -69,6 +69,7 @@ fits(const struct icap_encap *e, enum icap_part part, uint64_t offset)
 static void
 add(struct icap_encap *e, enum icap_part part, uint32_t offset)
 {
+	assert(e->n < sizeof(e->v) / sizeof(e->v[0]));
 	e->v[e->n].part = part;
 	e->v[e->n++].offset = offset;
 }

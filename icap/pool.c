@@ -45,7 +45,9 @@ count_busy(struct icap_endpoint *ep, bool more)
 static void
 count_closed(struct icap_endpoint *ep)
 {
-	atomic_fetch_sub(&ep->svc->shared->open[ep->index], 1);
+	unsigned had = atomic_fetch_sub(&ep->svc->shared->open[ep->index], 1);
+
+	assert(had > 0);
 	icap_service_kick(ep->svc);
 }
 
@@ -81,6 +83,7 @@ conn_close(struct icap_conn *c, enum link_end how)
 {
 	struct icap_endpoint *ep = c->ep;
 
+	assert(c->net != NULL);
 	link_close(&c->net, how);
 	task_fini(&c->task);
 	loop_defer_free(ep->svc->loop, c, conn_free);
@@ -91,6 +94,7 @@ conn_close(struct icap_conn *c, enum link_end how)
 static void
 unpool(struct icap_conn *c)
 {
+	assert(c->ep->n_idle > 0);
 	task_fini(&c->task);
 	list_remove(&c->link);
 	c->ep->n_idle--;
@@ -130,6 +134,7 @@ conn_new(struct icap_endpoint *ep, struct link *net)
 static struct icap_conn *
 oldest(struct icap_endpoint *ep)
 {
+	assert(ep->n_idle > 0 && !list_empty(&ep->idle));
 	return (CONTAINER_OF(ep->idle.prev, struct icap_conn, link));
 }
 
@@ -208,6 +213,7 @@ icap_conn_give(struct icap_conn **cp)
 	struct icap_conn *c = *cp;
 	struct icap_endpoint *ep = c->ep;
 
+	assert(list_empty(&c->link) && c->net != NULL);
 	/* One of before the service told its limit. */
 	if (atomic_load(&ep->svc->shared->open[ep->index]) >
 		icap_pool_limit(ep) ||
@@ -245,6 +251,8 @@ icap_conn_drop(struct icap_conn **cp, enum link_end how)
 static void
 connect_done(struct icap_connect *c)
 {
+	assert(c->ep != NULL && !c->done);
+	assert((c->conn == NULL) == (c->fault.code != ERR_NONE));
 	timer_stop(&c->timer);
 	account_unref(&c->account);
 	c->done = true;
@@ -256,6 +264,7 @@ connect_failed(struct icap_connect *c, const char *why)
 {
 	struct icap_endpoint *ep = c->ep;
 
+	assert(c->conn == NULL);
 	fault_set(&c->fault, ERR_SCAN_DOWN, "%s (%s): %s", ep->svc->o.name,
 	    ep->name, why[0] != '\0' ? why : "no connection");
 	if (c->net != NULL)
@@ -272,6 +281,7 @@ start_tls(struct icap_connect *c)
 	struct gnutls_session_int *session = NULL;
 	struct fault f = { .code = ERR_NONE };
 
+	assert(c->net != NULL && c->ep->url.tls);
 	if (svc->o.tls_new != NULL)
 		session = svc->o.tls_new(svc->o.tls_arg, c->ep->host, &f);
 	if (session == NULL) {
@@ -288,6 +298,7 @@ take_socket(struct icap_connect *c)
 {
 	const struct fault *f = &c->dial.fault;
 
+	assert(c->dial.done && c->net == NULL);
 	if (f->code != ERR_NONE) {
 		if (f->code == ERR_DESCRIPTORS) /* our want, not its fault */
 			fault_set(&c->fault, ERR_SCAN_BUSY, "%s (%s): %s",
@@ -347,6 +358,7 @@ icap_connect_start(struct icap_connect *c, struct icap_endpoint *ep,
 		.late = true
 	};
 
+	assert(c->ep == NULL && c->conn == NULL);
 	*c = (struct icap_connect){ .ep = ep,
 		.wake = wake,
 		.account = account_ref(a) };

@@ -3,6 +3,7 @@
  * OPTIONS: one exchange at a time for a server, shared by everybody who waits.
  * Room: icap.  Thread: its loop's.  Obeys RFC 3507 4.10.
  */
+#include <assert.h>
 #include <string.h>
 #include "icap/icap_priv.h"
 
@@ -15,6 +16,7 @@ probing_end(struct icap_endpoint *ep)
 {
 	struct icap_probing *p = &ep->probing;
 
+	assert(p->running);
 	p->running = p->retried = false;
 	p->ended_at = loop_now(ep->svc->loop);
 	timer_stop(&p->deadline);
@@ -42,6 +44,7 @@ send_options(struct icap_endpoint *ep)
 {
 	struct buf *b = &ep->svc->icap_head;
 
+	assert(ep->probing.conn != NULL);
 	b->n = 0;
 	buf_cstr(b, "OPTIONS ");
 	buf_str(b, ep->url.text);
@@ -61,6 +64,7 @@ probing_done(struct icap_endpoint *ep)
 	bool close = http_fields_has_token(&p->answer->fields, FIELD_CONNECTION,
 	    STR("close"));
 
+	assert(p->answer != NULL && p->conn != NULL && p->arena != NULL);
 	icap_options_parse(p->arena, &p->answer->fields, &ep->caps);
 	ep->arena = p->arena;
 	p->arena = NULL;
@@ -80,6 +84,7 @@ take_answer(struct icap_endpoint *ep, struct http_msg *m)
 	struct icap_encap e;
 	char why[80] = "answered ";
 
+	assert(p->answer == NULL);
 	if (m->status == 503 && ep->state == ICAP_UP) {
 		probing_end(ep); /* alive, and what it said holds on */
 		icap_endpoint_is_busy(ep);
@@ -224,6 +229,7 @@ icap_probing_start(struct icap_endpoint *ep)
 
 	if (p->running)
 		return;
+	assert(p->conn == NULL && p->arena == NULL && p->head == NULL);
 	if (icap_pool_reserve(ep)) {
 		icap_connect_start(&p->connect, ep, NULL, &p->task);
 	} else if ((p->conn = icap_pool_take(ep)) != NULL) {

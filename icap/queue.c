@@ -5,6 +5,7 @@
  * slow bodies never hold all connections.
  * Room: icap.  Thread: its loop's; counts of all workers are atomic.
  */
+#include <assert.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include "icap/tx.h"
@@ -86,6 +87,7 @@ tx_gets_share(struct icap_tx *tx)
 void
 tx_hold(struct icap_tx *tx)
 {
+	assert(tx->state == TX_QUEUE);
 	if (tx->holds || !is_slow(tx))
 		return;
 	tx->holds = true;
@@ -95,10 +97,13 @@ tx_hold(struct icap_tx *tx)
 void
 tx_unhold(struct icap_tx *tx)
 {
+	unsigned had;
+
 	if (!tx->holds)
 		return;
 	tx->holds = false;
-	atomic_fetch_sub(&tx->svc->shared->held[tx->client], 1);
+	had = atomic_fetch_sub(&tx->svc->shared->held[tx->client], 1);
+	assert(had > 0);
 	icap_service_kick(tx->svc);
 }
 
@@ -150,6 +155,7 @@ tx_queue_leave(struct icap_tx *tx)
 {
 	if (!tx->is_queued)
 		return;
+	assert(tx->svc->queued > 0 && tx->svc->waits[tx->client] > 0);
 	tx->is_queued = false;
 	list_remove(&tx->queue);
 	tx->svc->queued--;
@@ -185,6 +191,7 @@ tx_queue_join(struct icap_tx *tx, bool again)
 {
 	struct icap_service *svc = tx->svc;
 
+	assert(tx->state == TX_QUEUE && tx->client < ICAP_CLIENTS);
 	if (tx->is_queued)
 		return (true);
 	tx->round = svc->round;
@@ -247,6 +254,7 @@ tx_gather(struct icap_tx *tx)
 	uint64_t late = tx->started_at + GATHER_MS;
 	enum pull r;
 
+	assert(tx->state == TX_QUEUE);
 	if (tx->body == NULL || preview == 0 || tx->send != SEND_NOTHING ||
 	    !icap_service_is_up(tx->svc))
 		return (PULL_END);

@@ -4,6 +4,7 @@
  * the heads it encapsulates.  What they mean is answer.c, the body adapted.c.
  * Room: icap.  Thread: its loop's.  Obeys RFC 3507 4.4.1, 4.4.2.
  */
+#include <assert.h>
 #include "icap/tx.h"
 
 #define READ_BYTES 16384
@@ -16,6 +17,7 @@ tx_peer_gone(struct icap_tx *tx, enum pull how)
 {
 	const char *error = link_error(tx->conn->net);
 
+	assert(pull_is_last(how));
 	if (tx->received == 0 && tx->conn->reused && !tx->fresh &&
 	    tx_can_repeat(tx)) {
 		tx->fresh = true; /* a race: once, on a new connection */
@@ -40,6 +42,7 @@ feed_answer(struct icap_tx *tx)
 	struct fault f = { .code = ERR_NONE };
 	struct http_msg *m;
 
+	assert(tx->head != NULL && tx->answer == NULL);
 	switch (h1_head_feed(tx->head, &tx->in, &m, &f)) {
 	case H1_MORE:
 		break;
@@ -71,6 +74,8 @@ end_part(struct icap_tx *tx, struct http_msg *m)
 	uint32_t to = tx->encap.v[tx->part + 1].offset;
 	size_t said = to - from;
 
+	assert(m->is_request == (part_kind(tx) == H1_REQUEST));
+	assert(tx->part + 1 < tx->encap.n && to >= from);
 	if (tx->part_bytes > said + SLOPPY_BYTES ||
 	    said > tx->part_bytes + SLOPPY_BYTES) {
 		tx_fail(tx, ERR_SCAN_PROTOCOL,

@@ -54,6 +54,7 @@ tx_send_begin(struct icap_tx *tx)
 		.has_body = tx->body != NULL,
 	};
 
+	assert(tx->state == TX_ANSWER && tx->send == SEND_NOTHING);
 	tx->preview = r.preview = choose_preview(tx);
 	/* What a 206 refers to is held anyway, in a preview or not. */
 	tx->offered_206 = r.allow_206 = tx->ep->caps.allow_206 &&
@@ -85,6 +86,7 @@ write_chunk(struct icap_tx *tx)
 	size_t n = chq_len(&tx->out);
 	char line[20];
 
+	assert(n > 0);
 	link_write(net, line, h1_chunk_line(line, n));
 	link_write_chq(net, &tx->out, n);
 	link_write(net, "\r\n", 2);
@@ -112,6 +114,8 @@ gather(struct icap_tx *tx, uint64_t max)
 	uint64_t left = tx->limit - tx->sent;
 	enum pull r = PULL_MORE;
 
+	assert(tx->sent + chq_len(&tx->out) <= tx->limit);
+	assert(tx->reader.body != NULL);
 	if (max > left)
 		max = left;
 	while (r == PULL_MORE && chq_len(&tx->out) < max)
@@ -144,6 +148,7 @@ is_broken(const struct icap_tx *tx)
 static void
 end_sending(struct icap_tx *tx)
 {
+	assert(tx->body != NULL);
 	reader_close(&tx->reader);
 	tx_unhold(tx);
 	tx->progress_at = loop_now(tx->svc->loop);
@@ -185,6 +190,7 @@ send_preview(struct icap_tx *tx)
 	uint64_t size = (uint64_t)tx->preview;
 	enum pull r = gather(tx, size - tx->sent);
 
+	assert(tx->preview >= 0 && tx->sent <= (uint64_t)tx->preview);
 	if (is_too_large(tx))
 		return (TX_TOO_LARGE);
 	if (is_broken(tx))
@@ -202,6 +208,7 @@ send_preview(struct icap_tx *tx)
 void
 tx_send_rest(struct icap_tx *tx)
 {
+	assert(tx->state == TX_ANSWER);
 	if (tx->send == SEND_HELD)
 		tx_send_enter(tx, SEND_REST);
 	else

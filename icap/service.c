@@ -59,6 +59,7 @@ icap_endpoint_up(struct icap_endpoint *ep)
 	enum icap_state was = ep->state;
 	struct str tag = ep->caps.istag;
 
+	assert(tag.n < sizeof(ep->istag));
 	ep->state = ICAP_UP;
 	ep->down = (struct fault){ .code = ERR_NONE };
 	ep->backoff = 0;
@@ -82,6 +83,7 @@ icap_endpoint_down(struct icap_endpoint *ep, const struct fault *f)
 	uint64_t most = ep->svc->o.probe_ms > 0 ? ep->svc->o.probe_ms
 						: BACKOFF_MAX_MS;
 
+	assert(f->code != ERR_NONE);
 	if (f->code == ERR_SCAN_BUSY && was == ICAP_UP)
 		return; /* it could not be asked at all */
 	ep->state = ICAP_DOWN;
@@ -230,6 +232,7 @@ try_endpoint(struct icap_endpoint *ep, bool fresh, struct icap_conn **conn)
 		return (ICAP_WAIT);
 	if (ep->state == ICAP_DOWN)
 		return (ep->probing.running ? ICAP_WAIT : ICAP_REFUSED);
+	assert(ep->state == ICAP_UP);
 	if (loop_now(ep->svc->loop) < ep->busy_until)
 		return (ICAP_BUSY);
 	return (get_connection(ep, fresh, conn) ? ICAP_GO : ICAP_BUSY);
@@ -267,6 +270,7 @@ icap_service_admit(struct icap_service *svc, unsigned tried, bool fresh,
 	enum icap_admit r, all = ICAP_REFUSED;
 	unsigned order[ICAP_MAX_URLS], i;
 
+	assert(svc->n > 0);
 	make_order(svc, order);
 	for (i = 0; i < svc->n; i++) {
 		if ((tried & 1u << order[i]) != 0)
@@ -469,7 +473,9 @@ icap_free(struct scanner **sp)
 		icap_pool_empty(&svc->eps[i]);
 		timer_stop(&svc->eps[i].next);
 		arena_free(&svc->eps[i].arena);
+		assert(svc->eps[i].n_busy == 0 && svc->eps[i].n_idle == 0);
 	}
+	assert(svc->queued == 0 && list_empty(&svc->queue));
 	timer_stop(&svc->look);
 	buf_fini(&svc->icap_head);
 	buf_fini(&svc->http_head);

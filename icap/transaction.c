@@ -100,6 +100,7 @@ tx_done(struct icap_tx *tx)
 {
 	struct scan_result *r = &tx->scan->result;
 
+	assert(tx->scan != NULL && !tx->scan->done);
 	r->bytes = tx->sent;
 	if (tx->ep != NULL)
 		r->endpoint = arena_str(tx->arena, str_of(tx->ep->name));
@@ -126,6 +127,7 @@ tx_finish(struct icap_tx *tx)
 static void
 stream_ends(struct icap_tx *tx, const struct fault *f)
 {
+	assert(tx->state == TX_STREAM && tx->streams);
 	tx->streams = false;
 	source_gone(&tx->source, PULL_CUT, f);
 	tx_enter(tx, TX_OVER);
@@ -263,6 +265,7 @@ tx_can_repeat(const struct icap_tx *tx)
 void
 tx_again(struct icap_tx *tx)
 {
+	assert(tx->scan != NULL);
 	drop_conn(tx);
 	if (tx->send != SEND_NOTHING)
 		tx_send_enter(tx, SEND_NOTHING);
@@ -452,6 +455,7 @@ const struct scanner_type icap_scanner_type = {
 void
 tx_source_done(struct icap_tx *tx, bool whole)
 {
+	assert(tx->state == TX_STREAM && tx->streams);
 	tx->streams = false;
 	tx_enter(tx, TX_OVER);
 	timer_stop(&tx->deadline);

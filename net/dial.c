@@ -134,6 +134,7 @@ attempt_close(struct attempt *a)
 {
 	if (a->watch == NULL)
 		return;
+	assert(a->run->live > 0);
 	watch_free(&a->watch);
 	if (a->fd >= 0)
 		(void)close(a->fd);
@@ -147,8 +148,10 @@ run_free(struct dial_run *r)
 {
 	unsigned i;
 
+	assert(r->dial->run == r && r->dialer->dials > 0);
 	for (i = 0; i < r->n; i++)
 		attempt_close(&r->attempts[i]);
+	assert(r->live == 0);
 	resolve_cancel(&r->query);
 	timer_stop(&r->delay);
 	timer_stop(&r->deadline);
@@ -165,6 +168,7 @@ run_end(struct dial_run *r)
 	struct dial *d = r->dial;
 	uint64_t now = loop_now(r->dialer->loop);
 
+	assert(!r->dial->done);
 	if (!r->begun)
 		r->begun_at = now;
 	d->dns_ms = (uint32_t)(r->begun_at - r->started_at);
@@ -179,6 +183,7 @@ run_fail(struct dial_run *r)
 {
 	struct fault *f = &r->dial->fault;
 
+	assert(r->live == 0);
 	fault_copy(f, &r->fault);
 	fault_copy(f, &r->query.fault);
 	if (f->code == ERR_NONE)
@@ -194,6 +199,7 @@ run_win(struct attempt *won)
 	struct attempt *a;
 	unsigned i;
 
+	assert(won->watch != NULL && won->fd >= 0);
 	r->dial->fd = won->fd;
 	r->dial->peer = won->address;
 	address_ip_text(&won->address.sa, r->dial->peer_ip);
@@ -260,6 +266,7 @@ on_ready(void *arg, unsigned events)
 	socklen_t n = sizeof(int);
 	int e = 0;
 
+	assert(a->watch != NULL && a->fd >= 0);
 	(void)events;
 	if (getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &e, &n) != 0)
 		e = errno;
@@ -327,6 +334,7 @@ attempt_start(struct dial_run *r, const union address *to)
 	struct attempt *a = &r->attempts[r->n];
 	int e;
 
+	assert(r->n < CANDIDATES);
 	r->dial->peer = *to;
 	r->dial->attempts++;
 	e = open_socket(r, to, &a->fd);
@@ -353,6 +361,7 @@ pick_of(struct dial_run *r, int family, bool any, union address *out)
 	unsigned *tried = v6 ? &r->tried_v6 : &r->tried_v4;
 	unsigned i, n = v6 ? r->query.n_v6 : r->query.n_v4;
 
+	assert(n <= RESOLVE_ADDRESSES);
 	for (i = 0; i < n; i++) {
 		if ((*tried >> i & 1) != 0)
 			continue;
@@ -395,6 +404,7 @@ run_next(struct dial_run *r)
 {
 	union address a;
 
+	assert(r->begun);
 	while (pick(r, &a)) {
 		if (!is_allowed(r, &a)) {
 			r->denied++;
@@ -414,6 +424,7 @@ run_next(struct dial_run *r)
 static void
 run_begin(struct dial_run *r)
 {
+	assert(!r->begun);
 	r->begun = true;
 	r->begun_at = loop_now(r->dialer->loop);
 	timer_set(&r->deadline, r->options.connect_timeout_ms);

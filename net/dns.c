@@ -264,6 +264,7 @@ on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
 	struct dns *d = q->dns;
 	struct dns_answer a;
 
+	assert(d->pending > 0);
 	(void)timeouts;
 	a.n = 0;
 	a.ttl_ms = TTL_MAX_MS;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The hosts table, see hosts.h. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -44,6 +45,7 @@ find(const struct hosts *h, struct str name, uint64_t hash)
 {
 	struct host **at = &h->buckets[hash & (h->size - 1)];
 
+	assert((h->size & (h->size - 1)) == 0);
 	while (
 	    *at != NULL && ((*at)->hash != hash || !str_eq((*at)->name, name)))
 		at = &(*at)->next;
@@ -180,6 +182,7 @@ hosts_load(const char *path, struct fault *f)
 struct hosts *
 hosts_ref(struct hosts *h)
 {
+	assert(h->refs > 0);
 	h->refs++;
 	return (h);
 }
@@ -190,7 +193,10 @@ hosts_unref(struct hosts **hp)
 	struct hosts *h = *hp;
 
 	*hp = NULL;
-	if (h == NULL || --h->refs > 0)
+	if (h == NULL)
+		return;
+	assert(h->refs > 0);
+	if (--h->refs > 0)
 		return;
 	arena_free(&h->arena);
 	free(h->buckets);

@@ -83,6 +83,7 @@ query_reset(struct resolve_query *q)
 static void
 query_end(struct resolver *r, struct resolve_query *q)
 {
+	assert(!q->done);
 	if (q->due != 0) {
 		list_remove(&q->link);
 		list_remove(&q->age);
@@ -129,6 +130,7 @@ query_fault(struct resolve_query *q, const struct name *n)
 	const struct family *f = &n->family[V4];
 	struct str s = { n->text, n->length };
 
+	assert(q->n_v6 + q->n_v4 == 0);
 	if (n->family[V6].result > f->result)
 		f = &n->family[V6];
 	switch (f->result) {
@@ -193,6 +195,7 @@ query_wait(struct resolver *r, struct resolve_query *q, struct name *n)
 {
 	struct list *at = r->age.prev;
 
+	assert(!q->done && q->due == 0);
 	q->due = loop_now(r->loop) + r->deadline_ms;
 	list_append(&n->waiters, &q->link);
 	/* In order also when a reload has shortened the deadline. */
@@ -235,6 +238,7 @@ name_forget(struct resolver *r, struct name *n)
 	    n->hash);
 
 	assert(*at == n);
+	assert(!n->forgotten && r->counts.cached > 0);
 	*at = n->next;
 	list_remove(&n->lru);
 	r->counts.cached--;
@@ -284,6 +288,7 @@ name_grown(struct name *n)
 	struct list *it, *save;
 	struct resolve_query *q;
 
+	assert(n->pending < FAMILIES);
 	if (n->pending == 0) {
 		account_give(n->account, BUDGET_NAMES, 1);
 		account_unref(&n->account);
@@ -316,6 +321,8 @@ on_family(struct dns_question *dq, const struct dns_answer *a)
 	struct family *f = CONTAINER_OF(dq, struct family, question);
 	struct name *n = f->name;
 
+	assert(!f->in && n->pending > 0);
+	assert(a->n <= RESOLVE_ADDRESSES);
 	f->in = true;
 	f->result = a->result;
 	f->text = a->text;
@@ -343,6 +350,7 @@ name_ask(struct resolver *r, struct name *n)
 	static const int families[FAMILIES] = { AF_INET6, AF_INET };
 	unsigned i;
 
+	assert(n->pending == 0 && !n->forgotten);
 	list_remove(&n->lru);
 	n->ttl_ms = UINT64_MAX;
 	n->pending = FAMILIES;

@@ -103,6 +103,7 @@ struct splice {
 static void
 pipe_close(struct pipe *p)
 {
+	assert(p->in >= 0 && p->out >= 0);
 	(void)close(p->in);
 	(void)close(p->out);
 	p->in = p->out = -1;
@@ -155,6 +156,7 @@ pipe_give(struct splicer *s, struct account *a, struct pipe *p, bool empty)
 {
 	if (p->in < 0)
 		return;
+	assert(s->in_use > 0);
 	s->in_use--;
 	account_give(a, BUDGET_DESCRIPTORS, PIPE_ENDS);
 	if (empty && s->stocked < STOCK &&
@@ -199,6 +201,7 @@ unpipe(struct splicer *s, struct way *w)
 {
 	ssize_t n;
 
+	assert(s->copy != NULL);
 	w->copies = true;
 	while (w->piped > 0) {
 		n = read(w->pipe.out, s->copy, COPY_BYTES);
@@ -223,6 +226,7 @@ drain_pipe(struct splicer *s, struct way *w)
 {
 	ssize_t n;
 
+	assert(w->pipe.out >= 0);
 	while (w->piped > 0) {
 		n = splice(w->pipe.out, NULL, w->target, NULL, w->piped,
 		    SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
@@ -280,6 +284,7 @@ fill_pipe(struct splicer *s, struct way *w, size_t *moved)
 {
 	ssize_t n;
 
+	assert(w->piped == 0 && chq_len(&w->first) == 0);
 	if (w->copies || !pipe_take(s, w->tunnel->account, &w->pipe))
 		return (copy_some(s, w, moved));
 	n = splice(w->source, NULL, w->pipe.in, NULL, fill_most(w, w->pipe.cap),
@@ -376,6 +381,7 @@ tunnel_end(struct splice *t, enum splice_end end)
 {
 	unsigned i;
 
+	assert(t->end == SPLICE_RUNNING && end != SPLICE_RUNNING);
 	t->end = end;
 	timer_stop(&t->idle);
 	task_fini(&t->task);
@@ -430,6 +436,7 @@ tunnel_move(struct splice *t, unsigned mask)
 	uint64_t before;
 	unsigned i;
 
+	assert(t->end == SPLICE_RUNNING);
 	for (i = 0; i < SIDES; i++) {
 		w = &t->ways[i];
 		if ((mask >> i & 1) == 0 || w->flow == FLOW_ENDED)
@@ -498,6 +505,7 @@ side_init(struct splice *t, unsigned i, int fd, struct chq *first)
 	struct side *side = &t->sides[i];
 	int one = 1;
 
+	assert(fd >= 0);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	*side = (struct side){ .fd = fd, .splice = t };
 	side->watch = watch_new(t->splicer->loop, fd, on_ready, side);
@@ -568,6 +576,7 @@ splice_free(struct splice **tp)
 		t->wake = NULL;
 		tunnel_end(t, SPLICE_IDLE);
 	}
+	assert(t->splicer->tunnels > 0);
 	t->splicer->tunnels--;
 	loop_defer_free(t->splicer->loop, t, free);
 }
