@@ -120,6 +120,7 @@ arena_alloc(struct arena *a, size_t n)
 	n = (n + ALIGN_TO - 1) / ALIGN_TO * ALIGN_TO;
 	if (b->cap - b->used < n)
 		b = grow(a, n);
+	assert(b->cap - b->used >= n);
 	p = b->data + b->used;
 	b->used += n;
 	return (p);

@@ -55,6 +55,7 @@ budget_free(struct budget **bp)
 void
 budget_set_limit(struct budget *b, enum budget_kind k, uint64_t max)
 {
+	assert(k < BUDGET_KINDS);
 	atomic_store_explicit(&b->max[k], max, memory_order_relaxed);
 }
 
@@ -176,6 +177,7 @@ account_unref(struct account **ap)
 	if (atomic_fetch_sub_explicit(&a->refs, 1, memory_order_acq_rel) == 1) {
 		assert(is_even(a));
 		at = account_find(b, a->key);
+		assert(*at == a && b->accounts > 0);
 		*at = a->next;
 		b->accounts--;
 		free(a);
@@ -269,7 +271,9 @@ account_give(struct account *a, enum budget_kind k, uint64_t n)
 		return;
 	had = atomic_fetch_sub_explicit(&a->used[k], n, memory_order_relaxed);
 	assert(had >= n);
-	atomic_fetch_sub_explicit(&a->budget->used[k], n, memory_order_relaxed);
+	had = atomic_fetch_sub_explicit(&a->budget->used[k], n,
+	    memory_order_relaxed);
+	assert(had >= n);
 }
 
 void

@@ -45,6 +45,7 @@ chunk_new_size(size_t cap)
 struct chunk *
 chunk_ref(struct chunk *c)
 {
+	assert(c->refs > 0);
 	c->refs++;
 	return (c);
 }
@@ -55,7 +56,10 @@ chunk_unref(struct chunk **cp)
 	struct chunk *c = *cp;
 
 	*cp = NULL;
-	if (c == NULL || --c->refs > 0)
+	if (c == NULL)
+		return;
+	assert(c->refs > 0);
+	if (--c->refs > 0)
 		return;
 	live -= c->cap;
 	if (!ASAN_ON && c->cap == CHUNK_BYTES && spare_n < SPARE_MAX)

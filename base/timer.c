@@ -3,6 +3,7 @@
  * Timers, see loop.h: a heap in which a timer's key may be earlier than its
  * deadline, so that one that is put off all the time is seldom moved.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include "base/loop_priv.h"
 
@@ -48,6 +49,7 @@ heap_remove(struct loop *l, struct timer *t)
 	unsigned i = t->slot;
 	struct due last = l->heap[l->heap_n--];
 
+	assert(i > 0 && i <= l->heap_n + 1 && l->heap[i].timer == t);
 	t->slot = 0;
 	if (last.timer == t)
 		return;

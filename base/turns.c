@@ -84,6 +84,7 @@ turns_next(struct turns *t)
 		if (o->running >= t->most)
 			continue;
 		thing = CONTAINER_OF(o->things.next, struct turn, link);
+		assert(o->waiting > 0);
 		list_remove(&thing->link);
 		list_remove(&o->turn);
 		if (--o->waiting > 0)
@@ -111,6 +112,7 @@ turns_end(struct turns *t, struct turn *thing)
 {
 	struct turns_owner *o = thing->owner;
 
+	assert(o != NULL);
 	thing->owner = NULL;
 	if (!list_empty(&thing->link)) {
 		list_remove(&thing->link);

@@ -87,6 +87,7 @@ watch_new(struct loop *l, int fd, void (*ready)(void *, unsigned), void *arg)
 {
 	struct watch *w = calloc(1, sizeof(*w));
 
+	assert(fd >= 0 && ready != NULL);
 	if (w == NULL)
 		abort();
 	w->loop = l;
@@ -108,6 +109,7 @@ set_polled(struct watch *w, unsigned events)
 {
 	int want = 0;
 
+	assert(!w->is_behind);
 	if ((events & WATCH_READ) != 0)
 		want |= UV_READABLE;
 	if ((events & WATCH_WRITE) != 0)
@@ -131,6 +133,7 @@ set_behind(struct watch *w, unsigned events)
 {
 	struct epoll_event e = { .data.ptr = w };
 
+	assert(w->is_behind && !w->is_polled);
 	if ((events & WATCH_READ) != 0)
 		e.events |= EPOLLIN;
 	if ((events & WATCH_WRITE) != 0)

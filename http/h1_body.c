@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* De-framing of bodies, see h1_body.h. */
+#include <assert.h>
 #include <string.h>
 #include "http/chars.h"
 #include "http/h1_body.h"
@@ -160,6 +161,7 @@ ext_octet(struct h1_body *b, char c)
 static void
 keep_ext(struct h1_body *b, char c)
 {
+	assert(b->ext_n < H1_CHUNK_LINE_MAX);
 	if (b->ext == NULL)
 		b->ext = arena_alloc(b->arena, H1_CHUNK_LINE_MAX);
 	b->ext[b->ext_n++] = c;
@@ -169,6 +171,7 @@ keep_ext(struct h1_body *b, char c)
 static enum at
 size_line(struct h1_body *b)
 {
+	assert(b->at == AT_LF && b->digits > 0);
 	b->digits = 0;
 	b->line = 0;
 	if (b->left > 0) {
@@ -271,6 +274,7 @@ http_trailer_forbids(enum http_field_id id)
 		[FIELD_PREVIEW] = true,
 	};
 
+	assert(id < FIELD_COUNT);
 	return (forbidden[id]);
 }
 
@@ -292,6 +296,7 @@ pull_fields(struct h1_body *b, struct chq *in)
 	struct fault why = { 0 };
 	struct http_msg *msg;
 
+	assert(b->fields != NULL);
 	switch (h1_head_feed(b->fields, in, &msg, &why)) {
 	case H1_MORE:
 		return (AT_FIELDS);
@@ -341,6 +346,7 @@ pull_data(struct h1_body *b, struct chq *in, struct chq *out, size_t want)
 {
 	size_t n = chq_len(in);
 
+	assert(b->at == AT_DATA);
 	if (n > want)
 		n = want;
 	if (n > b->left)
@@ -358,6 +364,7 @@ h1_body_pull(struct h1_body *b, struct chq *in, struct chq *out, size_t want,
 {
 	size_t got = 0, n;
 
+	assert(want > 0);
 	for (;;) {
 		if (b->at == AT_DATA) {
 			n = pull_data(b, in, out, want - got);

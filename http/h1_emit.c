@@ -178,6 +178,7 @@ emit_status_line(struct buf *b, const struct http_msg *m)
 void
 h1_emit_request(struct buf *b, const struct http_msg *m, enum h1_target form)
 {
+	assert(m->is_request);
 	emit_request_line(b, m, form);
 	emit_list(b, &m->fields, FIELD_HOST, false);
 	emit_framing(b, m, m->framing);
@@ -190,6 +191,7 @@ h1_emit_response(struct buf *b, const struct http_msg *m, bool to_http10)
 {
 	enum http_framing framing = m->framing;
 
+	assert(!m->is_request);
 	if (to_http10 && framing == FRAMING_CHUNKED)
 		framing = FRAMING_CLOSE;
 	emit_status_line(b, m);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Leaky buckets, see h2_budget.h. */
+#include <assert.h>
 #include "http/h2_budget.h"
 
 static const struct {
@@ -17,6 +18,7 @@ h2_budget_spend(struct h2_budget *b, enum h2_kind k, uint32_t n,
 {
 	uint64_t leaked;
 
+	assert(k < H2_KINDS_N);
 	if (now_ms > b->at_ms[k]) {
 		leaked = now_ms - b->at_ms[k] > 3600000
 		    ? UINT64_MAX
@@ -33,11 +35,13 @@ h2_budget_earn(struct h2_budget *b, enum h2_kind k, uint32_t n)
 {
 	uint64_t earned = (uint64_t)n * 1000;
 
+	assert(k < H2_KINDS_N);
 	b->spent[k] -= earned < b->spent[k] ? earned : b->spent[k];
 }
 
 const char *
 h2_budget_text(enum h2_kind k)
 {
+	assert(k < H2_KINDS_N);
 	return (kinds[k].text);
 }

@@ -202,6 +202,7 @@ copy_piece(struct h2_stream *st, const uint8_t *p, size_t n)
 		chunk_unref(&st->tail);
 		st->tail = chunk_new_size(cap);
 	}
+	assert(st->tail->cap - st->tail->used >= n);
 	at = st->tail->data + st->tail->used;
 	memcpy(at, p, n);
 	st->tail->used += (uint32_t)n;

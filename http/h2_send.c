@@ -192,6 +192,7 @@ keep_trailer(struct h2_stream *st, const struct http_fields *from)
 	struct arena *a;
 	unsigned i;
 
+	assert(st->out_arena == NULL);
 	a = st->out_arena = arena_new();
 	for (i = 0; i < from->n; i++)
 		http_fields_add_named(a, &st->out_trailer,
@@ -222,6 +223,7 @@ h2_stream_end(struct h2_stream *st, const struct http_fields *trailer)
 static void
 submit_trailer(struct h2_stream *st)
 {
+	assert(st->out_end && st->out_trailer.n > 0);
 	h2_emit_trailer(st->s, &st->out_trailer);
 	(void)nghttp2_submit_trailer(st->s->ng, st->id, st->s->nv, st->s->nv_n);
 }
@@ -234,6 +236,7 @@ read_out(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t max,
 	struct h2_session *s = arg;
 	size_t n = chq_len(&st->out), left;
 
+	assert(s->to != NULL);
 	(void)ng;
 	(void)id;
 	(void)buf;
@@ -275,6 +278,7 @@ send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hd,
 	struct h2_session *s = arg;
 	uint8_t small[H2_FRAME_HEAD + SEND_COPIED];
 
+	assert(s->unsent >= n);
 	(void)ng;
 	assert(frame->data.padlen == 0 && n <= chq_len(&st->out));
 	if (n <= SEND_COPIED) {

@@ -158,6 +158,7 @@ h2_session_free(struct h2_session **sp)
 		st->closed = true;
 		h2_stream_settle(st);
 	}
+	assert(s->n == 0 && s->held == 0 && s->unsent == 0);
 	nghttp2_session_del(s->ng);
 	free(s->nv);
 	buf_fini(&s->text);
@@ -248,6 +249,7 @@ recharge(struct h2_session *s)
 bool
 h2_session_take(struct h2_session *s, struct chq *in, uint64_t now_ms)
 {
+	assert(s->in == NULL && s->to == NULL);
 	s->now_ms = now_ms;
 	s->in = in;
 	while (!s->failed && chq_len(in) > 0) {
@@ -269,6 +271,7 @@ h2_put(struct h2_session *s, const void *p, size_t n)
 {
 	unsigned char *at;
 
+	assert(s->to != NULL);
 	if (n > CHUNK_BYTES) {
 		chq_copy(s->to, p, n);
 		return;
@@ -290,6 +293,7 @@ h2_session_give(struct h2_session *s, struct chq *out, size_t room)
 	const uint8_t *p;
 	ssize_t n;
 
+	assert(s->in == NULL && s->to == NULL);
 	s->to = out;
 	s->to_room = had + room;
 	while (chq_len(out) < s->to_room) {

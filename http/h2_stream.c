@@ -32,6 +32,7 @@ drop_in(struct h2_stream *st)
 	struct h2_session *s = st->s;
 	size_t n = chq_len(&st->in);
 
+	assert(s->held >= n);
 	s->held -= n;
 	chq_fini(&st->in);
 	chunk_unref(&st->tail);
@@ -44,6 +45,7 @@ drop_in(struct h2_stream *st)
 static void
 drop_out(struct h2_stream *st)
 {
+	assert(st->s->unsent >= chq_len(&st->out));
 	st->s->unsent -= chq_len(&st->out);
 	chq_fini(&st->out);
 }
@@ -258,6 +260,7 @@ give_credit(struct h2_stream *st, size_t n)
 	struct h2_session *s = st->s;
 	size_t owed = s->owed < n ? (size_t)s->owed : n;
 
+	assert(s->held >= n);
 	s->held -= n;
 	s->owed -= owed;
 	if (owed > 0)
@@ -328,6 +331,7 @@ h2_stream_widen(struct h2_stream *st, uint32_t window)
 void
 h2_stream_set_owner(struct h2_stream *st, void *owner)
 {
+	assert(st->owned);
 	st->owner = owner;
 }
 

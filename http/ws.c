@@ -212,6 +212,7 @@ room_for(struct ws *w, struct call *c, size_t *n)
 	uint64_t cap = CHUNK_BYTES, length = w->frame.length;
 	size_t room = PIECE;
 
+	assert(*n > 0);
 	if (w->fill != NULL && w->fill->used == w->fill->cap)
 		chunk_unref(&w->fill);
 	if (w->fill == NULL && !w->gap) {
@@ -248,6 +249,7 @@ filled(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 {
 	enum ws_got got;
 
+	assert(n > 0);
 	if (!w->gap)
 		w->fill->used += (uint32_t)n;
 	got = look(w, c, p, n);
@@ -260,6 +262,7 @@ filled(struct ws *w, struct call *c, const unsigned char *p, size_t n)
 static void
 pass(struct ws *w, struct call *c, size_t n)
 {
+	assert(n <= w->left);
 	chq_move(c->out->frames, c->in, n);
 	w->left -= n;
 }
@@ -357,6 +360,7 @@ frame_begin(struct ws *w)
 	const struct ws_frame *h = &w->frame;
 	enum ws_got got = WS_STEP;
 
+	assert(w->left == 0);
 	w->left = h->length;
 	if (ws_op_is_control(h->op)) {
 		w->at = AT_CONTROL;
@@ -492,6 +496,7 @@ at_control(struct ws *w, struct call *c)
 	size_t n = chq_len(c->in);
 	enum ws_got got = WS_CONTROL;
 
+	assert(h->length <= WS_CONTROL_MAX && w->left <= h->length);
 	n = n < w->left ? n : (size_t)w->left;
 	chq_move(&w->held, c->in, n);
 	w->left -= n;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The verdict cache, see cache.h: sets of eight slots, and a lock for some. */
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -53,8 +54,12 @@ verdict_cache_new(uint64_t bytes)
 struct verdict_cache *
 verdict_cache_ref(struct verdict_cache *c)
 {
-	if (c != NULL)
-		atomic_fetch_add(&c->refs, 1);
+	unsigned had;
+
+	if (c == NULL)
+		return (NULL);
+	had = atomic_fetch_add(&c->refs, 1);
+	assert(had > 0);
 	return (c);
 }
 
@@ -86,6 +91,7 @@ set_of(struct verdict_cache *c, const unsigned char *key,
 {
 	uint64_t h;
 
+	assert(c->n > 0);
 	memcpy(&h, key, sizeof(h));
 	h %= c->n;
 	*lock = &c->lock[h % LOCKS];

@@ -60,6 +60,7 @@ step_cancel(struct chain_run *run)
 	for (i = run->first; i < run->used; i++) {
 		if (run->states[i] == CHAIN_SETTLED)
 			continue;
+		assert(run->running > 0);
 		run->running--;
 		if (run->states[i] == CHAIN_WAITS) /* it never began */
 			run->scans[i].scanner = NULL;
@@ -86,6 +87,7 @@ chain_end(struct chain_run *run)
 {
 	struct chain_result *r = &run->result;
 
+	assert(!run->done);
 	step_cancel(run);
 	known_fini(&run->known);
 	r->us = run->meter.us;
@@ -170,6 +172,7 @@ step_begin(struct chain_run *run)
 	const struct chain_step *step;
 	unsigned i;
 
+	assert(run->running == 0);
 	for (; run->step < run->step_count; run->step++) {
 		step = &run->steps[run->step];
 		run->first = run->used;
@@ -194,6 +197,7 @@ step_end(struct chain_run *run)
 {
 	const struct chain_result *r = &run->result;
 
+	assert(run->running == 0 && !run->ending);
 	if (run->unscanned) {
 		fault_set(chain_end_as(run, CHAIN_BLOCK), ERR_UNSCANNED, "%.*s",
 		    STR_ARG(r->reason));

@@ -102,6 +102,7 @@ open_codec(struct decoder *d)
 	unsigned char head[HEAD];
 	size_t n = chq_len(&d->in) < HEAD ? chq_len(&d->in) : HEAD;
 
+	assert(d->state == NULL);
 	if (account_room(d->account, BUDGET_MEMORY) == 0)
 		return (false);
 	chq_read(&d->in, 0, head, n);
@@ -141,6 +142,7 @@ pass(struct decoder *d, struct chq *out, size_t want)
 {
 	size_t n = chq_len(&d->in);
 
+	assert(chq_len(&d->in) > 0);
 	chq_move(out, &d->in, n < want ? n : want);
 	return (PULL_MORE);
 }
@@ -155,12 +157,14 @@ step(struct decoder *d, struct chq *out, size_t want, size_t *used,
 	size_t had = 0;
 	enum step s;
 
+	assert(want > 0 && d->state != NULL);
 	if (chq_len(&d->in) > 0)
 		io.in = chq_peek(&d->in, &had);
 	io.in_n = had;
 	s = d->codec->step(d->state, &io);
 	*used = had - io.in_n;
 	*made = want - io.out_n;
+	assert(*used <= had && *made <= want);
 	chq_drop(&d->in, *used);
 	if (*made > 0) {
 		c->used = (uint32_t)*made;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Messages that are known to be clean, see known.h. */
+#include <assert.h>
 #include "scanners/known.h"
 
 #define TURN_BYTES (1 << 20) /* hashed before others have their turn */
@@ -40,6 +41,7 @@ known_begin(struct known *k, struct body *body)
 		task_wake(k->wake);
 		return;
 	}
+	assert(k->digest == NULL && k->reader.body == NULL);
 	k->state = KNOWN_READING;
 	k->digest = digest_new();
 	reader_open(&k->reader, body, 0, &k->task);
@@ -50,6 +52,7 @@ known_begin(struct known *k, struct body *body)
 static void
 known_end(struct known *k, enum known_state how)
 {
+	assert(k->state == KNOWN_READING);
 	k->state = how;
 	reader_close(&k->reader);
 	timer_stop(&k->late);
@@ -65,6 +68,7 @@ known_late(struct timer *t)
 {
 	struct known *k = CONTAINER_OF(t, struct known, late);
 
+	assert(k->state == KNOWN_READING);
 	k->is_late = true;
 	task_wake(k->wake);
 }
@@ -75,6 +79,7 @@ hash_out(struct known *k, struct chq *q)
 	const unsigned char *p;
 	size_t n;
 
+	assert(k->digest != NULL);
 	while ((p = chq_peek(q, &n)) != NULL && n > 0) {
 		digest_add(k->digest, p, n);
 		chq_drop(q, n);
