@@ -288,22 +288,13 @@ gen_audit(struct gen *g, const int *logs, struct conf_problems *list)
 {
 	const struct conf_log *l = &g->conf->log;
 	struct audit_target *t = calloc(l->access.n + 1, sizeof(*t));
-	struct audit_privacy p = { .query = l->privacy.query == CONF_KEEP
-		    ? AUDIT_KEEP_ALL
-		    : AUDIT_KEEP_DROP,
-		.user = l->privacy.user == CONF_KEEP ? AUDIT_KEEP_ALL
-						     : AUDIT_KEEP_DROP,
-		.client = l->privacy.client == CONF_KEEP ? AUDIT_KEEP_ALL
-							 : AUDIT_KEEP_DROP };
 	struct fault f = { 0 };
 	unsigned i;
 
 	for (i = 0; i < l->access.n; i++)
 		t[i] = (struct audit_target){ logs_name(&l->access.v[i]),
-			l->access.v[i].format == CONF_SQUID ? AUDIT_SQUID
-							    : AUDIT_JSON,
-			logs[i] };
-	g->audit = audit_new(t, l->access.n, &p, &f);
+			l->access.v[i].format, logs[i] };
+	g->audit = audit_new(t, l->access.n, &l->privacy, &f);
 	if (g->audit == NULL)
 		problem_fault(list, "log.access", &f);
 	free(t);

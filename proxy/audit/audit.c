@@ -40,14 +40,14 @@ struct file {
 	int next; /* owned; instead of it, under the audit's lock; -1: none */
 	bool is_regular;
 	bool fails; /* the last write did */
-	enum audit_format format;
+	enum logging_format format;
 	struct shard shard[SHARDS];
 	struct log_limit complaint, relief;
 	uint64_t lost; /* since it began to fail */
 };
 
 struct audit {
-	struct audit_privacy privacy;
+	struct logging_privacy privacy;
 	struct file *file; /* owned array */
 	unsigned n;
 	atomic_bool pending;        /* somebody wrote since the writer looked */
@@ -342,7 +342,7 @@ audit_write(struct audit *a, const struct audit_record *r)
 		pthread_mutex_lock(&s->lock);
 		if (s->lines.n > SHARD_MAX_BYTES)
 			atomic_fetch_add(&a->crowded, 1);
-		else if (a->file[i].format == AUDIT_JSON)
+		else if (a->file[i].format == LOGGING_JSON)
 			audit_format_json(&s->lines, r, &a->privacy);
 		else
 			audit_format_squid(&s->lines, r, &a->privacy);
@@ -428,7 +428,7 @@ release(struct audit *a)
 }
 
 static struct audit *
-allocate(unsigned n, const struct audit_privacy *privacy)
+allocate(unsigned n, const struct logging_privacy *privacy)
 {
 	struct audit *a = calloc(1, sizeof(*a));
 	size_t size = n * sizeof(*a->file);
@@ -453,7 +453,7 @@ allocate(unsigned n, const struct audit_privacy *privacy)
 
 struct audit *
 audit_new(const struct audit_target *t, unsigned n,
-    const struct audit_privacy *privacy, struct fault *f)
+    const struct logging_privacy *privacy, struct fault *f)
 {
 	struct audit *a = allocate(n, privacy);
 	int e;

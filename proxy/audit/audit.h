@@ -8,7 +8,7 @@
  * a slow or full disk stops no worker; lines that found no room are counted.
  *
  * Bodies, credentials and cookies never come here: there is no field for
- * them.  userinfo is cut from URLs, queries and more by struct audit_privacy.
+ * them.  userinfo is cut from URLs, queries and more by struct logging_privacy.
  *
  * Room: proxy.  Thread: audit_write() any, the rest one at a time.
  */
@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include "base/fault.h"
 #include "base/str.h"
+#include "proxy/policy/logging.h"
 #include "scanners/scanner.h"
 
 enum audit_action {
@@ -132,30 +133,15 @@ struct audit_record {
 /* Zero and "did not happen" everywhere. */
 void audit_record_init(struct audit_record *);
 
-enum audit_keep {
-	AUDIT_KEEP_DROP, /* not written */
-	AUDIT_KEEP_ALL,  /* as it is */
-	AUDIT_KEEP_HASH  /* 16 hex digits, keyed anew at each start */
-};
-
-/* log.privacy.  Defaults: query drop, user and client all. */
-struct audit_privacy {
-	enum audit_keep query;
-	enum audit_keep user;
-	enum audit_keep client;
-};
-
-enum audit_format { AUDIT_JSON, AUDIT_SQUID };
-
 /*
  * Append one line with its newline.  JSON: one object, ECS names spelt with
  * dots at the top level ("client.ip": …), which Elastic takes as nested;
  * invalid UTF-8 becomes U+FFFD.  Squid: the native format of access.log.
  */
 void audit_format_json(struct buf *, const struct audit_record *,
-    const struct audit_privacy *);
+    const struct logging_privacy *);
 void audit_format_squid(struct buf *, const struct audit_record *,
-    const struct audit_privacy *);
+    const struct logging_privacy *);
 
 /*
  * Open a file to append to ("stdout": a copy of standard output).  A pipe that
@@ -166,7 +152,7 @@ int audit_open(const char *to, struct fault *f);
 /* One element of log.access. */
 struct audit_target {
 	const char *to; /* "stdout" or a path, for messages; copied */
-	enum audit_format format;
+	enum logging_format format;
 	int fd; /* of audit_open(), here or in another process; taken over */
 };
 
@@ -177,7 +163,7 @@ struct audit;
  * thread can be had; the descriptors are closed.
  */
 struct audit *audit_new(const struct audit_target *, unsigned n,
-    const struct audit_privacy *, struct fault *f);
+    const struct logging_privacy *, struct fault *f);
 void audit_write(struct audit *, const struct audit_record *);
 /*
  * Other descriptors for the same targets (after logrotate), taken over; -1: the

@@ -31,14 +31,14 @@ make_key(void)
 }
 
 struct str
-audit_private(struct str v, enum audit_keep keep, char hex[AUDIT_HASH_HEX])
+audit_private(struct str v, enum logging_keep keep, char hex[AUDIT_HASH_HEX])
 {
 	uint8_t mac[AUDIT_HASH_HEX / 2];
 	struct hmac_sha256_ctx ctx;
 
-	if (v.n == 0 || keep == AUDIT_KEEP_DROP)
+	if (v.n == 0 || keep == LOGGING_DROP)
 		return (STR_NONE);
-	if (keep == AUDIT_KEEP_ALL)
+	if (keep == LOGGING_KEEP)
 		return (v);
 	(void)pthread_once(&key_once, make_key);
 	hmac_sha256_set_key(&ctx, sizeof(hash_key), hash_key);

@@ -121,13 +121,13 @@ put_event(struct buf *b, const struct audit_record *r)
 
 static void
 put_client(struct buf *b, const struct audit_record *r,
-    const struct audit_privacy *p)
+    const struct logging_privacy *p)
 {
 	char hex[AUDIT_HASH_HEX];
 
 	put_str(b, KEY("client.ip"),
 	    audit_private(r->client_ip, p->client, hex));
-	if (p->client == AUDIT_KEEP_ALL)
+	if (p->client == LOGGING_KEEP)
 		put_count(b, KEY("client.port"), r->client_port);
 	put_str(b, KEY("user.name"), audit_private(r->user, p->user, hex));
 	put_str(b, KEY("user_agent.original"), r->agent);
@@ -137,7 +137,7 @@ put_client(struct buf *b, const struct audit_record *r,
 
 static void
 put_url(struct buf *b, const struct audit_record *r,
-    const struct audit_privacy *p)
+    const struct logging_privacy *p)
 {
 	char hex[AUDIT_HASH_HEX];
 	struct text_url u;
@@ -289,7 +289,7 @@ put_error(struct buf *b, const struct fault *f)
 
 void
 audit_format_json(struct buf *b, const struct audit_record *r,
-    const struct audit_privacy *p)
+    const struct logging_privacy *p)
 {
 	put_start(b, r->started_ms);
 	put_event(b, r);

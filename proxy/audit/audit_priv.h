@@ -13,7 +13,7 @@
  * v as privacy lets it be written: v, its hash written to hex, or STR_NONE.
  * What is absent stays absent.
  */
-struct str audit_private(struct str v, enum audit_keep,
+struct str audit_private(struct str v, enum logging_keep,
     char hex[AUDIT_HASH_HEX]);
 /* At most max bytes of s, cut between characters if it is UTF-8. */
 struct str audit_cut(struct str s, size_t max);

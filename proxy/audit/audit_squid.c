@@ -101,7 +101,7 @@ add_user(struct buf *b, struct str s)
 /* Squid keeps the "?" when it strips the query. */
 static void
 put_url(struct buf *b, const struct audit_record *r,
-    const struct audit_privacy *p)
+    const struct logging_privacy *p)
 {
 	char hex[AUDIT_HASH_HEX];
 	struct text_url u;
@@ -141,7 +141,7 @@ put_times(struct buf *b, const struct audit_record *r)
 
 void
 audit_format_squid(struct buf *b, const struct audit_record *r,
-    const struct audit_privacy *p)
+    const struct logging_privacy *p)
 {
 	char hex[AUDIT_HASH_HEX];
 	struct str user = audit_private(r->user, p->user, hex);

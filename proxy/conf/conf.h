@@ -29,6 +29,7 @@
 #include "icap/icap.h"
 #include "net/address.h"
 #include "net/nets.h"
+#include "proxy/policy/logging.h"
 #include "proxy/policy/policy.h"
 #include "scanners/scanner.h"
 
@@ -250,11 +251,9 @@ struct conf_pages {
 	const char *host; /* "assay.internal" */
 };
 
-enum conf_format { CONF_JSON, CONF_SQUID };
-
 struct conf_log_to {
 	const char *file; /* NULL: standard output */
-	enum conf_format format;
+	enum logging_format format;
 	unsigned line, col; /* where it is written */
 };
 
@@ -263,15 +262,9 @@ struct conf_log_tos {
 	unsigned n;
 };
 
-enum conf_keep { CONF_KEEP, CONF_DROP };
-
 struct conf_log {
 	struct conf_log_tos access; /* may be empty */
-	struct {
-		enum conf_keep query;
-		enum conf_keep user;
-		enum conf_keep client;
-	} privacy;
+	struct logging_privacy privacy;
 };
 
 struct conf_admin {

@@ -22,14 +22,14 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static const struct audit_privacy usual = { AUDIT_KEEP_DROP, AUDIT_KEEP_ALL,
-	AUDIT_KEEP_ALL };
-static const struct audit_privacy hidden = { AUDIT_KEEP_DROP, AUDIT_KEEP_DROP,
-	AUDIT_KEEP_DROP };
-static const struct audit_privacy hashed = { AUDIT_KEEP_HASH, AUDIT_KEEP_HASH,
-	AUDIT_KEEP_HASH };
-static const struct audit_privacy open_all = { AUDIT_KEEP_ALL, AUDIT_KEEP_ALL,
-	AUDIT_KEEP_ALL };
+static const struct logging_privacy usual = { LOGGING_DROP, LOGGING_KEEP,
+	LOGGING_KEEP };
+static const struct logging_privacy hidden = { LOGGING_DROP, LOGGING_DROP,
+	LOGGING_DROP };
+static const struct logging_privacy hashed = { LOGGING_HASH, LOGGING_HASH,
+	LOGGING_HASH };
+static const struct logging_privacy open_all = { LOGGING_KEEP, LOGGING_KEEP,
+	LOGGING_KEEP };
 
 static struct audit_record
 usual_record(void)
@@ -59,7 +59,7 @@ usual_record(void)
 /* --- json --- */
 
 static json_t *
-parse(const struct audit_record *r, const struct audit_privacy *p)
+parse(const struct audit_record *r, const struct logging_privacy *p)
 {
 	struct buf b = { 0 };
 	json_error_t e;
@@ -529,7 +529,7 @@ static int real_stderr;
 static int log_fd; /* of the last one that was opened */
 
 static struct audit *
-open_log(const char *to, enum audit_format format)
+open_log(const char *to, enum logging_format format)
 {
 	struct fault f = { 0 };
 	const struct audit_target t = { to, format, audit_open(to, &f) };
@@ -597,7 +597,7 @@ write_many(void *arg)
 static void
 test_threads(void)
 {
-	struct audit *a = open_log(path, AUDIT_JSON);
+	struct audit *a = open_log(path, LOGGING_JSON);
 	pthread_t t[WRITERS];
 	unsigned i, n;
 	bool whole;
@@ -621,7 +621,7 @@ test_threads(void)
 static void
 test_latency(void)
 {
-	struct audit *a = open_log(path, AUDIT_JSON);
+	struct audit *a = open_log(path, LOGGING_JSON);
 	struct audit_record r = usual_record();
 	unsigned i, waited;
 	bool whole;
@@ -641,7 +641,7 @@ test_latency(void)
 static void
 test_reopen(void)
 {
-	struct audit *a = open_log(path, AUDIT_JSON);
+	struct audit *a = open_log(path, LOGGING_JSON);
 	struct audit_record r = usual_record();
 	int fds[1] = { -1 };
 	struct fault f = { 0 };
@@ -680,7 +680,7 @@ test_append(void)
 	bool whole;
 
 	for (i = 1; i <= 3; i++) {
-		a = open_log(path, AUDIT_JSON);
+		a = open_log(path, LOGGING_JSON);
 		audit_write(a, &r);
 		audit_free(&a);
 		CU_ASSERT_EQUAL(count_file(path, &whole), i);
@@ -766,7 +766,7 @@ test_full_disk(void)
 	small = old;
 	small.rlim_cur = 5000;
 	catch_stderr();
-	a = open_log(path, AUDIT_JSON);
+	a = open_log(path, LOGGING_JSON);
 	(void)setrlimit(RLIMIT_FSIZE, &small);
 	for (i = 0; i < 100; i++)
 		audit_write(a, &r);
@@ -825,7 +825,7 @@ test_pipe(void)
 	saved = dup(STDOUT_FILENO);
 	(void)dup2(p[1], STDOUT_FILENO);
 	(void)close(p[1]);
-	a = open_log("stdout", AUDIT_JSON);
+	a = open_log("stdout", LOGGING_JSON);
 	(void)dup2(saved, STDOUT_FILENO);
 	(void)close(saved);
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&t, NULL, read_all, &p[0]), 0);
@@ -839,7 +839,7 @@ test_pipe(void)
 
 	CU_ASSERT_EQUAL_FATAL(pipe(p), 0);
 	(void)snprintf(text, sizeof(text), "/dev/fd/%d", p[1]);
-	a = open_log(text, AUDIT_JSON);
+	a = open_log(text, LOGGING_JSON);
 	(void)close(p[0]);
 	catch_stderr();
 	audit_write(a, &r);
@@ -917,7 +917,7 @@ static void
 test_cost(void)
 {
 	struct fault f = { 0 };
-	const struct audit_target t = { "/dev/null", AUDIT_JSON,
+	const struct audit_target t = { "/dev/null", LOGGING_JSON,
 		audit_open("/dev/null", &f) };
 	struct audit_scan scan = { STR("clam"), STR("inside"), SCAN_RESP,
 		STR("clean"), STR_NONE, STR_NONE, 3, 1024, STR_NONE, 0 };

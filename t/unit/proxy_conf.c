@@ -803,8 +803,8 @@ test_defaults(void)
 	CU_ASSERT_STRING_EQUAL(c->pages.host, "assay.internal");
 	CU_ASSERT_STRING_EQUAL(c->pages.org, "");
 	CU_ASSERT(c->log.access.n == 1 && c->log.access.v[0].file == NULL);
-	CU_ASSERT(c->log.privacy.query == CONF_DROP);
-	CU_ASSERT(c->log.privacy.client == CONF_KEEP);
+	CU_ASSERT(c->log.privacy.query == LOGGING_DROP);
+	CU_ASSERT(c->log.privacy.client == LOGGING_KEEP);
 	CU_ASSERT(c->limits.clients == 20000 && c->limits.header == 65536);
 	CU_ASSERT(c->services.n == 0 ||
 	    (c->services.v[0].on_unscanned.of[GAP_STREAM] ==
@@ -946,8 +946,8 @@ test_values_read(void)
 	CU_ASSERT_STRING_EQUAL(c->pages.org, "no");
 	CU_ASSERT_PTR_NULL(c->admin.socket);
 	CU_ASSERT_STRING_EQUAL(c->log.access.v[0].file, "/etc/assay/a.log");
-	CU_ASSERT(c->log.access.v[0].format == CONF_SQUID);
-	CU_ASSERT(c->log.privacy.client == CONF_DROP);
+	CU_ASSERT(c->log.access.v[0].format == LOGGING_SQUID);
+	CU_ASSERT(c->log.privacy.client == LOGGING_DROP);
 	CU_ASSERT(c->limits.drain_ms == 0 && c->limits.header == 102400);
 	CU_ASSERT(c->workers == 3);
 	second = conf_ref(c);

@@ -242,10 +242,10 @@ test_only_this_memory(void)
 static void
 test_records_of_the_lost(void)
 {
-	static const struct audit_privacy privacy = { AUDIT_KEEP_DROP,
-		AUDIT_KEEP_ALL, AUDIT_KEEP_DROP };
+	static const struct logging_privacy privacy = { LOGGING_DROP,
+		LOGGING_KEEP, LOGGING_DROP };
 	char path[] = "/tmp/assay-flight-XXXXXX", text[8192];
-	struct audit_target to = { path, AUDIT_JSON };
+	struct audit_target to = { path, LOGGING_JSON };
 	struct fault f = { 0 };
 	struct audit *a;
 	int file = mkstemp(path);
