@@ -194,13 +194,27 @@ abort_stuck(struct supervisor *p, pid_t thread)
 	(void)child_signal(c, SIGCONT);
 }
 
+/*
+ * Alive is who is moved by all of its workers: in half of the time that systemd
+ * waits, but not oftener than they can say so.
+ */
+static void
+tell_systemd(const struct aftermath *a, uint64_t waits)
+{
+	uint64_t within = waits / 2 > 2 * FLIGHT_TICK_MS ? waits / 2
+							 : 2 * FLIGHT_TICK_MS;
+
+	if (waits > 0 && watchdog_is_well(&a->dog, within))
+		supervisor_notify("WATCHDOG=1");
+}
+
 static void
 on_look(struct timer *t)
 {
 	struct supervisor *p = CONTAINER_OF(t, struct supervisor,
 	    aftermath.look);
 	struct aftermath *a = &p->aftermath;
-	uint64_t due, within = systemd_ms() / 2;
+	uint64_t due, waits = systemd_ms();
 	pid_t thread = 0;
 
 	if (p->served.child.pid > 0)
@@ -214,10 +228,9 @@ on_look(struct timer *t)
 			(void)child_signal(&p->served.child, SIGKILL);
 			break;
 		}
-	if (within > 0 && watchdog_is_well(&a->dog, within))
-		supervisor_notify("WATCHDOG=1");
+	tell_systemd(a, waits);
 	due = watchdog_due(&a->dog);
-	timer_set(t, within > 0 && within / 2 < due ? within / 2 : due);
+	timer_set(t, waits > 0 && waits / 4 < due ? waits / 4 + 1 : due);
 }
 
 /* From a start to an end. */

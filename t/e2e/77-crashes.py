@@ -2,11 +2,13 @@
 """What is known after the serving process has died: a report without content,
 access records of the flows that were in it, the line in the log; that one which
 does not move is found; and that its successor serves, whatever is short."""
+import contextlib
 import os
 import pathlib
 import re
 import resource
 import signal
+import socket
 import stat
 
 import lab as e2e
@@ -188,6 +190,35 @@ def test_one_that_does_not_move(lab):
     assert len(crash_records(p, 1)) == 1
     assert serves(lab, p, o)
     gate.append(1)
+
+
+@seconds(90)
+def test_systemd_is_told(lab):
+    """The manager hears WATCHDOG=1 while workers move, of a dead process it
+    hears no worse, and its variables are not for the children."""
+    if "#define HAVE_SYSTEMD 1" not in (e2e.BUILD / "config.h").read_text():
+        raise e2e.Skip("built without libsystemd")
+    path = str(lab.dir / "notify")
+    said = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(0.1)
+
+        def heard(what, n):
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    said.append(s.recv(4096).decode())
+            return sum(what in x for x in said) >= n
+        o = lab.origin(lambda h, b: ok(b"fine"))
+        p = lab.assay(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "4000000"})
+        assert wire.wait_for(lambda: heard("READY=1", 1), 10), said
+        assert wire.wait_for(lambda: heard("WATCHDOG=1", 2), 30), said
+        assert b"WATCHDOG_" not in pathlib.Path(f"/proc/{p.serving()}/environ").read_bytes()
+        kill(p, signal.SIGKILL)
+        had = sum("WATCHDOG=1" in x for x in said)
+        assert wire.wait_for(lambda: heard("WATCHDOG=1", had + 2), 30), said
+        assert sum("READY=1" in x for x in said) == 1, said
+        assert serves(lab, p, o)
 
 
 @seconds(60)
