@@ -33,6 +33,8 @@ class Moods:
         if dice.random() < 0.2:
             peer.settings({h2origin.MAX_STREAMS: dice.choice((0, 1, 3)), h2origin.INITIAL_WINDOW: dice.choice((0, 1, 1000))})
             later(dice.random() * 0.4, lambda: peer.settings({h2origin.MAX_STREAMS: 50, h2origin.INITIAL_WINDOW: 70000}))
+        if dice.random() < 0.6:
+            peer.settings({h2origin.CONNECT: 1})
         with contextlib.suppress(Ended):
             while True:
                 st = peer.request(whole=dice.random() < 0.5)
@@ -44,11 +46,29 @@ class Moods:
         path = st.get(":path") or "/"
         how, n = self.asked(path, "o", "ok"), int(self.asked(path, "n", "0"))
         body = b"" if st.get(":method") == "HEAD" else b"y" * n
+        if st.get(":protocol") is not None and how not in ("silent", "rst", "bad", "close", "ntlm"):
+            self.socket(peer, st, how)
+            return
         do = getattr(self, how, None)
         if do:
             do(peer, st, body)
         else:
             st.answer(body)
+
+    def socket(self, peer, st, how):
+        """A WebSocket connection, for a while."""
+        st.head(peer.dice.choice((200, 200, 200, 204, 299)), peer.dice.choice(((), [("sec-websocket-accept", "x")], [("content-length", "3")])))
+        wait = 0
+        for piece in h2orders.socket_frames(peer.dice, False):
+            later(wait, lambda piece=piece: st.data(piece, end=False))
+            wait += peer.dice.choice((0, 0.02, 0.2))
+        how = peer.dice.choice(("end", "end", "rst", "trailer", "nothing"))
+        if how == "end":
+            later(wait, lambda: st.data(b""))
+        elif how == "rst":
+            later(wait, lambda: st.rst(peer.dice.choice(CODES)))
+        elif how == "trailer":
+            later(wait, lambda: st.trailer([("x-t", "1")]))
 
     # ------------------------------------------------------------- by target
     def ntlm(self, peer, st, body):

@@ -5,6 +5,7 @@ import struct
 
 import h2wire
 import wire
+import wsock
 from h2wire import END_HEADERS, END_STREAM
 
 
@@ -44,6 +45,30 @@ def frames(rng, body):
     return out if rng.random() < 0.9 else out[:-1]
 
 
+def socket_frames(rng, client):
+    """What one end of a WebSocket connection says: messages, control frames, and what it may not."""
+    out, mask = [], b"abcd" if client else None
+    for _ in range(rng.choice((0, 1, 3, 20))):
+        text = rng.choice((b"", b"hello", b"\xc3\xa9" * 40, b"\xff", b"x" * 126, b"y" * 70000))
+        op = rng.choice((wsock.TEXT, wsock.TEXT, wsock.BINARY, wsock.BINARY, wsock.PING, wsock.PONG))
+        if op >= wsock.PING:
+            out.append(wsock.frame(op, text[:125], mask=mask))
+        elif rng.random() < 0.3:
+            out.append(wsock.frame(op, text, fin=False, mask=mask))
+            if rng.random() < 0.3:
+                out.append(wsock.frame(wsock.PING, b"in it", mask=mask))
+            if rng.random() < 0.9:
+                out.append(wsock.frame(wsock.CONT, b"end", mask=mask))
+        else:
+            out.append(wsock.frame(op, text, mask=mask))
+    if rng.random() < 0.1:
+        out.append(rng.choice((wsock.frame(3, b"odd", mask=mask), wsock.frame(wsock.TEXT, b"z", rsv=4, mask=mask), b"\x82\x7f\xff" + b"\xff" * 7,
+                               wsock.frame(wsock.CONT, b"", mask=mask), wsock.frame(wsock.TEXT, b"q", mask=None if client else b"abcd"))))
+    if rng.random() < 0.5:
+        out.append(wsock.frame(wsock.CLOSE, rng.choice((b"", b"\x03\xe8", b"\x03\xe8bye", b"\x03")), mask=mask))
+    return out
+
+
 class Order:
     def __init__(self, tls, plan, requests):
         self.rng, self.requests = plan.rng, requests
@@ -53,8 +78,22 @@ class Order:
         self.left = {}          # stream: what of its body is to be sent
         self.trailer = set()
 
+    def open_socket(self, path):
+        """An extended CONNECT, and frames that do not wait for its answer."""
+        rng, h = self.rng, self.h
+        fields = [(":protocol", "websocket"), ("sec-websocket-version", rng.choice(("13", "13", "13", "8")))]
+        if rng.random() < 0.3:
+            fields.append(("sec-websocket-extensions", wsock.DEFLATE))
+        sid = h.head(h.pseudo("CONNECT", path) + fields, end=rng.random() < 0.05, method="CONNECT")
+        pieces = [f[i:i + 16384] for f in socket_frames(rng, True) for i in range(0, len(f), 16384)]
+        if pieces:
+            self.left[sid] = pieces
+
     def open(self, method, path, more):
         rng, h = self.rng, self.h
+        if rng.random() < 0.15:
+            self.open_socket(path)
+            return
         has_body = method not in ("GET", "HEAD") or rng.random() < 0.1
         fields = [(n.lower(), v) for n, v in more]
         body = pieces(rng) if has_body else []

@@ -15,6 +15,7 @@ import time
 
 import h2orders
 import wire
+import wsock
 from wire import ok
 
 EARLY = 4096                # most bytes of a request sent behind the handshake at once
@@ -196,6 +197,25 @@ def read_answers(conn, methods):
     return had
 
 
+def socket_talk(conn, plan):
+    """Behind a handshake: frames of all kinds, if the origin switches."""
+    head, had = until_head(conn)
+    while head[9:12] in (b"100", b"103"):
+        head, had = until_head(conn, had)
+    if head[9:12] != b"101":
+        left = length_of(head) - len(had)
+        while left > 0:
+            left -= len(conn.recv()) or left
+        return
+    for piece in plan.frames:
+        conn.send(piece)
+        if plan.rng.random() < 0.4:
+            conn.recv()
+    if plan.rng.random() < 0.7:
+        while conn.recv():
+            pass
+
+
 ORIGIN = ("ok",) * 5 + ("ntlm", "events", "part", "big", "chunked", "chunked", "silent", "cut", "rst", "half", "late", "early", "interim", "bad", "virus", "drip", "close",
           "grpc", "grpc")
 ICAP = ("clean",) * 5 + ("echo", "silent", "cut", "rst", "early", "late", "bad", "block", "cont", "busy", "drip", "stop")
@@ -221,7 +241,8 @@ class Plan:
         self.early = rng.choice(("wait", "hello", "all"))   # what goes behind CONNECT unasked
         self.n = rng.choice((1, 1, 1, 2, 3))
         self.requests = [self._request(rng) for _ in range(self.n)]
-        self.piped = rng.random() < 0.3
+        self.frames = h2orders.socket_frames(rng, True)
+        self.piped = rng.random() < 0.3 and not any(b"Upgrade: websocket" in r for r in self.requests)
         self.streams = [self._stream(rng) for _ in range(rng.choice((1, 2, 5, 20, 110)))] if self.kind == "h2" else []
 
     def _path(self, rng):
@@ -238,7 +259,10 @@ class Plan:
         if self.kind == "direct":
             target, host = rng.choice(("/", "/test/eicar", "/test/clean", "/ca.pem", "/none")), "assay.internal"
         host += rng.choice(("", "", "", *MORE))
-        how = rng.choice(("GET", "GET", "HEAD", "POST", "PUT", "chunked", "expect"))
+        how = rng.choice(("GET", "GET", "HEAD", "POST", "PUT", "chunked", "expect", "socket"))
+        if how == "socket":
+            early = b"".join(h2orders.socket_frames(rng, True)[:2]) if rng.random() < 0.3 else b""
+            return wsock.opening(host, target, rng.choice(("", wsock.DEFLATE)))[0].encode() + early
         if how in ("GET", "HEAD"):
             return f"{how} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         n = rng.choice((0, 1, 900, 5000, 90000))
@@ -259,6 +283,9 @@ def talk(conn, plan):
         return
     for r in plan.requests:
         conn.send(r)
+        if b"Upgrade: websocket" in r:
+            socket_talk(conn, plan)
+            return
         read_answers(conn, [r.split(b" ", 1)[0]])
 
 
@@ -335,6 +362,26 @@ def nap(rng=random):
     time.sleep(rng.choice((0.01, 0.1, 0.9)))
 
 
+def switched(conn, head, how):
+    """The origin's end of a WebSocket connection; nothing says that it is one."""
+    accept = wsock.accept(head.get("Sec-WebSocket-Key") or "")
+    deflate = wsock.DEFLATE in head.get("Sec-WebSocket-Extensions", "") and random.random() < 0.5
+    conn.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+              f"Sec-WebSocket-Accept: {'wrong' if how == 'bad' else accept}\r\n"
+              + (f"Sec-WebSocket-Extensions: {wsock.DEFLATE}\r\n" if deflate else "") + "\r\n")
+    for piece in h2orders.socket_frames(random, False):
+        conn.send(piece)
+        if random.random() < 0.3:
+            nap()
+    if how == "half":
+        conn.sock.shutdown(socket.SHUT_WR)
+    elif how == "cut":
+        conn.reset()
+    elif how in ("ok", "late", "chunked"):
+        while conn.fill():
+            conn.buf = b""
+
+
 def origin_script(eicar):
     """Do as the request line says."""
     def script(conn):
@@ -351,6 +398,9 @@ def origin_script(eicar):
                 conn.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
             if how == "rst":
                 conn.reset()
+                return
+            if head.get("Upgrade") == "websocket" and how not in ("silent", "ntlm", "part", "virus"):
+                switched(conn, head, how)
                 return
             conn.body(head)
             body = b"" if is_head else (b"y" * n)
