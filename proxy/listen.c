@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Listening sockets, see listen.h. */
-#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,10 +52,12 @@ addresses(struct listen_set *s, const struct conf *c)
 	for (i = 0; i < c->listen.n; i++)
 		s->n += c->listen.v[i].naddr;
 	s->of = calloc(s->n, sizeof(*s->of));
+	s->asked = calloc(s->n, sizeof(*s->asked));
 	s->addr = calloc(s->n, sizeof(*s->addr));
 	for (s->n = 0, i = 0; i < c->listen.n; i++)
 		for (k = 0; k < c->listen.v[i].naddr; k++) {
 			s->of[s->n] = i;
+			s->asked[s->n] = c->listen.v[i].addr[k];
 			s->addr[s->n++] = c->listen.v[i].addr[k];
 		}
 }
@@ -115,26 +118,82 @@ drop_unsupported(struct listen_set *s)
 		}
 		s->n--;
 		for (k = i; k < s->n; k++) {
+			s->asked[k] = s->asked[k + 1];
 			s->addr[k] = s->addr[k + 1];
 			s->of[k] = s->of[k + 1];
 		}
 	}
 }
 
-bool
-listen_again(struct listen_set *s, unsigned workers, struct fault *f)
+/* The address of the set in use that is configured as this one; n: none. */
+static unsigned
+find(const struct listen_set *was, const union address *asked)
+{
+	unsigned i = 0;
+
+	while (i < was->n &&
+	    (was->asked[i].sa.sa_family != asked->sa.sa_family ||
+		memcmp(&was->asked[i], asked, address_size(&asked->sa)) != 0))
+		i++;
+	return (i);
+}
+
+/* Some address of ours has that port: it is no stranger's. */
+static bool
+is_ours(const struct listen_set *was, const union address *a)
 {
 	unsigned i;
 
-	assert(s->fd == NULL);
+	for (i = 0; was != NULL && i < was->n; i++)
+		if (address_port(&was->addr[i].sa) == address_port(&a->sa))
+			return (true);
+	return (false);
+}
+
+/* The same of a set that is open; n: it has none, or there is no such set. */
+static unsigned
+kept(const struct listen_set *s, unsigned i, const struct listen_set *was)
+{
+	unsigned j = was != NULL && was->fd != NULL ? find(was, &s->asked[i])
+						    : UINT_MAX;
+
+	return (was != NULL && j < was->n ? j : UINT_MAX);
+}
+
+/* Copy k of address i. */
+static int
+one(struct listen_set *s, unsigned i, unsigned k, const struct listen_set *was,
+    struct fault *f)
+{
+	unsigned j = kept(s, i, was);
+	int fd;
+
+	if (j == UINT_MAX)
+		return (listen_one(&s->addr[i], f));
+	s->addr[i] = was->addr[j];
+	if (k >= was->copies)
+		return (listen_one(&s->addr[i], f));
+	fd = fcntl(was->fd[k * was->n + j], F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		fault_set(f, ERR_SYSTEM, "listening socket: %s",
+		    strerror(errno));
+	return (fd);
+}
+
+static bool
+open_all(struct listen_set *s, const struct listen_set *was, struct fault *f)
+{
+	unsigned i;
+
 	for (i = 0; i < s->n; i++)
-		if (taken(&s->addr[i], f))
+		if (kept(s, i, was) == UINT_MAX && !is_ours(was, &s->addr[i]) &&
+		    taken(&s->addr[i], f))
 			return (false);
-	s->fd = malloc(((size_t)workers * s->n + 1) * sizeof(*s->fd));
+	s->fd = malloc(((size_t)s->copies * s->n + 1) * sizeof(*s->fd));
 	if (s->fd == NULL)
 		abort();
-	for (i = 0; i < workers * s->n; i++) {
-		s->fd[i] = listen_one(&s->addr[i % s->n], f);
+	for (i = 0; i < s->copies * s->n; i++) {
+		s->fd[i] = one(s, i % s->n, i / s->n, was, f);
 		if (s->fd[i] >= 0)
 			continue;
 		while (i-- > 0)
@@ -148,15 +207,23 @@ listen_again(struct listen_set *s, unsigned workers, struct fault *f)
 
 bool
 listen_open(struct listen_set *s, const struct conf *c, unsigned workers,
-    struct fault *f)
+    const struct listen_set *was, struct fault *f)
 {
 	memset(s, 0, sizeof(*s));
 	addresses(s, c);
 	drop_unsupported(s);
-	if (listen_again(s, workers, f))
+	s->copies = was != NULL && was->copies > workers ? was->copies
+							 : workers;
+	if (open_all(s, was, f))
 		return (true);
-	listen_fini(s, workers);
+	listen_fini(s);
 	return (false);
+}
+
+bool
+listen_again(struct listen_set *s, struct fault *f)
+{
+	return (open_all(s, NULL, f));
 }
 
 bool
@@ -166,21 +233,22 @@ listen_is_open(const struct listen_set *s)
 }
 
 void
-listen_close(struct listen_set *s, unsigned workers)
+listen_close(struct listen_set *s)
 {
 	unsigned i;
 
-	for (i = 0; s->fd != NULL && i < workers * s->n; i++)
+	for (i = 0; s->fd != NULL && i < s->copies * s->n; i++)
 		close(s->fd[i]);
 	free(s->fd);
 	s->fd = NULL;
 }
 
 void
-listen_fini(struct listen_set *s, unsigned workers)
+listen_fini(struct listen_set *s)
 {
-	listen_close(s, workers);
+	listen_close(s);
 	free(s->of);
+	free(s->asked);
 	free(s->addr);
 	memset(s, 0, sizeof(*s));
 }

@@ -13,21 +13,28 @@
 #include "proxy/conf/conf.h"
 
 struct listen_set {
-	unsigned n;          /* sockets of one worker */
-	unsigned *of;        /* [n]: which listener of the configuration */
-	union address *addr; /* [n]; the port the kernel gave is filled in */
-	int *fd;             /* [workers * n] */
+	unsigned n;           /* addresses */
+	unsigned copies;      /* sockets of each; as many as workers, or more */
+	unsigned *of;         /* [n]: which listener of the configuration */
+	union address *asked; /* [n]: as configured */
+	union address *addr;  /* [n]; the port the kernel gave is filled in */
+	int *fd;              /* [copies * n], copy by copy; NULL: closed */
 };
 
-/* Bind and listen for so many workers.  False: cause in f, nothing is open. */
+/*
+ * Bind and listen for so many workers.  was (may be NULL): the set in use;
+ * sockets of addresses that stay are copies of its descriptors, all of them,
+ * for one that is closed loses who waits in its queue.  False: cause in f,
+ * nothing is open.
+ */
 bool listen_open(struct listen_set *, const struct conf *, unsigned workers,
-    struct fault *f);
+    const struct listen_set *was, struct fault *f);
 /* Close the sockets; their addresses stay for listen_again(). */
-void listen_close(struct listen_set *, unsigned workers);
+void listen_close(struct listen_set *);
 bool listen_is_open(const struct listen_set *);
-bool listen_again(struct listen_set *, unsigned workers, struct fault *f);
-/* The same, and free the lists. */
-void listen_fini(struct listen_set *, unsigned workers);
+bool listen_again(struct listen_set *, struct fault *f);
+/* The same as listen_close(), and free the lists. */
+void listen_fini(struct listen_set *);
 /* "127.0.0.1:3128" */
 void listen_text(const union address *, char out[64]);
 

@@ -14,7 +14,6 @@
 #endif
 #include "base/list.h"
 #include "net/descriptors.h"
-#include "proxy/admin.h"
 #include "proxy/audit/log.h"
 #include "proxy/folders.h"
 #include "proxy/gen.h"
@@ -23,7 +22,6 @@
 #include "proxy/supervisor_priv.h"
 
 #define DEFAULT_USER "assay"
-#define DRAIN_GRACE_MS 10000 /* behind limits.drain, for what ends by itself */
 
 /* Options. */
 
@@ -154,6 +152,7 @@ drain(struct supervisor *p)
 	uint64_t ms = p->phase == PHASE_DRAINS
 	    ? 0
 	    : p->edition->conf->limits.drain_ms;
+	bool serves = p->served != NULL && p->served->ready;
 
 	log_line(LEVEL_NOTICE, NULL,
 	    p->phase == PHASE_DRAINS
@@ -161,24 +160,13 @@ drain(struct supervisor *p)
 		: "draining: no new connections, flows have %llu s",
 	    (unsigned long long)(ms / 1000));
 	supervisor_notify("STOPPING=1");
-	p->phase = PHASE_DRAINS;
-	listen_close(&p->listeners, p->workers);
-	if (!p->served.ready) { /* it serves nobody */
-		supervisor_end(p, EXIT_OK);
+	listen_close(&p->edition->listeners);
+	if (!serves && p->phase != PHASE_DRAINS && p->ending == NULL) {
+		supervisor_end(p, EXIT_OK); /* it serves nobody */
 		return;
 	}
+	p->phase = PHASE_DRAINS;
 	served_drain(p, ms);
-	timer_set(&p->end, ms + DRAIN_GRACE_MS);
-}
-
-static void
-on_end(struct timer *t)
-{
-	struct supervisor *p = CONTAINER_OF(t, struct supervisor, end);
-
-	log_line(LEVEL_ERROR, "serve", "process %ld does not end; killed",
-	    (long)p->served.child.pid);
-	supervisor_end(p, EXIT_PROBLEM);
 }
 
 static void
@@ -302,10 +290,10 @@ children_env(void)
 	return (env);
 }
 
-static void
-announce(struct supervisor *p)
+void
+supervisor_announce(const struct supervisor *p)
 {
-	const struct listen_set *set = &p->listeners;
+	const struct listen_set *set = &p->edition->listeners;
 	const struct conf_listen *l;
 	char text[64];
 	unsigned i;
@@ -318,17 +306,17 @@ announce(struct supervisor *p)
 		    strcmp(l->name, l->on) != 0 ? l->name : "");
 	}
 	log_line(LEVEL_NOTICE, "admin", "%s",
-	    p->admin >= 0 ? p->edition->conf->admin.socket : "none");
+	    p->edition->admin >= 0 ? p->edition->conf->admin.socket : "none");
 }
 
 void
 supervisor_ready(struct supervisor *p)
 {
 	p->phase = PHASE_SERVES;
-	announce(p);
+	supervisor_announce(p);
 	log_line(LEVEL_NOTICE, "ready",
-	    "assay " PACKAGE_VERSION ", %u workers, pid %ld", p->workers,
-	    (long)getpid());
+	    "assay " PACKAGE_VERSION ", %u workers, pid %ld",
+	    p->edition->workers, (long)getpid());
 	supervisor_notify("READY=1");
 	hold_signals(SIG_UNBLOCK);
 }
@@ -339,16 +327,6 @@ supervisor_end(struct supervisor *p, int code)
 	p->phase = PHASE_ENDS;
 	p->code = code;
 	loop_stop(p->loop);
-}
-
-static unsigned
-worker_count(const struct conf *c)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return (c->workers != CONF_AUTO ? (unsigned)c->workers
-		: n > 0                 ? (unsigned)n
-					: 1);
 }
 
 /* What the configuration does not say, and only a start can find. */
@@ -369,19 +347,6 @@ prepare(struct supervisor *p)
 }
 
 static bool
-open_sockets(struct supervisor *p, struct fault *f)
-{
-	const struct conf *c = p->edition->conf;
-
-	p->workers = worker_count(c);
-	if (!listen_open(&p->listeners, c, p->workers, f))
-		return (false);
-	if (c->admin.socket != NULL)
-		p->admin = admin_open(c->admin.socket, f);
-	return (f->code == ERR_NONE);
-}
-
-static bool
 begin(struct supervisor *p)
 {
 	struct fault f = { ERR_NONE, "" };
@@ -393,7 +358,7 @@ begin(struct supervisor *p)
 	sandbox_set_mode(p->edition->conf->sandbox);
 	if (!prepare(p))
 		return (false);
-	if (!open_sockets(p, &f) ||
+	if (!edition_listen(p->edition, NULL, &f) ||
 	    (s = signer_open(p, p->edition->conf, &f)) == NULL) {
 		log_line(LEVEL_ERROR, NULL, "%s", f.detail);
 		return (false);
@@ -407,16 +372,14 @@ finish(struct supervisor *p)
 {
 	unsigned i;
 
-	timer_stop(&p->end);
 	unwatch_signals(p);
 	served_free(p);
 	aftermath_fini(p);
 	signers_free(p);
-	if (p->admin >= 0) {
-		(void)close(p->admin);
+	if (p->next != NULL && p->next->admin >= 0)
+		(void)unlink(p->next->conf->admin.socket);
+	if (p->edition != NULL && p->edition->admin >= 0)
 		(void)unlink(p->edition->conf->admin.socket);
-	}
-	listen_fini(&p->listeners, p->workers);
 	edition_free(&p->next);
 	edition_free(&p->edition);
 	loop_free(&p->loop);
@@ -429,11 +392,8 @@ static int
 run(struct supervisor *p)
 {
 	p->loop = loop_new();
-	p->admin = -1;
 	p->env = children_env();
-	timer_init(&p->end, p->loop, on_end);
 	served_init(p);
-	aftermath_init(p);
 	watch_signals(p);
 	if (begin(p))
 		loop_run(p->loop);

@@ -26,7 +26,7 @@
 /* Its stderr: lines for the log, and the last ones for a report. */
 
 static void
-keep_said(struct aftermath *a, const char *p, size_t n)
+keep_said(struct remains *a, const char *p, size_t n)
 {
 	size_t over = a->said_n + n > sizeof(a->said)
 	    ? a->said_n + n - sizeof(a->said)
@@ -39,7 +39,7 @@ keep_said(struct aftermath *a, const char *p, size_t n)
 }
 
 static void
-end_line(struct aftermath *a)
+end_line(struct remains *a)
 {
 	a->line[a->line_n] = '\0';
 	if (a->line_n > 0)
@@ -48,7 +48,7 @@ end_line(struct aftermath *a)
 }
 
 static void
-note_lines(struct aftermath *a, const char *p, size_t n)
+note_lines(struct remains *a, const char *p, size_t n)
 {
 	for (; n > 0; n--, p++) {
 		if (*p == '\n' || a->line_n == sizeof(a->line) - 1)
@@ -60,7 +60,7 @@ note_lines(struct aftermath *a, const char *p, size_t n)
 
 /* What is there; the process may have written much. */
 static void
-read_errors(struct aftermath *a)
+read_errors(struct remains *a)
 {
 	char p[READ_MAX];
 	ssize_t n = 1;
@@ -80,14 +80,14 @@ read_errors(struct aftermath *a)
 static void
 on_errors(void *arg, unsigned events)
 {
-	struct supervisor *p = arg;
+	struct served *v = arg;
 
 	(void)events;
-	read_errors(&p->aftermath);
+	read_errors(&v->remains);
 }
 
 static void
-close_errors(struct aftermath *a)
+close_errors(struct remains *a)
 {
 	watch_free(&a->errors_say);
 	if (a->errors >= 0)
@@ -129,7 +129,7 @@ wall_ms(void)
 
 /* Those of before that have been dealt with go; this one is kept. */
 static void
-keep_lost(struct aftermath *a)
+keep_lost(struct aftermath *a, struct relics *r)
 {
 	unsigned i = 0;
 
@@ -138,25 +138,25 @@ keep_lost(struct aftermath *a)
 			i++;
 		else
 			drop_lost(a, i);
-	if (a->relics.flight < 0 || !has_flows(a->relics.flight))
+	if (r->flight < 0 || !has_flows(r->flight))
 		return;
 	if (a->n_lost == AFTERMATH_LOST)
 		drop_lost(a, 0);
-	a->lost[a->n_lost++] = (struct lost){ a->relics.flight, wall_ms() };
-	a->relics.flight = -1;
+	a->lost[a->n_lost++] = (struct lost){ r->flight, wall_ms() };
+	r->flight = -1;
 }
 
 bool
-aftermath_hand_over(struct supervisor *p)
+aftermath_hand_over(struct served *v)
 {
-	struct aftermath *a = &p->aftermath;
+	const struct aftermath *a = &v->of->aftermath;
 	struct message m = { .kind = MESSAGE_LOST };
 	unsigned i;
 
 	for (i = 0; i < a->n_lost; i++) {
 		m.number = (uint32_t)(a->lost[i].died >> 32);
 		m.index = (uint32_t)a->lost[i].died;
-		if (!message_send(p->served.channel, &m, a->lost[i].flight))
+		if (!message_send(v->channel, &m, a->lost[i].flight))
 			return (false);
 	}
 	return (true);
@@ -182,13 +182,13 @@ systemd_ms(void)
  * reaped, so its number is its own.  One that was stopped has to go on for that.
  */
 static void
-abort_stuck(struct supervisor *p, pid_t thread)
+abort_stuck(const struct served *v, pid_t thread)
 {
-	const struct child *c = &p->served.child;
+	const struct child *c = &v->child;
 
 	log_line(LEVEL_ERROR, "serve",
 	    "process %ld, worker %u, has not moved for %u s: aborted",
-	    (long)c->pid, p->aftermath.dog.stuck, WATCHDOG_SILENT_MS / 1000);
+	    (long)c->pid, v->remains.dog.stuck, WATCHDOG_SILENT_MS / 1000);
 	if (thread <= 0 || syscall(SYS_tgkill, c->pid, thread, SIGABRT) != 0)
 		(void)child_signal(c, SIGABRT);
 	(void)child_signal(c, SIGCONT);
@@ -199,7 +199,7 @@ abort_stuck(struct supervisor *p, pid_t thread)
  * waits, but not oftener than they can say so.
  */
 static void
-tell_systemd(const struct aftermath *a, uint64_t waits)
+tell_systemd(const struct remains *a, uint64_t waits)
 {
 	uint64_t within = waits / 2 > 2 * FLIGHT_TICK_MS ? waits / 2
 							 : 2 * FLIGHT_TICK_MS;
@@ -211,24 +211,25 @@ tell_systemd(const struct aftermath *a, uint64_t waits)
 static void
 on_look(struct timer *t)
 {
-	struct supervisor *p = CONTAINER_OF(t, struct supervisor,
-	    aftermath.look);
-	struct aftermath *a = &p->aftermath;
+	struct served *v = CONTAINER_OF(t, struct served, remains.look);
+	struct remains *a = &v->remains;
 	uint64_t due, waits = systemd_ms();
 	pid_t thread = 0;
 
-	if (p->served.child.pid > 0)
-		switch (watchdog_look(&a->dog, loop_now(p->loop), &thread)) {
+	if (v->child.pid > 0)
+		switch (
+		    watchdog_look(&a->dog, loop_now(v->of->loop), &thread)) {
 		case WATCHDOG_WELL:
 			break;
 		case WATCHDOG_ABORT:
-			abort_stuck(p, thread);
+			abort_stuck(v, thread);
 			break;
 		case WATCHDOG_KILL:
-			(void)child_signal(&p->served.child, SIGKILL);
+			(void)child_signal(&v->child, SIGKILL);
 			break;
 		}
-	tell_systemd(a, waits);
+	if (v == v->of->served)
+		tell_systemd(a, waits);
 	due = watchdog_due(&a->dog);
 	timer_set(t, waits > 0 && waits / 4 < due ? waits / 4 + 1 : due);
 }
@@ -236,12 +237,11 @@ on_look(struct timer *t)
 /* From a start to an end. */
 
 bool
-aftermath_begin(struct supervisor *p, struct spawn *s, struct fault *f)
+remains_begin(struct served *v, struct spawn *s, struct fault *f)
 {
-	struct aftermath *a = &p->aftermath;
+	struct remains *a = &v->remains;
 	int pair[2] = { -1, -1 };
 
-	relics_free(&a->relics);
 	if (!relics_new(&a->relics, true) || pipe2(pair, O_CLOEXEC) != 0 ||
 	    fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0 ||
 	    fcntl(pair[1], F_SETFL, O_NONBLOCK) != 0) {
@@ -251,7 +251,7 @@ aftermath_begin(struct supervisor *p, struct spawn *s, struct fault *f)
 		return (false);
 	}
 	a->errors = pair[0];
-	a->errors_say = watch_new(p->loop, a->errors, on_errors, p);
+	a->errors_say = watch_new(v->of->loop, a->errors, on_errors, v);
 	watch_set(a->errors_say, WATCH_READ);
 	s->errors = a->errors_to = pair[1];
 	s->fd[SERVE_REPORT - SPAWN_FD] = a->relics.report;
@@ -261,9 +261,9 @@ aftermath_begin(struct supervisor *p, struct spawn *s, struct fault *f)
 }
 
 void
-aftermath_started(struct supervisor *p, bool ok)
+remains_started(struct served *v, bool ok)
 {
-	struct aftermath *a = &p->aftermath;
+	struct remains *a = &v->remains;
 
 	if (!ok) {
 		close_errors(a);
@@ -272,45 +272,43 @@ aftermath_started(struct supervisor *p, bool ok)
 	}
 	(void)close(a->errors_to);
 	a->errors_to = -1;
-	if (!watchdog_begin(&a->dog, a->relics.flight, loop_now(p->loop)))
+	if (!watchdog_begin(&a->dog, a->relics.flight, loop_now(v->of->loop)))
 		log_line(LEVEL_ERROR, "serve", "no watchdog: %s",
 		    strerror(errno));
 	timer_set(&a->look, watchdog_due(&a->dog));
 }
 
 void
-aftermath_died(struct supervisor *p, pid_t pid, const char *fate)
+remains_died(struct served *v, pid_t pid, const char *fate)
 {
-	struct aftermath *a = &p->aftermath;
+	struct remains *a = &v->remains;
+	struct aftermath *all = &v->of->aftermath;
 	struct death d = { .process = "serve", .pid = pid, .fate = fate };
 
 	read_errors(a);
 	end_line(a);
 	d.said = a->said;
 	d.said_n = a->said_n;
-	watchdog_end(&a->dog);
-	if (a->postmortem == NULL)
-		a->postmortem = postmortem_new(p->edition->conf->state);
-	postmortem(a->postmortem, &d, &a->relics);
-	keep_lost(a);
-	relics_free(&a->relics);
-	close_errors(a);
+	if (all->postmortem == NULL)
+		all->postmortem = postmortem_new(v->of->edition->conf->state);
+	postmortem(all->postmortem, &d, &a->relics);
+	keep_lost(all, &a->relics);
 }
 
 void
-aftermath_init(struct supervisor *p)
+remains_init(struct served *v)
 {
-	struct aftermath *a = &p->aftermath;
+	struct remains *a = &v->remains;
 
 	a->relics = RELICS_NONE;
 	a->errors = a->errors_to = -1;
-	timer_init(&a->look, p->loop, on_look);
+	timer_init(&a->look, v->of->loop, on_look);
 }
 
 void
-aftermath_fini(struct supervisor *p)
+remains_fini(struct served *v)
 {
-	struct aftermath *a = &p->aftermath;
+	struct remains *a = &v->remains;
 
 	read_errors(a);
 	end_line(a);
@@ -318,6 +316,13 @@ aftermath_fini(struct supervisor *p)
 	watchdog_end(&a->dog);
 	close_errors(a);
 	relics_free(&a->relics);
+}
+
+void
+aftermath_fini(struct supervisor *p)
+{
+	struct aftermath *a = &p->aftermath;
+
 	while (a->n_lost > 0)
 		drop_lost(a, 0);
 	postmortem_free(&a->postmortem);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The supervisor's configurations, see supervisor_priv.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/str.h"
+#include "proxy/admin.h"
 #include "proxy/audit/log.h"
 #include "proxy/logs.h"
 #include "proxy/problem.h"
@@ -29,6 +31,9 @@ edition_free(struct edition **pp)
 		logs_close(&edition->logs, edition->conf->log.access.n);
 	if (edition->setup >= 0)
 		(void)close(edition->setup);
+	if (edition->admin >= 0)
+		(void)close(edition->admin);
+	listen_fini(&edition->listeners);
 	conf_unref(&edition->conf);
 	free(edition);
 }
@@ -59,6 +64,63 @@ parse(struct supervisor *p, struct edition *edition, struct conf_problems *list)
 	return (edition->conf != NULL && edition->setup >= 0);
 }
 
+/* What differs from the edition in force, that not any reload takes. */
+static void
+compare(const struct conf *was, struct edition *edition, struct buf *fixed)
+{
+	struct buf others = { 0 };
+
+	conf_needs_restart(was, edition->conf, fixed);
+	conf_needs_process(was, edition->conf, &others);
+	edition->in_process = others.n == 0;
+	buf_fini(&others);
+}
+
+static unsigned
+worker_count(const struct conf *c)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return (c->workers != CONF_AUTO ? (unsigned)c->workers
+		: n > 0                 ? (unsigned)n
+					: 1);
+}
+
+static bool
+same_path(const char *a, const char *b)
+{
+	return (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+bool
+edition_listen(struct edition *e, const struct edition *was, struct fault *f)
+{
+	const char *admin = e->conf->admin.socket;
+
+	e->workers = worker_count(e->conf);
+	if (!listen_open(&e->listeners, e->conf, e->workers,
+		was != NULL ? &was->listeners : NULL, f))
+		return (false);
+	if (admin == NULL)
+		return (true);
+	if (was != NULL && was->admin >= 0 &&
+	    same_path(admin, was->conf->admin.socket))
+		e->admin = fcntl(was->admin, F_DUPFD_CLOEXEC, 0);
+	else
+		e->admin = admin_open(admin, f);
+	return (e->admin >= 0);
+}
+
+/* The name of a socket that another edition has not got. */
+static void
+forget_admin(const struct edition *e, const struct edition *other)
+{
+	if (e->admin >= 0 &&
+	    (other == NULL ||
+		!same_path(e->conf->admin.socket, other->conf->admin.socket)))
+		(void)unlink(e->conf->admin.socket);
+}
+
 struct edition *
 edition_load(struct supervisor *p, struct buf *fixed)
 {
@@ -68,11 +130,11 @@ edition_load(struct supervisor *p, struct buf *fixed)
 
 	if (edition == NULL)
 		abort();
-	edition->setup = -1;
+	edition->setup = edition->admin = -1;
 	edition->number = p->edition != NULL ? p->edition->number + 1 : 1;
 	ok = parse(p, edition, &list);
 	if (ok && p->edition != NULL)
-		conf_needs_restart(p->edition->conf, edition->conf, fixed);
+		compare(p->edition->conf, edition, fixed);
 	ok = ok && fixed->n == 0;
 	if (ok) {
 		logs_check(edition->conf, &list);
@@ -120,12 +182,14 @@ drop_next(struct supervisor *p)
 {
 	if (p->next == NULL)
 		return;
+	supervisor_drop_coming(p);
 	signers_last(p, p->next->signer);
+	forget_admin(p->next, p->edition);
 	edition_free(&p->next);
 }
 
 static void
-refuse(struct supervisor *p)
+reload_refused(struct supervisor *p)
 {
 	drop_next(p);
 	log_line(LEVEL_ERROR, "reload", "%s has errors; nothing was changed",
@@ -141,7 +205,7 @@ supervisor_reload(struct supervisor *p)
 	struct signer *s;
 	struct timespec t;
 
-	if (p->next != NULL || !p->served.ready) {
+	if (p->next != NULL || p->served == NULL || !p->served->ready) {
 		p->reload_again = true; /* one is under way, or it is down */
 		return;
 	}
@@ -156,10 +220,10 @@ supervisor_reload(struct supervisor *p)
 		    (int)fixed.n, fixed.p);
 		over(p);
 	} else if (p->next == NULL)
-		refuse(p);
+		reload_refused(p);
 	else if ((s = signer_open(p, p->next->conf, &f)) == NULL) {
 		edition_problem(p, "ca", f.detail);
-		refuse(p);
+		reload_refused(p);
 	} else
 		p->next->signer = s->number;
 	buf_fini(&fixed);
@@ -168,21 +232,38 @@ supervisor_reload(struct supervisor *p)
 void
 supervisor_reload_waiting(struct supervisor *p)
 {
-	if (!p->reload_again || !p->served.ready)
+	if (!p->reload_again || p->served == NULL || !p->served->ready)
 		return;
 	p->reload_again = false;
 	supervisor_reload(p);
 }
 
+/* Its generation is in force, and what the one before had is let go. */
+static void
+take_over(struct supervisor *p)
+{
+	struct edition *was = p->edition;
+
+	p->edition = p->next;
+	p->next = NULL;
+	if (p->coming != NULL) {
+		supervisor_promote(p, was->conf->limits.drain_ms);
+		supervisor_announce(p);
+		log_line(LEVEL_NOTICE, "reload",
+		    "generation %u is in force, in process %ld",
+		    p->edition->number, (long)p->served->child.pid);
+	}
+	signers_last(p, was->signer);
+	forget_admin(was, p->edition);
+	edition_free(&was);
+}
+
 void
 supervisor_reloaded(struct supervisor *p, bool taken)
 {
-	if (taken) {
-		signers_last(p, p->edition->signer);
-		edition_free(&p->edition);
-		p->edition = p->next;
-		p->next = NULL;
-	} else
+	if (taken)
+		take_over(p);
+	else
 		drop_next(p);
 	over(p);
 }
@@ -197,42 +278,65 @@ supervisor_reload_lost(struct supervisor *p, const char *why)
 	over(p);
 }
 
+/* The serving process takes it beside the one that it has. */
+static void
+hand_over(struct supervisor *p, const struct signer *s)
+{
+	int client;
+
+	if ((client = signer_client(s)) < 0)
+		supervisor_reload_lost(p, "its key holder has died");
+	else if (p->served == NULL ||
+	    !served_setup(p->served, p->next, s, client))
+		supervisor_reload_lost(p,
+		    "the serving process does not answer");
+}
+
+/* Another serving process takes it, and the one that there is ends. */
+static void
+start_beside(struct supervisor *p)
+{
+	struct fault f = { ERR_NONE, "" };
+
+	if (edition_listen(p->next, p->edition, &f) &&
+	    (p->coming = served_start(p, p->next, &f)) != NULL)
+		return;
+	supervisor_reload_lost(p,
+	    f.code != ERR_NONE ? f.detail : "its key holder has died");
+}
+
 static void
 opened_next(struct supervisor *p, struct signer *s, const char *why)
 {
-	int client;
+	struct fault f = { ERR_NONE, "" };
 
 	if (p->next == NULL)
 		return;
 	if (s == NULL) {
 		p->next->signer = 0;
 		edition_problem(p, "ca", why);
-		refuse(p);
+		reload_refused(p);
 		return;
 	}
 	p->next->ca_made = s->made;
-	if ((client = signer_client(s)) < 0)
-		supervisor_reload_lost(p, "its key holder has died");
-	else if (!served_setup(p, p->next, s, client))
-		supervisor_reload_lost(p,
-		    "the serving process does not answer");
+	if (!p->next->in_process)
+		start_beside(p);
+	else if (!edition_listen(p->next, p->edition, &f))
+		supervisor_reload_lost(p, f.detail);
+	else
+		hand_over(p, s);
 }
 
 static void
 opened_first(struct supervisor *p, struct signer *s, const char *why)
 {
-	struct fault f = { ERR_NONE, "" };
-
 	if (s == NULL) {
 		edition_problem(p, "ca", why);
 		supervisor_end(p, EXIT_PROBLEM);
 		return;
 	}
 	p->edition->ca_made = s->made;
-	if (!served_start(p, &f)) {
-		log_line(LEVEL_ERROR, "serve", "%s", f.detail);
-		supervisor_end(p, EXIT_PROBLEM);
-	}
+	supervisor_serve_again(p);
 }
 
 void

@@ -2,7 +2,7 @@
 /*
  * Parts of the supervisor: supervisor.c (start, signals, end), _edition.c
  * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
- * serving process), _crash.c (what a dead one leaves, and the watchdog).
+ * serving processes), _crash.c (what a dead one leaves, and the watchdog).
  * Room: proxy.  One thread.
  */
 #ifndef PROXY_SUPERVISOR_PRIV_H
@@ -80,6 +80,10 @@ struct edition {
 	int *logs;       /* owned: of log.access */
 	uint32_t signer; /* its number; 0: none yet */
 	bool ca_made;    /* by that one, and nobody was told yet */
+	bool in_process; /* a reload that the serving process takes itself */
+	unsigned workers;
+	struct listen_set listeners;
+	int admin; /* owned: its socket; -1: none */
 };
 
 /*
@@ -89,6 +93,12 @@ struct edition {
  */
 struct edition *edition_load(struct supervisor *, struct buf *fixed);
 void edition_free(struct edition **);
+/*
+ * Open its sockets, or take copies of those that was (NULL: none) has.  False:
+ * ERR_SYSTEM in f.
+ */
+bool edition_listen(struct edition *, const struct edition *was,
+    struct fault *f);
 /* Print one problem of an edition as those of a configuration are. */
 void edition_problem(const struct supervisor *, const char *area,
     const char *text);
@@ -100,36 +110,63 @@ void supervisor_reload_lost(struct supervisor *, const char *why);
 /* The one that was asked for meanwhile, if it was. */
 void supervisor_reload_waiting(struct supervisor *);
 
-/* The serving process. */
+/* Serving processes: one is in charge, one may be coming, some may end. */
+
+/* What is known of one that has died, or does not move. */
+struct remains {
+	struct relics relics;
+	int errors;    /* owned: its stderr, for reading; -1: none */
+	int errors_to; /* owned: the other end, until it is started */
+	struct watch *errors_say;
+	char said[4096]; /* the last octets of it */
+	size_t said_n;
+	char line[1024]; /* that has not ended */
+	size_t line_n;
+	struct watchdog dog;
+	struct timer look;
+};
 
 struct served {
+	struct served *next; /* of those that end */
+	struct supervisor *of;
 	struct child child;
-	int channel; /* owned; -1: none */
-	struct watch *ended, *says;
+	int channel;                /* owned; -1: it is not heard any more */
+	struct watch *ended, *says; /* owned; NULL: not watched */
 	bool ready;
-	bool awaits_keys; /* it is started once the key holder has its key */
 	uint64_t born_at;
-	uint64_t died_at; /* of the one before; 0: none */
-	struct respawn respawn;
-	struct timer again;
+	struct timer end; /* of one that ends: it takes no longer */
+	struct remains remains;
 };
 
 void served_init(struct supervisor *);
-/* Start it with the edition in force.  False: ERR_SYSTEM in f. */
-bool served_start(struct supervisor *, struct fault *f);
+
+#define SERVED_ENDING 2 /* more than these are killed, the oldest first */
+
+/*
+ * Start one for an edition.  NULL without fault: its key holder has no key
+ * now, and it is started when that has; with: ERR_SYSTEM.
+ */
+struct served *served_start(struct supervisor *, struct edition *,
+    struct fault *f);
 /*
  * Hand an edition over, for a start or a reload, with a client's socket of its
  * key holder, which is closed.  False: the serving process is gone or stuck.
  */
-bool served_setup(struct supervisor *, struct edition *, const struct signer *,
+bool served_setup(struct served *, struct edition *, const struct signer *,
     int client);
-/* A key holder has its key again: tell it, or start it if it waits for that. */
+/* Another one in its place: at once, or when it is time. */
+void supervisor_serve_again(struct supervisor *);
+/* The one that was coming is in charge, and the other ends within ms. */
+void supervisor_promote(struct supervisor *, uint64_t ms);
+/* Nothing comes of the one that was coming. */
+void supervisor_drop_coming(struct supervisor *);
+/* A key holder has its key again: who uses it is told, who waits is started. */
 void served_new_keys(struct supervisor *, const struct signer *);
 void served_reopen(struct supervisor *);
+/* All of them: no new connections, end within ms. */
 void served_drain(struct supervisor *, uint64_t ms);
+bool served_is_there(const struct supervisor *);
 void served_free(struct supervisor *);
-
-/* What is known of one that has died, or does not move. */
 
 #define AFTERMATH_LOST 4 /* dead ones whose flows have no records yet */
 
@@ -140,32 +177,24 @@ struct lost {
 
 struct aftermath {
 	struct postmortem *postmortem; /* owned; NULL: none has died */
-	struct relics relics;          /* of the one that runs */
-	int errors;    /* owned: its stderr, for reading; -1: none */
-	int errors_to; /* owned: the other end, until it is started */
-	struct watch *errors_say;
-	char said[4096]; /* the last octets of it */
-	size_t said_n;
-	char line[1024]; /* that has not ended */
-	size_t line_n;
 	struct lost lost[AFTERMATH_LOST];
 	unsigned n_lost;
-	struct watchdog dog;
-	struct timer look;
 };
 
-void aftermath_init(struct supervisor *);
+void remains_init(struct served *);
 /*
  * Before a serving process is started: what it leaves, its stderr, and the
  * descriptors for that go into the spawn.  False: ERR_SYSTEM in f.
  */
-bool aftermath_begin(struct supervisor *, struct spawn *, struct fault *f);
+bool remains_begin(struct served *, struct spawn *, struct fault *f);
 /* It is started (ok), or could not be. */
-void aftermath_started(struct supervisor *, bool ok);
-/* Tell it of the flows that were lost with others.  False: it is stuck. */
-bool aftermath_hand_over(struct supervisor *);
+void remains_started(struct served *, bool ok);
 /* It has ended, and was not told to. */
-void aftermath_died(struct supervisor *, pid_t, const char *fate);
+void remains_died(struct served *, pid_t, const char *fate);
+/* The last lines that it said are logged. */
+void remains_fini(struct served *);
+/* Tell it of the flows that were lost with others.  False: it is stuck. */
+bool aftermath_hand_over(struct served *);
 void aftermath_fini(struct supervisor *);
 
 enum supervisor_phase {
@@ -195,19 +224,22 @@ struct supervisor {
 	struct edition *next;            /* owned: a reload; NULL: none */
 	bool reload_again;               /* asked for while one is under way */
 	bool reopen_again;
-	unsigned workers;
-	struct listen_set listeners;
-	int admin;              /* owned; -1: none */
 	struct signer *signers; /* owned */
 	uint32_t last_signer;   /* number */
-	struct served served;
+	struct served *served;  /* owned: in charge; NULL: it is dead */
+	struct served *coming;  /* owned: for next; NULL: none */
+	struct served *ending;  /* owned: the youngest first */
+	bool awaits_keys;       /* served is started when there is a key */
+	uint64_t died_at;       /* the last that was in charge; 0: none did */
+	struct respawn respawn;
+	struct timer again; /* served is started */
 	struct aftermath aftermath;
-	uint64_t drain_by;
-	struct timer end; /* draining takes no longer */
 };
 
 /* It serves for the first time. */
 void supervisor_ready(struct supervisor *);
+/* What it listens on, in the log. */
+void supervisor_announce(const struct supervisor *);
 /* The serving process has ended as it was told, or is not to be replaced. */
 void supervisor_end(struct supervisor *, int code);
 const char *supervisor_shown_name(const struct supervisor *);

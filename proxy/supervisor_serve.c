@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The supervisor's serving process, see supervisor_priv.h. */
+/* The supervisor's serving processes, see supervisor_priv.h. */
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,171 +12,269 @@
 #include "proxy/serve.h"
 #include "proxy/supervisor_priv.h"
 
-#define CLOSE_MS 5000 /* a longer wait is one without listening sockets */
-#define START_MS 1000 /* before another try to start one */
-#define END_MS 2000   /* so long one may take to end that is stuck */
+#define CLOSE_MS 5000  /* a longer wait is one without listening sockets */
+#define START_MS 1000  /* before another try to start one */
+#define END_MS 2000    /* so long one may take to end that is stuck */
+#define GRACE_MS 10000 /* behind the end of draining, for what ends by itself */
 
 /* Saying. */
 
 static bool
-say(const struct supervisor *p, enum message_kind kind, uint32_t number,
+say(const struct served *v, enum message_kind kind, uint32_t number,
     uint32_t index, int fd)
 {
 	struct message m = { .kind = kind, .number = number, .index = index };
 
-	return (message_send(p->served.channel, &m, fd));
+	return (v->channel >= 0 && message_send(v->channel, &m, fd));
 }
 
+/* There may be more sockets than workers: each has some, and none is left. */
 static bool
-say_listeners(const struct supervisor *p)
+say_listeners(const struct served *v, const struct edition *e)
 {
-	const struct listen_set *l = &p->listeners;
+	const struct listen_set *l = &e->listeners;
 	unsigned i;
 
-	for (i = 0; i < p->workers * l->n; i++)
-		if (!say(p, MESSAGE_LISTENER, i / l->n, l->of[i % l->n],
-			l->fd[i]))
+	for (i = 0; i < l->copies * l->n; i++)
+		if (!say(v, MESSAGE_LISTENER, i / l->n % e->workers,
+			l->of[i % l->n], l->fd[i]))
 			return (false);
-	return (p->admin < 0 || say(p, MESSAGE_ADMIN, 0, 0, p->admin));
+	return (e->admin < 0 || say(v, MESSAGE_ADMIN, 0, 0, e->admin));
 }
 
 static bool
-say_user(const struct supervisor *p)
+say_user(const struct served *v)
 {
+	const struct sandbox_user *u = v->of->user;
 	struct message m = { .kind = MESSAGE_USER };
 
-	if (p->user == NULL)
+	if (u == NULL)
 		return (true);
-	m.number = p->user->uid;
-	m.index = p->user->gid;
-	(void)snprintf(m.text, sizeof(m.text), "%s", p->user->name);
-	return (message_send(p->served.channel, &m, -1));
+	m.number = u->uid;
+	m.index = u->gid;
+	(void)snprintf(m.text, sizeof(m.text), "%s", u->name);
+	return (message_send(v->channel, &m, -1));
 }
 
 static bool
-say_logs(const struct supervisor *p, const struct edition *edition)
+say_logs(const struct served *v, const struct edition *e)
 {
 	unsigned i;
 
-	for (i = 0; i < edition->conf->log.access.n; i++)
-		if (!say(p, MESSAGE_LOG, 0, i, edition->logs[i]))
+	for (i = 0; i < e->conf->log.access.n; i++)
+		if (!say(v, MESSAGE_LOG, 0, i, e->logs[i]))
 			return (false);
 	return (true);
 }
 
 /* fd is closed. */
 static bool
-say_keys(const struct supervisor *p, enum message_kind kind,
-    const struct signer *s, bool made, int fd)
+say_keys(const struct served *v, enum message_kind kind, const struct signer *s,
+    bool made, int fd)
 {
 	struct message m = { .kind = kind,
 		.number = s->number,
 		.index = made,
 		.pid = s->keys.child.pid };
-	bool ok = message_send(p->served.channel, &m, fd);
+	bool ok = v->channel >= 0 && message_send(v->channel, &m, fd);
 
 	(void)close(fd);
 	return (ok);
 }
 
 bool
-served_setup(struct supervisor *p, struct edition *edition,
-    const struct signer *s, int client)
+served_setup(struct served *v, struct edition *e, const struct signer *s,
+    int client)
 {
 	struct message m = { .kind = MESSAGE_SETUP,
-		.number = edition->number,
-		.index = p->workers,
+		.number = e->number,
+		.index = e->workers,
 		.pid = getpid() };
-	bool made = edition->ca_made;
+	bool made = e->ca_made;
 
-	edition->ca_made = false; /* news once */
-	return (say_keys(p, MESSAGE_KEYS, s, made, client) &&
-	    say_logs(p, edition) &&
-	    message_send(p->served.channel, &m, edition->setup));
+	e->ca_made = false; /* news once */
+	return (say_keys(v, MESSAGE_KEYS, s, made, client) && say_logs(v, e) &&
+	    message_send(v->channel, &m, e->setup));
+}
+
+static void
+say_new_keys(const struct served *v, const struct signer *s)
+{
+	int client;
+
+	if (v != NULL && v->channel >= 0 && (client = signer_client(s)) >= 0)
+		(void)say_keys(v, MESSAGE_NEW_KEYS, s, false, client);
 }
 
 void
 served_new_keys(struct supervisor *p, const struct signer *s)
 {
-	struct fault f = { ERR_NONE, "" };
-	int client;
+	struct served *v;
 
-	if (p->served.awaits_keys && p->edition->signer == s->number) {
-		if (!served_start(p, &f))
-			log_line(LEVEL_ERROR, "serve", "%s", f.detail);
-	} else if (p->served.channel >= 0 && (client = signer_client(s)) >= 0)
-		(void)say_keys(p, MESSAGE_NEW_KEYS, s, false, client);
+	if (p->awaits_keys && p->edition->signer == s->number) {
+		supervisor_serve_again(p);
+		return;
+	}
+	say_new_keys(p->served, s);
+	say_new_keys(p->coming, s);
+	for (v = p->ending; v != NULL; v = v->next)
+		say_new_keys(v, s);
 }
 
 void
 served_reopen(struct supervisor *p)
 {
-	if (p->served.channel >= 0 &&
-	    say(p, MESSAGE_REOPEN, 0, (uint32_t)p->edition->conf->log.access.n,
-		-1))
-		(void)say_logs(p, p->edition);
+	if (p->served != NULL &&
+	    say(p->served, MESSAGE_REOPEN, 0,
+		(uint32_t)p->edition->conf->log.access.n, -1))
+		(void)say_logs(p->served, p->edition);
+}
+
+static void
+say_drain(const struct served *v, uint64_t ms)
+{
+	(void)say(v, MESSAGE_DRAIN, ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX,
+	    0, -1);
+}
+
+/* One process less. */
+
+static void
+served_unref(struct served **vp)
+{
+	struct served *v = *vp;
+	int how;
+
+	*vp = NULL;
+	timer_stop(&v->end);
+	watch_free(&v->ended);
+	watch_free(&v->says);
+	if (v->channel >= 0)
+		(void)close(v->channel);
+	if (v->child.pid != 0 && !child_reap(&v->child, &how, 0))
+		child_end(&v->child);
+	remains_fini(v);
+	free(v);
+}
+
+static void
+on_end(struct timer *t)
+{
+	struct served *v = CONTAINER_OF(t, struct served, end);
+
+	log_line(LEVEL_ERROR, "serve", "process %ld does not end; killed",
+	    (long)v->child.pid);
+	(void)child_signal(&v->child, SIGKILL);
+}
+
+/* It ends, its flows may finish. */
+static void
+retire(struct supervisor *p, struct served *v, uint64_t ms)
+{
+	struct served **at;
+	unsigned n = 0;
+
+	say_drain(v, ms);
+	timer_set(&v->end, ms + GRACE_MS);
+	v->next = p->ending;
+	p->ending = v;
+	for (at = &p->ending; *at != NULL; at = &(*at)->next)
+		if (++n > SERVED_ENDING) /* tunnels would keep it for days */
+			(void)child_signal(&(*at)->child, SIGKILL);
 }
 
 void
 served_drain(struct supervisor *p, uint64_t ms)
 {
-	struct message m = { .kind = MESSAGE_DRAIN,
-		.number = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX };
+	struct served *v;
 
-	if (p->served.channel >= 0)
-		(void)message_send(p->served.channel, &m, -1);
+	supervisor_drop_coming(p);
+	if (p->served != NULL) {
+		v = p->served;
+		p->served = NULL;
+		retire(p, v, ms);
+	}
+	for (v = p->ending; v != NULL; v = v->next)
+		if (ms == 0) {
+			say_drain(v, 0);
+			timer_set(&v->end, GRACE_MS);
+		}
+}
+
+bool
+served_is_there(const struct supervisor *p)
+{
+	return (p->served != NULL || p->ending != NULL);
+}
+
+void
+supervisor_promote(struct supervisor *p, uint64_t ms)
+{
+	struct served *old = p->served;
+
+	assert(p->coming != NULL);
+	p->served = p->coming;
+	p->coming = NULL;
+	p->died_at = 0;
+	timer_stop(&p->again);
+	p->awaits_keys = false;
+	if (old != NULL)
+		retire(p, old, ms);
+}
+
+void
+supervisor_drop_coming(struct supervisor *p)
+{
+	if (p->coming != NULL)
+		served_unref(&p->coming);
 }
 
 /* Hearing. */
 
-static void
-unwatch(struct served *v)
-{
-	watch_free(&v->ended);
-	watch_free(&v->says);
-	if (v->channel >= 0)
-		(void)close(v->channel);
-	v->channel = -1;
-}
-
 /* It broke the rules, or hangs: it gets no second chance. */
 static void
-kill_it(struct supervisor *p, const char *why)
+kill_it(struct served *v, const char *why)
 {
 	log_line(LEVEL_ERROR, "serve", "process %ld %s, and is ended",
-	    (long)p->served.child.pid, why);
-	(void)child_signal(&p->served.child, SIGKILL);
-	watch_free(&p->served.says);
+	    (long)v->child.pid, why);
+	(void)child_signal(&v->child, SIGKILL);
+	watch_free(&v->says);
 }
 
 static void
-on_ready(struct supervisor *p, const struct message *m)
+on_ready(struct served *v, const struct message *m)
 {
-	struct served *v = &p->served;
+	struct supervisor *p = v->of;
 
-	if (v->ready) {
+	if (v == p->coming || (v->ready && v == p->served)) {
+		v->ready = true;
 		if (p->next != NULL && m->number == p->next->number)
 			supervisor_reloaded(p, true);
 		return;
 	}
 	v->ready = true;
+	if (v != p->served)
+		return;
 	if (p->phase == PHASE_STARTS)
 		supervisor_ready(p);
-	else if (v->died_at != 0)
+	else if (p->died_at != 0)
 		log_line(LEVEL_NOTICE, "serve",
 		    "process %ld serves, %llu ms after the one before ended",
 		    (long)v->child.pid,
-		    (unsigned long long)(loop_now(p->loop) - v->died_at));
+		    (unsigned long long)(loop_now(p->loop) - p->died_at));
 	supervisor_reload_waiting(p);
 }
 
 static void
-heard(struct supervisor *p, const struct message *m)
+heard(struct served *v, const struct message *m)
 {
+	struct supervisor *p = v->of;
+
 	if (m->kind == MESSAGE_READY)
-		on_ready(p, m);
+		on_ready(v, m);
 	else if (m->kind == MESSAGE_REFUSED) {
-		if (p->next != NULL && m->number == p->next->number)
+		if (v == p->served && p->next != NULL &&
+		    m->number == p->next->number)
 			supervisor_reloaded(p, false);
 	} else if (m->kind == MESSAGE_WANT_KEYS)
 		signer_want(p, m->number, m->text);
@@ -184,22 +283,21 @@ heard(struct supervisor *p, const struct message *m)
 static void
 on_says(void *arg, unsigned events)
 {
-	struct supervisor *p = arg;
+	struct served *v = arg;
 	enum channel_end r = CHANNEL_DONE;
 	struct message m;
 	int fd;
 
 	(void)events;
-	while (p->served.says != NULL && r == CHANNEL_DONE) {
-		r = message_receive(p->served.channel, MESSAGE_SERVE, &m, &fd,
-		    0);
+	while (v->says != NULL && r == CHANNEL_DONE) {
+		r = message_receive(v->channel, MESSAGE_SERVE, &m, &fd, 0);
 		if (r == CHANNEL_DONE)
-			heard(p, &m);
+			heard(v, &m);
 	}
 	if (r == CHANNEL_BROKEN)
-		kill_it(p, "broke its protocol");
+		kill_it(v, "broke its protocol");
 	else if (r == CHANNEL_CLOSED) /* its end is seen by on_ended() */
-		watch_free(&p->served.says);
+		watch_free(&v->says);
 }
 
 /* Ending. */
@@ -211,39 +309,48 @@ on_says(void *arg, unsigned events)
 static void
 not_started(struct supervisor *p, const struct fault *f)
 {
-	uint64_t wait = respawn_after(&p->served.respawn, loop_now(p->loop), 0);
+	uint64_t wait = respawn_after(&p->respawn, loop_now(p->loop), 0);
 
 	log_line(LEVEL_ERROR, "serve", "cannot be started: %s", f->detail);
 	if (wait == RESPAWN_NEVER) {
 		supervisor_end(p, EXIT_CRASHES);
 		return;
 	}
-	timer_set(&p->served.again, wait > START_MS ? wait : START_MS);
+	timer_set(&p->again, wait > START_MS ? wait : START_MS);
 }
 
-static void
-again(struct supervisor *p)
+void
+supervisor_serve_again(struct supervisor *p)
 {
 	struct fault f = { ERR_NONE, "" };
 
-	if ((!listen_is_open(&p->listeners) &&
-		!listen_again(&p->listeners, p->workers, &f)) ||
-	    !served_start(p, &f))
+	p->awaits_keys = false;
+	if (listen_is_open(&p->edition->listeners) ||
+	    listen_again(&p->edition->listeners, &f))
+		p->served = served_start(p, p->edition, &f);
+	if (f.code != ERR_NONE)
 		not_started(p, &f);
+	else
+		p->awaits_keys = p->served == NULL;
 }
 
 static void
 on_again(struct timer *t)
 {
-	again(CONTAINER_OF(t, struct supervisor, served.again));
+	supervisor_serve_again(CONTAINER_OF(t, struct supervisor, again));
+}
+
+void
+served_init(struct supervisor *p)
+{
+	timer_init(&p->again, p->loop, on_again);
 }
 
 /* How long until its successor is started; it has just died. */
 static void
 follow(struct supervisor *p, uint64_t life)
 {
-	uint64_t wait = respawn_after(&p->served.respawn, loop_now(p->loop),
-	    life);
+	uint64_t wait = respawn_after(&p->respawn, loop_now(p->loop), life);
 
 	if (wait == RESPAWN_NEVER) {
 		log_line(LEVEL_ERROR, "serve",
@@ -252,41 +359,74 @@ follow(struct supervisor *p, uint64_t life)
 		return;
 	}
 	if (wait == 0) {
-		again(p);
+		supervisor_serve_again(p);
 		return;
 	}
 	log_line(LEVEL_ERROR, "serve", "it keeps dying: waiting %llu s%s",
 	    (unsigned long long)(wait / 1000),
 	    wait > CLOSE_MS ? ", nobody can connect" : "");
 	if (wait > CLOSE_MS) /* others can take what would wait in vain */
-		listen_close(&p->listeners, p->workers);
-	timer_set(&p->served.again, wait);
+		listen_close(&p->edition->listeners);
+	timer_set(&p->again, wait);
+}
+
+/* One that was told to; its status matters when it is the last. */
+static void
+retired_ended(struct supervisor *p, struct served *v, int how, pid_t pid)
+{
+	struct served **at;
+	char fate[96];
+
+	for (at = &p->ending; *at != v; at = &(*at)->next)
+		assert(*at != NULL);
+	*at = v->next;
+	if (how != 0) {
+		child_fate(how, fate, sizeof(fate));
+		log_line(LEVEL_ERROR, "serve", "process %ld %s", (long)pid,
+		    fate);
+		remains_died(v, pid, fate);
+	}
+	served_unref(&v);
+	if (p->phase == PHASE_DRAINS && !served_is_there(p))
+		supervisor_end(p, how == 0 ? EXIT_OK : EXIT_PROBLEM);
+}
+
+/* The one for an edition that is not in force: that will not be. */
+static void
+coming_ended(struct supervisor *p, int how, pid_t pid)
+{
+	char why[160], fate[96];
+
+	child_fate(how, fate, sizeof(fate));
+	(void)snprintf(why, sizeof(why), "the new serving process %s", fate);
+	if (!WIFEXITED(how) || WEXITSTATUS(how) != SERVE_EXIT_PROBLEM)
+		remains_died(p->coming, pid, fate);
+	served_unref(&p->coming);
+	supervisor_reload_lost(p, why);
+	if (p->served == NULL && p->phase == PHASE_SERVES)
+		supervisor_serve_again(p);
 }
 
 static void
-ended(struct supervisor *p, int how, pid_t pid, bool was_ready)
+in_charge_ended(struct supervisor *p, int how, pid_t pid)
 {
-	uint64_t life = loop_now(p->loop) - p->served.born_at;
+	bool was_ready = p->served->ready;
+	uint64_t life = loop_now(p->loop) - p->served->born_at;
 	char fate[96];
 
-	if (p->phase >= PHASE_DRAINS) {
-		child_fate(how, fate, sizeof(fate));
-		if (how != 0) {
-			log_line(LEVEL_ERROR, "serve", "process %ld %s",
-			    (long)pid, fate);
-			aftermath_died(p, pid, fate);
-		}
-		supervisor_end(p, how == 0 ? EXIT_OK : EXIT_PROBLEM);
-		return;
-	}
+	p->died_at = loop_now(p->loop);
 	/* It has said what is wrong, and that does not go away by itself. */
 	if (!was_ready && WIFEXITED(how) &&
 	    WEXITSTATUS(how) == SERVE_EXIT_PROBLEM) {
+		served_unref(&p->served);
 		supervisor_end(p, EXIT_PROBLEM);
 		return;
 	}
 	child_fate(how, fate, sizeof(fate));
-	aftermath_died(p, pid, fate);
+	remains_died(p->served, pid, fate);
+	served_unref(&p->served);
+	if (p->coming != NULL) /* that one will be in charge */
+		return;
 	supervisor_reload_lost(p, "the serving process has died");
 	follow(p, life);
 }
@@ -294,32 +434,32 @@ ended(struct supervisor *p, int how, pid_t pid, bool was_ready)
 static void
 on_ended(void *arg, unsigned events)
 {
-	struct supervisor *p = arg;
-	struct served *v = &p->served;
+	struct served *v = arg;
+	struct supervisor *p = v->of;
 	pid_t pid = v->child.pid;
-	bool was_ready = v->ready;
 	int how;
 
 	(void)events;
 	if (!child_reap(&v->child, &how, 0))
 		return;
-	unwatch(v);
-	v->ready = false;
-	v->died_at = loop_now(p->loop);
-	ended(p, how, pid, was_ready);
+	if (v == p->coming)
+		coming_ended(p, how, pid);
+	else if (v == p->served)
+		in_charge_ended(p, how, pid);
+	else
+		retired_ended(p, v, how, pid);
 }
 
 /* Beginning. */
 
 static bool
-spawn(struct supervisor *p, struct fault *f)
+spawn(struct served *v, struct fault *f)
 {
 	struct spawn s = { .role = SERVE_ROLE,
-		.env = p->env,
+		.env = v->of->env,
 		.n_fds = SERVE_FDS,
 		.keep_output = true,
 		.errors = -1 };
-	struct served *v = &p->served;
 	int pair[2];
 	bool ok;
 
@@ -328,70 +468,93 @@ spawn(struct supervisor *p, struct fault *f)
 		return (false);
 	}
 	s.fd[SERVE_CHANNEL - SPAWN_FD] = pair[1];
-	ok = aftermath_begin(p, &s, f);
+	ok = remains_begin(v, &s, f);
 	if (ok) {
 		ok = spawn_start(&s, &v->child, f);
-		aftermath_started(p, ok);
+		remains_started(v, ok);
 	}
 	(void)close(pair[1]);
-	v->channel = pair[0];
 	if (ok)
-		return (true);
-	(void)close(pair[0]);
-	v->channel = -1;
-	return (false);
+		v->channel = pair[0];
+	else
+		(void)close(pair[0]);
+	return (ok);
 }
 
-void
-served_init(struct supervisor *p)
+static void
+watch(struct served *v)
 {
-	p->served.child = CHILD_NONE;
-	p->served.channel = -1;
-	timer_init(&p->served.again, p->loop, on_again);
-}
+	struct loop *l = v->of->loop;
 
-bool
-served_start(struct supervisor *p, struct fault *f)
-{
-	const struct signer *s = signer_find(p, p->edition->signer);
-	struct served *v = &p->served;
-	int client = s != NULL ? signer_client(s) : -1;
-
-	assert(v->child.pid == 0);
-	if (client < 0 && s != NULL && s->state == SIGNER_SIGNS &&
-	    errno != EPIPE) { /* it is there, and no news will come of it */
-		fault_set(f, ERR_SYSTEM, "no way to the key holder: %s",
-		    strerror(errno));
-		return (false);
-	}
-	v->awaits_keys = client < 0;
-	if (v->awaits_keys)
-		return (true);
-	if (!spawn(p, f)) {
-		(void)close(client);
-		return (false);
-	}
-	v->born_at = loop_now(p->loop);
-	v->ended = watch_new(p->loop, v->child.pidfd, on_ended, p);
-	v->says = watch_new(p->loop, v->channel, on_says, p);
+	v->born_at = loop_now(l);
+	v->ended = watch_new(l, v->child.pidfd, on_ended, v);
+	v->says = watch_new(l, v->channel, on_says, v);
 	watch_set(v->ended, WATCH_READ);
 	watch_set(v->says, WATCH_READ);
+}
+
+static struct served *
+served_alloc(struct supervisor *p)
+{
+	struct served *v = calloc(1, sizeof(*v));
+
+	if (v == NULL)
+		abort();
+	v->of = p;
+	v->child = CHILD_NONE;
+	v->channel = -1;
+	timer_init(&v->end, p->loop, on_end);
+	remains_init(v);
+	return (v);
+}
+
+struct served *
+served_start(struct supervisor *p, struct edition *e, struct fault *f)
+{
+	const struct signer *s = signer_find(p, e->signer);
+	int client = s != NULL ? signer_client(s) : -1;
+	struct served *v;
+
+	if (client < 0 && s != NULL && s->state == SIGNER_SIGNS &&
+	    errno != EPIPE) /* it is there, and no news will come of it */
+		fault_set(f, ERR_SYSTEM, "no way to the key holder: %s",
+		    strerror(errno));
+	if (client < 0)
+		return (NULL);
+	v = served_alloc(p);
+	if (!spawn(v, f)) {
+		(void)close(client);
+		served_unref(&v);
+		return (NULL);
+	}
+	watch(v);
 	/* One that is dead by now is seen by its end. */
-	if (say_user(p) && say_listeners(p) && aftermath_hand_over(p))
-		(void)served_setup(p, p->edition, s, client);
+	if (say_user(v) && say_listeners(v, e) && aftermath_hand_over(v))
+		(void)served_setup(v, e, s, client);
 	else
 		(void)close(client);
-	return (true);
+	return (v);
 }
 
 void
 served_free(struct supervisor *p)
 {
-	struct served *v = &p->served;
+	struct served *v;
 	int how;
 
-	timer_stop(&v->again);
-	unwatch(v);
-	if (v->child.pid != 0 && !child_reap(&v->child, &how, END_MS))
-		child_end(&v->child);
+	timer_stop(&p->again);
+	supervisor_drop_coming(p);
+	while ((v = p->served != NULL ? p->served : p->ending) != NULL) {
+		if (v == p->served)
+			p->served = NULL;
+		else
+			p->ending = v->next;
+		watch_free(&v->says);
+		if (v->channel >= 0)
+			(void)close(v->channel); /* it ends by that */
+		v->channel = -1;
+		if (v->child.pid != 0)
+			(void)child_reap(&v->child, &how, END_MS);
+		served_unref(&v);
+	}
 }

@@ -207,7 +207,9 @@ conf_unref(struct conf **c)
 	arena_free(&a);
 }
 
-/* The records of start_only, "path\nvalue", end with an empty one. */
+/*
+ * The records of start_only, kind and "path\nvalue", end with an empty one.
+ */
 static bool
 has_record(const char *records, const char *record)
 {
@@ -236,7 +238,7 @@ setting_of(const char *record)
 static void
 name_setting(struct buf *out, const char *record)
 {
-	const char *name = setting_of(record);
+	const char *name = setting_of(record + 1);
 	char quoted[80];
 
 	if (name == NULL)
@@ -248,18 +250,32 @@ name_setting(struct buf *out, const char *record)
 	buf_printf(out, "%s%s", out->n > 0 ? ", " : "", quoted);
 }
 
-void
-conf_needs_restart(const struct conf *old, const struct conf *new,
+/* The names of those of a kind that have another record, or none. */
+static void
+name_others(const struct conf *a, const struct conf *b, char kind,
     struct buf *out)
 {
 	const char *r;
 
-	for (r = old->start_only; *r != '\0'; r += strlen(r) + 1)
-		if (!has_record(new->start_only, r))
+	for (r = a->start_only; *r != '\0'; r += strlen(r) + 1)
+		if (*r == kind && !has_record(b->start_only, r))
 			name_setting(out, r);
-	for (r = new->start_only; *r != '\0'; r += strlen(r) + 1)
-		if (!has_record(old->start_only, r))
-			name_setting(out, r);
+}
+
+void
+conf_needs_restart(const struct conf *old, const struct conf *new,
+    struct buf *out)
+{
+	name_others(old, new, CONF_OF_START, out);
+	name_others(new, old, CONF_OF_START, out);
+}
+
+void
+conf_needs_process(const struct conf *old, const struct conf *new,
+    struct buf *out)
+{
+	name_others(old, new, CONF_OF_PROCESS, out);
+	name_others(new, old, CONF_OF_PROCESS, out);
 }
 
 /* ---- asking ---- */

@@ -362,10 +362,13 @@ void conf_unref(struct conf **); /* *c may be NULL; becomes NULL */
 bool conf_set_listen(struct conf *, const char *on, char why[NETS_WHY]);
 
 /*
- * Which settings that count at start only differ between two generations:
- * their names are added, "'listen', 'workers'"; nothing: none.
+ * Which settings differ between two generations that count at start only, and
+ * which take a new serving process: their names are added, "'state', 'user'";
+ * nothing: none.
  */
 void conf_needs_restart(const struct conf *old, const struct conf *new,
+    struct buf *out);
+void conf_needs_process(const struct conf *old, const struct conf *new,
     struct buf *out);
 
 /*

@@ -326,6 +326,8 @@ write_man_option(FILE *f, const struct conf_option *o)
 		    (o->flags & OPTION_ICAP) != 0 ? "icap:" : "clamav:");
 	if ((o->flags & OPTION_START) != 0)
 		fputs("At start.\n", f);
+	if ((o->flags & OPTION_PROCESS) != 0)
+		fputs("A change takes a new serving process.\n", f);
 	if (o->example != NULL && o->type != TYPE_LIST &&
 	    o->type != TYPE_NAMED && o->type != TYPE_CHAINS) {
 		fputs("Example: \\fB", f);

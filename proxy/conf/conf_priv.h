@@ -49,6 +49,10 @@ struct conf_at {
 };
 
 /* Everything one run needs. */
+/* The first character of a record of start_only. */
+#define CONF_OF_START 's'
+#define CONF_OF_PROCESS 'p'
+
 struct conf_reader {
 	struct conf *conf;
 	struct arena *keep;  /* the conf's arena */
@@ -56,7 +60,7 @@ struct conf_reader {
 	struct conf_problems *problems;
 	bool known;            /* somebody else has looked at its files */
 	struct str dir;        /* folder of the file, "" is the current one */
-	struct buf start_only; /* settings that count at start, canonical */
+	struct buf start_only; /* what no running process takes, canonical */
 	/* Where things of conf were written, same index. */
 	const struct node **listen_at, **service_at, **chain_at, **rule_at;
 	const struct node **other_at;
@@ -154,6 +158,7 @@ enum conf_type {
 #define OPTION_ICAP 2  /* services of one type only */
 #define OPTION_CLAM 4
 #define OPTION_NEEDED 8
+#define OPTION_PROCESS 16 /* a reload takes a new serving process */
 
 struct conf_option {
 	enum conf_section section; /* where it stands */

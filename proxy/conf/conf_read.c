@@ -270,10 +270,11 @@ remember_start_only(struct conf_reader *r, const struct conf_option *o,
 {
 	const char *path = conf_sections[o->section].path;
 
-	if ((o->flags & OPTION_START) == 0)
+	if ((o->flags & (OPTION_START | OPTION_PROCESS)) == 0)
 		return;
-	buf_printf(&r->start_only, "%s%s%s\n", path, path[0] != '\0' ? "." : "",
-	    o->key);
+	buf_printf(&r->start_only, "%c%s%s%s\n",
+	    (o->flags & OPTION_START) != 0 ? CONF_OF_START : CONF_OF_PROCESS,
+	    path, path[0] != '\0' ? "." : "", o->key);
 	conf_node_print(n, &r->start_only);
 	buf_add(&r->start_only, "", 1);
 }

@@ -9,6 +9,7 @@
 #include "proxy/wire/h1_server.h"
 
 #define FIRST_READ 16384
+#define LAST_CALL_MS 1000
 #define GONE_MS 500 /* a client that only ended its side may still read */
 
 static const struct {
@@ -98,18 +99,31 @@ goes_on(const struct h1_server *s)
 	return (s->server.of.type->goes_on(s->server.of.host));
 }
 
+/*
+ * The connection takes no further request, but a client that has just come may
+ * have sent its first: that one is waited for a moment.
+ */
+static void
+last_call(struct h1_server *s)
+{
+	uint64_t by = now_of(s) + LAST_CALL_MS;
+
+	assert(s->state == H1_SERVER_FIRST);
+	if (s->deadline_at > by)
+		s->deadline_at = by;
+}
+
 /* The first octet makes a request, not the wait for it. */
 static void
 run_idle(struct h1_server *s)
 {
 	struct link *l = link_of(s);
 	uint64_t before = link_bytes_in(l);
+	bool ends = !goes_on(s), is_first = s->state == H1_SERVER_FIRST;
 	enum pull p = PULL_MORE;
 
-	if (!goes_on(s)) {
-		over(s, SERVER_CLOSE);
-		return;
-	}
+	if (ends && is_first)
+		last_call(s);
 	/* Answers without a body wait for nobody: the next request does. */
 	if (link_room(l) > 0) {
 		if (chq_len(&s->in.bytes) == 0)
@@ -123,7 +137,7 @@ run_idle(struct h1_server *s)
 		arena_charge_to(s->arena, s->server.of.account);
 		go(s, H1_SERVER_HEAD);
 		s->x.began_at = now_of(s);
-	} else if (p != PULL_WAIT || is_late(s))
+	} else if (p != PULL_WAIT || is_late(s) || (ends && !is_first))
 		over(s, SERVER_CLOSE);
 }
 

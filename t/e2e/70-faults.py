@@ -399,7 +399,7 @@ def test_signals(lab):
     p.wait_ready()
     wire.wait_for(lambda: "reload" in p.log(), 5)
     assert "errors" not in p.log()
-    assert wire.wait_for(lambda: len(p.role("keys")) == 1 and p.role("serve"))
+    assert wire.wait_for(lambda: len(p.role("keys")) == 1 and len(p.pids()) == 3)
     family = p.pids()
     for s in [*(s for s in signal.Signals if s.name not in leave), *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]:
         for pid in family[s == signal.SIGHUP:]:

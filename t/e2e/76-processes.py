@@ -177,7 +177,7 @@ def test_all_die(lab):
             os.kill(pid, signal.SIGKILL)
         followed(p, serve)
         assert lab.tunnel(p, o.port).get().body == b"whole"
-    assert len(p.pids()) == 3
+    assert wire.wait_for(lambda: len(p.pids()) == 3, 10), p.pids()
 
 
 @alone
@@ -303,10 +303,86 @@ def test_supervisor_dies(lab):
 def test_names_all_that_wait(lab):
     """Each setting that needs a restart is named."""
     p = lab.assay()
-    p.write_conf(lab.conf(lab.port(), workers=3, state=str(lab.dir / "other")))
+    p.write_conf(lab.conf(p.port, workers=3, state=str(lab.dir / "other"), sandbox="off"))
     log = p.reload("nothing was changed")
     named = re.search(r"reload: (.*) cannot change while running", log)[1]
-    assert sorted(named.split(", ")) == ["'listen'", "'state'", "'workers'"], log
+    assert sorted(named.split(", ")) == ["'sandbox'", "'state'"], log
+    assert not (lab.dir / "other").exists() and wire.wait_for(lambda: len(p.pids()) == 3, 10)
+
+
+def accepts(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+@alone
+@seconds(120)
+def test_listeners_come_and_go(lab):
+    """A reload adds and removes listeners and workers: another process serves,
+    nobody is refused, what is under way in the old one may finish."""
+    gate = threading.Event()
+
+    def reply(head, body):
+        if head.start.split()[1] == "/slow":
+            assert gate.wait(60)
+        return ok(b"whole")
+    o = lab.origin(reply)
+    plain_origin = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    p = lab.assay(limits={"drain": "20s"})
+    other, sock = lab.port(), str(lab.dir / "admin.sock")
+    listen = [{"on": f"127.0.0.1:{n}", "kind": "explicit"} for n in (p.port, other)]
+    crowd = Crowd(lab, p, plain(lab, p, plain_origin))
+    crowd.more(20)
+    for n, workers in enumerate((3, 1)):
+        old = p.serving()
+        t = lab.tunnel(p, o.port)
+        t.send(f"GET /slow HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+        assert wire.wait_for(lambda: any(h.start.startswith("GET /slow") for h, *_ in o.requests), 10)
+        p.write_conf(lab.conf(p.port, listen=listen, workers=workers, limits={"drain": "20s"}, admin={"socket": sock}))
+        log = p.reload(f"generation {n + 2} is in force")
+        now = [x for x in p.role("serve") if x != old]
+        assert len(now) == 1 and f"in process {now[0]}" in log, (now, log)
+        assert f"listen: 127.0.0.1:{other}" in log, log
+        crowd.more(20)
+        assert accepts(other) and os.path.exists(sock)
+        gate.set()
+        assert wire.Response(t).body == b"whole"
+        t.close()
+        assert wire.wait_for(lambda: p.role("serve") == now, 25 * e2e.lab_scale()), "the old one stays"
+        gate.clear()
+        o.requests.clear()
+    assert crowd.lost == 0, p.log()[-2000:]
+    crowd.end()
+    assert wire.wait_for(lambda: len(p.pids()) == 3, 10), p.pids()
+    p.write_conf(lab.conf(other, limits={"drain": "20s"}))
+    p.reload("generation 4 is in force")
+    assert wire.wait_for(lambda: not accepts(p.port), 5)
+    assert accepts(other) and wire.wait_for(lambda: len(p.role("serve")) == 1, 10) and not os.path.exists(sock)
+    # One that cannot be had changes nothing.
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen(1)
+        p.write_conf(lab.conf(s.getsockname()[1], workers=1))
+        assert "Address already in use" in p.reload("nothing was changed")
+    assert accepts(other) and wire.wait_for(lambda: len(p.pids()) == 3, 10), p.pids()
+    p.port, p.addr = other, ("127.0.0.1", other)
+    assert lab.curl(p, f"http://plain.test:{plain_origin.port}/").body == b"whole"
+
+
+def test_new_process_fails(lab):
+    """What the other serving process finds wrong changes nothing."""
+    o = lab.origin(lambda h, b: ok(b"whole"))
+    p = lab.assay()
+    old = p.pids()
+    (lab.dir / "bad.pem").write_bytes(b"nothing")
+    p.write_conf(lab.conf(p.port, workers=3, tls={"origin": {"trust": [str(lab.dir / "bad.pem")]}}))
+    log = p.reload("nothing was changed")
+    assert "bad.pem" in log and "the new serving process ended with status 1" in log, log
+    assert wire.wait_for(lambda: p.pids() == old, 10), p.pids()
+    assert lab.tunnel(p, o.port).get().body == b"whole"
+    p.write_conf(lab.conf(p.port, workers=3))
+    p.reload("generation 2 is in force")
+    assert lab.tunnel(p, o.port).get().body == b"whole"
 
 
 def user_lab(lab):

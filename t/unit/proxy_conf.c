@@ -992,36 +992,41 @@ static void
 test_restart(void)
 {
 	static const struct {
-		const char *old, *new, *what;
+		const char *old, *new, *restart, *process;
 	} t[] = {
-		{ "", "", "" },
-		{ "workers: 2", "workers: 2", "" },
-		{ "workers: 2", "workers: 3", "'workers'" },
-		{ "", "workers: 3", "'workers'" },
-		{ "workers: 2", "", "'workers'" },
-		{ "", "limits: {idle: 5s}", "" },
-		{ "listen: [{on: ':1'}]", "listen: [{on: ':2'}]", "'listen'" },
+		{ "", "", "", "" },
+		{ "workers: 2", "workers: 2", "", "" },
+		{ "workers: 2", "workers: 3", "", "'workers'" },
+		{ "", "workers: 3", "", "'workers'" },
+		{ "workers: 2", "", "", "'workers'" },
+		{ "", "limits: {idle: 5s}", "", "" },
+		{ "listen: [{on: ':1'}]", "listen: [{on: ':2'}]", "",
+		    "'listen'" },
 		{ "listen: [{on: ':1'}]", "{\"listen\": [{\"on\": \":1\"}]}",
-		    "" },
-		{ "", "ca: {cert: /etc/hosts, key: /etc/hosts}", "'ca'" },
-		{ "ca: {leaf_days: 3}", "ca: {leaf_days: 4}", "" },
-		{ "admin: {socket: a}", "admin: {socket: b}", "'admin'" },
+		    "", "" },
+		{ "", "ca: {cert: /etc/hosts, key: /etc/hosts}", "", "'ca'" },
+		{ "ca: {leaf_days: 3}", "ca: {leaf_days: 4}", "", "" },
+		{ "admin: {socket: a}", "admin: {socket: b}", "", "'admin'" },
 		/* All of them, each once. */
 		{ "workers: 2\nuser: a\nlisten: [{on: ':1'}]",
-		    "workers: 3\nlisten: [{on: ':2'}, {on: ':3'}]",
-		    "'listen', 'workers', 'user'" },
+		    "state: /x\nworkers: 3\nlisten: [{on: ':2'}, {on: ':3'}]",
+		    "'user', 'state'", "'listen', 'workers'" },
 	};
+	struct buf restart = { 0 }, process = { 0 };
 	struct conf *old, *new;
-	struct buf what = { 0 };
 	unsigned i;
 
 	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		old = load(t[i].old);
 		new = load(t[i].new);
-		conf_needs_restart(old, new, &what);
-		buf_add(&what, "", 1);
-		CU_ASSERT_STRING_EQUAL(what.p, t[i].what);
-		buf_fini(&what);
+		conf_needs_restart(old, new, &restart);
+		conf_needs_process(old, new, &process);
+		buf_add(&restart, "", 1);
+		buf_add(&process, "", 1);
+		CU_ASSERT_STRING_EQUAL(restart.p, t[i].restart);
+		CU_ASSERT_STRING_EQUAL(process.p, t[i].process);
+		buf_fini(&restart);
+		buf_fini(&process);
 		conf_unref(&old);
 		conf_unref(&new);
 	}

@@ -415,6 +415,16 @@ test_drains(void)
 	CU_ASSERT(lab_until(loop, is_over, NULL, LONG_MS));
 	CU_ASSERT(c.step == SERVER_CLOSE && c.n == 0);
 	stop();
+
+	/* Who has just come may have a request on its way. */
+	start(NULL);
+	c.drains = true;
+	task_wake(&c.task);
+	CU_ASSERT_FALSE(lab_until(loop, is_over, NULL, 20));
+	say(GET, 1000);
+	CU_ASSERT(lab_until(loop, is_over, NULL, LONG_MS));
+	CU_ASSERT(c.n == 1 && is_text("heard", &c.heard, OK_CLOSE));
+	stop();
 }
 
 /* Each state has its deadline; a flow that is at work has none. */
