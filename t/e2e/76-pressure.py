@@ -119,6 +119,8 @@ def has_ended(t):
 def test_the_order(lab):
     """The steps in their order; who holds little, and the smaller bodies of
     who holds most, come through."""
+    if e2e.SANITIZER:
+        raise e2e.Skip("what is freed stays in the sanitizer's memory")
     bodies = {"/64": pattern(64 * M), "/4": pattern(4 * M), "/1": pattern(M)}
     gate = []
 
