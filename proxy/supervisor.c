@@ -394,6 +394,7 @@ run(struct supervisor *p)
 	p->loop = loop_new();
 	p->env = children_env();
 	served_init(p);
+	aftermath_init(p);
 	watch_signals(p);
 	if (begin(p))
 		loop_run(p->loop);

@@ -195,17 +195,23 @@ abort_stuck(const struct served *v, pid_t thread)
 }
 
 /*
- * Alive is who is moved by all of its workers: in half of the time that systemd
- * waits, but not oftener than they can say so.
+ * Alive is who is moved by all workers of the process that serves: in half of
+ * the time that systemd waits, but not oftener than they can say so.  Between
+ * two processes there is none that could be stuck.
  */
 static void
-tell_systemd(const struct remains *a, uint64_t waits)
+on_tell(struct timer *t)
 {
-	uint64_t within = waits / 2 > 2 * FLIGHT_TICK_MS ? waits / 2
-							 : 2 * FLIGHT_TICK_MS;
+	struct supervisor *p = CONTAINER_OF(t, struct supervisor,
+	    aftermath.tell);
+	uint64_t waits = systemd_ms(), within = waits / 2;
 
-	if (waits > 0 && watchdog_is_well(&a->dog, within))
+	if (within < 2 * FLIGHT_TICK_MS)
+		within = 2 * FLIGHT_TICK_MS;
+	if (p->served == NULL ||
+	    watchdog_is_well(&p->served->remains.dog, within))
 		supervisor_notify("WATCHDOG=1");
+	timer_set(t, waits / 4 + 1);
 }
 
 static void
@@ -213,7 +219,6 @@ on_look(struct timer *t)
 {
 	struct served *v = CONTAINER_OF(t, struct served, remains.look);
 	struct remains *a = &v->remains;
-	uint64_t due, waits = systemd_ms();
 	pid_t thread = 0;
 
 	if (v->child.pid > 0)
@@ -228,10 +233,7 @@ on_look(struct timer *t)
 			(void)child_signal(&v->child, SIGKILL);
 			break;
 		}
-	if (v == v->of->served)
-		tell_systemd(a, waits);
-	due = watchdog_due(&a->dog);
-	timer_set(t, waits > 0 && waits / 4 < due ? waits / 4 + 1 : due);
+	timer_set(t, watchdog_due(&a->dog));
 }
 
 /* From a start to an end. */
@@ -319,10 +321,19 @@ remains_fini(struct served *v)
 }
 
 void
+aftermath_init(struct supervisor *p)
+{
+	timer_init(&p->aftermath.tell, p->loop, on_tell);
+	if (systemd_ms() > 0)
+		timer_set(&p->aftermath.tell, 1);
+}
+
+void
 aftermath_fini(struct supervisor *p)
 {
 	struct aftermath *a = &p->aftermath;
 
+	timer_stop(&a->tell);
 	while (a->n_lost > 0)
 		drop_lost(a, 0);
 	postmortem_free(&a->postmortem);

@@ -179,6 +179,7 @@ struct aftermath {
 	struct postmortem *postmortem; /* owned; NULL: none has died */
 	struct lost lost[AFTERMATH_LOST];
 	unsigned n_lost;
+	struct timer tell; /* systemd that we are alive */
 };
 
 void remains_init(struct served *);
@@ -195,6 +196,7 @@ void remains_died(struct served *, pid_t, const char *fate);
 void remains_fini(struct served *);
 /* Tell it of the flows that were lost with others.  False: it is stuck. */
 bool aftermath_hand_over(struct served *);
+void aftermath_init(struct supervisor *);
 void aftermath_fini(struct supervisor *);
 
 enum supervisor_phase {

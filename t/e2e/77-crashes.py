@@ -217,7 +217,19 @@ def test_systemd_is_told(lab):
         kill(p, signal.SIGKILL)
         had = sum("WATCHDOG=1" in x for x in said)
         assert wire.wait_for(lambda: heard("WATCHDOG=1", had + 2), 30), said
+        # Between two processes there is none that could be stuck.
+        while "waiting 8 s" not in p.log():
+            assert wire.wait_for(lambda: p.role("serve") or "waiting 8 s" in p.log(), 20)
+            for pid in p.role("serve"):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        heard("", 0)
+        had = sum("WATCHDOG=1" in x for x in said)
+        assert wire.wait_for(lambda: heard("WATCHDOG=1", had + 2) or p.role("serve"), 30), said
+        assert sum("WATCHDOG=1" in x for x in said) >= had + 2 and not p.role("serve"), said
+        assert wire.wait_for(lambda: p.role("serve"), 30)
         assert sum("READY=1" in x for x in said) == 1, said
+        assert wire.wait_for(lambda: p.log().count(" serves, ") >= 2, 20), p.log()
         assert serves(lab, p, o)
 
 
