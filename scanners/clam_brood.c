@@ -146,6 +146,7 @@ give_birth(struct clam_brood *b, unsigned i, int socket, int slot)
 		.me = i,
 		.socket = socket,
 		.slot = slot,
+		.master = getpid(),
 		.sandbox = b->sandbox,
 		.space = b->space };
 	pid_t pid;

@@ -36,6 +36,7 @@ struct scanning {
 	struct budget *budget;
 	struct account *account;
 	uint64_t born_with; /* resident memory, at most so far */
+	uint64_t mapped;    /* of that, bodies: the most of one */
 };
 
 /* A body as it came: a file's begin, then what lies in memory. */
@@ -180,12 +181,25 @@ body_look(struct scanning *c, struct clam_look *look, struct clam_packet *p)
 		munmap((void *)(uintptr_t)b.rest, m->memory_bytes);
 }
 
+/*
+ * The system knows the most that was ever resident, which a large body that
+ * is mapped counts to, and that one goes again.
+ */
+static uint64_t
+grown(struct scanning *c, const struct clam_scan_msg *m)
+{
+	uint64_t now = resident(), body = m->file_bytes + m->memory_bytes;
+
+	c->mapped = body > c->mapped ? body : c->mapped;
+	return (now > c->born_with + c->mapped ? now - c->born_with - c->mapped
+					       : 0);
+}
+
 static bool
 scan(struct scanning *c, struct clam_packet *p)
 {
 	struct clam_verdict v = { .kind = CLAM_VERDICT, .id = p->m.scan.id };
 	struct clam_look look = { .verdict = VERDICT_CLEAN };
-	uint64_t now;
 
 	atomic_store(c->since, clam_now_ms());
 	body_look(c, &look, p);
@@ -193,8 +207,7 @@ scan(struct scanning *c, struct clam_packet *p)
 	clam_packet_drop(p);
 	v.verdict = look.verdict;
 	v.gap = look.verdict == VERDICT_UNSCANNED ? look.gap : GAP_NONE;
-	now = resident();
-	v.grown = now > c->born_with ? now - c->born_with : 0;
+	v.grown = grown(c, &p->m.scan);
 	clam_wire_text(v.threat, sizeof(v.threat), look.threat);
 	clam_wire_text(v.reason, sizeof(v.reason), look.reason);
 	clam_wire_text(v.note, sizeof(v.note), look.note);
@@ -264,6 +277,8 @@ static bool
 begin(struct scanning *c, const struct clam_birth *b, struct clam_born *born)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != b->master) /* it was too late for that */
+		return (false);
 	prctl(PR_SET_NAME, "assayd: scanner", 0, 0, 0);
 	if (!slot_open(c, b))
 		return (false);

@@ -35,14 +35,14 @@ is_there(const struct clam_master *m)
 }
 
 static void
-give_socket(struct clam_keeper *k)
+give_socket(struct clam_keeper *k, bool again)
 {
 	int pair[2];
 
 	if (!channel_pair(pair))
 		return; /* it is asked for again */
 	if (clam_wire_word(k->master[NOW].socket, CLAM_ATTACH, 0, &pair[1], 1))
-		k->news.socket(k->news.arg, pair[0], &k->ready);
+		k->news.socket(k->news.arg, pair[0], &k->ready, again);
 	else
 		close(pair[0]);
 	close(pair[1]);
@@ -108,7 +108,7 @@ next_is_ready(struct clam_keeper *k, const struct clam_ready *ready)
 	k->master[NEXT] = (struct clam_master){ .proc = CHILD_NONE,
 		.socket = -1 };
 	k->ready = *ready;
-	give_socket(k);
+	give_socket(k, false);
 }
 
 static void
@@ -224,7 +224,7 @@ void
 clam_keeper_again(struct clam_keeper *k)
 {
 	if (is_there(&k->master[NOW]))
-		give_socket(k);
+		give_socket(k, true);
 }
 
 void

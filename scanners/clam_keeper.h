@@ -22,8 +22,9 @@
 struct clam_keeper;
 
 struct clam_keeper_news {
-	/* A master is ready, or the one that is has been asked for a socket. */
-	void (*socket)(void *arg, int fd, const struct clam_ready *);
+	/* A master is ready; again: another socket of the one that was. */
+	void (
+	    *socket)(void *arg, int fd, const struct clam_ready *, bool again);
 	/* Something for the log. */
 	void (*say)(void *arg, const char *what, const char *detail);
 	void *arg;

@@ -29,6 +29,7 @@ struct clam_birth {
 	unsigned me; /* whose words are its */
 	char temp_dir[CLAM_PATH];
 	int socket, slot;
+	pid_t master; /* its parent */
 	enum sandbox_mode sandbox;
 	uint64_t space; /* addresses that the master uses; 0: not known */
 };

@@ -108,7 +108,7 @@ void clam_pool_wake(struct clam_pool *);
 /* The thread; arg: the pool. */
 void *clam_pool_run(void *arg);
 /* A socket of a master; with info of its database. */
-void clam_pool_socket(void *arg, int fd, const struct clam_ready *);
+void clam_pool_socket(void *arg, int fd, const struct clam_ready *, bool again);
 
 /* ---- clam_ride.c ---- */
 

@@ -233,7 +233,7 @@ link_place(struct clam_pool *p)
 }
 
 void
-clam_pool_socket(void *arg, int fd, const struct clam_ready *ready)
+clam_pool_socket(void *arg, int fd, const struct clam_ready *ready, bool again)
 {
 	struct clam_pool *p = arg;
 	struct clam_link *l;
@@ -253,8 +253,9 @@ clam_pool_socket(void *arg, int fd, const struct clam_ready *ready)
 	p->failed = 0;
 	p->make_after = 0;
 	p->master_box = ready->box;
-	clam_engine_set_ready(p->engine, ready);
-	if (!ready->fit)
+	if (!again)
+		clam_engine_set_ready(p->engine, ready);
+	if (!again && !ready->fit)
 		clam_engine_set_health(p->engine, CLAM_NO_CANARY, p->temp_dir);
 	clam_pool_share(p);
 	clam_pool_unlock(p);

@@ -108,7 +108,7 @@ end_unread(int fd)
 }
 
 static _Noreturn void
-scanner_run(int fd, int slot, unsigned number)
+scanner_run(int fd, int slot, unsigned number, pid_t master)
 {
 	const char *at = mmap(NULL, CLAM_SLOT, PROT_READ, MAP_SHARED, slot, 0);
 	struct clam_born born = { .kind = CLAM_BORN,
@@ -116,6 +116,8 @@ scanner_run(int fd, int slot, unsigned number)
 	struct clam_packet p;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != master)
+		_exit(0);
 	if (strcmp(mood.db, "stillborn") == 0)
 		_exit(5);
 	(void)clam_wire_send(fd, &born, NULL, 0);
@@ -158,6 +160,7 @@ static void
 scanner_new(struct clam_packet *p)
 {
 	static unsigned made;
+	pid_t master = getpid();
 	unsigned i;
 
 	for (i = 0; others[i].pid != 0; i++)
@@ -166,7 +169,7 @@ scanner_new(struct clam_packet *p)
 	others[i].killed = false;
 	others[i].pid = fork();
 	if (others[i].pid == 0)
-		scanner_run(p->fd[0], p->fd[1], made);
+		scanner_run(p->fd[0], p->fd[1], made, master);
 	made++;
 	clam_packet_drop(p);
 }
