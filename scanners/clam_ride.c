@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include "scanners/clam_pool_priv.h"
 
+#define TEMP_LUMP (64u << 20) /* octets of temporary files for any body */
 #define HARD_MS 1000 /* beyond the deadline that the scanner holds itself */
 #define LEFT_MS 250  /* for what nobody asks any more */
 #define FATE_MS 2000 /* for a master to say what a scanner has died of */
@@ -459,7 +460,8 @@ load_body(struct load *l, struct clam_job *j, unsigned char *slot)
 /*
  * What its decoded form may take of its client's temporary space is taken
  * here, for the scanner knows no accounts: half of what there is, and no more
- * than a body of this size can become (decode.c has a limit of 2000).
+ * than a body of this size can become: decode.c has a limit of 2000, and bzip2
+ * in an archive, which has none, is given a lump.
  */
 static uint64_t
 temp_grant(struct clam_job *j)
@@ -468,8 +470,9 @@ temp_grant(struct clam_job *j)
 	uint64_t n = body_view_length(j->view), room, most;
 
 	room = account_room(j->look.account, BUDGET_TEMP) / 2;
-	most = n > l->scan_size / 2048 ? 2 * l->scan_size
-				       : 2048 * n + (2 << 20);
+	most = 2 * l->scan_size;
+	if (n < most / 2048 && 2048 * n + TEMP_LUMP < most)
+		most = 2048 * n + TEMP_LUMP;
 	if (room > most)
 		room = most;
 	if (!account_take(j->look.account, BUDGET_TEMP, room))
