@@ -119,6 +119,9 @@ check(struct supervisor *p)
 		g = gen_new(c, 1, NULL, &list);
 		(void)gen_start(g, NULL, NULL, &list);
 		logs_check(c, &list);
+		if (!upgrade_format_ok())
+			problem_add(&list, false,
+			    "upgrade: this version takes a restart");
 		ok = list.errors == 0;
 	}
 	conf_problems_print(&list, supervisor_shown_name(p), stderr);
@@ -191,17 +194,20 @@ on_signal(uv_signal_t *h, int number)
 		supervisor_reload(p);
 	else if (number == SIGUSR1)
 		reopen(p);
+	else if (number == SIGUSR2)
+		supervisor_upgrade(p);
 	else if (number == SIGTERM || number == SIGINT || number == SIGQUIT)
 		drain(p);
 }
 
 /* What is acted on. */
-static const int watched[] = { SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1 };
+static const int watched[] = { SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1,
+	SIGUSR2 };
 
 _Static_assert(sizeof(watched) / sizeof(watched[0]) <= SUPERVISOR_SIGNALS,
     "room for all");
 
-/* SIGHUP and SIGUSR1 wait for the end of the start. */
+/* SIGHUP, SIGUSR1 and SIGUSR2 wait for the end of the start. */
 static void
 hold_signals(int how)
 {
@@ -210,6 +216,7 @@ hold_signals(int how)
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	pthread_sigmask(how, &set, NULL);
 }
 
@@ -245,8 +252,8 @@ unwatch_signals(struct supervisor *p)
 static void
 ignore_signals(void)
 {
-	static const int ignored[] = { SIGPIPE, SIGUSR2, SIGALRM, SIGVTALRM,
-		SIGPROF, SIGXCPU, SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
+	static const int ignored[] = { SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF,
+		SIGXCPU, SIGXFSZ, SIGPOLL, SIGPWR, SIGSTKFLT };
 	unsigned i;
 	int s;
 
@@ -267,7 +274,7 @@ static char **
 children_env(void)
 {
 	static const char *const ours[] = { "NOTIFY_SOCKET=", "LISTEN_",
-		"WATCHDOG_", "STATE_DIRECTORY=" };
+		"WATCHDOG_", "ASSAY_UPGRADE", "STATE_DIRECTORY=" };
 	char *state = conf_default_state_dir(), **env;
 	unsigned i, k, n = 0;
 
@@ -367,12 +374,45 @@ begin(struct supervisor *p)
 	return (true);
 }
 
+/* Those that the program before has left blocked are taken now. */
+static void
+unblock_all(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* As this program, what the one before was; then its own serving process. */
+static bool
+go_on(struct supervisor *p)
+{
+	struct conf_problems list = { 0 };
+
+	if (!upgrade_take(p)) {
+		log_line(LEVEL_ERROR, "upgrade",
+		    "what the program before has left cannot be read");
+		return (false);
+	}
+	sandbox_set_mode(p->edition->conf->sandbox);
+	p->user = find_user(p->edition->conf, &p->user_room, &list);
+	conf_problems_fini(&list);
+	p->phase = PHASE_SERVES;
+	log_line(LEVEL_NOTICE, "upgrade", "assay " PACKAGE_VERSION ", pid %ld",
+	    (long)getpid());
+	unblock_all();
+	supervisor_replace(p);
+	return (true);
+}
+
 static void
 finish(struct supervisor *p)
 {
 	unsigned i;
 
 	unwatch_signals(p);
+	upgrade_fini(p);
 	served_free(p);
 	aftermath_fini(p);
 	signers_free(p);
@@ -396,7 +436,7 @@ run(struct supervisor *p)
 	served_init(p);
 	aftermath_init(p);
 	watch_signals(p);
-	if (begin(p))
+	if (upgrade_is() ? go_on(p) : begin(p))
 		loop_run(p->loop);
 	else
 		p->code = EXIT_PROBLEM;
@@ -417,6 +457,7 @@ supervisor_main(int argc, char **argv)
 	ignore_signals();
 	hold_signals(SIG_BLOCK);
 	descriptors_raise();
+	upgrade_init(&p, argv);
 	p.file = p.options.file;
 	if (p.file == NULL && access(conf_default_file(), F_OK) == 0)
 		p.file = conf_default_file();

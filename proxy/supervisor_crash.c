@@ -308,6 +308,20 @@ remains_init(struct served *v)
 }
 
 void
+remains_adopt(struct served *v, struct relics relics, int errors)
+{
+	struct remains *a = &v->remains;
+
+	a->relics = relics;
+	if ((a->errors = errors) >= 0) {
+		a->errors_say = watch_new(v->of->loop, errors, on_errors, v);
+		watch_set(a->errors_say, WATCH_READ);
+	}
+	if (watchdog_begin(&a->dog, a->relics.flight, loop_now(v->of->loop)))
+		timer_set(&a->look, watchdog_due(&a->dog));
+}
+
+void
 remains_fini(struct served *v)
 {
 	struct remains *a = &v->remains;

@@ -197,22 +197,21 @@ reload_refused(struct supervisor *p)
 	over(p);
 }
 
-void
-supervisor_reload(struct supervisor *p)
+/* process: for another serving process, whatever differs. */
+static void
+load_next(struct supervisor *p, bool process)
 {
 	struct fault f = { ERR_NONE, "" };
 	struct buf fixed = { 0 };
 	struct signer *s;
 	struct timespec t;
 
-	if (p->next != NULL || p->served == NULL || !p->served->ready) {
-		p->reload_again = true; /* one is under way, or it is down */
-		return;
-	}
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
 	supervisor_notify("RELOADING=1\nMONOTONIC_USEC=%lld",
 	    (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000);
 	p->next = edition_load(p, &fixed);
+	if (p->next != NULL && process)
+		p->next->in_process = false;
 	if (p->next == NULL && fixed.n > 0) {
 		log_line(LEVEL_ERROR, "reload",
 		    "%.*s cannot change while running; nothing was changed, "
@@ -227,6 +226,23 @@ supervisor_reload(struct supervisor *p)
 	} else
 		p->next->signer = s->number;
 	buf_fini(&fixed);
+}
+
+void
+supervisor_reload(struct supervisor *p)
+{
+	if (p->next != NULL || p->upgrades || p->served == NULL ||
+	    !p->served->ready) {
+		p->reload_again = true; /* one is under way, or it is down */
+		return;
+	}
+	load_next(p, false);
+}
+
+void
+supervisor_replace(struct supervisor *p)
+{
+	load_next(p, true);
 }
 
 void

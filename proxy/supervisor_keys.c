@@ -141,6 +141,28 @@ last(struct signer *s)
 	keys_last(&s->keys);
 }
 
+void
+signer_adopt(struct supervisor *p, uint32_t number, enum signer_state state,
+    const struct keys *keys, const char *cert, const char *key,
+    const gnutls_datum_t *ca, enum keyholder_key which)
+{
+	struct signer *s = alloc(p, number, state);
+
+	s->keys = *keys;
+	s->which = which;
+	s->born_at = loop_now(p->loop);
+	(void)snprintf(s->cert, sizeof(s->cert), "%s", cert);
+	(void)snprintf(s->key, sizeof(s->key), "%s", key);
+	s->ca = (gnutls_datum_t){ gnutls_malloc(ca->size + 1), ca->size };
+	if (s->ca.data == NULL)
+		abort();
+	memcpy(s->ca.data, ca->data, ca->size);
+	s->ended = watch_new(p->loop, s->keys.child.pidfd, on_ended, s);
+	s->says = watch_new(p->loop, s->keys.fd, on_says, s);
+	watch_set(s->ended, WATCH_READ);
+	watch_set(s->says, WATCH_READ);
+}
+
 /* It has its key: now there is no need of the one before. */
 static void
 signs(struct signer *s)

@@ -2,7 +2,8 @@
 /*
  * Parts of the supervisor: supervisor.c (start, signals, end), _edition.c
  * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
- * serving processes), _crash.c (what a dead one leaves, and the watchdog).
+ * serving processes), _crash.c (what a dead one leaves, and the watchdog),
+ * _upgrade.c (to another version of the program).
  * Room: proxy.  One thread.
  */
 #ifndef PROXY_SUPERVISOR_PRIV_H
@@ -60,6 +61,10 @@ struct signer {
 struct signer *signer_open(struct supervisor *, const struct conf *,
     struct fault *f);
 void supervisor_opened(struct supervisor *, struct signer *, const char *why);
+/* One of the program before; SIGNS or ENDS; all is copied but its keys. */
+void signer_adopt(struct supervisor *, uint32_t number, enum signer_state,
+    const struct keys *, const char *cert, const char *key,
+    const gnutls_datum_t *ca, enum keyholder_key);
 /* The one of that number that signs, else the one that will; NULL: none. */
 struct signer *signer_find(const struct supervisor *, uint32_t number);
 /* A socket to it for a serving process; -1: it has none just now. */
@@ -154,6 +159,12 @@ struct served *served_start(struct supervisor *, struct edition *,
  */
 bool served_setup(struct served *, struct edition *, const struct signer *,
     int client);
+/*
+ * One of the program before, ready; errors: of its stderr, -1: none.  Not in
+ * charge: it ends already.
+ */
+void served_adopt(struct supervisor *, struct child, int channel, struct relics,
+    int errors, bool in_charge);
 /* Another one in its place: at once, or when it is time. */
 void supervisor_serve_again(struct supervisor *);
 /* The one that was coming is in charge, and the other ends within ms. */
@@ -183,6 +194,7 @@ struct aftermath {
 };
 
 void remains_init(struct served *);
+void remains_adopt(struct served *, struct relics, int errors);
 /*
  * Before a serving process is started: what it leaves, its stderr, and the
  * descriptors for that go into the spawn.  False: ERR_SYSTEM in f.
@@ -236,7 +248,26 @@ struct supervisor {
 	struct respawn respawn;
 	struct timer again; /* served is started */
 	struct aftermath aftermath;
+	/* Upgrade: */
+	char program[4096];  /* that is run */
+	char **argv;         /* borrowed */
+	bool upgrades;       /* it is being checked */
+	struct child checks; /* owned: --check of the next program */
+	struct watch *checked;
 };
+
+/* Become the program that lies there now, if it is good. */
+void supervisor_upgrade(struct supervisor *);
+/* What it takes later, at the start. */
+void upgrade_init(struct supervisor *, char **argv);
+void upgrade_fini(struct supervisor *);
+/* --check: can this program take what the one that asks would hand over? */
+bool upgrade_format_ok(void);
+/* Has the program before handed something over?  Take it; false: it is none. */
+bool upgrade_is(void);
+bool upgrade_take(struct supervisor *);
+/* Load the configuration for another serving process. */
+void supervisor_replace(struct supervisor *);
 
 /* It serves for the first time. */
 void supervisor_ready(struct supervisor *);

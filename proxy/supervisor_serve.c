@@ -537,6 +537,23 @@ served_start(struct supervisor *p, struct edition *e, struct fault *f)
 }
 
 void
+served_adopt(struct supervisor *p, struct child child, int channel,
+    struct relics relics, int errors, bool in_charge)
+{
+	struct served *v = served_alloc(p);
+
+	v->child = child;
+	v->channel = channel;
+	v->ready = true;
+	watch(v);
+	remains_adopt(v, relics, errors);
+	if (in_charge && p->served == NULL)
+		p->served = v;
+	else
+		retire(p, v, p->edition->conf->limits.drain_ms);
+}
+
+void
 served_free(struct supervisor *p)
 {
 	struct served *v;

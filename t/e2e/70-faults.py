@@ -402,7 +402,7 @@ def test_signals(lab):
     assert wire.wait_for(lambda: len(p.role("keys")) == 1 and len(p.pids()) == 3)
     family = p.pids()
     for s in [*(s for s in signal.Signals if s.name not in leave), *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]:
-        for pid in family[s == signal.SIGHUP:]:
+        for pid in family[s in (signal.SIGHUP, signal.SIGUSR2):]:
             os.kill(pid, s)
         time.sleep(0.01)
         assert p.alive(), s

@@ -7,6 +7,7 @@ import os
 import pathlib
 import pwd
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -18,6 +19,7 @@ import wire
 from lab import alone, seconds
 from wire import ok
 
+BUILT = e2e.ASSAYD
 MANY = 2000                     # names, each with a leaf
 OTHER_USER = "daemon"           # somebody who is neither root nor whom the key holder becomes
 
@@ -382,6 +384,100 @@ def test_new_process_fails(lab):
     assert lab.tunnel(p, o.port).get().body == b"whole"
     p.write_conf(lab.conf(p.port, workers=3))
     p.reload("generation 2 is in force")
+    assert lab.tunnel(p, o.port).get().body == b"whole"
+
+
+def own_program(lab):
+    """A copy of assayd that a test may replace."""
+    e2e.ASSAYD = lab.dir / "assayd"
+    shutil.copy2(BUILT, e2e.ASSAYD)
+
+
+def replace_program(lab, with_what=None):
+    new = lab.dir / "assayd.new"
+    if with_what is None:
+        shutil.copy2(BUILT, new)
+    else:
+        new.write_bytes(with_what)
+        new.chmod(0o755)
+    new.replace(e2e.ASSAYD)
+    return e2e.ASSAYD.stat().st_ino
+
+
+def upgrade(p, wait):
+    had = len(p.log())
+    p.signal(signal.SIGUSR2)
+    assert wire.wait_for(lambda: wait in p.log()[had:], 20 * e2e.lab_scale()), p.log()[had:]
+    return p.log()[had:]
+
+
+@alone
+@seconds(180)
+def test_upgrade(lab):
+    """Under load, again and again: the same process becomes the new program,
+    another one serves, and nobody notices; not who has a tunnel, a download,
+    or connects."""
+    own_program(lab)
+    body = e2e.pattern(20 << 20)
+    gate = threading.Event()
+
+    def slow(head, _):
+        def send(conn):
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:1 << 20])
+            assert gate.wait(60)
+            conn.send(body[1 << 20:])
+        return send
+    big = lab.origin(slow)
+    o = lab.origin(lambda h, b: ok(b"whole"))
+    plain_origin = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    p = lab.assay(limits={"drain": "60s"})
+    crowd = Crowd(lab, p, plain(lab, p, plain_origin))
+    crowd.more(20)
+    t = lab.tunnel(p, big.port)
+    t.send(f"GET / HTTP/1.1\r\nHost: {t.host}\r\n\r\n")
+    assert wire.wait_for(lambda: big.requests, 10)
+    for n in range(2):
+        inode, old = replace_program(lab), p.serving() if n == 0 else None
+        upgrade(p, f"generation {n + 2} is in force")
+        assert os.stat(f"/proc/{p.pid}/exe").st_ino == inode, "the supervisor is the old program"
+        newest = max(p.role("serve"), key=lambda x: int(pathlib.Path(f"/proc/{x}/stat").read_text().rsplit(")", 1)[1].split()[19]))
+        assert newest != old and os.stat(f"/proc/{newest}/exe").st_ino == inode
+        crowd.more(20)
+    gate.set()
+    r = wire.Response(t)
+    assert r.body == body and not r.cut, "the download was cut"
+    t.close()
+    assert wire.wait_for(lambda: len(p.pids()) == 3, 20 * e2e.lab_scale()), p.pids()
+    # What was known before is known to the new one.
+    old = p.serving()
+    os.kill(old, signal.SIGKILL)
+    followed(p, old)
+    crowd.more(10)
+    crowd.end()
+    p.write_conf(lab.conf(p.port, rules=[{"name": "no", "access": "block"}]))
+    p.reload("generation 4 is in force")
+    assert lab.curl(p, f"http://plain.test:{plain_origin.port}/").status == 403
+    assert p.log().count("ready:") == 1
+
+
+def test_upgrade_to_nothing(lab):
+    """A program that is broken, or that finds the configuration wrong, is not
+    gone over to."""
+    own_program(lab)
+    o = lab.origin(lambda h, b: ok(b"whole"))
+    p = lab.assay()
+    family, exe = p.pids(), os.stat(f"/proc/{p.pid}/exe").st_ino
+    for what, says in ((b"#!/bin/false\n", "its --check: ended with status 1"), (b"nonsense", "Exec format error")):
+        with lab.sub(what):
+            replace_program(lab, what)
+            assert "nothing was changed" in upgrade(p, says)
+    replace_program(lab)
+    p.write_conf("nonsense: 1\n")
+    assert "nothing was changed" in upgrade(p, "its --check: ended with status 1")
+    assert wire.wait_for(lambda: p.pids() == family, 10) and os.stat(f"/proc/{p.pid}/exe").st_ino == exe
+    assert lab.tunnel(p, o.port).get().body == b"whole"
+    e2e.ASSAYD.unlink()
+    upgrade(p, "nothing was changed")
     assert lab.tunnel(p, o.port).get().body == b"whole"
 
 
