@@ -604,8 +604,13 @@ on_time(struct timer *t)
 
 /* ---- for clam_scan.c ---- */
 
-/* With the lock held: it waits from now on. */
-static void
+/*
+ * With the lock held: it waits from now on.  True: not at all, it has a scanner,
+ * and its loop, which is here, goes on with it.  Without the lock nobody can
+ * tell that from a scanner that has come a moment later, of which its loop is
+ * told by mail.
+ */
+static bool
 queue_up(struct clam_job *j)
 {
 	struct clam_pool *p = pool_of(j);
@@ -617,6 +622,7 @@ queue_up(struct clam_job *j)
 	p->starting = j;
 	clam_pool_share(p);
 	p->starting = NULL;
+	return (j->ride.state == RIDE_GIVEN);
 }
 
 static void
@@ -624,7 +630,7 @@ hashed_at_begin(struct job *job)
 {
 	struct clam_job *j = CONTAINER_OF(job, struct clam_job, job);
 	struct clam_pool *p = pool_of(j);
-	bool enough;
+	bool enough, over_now, given = false;
 
 	j->job.done = j->ride.done;
 	clam_pool_lock(p);
@@ -633,22 +639,26 @@ hashed_at_begin(struct job *job)
 	if (enough || j->ride.stopped)
 		set(j, RIDE_OVER);
 	else
-		queue_up(j);
+		given = queue_up(j);
+	over_now = j->ride.state == RIDE_OVER;
 	clam_pool_unlock(p);
 	if (enough) {
 		atomic_store(&j->look.begun, true);
 		clam_look_unscanned(&j->look, GAP_ERROR,
 		    "scanners have died of it");
 	}
-	if (j->ride.state == RIDE_OVER)
+	if (over_now)
 		over(j);
-	else if (j->ride.state == RIDE_GIVEN)
+	else if (given)
 		run(j);
 }
 
-/* True: it may be one that scanners have died of. */
+/*
+ * True: it may be one that scanners have died of.  *given: it is not, and has a
+ * scanner, as queue_up() says.
+ */
 static bool
-hash_or_queue(struct clam_job *j)
+hash_or_queue(struct clam_job *j, bool *given)
 {
 	struct clam_pool *p = pool_of(j);
 	bool hash;
@@ -659,7 +669,7 @@ hash_or_queue(struct clam_job *j)
 	if (hash)
 		set(j, RIDE_HASHES);
 	else
-		queue_up(j);
+		*given = queue_up(j);
 	clam_pool_unlock(p);
 	return (hash);
 }
@@ -669,7 +679,7 @@ clam_pool_start(struct clam_pool *p, struct clam_job *j, struct loop *loop,
     uint64_t owner)
 {
 	struct clam_queue *q;
-	bool ok, any;
+	bool ok, any, given = false;
 
 	j->ride.class = body_view_length(j->view) <= SMALL ? CLASS_SMALL
 							   : CLASS_LARGE;
@@ -684,14 +694,14 @@ clam_pool_start(struct clam_pool *p, struct clam_job *j, struct loop *loop,
 		j->ride.owner = owner;
 		timer_init(&j->ride.timer, loop, on_time);
 		if (!any)
-			queue_up(j);
+			given = queue_up(j);
 	}
 	clam_pool_unlock(p);
 	if (any)
-		any = hash_or_queue(j);
+		any = hash_or_queue(j, &given);
 	if (any)
 		hash_start(j, hashed_at_begin);
-	else if (ok && j->ride.state == RIDE_GIVEN)
+	else if (given)
 		run(j);
 	return (ok);
 }
