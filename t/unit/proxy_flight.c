@@ -245,7 +245,7 @@ test_records_of_the_lost(void)
 	static const struct logging_privacy privacy = { LOGGING_DROP,
 		LOGGING_KEEP, LOGGING_DROP };
 	char path[] = "/tmp/assay-flight-XXXXXX", text[8192];
-	struct audit_target to = { path, LOGGING_JSON };
+	struct audit_target to = { path, LOGGING_JSON, -1 };
 	struct fault f = { 0 };
 	struct audit *a;
 	int file = mkstemp(path);
@@ -259,6 +259,7 @@ test_records_of_the_lost(void)
 	slot = take("AAAA-AAAA-AAAA", "192.0.2.8", "secret.test");
 	flight_record_as(&part, slot, FLIGHT_LOG_NONE);
 	(void)take("BBBB-BBBB-BBBB", "192.0.2.9", "");
+	to.fd = audit_open(path, &f);
 	a = audit_new(&to, 1, &privacy, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
 	CU_ASSERT_EQUAL(lost_flows(fd, 1700000001123, a), 3);
