@@ -13,6 +13,7 @@
 #include "certs/check_priv.h"
 #include "certs/crt_priv.h"
 #include "certs/staple_priv.h"
+#include "fetch/fetch.h"
 
 #define MAX_LINKS 32 /* GnuTLS may try a path twice */
 #define MAX_PATH (VERIFY_MAX_CERTS + 2)
@@ -32,6 +33,7 @@ struct check {
 	unsigned path_n;
 	time_t now, until;
 	struct fault *f;
+	char **missing; /* of the verdict */
 };
 
 /* GnuTLS's callback has no argument of ours. */
@@ -328,12 +330,28 @@ static const struct {
 	    "certificate has an unknown critical extension" },
 	{ ~0u, NULL, "certificate chain is not valid" } };
 
+/* Nothing else is wrong, and the certificate at the end says where to ask. */
+static void
+note_missing(struct check *c, unsigned status)
+{
+	gnutls_x509_crt_t top = c->path[c->path_n - 1];
+	char url[FETCH_URL_MAX];
+
+	if ((status & ~(unsigned)GNUTLS_CERT_INVALID) !=
+		GNUTLS_CERT_SIGNER_NOT_FOUND ||
+	    crt_is_self_issued(top) || !crt_issuer_url(top, url, sizeof(url)))
+		return;
+	if ((*c->missing = strdup(url)) == NULL)
+		abort();
+}
+
 static bool
 refuse_status(struct check *c, unsigned status)
 {
 	unsigned i = 0;
 
 	assert(status != 0); /* the last cause is any */
+	note_missing(c, status);
 	while ((status & causes[i].status) == 0)
 		i++;
 	return (causes[i].refuse != NULL ? causes[i].refuse(c)
@@ -508,43 +526,6 @@ bound_by_dates(struct check *c)
 		lower_until(c, gnutls_x509_crt_get_expiration_time(c->path[i]));
 }
 
-/* The names. */
-
-static void
-name_add(struct verdict *v, unsigned kind, const unsigned char *p, size_t n)
-{
-	const unsigned char head[3] = { (unsigned char)kind,
-		(unsigned char)(n >> 8), (unsigned char)n };
-
-	assert(n <= 0xffff);
-	buf_add(&v->names, head, sizeof(head));
-	buf_add(&v->names, p, n);
-	v->names_n++;
-}
-
-static void
-take_names(struct verdict *v, gnutls_x509_crt_t leaf)
-{
-	unsigned char name[256]; /* no host is longer */
-	unsigned i, type;
-	size_t n;
-	int r;
-
-	for (i = 0;; i++) {
-		n = sizeof(name);
-		r = gnutls_x509_crt_get_subject_alt_name2(leaf, i, name, &n,
-		    &type, NULL);
-		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
-			return;
-		if (r == GNUTLS_SAN_DNSNAME)
-			name_add(v, NAME_KIND_DNS, name, n);
-		else if (r == GNUTLS_SAN_IPADDRESS && (n == 4 || n == 16))
-			name_add(v, NAME_KIND_IP, name, n);
-		else if (r < 0 && r != GNUTLS_E_SHORT_MEMORY_BUFFER)
-			return;
-	}
-}
-
 /* The whole. */
 
 static void
@@ -553,6 +534,7 @@ verdict_free(struct memo_value *value)
 	struct verdict *v = CONTAINER_OF(value, struct verdict, value);
 
 	buf_fini(&v->names);
+	free(v->missing);
 	free(v);
 }
 
@@ -562,7 +544,7 @@ check_all(struct check *c, struct verdict *v)
 	if (!import(c))
 		return (false);
 	assert(c->sent_n > 0 && c->sent_n <= VERIFY_MAX_CERTS);
-	take_names(v, c->sent[0]);
+	verdict_take_names(v, c->sent[0]);
 	return (not_ours(c) && verify_path(c) && own_not_in_path(c) &&
 	    strength_ok(c) && usage_ok(c) && revocation_ok(c));
 }
@@ -579,6 +561,7 @@ check_chain(const struct verify_options *o, const struct verify_chain *chain)
 	atomic_init(&v->value.refs, 1);
 	v->value.free = verdict_free;
 	c.f = &v->fault;
+	c.missing = &v->missing;
 	c.now = time(NULL);
 	c.until = c.now + VERIFY_MAX_AGE;
 	if (check_all(&c, v)) {
@@ -590,6 +573,7 @@ check_chain(const struct verify_options *o, const struct verify_chain *chain)
 		gnutls_x509_crt_deinit(c.sent[i]);
 	assert(c.until <= c.now + VERIFY_MAX_AGE);
 	v->value.fresh_until = c.until;
-	v->value.bytes = sizeof(*v) + v->names.cap;
+	v->value.bytes = sizeof(*v) + v->names.cap +
+	    (v->missing != NULL ? strlen(v->missing) : 0);
 	return (v);
 }

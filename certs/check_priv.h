@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Checking a chain, between verify.c (cache, names) and check.c (rules).
+ * Checking a chain, between verify.c (cache, fetching), check.c (rules) and
+ * verdict.c (names).
  * Room: certs.
  */
 #ifndef CERTS_CHECK_PRIV_H
 #define CERTS_CHECK_PRIV_H
 
+#include <gnutls/x509.h>
 #include "base/str.h"
 #include "certs/memo.h"
 #include "certs/verify.h"
@@ -16,6 +18,11 @@ struct verdict {
 	struct fault fault; /* ERR_NONE: a good chain */
 	struct buf names; /* of the leaf: {kind, length high, low, bytes}... */
 	unsigned names_n;
+	/*
+	 * Owned; where the issuer that is missing may be had: all that is
+	 * wrong with the chain, as far as one can tell.  NULL: not so.
+	 */
+	char *missing;
 };
 
 #define NAME_KIND_DNS 1
@@ -24,6 +31,8 @@ struct verdict {
 /* Imports and checks; blocks some 400 us.  One reference, never NULL. */
 struct verdict *check_chain(const struct verify_options *,
     const struct verify_chain *);
+/* Take over those of the leaf. */
+void verdict_take_names(struct verdict *, gnutls_x509_crt_t leaf);
 /* Is host one of the names?  False: ERR_ORIGIN_CERT in f, in words. */
 bool verdict_names(const struct verdict *, const char *host, struct fault *f);
 

@@ -2,9 +2,11 @@
 /* Questions about one certificate, see crt_priv.h. */
 #include <stdio.h>
 #include <string.h>
+#include "base/str.h"
 #include "certs/crt_priv.h"
 
 #define FEATURE_STATUS_REQUEST 5 /* RFC 6066 1.1 */
+#define ACCESS_MOST 8            /* descriptions of access that are looked at */
 
 bool
 crt_serves_tls(gnutls_x509_crt_t crt, bool any_counts)
@@ -125,6 +127,46 @@ crt_must_staple(gnutls_x509_crt_t crt)
 			must = must || feature == FEATURE_STATUS_REQUEST;
 	gnutls_x509_tlsfeatures_deinit(features);
 	return (must);
+}
+
+/* Printable, and what is fetched at all: the rest is the fetcher's to refuse. */
+static bool
+is_url(const gnutls_datum_t *d, size_t room)
+{
+	const struct str url = { (const char *)d->data, d->size };
+	size_t i;
+
+	for (i = 0; i < url.n; i++)
+		if (url.p[i] <= ' ' || url.p[i] > '~')
+			return (false);
+	return (url.n < room &&
+	    (str_istarts(url, STR("http://")) ||
+		str_istarts(url, STR("https://"))));
+}
+
+bool
+crt_issuer_url(gnutls_x509_crt_t crt, char *out, size_t room)
+{
+	gnutls_datum_t d = { NULL, 0 };
+	bool found = false;
+	unsigned i;
+	int r;
+
+	for (i = 0; !found && i < ACCESS_MOST; i++) {
+		r = gnutls_x509_crt_get_authority_info_access(crt, (int)i,
+		    GNUTLS_IA_CAISSUERS_URI, &d, NULL);
+		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+			break;
+		if (r < 0)
+			continue; /* another method, or another form */
+		found = is_url(&d, room);
+		if (found) {
+			memcpy(out, d.data, d.size);
+			out[d.size] = '\0';
+		}
+		gnutls_free(d.data);
+	}
+	return (found);
 }
 
 void

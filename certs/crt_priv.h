@@ -29,6 +29,11 @@ const char *crt_weakness(gnutls_x509_crt_t, bool is_anchor);
 void crt_text(gnutls_x509_crt_t, char out[static CRT_TEXT]);
 /* RFC 7633: the TLS feature status_request. */
 bool crt_must_staple(gnutls_x509_crt_t);
+/*
+ * The first URL of http or https where its issuer's certificate is to be had
+ * (RFC 5280 4.2.2.1).  False: none that fits.
+ */
+bool crt_issuer_url(gnutls_x509_crt_t, char *out, size_t room);
 /* "2026-01-31", UTC. */
 void crt_day(time_t t, char out[static 16]);
 

@@ -95,7 +95,7 @@ memo_new(const struct memo_type *type, void *owner, struct job_pool *pool,
 	unsigned buckets = 64;
 	struct memo *m;
 
-	assert(type->make != NULL && type->fini != NULL);
+	assert((type->make != NULL || pool == NULL) && type->fini != NULL);
 	while (buckets < max_entries && buckets < 1u << 20)
 		buckets *= 2;
 	m = must(calloc(1, sizeof(*m) + buckets * sizeof(m->bucket[0])));

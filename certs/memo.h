@@ -35,6 +35,7 @@ struct memo_type {
 	/*
 	 * Make the value for key; in a thread of the pool.  arg is what
 	 * memo_start() was given.  Never NULL: a failure is a value too.
+	 * NULL instead of the function: in a memo without a pool.
 	 */
 	struct memo_value *(
 	    *make)(void *owner, const void *key, size_t n, void *arg);
@@ -49,7 +50,7 @@ struct memo_stats {
 	size_t bytes;
 };
 
-/* owner is handed to type's functions.  pool may be NULL: memo_get() only. */
+/* owner is handed to type's functions.  pool may be NULL: memo_get() and memo_put() only. */
 struct memo *memo_new(const struct memo_type *type, void *owner,
     struct job_pool *pool, unsigned max_entries, size_t max_bytes);
 /* Drops the caller's reference; jobs under way hold one each. */

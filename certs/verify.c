@@ -3,7 +3,6 @@
  * The verdict cache and the name check, see verify.h.  A hit costs hashing
  * the chain (a microsecond) and comparing names.
  */
-#include <arpa/inet.h>
 #include <assert.h>
 #include <gnutls/crypto.h>
 #include <stdio.h>
@@ -11,11 +10,9 @@
 #include <string.h>
 #include "base/list.h"
 #include "certs/check_priv.h"
-#include "certs/name.h"
 
 #define KEY_BYTES 32            /* SHA-256 */
 #define CACHE_BYTES (16u << 20) /* names of certificates, mostly */
-#define NAMES_SHOWN 3
 
 /*
  * A chain of no more is verified where it is needed: to hand it to another
@@ -32,101 +29,10 @@ struct verifier {
 };
 
 /* A chain of its own, in one piece. */
-struct copy {
+struct verify_copy {
 	struct verify_chain chain;
 	gnutls_datum_t certs[]; /* chain.n of them, then their bytes */
 };
-
-/* Names. */
-
-static bool
-ip_matches(struct str name, const unsigned char *ip, unsigned n)
-{
-	return (n > 0 && name.n == n && memcmp(name.p, ip, n) == 0);
-}
-
-/* The next name of v from *at; false: no more. */
-static bool
-name_next(const struct verdict *v, size_t *at, unsigned *kind, struct str *name)
-{
-	const unsigned char *p = (const unsigned char *)v->names.p + *at;
-
-	if (*at == v->names.n)
-		return (false);
-	assert(*at + 3 <= v->names.n);
-	*kind = p[0];
-	*name = (struct str){ (const char *)p + 3, (size_t)p[1] << 8 | p[2] };
-	*at += 3 + name->n;
-	assert(*at <= v->names.n);
-	assert(*kind == NAME_KIND_IP || *kind == NAME_KIND_DNS);
-	return (true);
-}
-
-static void
-name_print(struct buf *out, unsigned kind, struct str name)
-{
-	char ip[INET6_ADDRSTRLEN] = "";
-	size_t i;
-
-	if (kind == NAME_KIND_IP) {
-		assert(name.n == 4 || name.n == 16);
-		(void)inet_ntop(name.n == 4 ? AF_INET : AF_INET6, name.p, ip,
-		    sizeof(ip));
-		buf_cstr(out, ip);
-		return;
-	}
-	for (i = 0; i < name.n && i < 50; i++)
-		buf_add(out,
-		    name.p[i] > ' ' && name.p[i] <= '~' ? &name.p[i] : "?", 1);
-}
-
-static bool
-refuse_name(const struct verdict *v, struct fault *f)
-{
-	struct buf text = { NULL, 0, 0 };
-	unsigned kind, shown = 0;
-	struct str name;
-	size_t at = 0;
-
-	if (v->names_n == 0) {
-		fault_set(f, ERR_ORIGIN_CERT,
-		    "name does not match: "
-		    "certificate has no subject alternative names (a common "
-		    "name does not count)");
-		return (false);
-	}
-	while (shown < NAMES_SHOWN && name_next(v, &at, &kind, &name)) {
-		buf_cstr(&text, shown++ > 0 ? ", " : "");
-		name_print(&text, kind, name);
-	}
-	if (v->names_n > shown)
-		buf_printf(&text, " and %u more", v->names_n - shown);
-	fault_set(f, ERR_ORIGIN_CERT,
-	    "name does not match: certificate is "
-	    "for %s",
-	    text.p);
-	buf_fini(&text);
-	return (false);
-}
-
-bool
-verdict_names(const struct verdict *v, const char *host, struct fault *f)
-{
-	unsigned char ip[16];
-	unsigned kind, n = name_ip(host, ip);
-	struct str name;
-	size_t at = 0;
-
-	if (n == 0 && !name_dns_ok(host)) {
-		fault_set(f, ERR_ORIGIN_CERT, "host name is not valid");
-		return (false);
-	}
-	while (name_next(v, &at, &kind, &name))
-		if (kind == NAME_KIND_IP ? ip_matches(name, ip, n)
-					 : n == 0 && name_matches(name, host))
-			return (true);
-	return (refuse_name(v, f));
-}
 
 /* The cached part. */
 
@@ -193,34 +99,45 @@ copy_datum(gnutls_datum_t *to, const gnutls_datum_t *from, unsigned char *at)
 	return (at + from->size);
 }
 
-static struct copy *
-copy_new(const struct verify_chain *c)
+/* With so many more certificates behind it. */
+static struct verify_copy *
+copy_more(const struct verify_chain *c, const gnutls_datum_t *more, unsigned n)
 {
-	size_t bytes = c->staple.size + c->n * sizeof(gnutls_datum_t);
-	struct copy *k;
+	size_t bytes = c->staple.size + (c->n + n) * sizeof(gnutls_datum_t);
+	struct verify_copy *k;
 	unsigned char *at;
 	unsigned i;
 
 	for (i = 0; i < c->n; i++)
 		bytes += c->certs[i].size;
+	for (i = 0; i < n; i++)
+		bytes += more[i].size;
 	k = malloc(sizeof(*k) + bytes);
 	if (k == NULL)
 		abort();
-	at = (unsigned char *)&k->certs[c->n];
+	at = (unsigned char *)&k->certs[c->n + n];
 	for (i = 0; i < c->n; i++)
 		at = copy_datum(&k->certs[i], &c->certs[i], at);
+	for (i = 0; i < n; i++)
+		at = copy_datum(&k->certs[c->n + i], &more[i], at);
 	at = copy_datum(&k->chain.staple, &c->staple, at);
 	assert(at == (unsigned char *)k + sizeof(*k) + bytes);
 	k->chain.certs = k->certs;
-	k->chain.n = c->n;
+	k->chain.n = c->n + n;
 	return (k);
+}
+
+static struct verify_copy *
+copy_new(const struct verify_chain *c)
+{
+	return (copy_more(c, NULL, 0));
 }
 
 static struct memo_value *
 make(void *owner, const void *key, size_t n, void *arg)
 {
 	const struct verifier *v = owner;
-	const struct copy *k = arg;
+	const struct verify_copy *k = arg;
 
 	(void)key;
 	assert(n == KEY_BYTES && k->chain.n > 0);
@@ -234,6 +151,7 @@ fini(void *owner)
 
 	trust_unref(&v->o.trust);
 	ca_unref(&v->o.own);
+	issuers_unref(&v->o.issuers);
 	free(v);
 }
 
@@ -250,6 +168,8 @@ verifier_new(const struct verify_options *o)
 	(void)trust_ref(o->trust);
 	if (o->own != NULL)
 		(void)ca_ref(o->own);
+	if (o->issuers != NULL)
+		(void)issuers_ref(o->issuers);
 	v->memo = memo_new(&type, v, o->pool, o->max_entries, CACHE_BYTES);
 	return (v);
 }
@@ -292,52 +212,166 @@ finish(struct verdict *v, const char *host, struct fault *f)
 	return (ok);
 }
 
+static bool advance(struct verify_wait *, const struct verify_chain *,
+    struct verdict *);
+
+/* It is known; from here on nothing is held for it. */
+static void
+conclude(struct verify_wait *w, struct verdict *v, const char *why)
+{
+	struct fault f = { ERR_NONE, "" };
+
+	assert(!w->done);
+	w->ok = finish(v, w->host, &f);
+	if (why != NULL)
+		(void)fault_set(&w->fault, f.code, "%s; fetching it: %s",
+		    f.detail, why);
+	else
+		fault_copy(&w->fault, &f);
+	w->done = true;
+	free(w->chain);
+	w->chain = NULL;
+}
+
+/* Could be finished by an issuer that it says where to find? */
+static bool
+lacks_issuer(const struct verify_wait *w, const struct verdict *v)
+{
+	return (w->verifier->o.issuers != NULL && v->missing != NULL);
+}
+
+/* False: they are no help. */
+static bool
+extend(struct verify_wait *w, const struct issuer_set *s)
+{
+	struct verify_copy *k;
+	struct fault f = { ERR_NONE, "" };
+
+	assert(w->chain != NULL);
+	if (s->n == 0 || w->fetched++ == VERIFY_MAX_FETCHED)
+		return (false);
+	k = copy_more(&w->chain->chain, s->certs, s->n);
+	free(w->chain);
+	w->chain = k;
+	return (chain_bounded(&k->chain, &f));
+}
+
+/* With what came, or without; takes v and s.  True: done. */
+static bool
+got_issuer(struct verify_wait *w, struct verdict *v, struct issuer_set *s)
+{
+	struct memo_value *set = &s->value, *value = &v->value;
+	bool more = extend(w, s);
+
+	if (more) {
+		memo_value_unref(&value);
+		more = !advance(w, &w->chain->chain, NULL);
+	} else
+		conclude(w, v, s->n == 0 ? s->why : "nothing came that helps");
+	memo_value_unref(&set);
+	return (!more);
+}
+
+static void
+on_issuer(struct issuers_wait *i, struct issuer_set *s)
+{
+	struct verify_wait *w = CONTAINER_OF(i, struct verify_wait, issuer);
+	struct memo_value *v = w->refused;
+
+	assert(!w->done && v != NULL);
+	w->refused = NULL;
+	if (got_issuer(w, CONTAINER_OF(v, struct verdict, value), s))
+		task_wake(w->wake);
+}
+
+/* Takes v.  True: done. */
+static bool
+get_issuer(struct verify_wait *w, const struct verify_chain *chain,
+    struct verdict *v)
+{
+	struct issuers *i = w->verifier->o.issuers;
+	struct issuer_set *s = issuers_known(i, v->missing);
+
+	if (w->chain == NULL)
+		w->chain = copy_new(chain);
+	if (s != NULL)
+		return (got_issuer(w, v, s));
+	w->refused = &v->value;
+	w->issuer = (struct issuers_wait){ .ready = on_issuer };
+	issuers_start(i, w->loop, &w->issuer, v->missing);
+	return (false);
+}
+
 static void
 on_ready(struct memo_wait *m, struct memo_value *value)
 {
 	struct verify_wait *w = CONTAINER_OF(m, struct verify_wait, memo);
 
 	assert(!w->done && w->host != NULL);
-	w->ok = finish(CONTAINER_OF(value, struct verdict, value), w->host,
-	    &w->fault);
-	w->done = true;
-	task_wake(w->wake);
+	if (advance(w, w->chain != NULL ? &w->chain->chain : NULL,
+		CONTAINER_OF(value, struct verdict, value)))
+		task_wake(w->wake);
 }
 
-bool
-verify_start(struct verifier *v, struct loop *loop, const char *host,
-    const struct verify_chain *chain, struct verify_wait *w)
+/* The verdict on chain; NULL: it is on its way to on_ready(). */
+static struct verdict *
+look(struct verify_wait *w, const struct verify_chain *chain)
 {
+	struct verifier *v = w->verifier;
 	unsigned char key[KEY_BYTES];
 	struct memo_value *value;
 
-	*w = (struct verify_wait){ .wake = w->wake,
-		.host = host,
-		.memo.ready = on_ready };
-	w->done = !chain_bounded(chain, &w->fault);
-	if (w->done)
-		return (true);
 	key_of(chain, key);
 	value = memo_get(v->memo, key, sizeof(key));
 	if (value == NULL && is_short(chain)) {
 		value = &check_chain(&v->o, chain)->value;
 		memo_put(v->memo, key, sizeof(key), value);
 	}
-	if (value == NULL) {
-		memo_start(v->memo, loop, &w->memo, key, sizeof(key),
-		    copy_new(chain));
-		return (false);
+	if (value != NULL)
+		return (CONTAINER_OF(value, struct verdict, value));
+	if (v->o.issuers != NULL && w->chain == NULL) {
+		w->chain = copy_new(chain);
+		chain = &w->chain->chain;
 	}
-	w->ok = finish(CONTAINER_OF(value, struct verdict, value), host,
-	    &w->fault);
-	w->done = true;
+	w->memo.ready = on_ready;
+	memo_start(v->memo, w->loop, &w->memo, key, sizeof(key),
+	    copy_new(chain));
+	return (NULL);
+}
+
+/* Takes v, the verdict on chain, if it is known already.  True: done. */
+static bool
+advance(struct verify_wait *w, const struct verify_chain *chain,
+    struct verdict *v)
+{
+	if (v == NULL && (v = look(w, chain)) == NULL)
+		return (false);
+	if (lacks_issuer(w, v))
+		return (get_issuer(w, chain, v));
+	conclude(w, v, NULL);
 	return (true);
+}
+
+bool
+verify_start(struct verifier *v, struct loop *loop, const char *host,
+    const struct verify_chain *chain, struct verify_wait *w)
+{
+	*w = (struct verify_wait){ .wake = w->wake,
+		.host = host,
+		.verifier = v,
+		.loop = loop };
+	w->done = !chain_bounded(chain, &w->fault);
+	return (w->done || advance(w, chain, NULL));
 }
 
 void
 verify_cancel(struct verify_wait *w)
 {
 	memo_cancel(&w->memo);
+	issuers_cancel(&w->issuer);
+	memo_value_unref(&w->refused);
+	free(w->chain);
+	w->chain = NULL;
 }
 
 bool

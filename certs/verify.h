@@ -23,6 +23,7 @@
 #include "base/job.h"
 #include "base/loop.h"
 #include "certs/ca.h"
+#include "certs/issuers.h"
 #include "certs/memo.h"
 #include "certs/trust.h"
 
@@ -30,6 +31,7 @@
 /* that may lead from the leaf up, as GnuTLS has it */
 #define VERIFY_MAX_CERTS 16
 #define VERIFY_MAX_STAPLE 16384
+#define VERIFY_MAX_FETCHED 3  /* issuers, one above the other */
 #define VERIFY_MAX_AGE 3600   /* s: a verdict is used that long */
 #define VERIFY_MAX_BAD_AGE 60 /* s: the same for a refusal */
 
@@ -46,15 +48,21 @@ struct verify_options {
 	enum revocation revocation;
 	/* borrowed, outlives all; NULL: verify_now() only */
 	struct job_pool *pool;
+	/*
+	 * a reference is taken; who gets issuers that origins forgot to send;
+	 * NULL: nobody
+	 */
+	struct issuers *issuers;
 	unsigned max_entries; /* verdicts kept */
 	bool any_order;       /* the longer way only (tests: both must agree) */
 };
 
 struct verifier;
+struct verify_copy;
 
 /* Never NULL. */
 struct verifier *verifier_new(const struct verify_options *);
-/* Gives the caller's reference up; verifications under way finish first. */
+/* Gives the caller's reference up; what is on the pool finishes first. */
 void verifier_free(struct verifier **);
 
 struct verify_stats {
@@ -84,6 +92,14 @@ struct verify_wait {
 	struct fault fault;
 	const char *host; /* borrowed until done */
 	struct memo_wait memo;
+
+	/* Private: where issuers may be fetched. */
+	struct verifier *verifier; /* borrowed */
+	struct loop *loop;
+	struct verify_copy *chain;  /* owned: with what was fetched */
+	struct memo_value *refused; /* counted: why its issuer is being got */
+	unsigned fetched;
+	struct issuers_wait issuer;
 };
 
 /*
@@ -92,14 +108,14 @@ struct verify_wait {
  * where needed.  w->wake is set by the caller, the rest is cleared here.
  * True: done already (cached verdict, a chain that is refused at sight, or a
  * short one, verified at once), wake is not woken.  False: done later, on the
- * pool, and then woken.
+ * pool, or when an issuer was fetched that is missing, and then woken.
  */
 bool verify_start(struct verifier *, struct loop *, const char *host,
     const struct verify_chain *chain, struct verify_wait *w);
 /* Forget it: afterwards w may be freed.  Idempotent. */
 void verify_cancel(struct verify_wait *w);
 
-/* The same at once, uncached, blocking some 400 us. */
+/* The same at once, uncached, blocking some 400 us, and nothing is fetched. */
 bool verify_now(struct verifier *, const char *host,
     const struct verify_chain *chain, struct fault *f);
 

@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "fetch/wire_priv.h"
 
+#define DIED "it has died"
 #define TICK_MS 1000
 #define READ_MOST 32 /* messages a turn */
 
@@ -219,7 +220,7 @@ hear(struct fetch_link *l, struct wire_say *s, const char **why)
 	case CHANNEL_LATE:
 		return (HEARD_NOTHING);
 	case CHANNEL_CLOSED:
-		*why = "it has died";
+		*why = DIED;
 		return (HEARD_END);
 	case CHANNEL_BROKEN:
 		*why = "it broke its protocol";
@@ -267,7 +268,8 @@ link_turn(struct fetch_link *l)
 	if (h == HEARD_WORKS && f->events.works != NULL)
 		f->events.works(f->events.arg, &s.report);
 	if (lost && f->events.lost != NULL)
-		f->events.lost(f->events.arg, why);
+		f->events.lost(f->events.arg,
+		    strcmp(why, DIED) == 0 ? NULL : why);
 	return (!gone && h == HEARD_RESULT); /* works() may have closed it */
 }
 
@@ -471,7 +473,7 @@ send_ask(struct fetch *f, struct fetch_ticket *t, struct wire_ask *a)
 		break;
 	case CHANNEL_CLOSED: /* the home loop will find out */
 	case CHANNEL_BROKEN:
-		ticket_fail(t, FETCH_LOST, "it has died");
+		ticket_fail(t, FETCH_LOST, DIED);
 		break;
 	}
 }

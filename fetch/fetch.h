@@ -88,7 +88,7 @@ struct fetch_events {
 	/*
 	 * The process that was attached last is gone, has said nonsense, or
 	 * does not answer; what was asked of it has failed.  It sees the end
-	 * of its socket.
+	 * of its socket.  why NULL: it has closed that.
 	 */
 	void (*lost)(void *arg, const char *why);
 	void *arg;
@@ -100,7 +100,10 @@ struct fetch *fetch_new(struct loop *home, const struct fetch_events *);
  * Another that was attached before still answers what it was asked.
  */
 void fetch_attach(struct fetch *, int fd);
-/* What is waited for fails.  Before any loop that waits is freed. */
+/*
+ * What is waited for fails.  Before any loop that waits is freed; no
+ * fetch_cancel() comes behind it.
+ */
 void fetch_free(struct fetch **);
 
 /*

@@ -539,7 +539,10 @@ bool
 fetcher_start(const struct fetcher_rules *r, int errors, struct child *c,
     int *fd, struct fault *f)
 {
-	struct spawn s = { .role = FETCHER_ROLE, .n_fds = 2, .errors = errors };
+	struct spawn s = { .role = FETCHER_ROLE,
+		.env = r->env,
+		.n_fds = 2,
+		.errors = errors };
 	struct rules_wire *w = calloc(1, sizeof(*w));
 	int pair[2], memory = -1;
 	bool ok;

@@ -40,6 +40,7 @@ struct fetcher_rules {
 	unsigned n_ports;
 	const char *servers; /* of names: "ip[:port],..."; NULL: the system's */
 	const char *hosts;   /* hosts(5); NULL: none */
+	char *const *env;    /* its environment; NULL: ours */
 	const char *roots;   /* PEM file for https; NULL: the system's */
 };
 

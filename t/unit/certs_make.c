@@ -103,6 +103,11 @@ set_extensions(gnutls_x509_crt_t c, const struct make *m)
 		    "\005", 2, 1));
 	if (m->permitted != NULL)
 		set_constraints(c, m->permitted);
+	if (m->aia != NULL)
+		MUST(gnutls_x509_crt_set_authority_info_access(c,
+		    GNUTLS_IA_CAISSUERS_URI,
+		    &(gnutls_datum_t){ (unsigned char *)(uintptr_t)m->aia,
+			(unsigned)strlen(m->aia) }));
 	if (m->must_staple) {
 		MUST(gnutls_x509_tlsfeatures_init(&features));
 		MUST(gnutls_x509_tlsfeatures_add(features, 5));

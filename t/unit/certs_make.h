@@ -30,6 +30,7 @@ struct make {
 	bool must_staple;
 	bool spoilt;           /* the signature is wrong */
 	const char *permitted; /* DNS name constraint */
+	const char *aia;       /* URL of its issuer */
 };
 
 struct made {

@@ -757,8 +757,10 @@ test_own_ca(void)
 
 	pki_make(&p, GOOD_LEAF);
 	ca = make_cert(NAMED_ROOT("own"), NULL);
-	own = ca_open(&(struct ca_options){ make_cert_file("own.pem", &ca),
-			  make_key_file("own.key", &ca), false, 14, NULL },
+	own = ca_open(&(struct ca_options){ .cert = make_cert_file("own.pem",
+						&ca),
+			  .key = make_key_file("own.key", &ca),
+			  .leaf_days = 14 },
 	    &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(own);
 	CU_ASSERT_TRUE(ca_owns(own, &ca.der));

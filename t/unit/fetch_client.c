@@ -31,7 +31,7 @@ on_lost(void *arg, const char *why)
 {
 	(void)arg;
 	heard.lost++;
-	snprintf(heard.why, sizeof(heard.why), "%s", why);
+	snprintf(heard.why, sizeof(heard.why), "%s", why != NULL ? why : "");
 }
 
 /* A wait that stops its loop. */
