@@ -89,6 +89,8 @@ gen_trust(struct gen *g, const struct gen_given *given,
 	}
 	v.trust = g->trust;
 	v.revocation = t->origin.revocation;
+	if (given != NULL && t->origin.fetch_issuers == CONF_TRUE)
+		v.issuers = given->issuers;
 	g->verifier = verifier_new(&v);
 }
 

@@ -16,7 +16,9 @@
 #include "base/crash.h"
 #include "base/list.h"
 #include "base/spawn.h"
+#include "certs/issuers.h"
 #include "certs/keyholder.h"
+#include "fetch/fetch.h"
 #include "net/descriptors.h"
 #include "proxy/admin.h"
 #include "proxy/audit/log.h"
@@ -35,7 +37,8 @@
 #define LINGER_MIN 256 /* connections that only end */
 /* a disk that blocks four of them blocks the fifth as well */
 #define FILE_THREADS 4
-#define SETUP_MS 60000 /* the supervisor has said all by then */
+#define ISSUERS_MAX 1024 /* URLs of issuers that are remembered */
+#define SETUP_MS 60000   /* the supervisor has said all by then */
 
 struct serve {
 	struct inbox inbox;
@@ -46,8 +49,10 @@ struct serve {
 	unsigned n_workers;
 	struct reload reload;
 	struct pressure pressure;
-	struct loop *loop;  /* of the main thread */
-	struct watch *says; /* the supervisor */
+	struct fetch *fetch;
+	struct issuers *issuers; /* counted */
+	struct loop *loop;       /* of the main thread */
+	struct watch *says;      /* the supervisor */
 	struct admin *admin;
 	int *logs; /* owned: n_logs of log_count, to replace those in use */
 	unsigned n_logs, log_count;
@@ -72,6 +77,30 @@ want_keys(void *arg, uint32_t number, const char *why)
 
 	(void)arg;
 	(void)snprintf(m.text, sizeof(m.text), "%s", why != NULL ? why : "");
+	(void)message_send(CHANNEL, &m, -1);
+}
+
+/* The process that fetches. */
+
+static void
+fetcher_works(void *arg, const struct sandbox_report *r)
+{
+	char text[SANDBOX_TEXT];
+
+	(void)arg;
+	sandbox_text(r, text);
+	log_line(LEVEL_NOTICE, "sandbox", "fetch: %s", text);
+}
+
+static void
+fetcher_lost(void *arg, const char *why)
+{
+	struct message m = { .kind = MESSAGE_WANT_FETCHER };
+
+	(void)arg;
+	if (why == NULL)
+		return; /* the supervisor sees its end */
+	(void)snprintf(m.text, sizeof(m.text), "%s", why);
 	(void)message_send(CHANNEL, &m, -1);
 }
 
@@ -204,6 +233,7 @@ load_gen(struct serve *p, struct gen *old)
 	struct inbox *b = &p->inbox;
 	struct conf *c = read_setup(b);
 	struct gen_given given = { .pools = &p->pools,
+		.issuers = p->issuers,
 		.ca_created = b->ca_made };
 	struct gen *g = NULL;
 	int *logs;
@@ -365,6 +395,10 @@ hear(struct serve *p, const struct message *m, int fd)
 	case MESSAGE_NEW_KEYS:
 		taken = keyholder_deliver(m->number, fd, m->pid);
 		break;
+	case MESSAGE_FETCHER:
+		fetch_attach(p->fetch, fd);
+		taken = true;
+		break;
 	case MESSAGE_REOPEN:
 		logs_begin(p, m->index);
 		break;
@@ -500,6 +534,7 @@ stop_workers(struct serve *p)
 	gen_unref(&p->gen); /* ends scan threads */
 	job_pool_free(&p->pools.crypto);
 	job_pool_free(&p->pools.files);
+	fetch_free(&p->fetch); /* what it was asked fails on their loops */
 	for (i = 0; i < p->n_workers; i++)
 		worker_free(&p->workers[i]);
 	free(p->workers);
@@ -538,6 +573,9 @@ prepare(struct serve *p)
 	p->shared.budget = budget_new();
 	pressure_init(&p->pressure);
 	p->loop = loop_new();
+	p->fetch = fetch_new(p->loop,
+	    &(struct fetch_events){ fetcher_works, fetcher_lost, NULL });
+	p->issuers = issuers_new(p->fetch, ISSUERS_MAX);
 	timer_init(&p->watch_end, p->loop, watch_end);
 }
 
@@ -593,6 +631,7 @@ finish(struct serve *p)
 	flight_free(&p->shared.flight);
 	budget_free(&p->shared.budget);
 	loop_free(&p->loop);
+	issuers_unref(&p->issuers);
 }
 
 /* Those of faults in the program, SIGKILL and job control keep their meaning. */

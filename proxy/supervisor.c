@@ -415,6 +415,7 @@ finish(struct supervisor *p)
 	upgrade_fini(p);
 	served_free(p);
 	aftermath_fini(p);
+	fetching_free(p);
 	signers_free(p);
 	if (p->next != NULL && p->next->admin >= 0)
 		(void)unlink(p->next->conf->admin.socket);
@@ -435,6 +436,7 @@ run(struct supervisor *p)
 	p->env = children_env();
 	served_init(p);
 	aftermath_init(p);
+	fetching_init(p);
 	watch_signals(p);
 	if (upgrade_is() ? go_on(p) : begin(p))
 		loop_run(p->loop);

@@ -168,6 +168,8 @@ over(struct supervisor *p)
 {
 	if (p->phase != PHASE_SERVES)
 		return;
+	if (p->fetcher == NULL) /* given up, or the end of an upgrade */
+		fetching_start(p);
 	supervisor_notify("READY=1");
 	if (p->reopen_again) {
 		p->reopen_again = false;
@@ -277,9 +279,10 @@ take_over(struct supervisor *p)
 void
 supervisor_reloaded(struct supervisor *p, bool taken)
 {
-	if (taken)
+	if (taken) {
 		take_over(p);
-	else
+		fetching_start(p);
+	} else
 		drop_next(p);
 	over(p);
 }

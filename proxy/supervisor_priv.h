@@ -211,6 +211,26 @@ bool aftermath_hand_over(struct served *);
 void aftermath_init(struct supervisor *);
 void aftermath_fini(struct supervisor *);
 
+/* The process that fetches what assay needs for itself. */
+
+struct fetcher;
+
+void fetching_init(struct supervisor *);
+/*
+ * The serving process is ready, or another edition is in force: start one for
+ * these, if the configuration has a use for it.
+ */
+void fetching_start(struct supervisor *);
+/* The serving process is gone, and with it who asks. */
+void fetching_leave(struct supervisor *);
+/* The serving process says that it does not work. */
+void fetching_stuck(struct supervisor *, const char *why);
+/* Before another program is this process: it would not know them. */
+void fetching_kill(struct supervisor *);
+void fetching_free(struct supervisor *);
+/* Hand its socket over (borrowed). */
+void served_fetcher(struct supervisor *, int fd);
+
 enum supervisor_phase {
 	PHASE_STARTS, /* never was anything served */
 	PHASE_SERVES, /* also while a dead process is replaced */
@@ -246,7 +266,11 @@ struct supervisor {
 	bool awaits_keys;       /* served is started when there is a key */
 	uint64_t died_at;       /* the last that was in charge; 0: none did */
 	struct respawn respawn;
-	struct timer again; /* served is started */
+	struct timer again;       /* served is started */
+	struct fetcher *fetchers; /* owned */
+	struct fetcher *fetcher;  /* that is asked; NULL: none */
+	struct respawn fetch_respawn;
+	struct timer fetch_again;
 	struct aftermath aftermath;
 	/* Upgrade: */
 	char program[4096];  /* that is run */

@@ -122,6 +122,13 @@ served_new_keys(struct supervisor *p, const struct signer *s)
 }
 
 void
+served_fetcher(struct supervisor *p, int fd)
+{
+	if (p->served->channel >= 0)
+		(void)say(p->served, MESSAGE_FETCHER, 0, 0, fd);
+}
+
+void
 served_reopen(struct supervisor *p)
 {
 	if (p->served != NULL &&
@@ -255,6 +262,7 @@ on_ready(struct served *v, const struct message *m)
 	v->ready = true;
 	if (v != p->served)
 		return;
+	fetching_start(p);
 	if (p->phase == PHASE_STARTS)
 		supervisor_ready(p);
 	else if (p->died_at != 0)
@@ -278,6 +286,8 @@ heard(struct served *v, const struct message *m)
 			supervisor_reloaded(p, false);
 	} else if (m->kind == MESSAGE_WANT_KEYS)
 		signer_want(p, m->number, m->text);
+	else if (m->kind == MESSAGE_WANT_FETCHER && v == p->served)
+		fetching_stuck(p, m->text);
 }
 
 static void
@@ -444,9 +454,10 @@ on_ended(void *arg, unsigned events)
 		return;
 	if (v == p->coming)
 		coming_ended(p, how, pid);
-	else if (v == p->served)
+	else if (v == p->served) {
+		fetching_leave(p);
 		in_charge_ended(p, how, pid);
-	else
+	} else
 		retired_ended(p, v, how, pid);
 }
 

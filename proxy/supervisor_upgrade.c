@@ -225,6 +225,7 @@ become(struct supervisor *p)
 	(void)setenv(STATE_ENV, number, 1);
 	keep(fd, true);
 	keep_all(p, true);
+	fetching_kill(p);
 	/* One that comes now is for the next program. */
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &before);
@@ -232,6 +233,7 @@ become(struct supervisor *p)
 	failed(p, p->program, strerror(errno));
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	keep_all(p, false);
+	fetching_start(p);
 	(void)unsetenv(STATE_ENV);
 	(void)close(fd);
 }

@@ -113,6 +113,7 @@ struct conf_tls {
 		enum revocation revocation;
 		enum conf_on_invalid on_invalid;
 		enum conf_no_yes http2;
+		enum conf_no_yes fetch_issuers;
 	} origin;
 };
 

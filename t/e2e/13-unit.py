@@ -79,6 +79,7 @@ def test_started(lab):
     assert r.returncode == 0 and "ready" in log, r.stderr + log
     refused = json.loads(re.search(r"^probe (.*)", log, re.M)[1])
     assert set(refused) == set(SANDBOX) and 1 not in refused.values(), f"refused by the unit's filter (EPERM): {refused}"
+    assert wire.wait_for(lambda: "sandbox: fetch: seccomp" in m.journal("assay"), 60), m.journal("assay")
     boxes = re.findall(r"sandbox.*?: seccomp(?:, landlock \d)?", log)
     assert len(boxes) >= 2 and ("landlock" in boxes[0] or refused["landlock_create_ruleset"] == errno.EOPNOTSUPP), log
     r = m.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-x", "http://127.0.0.1:3128", "http://assay.internal/test/eicar")

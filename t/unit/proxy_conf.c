@@ -737,15 +737,15 @@ test_chains_and_rules(void)
 		    "not supported in this version; write hold, trickle or "
 		    "stream\n" },
 		{ "auth: {x: y}\nlists: {a: {file: b}}\npages: {dir: /x}\n"
-		  "tls: {origin: {fetch_issuers: true}}\n",
+		  "tls: {origin: {ct: on}}\n",
 		    "c:1:1: 'auth' is not supported in this version; leave it "
 		    "out\n"
 		    "c:2:1: 'lists' is not supported in this version; leave "
 		    "it out\n"
 		    "c:3:9: 'dir' is not supported in this version; leave it "
 		    "out\n"
-		    "c:4:16: 'fetch_issuers' is not supported in this version; "
-		    "leave it out or write false\n" },
+		    "c:4:16: 'ct' is not supported in this version; "
+		    "leave it out or write off\n" },
 	};
 
 	CHECK_TABLE(t);
