@@ -37,6 +37,8 @@ struct scanning {
 	struct account *account;
 	uint64_t born_with; /* resident memory, at most so far */
 	uint64_t mapped;    /* of that, bodies: the most of one */
+	struct rusage use;  /* after the last scan */
+	rlim_t cpu_most;    /* what RLIMIT_CPU may be at most */
 };
 
 /* A body as it came: a file's begin, then what lies in memory. */
@@ -72,31 +74,30 @@ piece_read(void *arg, void *p, size_t n, uint64_t at)
 
 /* ---- limits of one scan ---- */
 
-/* A matcher that runs on past its deadline ends here at the latest. */
+/* Asked once a scan: both limits need it, the next one's and this one's. */
 static void
-cpu_limit(uint64_t deadline)
+use_note(struct scanning *c)
 {
-	uint64_t now = clam_now_ms(),
-		 left = deadline > now ? deadline - now : 0;
-	struct rusage use;
-	struct rlimit cpu;
-
-	if (getrusage(RUSAGE_SELF, &use) != 0 ||
-	    getrlimit(RLIMIT_CPU, &cpu) != 0)
-		return;
-	cpu.rlim_cur = (rlim_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec +
-	    (time_t)(left / 1000) + CPU_SPARE_S);
-	(void)setrlimit(RLIMIT_CPU, &cpu);
+	(void)getrusage(RUSAGE_SELF, &c->use);
 }
 
 static uint64_t
-resident(void)
+resident(const struct scanning *c)
 {
-	struct rusage use;
+	return ((uint64_t)c->use.ru_maxrss * 1024);
+}
 
-	return (getrusage(RUSAGE_SELF, &use) == 0
-		? (uint64_t)use.ru_maxrss * 1024
-		: UINT64_MAX);
+/* A matcher that runs on past its deadline ends here at the latest. */
+static void
+cpu_limit(const struct scanning *c, uint64_t deadline)
+{
+	uint64_t now = clam_now_ms(),
+		 left = deadline > now ? deadline - now : 0;
+	struct rlimit cpu = { .rlim_max = c->cpu_most };
+
+	cpu.rlim_cur = (rlim_t)(c->use.ru_utime.tv_sec +
+	    c->use.ru_stime.tv_sec + (time_t)(left / 1000) + CPU_SPARE_S);
+	(void)setrlimit(RLIMIT_CPU, &cpu);
 }
 
 /* One account gets half of a budget. */
@@ -175,7 +176,7 @@ body_look(struct scanning *c, struct clam_look *look, struct clam_packet *p)
 		return;
 	}
 	look_init(c, look, m, &b);
-	cpu_limit(m->deadline);
+	cpu_limit(c, m->deadline);
 	clam_look_run(look);
 	if (m->memory_bytes > 0)
 		munmap((void *)(uintptr_t)b.rest, m->memory_bytes);
@@ -188,8 +189,10 @@ body_look(struct scanning *c, struct clam_look *look, struct clam_packet *p)
 static uint64_t
 grown(struct scanning *c, const struct clam_scan_msg *m)
 {
-	uint64_t now = resident(), body = m->file_bytes + m->memory_bytes;
+	uint64_t now, body = m->file_bytes + m->memory_bytes;
 
+	use_note(c);
+	now = resident(c);
 	c->mapped = body > c->mapped ? body : c->mapped;
 	return (now > c->born_with + c->mapped ? now - c->born_with - c->mapped
 					       : 0);
@@ -276,12 +279,16 @@ box_enter(const struct scanning *c, const struct clam_birth *b,
 static bool
 begin(struct scanning *c, const struct clam_birth *b, struct clam_born *born)
 {
+	struct rlimit cpu;
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (getppid() != b->master) /* it was too late for that */
 		return (false);
 	prctl(PR_SET_NAME, "assayd: scanner", 0, 0, 0);
 	if (!slot_open(c, b))
 		return (false);
+	c->cpu_most = getrlimit(RLIMIT_CPU, &cpu) == 0 ? cpu.rlim_max
+						       : RLIM_INFINITY;
 	c->since = &b->words->since[b->me];
 	c->core = b->core;
 	c->core->temp_dir = strdup(b->temp_dir);
@@ -303,7 +310,8 @@ clam_child_run(const struct clam_birth *b)
 	if (!begin(&c, b, &born))
 		_exit(END_BOX);
 	born.fit = clam_core_finds_canary(c.core);
-	c.born_with = resident();
+	use_note(&c);
+	c.born_with = resident(&c);
 	goes_on = clam_wire_send(c.socket, &born, NULL, 0) && born.fit;
 	while (goes_on)
 		switch (clam_wire_recv(c.socket, CLAM_BIT(CLAM_SCAN), &p, -1)) {
