@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "config.h"
 #include "proxy/admin.h"
+#include "proxy/problem.h"
 
 struct admin {
 	struct gen *const *gen;
@@ -69,7 +70,40 @@ on_connect(void *arg, unsigned events)
 	close(fd);
 }
 
-/* A socket that nobody listens on any more is removed. */
+/* Nothing, or a socket, whose place ours takes if nobody listens on it. */
+static bool
+is_free(const char *path)
+{
+	struct stat st;
+
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+		errno = ENAMETOOLONG;
+		return (false);
+	}
+	if (lstat(path, &st) != 0)
+		return (errno == ENOENT);
+	if (!S_ISSOCK(st.st_mode))
+		errno = EEXIST;
+	return (S_ISSOCK(st.st_mode));
+}
+
+void
+admin_check(const char *path, const char *state, struct conf_problems *list)
+{
+	char *folder = strdup(path), *slash;
+
+	if (folder == NULL)
+		abort();
+	if ((slash = strrchr(folder, '/')) != NULL)
+		*(slash > folder ? slash : slash + 1) = '\0';
+	if (!is_free(path) ||
+	    (slash != NULL && strcmp(folder, state) != 0 &&
+		access(folder, W_OK | X_OK) != 0))
+		problem_add(list, false, "admin socket %s: %s", path,
+		    strerror(errno));
+	free(folder);
+}
+
 static int
 open_socket(const char *path)
 {
@@ -77,10 +111,8 @@ open_socket(const char *path)
 	mode_t mask;
 	int fd, r;
 
-	if (strlen(path) >= sizeof(un.sun_path)) {
-		errno = ENAMETOOLONG;
+	if (!is_free(path))
 		return (-1);
-	}
 	strcpy(un.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)

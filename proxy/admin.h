@@ -14,6 +14,11 @@
 
 struct admin;
 
+/*
+ * For --check, which makes nothing: could it be made there?  Its folder may be
+ * the state folder, which is made at the start.  Problems are added to the list.
+ */
+void admin_check(const char *path, const char *state, struct conf_problems *);
 /* Listen there; one that nobody listens on any more is removed.  -1: f. */
 int admin_open(const char *path, struct fault *f);
 /*

@@ -14,6 +14,7 @@
 #endif
 #include "base/list.h"
 #include "net/descriptors.h"
+#include "proxy/admin.h"
 #include "proxy/audit/log.h"
 #include "proxy/folders.h"
 #include "proxy/gen.h"
@@ -119,6 +120,8 @@ check(struct supervisor *p)
 		g = gen_new(c, 1, NULL, &list);
 		(void)gen_start(g, NULL, NULL, &list);
 		logs_check(c, &list);
+		if (c->admin.socket != NULL)
+			admin_check(c->admin.socket, c->state, &list);
 		if (!upgrade_format_ok())
 			problem_add(&list, false,
 			    "upgrade: this version takes a restart");

@@ -615,3 +615,15 @@ def test_restart_after_kill(lab):
     p.kill()
     p.stopped = True
     lab.assay(admin=None)
+
+
+def test_admin_socket_takes_no_others_place(lab):
+    """A file where the socket is to be is nobody's to remove."""
+    kept = lab.dir / "notes.txt"
+    kept.write_text("mine")
+    for path in (kept, lab.dir, lab.dir / "none" / "admin.sock"):
+        code, text, conf = lab.check({"state": str(lab.dir / "state"), "admin": {"socket": str(path)}})
+        assert code == 1 and "admin socket" in text, (path, text)
+        r = lab.run(e2e.ASSAYD, "-f", conf, env=lab.env())
+        assert r.returncode == 1 and b"admin socket" in r.stderr, (path, r.stderr)
+    assert kept.read_text() == "mine"
