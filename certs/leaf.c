@@ -199,16 +199,6 @@ get(struct leaf_cache *c, const char *key, size_t n)
 	return (v == NULL ? NULL : CONTAINER_OF(v, struct leaf, value));
 }
 
-bool
-leaf_get(struct leaf_cache *c, const char *host, struct leaf **out)
-{
-	char key[KEY_MAX];
-	size_t n = key_of(host, 0, key);
-
-	*out = n > 0 ? get(c, key, n) : NULL;
-	return (*out != NULL);
-}
-
 static void
 on_ready(struct memo_wait *m, struct memo_value *v)
 {

@@ -78,9 +78,6 @@ bool leaf_host_ok(const char *host);
 #define LEAF_UNTRUSTED 1u /* signed by a throwaway key of this process */
 #define LEAF_RSA 2u
 
-/* A fresh one (which: 0) from the cache into *out, counted; false: not there. */
-bool leaf_get(struct leaf_cache *, const char *host, struct leaf **out);
-
 /* Embedded; {0} and not started is a valid state for leaf_cancel(). */
 struct leaf_wait {
 	struct task *wake; /* borrowed: woken when done; NULL: nobody */

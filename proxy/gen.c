@@ -459,7 +459,7 @@ gen_unref(struct gen **gp)
 	trust_unref(&g->trust);
 	leaf_cache_free(&g->leaves);
 	ca_unref(&g->ca);
-	tls_context_unref(&g->tls);
+	tls_context_free(&g->tls);
 	hosts_unref(&g->hosts);
 	free(g->servers);
 	conf_unref(&g->conf);

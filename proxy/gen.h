@@ -45,7 +45,7 @@ struct gen {
 	struct leaf_cache *leaves;      /* owned */
 	struct trust *trust;            /* counted */
 	struct verifier *verifier;      /* owned */
-	struct tls_context *tls;        /* counted */
+	struct tls_context *tls;        /* owned */
 	struct hosts *hosts;            /* counted */
 	struct gen_service *services;   /* owned; as conf->services */
 	struct audit *audit;            /* owned */

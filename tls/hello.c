@@ -186,7 +186,6 @@ ext_alpn(struct hello *h, struct span s)
 	if (!take_vec16(&s, &list) || s.n != 0 || list.n == 0)
 		return (false);
 	h->has_alpn = true;
-	h->alpn = (struct str){ (const char *)list.p, list.n };
 	while (list.n > 0) {
 		if (!take_vec8(&list, &name) || name.n == 0)
 			return (false);
@@ -423,18 +422,6 @@ hello_parse(struct hello *h, const struct chq *q)
 }
 
 bool
-hello_next_alpn(struct str *rest, struct str *name)
-{
-	struct span s = { (const unsigned char *)rest->p, rest->n }, v;
-
-	if (!take_vec8(&s, &v))
-		return (false);
-	*rest = (struct str){ (const char *)s.p, s.n };
-	*name = (struct str){ (const char *)v.p, v.n };
-	return (true);
-}
-
-bool
 hello_wants_rsa(const struct hello *h, bool tls13)
 {
 	if (tls13 && h->has_tls13)
@@ -448,5 +435,4 @@ void
 hello_fini(struct hello *h)
 {
 	buf_fini(&h->message);
-	h->alpn = STR_NONE;
 }

@@ -49,7 +49,6 @@ struct hello {
 	bool has_rsa_pss;    /* accepts RSA signatures, of TLS 1.3 ... */
 	bool has_rsa_pkcs1;  /* ... and of TLS 1.2 only, by SHA-256 and up */
 	bool has_ecdhe_ecdsa, has_ecdhe_rsa; /* suites of TLS 1.2 with AEAD */
-	struct str alpn; /* the ProtocolNameList, for hello_next_alpn() */
 	/* valid after HELLO_BAD: a clause for the log */
 	const char *reason;
 	/* valid always */
@@ -74,18 +73,12 @@ struct hello {
 enum hello_step hello_parse(struct hello *, const struct chq *q);
 
 /*
- * The client's protocols in its order, GREASE values included: the next one
- * in *name.  *rest starts as a copy of h->alpn.  False: no further one.
- */
-bool hello_next_alpn(struct str *rest, struct str *name);
-
-/*
  * Of the two kinds of leaves, is RSA the only one that this client can be
  * served with?  tls13: we speak it too.
  */
 bool hello_wants_rsa(const struct hello *, bool tls13);
 
-/* Free the message; alpn is gone, the other fields stay. {0} is fine. */
+/* Free the message; the fields stay.  {0} is fine. */
 void hello_fini(struct hello *);
 
 #endif

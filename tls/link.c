@@ -192,7 +192,6 @@ link_new(struct loop *loop, int fd, struct task *owner)
 	l->kind = BUDGET_DESCRIPTORS;
 	l->owner = owner;
 	l->tls_end = PULL_MORE;
-	l->alert = -1;
 	l->watch = watch_new(loop, fd, on_ready, l);
 	task_init(&l->flush, loop, on_flush);
 	timer_init(&l->linger, loop, on_linger);
@@ -224,12 +223,6 @@ link_charge_to(struct link *l, struct account *a)
 	account_unref(&l->account);
 	l->account = account_ref(a);
 	account_add(a, l->kind, 1);
-}
-
-int
-link_fd(const struct link *l)
-{
-	return (l->fd);
 }
 
 static void
@@ -398,12 +391,6 @@ const char *
 link_error(const struct link *l)
 {
 	return (l->error);
-}
-
-int
-link_alert(const struct link *l)
-{
-	return (l->alert);
 }
 
 uint64_t

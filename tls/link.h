@@ -41,7 +41,6 @@ void link_of_client(struct link *);
  * (LINK_CLOSE), too; where he has too many of these, they are short.
  */
 void link_charge_to(struct link *, struct account *);
-int link_fd(const struct link *);
 
 /*
  * Put TLS on it: the session (owned from now on) has credentials and
@@ -111,8 +110,6 @@ bool link_drained(const struct link *);
 bool link_broken(const struct link *);
 /* Text for logs: what made it fail, "" if nothing. */
 const char *link_error(const struct link *);
-/* The alert description that the peer ended TLS with, -1 if it sent none. */
-int link_alert(const struct link *);
 
 uint64_t link_bytes_in(const struct link *); /* on the wire */
 uint64_t link_bytes_out(const struct link *);

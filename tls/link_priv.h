@@ -43,7 +43,6 @@ struct link {
 	unsigned hello_requests; /* so often it was asked for one */
 	enum ended in_end;       /* how the peer's bytes ended, in the kernel */
 	enum pull tls_end;       /* how they ended in TLS; PULL_MORE: not yet */
-	int alert;
 	struct chq pend;   /* read and not yet taken: bytes for TLS or owner */
 	struct chq out;    /* plain: to send */
 	struct buf stage;  /* TLS: plaintext of a record to be sealed */

@@ -210,8 +210,7 @@ tls_note_alert(struct link *l, int r)
 		link_set_error(l, "TLS", gnutls_strerror(r));
 		return;
 	}
-	l->alert = (int)gnutls_alert_get(l->tls);
-	name = gnutls_alert_get_name((gnutls_alert_description_t)l->alert);
+	name = gnutls_alert_get_name(gnutls_alert_get(l->tls));
 	link_set_error(l, "TLS alert from the peer", name != NULL ? name : "?");
 }
 

@@ -4,7 +4,6 @@
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,6 @@
 #define RESUME_LIFE_S 3600  /* after the verification that it spares */
 
 struct tls_context {
-	atomic_uint refs;
 	gnutls_priority_t server, client, old;
 	gnutls_certificate_credentials_t server_cred, client_cred;
 	char epoch[129];
@@ -92,40 +90,25 @@ tls_context_new(const struct tls_options *o, struct fault *f)
 	if (c == NULL)
 		abort();
 	pthread_once(&secret_once, secret_make);
-	atomic_init(&c->refs, 1);
 	snprintf(c->epoch, sizeof(c->epoch), "%s", o->epoch);
 	if (!context_priorities(c, o, f))
-		tls_context_unref(&c);
+		tls_context_free(&c);
 	else if ((r = context_fill(c, o)) < 0) {
 		fault_set(f, ERR_CONFIG, "GnuTLS: %s%s%s", gnutls_strerror(r),
 		    o->cert != NULL ? ": " : "",
 		    o->cert != NULL ? o->cert : "");
-		tls_context_unref(&c);
+		tls_context_free(&c);
 	}
 	return (c);
 }
 
-struct tls_context *
-tls_context_ref(struct tls_context *c)
-{
-	unsigned had = atomic_fetch_add(&c->refs, 1);
-
-	assert(had > 0);
-	return (c);
-}
-
 void
-tls_context_unref(struct tls_context **cp)
+tls_context_free(struct tls_context **cp)
 {
 	struct tls_context *c = *cp;
-	unsigned had;
 
 	*cp = NULL;
 	if (c == NULL)
-		return;
-	had = atomic_fetch_sub(&c->refs, 1);
-	assert(had > 0);
-	if (had > 1)
 		return;
 	if (c->server != NULL)
 		gnutls_priority_deinit(c->server);

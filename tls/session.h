@@ -44,8 +44,7 @@ enum tls_protocol {
 /* NULL with the cause in f (a system-wide GnuTLS policy may forbid what we need). */
 struct tls_context *tls_context_new(const struct tls_options *,
     struct fault *f);
-struct tls_context *tls_context_ref(struct tls_context *);
-void tls_context_unref(struct tls_context **);
+void tls_context_free(struct tls_context **);
 
 /*
  * A server session that shows leaf, which the caller keeps as long as the

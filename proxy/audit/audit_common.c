@@ -1,16 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the formats of the access log share, see audit_priv.h. */
-#include <errno.h>
-#include <nettle/base16.h>
-#include <nettle/hmac.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include "proxy/audit/audit_priv.h"
-
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
-static uint8_t hash_key[32];
 
 void
 audit_record_init(struct audit_record *r)
@@ -20,32 +10,10 @@ audit_record_init(struct audit_record *r)
 	};
 }
 
-/* A key that nobody has after us: hashes link records of one run only. */
-static void
-make_key(void)
-{
-	while (getrandom(hash_key, sizeof(hash_key), 0) !=
-	    (ssize_t)sizeof(hash_key))
-		if (errno != EINTR)
-			abort();
-}
-
 struct str
-audit_private(struct str v, enum logging_keep keep, char hex[AUDIT_HASH_HEX])
+audit_private(struct str v, enum logging_keep keep)
 {
-	uint8_t mac[AUDIT_HASH_HEX / 2];
-	struct hmac_sha256_ctx ctx;
-
-	if (v.n == 0 || keep == LOGGING_DROP)
-		return (STR_NONE);
-	if (keep == LOGGING_KEEP)
-		return (v);
-	(void)pthread_once(&key_once, make_key);
-	hmac_sha256_set_key(&ctx, sizeof(hash_key), hash_key);
-	hmac_sha256_update(&ctx, v.n, (const uint8_t *)v.p);
-	hmac_sha256_digest(&ctx, sizeof(mac), mac);
-	base16_encode_update(hex, sizeof(mac), mac);
-	return ((struct str){ hex, AUDIT_HASH_HEX });
+	return (keep == LOGGING_DROP ? STR_NONE : v);
 }
 
 struct str

@@ -123,13 +123,11 @@ static void
 put_client(struct buf *b, const struct audit_record *r,
     const struct logging_privacy *p)
 {
-	char hex[AUDIT_HASH_HEX];
 
-	put_str(b, KEY("client.ip"),
-	    audit_private(r->client_ip, p->client, hex));
+	put_str(b, KEY("client.ip"), audit_private(r->client_ip, p->client));
 	if (p->client == LOGGING_KEEP)
 		put_count(b, KEY("client.port"), r->client_port);
-	put_str(b, KEY("user.name"), audit_private(r->user, p->user, hex));
+	put_str(b, KEY("user.name"), audit_private(r->user, p->user));
 	put_str(b, KEY("user_agent.original"), r->agent);
 	put_str(b, KEY("assay.listener"), r->listener);
 	put_str(b, KEY("assay.mode"), str_of(audit_mode_name(r->mode)));
@@ -139,13 +137,12 @@ static void
 put_url(struct buf *b, const struct audit_record *r,
     const struct logging_privacy *p)
 {
-	char hex[AUDIT_HASH_HEX];
 	struct text_url u;
 	struct str query;
 
 	if (r->url.n > 0) {
 		text_split_url(r->url, &u);
-		query = audit_private(u.query, p->query, hex);
+		query = audit_private(u.query, p->query);
 		buf_str(b, STR(",\"url.full\":\""));
 		text_add_json(b, u.scheme);
 		text_add_json(b, audit_cut(u.rest, URL_MAX_BYTES));

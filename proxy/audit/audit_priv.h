@@ -7,14 +7,8 @@
 #include "base/str.h"
 #include "proxy/audit/audit.h"
 
-#define AUDIT_HASH_HEX 16
-
-/*
- * v as privacy lets it be written: v, its hash written to hex, or STR_NONE.
- * What is absent stays absent.
- */
-struct str audit_private(struct str v, enum logging_keep,
-    char hex[AUDIT_HASH_HEX]);
+/* v as privacy lets it be written: v or STR_NONE. */
+struct str audit_private(struct str v, enum logging_keep);
 /* At most max bytes of s, cut between characters if it is UTF-8. */
 struct str audit_cut(struct str s, size_t max);
 /* A media type without its parameters. */

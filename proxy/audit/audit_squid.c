@@ -103,7 +103,6 @@ static void
 put_url(struct buf *b, const struct audit_record *r,
     const struct logging_privacy *p)
 {
-	char hex[AUDIT_HASH_HEX];
 	struct text_url u;
 
 	if (r->url.n == 0) {
@@ -118,8 +117,7 @@ put_url(struct buf *b, const struct audit_record *r,
 	if (u.query.p == NULL)
 		return;
 	buf_add(b, "?", 1);
-	add_url(b,
-	    audit_cut(audit_private(u.query, p->query, hex), URL_MAX_BYTES));
+	add_url(b, audit_cut(audit_private(u.query, p->query), URL_MAX_BYTES));
 }
 
 static void
@@ -143,13 +141,11 @@ void
 audit_format_squid(struct buf *b, const struct audit_record *r,
     const struct logging_privacy *p)
 {
-	char hex[AUDIT_HASH_HEX];
-	struct str user = audit_private(r->user, p->user, hex);
+	struct str user = audit_private(r->user, p->user);
 	bool denied = r->action == AUDIT_BLOCK && !r->at_response;
-	char client[AUDIT_HASH_HEX];
 
 	put_times(b, r);
-	put_or_dash(b, audit_private(r->client_ip, p->client, client));
+	put_or_dash(b, audit_private(r->client_ip, p->client));
 	buf_printf(b, " %s%s/%03u %llu ", code_of(r), mark_of(r), r->status,
 	    (unsigned long long)r->response_bytes);
 	put_or_dash(b, r->method);

@@ -14,15 +14,8 @@
 #define TEXT_MAX 2000
 
 static int to = STDERR_FILENO;
-static atomic_int weakest = LEVEL_INFO;
 static pthread_once_t journal_once = PTHREAD_ONCE_INIT;
 static bool to_journal;
-
-void
-log_set_level(enum log_level level)
-{
-	atomic_store_explicit(&weakest, (int)level, memory_order_relaxed);
-}
 
 void
 log_to(int fd)
@@ -86,13 +79,6 @@ write_line(enum log_level level, const char *area, const char *text)
 		return;
 }
 
-static bool
-is_dropped(enum log_level level)
-{
-	return (
-	    (int)level > atomic_load_explicit(&weakest, memory_order_relaxed));
-}
-
 void
 log_line(enum log_level level, const char *area, const char *fmt, ...)
 {
@@ -100,8 +86,6 @@ log_line(enum log_level level, const char *area, const char *fmt, ...)
 	int saved = errno;
 	va_list ap;
 
-	if (is_dropped(level))
-		return;
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -144,7 +128,7 @@ log_limited(struct log_limit *l, enum log_level level, const char *area,
 	uint64_t held;
 	va_list ap;
 
-	if (is_dropped(level) || !limit_passes(l, &held)) {
+	if (!limit_passes(l, &held)) {
 		errno = saved;
 		return (false);
 	}

@@ -18,8 +18,7 @@ enum log_level {
 	LEVEL_ERROR = 3,   /* something does not work */
 	LEVEL_WARNING = 4, /* works, but somebody should look */
 	LEVEL_NOTICE = 5,  /* start, stop, reload */
-	LEVEL_INFO = 6,
-	LEVEL_DEBUG = 7
+	LEVEL_INFO = 6
 };
 
 /*
@@ -27,9 +26,6 @@ enum log_level {
  * whose stderr is read by somebody who only wants to know what libraries say.
  */
 void log_to(int fd);
-
-/* Lines weaker than this are dropped; LEVEL_INFO at first. */
-void log_set_level(enum log_level);
 
 /*
  * Write one line; area is the part that speaks ("ca", "scan", "log"), NULL

@@ -11,8 +11,7 @@ enum logging_format { LOGGING_JSON, LOGGING_SQUID };
 
 enum logging_keep {
 	LOGGING_DROP, /* not written */
-	LOGGING_KEEP, /* as it is */
-	LOGGING_HASH  /* 16 hex digits, keyed anew at each start */
+	LOGGING_KEEP  /* as it is */
 };
 
 /* log.privacy.  Defaults: query drop, user and client keep. */

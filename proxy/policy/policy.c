@@ -493,19 +493,3 @@ policy_decide(const struct policy *policy, enum policy_stage stage,
 		decide_url(policy, stage, facts, facts->url_sent, &before,
 		    plan);
 }
-
-const char *
-policy_log_name(enum policy_log log)
-{
-	static const char *const names[] = { "full", "minimal", "none" };
-
-	return (names[log]);
-}
-
-const char *
-policy_download_name(enum policy_download download)
-{
-	static const char *const names[] = { "hold", "trickle", "stream" };
-
-	return (names[download]);
-}

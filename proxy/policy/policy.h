@@ -226,7 +226,4 @@ void policy_plan_init(const struct policy *, struct plan *);
 void policy_decide(const struct policy *, enum policy_stage,
     const struct policy_facts *, struct plan *);
 
-const char *policy_log_name(enum policy_log);           /* "full" ... */
-const char *policy_download_name(enum policy_download); /* "hold" ... */
-
 #endif

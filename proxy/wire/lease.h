@@ -172,8 +172,6 @@ bool lease_may_repeat(const struct lease *);
 bool lease_is_unseen(const struct lease *);
 /* May one of both come to be true of it? */
 bool lease_may_be_lost(const struct lease *);
-/* Has it a connection that others have used before? */
-bool lease_is_reused(const struct lease *);
 /* The peer's certificate is not acceptable, and that was allowed. */
 bool lease_is_invalid(const struct lease *);
 /* Does its connection end in the middle of being signed in? */

@@ -53,12 +53,6 @@ lease_forgive(struct lease *l, uint64_t now)
 /* Facts. */
 
 bool
-lease_is_reused(const struct lease *l)
-{
-	return (l->reused);
-}
-
-bool
 lease_may_be_lost(const struct lease *l)
 {
 	return (l->reused || (l->origin != NULL && l->origin->h2 != NULL));

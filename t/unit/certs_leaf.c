@@ -192,7 +192,6 @@ test_bad_hosts(void)
 		"<script>", "a/b", "a?b", "a;b" };
 	struct leaf_cache *c;
 	struct leaf_wait w = { 0 };
-	struct leaf *l;
 	struct fault f;
 	char longest[400];
 	unsigned i;
@@ -208,7 +207,6 @@ test_bad_hosts(void)
 		CU_ASSERT_FALSE(leaf_host_ok(host));
 		CU_ASSERT_PTR_NULL(leaf_mint(c, host, false, &f));
 		CU_ASSERT_EQUAL(f.code, ERR_MINT);
-		CU_ASSERT_FALSE(leaf_get(c, host, &l));
 		CU_ASSERT_TRUE(leaf_start(c, NULL, host, 0, &w));
 		CU_ASSERT_EQUAL(w.fault.code, ERR_MINT);
 	}
@@ -418,7 +416,6 @@ test_cache(void)
 	task_init(&x.task, l, on_wake);
 	for (i = 0; i < 4; i++)
 		x.w[i].wake = &x.task;
-	CU_ASSERT_FALSE(leaf_get(c, "a.example", &leaf));
 	kill(keyholder_pid(ca_keyholder(ca)), SIGSTOP);
 	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", 0, &x.w[0]));
 	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", LEAF_UNTRUSTED, &x.w[1]));
@@ -442,7 +439,8 @@ test_cache(void)
 	x.until = 1;
 	if (!leaf_start(c, l, "z.example", 0, &x.w[0]))
 		loop_run(l);
-	CU_ASSERT_TRUE(leaf_get(c, "z.example", &leaf));
+	CU_ASSERT_TRUE(leaf_start(c, l, "z.example", 0, &x.w[1]));
+	leaf = x.w[1].leaf;
 	CU_ASSERT_PTR_EQUAL(leaf, x.w[0].leaf);
 	leaf_cancel(&x.w[0]);
 	leaf_cache_free(&c); /* the leaf outlives its cache */
@@ -460,18 +458,17 @@ test_at_once(void)
 {
 	struct job_pool *pool = job_pool_new("sign", 1);
 	struct loop *l = loop_new();
-	struct leaf_wait w = { .wake = NULL };
+	struct leaf_wait w = { .wake = NULL }, again = { .wake = NULL };
 	struct leaf_cache *c;
-	struct leaf *leaf;
 
 	ca_begin(CA_EC, 14);
 	keyholder_set_patience(ca_keyholder(ca), 4000000);
 	c = leaf_cache_new(ca, 100, pool);
 	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", 0, &w));
 	CU_ASSERT_PTR_NOT_NULL(w.leaf);
-	CU_ASSERT_TRUE(leaf_get(c, "a.example", &leaf));
-	CU_ASSERT_PTR_EQUAL(leaf, w.leaf);
-	leaf_unref(&leaf);
+	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", 0, &again));
+	CU_ASSERT_PTR_EQUAL(again.leaf, w.leaf);
+	leaf_cancel(&again);
 	leaf_cancel(&w);
 	leaf_cache_free(&c);
 	ca_end();
@@ -500,7 +497,6 @@ test_rsa_leaf(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(rsa = x.w[0].leaf);
 	CU_ASSERT_EQUAL(gnutls_privkey_get_pk_algorithm(rsa->key, NULL),
 	    GNUTLS_PK_RSA);
-	CU_ASSERT_FALSE(leaf_get(c, "a.example", &ec));
 	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", 0, &x.w[1]));
 	CU_ASSERT_PTR_NOT_NULL_FATAL(ec = x.w[1].leaf);
 	CU_ASSERT_EQUAL(gnutls_privkey_get_pk_algorithm(ec->key, NULL),

@@ -275,7 +275,7 @@ test_kept(void)
 	begin();
 	l = get_ready();
 	fd = take();
-	CU_ASSERT_FALSE(lease_is_reused(l));
+	CU_ASSERT_FALSE(l->reused);
 	CU_ASSERT_EQUAL(address_port(lease_peer(l)), port);
 	CU_ASSERT_STRING_EQUAL(lease_peer_ip(l), "127.0.0.1");
 	lease_times(l, &times);
@@ -285,7 +285,7 @@ test_kept(void)
 	CU_ASSERT_PTR_NULL(l);
 	CU_ASSERT_EQUAL(worker.pool->idle, 1);
 	l = get_ready();
-	CU_ASSERT_TRUE(lease_is_reused(l));
+	CU_ASSERT_TRUE(l->reused);
 	lease_times(l, &times);
 	CU_ASSERT(times.connect_ms == -1);
 	CU_ASSERT_EQUAL(worker.pool->idle, 0);

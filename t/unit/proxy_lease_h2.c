@@ -269,7 +269,7 @@ end(void)
 	loop_free(&worker.loop);
 	job_pool_free(&jobs);
 	trust_unref(&gen.trust);
-	tls_context_unref(&gen.tls);
+	tls_context_free(&gen.tls);
 	arena_free(&arena);
 	conf_unref(&gen.conf);
 	close(listening);
@@ -427,7 +427,7 @@ test_shared(void)
 	for (i = 0; i < 6; i++) {
 		CU_ASSERT_FATAL(until(is_settled, l[i]));
 		CU_ASSERT_EQUAL(lease_state(l[i]), LEASE_READY);
-		CU_ASSERT_EQUAL(lease_is_reused(l[i]), i != 0 && i != 4);
+		CU_ASSERT_EQUAL(l[i]->reused, i != 0 && i != 4);
 	}
 	CU_ASSERT_EQUAL(n_peers, 2);
 	for (i = 0; i < 4; i++)

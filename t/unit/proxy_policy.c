@@ -698,13 +698,6 @@ test_range(void)
 	conf_unref(&c);
 }
 
-static void
-test_names(void)
-{
-	CU_ASSERT_STRING_EQUAL(policy_log_name(POLICY_LOG_MINIMAL), "minimal");
-	CU_ASSERT_STRING_EQUAL(policy_download_name(POLICY_STREAM), "stream");
-}
-
 UNIT_TESTS(proxy_policy, { "hosts", test_hosts },
     { "client, listener, port, dest, method, not", test_conditions },
     { "types and sizes", test_types_and_sizes }, { "urls", test_urls },
@@ -717,5 +710,4 @@ UNIT_TESTS(proxy_policy, { "hosts", test_hosts },
     { "the address is a splice's last fact", test_late_dest_of_splice },
     { "patterns have limits", test_overrun },
     { "random hosts", test_random_hosts }, { "long hosts", test_long_hosts },
-    { "ten rules are quick", test_speed }, { "threads", test_threads },
-    { "names", test_names })
+    { "ten rules are quick", test_speed }, { "threads", test_threads })

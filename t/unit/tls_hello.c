@@ -184,24 +184,6 @@ test_fields(void)
 	}
 }
 
-static void
-test_alpn_list(void)
-{
-	struct hello h;
-	struct str rest, name;
-
-	make_usual();
-	parse(&h, wire.p, wire.n, RANDOM);
-	rest = h.alpn;
-	CU_ASSERT(hello_next_alpn(&rest, &name) && name.n == 2);
-	CU_ASSERT(hello_next_alpn(&rest, &name) && str_eq(name, STR("h2")));
-	CU_ASSERT(
-	    hello_next_alpn(&rest, &name) && str_eq(name, STR("http/1.1")));
-	CU_ASSERT(!hello_next_alpn(&rest, &name));
-	hello_fini(&h);
-	CU_ASSERT(h.alpn.p == NULL && h.has_h2);
-}
-
 /* What is behind the hello is not looked at; a cut one is never done. */
 static void
 test_cut_and_more(void)
@@ -564,7 +546,6 @@ test_wants_rsa(void)
 }
 
 UNIT_TESTS(tls_hello, { "fields, in any records and splits", test_fields },
-    { "ALPN list in order", test_alpn_list },
     { "cut anywhere; bytes behind it", test_cut_and_more },
     { "no extensions, TLS 1.0", test_old_shapes },
     { "17 KB, 64 KB, too much", test_large }, { "server names", test_sni },

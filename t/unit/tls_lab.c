@@ -263,6 +263,7 @@ lab_end_init(struct lab_end *e, struct loop *l, int fd, unsigned salt)
 		.shake = PULL_WAIT,
 		.end = PULL_MORE };
 	task_init(&e->task, l, end_run);
+	e->fd = fd;
 	e->link = link_new(l, fd, &e->task);
 	task_wake(&e->task);
 }

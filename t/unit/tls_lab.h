@@ -31,6 +31,7 @@ unsigned char lab_byte(unsigned salt, uint64_t offset);
 
 /* One end: shakes hands, sends to_send bytes, checks what it gets. */
 struct lab_end {
+	int fd;            /* the link's; borrowed */
 	struct link *link; /* owned */
 	struct task task;
 	unsigned salt, peer_salt;
