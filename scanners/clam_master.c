@@ -64,17 +64,22 @@ signals_set(void)
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
-/* Database and folder; a file as database is read by its name. */
+/*
+ * Database and folder; a file as database is read by its name.  A rule of
+ * Landlock is bound to the folder that is there now: what is removed and made
+ * anew, or what is mounted there, is reached by one for the folder above.
+ */
 static bool
 box_enter(const struct master *m, struct clam_ready *ready, struct fault *f)
 {
+	char above[sizeof(m->open.temp_dir)], *slash;
 	const struct sandbox_limit limits[] = {
 		{ RLIMIT_CORE, 0 },
 		{ RLIMIT_NOFILE, FILES_OPEN },
 	};
 	const struct sandbox_path paths[] = {
 		{ m->open.db, SANDBOX_READ },
-		{ m->open.temp_dir, SANDBOX_READ | SANDBOX_WRITE },
+		{ above, SANDBOX_READ | SANDBOX_WRITE },
 	};
 	const struct sandbox box = {
 		.box = BOX_MASTER,
@@ -85,6 +90,9 @@ box_enter(const struct master *m, struct clam_ready *ready, struct fault *f)
 		.n_paths = 2,
 	};
 
+	strcpy(above, m->open.temp_dir);
+	if ((slash = strrchr(above, '/')) != NULL && slash > above)
+		*slash = '\0';
 	if (box.mode != SANDBOX_OFF && !sandbox_prepare(BOX_SCANNER, f))
 		return (false);
 	return (sandbox_drop(&box, &ready->box, f) &&
