@@ -219,6 +219,7 @@ gen_clam(struct gen *g, unsigned i, struct gen *old, struct conf_problems *list)
 		.time_ms = (uint32_t)s->limits.time_ms,
 		.temp = g->conf->limits.temp > 0 ? g->conf->limits.temp : 1,
 		.in_threads = s->isolation == CONF_ISOLATION_THREAD,
+		.sandbox = g->conf->sandbox,
 		.report = clam_report };
 
 	/* libclamav makes a folder for each scan: in memory that costs a third. */
