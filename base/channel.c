@@ -13,9 +13,16 @@
 #include "base/channel.h"
 #include "base/sealed.h"
 
+/*
+ * As many as the kernel lets one message have: what there is no room for, it
+ * would close by itself, and how long that takes is the sender's to say.
+ */
+#define SENT_MAX 253
+#define UNREAD_MAX 4096 /* more than a socket holds */
+
 union control {
 	struct cmsghdr align;
-	char room[CMSG_SPACE(CHANNEL_FDS * sizeof(int))];
+	char room[CMSG_SPACE(SENT_MAX * sizeof(int))];
 };
 
 bool
@@ -92,12 +99,29 @@ channel_send(int fd, const void *msg, size_t n, const int *fds, unsigned n_fds,
 	return (r == (ssize_t)n ? CHANNEL_DONE : CHANNEL_BROKEN);
 }
 
+/* Those of one header; false: there are too many, and none is left open. */
+static bool
+add_fds(const struct cmsghdr *h, int fds[CHANNEL_FDS], unsigned *n_fds)
+{
+	size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int sent[SENT_MAX];
+
+	assert(n <= SENT_MAX);
+	memcpy(sent, CMSG_DATA(h), n * sizeof(int));
+	if (n > CHANNEL_FDS - *n_fds) {
+		channel_close(sent, (unsigned)n);
+		return (false);
+	}
+	memcpy(fds + *n_fds, sent, n * sizeof(int));
+	*n_fds += (unsigned)n;
+	return (true);
+}
+
 /* False: there is something else beside descriptors, or too many of them. */
 static bool
 take_fds(struct msghdr *m, int fds[CHANNEL_FDS], unsigned *n_fds)
 {
 	struct cmsghdr *h;
-	size_t n;
 	bool ok = (m->msg_flags & MSG_CTRUNC) == 0;
 
 	for (h = CMSG_FIRSTHDR(m); h != NULL; h = CMSG_NXTHDR(m, h)) {
@@ -105,19 +129,22 @@ take_fds(struct msghdr *m, int fds[CHANNEL_FDS], unsigned *n_fds)
 			ok = false;
 			continue;
 		}
-		n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		assert(*n_fds + n <= CHANNEL_FDS); /* so large is the room */
-		memcpy(fds + *n_fds, CMSG_DATA(h), n * sizeof(int));
-		*n_fds += (unsigned)n;
+		ok = add_fds(h, fds, n_fds) && ok;
 	}
 	return (ok);
 }
 
+/* A socket that lingers would have us wait for its peer. */
 void
 channel_close(const int *fds, unsigned n)
 {
-	while (n > 0)
-		(void)close(fds[--n]);
+	static const struct linger none;
+
+	while (n > 0) {
+		(void)setsockopt(fds[--n], SOL_SOCKET, SO_LINGER, &none,
+		    sizeof(none));
+		(void)close(fds[n]);
+	}
 }
 
 enum channel_end
@@ -150,6 +177,24 @@ channel_take(int fd, void *msg, size_t most, size_t *n, int fds[CHANNEL_FDS],
 	*n_fds = 0;
 	errno = r == 0 ? 0 : EPROTO;
 	return (r == 0 ? CHANNEL_CLOSED : CHANNEL_BROKEN);
+}
+
+void
+channel_end(int fd)
+{
+	int fds[CHANNEL_FDS];
+	unsigned i, n_fds;
+	enum channel_end r;
+	size_t n;
+	char c;
+
+	for (i = 0; i < UNREAD_MAX; i++) {
+		r = channel_take(fd, &c, sizeof(c), &n, fds, &n_fds, 0);
+		channel_close(fds, n_fds);
+		if (r == CHANNEL_LATE || r == CHANNEL_CLOSED)
+			break;
+	}
+	(void)close(fd);
 }
 
 enum channel_end

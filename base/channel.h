@@ -55,6 +55,12 @@ enum channel_end channel_take(int fd, void *msg, size_t most, size_t *n,
     int fds[CHANNEL_FDS], unsigned *n_fds, int wait_ms);
 /* Is a descriptor what it should be? */
 bool channel_is(int fd, enum channel_type);
-void channel_close(const int *fds, unsigned n); /* all of them */
+/* All of them, at once: also sockets that linger. */
+void channel_close(const int *fds, unsigned n);
+/*
+ * Close a channel whose other end is nobody's any more, with all descriptors
+ * that have not been read from it, as channel_close() does.
+ */
+void channel_end(int fd);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/channel.h"
 #include "proxy/listen.h"
 #include "net/resolve.h"
 
@@ -224,6 +225,32 @@ bool
 listen_again(struct listen_set *s, struct fault *f)
 {
 	return (open_all(s, NULL, f));
+}
+
+static bool
+mend_one(const struct listen_set *s, unsigned i, struct fault *f)
+{
+	int mode = fcntl(s->fd[i], F_GETFL), fd;
+
+	if (channel_is(s->fd[i], CHANNEL_LISTENER))
+		return ((mode & O_NONBLOCK) != 0 ||
+		    fcntl(s->fd[i], F_SETFL, mode | O_NONBLOCK) == 0);
+	if ((fd = listen_one(&s->addr[i % s->n], f)) < 0)
+		return (false);
+	close(s->fd[i]);
+	s->fd[i] = fd;
+	return (true);
+}
+
+bool
+listen_mend(struct listen_set *s, struct fault *f)
+{
+	unsigned i;
+
+	for (i = 0; s->fd != NULL && i < s->copies * s->n; i++)
+		if (!mend_one(s, i, f))
+			return (false);
+	return (true);
 }
 
 bool

@@ -33,6 +33,11 @@ bool listen_open(struct listen_set *, const struct conf *, unsigned workers,
 void listen_close(struct listen_set *);
 bool listen_is_open(const struct listen_set *);
 bool listen_again(struct listen_set *, struct fault *f);
+/*
+ * Whoever has had them may have shut them, or made them block: those that do
+ * not listen any more are opened anew.  False: cause in f.
+ */
+bool listen_mend(struct listen_set *, struct fault *f);
 /* The same as listen_close(), and free the lists. */
 void listen_fini(struct listen_set *);
 /* "127.0.0.1:3128" */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Messages between the supervisor and a serving process, see message.h. */
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/sealed.h"
@@ -21,10 +22,14 @@ static const struct {
 bool
 message_send(int channel, const struct message *m, int fd)
 {
+	enum channel_end r;
+
 	assert(m->kind < MESSAGE_KINDS);
 	assert((fd >= 0) == (kinds[m->kind].type != MESSAGE_NO_FD));
-	return (channel_send(channel, m, sizeof(*m), &fd, fd >= 0 ? 1 : 0,
-		    SEND_MS) == CHANNEL_DONE);
+	r = channel_send(channel, m, sizeof(*m), &fd, fd >= 0 ? 1 : 0, SEND_MS);
+	if (r != CHANNEL_DONE)
+		errno = r == CHANNEL_LATE ? EAGAIN : EPIPE;
+	return (r == CHANNEL_DONE);
 }
 
 /* A text that ends, without control characters. */

@@ -34,7 +34,10 @@ struct message {
 	char text[240];
 };
 
-/* fd is borrowed; -1: none.  False: the other end is gone, or does not read. */
+/*
+ * fd is borrowed; -1: none.  False: the other end is gone, or (EAGAIN in errno)
+ * does not read.
+ */
 bool message_send(int channel, const struct message *, int fd);
 /*
  * The next one that the sender may send; *fd: the caller's, -1: none.  Waits

@@ -316,19 +316,33 @@ signers_last(struct supervisor *p, uint32_t number)
 	}
 }
 
+/* Has one been started that takes the place of o, which signs until then? */
+static bool
+successor_of(const struct supervisor *p, const struct signer *o)
+{
+	const struct signer *s;
+
+	for (s = p->signers; s != NULL; s = s->next)
+		if (s != o && s->number == o->number && s->state != SIGNER_ENDS)
+			return (true);
+	return (false);
+}
+
 void
 signer_want(struct supervisor *p, uint32_t number, const char *why)
 {
 	struct fault f = { ERR_NONE, "" };
 	struct signer *s, *o = signer_find(p, number);
 
-	if (o == NULL || o->state != SIGNER_SIGNS)
+	if (o == NULL || o->state != SIGNER_SIGNS || successor_of(p, o))
 		return; /* another is on its way */
 	if (why[0] != '\0') {
 		(void)snprintf(o->why, sizeof(o->why), "%.90s", why);
 		(void)child_signal(&o->keys.child, SIGKILL);
 		return;
 	}
+	if (loop_now(p->loop) - o->born_at < SHORT_LIFE_MS)
+		return; /* what it has cannot be old */
 	s = alloc(p, number, SIGNER_LOADS);
 	memcpy(s->cert, o->cert, sizeof(s->cert));
 	memcpy(s->key, o->key, sizeof(s->key));

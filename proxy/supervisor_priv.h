@@ -3,7 +3,8 @@
  * Parts of the supervisor: supervisor.c (start, signals, end), _edition.c
  * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
  * serving processes), _crash.c (what a dead one leaves, and the watchdog),
- * _upgrade.c (to another version of the program).
+ * _upgrade.c (to another version of the program), _say.c (what serving processes
+ * are told).
  * Room: proxy.  One thread.
  */
 #ifndef PROXY_SUPERVISOR_PRIV_H
@@ -86,6 +87,7 @@ struct edition {
 	uint32_t signer; /* its number; 0: none yet */
 	bool ca_made;    /* by that one, and nobody was told yet */
 	bool in_process; /* a reload that the serving process takes itself */
+	const struct served *asked; /* it was handed to; NULL: nobody yet */
 	unsigned workers;
 	struct listen_set listeners;
 	int admin; /* owned: its socket; -1: none */
@@ -165,6 +167,11 @@ bool served_setup(struct served *, struct edition *, const struct signer *,
  */
 void served_adopt(struct supervisor *, struct child, int channel, struct relics,
     int errors, bool in_charge);
+/* The same for a start, with all that it needs before. */
+void served_hand_over(struct served *, struct edition *, const struct signer *,
+    int client);
+/* No new connections, end within ms. */
+void served_say_drain(const struct served *, uint64_t ms);
 /* Another one in its place: at once, or when it is time. */
 void supervisor_serve_again(struct supervisor *);
 /* The one that was coming is in charge, and the other ends within ms. */

@@ -16,133 +16,7 @@
 #define START_MS 1000  /* before another try to start one */
 #define END_MS 2000    /* so long one may take to end that is stuck */
 #define GRACE_MS 10000 /* behind the end of draining, for what ends by itself */
-
-/* Saying. */
-
-static bool
-say(const struct served *v, enum message_kind kind, uint32_t number,
-    uint32_t index, int fd)
-{
-	struct message m = { .kind = kind, .number = number, .index = index };
-
-	return (v->channel >= 0 && message_send(v->channel, &m, fd));
-}
-
-/* There may be more sockets than workers: each has some, and none is left. */
-static bool
-say_listeners(const struct served *v, const struct edition *e)
-{
-	const struct listen_set *l = &e->listeners;
-	unsigned i;
-
-	for (i = 0; i < l->copies * l->n; i++)
-		if (!say(v, MESSAGE_LISTENER, i / l->n % e->workers,
-			l->of[i % l->n], l->fd[i]))
-			return (false);
-	return (e->admin < 0 || say(v, MESSAGE_ADMIN, 0, 0, e->admin));
-}
-
-static bool
-say_user(const struct served *v)
-{
-	const struct sandbox_user *u = v->of->user;
-	struct message m = { .kind = MESSAGE_USER };
-
-	if (u == NULL)
-		return (true);
-	m.number = u->uid;
-	m.index = u->gid;
-	(void)snprintf(m.text, sizeof(m.text), "%s", u->name);
-	return (message_send(v->channel, &m, -1));
-}
-
-static bool
-say_logs(const struct served *v, const struct edition *e)
-{
-	unsigned i;
-
-	for (i = 0; i < e->conf->log.access.n; i++)
-		if (!say(v, MESSAGE_LOG, 0, i, e->logs[i]))
-			return (false);
-	return (true);
-}
-
-/* fd is closed. */
-static bool
-say_keys(const struct served *v, enum message_kind kind, const struct signer *s,
-    bool made, int fd)
-{
-	struct message m = { .kind = kind,
-		.number = s->number,
-		.index = made,
-		.pid = s->keys.child.pid };
-	bool ok = v->channel >= 0 && message_send(v->channel, &m, fd);
-
-	(void)close(fd);
-	return (ok);
-}
-
-bool
-served_setup(struct served *v, struct edition *e, const struct signer *s,
-    int client)
-{
-	struct message m = { .kind = MESSAGE_SETUP,
-		.number = e->number,
-		.index = e->workers,
-		.pid = getpid() };
-	bool made = e->ca_made;
-
-	e->ca_made = false; /* news once */
-	return (say_keys(v, MESSAGE_KEYS, s, made, client) && say_logs(v, e) &&
-	    message_send(v->channel, &m, e->setup));
-}
-
-static void
-say_new_keys(const struct served *v, const struct signer *s)
-{
-	int client;
-
-	if (v != NULL && v->channel >= 0 && (client = signer_client(s)) >= 0)
-		(void)say_keys(v, MESSAGE_NEW_KEYS, s, false, client);
-}
-
-void
-served_new_keys(struct supervisor *p, const struct signer *s)
-{
-	struct served *v;
-
-	if (p->awaits_keys && p->edition->signer == s->number) {
-		supervisor_serve_again(p);
-		return;
-	}
-	say_new_keys(p->served, s);
-	say_new_keys(p->coming, s);
-	for (v = p->ending; v != NULL; v = v->next)
-		say_new_keys(v, s);
-}
-
-void
-served_fetcher(struct supervisor *p, int fd)
-{
-	if (p->served->channel >= 0)
-		(void)say(p->served, MESSAGE_FETCHER, 0, 0, fd);
-}
-
-void
-served_reopen(struct supervisor *p)
-{
-	if (p->served != NULL &&
-	    say(p->served, MESSAGE_REOPEN, 0,
-		(uint32_t)p->edition->conf->log.access.n, -1))
-		(void)say_logs(p->served, p->edition);
-}
-
-static void
-say_drain(const struct served *v, uint64_t ms)
-{
-	(void)say(v, MESSAGE_DRAIN, ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX,
-	    0, -1);
-}
+#define HEARD_MAX 64   /* messages of one process in a turn */
 
 /* One process less. */
 
@@ -156,10 +30,10 @@ served_unref(struct served **vp)
 	timer_stop(&v->end);
 	watch_free(&v->ended);
 	watch_free(&v->says);
-	if (v->channel >= 0)
-		(void)close(v->channel);
 	if (v->child.pid != 0 && !child_reap(&v->child, &how, 0))
 		child_end(&v->child);
+	if (v->channel >= 0)
+		channel_end(v->channel);
 	remains_fini(v);
 	free(v);
 }
@@ -181,7 +55,7 @@ retire(struct supervisor *p, struct served *v, uint64_t ms)
 	struct served **at;
 	unsigned n = 0;
 
-	say_drain(v, ms);
+	served_say_drain(v, ms);
 	timer_set(&v->end, ms + GRACE_MS);
 	v->next = p->ending;
 	p->ending = v;
@@ -196,6 +70,8 @@ served_drain(struct supervisor *p, uint64_t ms)
 	struct served *v;
 
 	supervisor_drop_coming(p);
+	timer_stop(&p->again); /* a dead one is not replaced any more */
+	p->awaits_keys = false;
 	if (p->served != NULL) {
 		v = p->served;
 		p->served = NULL;
@@ -203,7 +79,7 @@ served_drain(struct supervisor *p, uint64_t ms)
 	}
 	for (v = p->ending; v != NULL; v = v->next)
 		if (ms == 0) {
-			say_drain(v, 0);
+			served_say_drain(v, 0);
 			timer_set(&v->end, GRACE_MS);
 		}
 }
@@ -248,15 +124,25 @@ kill_it(struct served *v, const char *why)
 	watch_free(&v->says);
 }
 
+/* Is it the answer of that process to the edition that it was handed? */
+static bool
+is_answer(const struct served *v, const struct message *m)
+{
+	const struct edition *e = v->of->next;
+
+	return (e != NULL && e->asked == v && m->number == e->number);
+}
+
 static void
 on_ready(struct served *v, const struct message *m)
 {
 	struct supervisor *p = v->of;
 
 	if (v == p->coming || (v->ready && v == p->served)) {
-		v->ready = true;
-		if (p->next != NULL && m->number == p->next->number)
+		if (is_answer(v, m)) {
+			v->ready = true;
 			supervisor_reloaded(p, true);
+		}
 		return;
 	}
 	v->ready = true;
@@ -281,8 +167,7 @@ heard(struct served *v, const struct message *m)
 	if (m->kind == MESSAGE_READY)
 		on_ready(v, m);
 	else if (m->kind == MESSAGE_REFUSED) {
-		if (v == p->served && p->next != NULL &&
-		    m->number == p->next->number)
+		if (v == p->served && is_answer(v, m))
 			supervisor_reloaded(p, false);
 	} else if (m->kind == MESSAGE_WANT_KEYS)
 		signer_want(p, m->number, m->text);
@@ -296,10 +181,12 @@ on_says(void *arg, unsigned events)
 	struct served *v = arg;
 	enum channel_end r = CHANNEL_DONE;
 	struct message m;
+	unsigned i;
 	int fd;
 
 	(void)events;
-	while (v->says != NULL && r == CHANNEL_DONE) {
+	for (i = 0; i < HEARD_MAX && v->says != NULL && r == CHANNEL_DONE;
+	     i++) {
 		r = message_receive(v->channel, MESSAGE_SERVE, &m, &fd, 0);
 		if (r == CHANNEL_DONE)
 			heard(v, &m);
@@ -526,6 +413,11 @@ served_start(struct supervisor *p, struct edition *e, struct fault *f)
 	int client = s != NULL ? signer_client(s) : -1;
 	struct served *v;
 
+	if (!listen_mend(&e->listeners, f)) {
+		if (client >= 0)
+			(void)close(client);
+		return (NULL);
+	}
 	if (client < 0 && s != NULL && s->state == SIGNER_SIGNS &&
 	    errno != EPIPE) /* it is there, and no news will come of it */
 		fault_set(f, ERR_SYSTEM, "no way to the key holder: %s",
@@ -540,10 +432,7 @@ served_start(struct supervisor *p, struct edition *e, struct fault *f)
 	}
 	watch(v);
 	/* One that is dead by now is seen by its end. */
-	if (say_user(v) && say_listeners(v, e) && aftermath_hand_over(v))
-		(void)served_setup(v, e, s, client);
-	else
-		(void)close(client);
+	served_hand_over(v, e, s, client);
 	return (v);
 }
 

@@ -30,6 +30,65 @@ open_fds(void)
 	return (n);
 }
 
+/* A socket whose close waits for its peer. */
+static int
+lingering(int *door)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger l = { 1, 1000 };
+	static char some[65536];
+	socklen_t n = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	*door = socket(AF_INET, SOCK_STREAM, 0);
+	CU_ASSERT(bind(*door, (struct sockaddr *)&a, n) == 0 &&
+	    listen(*door, 1) == 0 &&
+	    getsockname(*door, (struct sockaddr *)&a, &n) == 0 &&
+	    connect(fd, (struct sockaddr *)&a, n) == 0);
+	while (send(fd, some, sizeof(some), MSG_DONTWAIT) > 0)
+		;
+	CU_ASSERT(setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)) == 0);
+	return (fd);
+}
+
+/* Whoever sends descriptors does not say how long it takes to refuse them. */
+static void
+test_lingering(void)
+{
+	struct message m = { 3, "three" }, got;
+	int p[2], fds[CHANNEL_FDS], many[CHANNEL_FDS + 1], door, fd;
+	unsigned i, n, had = open_fds();
+
+	CU_ASSERT_TRUE_FATAL(channel_pair(p));
+	fd = lingering(&door);
+	for (i = 0; i < CHANNEL_FDS + 1; i++)
+		many[i] = fd;
+	for (i = 0; i < 3; i++) {
+		struct iovec iov = { &m, sizeof(m) };
+		union {
+			struct cmsghdr h;
+			char room[CMSG_SPACE(sizeof(many))];
+		} c;
+		struct msghdr h = { .msg_iov = &iov,
+			.msg_iovlen = 1,
+			.msg_control = &c,
+			.msg_controllen = sizeof(c) };
+
+		c.h = (struct cmsghdr){ CMSG_LEN(sizeof(many)), SOL_SOCKET,
+			SCM_RIGHTS };
+		memcpy(CMSG_DATA(&c.h), many, sizeof(many));
+		CU_ASSERT_EQUAL(sendmsg(p[0], &h, 0), (ssize_t)sizeof(m));
+	}
+	CU_ASSERT_EQUAL(channel_recv(p[1], &got, sizeof(got), fds, &n, 0),
+	    CHANNEL_BROKEN);
+	close(dup2(p[0], fd)); /* those that are sent are the last ones */
+	close(p[0]);
+	channel_end(p[1]);
+	close(door);
+	CU_ASSERT_EQUAL(open_fds(), had);
+}
+
 static void
 test_message(void)
 {
@@ -264,4 +323,5 @@ test_sealed(void)
 UNIT_TESTS(base_channel, { "a message and its descriptors", test_message },
     { "messages that are none", test_broken }, { "nobody reads", test_late },
     { "of any length, and unread", test_take },
-    { "kinds of descriptors", test_types }, { "sealed memory", test_sealed })
+    { "kinds of descriptors", test_types }, { "sealed memory", test_sealed },
+    { "sockets that linger", test_lingering })
