@@ -430,6 +430,12 @@ postmortem(struct postmortem *p, const struct death *d, const struct relics *r)
 	buf_fini(&f.report);
 }
 
+uint64_t
+postmortem_count(const struct postmortem *p)
+{
+	return (p->crashes);
+}
+
 struct postmortem *
 postmortem_new(const char *state)
 {

@@ -55,4 +55,7 @@ struct death {
  */
 void postmortem(struct postmortem *, const struct death *,
     const struct relics *);
+/* So many there were since the start. */
+uint64_t postmortem_count(const struct postmortem *);
+
 #endif

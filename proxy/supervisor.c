@@ -150,6 +150,18 @@ supervisor_notify(const char *fmt, ...)
 #endif
 }
 
+void
+supervisor_notify_state(const struct supervisor *p, bool ready)
+{
+	const struct postmortem *dead = p->aftermath.postmortem;
+
+	supervisor_notify("%sSTATUS=generation %u is in force%s; "
+			  "%llu crashes since the start",
+	    ready ? "READY=1\n" : "", p->edition->number,
+	    p->refused ? ", the last reload was refused" : "",
+	    (unsigned long long)(dead != NULL ? postmortem_count(dead) : 0));
+}
+
 /* Signals. */
 
 static void
@@ -327,7 +339,7 @@ supervisor_ready(struct supervisor *p)
 	log_line(LEVEL_NOTICE, "ready",
 	    "assay " PACKAGE_VERSION ", %u workers, pid %ld",
 	    p->edition->workers, (long)getpid());
-	supervisor_notify("READY=1");
+	supervisor_notify_state(p, true);
 	hold_signals(SIG_UNBLOCK);
 }
 

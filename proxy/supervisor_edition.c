@@ -170,7 +170,7 @@ over(struct supervisor *p)
 		return;
 	if (p->fetcher == NULL) /* given up, or the end of an upgrade */
 		fetching_start(p);
-	supervisor_notify("READY=1");
+	supervisor_notify_state(p, true);
 	if (p->reopen_again) {
 		p->reopen_again = false;
 		logs_reopen(p->edition->conf, p->edition->logs);
@@ -193,6 +193,7 @@ drop_next(struct supervisor *p)
 static void
 reload_refused(struct supervisor *p)
 {
+	p->refused = true;
 	drop_next(p);
 	log_line(LEVEL_ERROR, "reload", "%s has errors; nothing was changed",
 	    supervisor_shown_name(p));
@@ -219,6 +220,7 @@ load_next(struct supervisor *p, bool process)
 		    "%.*s cannot change while running; nothing was changed, "
 		    "restart to apply",
 		    (int)fixed.n, fixed.p);
+		p->refused = true;
 		over(p);
 	} else if (p->next == NULL)
 		reload_refused(p);
@@ -279,6 +281,7 @@ take_over(struct supervisor *p)
 void
 supervisor_reloaded(struct supervisor *p, bool taken)
 {
+	p->refused = !taken;
 	if (taken) {
 		take_over(p);
 		fetching_start(p);
@@ -293,6 +296,7 @@ supervisor_reload_lost(struct supervisor *p, const char *why)
 	if (p->next == NULL)
 		return;
 	log_line(LEVEL_ERROR, "reload", "%s; nothing was changed", why);
+	p->refused = true;
 	drop_next(p);
 	over(p);
 }

@@ -263,6 +263,7 @@ struct supervisor {
 	char **env;                      /* owned: of children */
 	struct edition *edition;         /* owned: in force */
 	struct edition *next;            /* owned: a reload; NULL: none */
+	bool refused;                    /* the last reload was */
 	bool reload_again;               /* asked for while one is under way */
 	bool reopen_again;
 	struct signer *signers; /* owned */
@@ -307,6 +308,11 @@ void supervisor_announce(const struct supervisor *);
 /* The serving process has ended as it was told, or is not to be replaced. */
 void supervisor_end(struct supervisor *, int code);
 const char *supervisor_shown_name(const struct supervisor *);
+/*
+ * Tell systemd the state of affairs; ready: and that a start or a reload is
+ * over.
+ */
+void supervisor_notify_state(const struct supervisor *, bool ready);
 /* sd_notify(3); without systemd nothing. */
 void supervisor_notify(const char *fmt, ...)
     __attribute__((format(printf, 1, 2)));

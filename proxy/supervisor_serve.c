@@ -156,6 +156,8 @@ on_ready(struct served *v, const struct message *m)
 		    "process %ld serves, %llu ms after the one before ended",
 		    (long)v->child.pid,
 		    (unsigned long long)(loop_now(p->loop) - p->died_at));
+	if (p->phase == PHASE_SERVES)
+		supervisor_notify_state(p, false);
 	supervisor_reload_waiting(p);
 }
 

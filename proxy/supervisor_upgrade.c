@@ -199,7 +199,7 @@ failed(struct supervisor *p, const char *what, const char *why)
 {
 	log_line(LEVEL_ERROR, "upgrade", "%s: %s; nothing was changed", what,
 	    why);
-	supervisor_notify("READY=1");
+	supervisor_notify_state(p, true);
 	p->upgrades = false;
 	supervisor_reload_waiting(p);
 }

@@ -387,6 +387,40 @@ def test_new_process_fails(lab):
     assert lab.tunnel(p, o.port).get().body == b"whole"
 
 
+def test_systemd_hears(lab):
+    """RELOADING with the time, READY when it is true, and in the status line
+    what is in force, what was refused, what has died."""
+    if "#define HAVE_SYSTEMD 1" not in (e2e.BUILD / "config.h").read_text():
+        raise e2e.Skip("built without libsystemd")
+    path = str(lab.dir / "notify")
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind(path)
+    s.settimeout(20)
+
+    def hears(what):
+        got = b""
+        while what not in got:
+            got += s.recv(4096) + b"\n"
+        return got
+    p = lab.assay(env={"NOTIFY_SOCKET": path})
+    hears(b"READY=1\nSTATUS=generation 1 is in force; 0 crashes")
+    p.signal(signal.SIGHUP)
+    got = hears(b"READY=1\nSTATUS=generation 2 is in force; 0 crashes")
+    assert re.search(rb"RELOADING=1\nMONOTONIC_USEC=\d+\n", got), got
+    p.write_conf("nonsense: 1\n")
+    p.signal(signal.SIGHUP)
+    hears(b"READY=1\nSTATUS=generation 2 is in force, the last reload was refused; 0 crashes")
+    old = p.serving()
+    os.kill(old, signal.SIGKILL)
+    hears(b"is in force, the last reload was refused; 1 crashes")
+    p.write_conf(lab.conf(lab.port(), workers=1, state=str(lab.dir / "x")))
+    p.signal(signal.SIGHUP)
+    hears(b"the last reload was refused")
+    p.write_conf(lab.conf(p.port, workers=1))
+    p.signal(signal.SIGHUP)
+    hears(b"STATUS=generation 3 is in force; 1 crashes")
+
+
 def own_program(lab):
     """A copy of assayd that a test may replace."""
     e2e.ASSAYD = lab.dir / "assayd"
