@@ -69,6 +69,14 @@ says(const char *what)
 	return (false);
 }
 
+static bool
+ends_with(const char *what)
+{
+	size_t n = strlen(text), m = strlen(what);
+
+	return (n >= m && strcmp(text + n - m, what) == 0);
+}
+
 /* How often a line begins so. */
 static unsigned
 lines(const char *with)
@@ -83,7 +91,10 @@ lines(const char *with)
 	return (n);
 }
 
-static void
+/* A sanitizer would say it before the processor does. */
+#define RAW __attribute__((no_sanitize("address", "undefined", "thread")))
+
+RAW static void
 write_to_nothing(void)
 {
 	*hole = 1;
@@ -98,7 +109,7 @@ run_out_of_file(void)
 	(void)*p;
 }
 
-static void
+RAW static void
 divide(void)
 {
 	zero = 7 / zero;
@@ -119,7 +130,7 @@ system_call(void)
 	(void)raise(SIGSYS);
 }
 
-static void
+RAW static void
 illegal(void)
 {
 	__builtin_trap();
@@ -151,7 +162,7 @@ test_signals(void)
 		CU_ASSERT_EQUAL(WTERMSIG(how), of[i].number);
 		CU_ASSERT(says(of[i].name));
 		CU_ASSERT_EQUAL(strncmp(text, "assay crash report 1\n", 21), 0);
-		CU_ASSERT_EQUAL(strcmp(text + strlen(text) - 5, "\nend\n"), 0);
+		CU_ASSERT(ends_with("\nend\n"));
 		CU_ASSERT(lines("frame ") > 1);
 	}
 }

@@ -89,9 +89,9 @@ test_own(void)
 	const char *files[] = { make_cert_file("own.pem", &own),
 		make_cert_file("other.pem", &other), NULL };
 	struct fault f = { ERR_NONE, "" };
-	struct ca *ca = ca_open(&(struct ca_options){ files[0],
-				    make_key_file("own.key", &own), false, 14,
-				    NULL },
+	struct ca *ca = ca_open(&(struct ca_options){ .cert = files[0],
+				    .key = make_key_file("own.key", &own),
+				    .leaf_days = 14 },
 	    &f);
 	struct trust *t;
 

@@ -734,6 +734,9 @@ main(int argc, char **argv)
 	prepare(listeners);
 	code = unit_main("fetch_process", tests,
 	    sizeof(tests) / sizeof(tests[0]));
+	/* The server's threads use them. */
+	while (open_now > 0)
+		(void)poll(NULL, 0, 5);
 	gnutls_certificate_free_credentials(credentials);
 	return (code);
 }
