@@ -34,10 +34,16 @@ holder_tell(struct holder *h, const struct keys_news *news)
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = 2 };
 
 	n.untold = h->untold;
+	n.leaves = h->leaves;
+	n.refused = h->refused;
+	h->owes = false;
+	h->counted_us = holder_now_us();
 	if (sendmsg(HOLDER_FD, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		h->untold = 0;
-	else
+	else if (n.kind != KEYS_COUNT)
 		h->untold++;
+	else
+		h->owes = true;
 }
 
 bool
@@ -479,10 +485,18 @@ client_turn(struct holder *h, unsigned i)
 	static unsigned char buf[HOLDER_MAX];
 	struct holder_msg m;
 
-	if (holder_recv(h->client[i], &m, buf, NULL) <= 0 ||
-	    (m.head.op != HOLDER_LEAF && m.head.op != HOLDER_WHO) ||
-	    !answer(h, h->client[i], &m))
-		client_gone(h, i);
+	int r = holder_recv(h->client[i], &m, buf, NULL);
+
+	if (r > 0 && (m.head.op == HOLDER_LEAF || m.head.op == HOLDER_WHO)) {
+		if (!answer(h, h->client[i], &m))
+			client_gone(h, i);
+		return;
+	}
+	if (r > 0 || (r < 0 && errno == EPROTO)) {
+		(void)holder_fail(h, "not a request of a client");
+		(void)holder_refused(h);
+	}
+	client_gone(h, i);
 }
 
 /* Of the owner; 1: go on, 0: he is gone, -1 with errno. */
@@ -521,8 +535,11 @@ turn(struct holder *h)
 
 	for (i = 0; i < n; i++)
 		p[1 + i] = (struct pollfd){ h->client[i], POLLIN, 0 };
-	if (poll(p, 1 + n, -1) < 0)
+	r = poll(p, 1 + n, h->owes ? HOLDER_COUNT_MS : -1);
+	if (r < 0)
 		return (errno == EINTR ? 1 : -1);
+	if (r == 0)
+		holder_count(h);
 	/* What its owner said before a client asked holds for that already. */
 	if (p[0].revents != 0) {
 		if ((r = owner_turn(h)) <= 0)

@@ -133,8 +133,8 @@ same_bytes(struct holder *h, const struct tbs_leaf *l,
 	    memcmp(d.at, tbs->data, tbs->size) == 0);
 }
 
-static int64_t
-now_us(void)
+int64_t
+holder_now_us(void)
 {
 	struct timespec t;
 
@@ -150,7 +150,7 @@ now_us(void)
 static void
 pace(struct holder *h)
 {
-	int64_t now = now_us(), wait;
+	int64_t now = holder_now_us(), wait;
 
 	if (h->next_us < now - 1000000)
 		h->next_us = now - 1000000;
@@ -159,18 +159,30 @@ pace(struct holder *h)
 		nanosleep(&(struct timespec){ .tv_nsec = wait * 1000 }, NULL);
 }
 
-/* An alarm; at most one a second, for who asks may do so all day. */
-static bool
-refused(struct holder *h)
+void
+holder_count(struct holder *h)
 {
-	struct keys_news n = { .kind = KEYS_REFUSED, .n = ++h->refused };
-	int64_t now = now_us();
+	h->owes = h->tells;
+	if (h->owes &&
+	    holder_now_us() - h->counted_us >= HOLDER_COUNT_MS * 1000)
+		holder_tell(h, &(struct keys_news){ .kind = KEYS_COUNT });
+}
 
-	if (h->tells && (h->told_us == 0 || now - h->told_us >= 1000000)) {
-		h->told_us = now;
-		(void)snprintf(n.text, sizeof(n.text), "%.255s", h->text);
-		holder_tell(h, &n);
+/* At most one a second, for who asks may do so all day. */
+bool
+holder_refused(struct holder *h)
+{
+	struct keys_news n = { .kind = KEYS_REFUSED };
+	int64_t now = holder_now_us();
+
+	h->refused++;
+	if (!h->tells || (h->told_us != 0 && now - h->told_us < 1000000)) {
+		holder_count(h);
+		return (false);
 	}
+	h->told_us = now;
+	(void)snprintf(n.text, sizeof(n.text), "%.255s", h->text);
+	holder_tell(h, &n);
 	return (false);
 }
 
@@ -178,12 +190,14 @@ static void
 signed_one(struct holder *h, const struct tbs_leaf *l)
 {
 	struct keys_news n = { .kind = KEYS_LEAF,
-		.n = ++h->leaves,
 		.from = l->from,
 		.to = l->to };
 
-	if (!h->tells_leaves)
+	h->leaves++;
+	if (!h->tells_leaves) {
+		holder_count(h);
 		return;
+	}
 	memcpy(n.serial, l->serial, sizeof(n.serial));
 	memcpy(n.text, l->host, sizeof(n.text));
 	holder_tell(h, &n);
@@ -208,7 +222,7 @@ holder_leaf(struct holder *h, const struct holder_msg *m, gnutls_datum_t *sig)
 
 	assert(h->key != NULL && sig->data == NULL);
 	if (!is_leaf(h, m, &l))
-		return (refused(h));
+		return (holder_refused(h));
 	pace(h);
 	r = gnutls_privkey_sign_data2(h->key,
 	    h->issuer.rsa ? GNUTLS_SIGN_RSA_SHA256 : GNUTLS_SIGN_ECDSA_SHA256,

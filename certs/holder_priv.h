@@ -35,7 +35,8 @@ enum holder_op {
 	HOLDER_CLIENT, /* with a descriptor: who may ask for leaves, too */
 	HOLDER_LAST,   /* it ends with the last of these */
 	HOLDER_TELL,   /* which: 1 for each leaf as well, 0 for refusals alone;
-			* from now on it sends struct keys_news, unasked */
+			* from now on it sends struct keys_news, unasked, of
+			* what comes then */
 	HOLDER_LEAF    /* fields: struct tbs_leaf, the bytes of tbs_write();
 		     * answer: signature */
 };
@@ -45,6 +46,7 @@ enum holder_op {
 	1 /* which, of HOLDER_OPEN: where there is no CA, make one */
 #define HOLDER_MADE \
 	2 /* which, of its answer: so it was; | enum keyholder_key */
+#define HOLDER_COUNT_MS 1000 /* how old the counts may be that were told */
 #define HOLDER_CLIENTS \
 	4 /* at once: those of processes that end, and a new one */
 
@@ -89,9 +91,11 @@ struct holder {
 	unsigned char spki[TBS_MAX_SPKI], key_id[20];
 	uint32_t spki_n;          /* 0: none */
 	bool tells, tells_leaves; /* HOLDER_TELL */
+	bool owes;                /* its owner does not know the counts yet */
 	uint64_t leaves, refused; /* since it has the key */
 	uint32_t untold;          /* news that its owner did not take */
 	int64_t told_us;          /* monotonic: of the last refusal */
+	int64_t counted_us;       /* monotonic: when it told the counts */
 	int64_t next_us; /* monotonic: less a second, when it may sign again */
 	char text[512];  /* why the request failed */
 };
@@ -112,9 +116,17 @@ bool holder_create(struct holder *, const char *cert, const char *key);
 /* An intermediate of ca, signed by *key, which becomes its key. */
 bool holder_issue(struct holder *, gnutls_x509_crt_t ca, gnutls_privkey_t *key,
     gnutls_datum_t *out);
-/* Sign a leaf, if it is one. */
-/* Its owner is told, unless he does not read: it never waits for him. */
+/*
+ * Its owner is told, unless he does not read: it never waits for him.  The
+ * counts are filled in here.
+ */
 void holder_tell(struct holder *, const struct keys_news *);
+int64_t holder_now_us(void); /* monotonic */
+/* The counts changed: they are told, at most once in HOLDER_COUNT_MS. */
+void holder_count(struct holder *);
+/* An alarm: h->text says what it was asked for and does not do.  False. */
+bool holder_refused(struct holder *);
+/* Sign a leaf, if it is one. */
 bool holder_leaf(struct holder *, const struct holder_msg *,
     gnutls_datum_t *sig);
 

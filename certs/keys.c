@@ -139,7 +139,7 @@ news_ok(const struct keys_news *n)
 {
 	const char *p;
 
-	if (n->kind > KEYS_LEAF ||
+	if (n->kind > KEYS_COUNT ||
 	    memchr(n->text, '\0', sizeof(n->text)) == NULL)
 		return (false);
 	for (p = n->text; *p != '\0'; p++)

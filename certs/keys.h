@@ -32,14 +32,15 @@ struct keys_answer {
 
 enum keys_news_kind {
 	KEYS_REFUSED, /* who asks has been taken over, or is broken */
-	KEYS_LEAF     /* one was signed */
+	KEYS_LEAF,    /* one was signed: the rest of the struct says which */
+	KEYS_COUNT    /* nothing but the counts */
 };
 
 struct keys_news {
-	uint32_t kind;   /* enum keys_news_kind */
-	uint32_t untold; /* news that were lost before this */
-	uint64_t n;      /* the how-many-eth of its kind */
-	int64_t from, to;
+	uint32_t kind;            /* enum keys_news_kind */
+	uint32_t untold;          /* of the first two kinds, lost before this */
+	uint64_t leaves, refused; /* since it has the key */
+	int64_t from, to;         /* validity: s since 1970 */
 	unsigned char serial[16];
 	char text[256]; /* the host; of a refusal: why */
 };
@@ -59,8 +60,9 @@ bool keys_load(const struct keys *, const char *key, const gnutls_datum_t *ca,
 /* 1: it has answered; 0: not yet; -1: it is dead, or no key holder. */
 int keys_answered(const struct keys *, struct keys_answer *);
 /*
- * From now on it says what befalls it: each refusal (one a second), and each
- * leaf if so wanted.
+ * From now on it says what befalls it: each refusal (one a second), each leaf
+ * if so wanted, and within a second how many there were.  What its owner does
+ * not read in time is lost, and counted as untold.
  */
 void keys_tell(const struct keys *, bool leaves);
 /* 1: *n is new; 0: there is none; -1: it is dead, or no key holder. */

@@ -55,18 +55,20 @@ check_log(const struct conf_log_to *to, struct conf_problems *list)
 void
 logs_check(const struct conf *c, struct conf_problems *list)
 {
-	const struct conf_log_tos *to = &c->log.access;
 	unsigned i;
 
-	for (i = 0; i < to->n; i++)
-		if (to->v[i].file != NULL)
-			check_log(&to->v[i], list);
+	for (i = 0; i < c->log.access.n; i++)
+		if (c->log.access.v[i].file != NULL)
+			check_log(&c->log.access.v[i], list);
+	for (i = 0; i < c->log.issued.n; i++)
+		if (c->log.issued.v[i].file != NULL)
+			check_log(&c->log.issued.v[i], list);
 }
 
 int *
-logs_open(const struct conf *c, struct conf_problems *list)
+logs_open(const struct conf_log_tos *to, const char *area,
+    struct conf_problems *list)
 {
-	const struct conf_log_tos *to = &c->log.access;
 	int *logs = calloc(to->n + 1, sizeof(*logs));
 	struct fault f = { 0 };
 	unsigned i;
@@ -75,7 +77,7 @@ logs_open(const struct conf *c, struct conf_problems *list)
 		abort();
 	for (i = 0; i < to->n; i++)
 		if ((logs[i] = audit_open(logs_name(&to->v[i]), &f)) < 0) {
-			problem_fault(list, "log.access", &f);
+			problem_fault(list, area, &f);
 			logs_close(&logs, i);
 			break;
 		}
@@ -94,9 +96,8 @@ logs_close(int **logs, unsigned n)
 }
 
 void
-logs_reopen(const struct conf *c, int *logs)
+logs_reopen(const struct conf_log_tos *to, int *logs)
 {
-	const struct conf_log_tos *to = &c->log.access;
 	struct fault f;
 	unsigned i;
 	int fd;

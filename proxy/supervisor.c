@@ -155,11 +155,18 @@ supervisor_notify_state(const struct supervisor *p, bool ready)
 {
 	const struct postmortem *dead = p->aftermath.postmortem;
 
+	char alarm[80] = "";
+
+	if (p->refused_leaves > 0)
+		(void)snprintf(alarm, sizeof(alarm),
+		    "; key holders refused %llu requests",
+		    (unsigned long long)p->refused_leaves);
 	supervisor_notify("%sSTATUS=generation %u is in force%s; "
-			  "%llu crashes since the start",
+			  "%llu crashes since the start%s",
 	    ready ? "READY=1\n" : "", p->edition->number,
 	    p->refused ? ", the last reload was refused" : "",
-	    (unsigned long long)(dead != NULL ? postmortem_count(dead) : 0));
+	    (unsigned long long)(dead != NULL ? postmortem_count(dead) : 0),
+	    alarm);
 }
 
 /* Signals. */
@@ -187,6 +194,17 @@ drain(struct supervisor *p)
 	served_drain(p, ms);
 }
 
+void
+supervisor_reopen(struct supervisor *p)
+{
+	const struct conf_log *l = &p->edition->conf->log;
+
+	logs_reopen(&l->access, p->edition->logs);
+	logs_reopen(&l->issued, p->edition->issued);
+	served_reopen(p);
+	issued_reopen(p);
+}
+
 static void
 reopen(struct supervisor *p)
 {
@@ -194,8 +212,7 @@ reopen(struct supervisor *p)
 		p->reopen_again = true;
 		return;
 	}
-	logs_reopen(p->edition->conf, p->edition->logs);
-	served_reopen(p);
+	supervisor_reopen(p);
 }
 
 static void
@@ -386,6 +403,7 @@ begin(struct supervisor *p)
 		return (false);
 	}
 	p->edition->signer = s->number;
+	issued_begin(p);
 	return (true);
 }
 
@@ -414,6 +432,7 @@ go_on(struct supervisor *p)
 	p->user = find_user(p->edition->conf, &p->user_room, &list);
 	conf_problems_fini(&list);
 	p->phase = PHASE_SERVES;
+	issued_begin(p);
 	log_line(LEVEL_NOTICE, "upgrade", "assay " PACKAGE_VERSION ", pid %ld",
 	    (long)getpid());
 	unblock_all();
@@ -432,6 +451,7 @@ finish(struct supervisor *p)
 	aftermath_fini(p);
 	fetching_free(p);
 	signers_free(p);
+	issued_end(p);
 	if (p->next != NULL && p->next->admin >= 0)
 		(void)unlink(p->next->conf->admin.socket);
 	if (p->edition != NULL && p->edition->admin >= 0)

@@ -29,6 +29,8 @@ edition_free(struct edition **pp)
 		return;
 	if (edition->logs != NULL)
 		logs_close(&edition->logs, edition->conf->log.access.n);
+	if (edition->issued != NULL)
+		logs_close(&edition->issued, edition->conf->log.issued.n);
 	if (edition->setup >= 0)
 		(void)close(edition->setup);
 	if (edition->admin >= 0)
@@ -139,8 +141,12 @@ edition_load(struct supervisor *p, struct buf *fixed)
 	if (ok) {
 		logs_check(edition->conf, &list);
 		if (list.errors == 0)
-			edition->logs = logs_open(edition->conf, &list);
-		ok = edition->logs != NULL;
+			edition->logs = logs_open(&edition->conf->log.access,
+			    "log.access", &list);
+		if (edition->logs != NULL)
+			edition->issued = logs_open(&edition->conf->log.issued,
+			    "log.issued", &list);
+		ok = edition->issued != NULL;
 	}
 	conf_problems_print(&list, supervisor_shown_name(p), stderr);
 	conf_problems_fini(&list);
@@ -173,8 +179,7 @@ over(struct supervisor *p)
 	supervisor_notify_state(p, true);
 	if (p->reopen_again) {
 		p->reopen_again = false;
-		logs_reopen(p->edition->conf, p->edition->logs);
-		served_reopen(p);
+		supervisor_reopen(p);
 	}
 	supervisor_reload_waiting(p);
 }
@@ -266,6 +271,7 @@ take_over(struct supervisor *p)
 
 	p->edition = p->next;
 	p->next = NULL;
+	issued_begin(p);
 	if (p->coming != NULL) {
 		supervisor_promote(p, was->conf->limits.drain_ms);
 		supervisor_announce(p);

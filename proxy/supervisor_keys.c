@@ -14,6 +14,7 @@
 #define REST_MS 500   /* ... after this, which calls still wait for */
 #define END_MS 1000   /* so long one may take to end */
 #define OPEN_MS 20000 /* and to answer: tokens are slow */
+#define NEWS_MAX 256  /* of one in a turn */
 
 static void on_ended(void *arg, unsigned events);
 static void on_says(void *arg, unsigned events);
@@ -34,6 +35,7 @@ start(struct signer *s, struct fault *f)
 	if (!keys_start(&s->keys, f))
 		return (false);
 	s->born_at = loop_now(s->of->loop);
+	s->leaves = s->refused = 0;
 	s->why[0] = '\0';
 	s->ended = watch_new(s->of->loop, s->keys.child.pidfd, on_ended, s);
 	s->says = watch_new(s->of->loop, s->keys.fd, on_says, s);
@@ -120,6 +122,7 @@ signer_open(struct supervisor *p, const struct conf *c, struct fault *f)
 	char key[1024];
 
 	s->made = gen_ca_files(c, s->cert, key);
+	s->tells_leaves = c->log.issued.n > 0;
 	(void)snprintf(s->key, sizeof(s->key), "%s", s->made ? key : c->ca.key);
 	if (!s->made)
 		(void)snprintf(s->cert, sizeof(s->cert), "%s", c->ca.cert);
@@ -172,6 +175,7 @@ signs(struct signer *s)
 
 	s->state = SIGNER_SIGNS;
 	timer_stop(&s->again);
+	keys_tell(&s->keys, s->tells_leaves);
 	if (s->died)
 		log_line(LEVEL_NOTICE, "ca",
 		    "key holder: process %ld has the key now",
@@ -203,21 +207,38 @@ failed(struct signer *s, const char *why)
 	(void)child_signal(&s->keys.child, SIGKILL);
 }
 
+/* From one that has its key.  False: it is none any more. */
+static bool
+hear_news(struct signer *s)
+{
+	struct keys_news n;
+	unsigned i;
+	int r = 1;
+
+	for (i = 0; i < NEWS_MAX && r > 0; i++)
+		if ((r = keys_news(&s->keys, &n)) > 0)
+			issued_news(s, &n);
+	return (r >= 0);
+}
+
 static void
 on_says(void *arg, unsigned events)
 {
 	struct signer *s = arg;
 	struct keys_answer a;
 	char text[SANDBOX_TEXT];
-	int r = keys_answered(&s->keys, &a);
+	int r;
 
 	(void)events;
-	if (r == 0)
+	if (s->state == SIGNER_SIGNS || s->state == SIGNER_ENDS) {
+		if (!hear_news(s)) /* its end is seen by on_ended() */
+			watch_free(&s->says);
 		return;
-	if (r < 0 || s->state == SIGNER_SIGNS || s->state == SIGNER_ENDS) {
-		watch_free(&s->says); /* its end is seen by on_ended() */
-		if (r > 0)
-			gnutls_free(a.ca.data);
+	}
+	if ((r = keys_answered(&s->keys, &a)) == 0)
+		return;
+	if (r < 0) {
+		watch_free(&s->says);
 		return;
 	}
 	if (!a.ok) {
@@ -270,6 +291,8 @@ on_ended(void *arg, unsigned events)
 	(void)events;
 	if (!child_reap(&s->keys.child, &how, 0))
 		return;
+	if (s->state == SIGNER_SIGNS || s->state == SIGNER_ENDS)
+		(void)hear_news(s); /* its last words */
 	unwatch(s);
 	keys_leave(&s->keys);
 	if (s->state == SIGNER_ENDS) {
@@ -347,6 +370,7 @@ signer_want(struct supervisor *p, uint32_t number, const char *why)
 	memcpy(s->cert, o->cert, sizeof(s->cert));
 	memcpy(s->key, o->key, sizeof(s->key));
 	s->which = o->which;
+	s->tells_leaves = o->tells_leaves;
 	s->ca = (gnutls_datum_t){ gnutls_malloc(o->ca.size), o->ca.size };
 	if (s->ca.data == NULL)
 		abort();

@@ -4,7 +4,7 @@
  * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
  * serving processes), _crash.c (what a dead one leaves, and the watchdog),
  * _upgrade.c (to another version of the program), _say.c (what serving processes
- * are told).
+ * are told), _issued.c (what key holders have signed).
  * Room: proxy.  One thread.
  */
 #ifndef PROXY_SUPERVISOR_PRIV_H
@@ -48,7 +48,10 @@ struct signer {
 	uint64_t born_at;
 	unsigned short_lives; /* in a row */
 	bool died;            /* that was said, and of no successor since */
-	char why[96];         /* it was ended by us; "": not so */
+	bool tells_leaves;    /* for log.issued */
+	/* What it has said of this process: */
+	uint64_t leaves, refused;
+	char why[96]; /* it was ended by us; "": not so */
 	char cert[1024], key[4096];
 	gnutls_datum_t ca; /* owned: the certificate (DER), once opened */
 	enum keyholder_key which;
@@ -77,6 +80,17 @@ void signer_want(struct supervisor *, uint32_t number, const char *why);
 /* All, at the end. */
 void signers_free(struct supervisor *);
 
+/*
+ * What key holders did is counted, and written to log.issued of the edition in
+ * force by a thread of its own, so that a disk that hangs stops nobody.
+ */
+void issued_begin(struct supervisor *);
+void issued_end(struct supervisor *);
+/* Its files have been opened again. */
+void issued_reopen(struct supervisor *);
+/* What one has said, that is not believed to count backwards. */
+void issued_news(struct signer *, const struct keys_news *);
+
 /* A configuration with what was opened for it. */
 
 struct edition {
@@ -84,6 +98,7 @@ struct edition {
 	struct conf *conf;
 	int setup;       /* owned: see message.h */
 	int *logs;       /* owned: of log.access */
+	int *issued;     /* owned: of log.issued */
 	uint32_t signer; /* its number; 0: none yet */
 	bool ca_made;    /* by that one, and nobody was told yet */
 	bool in_process; /* a reload that the serving process takes itself */
@@ -266,13 +281,16 @@ struct supervisor {
 	bool refused;                    /* the last reload was */
 	bool reload_again;               /* asked for while one is under way */
 	bool reopen_again;
-	struct signer *signers; /* owned */
-	uint32_t last_signer;   /* number */
-	struct served *served;  /* owned: in charge; NULL: it is dead */
-	struct served *coming;  /* owned: for next; NULL: none */
-	struct served *ending;  /* owned: the youngest first */
-	bool awaits_keys;       /* served is started when there is a key */
-	uint64_t died_at;       /* the last that was in charge; 0: none did */
+	struct signer *signers;  /* owned */
+	uint32_t last_signer;    /* number */
+	uint64_t leaves;         /* signed since the start */
+	uint64_t refused_leaves; /* requests that key holders refused */
+	struct audit *issued;    /* owned: log.issued; NULL: nobody wants it */
+	struct served *served;   /* owned: in charge; NULL: it is dead */
+	struct served *coming;   /* owned: for next; NULL: none */
+	struct served *ending;   /* owned: the youngest first */
+	bool awaits_keys;        /* served is started when there is a key */
+	uint64_t died_at;        /* the last that was in charge; 0: none did */
 	struct respawn respawn;
 	struct timer again;       /* served is started */
 	struct fetcher *fetchers; /* owned */
@@ -303,6 +321,8 @@ void supervisor_replace(struct supervisor *);
 
 /* It serves for the first time. */
 void supervisor_ready(struct supervisor *);
+/* All log files by their names, anew. */
+void supervisor_reopen(struct supervisor *);
 /* What it listens on, in the log. */
 void supervisor_announce(const struct supervisor *);
 /* The serving process has ended as it was told, or is not to be replaced. */

@@ -27,7 +27,7 @@
 
 #define STATE_ENV "ASSAY_UPGRADE"         /* the descriptor of the state */
 #define FORMAT_ENV "ASSAY_UPGRADE_FORMAT" /* of --check: can it take that? */
-#define FORMAT 1u
+#define FORMAT 2u
 #define STATE_MAX (8u << 20)
 
 /* In the state: this, and then its arrays in the order of their counts. */
@@ -35,7 +35,8 @@ struct state {
 	uint32_t format, size, message_size;
 	uint32_t number, workers, signer, last_signer;
 	int32_t setup, admin;
-	uint32_t n_addresses, copies, n_logs, n_served, n_signers;
+	uint32_t n_addresses, copies, n_logs, n_issued, n_served, n_signers;
+	uint64_t leaves, refused_leaves;
 };
 
 struct state_address {
@@ -51,6 +52,8 @@ struct state_served {
 struct state_signer {
 	uint32_t number, state, which, ca_size;
 	int32_t pid, pidfd, fd;
+	uint32_t tells_leaves;
+	uint64_t leaves, refused;
 	char cert[1024], key[4096];
 	unsigned char ca[8192];
 };
@@ -95,6 +98,8 @@ keep_all(const struct supervisor *p, bool across)
 	keep(e->admin, across);
 	for (i = 0; i < e->conf->log.access.n; i++)
 		keep(e->logs[i], across);
+	for (i = 0; i < e->conf->log.issued.n; i++)
+		keep(e->issued[i], across);
 	for (i = 0; i < e->listeners.copies * e->listeners.n; i++)
 		keep(e->listeners.fd[i], across);
 	for (v = p->served; v != NULL;
@@ -133,6 +138,9 @@ put_signer(struct buf *b, const struct signer *s)
 	x.pid = s->keys.child.pid;
 	x.pidfd = s->keys.child.pidfd;
 	x.fd = s->keys.fd;
+	x.tells_leaves = s->tells_leaves;
+	x.leaves = s->leaves;
+	x.refused = s->refused;
 	memcpy(x.cert, s->cert, sizeof(x.cert));
 	memcpy(x.key, s->key, sizeof(x.key));
 	x.ca_size = s->ca.size <= sizeof(x.ca) ? s->ca.size : 0;
@@ -164,7 +172,10 @@ put_all(const struct supervisor *p, struct buf *b)
 		.n_addresses = l->n,
 		.copies = l->copies,
 		.n_logs = (uint32_t)e->conf->log.access.n,
-		.n_served = 1 };
+		.n_issued = (uint32_t)e->conf->log.issued.n,
+		.n_served = 1,
+		.leaves = p->leaves,
+		.refused_leaves = p->refused_leaves };
 	const struct served *v;
 	const struct signer *s;
 	struct state_address a;
@@ -184,6 +195,7 @@ put_all(const struct supervisor *p, struct buf *b)
 	}
 	buf_add(b, l->fd, l->copies * l->n * sizeof(*l->fd));
 	buf_add(b, e->logs, x.n_logs * sizeof(*e->logs));
+	buf_add(b, e->issued, x.n_issued * sizeof(*e->issued));
 	put_served(b, p->served, true);
 	for (v = p->ending; v != NULL; v = v->next)
 		put_served(b, v, false);
@@ -226,6 +238,7 @@ become(struct supervisor *p)
 	keep(fd, true);
 	keep_all(p, true);
 	fetching_kill(p);
+	issued_end(p);
 	/* One that comes now is for the next program. */
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &before);
@@ -233,6 +246,7 @@ become(struct supervisor *p)
 	failed(p, p->program, strerror(errno));
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	keep_all(p, false);
+	issued_begin(p);
 	fetching_start(p);
 	(void)unsetenv(STATE_ENV);
 	(void)close(fd);
@@ -357,7 +371,7 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 	struct listen_set *l = &e->listeners;
 	struct buf room = { 0 };
 	const struct state_address *a;
-	const int *fds, *logs;
+	const int *fds, *logs, *issued;
 	struct setup s;
 	char why[NETS_WHY];
 	unsigned i;
@@ -380,6 +394,7 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 	l->addr = calloc(x->n_addresses + 1, sizeof(*l->addr));
 	l->fd = calloc(x->n_addresses * x->copies + 1, sizeof(*l->fd));
 	e->logs = calloc(x->n_logs + 1, sizeof(*e->logs));
+	e->issued = calloc(x->n_issued + 1, sizeof(*e->issued));
 	for (i = 0; i < x->n_addresses; i++) {
 		if ((a = take(r, sizeof(*a))) == NULL)
 			return (false);
@@ -391,11 +406,14 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 	l->copies = x->copies;
 	fds = take(r, l->n * l->copies * sizeof(*l->fd));
 	logs = take(r, x->n_logs * sizeof(*e->logs));
-	if (fds == NULL || logs == NULL || e->conf == NULL ||
-	    e->conf->log.access.n != x->n_logs)
+	issued = take(r, x->n_issued * sizeof(*e->issued));
+	if (fds == NULL || logs == NULL || issued == NULL || e->conf == NULL ||
+	    e->conf->log.access.n != x->n_logs ||
+	    e->conf->log.issued.n != x->n_issued)
 		return (false);
 	memcpy(l->fd, fds, l->n * l->copies * sizeof(*l->fd));
 	memcpy(e->logs, logs, x->n_logs * sizeof(*e->logs));
+	memcpy(e->issued, issued, x->n_issued * sizeof(*e->issued));
 	return (true);
 }
 
@@ -432,6 +450,9 @@ take_signer(struct supervisor *p, struct reading *r)
 	    &(struct keys){ .child = { x.pid, x.pidfd }, .fd = x.fd }, x.cert,
 	    x.key, &ca,
 	    x.which == KEYHOLDER_CA ? KEYHOLDER_CA : KEYHOLDER_ISSUER);
+	p->signers->tells_leaves = x.tells_leaves != 0;
+	p->signers->leaves = x.leaves;
+	p->signers->refused = x.refused;
 	gnutls_memset(&x, 0, sizeof(x));
 	return (true);
 }
@@ -451,6 +472,8 @@ take_all(struct supervisor *p, struct reading *r)
 	    !take_edition(p, r, &x))
 		return (false);
 	p->last_signer = x.last_signer;
+	p->leaves = x.leaves;
+	p->refused_leaves = x.refused_leaves;
 	for (i = 0; i < x.n_served; i++)
 		if (!take_served(p, r))
 			return (false);

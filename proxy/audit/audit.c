@@ -166,7 +166,7 @@ note_failure(struct audit *a, struct file *f, unsigned lines)
 	f->lost += lines;
 	atomic_fetch_add(&a->lost, lines);
 	(void)log_limited(&f->complaint, LEVEL_ERROR, "log",
-	    "%s: %s; %llu access records lost so far", f->to, strerror(cause),
+	    "%s: %s; %llu records lost so far", f->to, strerror(cause),
 	    (unsigned long long)f->lost);
 }
 
@@ -176,7 +176,7 @@ note_success(struct file *f)
 	if (!f->fails)
 		return;
 	(void)log_limited(&f->relief, LEVEL_NOTICE, "log",
-	    "%s: writing again; %llu access records were lost", f->to,
+	    "%s: writing again; %llu records were lost", f->to,
 	    (unsigned long long)f->lost);
 	f->fails = false;
 	f->lost = 0;
@@ -305,8 +305,8 @@ note_crowd(struct audit *a, uint64_t *known)
 		return;
 	*known = now;
 	(void)log_limited(&a->complaint, LEVEL_ERROR, "log",
-	    "the access log cannot be written as fast as it grows; %llu "
-	    "access records lost so far",
+	    "the log cannot be written as fast as it grows; %llu records "
+	    "lost so far",
 	    (unsigned long long)now);
 }
 
@@ -331,6 +331,19 @@ writer_run(void *arg)
 
 /* --- what workers call --- */
 
+/* The writer has something to do. */
+static void
+wake_writer(struct audit *a)
+{
+	if (a->n == 0 ||
+	    atomic_load_explicit(&a->pending, memory_order_relaxed) ||
+	    atomic_exchange(&a->pending, true))
+		return;
+	pthread_mutex_lock(&a->lock);
+	pthread_cond_signal(&a->wake);
+	pthread_mutex_unlock(&a->lock);
+}
+
 void
 audit_write(struct audit *a, const struct audit_record *r)
 {
@@ -348,13 +361,25 @@ audit_write(struct audit *a, const struct audit_record *r)
 			audit_format_squid(&s->lines, r, &a->privacy);
 		pthread_mutex_unlock(&s->lock);
 	}
-	if (a->n == 0 ||
-	    atomic_load_explicit(&a->pending, memory_order_relaxed) ||
-	    atomic_exchange(&a->pending, true))
-		return;
-	pthread_mutex_lock(&a->lock);
-	pthread_cond_signal(&a->wake);
-	pthread_mutex_unlock(&a->lock);
+	wake_writer(a);
+}
+
+void
+audit_write_line(struct audit *a, const char *line, size_t n)
+{
+	unsigned own = own_shard(), i;
+	struct shard *s;
+
+	for (i = 0; i < a->n; i++) {
+		s = &a->file[i].shard[own];
+		pthread_mutex_lock(&s->lock);
+		if (s->lines.n > SHARD_MAX_BYTES)
+			atomic_fetch_add(&a->crowded, 1);
+		else
+			buf_add(&s->lines, line, n);
+		pthread_mutex_unlock(&s->lock);
+	}
+	wake_writer(a);
 }
 
 void

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The access log: one record a flow, written when the flow has ended.
+ * The access log: one record a flow, written when the flow has ended; and
+ * log.issued, one record a signature.
  *
  * A worker fills a struct audit_record and calls audit_write(); that formats
  * the line into a bounded buffer in memory (about 1 us) and returns.  One
@@ -143,6 +144,21 @@ void audit_format_json(struct buf *, const struct audit_record *,
 void audit_format_squid(struct buf *, const struct audit_record *,
     const struct logging_privacy *);
 
+/* What the key holder did: one record of log.issued. */
+struct audit_issued {
+	uint64_t at_ms;  /* wall clock, ms since 1970 */
+	int64_t holder;  /* its process id */
+	struct str host; /* of the leaf; STR_NONE: it was refused ... */
+	struct str why;  /* ... because of this */
+	unsigned char serial[16];
+	int64_t from, to; /* validity: s since 1970 */
+	uint64_t n;       /* the how-many-eth of its kind, of that process */
+	uint64_t untold;  /* records before this one that were lost */
+};
+
+/* Append one line of JSON with its newline, with names as above. */
+void audit_format_issued(struct buf *, const struct audit_issued *);
+
 /*
  * Open a file to append to ("stdout": a copy of standard output).  A pipe that
  * nobody reads is a fault, not a place to wait.  -1: ERR_SYSTEM in f.
@@ -165,6 +181,8 @@ struct audit;
 struct audit *audit_new(const struct audit_target *, unsigned n,
     const struct logging_privacy *, struct fault *f);
 void audit_write(struct audit *, const struct audit_record *);
+/* The same with a line, and its newline, that was formatted elsewhere. */
+void audit_write_line(struct audit *, const char *line, size_t n);
 /*
  * Other descriptors for the same targets (after logrotate), taken over; -1: the
  * old one stays.  Happens within 50 ms.

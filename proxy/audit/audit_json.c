@@ -75,12 +75,12 @@ put_date(char *at, uint64_t days)
 	put_two(at + 8, (unsigned)(doy - (153 * mp + 2) / 5 + 1));
 }
 
-/* {"@timestamp":"2026-11-23T18:00:00.123Z" (RFC 3339) */
+/* "2026-11-23T18:00:00.123Z" (RFC 3339) */
 static void
-put_start(struct buf *b, uint64_t wall_ms)
+put_time(struct buf *b, struct str key, uint64_t wall_ms)
 {
-	char t[] = "{\"@timestamp\":\"0000-00-00T00:00:00.000Z\"";
-	char *at = t + 15;
+	char t[] = "\"0000-00-00T00:00:00.000Z\"";
+	char *at = t + 1;
 	uint64_t s = wall_ms / 1000;
 
 	put_date(at, s / 86400);
@@ -89,7 +89,15 @@ put_start(struct buf *b, uint64_t wall_ms)
 	put_two(at + 17, (unsigned)(s % 60));
 	put_two(at + 20, (unsigned)(wall_ms % 1000 / 10));
 	at[22] = (char)('0' + wall_ms % 10);
+	buf_str(b, key);
 	buf_add(b, t, sizeof(t) - 1);
+}
+
+/* What every record begins with. */
+static void
+put_start(struct buf *b, uint64_t wall_ms)
+{
+	put_time(b, STR("{\"@timestamp\":"), wall_ms);
 }
 
 /* Microseconds as milliseconds with one decimal. */
@@ -299,5 +307,48 @@ audit_format_json(struct buf *b, const struct audit_record *r,
 	put_scans(b, r);
 	put_times(b, &r->ms);
 	put_error(b, r->fault);
+	buf_add(b, "}\n", 2);
+}
+
+/* log.issued */
+
+static void
+put_leaf(struct buf *b, const struct audit_issued *r)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	char serial[2 * sizeof(r->serial) + 1] = "";
+	unsigned i;
+
+	for (i = 0; i < sizeof(r->serial); i++) {
+		serial[2 * i] = hex[r->serial[i] >> 4];
+		serial[2 * i + 1] = hex[r->serial[i] & 15];
+	}
+	buf_str(b, STR(",\"tls.server.x509.alternative_names\":[\""));
+	text_add_json(b, audit_cut(r->host, VALUE_MAX_BYTES));
+	buf_str(b, STR("\"]"));
+	put_str(b, KEY("tls.server.x509.serial_number"), str_of(serial));
+	put_time(b, KEY("tls.server.x509.not_before"),
+	    (uint64_t)r->from * 1000);
+	put_time(b, KEY("tls.server.x509.not_after"), (uint64_t)r->to * 1000);
+}
+
+void
+audit_format_issued(struct buf *b, const struct audit_issued *r)
+{
+	bool issued = r->host.n > 0;
+
+	put_start(b, r->at_ms);
+	buf_str(b, STR(",\"ecs.version\":\"8.11.0\""));
+	put_str(b, KEY("event.kind"), issued ? STR("event") : STR("alert"));
+	put_str(b, KEY("event.action"),
+	    issued ? STR("issued") : STR("refused"));
+	put_str(b, KEY("event.outcome"),
+	    issued ? STR("success") : STR("failure"));
+	put_str(b, KEY("event.reason"), r->why);
+	put_count(b, KEY("event.sequence"), r->n);
+	put_count(b, KEY("process.pid"), (uint64_t)r->holder);
+	put_count(b, KEY("assay.untold"), r->untold);
+	if (issued)
+		put_leaf(b, r);
 	buf_add(b, "}\n", 2);
 }

@@ -265,6 +265,7 @@ struct conf_log_tos {
 
 struct conf_log {
 	struct conf_log_tos access; /* may be empty */
+	struct conf_log_tos issued; /* may be empty */
 	struct logging_privacy privacy;
 };
 

@@ -191,7 +191,7 @@ check_download(struct conf_reader *r, const struct node *map, void *section)
 
 /* Whether it can be written is asked later (gen.c). */
 static void
-check_log_access(struct conf_reader *r, const struct node *map, void *section)
+check_log_to(struct conf_reader *r, const struct node *map, void *section)
 {
 	struct conf_log_to *to = section;
 	const struct node *at = place(map, "to");
@@ -590,7 +590,8 @@ static check_fn *const checks[SECTION_COUNT] = {
 	[SECTION_RULE] = check_rule,
 	[SECTION_DOWNLOAD] = check_download,
 	[SECTION_PAGES] = check_pages,
-	[SECTION_LOG_ACCESS] = check_log_access,
+	[SECTION_LOG_ACCESS] = check_log_to,
+	[SECTION_LOG_ISSUED] = check_log_to,
 	[SECTION_ADMIN] = check_admin,
 	[SECTION_LIMITS] = check_limits,
 };

@@ -177,7 +177,8 @@ class Place:
                  "SERVICE_TLS": lambda: c["services"]["s"].setdefault("tls", {}),
                  "SERVICE_LIMITS": lambda: c["services"]["c"].setdefault("limits", {}),
                  "TLS_EXCEPTION": lambda: c["tls"]["origin"].setdefault("exceptions", [{"host": "old.test", "legacy": "true"}])[0],
-                 "LOG_ACCESS": lambda: c["log"]["access"][0]}.get(section)
+                 "LOG_ACCESS": lambda: c["log"]["access"][0],
+                 "LOG_ISSUED": lambda: c["log"].setdefault("issued", [{"to": "stdout"}])[0]}.get(section)
         if inner:
             here = inner()
         else:

@@ -2,6 +2,7 @@
 """Processes: each of them dies under load, and only what was in it is lost;
 whom they run as; what they hand each other."""
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -11,12 +12,13 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import threading
 import time
 
 import lab as e2e
 import wire
-from lab import alone, seconds
+from lab import alone, needs, seconds
 from wire import ok
 
 BUILT = e2e.ASSAYD
@@ -166,6 +168,82 @@ def test_keys_die(lab):
     crowd.end()
     assert crowd.lost == 0, p.log()[-3000:]
     assert len(crowd.answered) < 4 * MANY, "each was for a name of its own"
+
+
+def taken_over(p, message):
+    """Said to the key holder on the socket that the serving process has to it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pid, told = p.serving(), 0
+    pidfd = os.pidfd_open(pid)
+    for n in map(int, os.listdir(f"/proc/{pid}/fd")):
+        fd = libc.syscall(438, pidfd, n, 0)     # pidfd_getfd(2)
+        with contextlib.suppress(OSError), socket.socket(fileno=fd) as s:
+            if s.family == socket.AF_UNIX and s.type & socket.SOCK_SEQPACKET == socket.SOCK_SEQPACKET and \
+                    struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0] != 0 and n > 7:
+                s.send(message, socket.MSG_DONTWAIT)
+                told += 1
+    os.close(pidfd)
+    return told
+
+
+@seconds(120)
+@needs("root")
+def test_issued(lab):
+    """What the key holder signed, and what it refused, is recorded by the
+    supervisor, in files that can be rotated, also after a reload, an upgrade
+    and the holder's death."""
+    own_program(lab)
+    lab.hosts.update({f"h{i}.many.test": "127.0.0.1" for i in range(20)})
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=lab.server_context("www.test", sans=["*.many.test"]))
+    log = lab.dir / "issued.log"
+    issued = [{"to": str(log)}, {"to": str(lab.dir / "more.log"), "format": "json"}]
+
+    def conf(**more):
+        return {"log": {"access": [{"to": str(lab.dir / "access.log"), "format": "json"}], "issued": issued}, **more}
+
+    def records(n, path=log):
+        assert wire.wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= n, 20 * e2e.lab_scale()), p.log()[-2000:]
+        return [json.loads(x) for x in path.read_text().splitlines()]
+    p = lab.assay(**conf())
+
+    def visit(n):
+        assert lab.tunnel(p, o.port, host=f"h{n}.many.test").get().body == b"whole"
+    visit(0)
+    visit(0)
+    visit(1)
+    got = records(2)
+    assert [(r["event.action"], r["event.sequence"], r["tls.server.x509.alternative_names"]) for r in got] == \
+        [("issued", 1, ["h0.many.test"]), ("issued", 2, ["h1.many.test"])], got
+    leaf = lab.tunnel(p, o.port, host="h1.many.test").sock.getpeercert(True)
+    text = lab.run("openssl", "x509", "-inform", "DER", "-noout", "-serial", "-enddate", "-dateopt", "iso_8601", data=leaf).stdout.decode()
+    assert got[1]["tls.server.x509.serial_number"] in text and got[1]["tls.server.x509.not_after"][:10] in text, (got[1], text)
+    assert got[0]["process.pid"] == p.role("keys")[0] and records(2, lab.dir / "more.log") == got
+    # Rotated.
+    log.rename(lab.dir / "issued.1")
+    p.signal(signal.SIGUSR1)
+    assert wire.wait_for(log.exists, 10 * e2e.lab_scale())
+    # After the death of the holder, in the next one's count.
+    os.kill(p.role("keys")[0], signal.SIGKILL)
+    visit(2)
+    last = (records(3, lab.dir / "more.log"))[2]
+    assert last["event.sequence"] == 1 and last["tls.server.x509.alternative_names"] == ["h2.many.test"]
+    # After an upgrade, and a reload.
+    replace_program(lab)
+    upgrade(p, "generation 2 is in force")
+    visit(3)
+    p.write_conf(lab.conf(p.port, **conf(rules=[{"name": "all", "scan": "none"}])))
+    p.reload("generation 3 is in force")
+    visit(4)
+    names = [n for r in records(5, lab.dir / "more.log") for n in r["tls.server.x509.alternative_names"]]
+    assert names == [f"h{n}.many.test" for n in range(5)], names
+    # Somebody has taken the serving process over.
+    assert wire.wait_for(lambda: len(p.role("serve")) == 1, 60)
+    assert taken_over(p, b"\0" * 20)
+    assert wire.wait_for(lambda: "refused to sign: not a request of a client; who asked is broken, or was taken over" in p.log(),
+                         10 * e2e.lab_scale()), p.log()[-2000:]
+    alert = records(6, lab.dir / "more.log")[5]
+    assert (alert["event.kind"], alert["event.action"], alert["event.reason"]) == ("alert", "refused", "not a request of a client"), alert
+    assert len((lab.dir / "issued.1").read_text().splitlines()) in (2, 3)
 
 
 @seconds(120)

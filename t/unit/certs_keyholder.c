@@ -1366,7 +1366,7 @@ test_news(void)
 		answers(k, &a, NULL);
 		next_news(&n);
 		CU_ASSERT_EQUAL(n.kind, KEYS_LEAF);
-		CU_ASSERT_EQUAL(n.n, i);
+		CU_ASSERT_EQUAL(n.leaves, i);
 		CU_ASSERT_STRING_EQUAL(n.text, "a.example");
 		CU_ASSERT_EQUAL(n.to, a.leaf.to);
 		CU_ASSERT_EQUAL(n.serial[15], 7);
@@ -1377,9 +1377,53 @@ test_news(void)
 		answers(k, &a, "host");
 	next_news(&n);
 	CU_ASSERT_EQUAL(n.kind, KEYS_REFUSED);
-	CU_ASSERT_EQUAL(n.n, 1);
+	CU_ASSERT_EQUAL(n.refused, 1);
 	CU_ASSERT_STRING_EQUAL(n.text, "not a leaf of ours: host");
 	CU_ASSERT_EQUAL(keys_news(&owner[0], &n), 0); /* one a second */
+	tbs_issuer_fini(&a.issuer);
+	leave_all(k);
+	made_free(&made);
+}
+
+/* Who wants no leaves hears their number, of a hundred in one message or two. */
+static void
+test_counts(void)
+{
+	struct made made = make_cert(CA_EC, NULL);
+	struct fault f = { ERR_NONE, "" };
+	struct keyholder *k = join(&made, &f);
+	struct holder_head head = { .op = HOLDER_OPEN };
+	struct keys_news n = { .leaves = 0 };
+	struct asked a;
+	unsigned i, heard;
+	int fd;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	ask_for(&a, &made, 7);
+	keys_tell(&owner[0], false);
+	for (i = 0; i < 100; i++)
+		answers(k, &a, NULL);
+	for (heard = 0; n.leaves < 100; heard++) {
+		next_news(&n);
+		CU_ASSERT_EQUAL(n.kind, KEYS_COUNT);
+	}
+	CU_ASSERT_EQUAL(n.leaves, 100);
+	CU_ASSERT_EQUAL(n.refused, 0);
+	CU_ASSERT(heard < 10);
+	fd = keys_client(&owner[0]); /* what clients may not ask is an alarm */
+	CU_ASSERT_EQUAL(write(fd, &head, sizeof(head)), sizeof(head));
+	next_news(&n);
+	CU_ASSERT_EQUAL(n.kind, KEYS_REFUSED);
+	CU_ASSERT_STRING_EQUAL(n.text, "not a request of a client");
+	close(fd);
+	for (i = 0; i < 3; i++) {
+		fd = keys_client(&owner[0]);
+		CU_ASSERT_EQUAL(write(fd, "x", 1), 1);
+		close(fd);
+	}
+	while (n.refused < 4) /* and those are counted that are not told */
+		next_news(&n);
+	CU_ASSERT_EQUAL(n.refused, 4);
 	tbs_issuer_fini(&a.issuer);
 	leave_all(k);
 	made_free(&made);
@@ -1407,7 +1451,7 @@ test_deaf_owner(void)
 	answers(k, &a, NULL);
 	next_news(&n);
 	CU_ASSERT_EQUAL(n.untold, 1500 - told);
-	CU_ASSERT_EQUAL(n.n, 1501);
+	CU_ASSERT_EQUAL(n.leaves, 1501);
 	tbs_issuer_fini(&a.issuer);
 	leave_all(k);
 	made_free(&made);
@@ -1472,4 +1516,5 @@ CERTS_MAIN(certs_keyholder, { "a CA is created", test_create },
     { "its intermediate", test_joined_rsa },
     { "what its clients may ask", test_client },
     { "its owner is told", test_news },
+    { "or told how many there were", test_counts },
     { "or does not listen", test_deaf_owner }, { "threads", test_threads })

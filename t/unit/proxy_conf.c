@@ -1138,6 +1138,7 @@ static const char *const around[SECTION_COUNT] = {
 	[SECTION_PAGES] = "pages: {%s}",
 	[SECTION_LOG] = "log: {%s}",
 	[SECTION_LOG_ACCESS] = "log: {access: [{%s}]}",
+	[SECTION_LOG_ISSUED] = "log: {issued: [{%s}]}",
 	[SECTION_LOG_PRIVACY] = "log: {privacy: {%s}}",
 	[SECTION_ADMIN] = "admin: {%s}",
 	[SECTION_LIMITS] = "limits: {%s}",
