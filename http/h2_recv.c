@@ -126,6 +126,12 @@ has_no_body(const struct h2_stream *st, const struct http_msg *m)
 static void
 end_in(struct h2_stream *st)
 {
+	if (st->owned && !st->final) {
+		h2_refuse(st, H2_PROTOCOL_ERROR,
+		    st->s->cfg.server ? ERR_REQ_FRAMING : ERR_ORIGIN_FRAMING,
+		    "an end before the head");
+		return;
+	}
 	if (st->owned && st->expect != HTTP_LENGTH_UNKNOWN &&
 	    st->got != st->expect) {
 		h2_refuse(st, H2_PROTOCOL_ERROR,

@@ -41,17 +41,21 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	struct conf_problems problems = { 0 };
+	struct buf waits = { 0 };
 	const char *text = (const char *)p;
 	size_t cut = n == 0 ? 0 : strnlen(text, n);
 	struct conf *conf = conf_parse("fuzz", text, cut, &problems);
 
 	assert((conf == NULL) == (problems.errors > 0));
 	if (conf != NULL) {
-		assert(conf_needs_restart(conf, conf) == NULL);
+		conf_needs_restart(conf, conf, &waits);
+		conf_needs_process(conf, conf, &waits);
+		assert(waits.n == 0);
 		ask(conf,
 		    cut < n ? (struct str){ text + cut + 1, n - cut - 1 }
 			    : STR("http://example.com/"));
 	}
+	buf_fini(&waits);
 	conf_unref(&conf);
 	conf_problems_fini(&problems);
 	return (0);

@@ -425,6 +425,7 @@ test_answer_bodies(void)
 		{ 1, ":status: 304\ncontent-length: 3\n", 3,
 		    ERR_ORIGIN_FRAMING },
 		{ 1, ":status: 103\n", 3, ERR_ORIGIN_FRAMING },
+		{ 1, ":status: 103\n", 0, ERR_ORIGIN_FRAMING },
 		{ 7, ":status: 200\ncontent-length: 3\n", 3,
 		    ERR_ORIGIN_FRAMING },
 	};
