@@ -201,9 +201,20 @@ def test_issued(lab):
     def conf(**more):
         return {"log": {"access": [{"to": str(lab.dir / "access.log"), "format": "json"}], "issued": issued}, **more}
 
-    def records(n, path=log):
-        assert wire.wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= n, 20 * e2e.lab_scale()), p.log()[-2000:]
-        return [json.loads(x) for x in path.read_text().splitlines()]
+    more = lab.dir / "more.log"
+
+    def hosts(r):
+        return r.get("tls.server.x509.alternative_names")
+
+    def records(n, path=more):
+        """Once there are n. A signature that came too late for who waited was
+        made again, of the same certificate: that is one here."""
+        def read():
+            lines = [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
+            return [r for i, r in enumerate(lines) if i == 0 or "tls.server.x509.serial_number" not in r or
+                    r["tls.server.x509.serial_number"] != lines[i - 1].get("tls.server.x509.serial_number")]
+        assert wire.wait_for(lambda: len(read()) >= n, 20 * e2e.lab_scale()), f"{read()}\n{p.log()[-2000:]}"
+        return read()
     p = lab.assay(**conf())
 
     def visit(n):
@@ -212,12 +223,12 @@ def test_issued(lab):
     visit(0)
     visit(1)
     got = records(2)
-    assert [(r["event.action"], r["event.sequence"], r["tls.server.x509.alternative_names"]) for r in got] == \
-        [("issued", 1, ["h0.many.test"]), ("issued", 2, ["h1.many.test"])], got
+    assert [(r["event.action"], hosts(r)) for r in got] == [("issued", ["h0.many.test"]), ("issued", ["h1.many.test"])], got
+    assert got[1]["event.sequence"] > got[0]["event.sequence"] == 1, got
     leaf = lab.tunnel(p, o.port, host="h1.many.test").sock.getpeercert(True)
     text = lab.run("openssl", "x509", "-inform", "DER", "-noout", "-serial", "-enddate", "-dateopt", "iso_8601", data=leaf).stdout.decode()
     assert got[1]["tls.server.x509.serial_number"] in text and got[1]["tls.server.x509.not_after"][:10] in text, (got[1], text)
-    assert got[0]["process.pid"] == p.role("keys")[0] and records(2, lab.dir / "more.log") == got
+    assert got[0]["process.pid"] == p.role("keys")[0] and records(2, log) == got
     # Rotated.
     log.rename(lab.dir / "issued.1")
     p.signal(signal.SIGUSR1)
@@ -225,8 +236,8 @@ def test_issued(lab):
     # After the death of the holder, in the next one's count.
     os.kill(p.role("keys")[0], signal.SIGKILL)
     visit(2)
-    last = (records(3, lab.dir / "more.log"))[2]
-    assert last["event.sequence"] == 1 and last["tls.server.x509.alternative_names"] == ["h2.many.test"]
+    last = records(3)[2]
+    assert last["event.sequence"] == 1 and hosts(last) == ["h2.many.test"], last
     # After an upgrade, and a reload.
     replace_program(lab)
     upgrade(p, "generation 2 is in force")
@@ -234,16 +245,16 @@ def test_issued(lab):
     p.write_conf(lab.conf(p.port, **conf(rules=[{"name": "all", "scan": "none"}])))
     p.reload("generation 3 is in force")
     visit(4)
-    names = [n for r in records(5, lab.dir / "more.log") for n in r["tls.server.x509.alternative_names"]]
+    names = [n for r in records(5) for n in hosts(r)]
     assert names == [f"h{n}.many.test" for n in range(5)], names
     # Somebody has taken the serving process over.
     assert wire.wait_for(lambda: len(p.role("serve")) == 1, 60)
     assert taken_over(p, b"\0" * 20)
     assert wire.wait_for(lambda: "refused to sign: not a request of a client; who asked is broken, or was taken over" in p.log(),
                          10 * e2e.lab_scale()), p.log()[-2000:]
-    alert = records(6, lab.dir / "more.log")[5]
+    alert = records(6)[5]
     assert (alert["event.kind"], alert["event.action"], alert["event.reason"]) == ("alert", "refused", "not a request of a client"), alert
-    assert len((lab.dir / "issued.1").read_text().splitlines()) in (2, 3)
+    assert [hosts(r) for r in records(2, lab.dir / "issued.1")][:2] == [["h0.many.test"], ["h1.many.test"]]
 
 
 @seconds(120)
