@@ -1,73 +1,115 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The admin socket, see admin.h. */
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "config.h"
+#include "base/list.h"
 #include "proxy/admin.h"
+#include "proxy/numbers.h"
 #include "proxy/problem.h"
 
 struct admin {
-	struct gen *const *gen;
-	struct proxy_shared *shared;
+	struct admin_of of;
+	struct loop *loop;
 	struct watch *watch;
-	pid_t pid; /* that people know */
 	int fd;
+	struct list askers;
+	unsigned n_askers;
 };
 
-static json_t *
-services(const struct gen *g)
-{
-	json_t *list = json_array();
-	unsigned i;
+/* Somebody who waits for an answer, or takes it. */
+struct asker {
+	struct list link;
+	struct admin *admin;
+	int fd;                      /* owned */
+	struct numbers_round *round; /* NULL: it has come */
+	char *text;                  /* owned; NULL: not yet */
+	size_t n, at;
+	struct watch *takes;
+	struct timer end;
+};
 
-	for (i = 0; i < g->conf->services.n; i++)
-		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:b}", "name",
-			g->conf->services.v[i].name, "type",
-			g->conf->services.v[i].type == CONF_CLAMAV ? "clamav"
-								   : "icap",
-			"used", (int)g->conf->services.v[i].used));
-	return (list);
+static void
+asker_free(struct asker *a)
+{
+	list_remove(&a->link);
+	a->admin->n_askers--;
+	numbers_forget(&a->round);
+	watch_free(&a->takes);
+	timer_stop(&a->end);
+	(void)close(a->fd);
+	free(a->text);
+	free(a);
 }
 
-static char *
-status(const struct admin *a)
+static void
+on_takes(void *arg, unsigned events)
 {
-	const struct gen *g = *a->gen;
-	json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
-	    "version", PACKAGE_VERSION, "pid", (json_int_t)a->pid, "generation",
-	    (json_int_t)g->number, "clients",
-	    (json_int_t)atomic_load(&a->shared->clients), "flows",
-	    (json_int_t)atomic_load(&a->shared->flows), "audit_lost",
-	    (json_int_t)audit_lost(g->audit), "ca_sha256", g->fingerprint,
-	    "services", services(g));
-	char *text = json_dumps(j, JSON_COMPACT);
+	struct asker *a = arg;
+	ssize_t n;
 
-	json_decref(j);
-	return (text);
+	(void)events;
+	do {
+		n = send(a->fd, a->text + a->at, a->n - a->at, MSG_NOSIGNAL);
+		a->at += n > 0 ? (size_t)n : 0;
+	} while (n > 0 && a->at < a->n);
+	if (a->at == a->n || (errno != EAGAIN && errno != EINTR))
+		asker_free(a);
+	else
+		watch_set(a->takes, WATCH_WRITE);
+}
+
+static void
+on_end(struct timer *t)
+{
+	asker_free(CONTAINER_OF(t, struct asker, end));
+}
+
+static void
+on_numbers(void *arg, const struct gen *g, const struct numbers *what)
+{
+	struct asker *a = arg;
+
+	a->round = NULL;
+	a->text = admin_status(&a->admin->of, g, what);
+	a->n = strlen(a->text);
+	on_takes(a, WATCH_WRITE);
+}
+
+static void
+ask(struct admin *d, int fd)
+{
+	struct asker *a = calloc(1, sizeof(*a));
+
+	if (a == NULL)
+		abort();
+	a->admin = d;
+	a->fd = fd;
+	list_append(&d->askers, &a->link);
+	d->n_askers++;
+	a->takes = watch_new(d->loop, fd, on_takes, a);
+	timer_init(&a->end, d->loop, on_end);
+	timer_set(&a->end, ADMIN_MS);
+	a->round = numbers_ask(d->loop, *d->of.gen, d->of.workers, d->of.n,
+	    on_numbers, a);
 }
 
 static void
 on_connect(void *arg, unsigned events)
 {
-	struct admin *a = arg;
-	char *text;
-	int fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct admin *d = arg;
+	int fd = accept4(d->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)events;
 	if (fd < 0)
 		return;
-	text = status(a);
-	(void)send(fd, text, strlen(text), MSG_NOSIGNAL);
-	(void)send(fd, "\n", 1, MSG_NOSIGNAL);
-	free(text);
-	close(fd);
+	if (d->n_askers >= ADMIN_ASKERS) /* who asks so often has answers */
+		asker_free(CONTAINER_OF(d->askers.next, struct asker, link));
+	ask(d, fd);
 }
 
 /* Nothing, or a socket, whose place ours takes if nobody listens on it. */
@@ -146,15 +188,16 @@ admin_open(const char *path, struct fault *f)
 }
 
 struct admin *
-admin_new(struct loop *loop, int fd, pid_t pid, struct gen *const *gen,
-    struct proxy_shared *shared)
+admin_new(struct loop *loop, int fd, const struct admin_of *of)
 {
 	struct admin *a = calloc(1, sizeof(*a));
 
-	a->gen = gen;
-	a->shared = shared;
-	a->pid = pid;
+	if (a == NULL)
+		abort();
+	a->of = *of;
+	a->loop = loop;
 	a->fd = fd;
+	list_init(&a->askers);
 	a->watch = watch_new(loop, fd, on_connect, a);
 	watch_set(a->watch, WATCH_READ);
 	return (a);
@@ -168,6 +211,8 @@ admin_free(struct admin **ap)
 	*ap = NULL;
 	if (a == NULL)
 		return;
+	while (!list_empty(&a->askers))
+		asker_free(CONTAINER_OF(a->askers.next, struct asker, link));
 	watch_free(&a->watch);
 	close(a->fd);
 	free(a);

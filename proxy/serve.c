@@ -22,6 +22,7 @@
 #include "net/descriptors.h"
 #include "proxy/admin.h"
 #include "proxy/audit/log.h"
+#include "proxy/figures.h"
 #include "proxy/gen.h"
 #include "proxy/inbox.h"
 #include "proxy/lost.h"
@@ -54,6 +55,7 @@ struct serve {
 	struct loop *loop;       /* of the main thread */
 	struct watch *says;      /* the supervisor */
 	struct admin *admin;
+	const struct figures *figures; /* NULL: nobody counts */
 	int *logs; /* owned: n_logs of log_count, to replace those in use */
 	unsigned n_logs, log_count;
 	bool draining;
@@ -566,6 +568,8 @@ static void
 prepare(struct serve *p)
 {
 	inbox_init(&p->inbox);
+	p->figures = figures_join(SERVE_FIGURES);
+	(void)close(SERVE_FIGURES);
 	p->pools.crypto = job_pool_prepare("crypto",
 	    2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
 	p->pools.files = job_pool_prepare("files", FILE_THREADS);
@@ -603,7 +607,13 @@ begin(struct serve *p)
 	descriptors_share(p->shared.budget);
 	if (p->inbox.admin >= 0)
 		p->admin = admin_new(p->loop, p->inbox.admin,
-		    p->inbox.supervisor, &p->gen, &p->shared);
+		    &(struct admin_of){ .pid = p->inbox.supervisor,
+			.gen = &p->gen,
+			.shared = &p->shared,
+			.workers = p->workers,
+			.n = p->n_workers,
+			.fetch = p->fetch,
+			.figures = p->figures });
 	p->inbox.admin = -1;
 	p->reload = (struct reload){ .home = p->loop,
 		.workers = p->workers,
@@ -630,6 +640,7 @@ finish(struct serve *p)
 	peers_free(&p->shared.peers);
 	flight_free(&p->shared.flight);
 	budget_free(&p->shared.budget);
+	figures_free(&p->figures);
 	loop_free(&p->loop);
 	issuers_unref(&p->issuers);
 }

@@ -16,11 +16,12 @@
 #define SERVE_ROLE "assayd: serve"
 
 /* Its descriptors, in the order of struct spawn. */
-#define SERVE_CHANNEL SPAWN_FD      /* to the supervisor */
-#define SERVE_REPORT (SPAWN_FD + 1) /* for its crash report (base/crash.h) */
-#define SERVE_FLIGHT (SPAWN_FD + 2) /* its flight record (proxy/flight.h) */
-#define SERVE_LOG (SPAWN_FD + 3)    /* the log; stderr is for libraries */
-#define SERVE_FDS 4
+#define SERVE_CHANNEL SPAWN_FD       /* to the supervisor */
+#define SERVE_REPORT (SPAWN_FD + 1)  /* for its crash report (base/crash.h) */
+#define SERVE_FLIGHT (SPAWN_FD + 2)  /* its flight record (proxy/flight.h) */
+#define SERVE_LOG (SPAWN_FD + 3)     /* the log; stderr is for libraries */
+#define SERVE_FIGURES (SPAWN_FD + 4) /* proxy/figures.h, to read */
+#define SERVE_FDS 5
 
 #define SERVE_ORPHAN_MS 5000
 

@@ -157,10 +157,11 @@ supervisor_notify_state(const struct supervisor *p, bool ready)
 
 	char alarm[80] = "";
 
-	if (p->refused_leaves > 0)
+	if (figure_get(p->figures, FIGURE_LEAVES_REFUSED) > 0)
 		(void)snprintf(alarm, sizeof(alarm),
 		    "; key holders refused %llu requests",
-		    (unsigned long long)p->refused_leaves);
+		    (unsigned long long)figure_get(p->figures,
+			FIGURE_LEAVES_REFUSED));
 	supervisor_notify("%sSTATUS=generation %u is in force%s; "
 			  "%llu crashes since the start%s",
 	    ready ? "READY=1\n" : "", p->edition->number,
@@ -458,6 +459,9 @@ finish(struct supervisor *p)
 		(void)unlink(p->edition->conf->admin.socket);
 	edition_free(&p->next);
 	edition_free(&p->edition);
+	if (p->figures_fd >= 0)
+		(void)close(p->figures_fd);
+	figures_free((const struct figures **)&p->figures);
 	loop_free(&p->loop);
 	for (i = 0; p->env[i] != NULL; i++)
 		free(p->env[i]);
@@ -468,12 +472,16 @@ static int
 run(struct supervisor *p)
 {
 	p->loop = loop_new();
+	p->figures = figures_new(&p->figures_fd);
 	p->env = children_env();
 	served_init(p);
 	aftermath_init(p);
 	fetching_init(p);
 	watch_signals(p);
-	if (upgrade_is() ? go_on(p) : begin(p))
+	if (p->figures == NULL)
+		log_line(LEVEL_ERROR, NULL, "memory for figures: %s",
+		    strerror(errno));
+	if (p->figures != NULL && (upgrade_is() ? go_on(p) : begin(p)))
 		loop_run(p->loop);
 	else
 		p->code = EXIT_PROBLEM;

@@ -259,6 +259,7 @@ remains_begin(struct served *v, struct spawn *s, struct fault *f)
 	s->fd[SERVE_REPORT - SPAWN_FD] = a->relics.report;
 	s->fd[SERVE_FLIGHT - SPAWN_FD] = a->relics.flight;
 	s->fd[SERVE_LOG - SPAWN_FD] = STDERR_FILENO;
+	s->fd[SERVE_FIGURES - SPAWN_FD] = v->of->figures_fd;
 	return (true);
 }
 
@@ -287,6 +288,7 @@ remains_died(struct served *v, pid_t pid, const char *fate)
 	struct aftermath *all = &v->of->aftermath;
 	struct death d = { .process = "serve", .pid = pid, .fate = fate };
 
+	figure_add(v->of->figures, FIGURE_SERVE_CRASHED, 1);
 	read_errors(a);
 	end_line(a);
 	d.said = a->said;

@@ -196,9 +196,16 @@ drop_next(struct supervisor *p)
 }
 
 static void
-reload_refused(struct supervisor *p)
+note_refusal(struct supervisor *p)
 {
 	p->refused = true;
+	figure_add(p->figures, FIGURE_RELOADS_REFUSED, 1);
+}
+
+static void
+reload_refused(struct supervisor *p)
+{
+	note_refusal(p);
 	drop_next(p);
 	log_line(LEVEL_ERROR, "reload", "%s has errors; nothing was changed",
 	    supervisor_shown_name(p));
@@ -225,7 +232,7 @@ load_next(struct supervisor *p, bool process)
 		    "%.*s cannot change while running; nothing was changed, "
 		    "restart to apply",
 		    (int)fixed.n, fixed.p);
-		p->refused = true;
+		note_refusal(p);
 		over(p);
 	} else if (p->next == NULL)
 		reload_refused(p);
@@ -287,12 +294,15 @@ take_over(struct supervisor *p)
 void
 supervisor_reloaded(struct supervisor *p, bool taken)
 {
-	p->refused = !taken;
 	if (taken) {
+		p->refused = false;
+		figure_add(p->figures, FIGURE_RELOADS_TAKEN, 1);
 		take_over(p);
 		fetching_start(p);
-	} else
+	} else {
+		note_refusal(p);
 		drop_next(p);
+	}
 	over(p);
 }
 
@@ -302,7 +312,7 @@ supervisor_reload_lost(struct supervisor *p, const char *why)
 	if (p->next == NULL)
 		return;
 	log_line(LEVEL_ERROR, "reload", "%s; nothing was changed", why);
-	p->refused = true;
+	note_refusal(p);
 	drop_next(p);
 	over(p);
 }

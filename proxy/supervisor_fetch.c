@@ -150,6 +150,7 @@ on_ended(void *arg, unsigned events)
 	if (how == 0 && (!current || p->phase >= PHASE_DRAINS))
 		return; /* nobody asks it any more */
 	child_fate(how, fate, sizeof(fate));
+	figure_add(p->figures, FIGURE_FETCH_DIED, 1);
 	(void)log_limited(&limit, LEVEL_ERROR, "fetch", "process %ld %s",
 	    (long)pid, fate);
 	if (current && p->phase == PHASE_SERVES)
@@ -178,6 +179,7 @@ start(struct supervisor *p)
 	}
 	h->ended = watch_new(p->loop, h->child.pidfd, on_ended, h);
 	watch_set(h->ended, WATCH_READ);
+	figure_add(p->figures, FIGURE_FETCH_STARTED, 1);
 	p->fetcher = h;
 	served_fetcher(p, fd);
 	(void)close(fd);

@@ -116,11 +116,13 @@ issued_news(struct signer *s, const struct keys_news *n)
 	struct supervisor *p = s->of;
 
 	if (n->leaves > s->leaves) {
-		p->leaves += n->leaves - s->leaves;
+		figure_add(p->figures, FIGURE_LEAVES_SIGNED,
+		    n->leaves - s->leaves);
 		s->leaves = n->leaves;
 	}
 	if (n->refused > s->refused) {
-		p->refused_leaves += n->refused - s->refused;
+		figure_add(p->figures, FIGURE_LEAVES_REFUSED,
+		    n->refused - s->refused);
 		s->refused = n->refused;
 	}
 	if (n->kind == KEYS_REFUSED) {
@@ -128,7 +130,8 @@ issued_news(struct signer *s, const struct keys_news *n)
 		    "key holder: process %ld refused to sign: %s; who asked is "
 		    "broken, or was taken over (%llu refused since the start)",
 		    (long)s->keys.child.pid, n->text,
-		    (unsigned long long)p->refused_leaves);
+		    (unsigned long long)figure_get(p->figures,
+			FIGURE_LEAVES_REFUSED));
 		if (p->phase == PHASE_SERVES)
 			supervisor_notify_state(p, false);
 	}

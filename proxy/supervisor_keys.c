@@ -36,6 +36,7 @@ start(struct signer *s, struct fault *f)
 		return (false);
 	s->born_at = loop_now(s->of->loop);
 	s->leaves = s->refused = 0;
+	figure_add(s->of->figures, FIGURE_KEYS_STARTED, 1);
 	s->why[0] = '\0';
 	s->ended = watch_new(s->of->loop, s->keys.child.pidfd, on_ended, s);
 	s->says = watch_new(s->of->loop, s->keys.fd, on_says, s);
@@ -276,6 +277,7 @@ say_death(struct signer *s, pid_t pid, const char *fate)
 	(void)log_limited(&limit, LEVEL_ERROR, "ca",
 	    "key holder: process %ld %s; another one is started", (long)pid,
 	    fate);
+	figure_add(s->of->figures, FIGURE_KEYS_DIED, 1);
 	s->died = true;
 }
 

@@ -16,6 +16,7 @@
 #include "base/spawn.h"
 #include "certs/keys.h"
 #include "proxy/conf/conf.h"
+#include "proxy/figures.h"
 #include "proxy/listen.h"
 #include "proxy/message.h"
 #include "proxy/postmortem.h"
@@ -283,8 +284,8 @@ struct supervisor {
 	bool reopen_again;
 	struct signer *signers;  /* owned */
 	uint32_t last_signer;    /* number */
-	uint64_t leaves;         /* signed since the start */
-	uint64_t refused_leaves; /* requests that key holders refused */
+	int figures_fd;          /* owned: for who reads them */
+	struct figures *figures; /* owned */
 	struct audit *issued;    /* owned: log.issued; NULL: nobody wants it */
 	struct served *served;   /* owned: in charge; NULL: it is dead */
 	struct served *coming;   /* owned: for next; NULL: none */

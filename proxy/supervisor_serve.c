@@ -62,6 +62,7 @@ retire(struct supervisor *p, struct served *v, uint64_t ms)
 	for (at = &p->ending; *at != NULL; at = &(*at)->next)
 		if (++n > SERVED_ENDING) /* tunnels would keep it for days */
 			(void)child_signal(&(*at)->child, SIGKILL);
+	figure_set(p->figures, FIGURE_SERVE_ENDING, n);
 }
 
 void
@@ -279,6 +280,8 @@ retired_ended(struct supervisor *p, struct served *v, int how, pid_t pid)
 	for (at = &p->ending; *at != v; at = &(*at)->next)
 		assert(*at != NULL);
 	*at = v->next;
+	figure_set(p->figures, FIGURE_SERVE_ENDING,
+	    figure_get(p->figures, FIGURE_SERVE_ENDING) - 1);
 	if (how != 0) {
 		child_fate(how, fate, sizeof(fate));
 		log_line(LEVEL_ERROR, "serve", "process %ld %s", (long)pid,
@@ -432,6 +435,7 @@ served_start(struct supervisor *p, struct edition *e, struct fault *f)
 		served_unref(&v);
 		return (NULL);
 	}
+	figure_add(p->figures, FIGURE_SERVE_STARTED, 1);
 	watch(v);
 	/* One that is dead by now is seen by its end. */
 	served_hand_over(v, e, s, client);

@@ -36,7 +36,7 @@ struct state {
 	uint32_t number, workers, signer, last_signer;
 	int32_t setup, admin;
 	uint32_t n_addresses, copies, n_logs, n_issued, n_served, n_signers;
-	uint64_t leaves, refused_leaves;
+	uint32_t n_figures; /* another version may have more */
 };
 
 struct state_address {
@@ -174,8 +174,8 @@ put_all(const struct supervisor *p, struct buf *b)
 		.n_logs = (uint32_t)e->conf->log.access.n,
 		.n_issued = (uint32_t)e->conf->log.issued.n,
 		.n_served = 1,
-		.leaves = p->leaves,
-		.refused_leaves = p->refused_leaves };
+		.n_figures = FIGURES };
+	uint64_t figure;
 	const struct served *v;
 	const struct signer *s;
 	struct state_address a;
@@ -186,6 +186,10 @@ put_all(const struct supervisor *p, struct buf *b)
 	for (s = p->signers; s != NULL; s = s->next)
 		x.n_signers += lives(s);
 	buf_add(b, &x, sizeof(x));
+	for (i = 0; i < FIGURES; i++) {
+		figure = figure_get(p->figures, (enum figure)i);
+		buf_add(b, &figure, sizeof(figure));
+	}
 	for (i = 0; i < l->n; i++) {
 		memset(&a, 0, sizeof(a));
 		a.of = l->of[i];
@@ -364,6 +368,20 @@ take(struct reading *r, size_t n)
 }
 
 static bool
+take_figures(struct supervisor *p, struct reading *r, uint32_t n)
+{
+	const unsigned char *from = take(r, n * sizeof(uint64_t));
+	uint64_t figure;
+	unsigned i;
+
+	for (i = 0; from != NULL && i < n && i < FIGURES; i++) {
+		memcpy(&figure, from + i * sizeof(figure), sizeof(figure));
+		figure_set(p->figures, (enum figure)i, figure);
+	}
+	return (from != NULL);
+}
+
+static bool
 take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 {
 	struct conf_problems list = { 0 };
@@ -469,11 +487,9 @@ take_all(struct supervisor *p, struct reading *r)
 	memcpy(&x, from, sizeof(x));
 	if (x.format != FORMAT || x.size != sizeof(x) ||
 	    x.message_size != sizeof(struct message) || x.workers == 0 ||
-	    !take_edition(p, r, &x))
+	    !take_figures(p, r, x.n_figures) || !take_edition(p, r, &x))
 		return (false);
 	p->last_signer = x.last_signer;
-	p->leaves = x.leaves;
-	p->refused_leaves = x.refused_leaves;
 	for (i = 0; i < x.n_served; i++)
 		if (!take_served(p, r))
 			return (false);

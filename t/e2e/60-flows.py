@@ -3,6 +3,7 @@
 the internal site, held downloads."""
 import json
 import re
+import socket
 import time
 
 import lab as e2e
@@ -339,6 +340,47 @@ def test_stream(lab):
         assert r.cut, f"a blocked body ended cleanly: {r}"
     except wire.Ended:
         pass
+
+
+def admin(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(path))
+        return json.loads(s.makefile().read())
+
+
+def test_status(lab):
+    """The admin socket counts what workers, services, keys and processes did;
+    in one answer, of all workers."""
+    s = lab.icap()
+    o = lab.origin(lambda h, b: ok(h.start.encode()))
+    p = lab.assay(services={"av": {"url": s.url(), "mode": "resp"}}, rules=[{"name": "all", "scan": ["av"]}], workers=3,
+                  admin={"socket": str(lab.dir / "admin.sock")})
+    for n in range(6):
+        assert lab.tunnel(p, o.port).get(f"/{n}").body == f"GET /{n} HTTP/1.1".encode()
+    assert wire.wait_for(lambda: admin(lab.dir / "admin.sock")["keys"]["signed"] >= 1, 10 * e2e.lab_scale())
+    a = admin(lab.dir / "admin.sock")
+    assert (a["version"], a["pid"], a["generation"], a["flows"] >= 6, a["audit_lost"]) == \
+        (a["version"], p.pid, 1, True, 0) and len(a["ca_sha256"]) == 95, a
+    av, = a["services"]
+    e, = av["endpoints"]
+    assert (av["name"], av["type"], av["used"], e["endpoint"], e["state"]) == ("av", "icap", True, s.url().split("/")[2], "up"), av
+    assert e["transactions"] == 6 and e["failures"] == 0 and e["options"] >= 1, e
+    assert a["workers"] == {"number": 3, "answered": 3}, a
+    assert a["processes"]["serve"] == {"pid": p.serving(), "started": 1, "crashed": 0, "ending": 0}, a
+    assert a["processes"]["keys"] == {"started": 1, "died": 0} and a["keys"]["refused"] == 0 and a["fetch"]["attached"] in (True, False), a
+    assert a["leaves"]["misses"] >= 1 and a["leaves"]["minted"] == a["leaves"]["kept"] >= 1, a
+    assert a["verification"]["misses"] >= 1 and a["verification"]["anchors"] >= 1, a
+    assert a["resolver"]["queries"] >= 1 and a["resolver"]["hosts"] >= 1, a
+    assert 0 < a["memory"]["used_bytes"] + a["memory"]["chunk_bytes"] < a["memory"]["limit_bytes"] and a["temp"]["used_bytes"] == 0, a
+    # Who asks and does not take the answer keeps nobody from another one.
+    deaf = []
+    for _ in range(40):
+        c = socket.socket(socket.AF_UNIX)
+        c.connect(str(lab.dir / "admin.sock"))
+        deaf.append(c)
+    assert admin(lab.dir / "admin.sock")["flows"] == a["flows"]
+    for c in deaf:
+        c.close()
 
 
 @needs("clamav")

@@ -317,6 +317,10 @@ def test_state_goes_on(lab):
     assert lab.curl(p, f"http://plain.test:{o.port}/no").status == 403
     p.access(1, path=lab.dir / "access.log.1")
     assert status()["generation"] == 2 and status()["pid"] == p.pid
+    # What was counted before is counted still.
+    s = status()
+    assert (s["processes"]["serve"]["pid"], s["processes"]["serve"]["started"], s["processes"]["serve"]["crashed"]) == (p.serving(), 2, 1), s
+    assert s["reloads"] == {"taken": 1, "refused": 1} and s["processes"]["keys"] == {"started": 2, "died": 0}, s
     p.signal(signal.SIGUSR1)
     assert wire.wait_for((lab.dir / "access.log").exists, 5)
     for n in range(100):        # the new file is in use a moment after it is there
