@@ -8,6 +8,7 @@
 #include "proxy/accept.h"
 #include "proxy/audit/log.h"
 #include "proxy/client.h"
+#include "proxy/greet.h"
 
 #define ACCEPT_BATCH 64 /* connections taken in one turn */
 #define PAUSE_MS 100    /* when descriptors have run out */
@@ -40,6 +41,18 @@ listener_pause(struct listener *l)
 	timer_set(&l->pause, PAUSE_MS);
 }
 
+/* A connection: its peer is the client, or a balancer that says who is. */
+static void
+accepted(struct listener *l, int fd, const union address *peer)
+{
+	const struct client_from from = { .listen = l->of, .peer = *peer };
+
+	if (greet_is_due(l->of, &peer->sa))
+		greet_new(l->worker, fd, peer, l->of);
+	else
+		client_new(l->worker, fd, &from);
+}
+
 static void
 listener_ready(void *arg, unsigned events)
 {
@@ -54,7 +67,7 @@ listener_ready(void *arg, unsigned events)
 		n = sizeof(peer);
 		fd = accept4(l->fd, &peer.sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
-			client_new(l->worker, fd, &peer, l->of);
+			accepted(l, fd, &peer);
 		else if ((errno == EMFILE || errno == ENFILE) &&
 		    refusals_make_room(&l->worker->refusals))
 			continue;

@@ -78,6 +78,7 @@ client_close(struct client *c, enum link_end how)
 	peers_remove(w->shared->peers, &c->peer.sa);
 	account_give(c->account, BUDGET_MEMORY, CLIENT_BYTES);
 	account_unref(&c->account);
+	free(c->via);
 	atomic_fetch_sub(&w->shared->clients, 1);
 	loop_defer_free(w->loop, c, client_free_now);
 	worker_client_gone(w);
@@ -358,23 +359,25 @@ client_name(struct client *c)
 }
 
 void
-client_new(struct worker *w, int fd, const union address *peer,
-    const struct conf_listen *listen)
+client_new(struct worker *w, int fd, const struct client_from *from)
 {
-	struct account *a = client_admit(w, fd, peer);
+	struct account *a = client_admit(w, fd, &from->peer);
 	struct client *c;
 	int one = 1;
 
-	if (a == NULL)
+	if (a == NULL) {
+		free(from->via);
 		return;
+	}
 	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		abort();
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->worker = w;
 	c->account = a;
-	c->listen = listen;
-	c->peer = *peer;
+	c->listen = from->listen;
+	c->peer = from->peer;
+	c->via = from->via;
 	client_name(c);
 	task_init(&c->task, w->loop, client_run);
 	list_init(&c->flows);

@@ -24,12 +24,30 @@ enum client_state {
 	CLIENT_STATES
 };
 
+#define CLIENT_VIA_ID 128
+
+/* What a balancer in front of us said (PROXY protocol), for the record. */
+struct client_via {
+	char balancer[ADDRESS_TEXT];    /* its own address */
+	char id[2 * CLIENT_VIA_ID + 1]; /* of the connection, in hexadecimal */
+	char authority[256];            /* as it came: of any octets but NUL */
+	char alpn[64];
+};
+
+/* Whose a connection is, and which way it came. */
+struct client_from {
+	const struct conf_listen *listen;
+	union address peer;     /* the client */
+	struct client_via *via; /* taken by whom it is given; NULL: none */
+};
+
 struct client {
 	struct list link; /* of the worker */
 	struct worker *worker;
 	struct account *account; /* counted: his share of the budget */
 	const struct conf_listen *listen;
 	union address peer;
+	struct client_via *via; /* owned; NULL: no balancer */
 	char ip[64];
 	uint16_t port;
 	enum client_state state;
@@ -47,8 +65,7 @@ struct client {
 };
 
 /* Takes the socket; it may be refused and closed at once. */
-void client_new(struct worker *, int fd, const union address *peer,
-    const struct conf_listen *);
+void client_new(struct worker *, int fd, const struct client_from *);
 /* End it now, visibly. */
 void client_abort(struct client *);
 /* The worker ends: idle ones close, the rest finish what they do. */

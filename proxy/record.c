@@ -17,6 +17,12 @@ record_client(struct audit_record *r, struct client *c)
 	r->client_ip = str_of(c->ip);
 	r->client_port = c->port;
 	r->listener = str_of(c->listen->name);
+	if (c->via != NULL) {
+		r->balancer_ip = str_of(c->via->balancer);
+		r->balancer_id = str_of(c->via->id);
+		r->balancer_authority = str_of(c->via->authority);
+		r->balancer_alpn = str_of(c->via->alpn);
+	}
 	if (c->tunnel == NULL || !tunnel_is_open(c->tunnel) ||
 	    tunnel_is_plain(c->tunnel) || c->transport == NULL)
 		return;

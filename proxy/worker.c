@@ -8,6 +8,7 @@
 #include "net/dns.h"
 #include "proxy/accept.h"
 #include "proxy/client.h"
+#include "proxy/greet.h"
 #include "proxy/wire/lease.h"
 #include "proxy/worker.h"
 
@@ -27,7 +28,7 @@ drain_now(struct timer *t)
 void
 worker_client_gone(struct worker *w)
 {
-	if (w->draining && list_empty(&w->clients))
+	if (w->draining && list_empty(&w->clients) && list_empty(&w->greets))
 		loop_stop(w->loop);
 }
 
@@ -43,7 +44,7 @@ worker_drain(struct worker *w, uint64_t drain_ms)
 		LIST_EACH (it, save, &w->clients)
 			client_drain(CONTAINER_OF(it, struct client, link));
 	}
-	if (list_empty(&w->clients))
+	if (list_empty(&w->clients) && list_empty(&w->greets))
 		loop_stop(w->loop);
 	else if (drain_ms == 0)
 		drain_now(&w->drain);
@@ -92,6 +93,7 @@ static void
 worker_fini(struct worker *w)
 {
 	accept_stop(w);
+	greet_close_all(w);
 	timer_stop(&w->drain);
 	timer_stop(&w->tick);
 	refusals_fini(&w->refusals);
@@ -144,6 +146,7 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->first = conf_ref(g->conf);
 	w->loop = loop_new();
 	list_init(&w->clients);
+	list_init(&w->greets);
 	timer_init(&w->drain, w->loop, drain_now);
 	timer_init(&w->tick, w->loop, tick);
 	w->kept = account_open(shared->budget, ACCOUNT_KEPT);

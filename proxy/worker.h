@@ -70,6 +70,7 @@ struct worker {
 	struct origin_pool *pool;
 	struct list clients; /* of struct client */
 	unsigned n_clients;
+	struct list greets;         /* of balancers, see greet.h */
 	struct listener *listeners; /* owned */
 	unsigned n_listeners;
 	struct refusals refusals;

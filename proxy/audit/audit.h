@@ -100,6 +100,8 @@ struct audit_record {
 	struct str client_ip;
 	uint16_t client_port;
 	struct str listener;
+	/* what a balancer said of the connection, as it came */
+	struct str balancer_ip, balancer_id, balancer_authority, balancer_alpn;
 	struct str user;
 	struct str agent; /* User-Agent */
 

@@ -138,6 +138,10 @@ put_client(struct buf *b, const struct audit_record *r,
 	put_str(b, KEY("user.name"), audit_private(r->user, p->user));
 	put_str(b, KEY("user_agent.original"), r->agent);
 	put_str(b, KEY("assay.listener"), r->listener);
+	put_str(b, KEY("assay.balancer_ip"), r->balancer_ip);
+	put_str(b, KEY("assay.balancer_id"), r->balancer_id);
+	put_str(b, KEY("assay.balancer_authority"), r->balancer_authority);
+	put_str(b, KEY("assay.balancer_alpn"), r->balancer_alpn);
 	put_str(b, KEY("assay.mode"), str_of(audit_mode_name(r->mode)));
 }
 

@@ -55,8 +55,9 @@ check_listen(struct conf_reader *r, const struct node *map, void *section)
 {
 	struct conf_listen *l = section;
 
-	(void)r;
-	(void)map;
+	if (l->proxy_protocol.self)
+		conf_problem(r, place(map, "proxy_protocol"),
+		    "'self' is no balancer; write its address or network");
 	if (l->on == NULL)
 		l->on = "";
 	if (l->name == NULL)

@@ -338,12 +338,12 @@ test_listen(void)
 		{ "listen: [{on: ':5', kind: explicit, auth: no, "
 		  "proxy_protocol: [], tls: {}}]\n",
 		    "" },
-		{ "listen: [{on: ':5', auth: true, proxy_protocol: [any], "
+		{ "listen: [{on: ':5', auth: true, proxy_protocol: [self], "
 		  "tls: {cert: x}}]\n",
 		    "c:1:21: 'auth' is not supported in "
 		    "this version; leave it out or write false\nc:1:33: "
-		    "'proxy_protocol' is not supported in this version; leave "
-		    "it out or write []\nc:1:56: 'tls' is not supported in "
+		    "'self' is no balancer; write its address or "
+		    "network\nc:1:57: 'tls' is not supported in "
 		    "this version; leave it out\n" },
 	};
 
