@@ -157,7 +157,8 @@ struct served {
 	struct watch *ended, *says; /* owned; NULL: not watched */
 	bool ready;
 	uint64_t born_at;
-	struct timer end; /* of one that ends: it takes no longer */
+	struct timer end;    /* of one that ends: it takes no longer */
+	struct timer answer; /* of one that was handed an edition */
 	struct remains remains;
 };
 
@@ -192,6 +193,8 @@ void served_say_drain(const struct served *, uint64_t ms);
 void supervisor_serve_again(struct supervisor *);
 /* The one that was coming is in charge, and the other ends within ms. */
 void supervisor_promote(struct supervisor *, uint64_t ms);
+/* It was handed an edition that it must answer for within ms. */
+void served_await(struct served *, uint64_t ms);
 /* Nothing comes of the one that was coming. */
 void supervisor_drop_coming(struct supervisor *);
 /* A key holder has its key again: who uses it is told, who waits is started. */
@@ -305,6 +308,8 @@ struct supervisor {
 	bool upgrades;       /* it is being checked */
 	struct child checks; /* owned: --check of the next program */
 	struct watch *checked;
+	struct timer check_end; /* it takes no longer */
+	bool check_late;
 };
 
 /* Become the program that lies there now, if it is good. */

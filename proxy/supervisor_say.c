@@ -104,6 +104,7 @@ served_setup(struct served *v, struct edition *e, const struct signer *s,
 
 	e->ca_made = false; /* news once */
 	e->asked = v;
+	served_await(v, e->conf->limits.start_ms);
 	return (say_keys(v, MESSAGE_KEYS, s, made, client) && say_logs(v, e) &&
 	    tell(v, &m, e->setup));
 }

@@ -28,6 +28,7 @@ served_unref(struct served **vp)
 
 	*vp = NULL;
 	timer_stop(&v->end);
+	timer_stop(&v->answer);
 	watch_free(&v->ended);
 	watch_free(&v->says);
 	if (v->child.pid != 0 && !child_reap(&v->child, &how, 0))
@@ -48,21 +49,29 @@ on_end(struct timer *t)
 	(void)child_signal(&v->child, SIGKILL);
 }
 
-/* It ends, its flows may finish. */
+/* Nobody's any more, it ends. */
 static void
-retire(struct supervisor *p, struct served *v, uint64_t ms)
+put_ending(struct supervisor *p, struct served *v)
 {
 	struct served **at;
 	unsigned n = 0;
 
-	served_say_drain(v, ms);
-	timer_set(&v->end, ms + GRACE_MS);
+	timer_stop(&v->answer);
 	v->next = p->ending;
 	p->ending = v;
 	for (at = &p->ending; *at != NULL; at = &(*at)->next)
 		if (++n > SERVED_ENDING) /* tunnels would keep it for days */
 			(void)child_signal(&(*at)->child, SIGKILL);
 	figure_set(p->figures, FIGURE_SERVE_ENDING, n);
+}
+
+/* Its flows may finish. */
+static void
+retire(struct supervisor *p, struct served *v, uint64_t ms)
+{
+	served_say_drain(v, ms);
+	timer_set(&v->end, ms + GRACE_MS);
+	put_ending(p, v);
 }
 
 void
@@ -142,11 +151,13 @@ on_ready(struct served *v, const struct message *m)
 	if (v == p->coming || (v->ready && v == p->served)) {
 		if (is_answer(v, m)) {
 			v->ready = true;
+			timer_stop(&v->answer);
 			supervisor_reloaded(p, true);
 		}
 		return;
 	}
 	v->ready = true;
+	timer_stop(&v->answer);
 	if (v != p->served)
 		return;
 	fetching_start(p);
@@ -170,8 +181,10 @@ heard(struct served *v, const struct message *m)
 	if (m->kind == MESSAGE_READY)
 		on_ready(v, m);
 	else if (m->kind == MESSAGE_REFUSED) {
-		if (v == p->served && is_answer(v, m))
+		if (v == p->served && is_answer(v, m)) {
+			timer_stop(&v->answer);
 			supervisor_reloaded(p, false);
+		}
 	} else if (m->kind == MESSAGE_WANT_KEYS)
 		signer_want(p, m->number, m->text);
 	else if (m->kind == MESSAGE_WANT_FETCHER && v == p->served)
@@ -244,6 +257,55 @@ void
 served_init(struct supervisor *p)
 {
 	timer_init(&p->again, p->loop, on_again);
+}
+
+/*
+ * It does not move in a reload: it does not even hear that it is to end.  Who is
+ * connected to it may finish, while another one serves what is in force.
+ */
+static void
+replace_stuck(struct supervisor *p, struct served *v)
+{
+	p->served = NULL;
+	p->died_at = 0;
+	fetching_leave(p);
+	supervisor_serve_again(p);
+	retire(p, v, p->edition->conf->limits.drain_ms);
+	supervisor_reload_lost(p,
+	    "the serving process did not answer in time, and is replaced");
+}
+
+/* The new one for a reload: it is not waited for, not even for its death. */
+static void
+drop_late(struct supervisor *p, struct served *v)
+{
+	p->coming = NULL;
+	(void)child_signal(&v->child, SIGKILL);
+	put_ending(p, v);
+	supervisor_reload_lost(p,
+	    "the new serving process was not ready in time");
+	if (p->served == NULL && p->phase == PHASE_SERVES)
+		supervisor_serve_again(p);
+}
+
+static void
+on_late(struct timer *t)
+{
+	struct served *v = CONTAINER_OF(t, struct served, answer);
+	struct supervisor *p = v->of;
+
+	if (v == p->coming)
+		drop_late(p, v);
+	else if (v == p->served && !v->ready)
+		kill_it(v, "was not ready in time");
+	else if (v == p->served)
+		replace_stuck(p, v);
+}
+
+void
+served_await(struct served *v, uint64_t ms)
+{
+	timer_set(&v->answer, ms);
 }
 
 /* How long until its successor is started; it has just died. */
@@ -407,6 +469,7 @@ served_alloc(struct supervisor *p)
 	v->child = CHILD_NONE;
 	v->channel = -1;
 	timer_init(&v->end, p->loop, on_end);
+	timer_init(&v->answer, p->loop, on_late);
 	remains_init(v);
 	return (v);
 }

@@ -267,7 +267,10 @@ on_checked(void *arg, unsigned events)
 	if (!child_reap(&p->checks, &how, 0))
 		return;
 	watch_free(&p->checked);
+	timer_stop(&p->check_end);
 	child_fate(how, fate, sizeof(fate));
+	if (p->check_late)
+		(void)snprintf(fate, sizeof(fate), "took too long");
 	if (how != 0)
 		failed(p, "its --check", fate);
 	else if (p->phase != PHASE_SERVES || p->served == NULL ||
@@ -275,6 +278,15 @@ on_checked(void *arg, unsigned events)
 		failed(p, "now", "nobody serves");
 	else
 		become(p);
+}
+
+static void
+on_check_late(struct timer *t)
+{
+	struct supervisor *p = CONTAINER_OF(t, struct supervisor, check_end);
+
+	p->check_late = true;
+	(void)child_signal(&p->checks, SIGKILL);
 }
 
 /* --check by the program that lies there now. */
@@ -315,6 +327,7 @@ supervisor_upgrade(struct supervisor *p)
 
 	if (p->upgrades || p->phase != PHASE_SERVES)
 		return;
+	timer_init(&p->check_end, p->loop, on_check_late);
 	if (p->next != NULL || p->served == NULL || !p->served->ready) {
 		log_line(LEVEL_ERROR, "upgrade",
 		    "a reload or a start is under way; nothing was changed");
@@ -326,6 +339,8 @@ supervisor_upgrade(struct supervisor *p)
 		failed(p, p->program, strerror(r));
 		return;
 	}
+	p->check_late = false;
+	timer_set(&p->check_end, p->edition->conf->limits.start_ms);
 	p->checked = watch_new(p->loop, p->checks.pidfd, on_checked, p);
 	watch_set(p->checked, WATCH_READ);
 }
@@ -345,6 +360,7 @@ void
 upgrade_fini(struct supervisor *p)
 {
 	watch_free(&p->checked);
+	timer_stop(&p->check_end);
 	child_end(&p->checks);
 }
 

@@ -285,6 +285,7 @@ struct conf_limits {
 	uint64_t verdict_cache; /* bytes */
 	uint64_t request_ms, read_ms, first_byte_ms, idle_ms, origin_idle_ms;
 	uint64_t drain_ms;
+	uint64_t start_ms;
 	uint64_t min_rate; /* octets a second; 0: none */
 	uint64_t connect_ms, resolve_ms, tunnel_ms;
 };

@@ -608,6 +608,62 @@ def test_upgrade_to_nothing(lab):
     assert lab.tunnel(p, o.port).get().body == b"whole"
 
 
+@alone
+@seconds(240)
+@needs("clamav")
+def test_not_ready_in_time(lab):
+    """What does not come up within limits.start is ended, what was in force goes
+    on, and the next reload is taken: in the process that serves, in one beside
+    it, and in an upgrade."""
+    own_program(lab)
+    gate = threading.Event()
+
+    def reply(head, body):
+        assert gate.wait(120)
+        return ok(b"whole")
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    slow = lab.origin(reply, tls=None)
+    start = {"start": f"{int(5 * e2e.lab_scale())}s", "drain": "60s"}
+    # Who opens it for reading waits until somebody writes.
+    (lab.dir / "database").mkdir()
+    os.mkfifo(lab.dir / "database" / "hangs.hdb")
+    hangs = {"clam": {"url": f"clamav:{lab.dir}/database", "mode": "resp", "isolation": "thread"}}
+    p = lab.assay(limits=start)
+
+    def serves():
+        assert lab.curl(p, f"http://plain.test:{o.port}/").body == b"whole"
+
+    def refused(signal_, conf, says):
+        had = len(p.log())
+        p.write_conf(lab.conf(p.port, limits=start, services=hangs, scan={"x": ["clam"]}, rules=[{"name": "all", "scan": ["x"]}],
+                              **conf))
+        p.signal(signal_)
+        assert wire.wait_for(lambda: says in p.log()[had:], 60 * e2e.lab_scale()), p.log()[had:]
+        assert "nothing was changed" in p.log()[had:]
+        serves()
+    first = p.serving()
+    refused(signal.SIGHUP, {"workers": 1}, "the new serving process was not ready in time")
+    assert wire.wait_for(lambda: len(p.pids()) == 3, 20 * e2e.lab_scale()) and p.serving() == first, p.pids()
+    refused(signal.SIGUSR2, {}, "its --check: took too long")
+    assert wire.wait_for(lambda: len(p.pids()) == 3, 20 * e2e.lab_scale()) and p.serving() == first, p.pids()
+    c = wire.connect(p.addr, 60)
+    c.send(f"GET http://plain.test:{slow.port}/ HTTP/1.1\r\nHost: plain.test:{slow.port}\r\n\r\n")
+    assert wire.wait_for(lambda: slow.requests, 10)
+    refused(signal.SIGHUP, {}, "did not answer in time, and is replaced")
+    assert wire.wait_for(lambda: re.search(r"serve: process \d+, as .*\n(.*\n)*.*serve: process \d+, as ", p.log()), 20 * e2e.lab_scale())
+    gate.set()
+    assert wire.Response(c).body == b"whole", "the flow in the process that is stuck"
+    c.close()
+    p.write_conf(lab.conf(p.port, limits=start, rules=[{"name": "no", "access": "block"}]))
+    assert wire.wait_for(lambda: len(p.role("serve")) == 2, 20 * e2e.lab_scale())
+    p.reload("is in force")
+    assert wire.wait_for(lambda: lab.curl(p, f"http://plain.test:{o.port}/").status == 403, 20 * e2e.lab_scale())
+    for pid in p.role("serve"):     # not waited for until its drain is over
+        if pid == first:
+            os.kill(pid, signal.SIGKILL)
+    assert wire.wait_for(lambda: len(p.role("serve")) == 1, 20 * e2e.lab_scale()), p.pids()
+
+
 def user_lab(lab):
     """Folders that OTHER_USER may enter; his uid."""
     if os.geteuid() != 0:

@@ -160,7 +160,7 @@ test_keys(void)
 		    "per_client, request_line, header, origin_header, field, "
 		    "fields, interim, body_memory, memory, temp, leaf_cache, "
 		    "verdict_cache, request, read, first_byte, min_rate, idle, "
-		    "origin_idle, resolve, connect, tunnel, drain\n" },
+		    "origin_idle, resolve, connect, tunnel, start, drain\n" },
 	};
 
 	CHECK_TABLE(t);
