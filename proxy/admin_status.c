@@ -209,7 +209,8 @@ admin_status(const struct admin_of *of, const struct gen *g,
     const struct numbers *n)
 {
 	static const char *const signs[] = { "signed", "refused" },
-				 *const takes[] = { "taken", "refused" };
+				 *const takes[] = { "in_force", "begun",
+					 "taken", "refused" };
 	json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
 	    "version", PACKAGE_VERSION, "pid", (json_int_t)of->pid,
 	    "generation", (json_int_t)g->number, "clients",
@@ -224,8 +225,11 @@ admin_status(const struct admin_of *of, const struct gen *g,
 	    COUNTED(of->figures, signs, FIGURE_LEAVES_SIGNED,
 		FIGURE_LEAVES_REFUSED));
 	(void)json_object_set_new(j, "reloads",
-	    COUNTED(of->figures, takes, FIGURE_RELOADS_TAKEN,
-		FIGURE_RELOADS_REFUSED));
+	    COUNTED(of->figures, takes, FIGURE_GENERATION, FIGURE_RELOADS_BEGUN,
+		FIGURE_RELOADS_TAKEN, FIGURE_RELOADS_REFUSED));
+	(void)json_object_set_new(json_object_get(j, "reloads"), "last_refused",
+	    json_boolean(
+		figure_get(of->figures, FIGURE_RELOAD_LAST_REFUSED) != 0));
 	(void)json_object_set_new(j, "workers",
 	    json_pack("{s:I, s:I}", "number", (json_int_t)n->workers,
 		"answered", (json_int_t)n->answered));

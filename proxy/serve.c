@@ -405,6 +405,8 @@ hear(struct serve *p, const struct message *m, int fd)
 		logs_begin(p, m->index);
 		break;
 	case MESSAGE_DRAIN:
+		if (m->index != 0)
+			admin_free(&p->admin);
 		drain(p, m->number);
 		break;
 	default:

@@ -404,6 +404,7 @@ begin(struct supervisor *p)
 		return (false);
 	}
 	p->edition->signer = s->number;
+	figure_set(p->figures, FIGURE_GENERATION, p->edition->number);
 	issued_begin(p);
 	return (true);
 }

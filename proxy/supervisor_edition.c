@@ -199,6 +199,7 @@ static void
 note_refusal(struct supervisor *p)
 {
 	p->refused = true;
+	figure_set(p->figures, FIGURE_RELOAD_LAST_REFUSED, 1);
 	figure_add(p->figures, FIGURE_RELOADS_REFUSED, 1);
 }
 
@@ -221,6 +222,7 @@ load_next(struct supervisor *p, bool process)
 	struct signer *s;
 	struct timespec t;
 
+	figure_add(p->figures, FIGURE_RELOADS_BEGUN, 1);
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
 	supervisor_notify("RELOADING=1\nMONOTONIC_USEC=%lld",
 	    (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000);
@@ -296,8 +298,10 @@ supervisor_reloaded(struct supervisor *p, bool taken)
 {
 	if (taken) {
 		p->refused = false;
-		figure_add(p->figures, FIGURE_RELOADS_TAKEN, 1);
 		take_over(p);
+		figure_set(p->figures, FIGURE_GENERATION, p->edition->number);
+		figure_set(p->figures, FIGURE_RELOAD_LAST_REFUSED, 0);
+		figure_add(p->figures, FIGURE_RELOADS_TAKEN, 1);
 		fetching_start(p);
 	} else {
 		note_refusal(p);

@@ -152,8 +152,10 @@ served_reopen(struct supervisor *p)
 void
 served_say_drain(const struct served *v, uint64_t ms)
 {
+	bool another = v->of->phase == PHASE_SERVES;
+
 	(void)say(v, MESSAGE_DRAIN, ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX,
-	    0, -1);
+	    another, -1);
 }
 
 void

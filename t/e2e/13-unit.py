@@ -20,7 +20,7 @@ SANDBOX = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_se
 def unit(command=None):
     """The unit's text; command: what it runs instead of the installed assayd."""
     text = UNIT.read_text()
-    return re.sub(r"(?m)^(Exec\w+=)\S*/assayd", rf"\1{command}", text) if command else text
+    return re.sub(r"(?m)^(Exec\w+=)\S*/assay(d|ctl)", rf"\1{command}\2", text) if command else text
 
 
 @needs("systemd-analyze")
@@ -43,7 +43,7 @@ def test_exposure(lab):
 @needs("systemd-analyze")
 def test_understood(lab):
     """systemd knows every line of it, this systemd and the oldest that is served (252)."""
-    (lab.dir / "assay.service").write_text(unit(e2e.ASSAYD))
+    (lab.dir / "assay.service").write_text(unit(str(e2e.ASSAYD)[:-1]))
     r = lab.run("systemd-analyze", "--man=no", "verify", lab.dir / "assay.service")
     said = [x for x in r.stderr.decode().splitlines() if "assay.service" in x]
     assert r.returncode == 0 and not said, r
@@ -67,10 +67,10 @@ print("probe", json.dumps({{n: (libc.syscall(numbers[n], -1, 0, 0, 0), ctypes.ge
 @needs("root", "systemd-nspawn", "clamav")
 def test_started(lab):
     """Started, used, reloaded and stopped by systemd."""
-    files = {"/usr/bin/assayd-here": e2e.ASSAYD.read_bytes(), "/usr/bin/probe": PROBE, "/etc/assay/assay.conf": json.dumps(CONF),
+    files = {"/opt/bin/assayd": e2e.ASSAYD.read_bytes(), "/opt/bin/assayctl": (e2e.BUILD / "assayctl").read_bytes(), "/usr/bin/probe": PROBE, "/etc/assay/assay.conf": json.dumps(CONF),
              "/usr/lib/sysusers.d/assay.conf": (e2e.SRC / "etc/sysusers/assay.conf").read_text(),
-             "/etc/systemd/system/assay.service": re.sub(r"(?m)^(Exec\w+=/usr/bin/assayd-here)", r"\1 -f /etc/assay/assay.conf",
-                                                         unit("/usr/bin/assayd-here")),
+             "/etc/systemd/system/assay.service": re.sub(r"(?m)^(Exec\w+=/opt/bin/assay(d|ctl))", r"\1 -f /etc/assay/assay.conf",
+                                                         unit("/opt/bin/assay")),
              "/etc/systemd/system/assay.service.d/probe.conf": "[Service]\nExecStartPost=/usr/bin/probe\n",
              **{f"/usr/share/assay/testdb/{p.name}": p.read_bytes() for p in e2e.TESTDB.iterdir()}}
     m = Booted(lab, files)
@@ -85,7 +85,13 @@ def test_started(lab):
     r = m.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-x", "http://127.0.0.1:3128", "http://assay.internal/test/eicar")
     assert r.stdout == "403", r
     r = m.run("systemctl", "reload", "assay")
-    assert r.returncode == 0 and wire.wait_for(lambda: "generation 2 is in force" in m.journal("assay"), 60), r
+    assert r.returncode == 0 and "generation 2 is in force" in m.journal("assay"), r
+    # A reload that is refused fails, and what was in force goes on.
+    m.run("sh", "-c", "echo 'nonsense: 1' >/etc/assay/assay.conf")
+    r = m.run("systemctl", "reload", "assay")
+    assert r.returncode != 0 and "unknown setting 'nonsense'" in m.journal("assay"), r
+    shown = m.run("systemctl", "show", "-p", "ActiveState", "-p", "StatusText", "assay").stdout
+    assert "ActiveState=active" in shown and "generation 2 is in force, the last reload was refused" in shown, shown
     r = m.run("systemctl", "stop", "assay")
     assert r.returncode == 0 and "Result=success" in m.run("systemctl", "show", "-p", "Result", "assay").stdout, m.journal("assay")
     assert '"THREAT"' in m.run("cat", "/var/log/assay/access.log").stdout

@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 import threading
 import time
 
@@ -320,7 +321,7 @@ def test_state_goes_on(lab):
     # What was counted before is counted still.
     s = status()
     assert (s["processes"]["serve"]["pid"], s["processes"]["serve"]["started"], s["processes"]["serve"]["crashed"]) == (p.serving(), 2, 1), s
-    assert s["reloads"] == {"taken": 1, "refused": 1} and s["processes"]["keys"] == {"started": 2, "died": 0}, s
+    assert s["reloads"] == {"in_force": 2, "begun": 2, "taken": 1, "refused": 1, "last_refused": True} and s["processes"]["keys"] == {"started": 2, "died": 0}, s
     p.signal(signal.SIGUSR1)
     assert wire.wait_for((lab.dir / "access.log").exists, 5)
     for n in range(100):        # the new file is in use a moment after it is there
@@ -662,6 +663,43 @@ def test_not_ready_in_time(lab):
         if pid == first:
             os.kill(pid, signal.SIGKILL)
     assert wire.wait_for(lambda: len(p.role("serve")) == 1, 20 * e2e.lab_scale()), p.pids()
+
+
+def ctl(lab, *argv, **kw):
+    r = lab.run(e2e.BUILD / "assayctl", *argv, **kw)
+    return r.returncode, r.stdout.decode(), r.stderr.decode()
+
+
+@seconds(120)
+def test_assayctl(lab):
+    """It waits until the configuration is in force, in the process that serves or
+    in another, and says what came of it: also when others reload, too."""
+    o = lab.origin(lambda h, b: ok(b"whole"), tls=None)
+    sock = str(lab.dir / "admin.sock")
+    p = lab.assay(admin={"socket": sock})
+
+    def conf(**more):
+        p.write_conf(lab.conf(p.port, admin={"socket": sock}, **more))
+    file = str(lab.dir / f"assay-{p.port}.conf")
+    for n, (how, status, workers) in enumerate([("block", 403, 2), ("allow", 200, 3), ("block", 403, 3), ("allow", 200, 1)], 2):
+        conf(rules=[{"name": "all", "access": how, "scan": "none"}], workers=workers)
+        assert ctl(lab, "-f", file, "reload") == (0, f"generation {n - 1} -> {n}\n", "")
+        # Who was accepted by the process before in that moment is served by it.
+        assert wire.wait_for(lambda: lab.curl(p, f"http://plain.test:{o.port}/").status == status, 5 * e2e.lab_scale())
+    code, out, err = ctl(lab, "-s", sock, "--json", "reload")
+    assert (code, json.loads(out), err) == (0, {"ok": True, "generation": 6}, "")
+    # Refused: by the supervisor, by the process that serves, for what waits for a restart.
+    for wrong in ({"limits": {"nonsense": 1}}, {"tls": {"origin": {"trust": [file]}}}, {"state": str(lab.dir / "other")}):
+        conf(workers=1, **wrong)
+        assert ctl(lab, "-s", sock, "reload") == (1, "", "assayctl: the reload was refused, generation 6 is in force; the log says why\n"), wrong
+    conf(workers=1)
+    # Several at once: each is told of one that began behind it.
+    at_once = [subprocess.Popen([e2e.BUILD / "assayctl", "-s", sock, "reload"], stdout=subprocess.PIPE) for _ in range(4)]
+    for x in at_once:
+        assert x.wait(60) == 0 and b"-> " in x.communicate()[0]
+    code, out, err = ctl(lab, "status", env={**os.environ, "ASSAY_SOCKET": sock})
+    assert code == 0 and json.loads(out)["reloads"]["refused"] == 3, out
+    assert ctl(lab, "-s", str(lab.dir / "none"), "reload")[0] == 3 and ctl(lab, "-s", sock, "relaod")[0] == ctl(lab)[0] == 2
 
 
 def user_lab(lab):
