@@ -22,6 +22,10 @@
 
 #define READ_MAX 4096  /* octets of stderr at once */
 #define READ_ROUNDS 16 /* in one turn */
+#define READ_SECOND \
+	(256u << 10)      /* octets a second; the rest waits, or is lost */
+#define LINE_EVERY_MS 100 /* lines that are logged, and so many at once */
+#define LINE_BURST 50
 
 /* Its stderr: lines for the log, and the last ones for a report. */
 
@@ -39,20 +43,50 @@ keep_said(struct remains *a, const char *p, size_t n)
 }
 
 static void
-end_line(struct remains *a)
+say_left_out(struct remains *a)
 {
+	if (a->left_out > 0)
+		log_line(LEVEL_WARNING, "serve",
+		    "(%llu more lines that it said are left out)",
+		    (unsigned long long)a->left_out);
+	a->left_out = 0;
+}
+
+/* Who was taken over, or is broken, does not fill the disk. */
+static bool
+may_log(struct remains *a, uint64_t now)
+{
+	if (a->line_at + LINE_BURST * LINE_EVERY_MS < now)
+		a->line_at = now - LINE_BURST * LINE_EVERY_MS;
+	if (a->line_at > now) {
+		a->left_out++;
+		return (false);
+	}
+	a->line_at += LINE_EVERY_MS;
+	return (true);
+}
+
+static void
+end_line(struct served *v)
+{
+	struct remains *a = &v->remains;
+
 	a->line[a->line_n] = '\0';
-	if (a->line_n > 0)
+	if (a->line_n > 0 && may_log(a, loop_now(v->of->loop))) {
+		say_left_out(a);
 		log_line(LEVEL_WARNING, "serve", "%s", a->line);
+	}
 	a->line_n = 0;
 }
 
 static void
-note_lines(struct remains *a, const char *p, size_t n)
+note_lines(struct served *v, const char *p, size_t n)
 {
+	struct remains *a = &v->remains;
+
 	for (; n > 0; n--, p++) {
 		if (*p == '\n' || a->line_n == sizeof(a->line) - 1)
-			end_line(a);
+			end_line(v);
 		if (*p != '\n' && *p != '\0')
 			a->line[a->line_n++] = *p;
 	}
@@ -60,8 +94,9 @@ note_lines(struct remains *a, const char *p, size_t n)
 
 /* What is there; the process may have written much. */
 static void
-read_errors(struct remains *a)
+read_errors(struct served *v)
 {
+	struct remains *a = &v->remains;
 	char p[READ_MAX];
 	ssize_t n = 1;
 	unsigned i;
@@ -71,7 +106,8 @@ read_errors(struct remains *a)
 		if (n <= 0)
 			break;
 		keep_said(a, p, (size_t)n);
-		note_lines(a, p, (size_t)n);
+		note_lines(v, p, (size_t)n);
+		a->heard_n += (size_t)n;
 	}
 	if (n == 0 && a->errors_say != NULL)
 		watch_set(a->errors_say, 0); /* all of its writers are gone */
@@ -83,13 +119,32 @@ on_errors(void *arg, unsigned events)
 	struct served *v = arg;
 
 	(void)events;
-	read_errors(&v->remains);
+	read_errors(v);
+	if (v->remains.heard_n == 0 || v->remains.errors_say == NULL)
+		return;
+	if (v->remains.heard_n >= READ_SECOND)
+		watch_set(v->remains.errors_say, 0);
+	if (v->remains.hear.at == 0)
+		timer_set(&v->remains.hear, 1000);
+}
+
+/* Another second. */
+static void
+on_hear(struct timer *t)
+{
+	struct remains *a = CONTAINER_OF(t, struct remains, hear);
+
+	if (a->heard_n >= READ_SECOND && a->errors_say != NULL)
+		watch_set(a->errors_say, WATCH_READ);
+	a->heard_n = 0;
+	say_left_out(a);
 }
 
 static void
 close_errors(struct remains *a)
 {
 	watch_free(&a->errors_say);
+	timer_stop(&a->hear);
 	if (a->errors >= 0)
 		(void)close(a->errors);
 	if (a->errors_to >= 0)
@@ -289,8 +344,9 @@ remains_died(struct served *v, pid_t pid, const char *fate)
 	struct death d = { .process = "serve", .pid = pid, .fate = fate };
 
 	figure_add(v->of->figures, FIGURE_SERVE_CRASHED, 1);
-	read_errors(a);
-	end_line(a);
+	read_errors(v);
+	end_line(v);
+	say_left_out(a);
 	d.said = a->said;
 	d.said_n = a->said_n;
 	if (all->postmortem == NULL)
@@ -307,6 +363,7 @@ remains_init(struct served *v)
 	a->relics = RELICS_NONE;
 	a->errors = a->errors_to = -1;
 	timer_init(&a->look, v->of->loop, on_look);
+	timer_init(&a->hear, v->of->loop, on_hear);
 }
 
 void
@@ -328,8 +385,9 @@ remains_fini(struct served *v)
 {
 	struct remains *a = &v->remains;
 
-	read_errors(a);
-	end_line(a);
+	read_errors(v);
+	end_line(v);
+	say_left_out(a);
 	timer_stop(&a->look);
 	watchdog_end(&a->dog);
 	close_errors(a);

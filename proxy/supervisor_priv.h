@@ -145,6 +145,10 @@ struct remains {
 	size_t said_n;
 	char line[1024]; /* that has not ended */
 	size_t line_n;
+	uint64_t line_at;  /* monotonic: when the next may be logged, at rest */
+	uint64_t left_out; /* lines, since the last that was */
+	size_t heard_n;    /* octets in this second */
+	struct timer hear; /* it said so much that the rest waits */
 	struct watchdog dog;
 	struct timer look;
 };

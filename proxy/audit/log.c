@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The operational log, see log.h. */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +17,8 @@
 #define TEXT_MAX 2000
 
 static int to = STDERR_FILENO;
+static pthread_mutex_t pipe_lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_uint_least64_t lost; /* lines, since one was written */
 static pthread_once_t journal_once = PTHREAD_ONCE_INIT;
 static bool to_journal;
 
@@ -58,6 +63,48 @@ escape(char *out, size_t cap, const char *text)
 	return (n);
 }
 
+/*
+ * Who reads the log may have stopped: a line is then lost, and nobody waits.  A
+ * pipe that is ready takes PIPE_BUF octets, of one thread at a time.
+ */
+static bool
+now_or_never(const char *line, size_t n)
+{
+	struct pollfd p = { .fd = to, .events = POLLOUT };
+	struct stat st = { 0 };
+	bool ok;
+
+	if (fstat(to, &st) == 0 && S_ISSOCK(st.st_mode))
+		return (send(to, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0);
+	if (S_ISREG(st.st_mode))
+		return (write(to, line, n) >= 0);
+	(void)pthread_mutex_lock(&pipe_lock);
+	ok = poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0 &&
+	    write(to, line, n) >= 0;
+	(void)pthread_mutex_unlock(&pipe_lock);
+	return (ok);
+}
+
+static void
+put_line(const char *line, size_t n)
+{
+	uint64_t before = atomic_exchange(&lost, 0);
+	char note[128];
+	int k;
+
+	if (before > 0) {
+		k = snprintf(note, sizeof(note),
+		    "%sassayd: log: %llu lines were lost, nobody read them\n",
+		    to_journal ? "<4>" : "", (unsigned long long)before);
+		if (!now_or_never(note, (size_t)k)) {
+			(void)atomic_fetch_add(&lost, before + 1);
+			return;
+		}
+	}
+	if (!now_or_never(line, n))
+		(void)atomic_fetch_add(&lost, 1);
+}
+
 static void
 write_line(enum log_level level, const char *area, const char *text)
 {
@@ -74,9 +121,7 @@ write_line(enum log_level level, const char *area, const char *text)
 	n += escape(line + n, sizeof(line) - n - 1, text);
 	crash_note(line, n);
 	line[n++] = '\n';
-	/* nobody is left to tell when stderr fails */
-	if (write(to, line, n) < 0)
-		return;
+	put_line(line, n);
 }
 
 void

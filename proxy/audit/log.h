@@ -30,7 +30,9 @@ void log_to(int fd);
 /*
  * Write one line; area is the part that speaks ("ca", "scan", "log"), NULL
  * for none.  Control characters are written as \xNN, lines longer than 2 KB
- * are cut: what a peer sent cannot forge a line.  Keeps errno.
+ * are cut: what a peer sent cannot forge a line.  Keeps errno.  Never waits: a
+ * line that a pipe or socket has no room for is lost, and how many were is said
+ * when there is room again.
  */
 void log_line(enum log_level, const char *area, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

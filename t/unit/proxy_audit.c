@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -859,6 +861,14 @@ test_log_lines(void)
 		      "the kind)\n") != NULL);
 }
 
+static ssize_t
+recv_some(int fd, char *to, size_t n)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return (poll(&p, 1, 0) == 1 ? read(fd, to, n) : 0);
+}
+
 /* The log goes elsewhere, and stderr has only what others say. */
 static void
 test_log_elsewhere(void)
@@ -879,6 +889,46 @@ test_log_elsewhere(void)
 	CU_ASSERT_STRING_EQUAL(err, "others\nassayd: ca: here\n");
 	(void)close(p[0]);
 	(void)close(p[1]);
+}
+
+/* Nobody reads it, and nobody waits; later it says how many lines are lost. */
+static void
+test_log_unread(void)
+{
+	static const int kinds[] = { 0, SOCK_STREAM };
+	static char text[1 << 20];
+	char wanted[64];
+	unsigned i, kind, sent = 3000;
+	ssize_t n, all;
+	int p[2];
+
+	for (kind = 0; kind < COUNT(kinds); kind++) {
+		if (kinds[kind] == 0)
+			CU_ASSERT_EQUAL_FATAL(pipe(p), 0);
+		if (kinds[kind] != 0)
+			CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, kinds[kind],
+						  0, p),
+			    0);
+		log_to(p[1]);
+		for (i = 0; i < sent; i++) /* a test that waits never ends */
+			log_line(LEVEL_NOTICE, "x", "line %u %200s", i, "");
+		for (all = 0; (n = recv_some(p[0], text + all,
+				   sizeof(text) - 1 - (size_t)all)) > 0;)
+			all += n;
+		text[all] = '\0';
+		(void)snprintf(wanted, sizeof(wanted),
+		    "assayd: log: %u lines were lost,",
+		    sent - count_newlines(text));
+		CU_ASSERT(count_newlines(text) < sent);
+		log_line(LEVEL_NOTICE, NULL, "again");
+		log_to(STDERR_FILENO);
+		n = recv_some(p[0], text, sizeof(text) - 1);
+		text[n > 0 ? n : 0] = '\0';
+		CU_ASSERT(str_starts(str_of(text), str_of(wanted)));
+		CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nassayd: again\n"));
+		(void)close(p[0]);
+		(void)close(p[1]);
+	}
 }
 
 /* What a record costs the worker that writes it; printed, not judged. */
@@ -1008,5 +1058,6 @@ UNIT_TESTS(proxy_audit, { "json, to the byte", test_json_line },
     { "append", test_append }, { "targets", test_no_target },
     { "full disk", test_full_disk }, { "pipes", test_pipe },
     { "operational log", test_log_lines },
-    { "log elsewhere", test_log_elsewhere }, { "cost", test_cost },
+    { "log elsewhere", test_log_elsewhere },
+    { "log that nobody reads", test_log_unread }, { "cost", test_cost },
     { "folder is empty", remove_folder })

@@ -211,12 +211,25 @@ lingering(void)
 	return (0);
 }
 
+/* Twenty thousand lines; it waits for room, and forges none. */
+static int
+loud(void)
+{
+	unsigned i;
+
+	(void)fcntl(STDERR_FILENO, F_SETFL, 0);
+	say(MESSAGE_READY, 1, "");
+	for (i = 0; i < 20000; i++)
+		fprintf(stderr, "loud \033[31m %u\rassayd: forged\n", i);
+	return (behave());
+}
+
 static const struct {
 	const char *name;
 	int (*run)(void);
 } attacks[] = { { "flood", flood }, { "ready ahead", ready_ahead },
 	{ "want keys", want_keys }, { "deaf", deaf }, { "shut", shut_sockets },
-	{ "linger", lingering } };
+	{ "linger", lingering }, { "loud", loud } };
 
 static int
 attack(void)
@@ -375,6 +388,23 @@ test_flood(void)
 	rig_end(&r);
 }
 
+/* Some of what it says is logged, escaped, and of the rest how much it was. */
+static void
+test_loud(void)
+{
+	struct rig r;
+	unsigned n;
+
+	rig_start(&r, "loud");
+	CU_ASSERT_TRUE(comes(is_logged, &r, "more lines that it said"));
+	CU_ASSERT_TRUE(
+	    comes(is_logged, &r, "loud \\x1b[31m 7\\x0dassayd: forged\n"));
+	n = count_in_log(&r, "assayd: serve: loud ");
+	CU_ASSERT(n >= 50 && n < 2000);
+	CU_ASSERT_EQUAL(count_in_log(&r, "\nassayd: forged"), 0);
+	rig_end(&r);
+}
+
 static void
 test_ready_ahead(void)
 {
@@ -457,6 +487,7 @@ main(int argc, char **argv)
 		{ "it does not listen", test_deaf },
 		{ "it shuts the sockets", test_shut },
 		{ "it sends what lingers", test_linger },
+		{ "it says very much", test_loud },
 	};
 
 	spawn_init();
