@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "config.h"
-#include "proxy/gen.h"
+#include "proxy/gen_priv.h"
 #include "proxy/logs.h"
 #include "proxy/problem.h"
 #include "proxy/audit/log.h"
@@ -414,6 +414,7 @@ gen_start(struct gen *g, const int *logs, struct gen *old,
 {
 	unsigned i;
 
+	gen_lists(g, old, list);
 	gen_scanners(g, old, list);
 	if (logs != NULL && list->errors == 0) {
 		gen_audit(g, logs, list);
@@ -502,6 +503,7 @@ gen_report(const struct gen *g)
 	    ca_was_created(g->ca) ? "created " : "",
 	    g->conf->ca.cert != NULL ? g->conf->ca.cert : g->conf->state,
 	    g->fingerprint);
+	gen_lists_report(g);
 	for (i = 0; i < g->conf->services.n; i++)
 		if (g->conf->services.v[i].used)
 			report_service(g, i);

@@ -203,6 +203,7 @@ conf_unref(struct conf **c)
 		return;
 	for (i = 0; i < conf->policy.rules.n; i++)
 		conf_match_fini(conf->policy.rules.v[i].when);
+	policy_lists_fini(&conf->policy);
 	a = conf->arena;
 	arena_free(&a);
 }

@@ -29,6 +29,7 @@
 #include "icap/icap.h"
 #include "net/address.h"
 #include "net/nets.h"
+#include "proxy/policy/list.h"
 #include "proxy/policy/logging.h"
 #include "proxy/policy/policy.h"
 #include "scanners/scanner.h"
@@ -164,6 +165,26 @@ struct conf_headers {
 };
 
 /* A service; the members below the line belong to one type only. */
+/* See struct list_options. */
+struct conf_list {
+	const char *name;
+	const char *file; /* NULL: a folder */
+	const char *dir;
+	enum list_format format;
+	enum conf_no_yes required;
+	uint64_t max_bad, max_shrink; /* percent */
+	uint64_t max_growth;          /* times */
+	uint64_t max_size;
+	const char *sha256; /* NULL: any content */
+	bool opens;         /* some rule opens something by it */
+	bool used;
+};
+
+struct conf_lists {
+	struct conf_list *v;
+	unsigned n;
+};
+
 struct conf_service {
 	const char *name;
 	enum conf_service_type type;
@@ -304,6 +325,7 @@ struct conf {
 	struct conf_resolver resolver;
 	struct conf_services services;
 	struct conf_chains scan;
+	struct conf_lists lists;
 	struct policy policy; /* rules, and what holds without them */
 	struct conf_download download;
 	struct conf_websocket websocket;

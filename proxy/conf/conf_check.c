@@ -560,6 +560,12 @@ note_conditions(struct conf *conf)
 }
 
 static void
+check_list(struct conf_reader *r, const struct node *map, void *section)
+{
+	conf_list_check(r, map, section);
+}
+
+static void
 check_root(struct conf_reader *r, const struct node *map, void *section)
 {
 	(void)section;
@@ -571,6 +577,7 @@ check_root(struct conf_reader *r, const struct node *map, void *section)
 	check_shadows(r);
 	check_dests(r);
 	conf_scan_finish(r);
+	conf_lists_finish(r);
 	note_conditions(r->conf);
 	if (r->problems->errors == 0) /* else it may be used once corrected */
 		warn_unused(r);
@@ -589,6 +596,7 @@ static check_fn *const checks[SECTION_COUNT] = {
 	[SECTION_SERVICE] = check_service,
 	[SECTION_SERVICE_TLS] = check_service_tls,
 	[SECTION_RULE] = check_rule,
+	[SECTION_LISTS] = check_list,
 	[SECTION_DOWNLOAD] = check_download,
 	[SECTION_PAGES] = check_pages,
 	[SECTION_LOG_ACCESS] = check_log_to,

@@ -63,6 +63,7 @@ struct conf_reader {
 	struct buf start_only; /* what no running process takes, canonical */
 	/* Where things of conf were written, same index. */
 	const struct node **listen_at, **service_at, **chain_at, **rule_at;
+	const struct node **list_at;
 	const struct node **other_at;
 };
 
@@ -143,6 +144,7 @@ enum conf_type {
 	TYPE_URLS,
 	TYPE_PROTOCOLS, /* names as in Upgrade */
 	TYPE_LISTENERS, /* names of listeners */
+	TYPE_IN,        /* names of lists, "LIST/CATEGORY" */
 	TYPE_MATCH,     /* a section IF of its own */
 	TYPE_SCAN,      /* chains and services of a rule */
 	TYPE_CHAINS,    /* the map of chains */
@@ -250,6 +252,8 @@ void conf_read_urls(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_listeners(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
+void conf_read_in(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
 void conf_read_match(struct conf_reader *, const struct conf_option *,
     const struct node *, const struct policy_match **out);
 void conf_read_chains(struct conf_reader *, const struct node *,
@@ -265,6 +269,11 @@ bool conf_listen_parse(const char *on, struct conf_listen *,
     char why[NETS_WHY]);
 /* All services by mode, and which services and chains are used at all. */
 void conf_scan_finish(struct conf_reader *);
+/* One list: where it is read from. */
+void conf_list_check(struct conf_reader *, const struct node *map,
+    struct conf_list *);
+/* Which lists open something, and which are asked for at all. */
+void conf_lists_finish(struct conf_reader *);
 /* Frees what a match holds beside the arena; NULL is nothing. */
 void conf_match_fini(const struct policy_match *);
 

@@ -223,6 +223,8 @@ places_of(struct conf_reader *r, enum conf_section inside)
 		return (&r->service_at);
 	if (inside == SECTION_RULE)
 		return (&r->rule_at);
+	if (inside == SECTION_LISTS)
+		return (&r->list_at);
 	return (&r->other_at);
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include "base/str.h"
 #include "net/nets.h"
+#include "proxy/policy/list.h"
 #include "proxy/policy/policy.h"
 
 struct arena;
@@ -44,6 +45,18 @@ struct policy_urls {
 	unsigned n;
 };
 
+/* "LIST" or "LIST/CATEGORY" */
+struct policy_in {
+	unsigned list;        /* as the configuration counts them */
+	const char *category; /* NULL: all of them */
+	unsigned number;      /* of the category; by policy_lists_set() */
+};
+
+struct policy_ins {
+	struct policy_in *v;
+	unsigned n;
+};
+
 /* What is written under "if"; an empty member asks nothing. */
 struct policy_match {
 	struct nets client;
@@ -55,6 +68,7 @@ struct policy_match {
 	struct policy_types type;
 	struct policy_spans size; /* ranges of bytes */
 	struct policy_urls url;
+	struct policy_ins in;
 	const struct policy_match * not ;
 };
 
@@ -69,6 +83,20 @@ struct str policy_unmapped(struct str ip);
 void policy_host_key(struct policy_host_key *, struct str host, bool is_ip);
 bool policy_hosts_match(const struct policy_hosts *,
     const struct policy_host_key *);
+
+/* What one call of policy_decide() keeps for all questions about lists. */
+struct policy_in_query {
+	const struct policy_lists *lists;
+	const struct policy_facts *facts;
+	bool has_key;
+	struct list_key key;
+	bool asks_dest;  /* the address counts */
+	bool lacks_dest; /* ... and is not known */
+	bool lacks_list; /* a list is not in force */
+};
+
+enum policy_answer policy_in_ask(const struct policy_ins *,
+    struct policy_in_query *);
 
 /* Compile a URL pattern; NULL: *at is the offset of the fault in text. */
 struct policy_pattern *policy_pattern_new(const char *text,

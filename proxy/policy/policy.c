@@ -35,6 +35,7 @@ struct query {
 	bool overrun;
 	bool has_key;
 	struct policy_host_key key;
+	struct policy_in_query in;
 };
 
 static enum policy_answer
@@ -172,6 +173,18 @@ ask_url(const struct policy_match *m, struct query *q)
 	return (best);
 }
 
+static enum policy_answer
+ask_in(const struct policy_match *m, struct query *q)
+{
+	enum policy_answer a;
+
+	q->in.lacks_dest = false;
+	a = policy_in_ask(&m->in, &q->in);
+	q->asks_dest |= q->in.asks_dest;
+	q->lacks_dest |= q->in.lacks_dest;
+	return (a);
+}
+
 /* Cheap conditions first; one no ends it. */
 static enum policy_answer
 ask_all(const struct policy_match *m, struct query *q)
@@ -192,6 +205,7 @@ ask_all(const struct policy_match *m, struct query *q)
 	ASK(m->listener.n > 0,
 	    yes_if(has_string(&m->listener, q->facts->listener)))
 	ASK(asks_nets(&m->client), ask_client(m, q))
+	ASK(m->in.n > 0, ask_in(m, q))
 	ASK(m->type.n > 0, ask_type(m, q))
 	ASK(m->size.n > 0, ask_size(m, q))
 	ASK(m->url.n > 0, ask_url(m, q))
@@ -291,13 +305,15 @@ walk(const struct policy *policy, struct query *q, struct plan *plan)
 		rule = &policy->rules.v[i];
 		if ((may = rule->decides & open) == 0)
 			continue;
-		q->lacks_dest = false;
+		q->lacks_dest = q->in.lacks_list = false;
 		a = rule->when == NULL ? POLICY_YES : ask_all(rule->when, q);
 		if (q->overrun) {
 			block_overrun(rule, plan);
 			return (NULL);
 		}
-		if (a == POLICY_UNKNOWN && rule->access == POLICY_ALLOW &&
+		/* What a list that is not there allows will not be known later. */
+		if (a == POLICY_UNKNOWN && !q->in.lacks_list &&
+		    rule->access == POLICY_ALLOW &&
 		    (may & BIT(POLICY_BY_ACCESS)) != 0)
 			allow_pending = true;
 		if (a == POLICY_UNKNOWN && rule->scan_resp.n > 0 &&
@@ -340,6 +356,9 @@ decide(const struct policy *policy, enum policy_stage stage,
 	q.facts = facts;
 	q.asks_dest = q.may_scan_resp = q.overrun = false;
 	q.has_key = false;
+	q.in.lists = &policy->lists;
+	q.in.facts = facts;
+	q.in.has_key = q.in.asks_dest = q.in.lacks_list = false;
 	put_off = walk(policy, &q, plan);
 	plan->asks_dest = q.asks_dest;
 	plan->may_scan_resp = q.may_scan_resp;

@@ -27,6 +27,7 @@
 #include "base/str.h"
 
 struct conf;
+struct list;
 struct policy_match;
 
 struct policy_strings {
@@ -133,10 +134,20 @@ struct policy_rules {
 	unsigned n;
 };
 
+/*
+ * Lists, in the order of the configuration; NULL: there is none in force, so
+ * that no rule that asks for it matches.
+ */
+struct policy_lists {
+	struct list **v; /* owned, counted */
+	unsigned n;
+};
+
 /* The rules and what holds without them; frozen, like the configuration it is in. */
 struct policy {
 	struct policy_rules rules;
-	bool ask_url; /* some rule looks at it */
+	struct policy_lists lists; /* by policy_lists_set() */
+	bool ask_url;              /* some rule looks at it */
 	bool ask_type;
 	/* where no rule decides download */
 	enum policy_download browser, other;
@@ -214,6 +225,15 @@ struct plan {
 	 */
 	bool overrun;
 };
+
+/*
+ * The lists that its rules ask for, one for each of the configuration; taken
+ * over.  Before the policy is shared.  NULL, or the name of a category that a
+ * list does not have: the rule will not match, and *list is the list's number.
+ */
+const char *policy_lists_set(struct policy *, struct list **v, unsigned n,
+    unsigned *list);
+void policy_lists_fini(struct policy *);
 
 /* Everything as without rules. */
 void policy_plan_init(const struct policy *, struct plan *);

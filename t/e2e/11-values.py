@@ -72,6 +72,7 @@ OF_TYPE = {
               "> 5", ">", "-", "1-", "<1T", ">=0", "<18446744073709551616"],
     "URLS": ["(", "[", "a{99999}", "(a+)+$", "(?R)", "\\C", "(*LIMIT_MATCH=1)a", "(*NOTEMPTY)", "(?{1})", "\\p{L}", "(*UTF)\\x{e4}",
              "(?C1)a", "^", ".*", "(((((((((((a)*)*)*)*)*)*)*)*)*)*)*", "\\", "(?<=a+)b", "x" * 3000, "(" * 300 + ")" * 300],
+    "IN": ["l", "nobody", "l/x", "l/", "/", ["l", "l"], ["l", "nobody"]],
     "LISTENERS": ["office", "127.0.0.1:3128", ["office", "nobody"]],
     "SCAN": ["s", ["s", "s"], ["down"], ["down", "s"], "clam", [["s"]]],
     "CHAINS": [{"a": []}, {"a": "s"}, {"a": [["s"], "s"]}, {"a": [["s", "nobody"]]}, {"a": [[["s"]]]}, {"none": ["s"]}, {"s": ["s"]},
@@ -156,6 +157,7 @@ class Place:
     def base(self):
         c = self.lab.conf(self.port, services=json.loads(json.dumps(self.services)), rules=[{"name": "default", "scan": ["s"]}])
         c["listen"][0]["name"] = "office"
+        c["lists"] = {"l": {"file": self.files["file"], "max_bad": 100}}
         return c
 
     def fill(self, v):
@@ -176,6 +178,7 @@ class Place:
                  "SERVICE": lambda: c["services"]["c" if "OPTION_CLAM" in flags else "s"],
                  "SERVICE_TLS": lambda: c["services"]["s"].setdefault("tls", {}),
                  "SERVICE_LIMITS": lambda: c["services"]["c"].setdefault("limits", {}),
+                 "LISTS": lambda: c["lists"]["l"],
                  "TLS_EXCEPTION": lambda: c["tls"]["origin"].setdefault("exceptions", [{"host": "old.test", "legacy": "true"}])[0],
                  "LOG_ACCESS": lambda: c["log"]["access"][0],
                  "LOG_ISSUED": lambda: c["log"].setdefault("issued", [{"to": "stdout"}])[0]}.get(section)
@@ -320,7 +323,7 @@ def test_odd_addresses_and_files(lab):
 @e2e.slow
 @e2e.seconds(300)
 def test_odd_conditions_and_shapes(lab):
-    try_values(lab, [*SHAPES, "HOSTS", "METHODS", "TYPES", "SIZES", "URLS", "LISTENERS"])
+    try_values(lab, [*SHAPES, "HOSTS", "METHODS", "TYPES", "SIZES", "URLS", "LISTENERS", "IN"])
 
 
 def test_every_type_has_odd_values(lab):

@@ -121,7 +121,8 @@ test_keys(void)
 		{ "zzz: 1\n",
 		    "c:1:1: unknown setting 'zzz'; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, rules, download, websocket, pages, log, "
+		    "services, scan, lists, rules, download, websocket, pages, "
+		    "log, "
 		    "admin, "
 		    "limits, workers, user, sandbox\n" },
 		{ "worker: 1\n",
@@ -133,7 +134,8 @@ test_keys(void)
 		{ "\"\": 1\n",
 		    "c:1:1: unknown setting ''; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, rules, download, websocket, pages, log, "
+		    "services, scan, lists, rules, download, websocket, pages, "
+		    "log, "
 		    "admin, "
 		    "limits, workers, user, sandbox\n" },
 		{ "tls: {origin: {trsut: [system]}}\n",
@@ -637,8 +639,8 @@ test_chains_and_rules(void)
 		    "out to match always\n"
 		    "c:1:40: 'user' is not supported in this version; leave "
 		    "it out\n"
-		    "c:1:49: 'in' is not supported in this version; leave it "
-		    "out\n"
+		    "c:1:54: no list has the name 'l'; it is missing under "
+		    "'lists'\n"
 		    "c:1:58: 'group' is not supported in this version; leave "
 		    "it out\n"
 		    "c:1:68: 'time' is not supported in this version; leave "
@@ -736,11 +738,13 @@ test_chains_and_rules(void)
 		    "c:1:21: 'browser: page' is "
 		    "not supported in this version; write hold, trickle or "
 		    "stream\n" },
-		{ "auth: {x: y}\nlists: {a: {file: b}}\npages: {dir: /x}\n"
+		{ "auth: {x: y}\nlists: {a: {url: b}}\npages: {dir: /x}\n"
 		  "tls: {origin: {ct: on}}\n",
 		    "c:1:1: 'auth' is not supported in this version; leave it "
 		    "out\n"
-		    "c:2:1: 'lists' is not supported in this version; leave "
+		    "c:2:9: a list is read from a 'file' or from a 'dir'; "
+		    "write one of them\n"
+		    "c:2:13: 'url' is not supported in this version; leave "
 		    "it out\n"
 		    "c:3:9: 'dir' is not supported in this version; leave it "
 		    "out\n"
@@ -1132,6 +1136,7 @@ static const char *const around[SECTION_COUNT] = {
 				"tls: {%s}}}",
 	[SECTION_SERVICE_LIMITS] = "services: {a: {url: 'clamav:', limits: "
 				   "{%s}}}",
+	[SECTION_LISTS] = "lists: {a: {file: b, %s}}",
 	[SECTION_RULE] = "rules: [{%s}]",
 	[SECTION_IF] = "rules: [{access: block, if: {%s}}]",
 	[SECTION_DOWNLOAD] = "download: {%s}",

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inside lists: list_line.c reads lines, list_hash.c hashes names and paths,
+ * list_table.c holds what was found, list_load.c reads files.
+ * Room: proxy, list*.c only.
+ */
+#ifndef PROXY_POLICY_LIST_PRIV_H
+#define PROXY_POLICY_LIST_PRIV_H
+
+#include <stddef.h>
+#include "proxy/policy/list.h"
+
+/* ---- lines ---- */
+
+/* Bits of what an entry means; the category is above them. */
+#define LIST_IS_EXACT 1u  /* the name itself */
+#define LIST_IS_BELOW 2u  /* what is below it */
+#define LIST_IS_EXCEPT 4u /* not listed, whatever else says so */
+#define LIST_IS_FIRM 8u   /* listed in spite of exceptions */
+#define LIST_IS_BITS 4
+
+/* A range of addresses of both families, IPv4 as ::ffff:a.b.c.d. */
+struct list_range {
+	uint64_t from[2], to[2]; /* host order, high half first; inclusive */
+	unsigned category;
+};
+
+/* Who is told what a line says. */
+struct list_sink {
+	void (*name)(struct list_sink *, struct str name, unsigned how);
+	void (*url)(struct list_sink *, struct str host_and_path);
+	void (*range)(struct list_sink *, const struct list_range *);
+	bool opens; /* public suffixes are refused */
+};
+
+enum list_said {
+	LIST_SAID_NOTHING, /* empty, a comment */
+	LIST_SAID,
+	LIST_SAID_SKIPPED, /* sound, and not supported */
+	LIST_SAID_BAD
+};
+
+/* What a reader keeps from line to line; {0} at the begin of a file. */
+struct list_reading {
+	char origin[256]; /* rpz: $ORIGIN, with a dot in front; "" */
+};
+
+/*
+ * Read a line, without its end; p[n] can be read.  BAD: *why is a clause.
+ * The text is changed to lower case in place.
+ */
+enum list_said list_line(struct list_reading *, enum list_format, char *p,
+    size_t n, struct list_sink *, const char **why);
+/* The format of a file that begins with these octets. */
+enum list_format list_guess(const char *p, size_t n);
+/* "10.0.0.0/8", "10.0.0.1-10.0.0.9", "[::1]"; false: none of these. */
+bool list_range_parse(struct str text, struct list_range *);
+
+/* ---- hashes ---- */
+
+/* Keyed for this process: SipHash-1-3 of the octets before each cut. */
+void list_hash(const void *p, size_t n, const uint16_t *cuts, unsigned n_cuts,
+    bool urls, uint64_t *out);
+uint64_t list_hash_name(struct str name);
+uint64_t list_hash_url(struct str host_and_path);
+/*
+ * The path of a URL as lists hold it: no scheme, lower case host without
+ * port, percent-encoding of unreserved octets undone.  The length; 0: none, or
+ * it does not fit.
+ */
+size_t list_url_plain(struct str url, char *out, size_t room);
+
+/* ---- the table ---- */
+
+struct list_found; /* being collected */
+
+struct list_found *list_found_new(bool exact);
+void list_found_free(struct list_found **);
+void list_found_name(struct list_found *, struct str, unsigned value);
+void list_found_url(struct list_found *, struct str, unsigned value);
+void list_found_range(struct list_found *, const struct list_range *);
+uint64_t list_found_count(const struct list_found *);
+
+struct list_table {
+	unsigned bits;    /* 1 << bits buckets, by the first of a hash */
+	uint32_t *bucket; /* where each begins; one more at the end */
+	uint8_t *rest;    /* 5 octets each: the next 40 bits */
+	uint16_t *value;
+	uint32_t *at; /* exact: where in text; else NULL */
+	uint32_t n;
+	char *text; /* exact: each with its NUL */
+	size_t n_text;
+	struct list_range *range; /* sorted by category, then address */
+	unsigned n_range;
+	bool names, urls, excepts;
+};
+
+/* Takes what was found. */
+void list_table_make(struct list_table *, struct list_found **);
+void list_table_fini(struct list_table *);
+size_t list_table_bytes(const struct list_table *);
+/*
+ * All values of a hash ORed that are of the category and have some of these
+ * bits; 0: none.  exact: what its text has to be.
+ */
+unsigned list_table_find(const struct list_table *, uint64_t hash,
+    struct str exact, unsigned category, unsigned bits);
+bool list_table_range(const struct list_table *, unsigned category,
+    const uint64_t a[2]);
+
+#endif
