@@ -97,7 +97,7 @@ gen_trust(struct gen *g, const struct gen_given *given,
 static void
 gen_tls(struct gen *g, struct conf_problems *list)
 {
-	char epoch[160];
+	char epoch[384];
 	struct fault f = { 0 };
 	struct tls_options o = { .epoch = epoch,
 		.client_min_13 = g->conf->tls.client.min == CONF_TLS_1_3,
@@ -105,8 +105,13 @@ gen_tls(struct gen *g, struct conf_problems *list)
 		.client_priority = g->conf->tls.client.priority,
 		.origin_priority = g->conf->tls.origin.priority };
 
-	snprintf(epoch, sizeof(epoch), "%u %s", g->number,
-	    g->ca != NULL ? ca_fingerprint(g->ca) : "");
+	/*
+	 * What a session once agreed on holds until this is another.  Rules and
+	 * origins are asked for each connection and request, resumed or not.
+	 */
+	snprintf(epoch, sizeof(epoch), "%s %d %s",
+	    g->ca != NULL ? ca_fingerprint(g->ca) : "", o.client_min_13,
+	    o.client_priority != NULL ? o.client_priority : "");
 	g->tls = tls_context_new(&o, &f);
 	if (g->tls == NULL)
 		problem_fault(list, "tls", &f);

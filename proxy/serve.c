@@ -388,6 +388,23 @@ drain(struct serve *p, uint64_t ms)
 
 /* The supervisor. */
 
+/* False: it is not 64 hexadecimal digits, and nothing has changed. */
+static bool
+take_tickets(const struct message *m)
+{
+	unsigned char secret[TLS_TICKET_SECRET];
+	unsigned i;
+	int n = 0;
+
+	for (i = 0; i < sizeof(secret); i++)
+		if (sscanf(m->text + 2 * i, "%2hhx%n", &secret[i], &n) != 1 ||
+		    n != 2)
+			return (false);
+	tls_ticket_secret(secret);
+	gnutls_memset(secret, 0, sizeof(secret));
+	return (true);
+}
+
 static void
 hear(struct serve *p, const struct message *m, int fd)
 {
@@ -400,6 +417,9 @@ hear(struct serve *p, const struct message *m, int fd)
 	case MESSAGE_FETCHER:
 		fetch_attach(p->fetch, fd);
 		taken = true;
+		break;
+	case MESSAGE_TICKETS:
+		(void)take_tickets(m);
 		break;
 	case MESSAGE_REOPEN:
 		logs_begin(p, m->index);
@@ -453,7 +473,9 @@ first_setup(struct serve *p)
 		if (message_receive(CHANNEL, MESSAGE_SUPERVISOR, &m, &fd,
 			SETUP_MS) != CHANNEL_DONE)
 			return (false);
-		if (!inbox_take(&p->inbox, &m, fd)) {
+		if (!(m.kind == MESSAGE_TICKETS
+			    ? take_tickets(&m)
+			    : inbox_take(&p->inbox, &m, fd))) {
 			if (fd >= 0)
 				(void)close(fd);
 			return (false);

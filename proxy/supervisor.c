@@ -405,6 +405,7 @@ begin(struct supervisor *p)
 	}
 	p->edition->signer = s->number;
 	figure_set(p->figures, FIGURE_GENERATION, p->edition->number);
+	tickets_begin(p, NULL);
 	issued_begin(p);
 	return (true);
 }
@@ -454,6 +455,7 @@ finish(struct supervisor *p)
 	fetching_free(p);
 	signers_free(p);
 	issued_end(p);
+	tickets_end(p);
 	if (p->next != NULL && p->next->admin >= 0)
 		(void)unlink(p->next->conf->admin.socket);
 	if (p->edition != NULL && p->edition->admin >= 0)

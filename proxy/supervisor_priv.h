@@ -4,7 +4,8 @@
  * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
  * serving processes), _crash.c (what a dead one leaves, and the watchdog),
  * _upgrade.c (to another version of the program), _say.c (what serving processes
- * are told), _issued.c (what key holders have signed).
+ * are told), _issued.c (what key holders have signed), _tickets.c (what TLS
+ * tickets are made with).
  * Room: proxy.  One thread.
  */
 #ifndef PROXY_SUPERVISOR_PRIV_H
@@ -23,6 +24,7 @@
 #include "proxy/respawn.h"
 #include "proxy/supervisor.h"
 #include "proxy/watchdog.h"
+#include "tls/session.h"
 
 #define SUPERVISOR_SIGNALS 8
 
@@ -241,6 +243,21 @@ bool aftermath_hand_over(struct served *);
 void aftermath_init(struct supervisor *);
 void aftermath_fini(struct supervisor *);
 
+/* What serving processes make TLS tickets with. */
+
+struct tickets {
+	unsigned char secret[TLS_TICKET_SECRET];
+	struct timer rotate;
+};
+
+/* secret: of the program before; NULL: a new one. */
+void tickets_begin(struct supervisor *, const unsigned char *secret);
+void tickets_end(struct supervisor *);
+/* What a serving process is told of it; to be wiped. */
+void tickets_message(const struct supervisor *, struct message *);
+/* All serving processes are told. */
+void served_new_tickets(struct supervisor *);
+
 /* The process that fetches what assay needs for itself. */
 
 struct fetcher;
@@ -306,6 +323,7 @@ struct supervisor {
 	struct respawn fetch_respawn;
 	struct timer fetch_again;
 	struct aftermath aftermath;
+	struct tickets tickets;
 	/* Upgrade: */
 	char program[4096];  /* that is run */
 	char **argv;         /* borrowed */

@@ -133,6 +133,31 @@ served_new_keys(struct supervisor *p, const struct signer *s)
 		say_new_keys(v, s);
 }
 
+static bool
+say_tickets(const struct served *v)
+{
+	struct message m;
+	bool ok;
+
+	tickets_message(v->of, &m);
+	ok = tell(v, &m, -1);
+	gnutls_memset(&m, 0, sizeof(m));
+	return (ok);
+}
+
+void
+served_new_tickets(struct supervisor *p)
+{
+	struct served *v;
+
+	if (p->served != NULL)
+		(void)say_tickets(p->served);
+	if (p->coming != NULL)
+		(void)say_tickets(p->coming);
+	for (v = p->ending; v != NULL; v = v->next)
+		(void)say_tickets(v);
+}
+
 void
 served_fetcher(struct supervisor *p, int fd)
 {
@@ -162,7 +187,8 @@ void
 served_hand_over(struct served *v, struct edition *e, const struct signer *s,
     int client)
 {
-	if (say_user(v) && say_listeners(v, e) && aftermath_hand_over(v))
+	if (say_user(v) && say_tickets(v) && say_listeners(v, e) &&
+	    aftermath_hand_over(v))
 		(void)served_setup(v, e, s, client);
 	else
 		(void)close(client);

@@ -37,6 +37,7 @@ struct state {
 	int32_t setup, admin;
 	uint32_t n_addresses, copies, n_logs, n_issued, n_served, n_signers;
 	uint32_t n_figures; /* another version may have more */
+	unsigned char tickets[TLS_TICKET_SECRET];
 };
 
 struct state_address {
@@ -61,7 +62,7 @@ struct state_signer {
 static const char *
 format_text(char out[64])
 {
-	(void)snprintf(out, 64, "%u.%zu.%zu.%zu", FORMAT,
+	(void)snprintf(out, 64, "%u.%d.%zu.%zu.%zu", FORMAT, (int)MESSAGE_KINDS,
 	    sizeof(struct message), sizeof(struct state_signer),
 	    sizeof(struct state));
 	return (out);
@@ -185,7 +186,9 @@ put_all(const struct supervisor *p, struct buf *b)
 		x.n_served++;
 	for (s = p->signers; s != NULL; s = s->next)
 		x.n_signers += lives(s);
+	memcpy(x.tickets, p->tickets.secret, sizeof(x.tickets));
 	buf_add(b, &x, sizeof(x));
+	gnutls_memset(x.tickets, 0, sizeof(x.tickets));
 	for (i = 0; i < FIGURES; i++) {
 		figure = figure_get(p->figures, (enum figure)i);
 		buf_add(b, &figure, sizeof(figure));
@@ -506,6 +509,8 @@ take_all(struct supervisor *p, struct reading *r)
 	    !take_figures(p, r, x.n_figures) || !take_edition(p, r, &x))
 		return (false);
 	p->last_signer = x.last_signer;
+	tickets_begin(p, x.tickets);
+	gnutls_memset(x.tickets, 0, sizeof(x.tickets));
 	for (i = 0; i < x.n_served; i++)
 		if (!take_served(p, r))
 			return (false);

@@ -21,18 +21,33 @@
 struct tls_context {
 	gnutls_priority_t server, client, old;
 	gnutls_certificate_credentials_t server_cred, client_cred;
-	char epoch[129];
+	char epoch[385];
 };
 
-static unsigned char ticket_secret[32]; /* of this process */
-static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t secret_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned char secret[TLS_TICKET_SECRET];
+static bool secret_is_there;
 
-static void
-secret_make(void)
+void
+tls_ticket_secret(const unsigned char from[static TLS_TICKET_SECRET])
 {
-	if (gnutls_rnd(GNUTLS_RND_KEY, ticket_secret, sizeof(ticket_secret)) <
-	    0)
+	(void)pthread_mutex_lock(&secret_lock);
+	memcpy(secret, from, sizeof(secret));
+	secret_is_there = true;
+	(void)pthread_mutex_unlock(&secret_lock);
+}
+
+/* Of this process alone, if nobody has given it one. */
+static void
+secret_copy(unsigned char to[static TLS_TICKET_SECRET])
+{
+	(void)pthread_mutex_lock(&secret_lock);
+	if (!secret_is_there &&
+	    gnutls_rnd(GNUTLS_RND_KEY, secret, sizeof(secret)) < 0)
 		abort();
+	secret_is_there = true;
+	memcpy(to, secret, sizeof(secret));
+	(void)pthread_mutex_unlock(&secret_lock);
 }
 
 /* Certificate selection: the leaf was minted before the handshake began. */
@@ -89,7 +104,6 @@ tls_context_new(const struct tls_options *o, struct fault *f)
 
 	if (c == NULL)
 		abort();
-	pthread_once(&secret_once, secret_make);
 	snprintf(c->epoch, sizeof(c->epoch), "%s", o->epoch);
 	if (!context_priorities(c, o, f))
 		tls_context_free(&c);
@@ -129,13 +143,16 @@ static void
 ticket_key(const struct tls_context *c, const char *name,
     unsigned char key[TICKET_KEY_BYTES])
 {
-	char text[512];
+	unsigned char own[TLS_TICKET_SECRET];
+	char text[768];
 	int n = snprintf(text, sizeof(text), "%s\n%s", c->epoch, name);
 
 	assert(n > 0 && (size_t)n < sizeof(text)); /* names are short */
-	if (gnutls_hmac_fast(GNUTLS_MAC_SHA512, ticket_secret,
-		sizeof(ticket_secret), text, (size_t)n, key) < 0)
+	secret_copy(own);
+	if (gnutls_hmac_fast(GNUTLS_MAC_SHA512, own, sizeof(own), text,
+		(size_t)n, key) < 0)
 		abort();
+	gnutls_memset(own, 0, sizeof(own));
 }
 
 /* What is preferred comes first. */

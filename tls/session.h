@@ -29,7 +29,7 @@ struct tls_options {
 	bool origin_min_13;
 	const char *client_priority; /* see tls_priority_new() */
 	const char *origin_priority;
-	/* tickets of another epoch are not taken: CA and policy */
+	/* tickets of another epoch are not taken; up to 384 octets count */
 	const char *epoch;
 	/* The proxy's own certificate towards servers; NULL: none. */
 	const char *cert, *key;
@@ -45,6 +45,14 @@ enum tls_protocol {
 struct tls_context *tls_context_new(const struct tls_options *,
     struct fault *f);
 void tls_context_free(struct tls_context **);
+
+#define TLS_TICKET_SECRET 32
+
+/*
+ * What tickets for our clients are made with from now on: processes with the
+ * same one take each other's.  Without it each process has its own.  Any thread.
+ */
+void tls_ticket_secret(const unsigned char secret[static TLS_TICKET_SECRET]);
 
 /*
  * A server session that shows leaf, which the caller keeps as long as the

@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 
+import certs
 import lab as e2e
 import wire
 from lab import alone, needs, seconds
@@ -586,6 +587,65 @@ def test_upgrade(lab):
     p.reload("generation 4 is in force")
     assert lab.curl(p, f"http://plain.test:{plain_origin.port}/").status == 403
     assert p.log().count("ready:") == 1
+
+
+@seconds(120)
+def test_tickets_go_on(lab):
+    """A client resumes with the serving process that follows: in a reload, also
+    one that takes another process, after a crash and an upgrade. Not under
+    another CA."""
+    own_program(lab)
+    o = lab.origin(lambda h, b: ok(b"whole"))
+    p = lab.assay()
+
+    def visit(ctx, session, status=200):
+        raw = wire.connect(p.addr, 20)
+        raw.send(f"CONNECT www.test:{o.port} HTTP/1.1\r\nHost: www.test:{o.port}\r\n\r\n")
+        assert wire.Response(raw, "CONNECT").status == 200
+        s = ctx.wrap_socket(raw.sock, server_hostname="www.test", session=session)
+        c = wire.Conn(s)
+        c.send(f"GET / HTTP/1.1\r\nHost: www.test:{o.port}\r\n\r\n")
+        assert wire.Response(c).status == status
+        out = s.session, s.session_reused
+        c.close()
+        return out
+
+    def reload(**conf):
+        p.write_conf(lab.conf(p.port, **conf))
+        p.reload("is in force")
+        # What has been accepted by the process before is its own.
+        assert wire.wait_for(lambda: len(p.role("serve")) == 1, 30 * e2e.lab_scale())
+
+    def crash():
+        pid = p.serving()
+        os.kill(pid, signal.SIGKILL)
+        followed(p, pid)
+
+    def upgraded():
+        replace_program(lab)
+        upgrade(p, "is in force")
+        assert wire.wait_for(lambda: len(p.role("serve")) == 1, 30 * e2e.lab_scale())
+    for newest in (wire.ssl.TLSVersion.TLSv1_2, wire.ssl.TLSVersion.TLSv1_3):
+        ctx = wire.context(p.ca, maximum=newest)
+        session = visit(ctx, None)[0]
+        for what, do in (("nothing", lambda: None), ("reload", reload), ("another process", lambda: reload(workers=1)), ("crash", crash),
+                         ("upgrade", upgraded), ("reload after that", lambda: reload(workers=2))):
+            with lab.sub(f"{newest.name}, {what}"):
+                do()
+                session, resumed = visit(ctx, session)
+                assert resumed, p.log()[-2000:]
+    # Rules of now hold for who resumes.
+    reload(rules=[{"name": "no", "access": "block"}])
+    session, resumed = visit(ctx, session, 403)
+    assert resumed
+    # Under another CA there is no ticket of the one before.
+    cert, key = certs.make_ca("another CA")
+    (lab.dir / "other.pem").write_bytes(certs.pem(cert))
+    (lab.dir / "other.key").write_bytes(certs.pem(key))
+    (lab.dir / "other.key").chmod(0o600)
+    reload(ca={"cert": str(lab.dir / "other.pem"), "key": str(lab.dir / "other.key")})
+    ctx.load_verify_locations(str(lab.dir / "other.pem"))
+    assert visit(ctx, session)[1] is False
 
 
 def test_upgrade_to_nothing(lab):

@@ -22,7 +22,8 @@
 static struct loop *loop;
 static struct tls_resume *resume;
 static struct tls_context *one, *two; /* of two epochs */
-static struct lab_end a, b;           /* a is the client */
+static const unsigned char secrets[2][TLS_TICKET_SECRET] = { "one", "two" };
+static struct lab_end a, b; /* a is the client */
 static struct tls_client client;
 
 static struct tls_context *
@@ -303,6 +304,18 @@ resumption(const char *prio)
 	other_epoch = same;
 	other_epoch.server = two;
 	CU_ASSERT_FALSE(resumed(&other_epoch));
+
+	/* With the secret of another process, and with its own again. */
+	tls_ticket_secret(secrets[0]);
+	(void)resumed(&first);
+	tls_ticket_secret(secrets[1]);
+	CU_ASSERT_FALSE(resumed(&same));
+	tls_resume_free(&resume);
+	resume = tls_resume_new(64, 1 << 20);
+	(void)resumed(&first);
+	tls_ticket_secret(secrets[0]);
+	tls_ticket_secret(secrets[1]);
+	CU_ASSERT_TRUE(resumed(&same));
 
 	tls_resume_free(&resume);
 	resume = tls_resume_new(64, 1 << 20);
