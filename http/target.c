@@ -9,6 +9,7 @@
 struct target {
 	struct http_msg *req;
 	const struct http_uri *tunnel;
+	bool led; /* the tunnel has an address; names are the client's word */
 	struct fault *fault;
 	struct http_uri host; /* of the Host field */
 	bool has_host;
@@ -23,7 +24,7 @@ read_host(struct target *t, struct str scheme)
 {
 	const struct http_fields *l = &t->req->fields;
 	const struct http_field *f = http_fields_get(l, FIELD_HOST);
-	uint16_t port = http_default_port(scheme);
+	uint16_t port = t->led ? t->tunnel->port : http_default_port(scheme);
 
 	t->has_host = f != NULL;
 	if (f == NULL)
@@ -64,10 +65,25 @@ bad_target(struct target *t, const char *why)
 	return (fault_set(t->fault, ERR_REQ_TARGET, "%s", why));
 }
 
+/* Of a connection that was led here: the port is what it goes to. */
+static enum err
+check_led(struct target *t, const struct http_uri *u)
+{
+	if (str_eq(u->scheme, t->tunnel->scheme) &&
+	    u->port == t->tunnel->port &&
+	    (!t->has_host || http_same_authority(u, &t->host)))
+		return (ERR_NONE);
+	return (fault_set(t->fault, ERR_REQ_HOST,
+	    "%.*s:%u in a connection to port %u", STR_ARG(u->host), u->port,
+	    t->tunnel->port));
+}
+
 /* RFC 9110 7.4: a tunnel has one authority. */
 static enum err
 check_tunnel(struct target *t, const struct http_uri *u)
 {
+	if (t->led)
+		return (check_led(t, u));
 	if (t->tunnel == NULL ||
 	    (str_eq(u->scheme, t->tunnel->scheme) &&
 		http_same_authority(u, t->tunnel)))
@@ -167,7 +183,7 @@ absolute_form(struct target *t)
 	authority.n = str_index(authority, '/');
 	authority.n = str_index(authority, '?');
 	if (!http_authority_parse(t->req->arena, authority,
-		http_default_port(u->scheme), u))
+		t->led ? t->tunnel->port : http_default_port(u->scheme), u))
 		return (bad_target(t, "invalid host or port"));
 	rest.p += authority.n;
 	rest.n -= authority.n;
@@ -215,26 +231,43 @@ encode_target(struct http_msg *req)
 	return (true);
 }
 
+static enum err
+parse(struct target *t, bool allow_origin)
+{
+	struct http_msg *req = t->req;
+	struct str target;
+
+	req->uri = (struct http_uri){ 0 };
+	if (!encode_target(req))
+		return (bad_target(t, "too long once it is encoded"));
+	target = req->target;
+	if (target.n == 0 || http_span(target, CHAR_TARGET) != target.n)
+		return (bad_target(t, "octets that no target may hold"));
+	if (req->method_id == METHOD_CONNECT && req->protocol.n == 0)
+		return (authority_form(t));
+	if (target.p[0] == '/')
+		return (origin_form(t, allow_origin));
+	if (!str_eq(target, STR("*")))
+		return (absolute_form(t));
+	if (req->method_id != METHOD_OPTIONS)
+		return (bad_target(t, "only OPTIONS may have *"));
+	return (origin_form(t, allow_origin));
+}
+
 enum err
 http_target_parse(struct http_msg *req, const struct http_uri *tunnel,
     bool allow_origin, struct fault *f)
 {
 	struct target t = { .req = req, .tunnel = tunnel, .fault = f };
-	struct str target;
 
-	req->uri = (struct http_uri){ 0 };
-	if (!encode_target(req))
-		return (bad_target(&t, "too long once it is encoded"));
-	target = req->target;
-	if (target.n == 0 || http_span(target, CHAR_TARGET) != target.n)
-		return (bad_target(&t, "octets that no target may hold"));
-	if (req->method_id == METHOD_CONNECT && req->protocol.n == 0)
-		return (authority_form(&t));
-	if (target.p[0] == '/')
-		return (origin_form(&t, allow_origin));
-	if (!str_eq(target, STR("*")))
-		return (absolute_form(&t));
-	if (req->method_id != METHOD_OPTIONS)
-		return (bad_target(&t, "only OPTIONS may have *"));
-	return (origin_form(&t, allow_origin));
+	return (parse(&t, allow_origin));
+}
+
+enum err
+http_target_parse_led(struct http_msg *req, const struct http_uri *to,
+    struct fault *f)
+{
+	struct target t = { .req = req, .tunnel = to, .led = true, .fault = f };
+
+	return (parse(&t, false));
 }

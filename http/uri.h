@@ -63,6 +63,16 @@ enum err http_target_parse(struct http_msg *req, const struct http_uri *tunnel,
     bool allow_origin, struct fault *f);
 
 /*
+ * The same on a connection that was led here on its way to an address: to has
+ * the scheme and that address with its port.  Origin-form, "*" for OPTIONS, or
+ * absolute-form that says what Host says, else ERR_REQ_HOST.  Host may be any
+ * name; it has the port of the connection or none, which is the same.  Without
+ * Host (HTTP/1.0) the authority is the address.
+ */
+enum err http_target_parse_led(struct http_msg *req, const struct http_uri *to,
+    struct fault *f);
+
+/*
  * A Host value: "host", with ":port" if it was given or is not the scheme's;
  * IPv6 in brackets.
  */

@@ -180,6 +180,7 @@ authority(void)
 #define PAGES 1   /* the same, serving pages of its own */
 #define TUNNEL 2  /* inside CONNECT a.example:443 */
 #define TUNNEL8 3 /* inside CONNECT [::1]:8443 */
+#define LED 4     /* led here on its way to 203.0.113.80:8080 */
 
 static const struct {
 	unsigned where;
@@ -300,6 +301,25 @@ static const struct {
 	{ PAGES, "GET http://a/ HTTP/1.1\r\nHost: a\r\n", ERR_NONE, "http://a/",
 	    "a" },
 	/* inside a tunnel */
+	{ LED, "GET /p HTTP/1.1\r\nHost: B.example:8080\r\n", ERR_NONE,
+	    "http://b.example:8080/p", "b.example:8080" },
+	{ LED, "GET /p HTTP/1.1\r\nHost: b.example\r\n", ERR_NONE,
+	    "http://b.example:8080/p", "b.example:8080" },
+	{ LED, "GET /p HTTP/1.1\r\nHost: b.example:80\r\n", ERR_REQ_HOST, NULL,
+	    NULL },
+	{ LED, "GET /p HTTP/1.1\r\n", ERR_REQ_HOST, NULL, NULL },
+	{ LED, "GET /p HTTP/1.0\r\n", ERR_NONE, "http://203.0.113.80:8080/p",
+	    "203.0.113.80:8080" },
+	{ LED, "GET http://b.example/p HTTP/1.1\r\nHost: b.example\r\n",
+	    ERR_NONE, "http://b.example:8080/p", "b.example:8080" },
+	{ LED, "GET http://b.example/p HTTP/1.1\r\nHost: c.example\r\n",
+	    ERR_REQ_HOST, NULL, NULL },
+	{ LED, "GET https://b.example/p HTTP/1.1\r\nHost: b.example\r\n",
+	    ERR_REQ_HOST, NULL, NULL },
+	{ LED, "CONNECT b.example:8080 HTTP/1.1\r\nHost: b.example\r\n",
+	    ERR_REQ_METHOD, NULL, NULL },
+	{ LED, "OPTIONS * HTTP/1.1\r\nHost: b.example\r\n", ERR_NONE,
+	    "http://b.example:8080", "b.example:8080" },
 	{ TUNNEL, "GET /p HTTP/1.1\r\nHost: a.example\r\n", ERR_NONE,
 	    "https://a.example/p", "a.example" },
 	{ TUNNEL, "GET /p HTTP/1.1\r\nHost: A.EXAMPLE.\r\n", ERR_NONE,
@@ -356,6 +376,11 @@ check_target(unsigned i)
 		.host_is_ip = true,
 		.port = 8443,
 		.port_given = true };
+	static const struct http_uri led = { .scheme = LIT("http"),
+		.host = LIT("203.0.113.80"),
+		.host_is_ip = true,
+		.port = 8080,
+		.port_given = true };
 	const struct http_uri *tunnel = targets[i].where == TUNNEL ? &a443
 	    : targets[i].where == TUNNEL8                          ? &v8443
 								   : NULL;
@@ -367,7 +392,9 @@ check_target(unsigned i)
 
 	m = http_help_head(a, H1_REQUEST,
 	    arena_printf(a, "%s\r\n", targets[i].line).p);
-	e = http_target_parse(m, tunnel, targets[i].where == PAGES, &f);
+	e = targets[i].where == LED
+	    ? http_target_parse_led(m, &led, &f)
+	    : http_target_parse(m, tunnel, targets[i].where == PAGES, &f);
 	CHECK_ROW(i, targets[i].line, e == targets[i].err && f.code == e);
 	if (e == ERR_NONE && targets[i].err == e) {
 		http_uri_print(&b, &m->uri, true);
