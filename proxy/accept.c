@@ -5,13 +5,17 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "net/nets.h"
+#include "net/original.h"
 #include "proxy/accept.h"
 #include "proxy/audit/log.h"
 #include "proxy/client.h"
 #include "proxy/greet.h"
 
 #define ACCEPT_BATCH 64 /* connections taken in one turn */
-#define PAUSE_MS 100    /* when descriptors have run out */
+#define SURGE_MAX 50
+#define SURGE_MS 1000
+#define PAUSE_MS 100 /* when descriptors have run out */
 
 struct listener {
 	struct worker *worker;
@@ -19,6 +23,10 @@ struct listener {
 	int fd;
 	struct watch *watch;
 	struct timer pause;
+	uint16_t port;
+	/* connections from this machine in the second that began then */
+	uint64_t since;
+	unsigned from_here;
 };
 
 static void
@@ -41,14 +49,66 @@ listener_pause(struct listener *l)
 	timer_set(&l->pause, PAUSE_MS);
 }
 
+/*
+ * From this machine to a listener that packets are led to: some is what the
+ * administrator has wished, much of it goes round in circles.
+ */
+static bool
+is_surge(struct listener *l, const union address *peer)
+{
+	static struct log_limit limit;
+	uint64_t now = loop_now(l->worker->loop);
+	struct nets_addr own;
+
+	if (l->of->kind == CONF_EXPLICIT || !nets_addr_of(&peer->sa, &own))
+		return (false);
+	own.port = l->port;
+	if (!nets_is_self(&own))
+		return (false);
+	if (now - l->since >= SURGE_MS) {
+		l->since = now;
+		l->from_here = 0;
+	}
+	if (++l->from_here <= SURGE_MAX)
+		return (false);
+	(void)log_limited(&limit, LEVEL_ERROR, "listen",
+	    "%s: more than %d connections a second from this machine itself "
+	    "were closed: do the rules of the packet filter leave out what "
+	    "assayd sends?",
+	    l->of->name, SURGE_MAX);
+	return (true);
+}
+
+/* At once: the kernel may forget. */
+static void
+ask_original(const struct listener *l, int fd, struct client_from *from)
+{
+	union address to;
+	struct nets_addr a;
+	bool found = false;
+
+	if (l->of->kind == CONF_REDIRECT)
+		found = original_of_redirect(fd, &from->peer.sa, &to);
+	else if (l->of->kind == CONF_TPROXY)
+		found = original_of_tproxy(fd, &to);
+	/* Somebody has connected to the listener itself. */
+	if (found && nets_addr_of(&to.sa, &a) && !nets_is_self(&a))
+		from->dest = to;
+}
+
 /* A connection: its peer is the client, or a balancer that says who is. */
 static void
 accepted(struct listener *l, int fd, const union address *peer)
 {
-	const struct client_from from = { .listen = l->of, .peer = *peer };
+	struct client_from from = { .listen = l->of, .peer = *peer };
 
+	if (is_surge(l, peer)) {
+		close(fd);
+		return;
+	}
+	ask_original(l, fd, &from);
 	if (greet_is_due(l->of, &peer->sa))
-		greet_new(l->worker, fd, peer, l->of);
+		greet_new(l->worker, fd, &from);
 	else
 		client_new(l->worker, fd, &from);
 }
@@ -100,6 +160,8 @@ accept_start(struct worker *w, const int *fds,
     const struct conf_listen *const *of, unsigned n)
 {
 	struct listener *l;
+	union address own;
+	socklen_t size;
 	unsigned i;
 
 	w->listeners = calloc(n, sizeof(*w->listeners));
@@ -109,6 +171,9 @@ accept_start(struct worker *w, const int *fds,
 		l->worker = w;
 		l->fd = fds[i];
 		l->of = of[i];
+		size = sizeof(own);
+		if (getsockname(l->fd, &own.sa, &size) == 0)
+			l->port = address_port(&own.sa);
 		timer_init(&l->pause, w->loop, listener_resume);
 		l->watch = watch_new(w->loop, l->fd, listener_ready, l);
 		watch_behind(l->watch);

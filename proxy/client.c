@@ -176,6 +176,8 @@ start_server(struct client *c)
 	assert(c->server == NULL);
 	if (c->tunnel != NULL)
 		o.authority = tunnel_authority(c->tunnel);
+	o.any_host = c->tunnel != NULL && tunnel_is_plain(c->tunnel) &&
+	    tunnel_is_led(c->tunnel);
 	c->server = speaks_h2(c) ? h2_server_start(&c->is.h2, &o)
 				 : h1_server_start(&c->is.h1, &o);
 	client_go(c, CLIENT_SERVED);
@@ -378,6 +380,9 @@ client_new(struct worker *w, int fd, const struct client_from *from)
 	c->listen = from->listen;
 	c->peer = from->peer;
 	c->via = from->via;
+	c->dest = from->dest;
+	if (c->dest.sa.sa_family != AF_UNSPEC)
+		address_text(&c->dest.sa, c->dest_text);
 	client_name(c);
 	task_init(&c->task, w->loop, client_run);
 	list_init(&c->flows);
@@ -387,6 +392,17 @@ client_new(struct worker *w, int fd, const struct client_from *from)
 	lease_own_init(&c->own, a, &c->task);
 	list_append(&w->clients, &c->link);
 	w->n_clients++;
-	start_server(c);
+	if (c->dest.sa.sa_family != AF_UNSPEC) {
+		c->tunnel = tunnel_new_led(c);
+		client_go(c, CLIENT_TUNNEL);
+	} else
+		start_server(c);
 	task_wake(&c->task);
+}
+
+bool
+client_is_direct(const struct client *c)
+{
+	return (c->listen->kind != CONF_EXPLICIT &&
+	    c->dest.sa.sa_family == AF_UNSPEC);
 }

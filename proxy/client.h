@@ -37,7 +37,12 @@ struct client_via {
 /* Whose a connection is, and which way it came. */
 struct client_from {
 	const struct conf_listen *listen;
-	union address peer;     /* the client */
+	union address peer; /* the client */
+	/*
+	 * Of a transparent listener: where it was going.  Its family is
+	 * AF_UNSPEC where nobody has redirected it, and on explicit ones.
+	 */
+	union address dest;
 	struct client_via *via; /* taken by whom it is given; NULL: none */
 };
 
@@ -47,7 +52,9 @@ struct client {
 	struct account *account; /* counted: his share of the budget */
 	const struct conf_listen *listen;
 	union address peer;
-	struct client_via *via; /* owned; NULL: no balancer */
+	struct client_via *via;       /* owned; NULL: no balancer */
+	union address dest;           /* as in client_from */
+	char dest_text[ADDRESS_TEXT]; /* with its port; "": none */
 	char ip[64];
 	uint16_t port;
 	enum client_state state;
@@ -64,6 +71,11 @@ struct client {
 	struct list flows;     /* under way */
 };
 
+/*
+ * Has somebody connected to a transparent listener himself?  He gets our own
+ * pages, and nothing else.
+ */
+bool client_is_direct(const struct client *);
 /* Takes the socket; it may be refused and closed at once. */
 void client_new(struct worker *, int fd, const struct client_from *);
 /* End it now, visibly. */

@@ -286,6 +286,7 @@ adopt_request(struct flow *f, struct http_msg *req)
 {
 	struct http_uri was = f->req->uri;
 	const struct tunnel *t = f->client->tunnel;
+	bool led = t != NULL && tunnel_is_led(t) && tunnel_is_plain(t);
 	struct fault fault = { 0 };
 
 	req->keep_alive = f->req->keep_alive;
@@ -294,7 +295,7 @@ adopt_request(struct flow *f, struct http_msg *req)
 	if (req->target.n > 0 && req->target.p[0] == '/') {
 		/* Origin-form: the authority stays what it was. */
 		if (http_target_parse(req,
-			t != NULL ? tunnel_authority(t) : &was, false,
+			t != NULL && !led ? tunnel_authority(t) : &was, false,
 			&fault) == ERR_NONE)
 			req->uri.scheme = was.scheme;
 	} else

@@ -54,8 +54,9 @@ struct flow {
 	struct fault answered;
 	struct str answered_by;
 
-	struct http_msg *req;  /* as it goes on; NULL: none was read */
-	struct str url;        /* absolute, as the client asked */
+	struct http_msg *req; /* as it goes on; NULL: none was read */
+	struct str url;       /* absolute, as the client asked */
+	struct str url_led; /* the same by where it was led from; or STR_NONE */
 	struct str url_sent;   /* as a service changed it; STR_NONE: not */
 	struct body *req_body; /* counted; NULL: none */
 	struct http_msg *resp;

@@ -77,6 +77,10 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 						       : POLICY_SIZE_UNKNOWN,
 		.navigation = is_navigation(f) };
 	flow_facts_type(f, &req->fields, facts);
+	if (f->url_led.p != NULL) {
+		facts->led_host = tunnel_unproven(f->client->tunnel)->host;
+		facts->led_url = f->url_led;
+	}
 }
 
 /* Answers of our own. */
@@ -107,6 +111,22 @@ answer_internal(struct flow *f)
 	else
 		flow_go(f, FLOW_STATE_REPLY);
 	return (true);
+}
+
+/*
+ * Nobody has redirected him: he may look at our own pages, by an address or by
+ * their name.  Whoever means another host was led astray.
+ */
+static void
+answer_direct(struct flow *f)
+{
+	if (f->req->method_id != METHOD_CONNECT)
+		http_hop_strip(f->req);
+	if (f->req->method_id == METHOD_CONNECT || f->req->target.p[0] != '/' ||
+	    (!f->req->uri.host_is_ip &&
+		!str_eq(f->req->uri.host, str_of(conf_of(f)->pages.host))) ||
+	    !answer_internal(f))
+		flow_fail_code(f, ERR_NOT_INTERCEPTED, NULL);
 }
 
 /* OPTIONS with Max-Forwards: 0 (RFC 9110 7.6.2); TRACE is refused. */
@@ -170,7 +190,7 @@ port_allowed(const struct flow *f, struct fault *fault)
 	uint16_t port = f->req->uri.port;
 
 	return (
-	    (t == NULL ||
+	    (t == NULL || (tunnel_is_led(t) && tunnel_is_plain(t)) ||
 		conf_port_check(conf_of(f), true, port, fault) == ERR_NONE) &&
 	    ((t != NULL && !tunnel_is_plain(t)) ||
 		conf_port_check(conf_of(f), false, port, fault) == ERR_NONE));
@@ -200,6 +220,29 @@ refused_by_policy(struct flow *f)
 	    f->plan.overrun ? "the address is too complex to be checked"
 			    : NULL);
 	return (true);
+}
+
+/*
+ * On a connection that was led here, where nothing proves its host: it is
+ * judged by the address, too.
+ */
+static struct str
+url_led(const struct flow *f)
+{
+	const struct tunnel *t = f->client->tunnel;
+	const struct http_uri *to = t != NULL ? tunnel_unproven(t) : NULL;
+	struct buf url = { 0 };
+	struct http_uri u;
+	struct str s;
+
+	if (to == NULL || str_eq(f->req->uri.host, to->host))
+		return (STR_NONE);
+	u = *to;
+	u.path = f->req->uri.path;
+	http_uri_print(&url, &u, true);
+	s = arena_str(f->arena, buf_as_str(&url));
+	buf_fini(&url);
+	return (s);
 }
 
 /* That of the request as it is now. */
@@ -271,11 +314,16 @@ flow_request(struct flow *f)
 		    "limits.memory has no more for this client");
 		return;
 	}
+	if (client_is_direct(f->client)) {
+		answer_direct(f);
+		return;
+	}
 	if (f->req->method_id == METHOD_CONNECT) {
 		flow_request_connect(f);
 		return;
 	}
 	f->url = url_of(f);
+	f->url_led = url_led(f);
 	if (!upgrade_ask(f))
 		return;
 	http_hop_strip(f->req);

@@ -21,9 +21,8 @@
 struct greet {
 	struct list link; /* of the worker */
 	struct worker *worker;
-	const struct conf_listen *listen;
+	struct client_from from; /* with the balancer for the client */
 	struct account *account; /* counted: the balancer's */
-	union address peer;
 	int fd;
 	struct watch *watch;
 	struct timer timer;
@@ -79,7 +78,7 @@ greet_bad(struct greet *g, const char *what)
 	static struct log_limit limit;
 	char text[ADDRESS_TEXT];
 
-	address_ip_text(&g->peer.sa, text);
+	address_ip_text(&g->from.peer.sa, text);
 	(void)log_limited(&limit, LEVEL_WARNING, "listen",
 	    "%s is one of 'proxy_protocol' and %s; closed", text, what);
 	greet_close(g);
@@ -122,7 +121,7 @@ via_of(const struct greet *g, const struct proxy_header *h)
 	if (v == NULL)
 		abort();
 	assert(h->unique_id.n <= CLIENT_VIA_ID);
-	address_ip_text(&g->peer.sa, v->balancer);
+	address_ip_text(&g->from.peer.sa, v->balancer);
 	set_hex(v->id, h->unique_id);
 	set_text(v->authority, sizeof(v->authority), h->authority);
 	set_text(v->alpn, sizeof(v->alpn), h->alpn);
@@ -134,10 +133,13 @@ static void
 greet_done(struct greet *g, const struct proxy_header *h)
 {
 	struct worker *w = g->worker;
-	struct client_from from = { .listen = g->listen,
-		.peer = h->named ? h->source : g->peer,
-		.via = via_of(g, h) };
+	struct client_from from = g->from;
 
+	from.via = via_of(g, h);
+	if (h->named)
+		from.peer = h->source;
+	if (h->named && from.listen->kind != CONF_EXPLICIT)
+		from.dest = h->dest;
 	client_new(w, greet_end(g), &from);
 	worker_client_gone(w); /* it may have been refused */
 }
@@ -157,7 +159,7 @@ take(struct greet *g, size_t n)
 static void
 greet_whole(struct greet *g, struct proxy_header *h)
 {
-	g->is_look = !h->named || address_eq(&h->source.sa, &g->peer.sa);
+	g->is_look = !h->named || address_eq(&h->source.sa, &g->from.peer.sa);
 	if (!g->is_look)
 		greet_done(g, h);
 	/* Else what comes next is looked at: the end of it, mostly. */
@@ -249,11 +251,10 @@ greet_admit(struct worker *w, int fd, const union address *peer)
 }
 
 void
-greet_new(struct worker *w, int fd, const union address *peer,
-    const struct conf_listen *listen)
+greet_new(struct worker *w, int fd, const struct client_from *from)
 {
 	static struct log_limit limit;
-	struct account *a = greet_admit(w, fd, peer);
+	struct account *a = greet_admit(w, fd, &from->peer);
 	uint64_t most = w->current->gen->conf->limits.request_ms;
 	struct greet *g;
 
@@ -268,9 +269,8 @@ greet_new(struct worker *w, int fd, const union address *peer,
 	if (g == NULL)
 		abort();
 	g->worker = w;
-	g->listen = listen;
+	g->from = *from;
 	g->account = a;
-	g->peer = *peer;
 	g->fd = fd;
 	list_append(&w->greets, &g->link);
 	timer_init(&g->timer, w->loop, greet_late);

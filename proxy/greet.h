@@ -13,14 +13,14 @@
 #include <stdbool.h>
 #include "net/address.h"
 
+struct client_from;
 struct conf_listen;
 struct worker;
 
 /* Is it one of those who have to send a header? */
 bool greet_is_due(const struct conf_listen *, const struct sockaddr *peer);
 /* Takes the socket; where there is too little for it, it is closed at once. */
-void greet_new(struct worker *, int fd, const union address *peer,
-    const struct conf_listen *);
+void greet_new(struct worker *, int fd, const struct client_from *);
 /* The worker has ended: close them all. */
 void greet_close_all(struct worker *);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/channel.h"
 #include "proxy/listen.h"
+#include "net/original.h"
 #include "net/resolve.h"
 
 #define BACKLOG 4096
@@ -18,12 +19,38 @@ listen_text(const union address *a, char out[64])
 	address_text(&a->sa, out);
 }
 
+static void
+cannot(const union address *a, struct fault *f)
+{
+	char text[64];
+
+	listen_text(a, text);
+	fault_set(f, ERR_SYSTEM, "cannot listen on %s: %s", text,
+	    strerror(errno));
+}
+
+/* Connections to addresses of others come to it, if a tproxy rule says so. */
+static bool
+make_transparent(int fd, const union address *a, enum conf_kind kind,
+    struct fault *f)
+{
+	char text[64];
+
+	if (original_set_transparent(fd, a->sa.sa_family, kind == CONF_TPROXY))
+		return (true);
+	listen_text(a, text);
+	fault_set(f, ERR_SYSTEM,
+	    "cannot listen on %s with 'kind: tproxy': %s (it takes "
+	    "CAP_NET_RAW at the start)",
+	    text, strerror(errno));
+	return (false);
+}
+
 /* One socket; a port of 0 becomes the one the kernel gave. */
 static int
-listen_one(union address *a, struct fault *f)
+listen_one(union address *a, enum conf_kind kind, struct fault *f)
 {
 	socklen_t n = sizeof(*a);
-	char text[64];
 	int one = 1, fd;
 
 	fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
@@ -34,12 +61,11 @@ listen_one(union address *a, struct fault *f)
 	    (a->sa.sa_family != AF_INET6 ||
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) ==
 		    0) &&
+	    make_transparent(fd, a, kind, f) &&
 	    bind(fd, &a->sa, address_size(&a->sa)) == 0 &&
 	    listen(fd, BACKLOG) == 0 && getsockname(fd, &a->sa, &n) == 0)
 		return (fd);
-	listen_text(a, text);
-	fault_set(f, ERR_SYSTEM, "cannot listen on %s: %s", text,
-	    strerror(errno));
+	cannot(a, f);
 	if (fd >= 0)
 		close(fd);
 	return (-1);
@@ -53,11 +79,13 @@ addresses(struct listen_set *s, const struct conf *c)
 	for (i = 0; i < c->listen.n; i++)
 		s->n += c->listen.v[i].naddr;
 	s->of = calloc(s->n, sizeof(*s->of));
+	s->kind = calloc(s->n, sizeof(*s->kind));
 	s->asked = calloc(s->n, sizeof(*s->asked));
 	s->addr = calloc(s->n, sizeof(*s->addr));
 	for (s->n = 0, i = 0; i < c->listen.n; i++)
 		for (k = 0; k < c->listen.v[i].naddr; k++) {
 			s->of[s->n] = i;
+			s->kind[s->n] = c->listen.v[i].kind;
 			s->asked[s->n] = c->listen.v[i].addr[k];
 			s->addr[s->n++] = c->listen.v[i].addr[k];
 		}
@@ -67,7 +95,6 @@ addresses(struct listen_set *s, const struct conf *c)
 static bool
 taken(const union address *a, struct fault *f)
 {
-	char text[64];
 	int one = 1;
 	int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool in_use;
@@ -80,9 +107,8 @@ taken(const union address *a, struct fault *f)
 	    errno == EADDRINUSE;
 	close(fd);
 	if (in_use) {
-		listen_text(a, text);
-		fault_set(f, ERR_SYSTEM, "cannot listen on %s: %s", text,
-		    strerror(EADDRINUSE));
+		errno = EADDRINUSE;
+		cannot(a, f);
 	}
 	return (in_use);
 }
@@ -119,6 +145,7 @@ drop_unsupported(struct listen_set *s)
 		}
 		s->n--;
 		for (k = i; k < s->n; k++) {
+			s->kind[k] = s->kind[k + 1];
 			s->asked[k] = s->asked[k + 1];
 			s->addr[k] = s->addr[k + 1];
 			s->of[k] = s->of[k + 1];
@@ -170,14 +197,18 @@ one(struct listen_set *s, unsigned i, unsigned k, const struct listen_set *was,
 	int fd;
 
 	if (j == UINT_MAX)
-		return (listen_one(&s->addr[i], f));
+		return (listen_one(&s->addr[i], s->kind[i], f));
 	s->addr[i] = was->addr[j];
 	if (k >= was->copies)
-		return (listen_one(&s->addr[i], f));
+		return (listen_one(&s->addr[i], s->kind[i], f));
 	fd = fcntl(was->fd[k * was->n + j], F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		fault_set(f, ERR_SYSTEM, "listening socket: %s",
 		    strerror(errno));
+	else if (!make_transparent(fd, &s->addr[i], s->kind[i], f)) {
+		close(fd);
+		fd = -1;
+	}
 	return (fd);
 }
 
@@ -235,7 +266,7 @@ mend_one(const struct listen_set *s, unsigned i, struct fault *f)
 	if (channel_is(s->fd[i], CHANNEL_LISTENER))
 		return ((mode & O_NONBLOCK) != 0 ||
 		    fcntl(s->fd[i], F_SETFL, mode | O_NONBLOCK) == 0);
-	if ((fd = listen_one(&s->addr[i % s->n], f)) < 0)
+	if ((fd = listen_one(&s->addr[i % s->n], s->kind[i % s->n], f)) < 0)
 		return (false);
 	close(s->fd[i]);
 	s->fd[i] = fd;
@@ -275,6 +306,7 @@ listen_fini(struct listen_set *s)
 {
 	listen_close(s);
 	free(s->of);
+	free(s->kind);
 	free(s->asked);
 	free(s->addr);
 	memset(s, 0, sizeof(*s));

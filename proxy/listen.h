@@ -16,6 +16,7 @@ struct listen_set {
 	unsigned n;           /* addresses */
 	unsigned copies;      /* sockets of each; as many as workers, or more */
 	unsigned *of;         /* [n]: which listener of the configuration */
+	enum conf_kind *kind; /* [n] */
 	union address *asked; /* [n]: as configured */
 	union address *addr;  /* [n]; the port the kernel gave is filled in */
 	int *fd;              /* [copies * n], copy by copy; NULL: closed */

@@ -17,6 +17,7 @@ record_client(struct audit_record *r, struct client *c)
 	r->client_ip = str_of(c->ip);
 	r->client_port = c->port;
 	r->listener = str_of(c->listen->name);
+	r->destination = str_of(c->dest_text);
 	if (c->via != NULL) {
 		r->balancer_ip = str_of(c->via->balancer);
 		r->balancer_id = str_of(c->via->id);
@@ -52,10 +53,10 @@ bool
 record_is_refusal(enum err code)
 {
 	static const enum err refusals[] = { ERR_CLIENT_NOT_TLS,
-		ERR_REQ_MISDIRECTED, ERR_POLICY_BLOCK, ERR_DEST_DENIED,
-		ERR_PORT_DENIED, ERR_THREAT, ERR_SERVICE_BLOCK, ERR_UNSCANNED,
-		ERR_ORIGIN_CERT, ERR_MEMORY, ERR_TEMP_LIMIT, ERR_TEMP_FULL,
-		ERR_DESCRIPTORS };
+		ERR_PROTOCOL_UNKNOWN, ERR_SERVER_FIRST, ERR_REQ_MISDIRECTED,
+		ERR_POLICY_BLOCK, ERR_DEST_DENIED, ERR_PORT_DENIED, ERR_THREAT,
+		ERR_SERVICE_BLOCK, ERR_UNSCANNED, ERR_ORIGIN_CERT, ERR_MEMORY,
+		ERR_TEMP_LIMIT, ERR_TEMP_FULL, ERR_DESCRIPTORS };
 	unsigned i;
 
 	for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)

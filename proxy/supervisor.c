@@ -341,7 +341,8 @@ supervisor_announce(const struct supervisor *p)
 	for (i = 0; i < set->n; i++) {
 		l = &p->edition->conf->listen.v[set->of[i]];
 		listen_text(&set->addr[i], text);
-		log_line(LEVEL_NOTICE, "listen", "%s explicit%s%s", text,
+		log_line(LEVEL_NOTICE, "listen", "%s %s%s%s", text,
+		    conf_kind_name(l->kind),
 		    strcmp(l->name, l->on) != 0 ? ", " : "",
 		    strcmp(l->name, l->on) != 0 ? l->name : "");
 	}

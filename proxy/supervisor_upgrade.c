@@ -427,6 +427,7 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 	conf_problems_fini(&list);
 	buf_fini(&room);
 	l->of = calloc(x->n_addresses + 1, sizeof(*l->of));
+	l->kind = calloc(x->n_addresses + 1, sizeof(*l->kind));
 	l->asked = calloc(x->n_addresses + 1, sizeof(*l->asked));
 	l->addr = calloc(x->n_addresses + 1, sizeof(*l->addr));
 	l->fd = calloc(x->n_addresses * x->copies + 1, sizeof(*l->fd));
@@ -436,6 +437,8 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 		if ((a = take(r, sizeof(*a))) == NULL)
 			return (false);
 		l->of[i] = a->of;
+		if (e->conf != NULL && a->of < e->conf->listen.n)
+			l->kind[i] = e->conf->listen.v[a->of].kind;
 		l->asked[i] = a->asked;
 		l->addr[i] = a->addr;
 	}

@@ -160,12 +160,16 @@ tunnel_new(struct client *c, struct worker_gen *gen,
 	t->dial_host = arena_str(a, dial_host);
 	t->dest_known = address_parse(t->dial_host, &t->dest);
 	t->plan = *plan;
+	t->led = facts->led;
 	set_record(t, facts);
 	tunnel_flight_begin(t);
 	if (plan->access == POLICY_BLOCK)
 		tunnel_block(t, plan->rule[POLICY_BY_ACCESS]);
 	timer_init(&t->deadline, c->worker->loop, expired);
+	timer_init(&t->first, c->worker->loop, tunnel_led_silent);
 	set_deadline(t);
+	if (t->led)
+		tunnel_led_begin(t);
 	return (t);
 }
 
@@ -253,6 +257,7 @@ tunnel_free(struct tunnel **tp)
 	tunnel_record(t);
 	tunnel_flight_end(t);
 	timer_stop(&t->deadline);
+	timer_stop(&t->first);
 	tunnel_hello_fini(t);
 	chq_fini(&t->input);
 	leaf_cancel(&t->leaf);
@@ -309,6 +314,18 @@ bool
 tunnel_is_plain(const struct tunnel *t)
 {
 	return (t->plain);
+}
+
+bool
+tunnel_is_led(const struct tunnel *t)
+{
+	return (t->led);
+}
+
+const struct http_uri *
+tunnel_unproven(const struct tunnel *t)
+{
+	return (t->led && (t->plain || t->untrusted) ? &t->named : NULL);
 }
 
 bool

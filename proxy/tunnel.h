@@ -50,6 +50,7 @@ struct tunnel_facts {
 	struct str method;
 	unsigned http_minor;
 	struct tunnel_scans said;
+	bool led; /* nobody asked: see tunnel_new_led() */
 };
 
 /*
@@ -63,6 +64,12 @@ struct tunnel_facts {
 struct tunnel *tunnel_new(struct client *, struct worker_gen *,
     const struct http_uri *authority, struct str dial_host, const struct plan *,
     const struct tunnel_facts *);
+/*
+ * The same of a connection that was led to a transparent listener, to where it
+ * was going (client's dest).  It shows what it is by its first octets, TLS,
+ * plain HTTP or something else, and is decided on then.
+ */
+struct tunnel *tunnel_new_led(struct client *);
 /*
  * Go on, until it is open or has ended: the client's task has run, which the
  * tunnel also wakes at its deadlines.
@@ -94,6 +101,13 @@ struct str tunnel_sni(const struct tunnel *);
 const struct sockaddr *tunnel_dest(const struct tunnel *);
 /* Do its requests come without TLS? */
 bool tunnel_is_plain(const struct tunnel *);
+/* Was it led here? */
+bool tunnel_is_led(const struct tunnel *);
+/*
+ * It was, and no origin proves the names in it: where it was going to, with its
+ * scheme.  NULL: they are what was asked for, or proven.
+ */
+const struct http_uri *tunnel_unproven(const struct tunnel *);
 /* Is it up: does the client read requests? */
 bool tunnel_is_open(const struct tunnel *);
 /*

@@ -51,7 +51,9 @@ tunnel_record(const struct tunnel *t)
 	r.reference = str_of(of->reference);
 	r.started_ms = of->started_wall;
 	r.ms.total = record_since(of->started_at, now);
-	r.mode = t->splice != NULL ? AUDIT_TUNNEL : AUDIT_CONNECT;
+	r.mode = t->splice != NULL ? AUDIT_TUNNEL
+	    : t->led               ? AUDIT_LED
+				   : AUDIT_CONNECT;
 	r.action = action_of(t);
 	record_client(&r, t->client);
 	record_rules(&r, &t->plan);
@@ -62,7 +64,7 @@ tunnel_record(const struct tunnel *t)
 	r.url = buf_as_str(&url);
 	r.host = t->named.host;
 	r.port = t->named.port;
-	r.status = 200;
+	r.status = t->led ? 0 : 200;
 	r.scans = of->said.scans;
 	r.n_scans = of->said.n;
 	r.ms.scan_us = of->said.us;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* HELLO: the ClientHello is read, and what is to come of the tunnel decided. */
 #include <assert.h>
+#include <string.h>
 #include "http/chars.h"
 #include "proxy/audit/log.h"
 #include "proxy/tunnel_priv.h"
 
 #define HELLO_READ 4096
+#define LINE_MAX_BYTES 8192
 #define METHOD_MAX 32    /* of a request that is taken for HTTP */
 #define HELLO_FREE 16384 /* of a ClientHello that are not counted */
 
@@ -43,10 +45,36 @@ dials_itself(const struct tunnel *t)
 
 enum begins { BEGINS_OTHER, BEGINS_SO_FAR, BEGINS_HTTP };
 
+/*
+ * Led here: with a whole request line?  Others say a word and a blank, too
+ * (SSH, IRC).  What is longer than any is the parser's to refuse.
+ */
+static enum begins
+line_is_http(const struct tunnel *t)
+{
+	static const char version[] = " HTTP/";
+	size_t n = chq_len(&t->input), i, most = LINE_MAX_BYTES, end = 0;
+	char line[LINE_MAX_BYTES], *at;
+
+	if (n > most)
+		n = most;
+	chq_read(&t->input, 0, line, n);
+	if ((at = memchr(line, '\n', n)) == NULL)
+		return (n < most ? BEGINS_SO_FAR : BEGINS_HTTP);
+	end = (size_t)(at - line);
+	if (end > 0 && line[end - 1] == '\r')
+		end--;
+	i = sizeof(version) - 1 + 3; /* "1.1" */
+	return (end > i && memcmp(line + end - i, version, i - 3) == 0
+		? BEGINS_HTTP
+		: BEGINS_OTHER);
+}
+
 /* Does it begin with a method and a blank? */
 static enum begins
-begins_as_http(const struct chq *q)
+begins_as_http(const struct tunnel *t)
 {
+	const struct chq *q = &t->input;
 	unsigned char begin[METHOD_MAX];
 	size_t i, n = chq_len(q) < sizeof(begin) ? chq_len(q) : sizeof(begin);
 
@@ -55,7 +83,9 @@ begins_as_http(const struct chq *q)
 		;
 	if (i == n)
 		return (n < sizeof(begin) ? BEGINS_SO_FAR : BEGINS_OTHER);
-	return (i > 0 && begin[i] == ' ' ? BEGINS_HTTP : BEGINS_OTHER);
+	if (i == 0 || begin[i] != ' ')
+		return (BEGINS_OTHER);
+	return (t->led ? line_is_http(t) : BEGINS_HTTP);
 }
 
 /* Requests are read from now on; a blocked tunnel shows its page to each. */
@@ -64,7 +94,7 @@ open_plain(struct tunnel *t)
 {
 	assert(t->leaf.leaf == NULL && t->splice == NULL);
 	t->plain = true;
-	t->uri.scheme = STR("http");
+	t->uri.scheme = t->named.scheme = STR("http");
 	tunnel_connect_ahead(t,
 	    t->dial.done && t->dial.fd >= 0 ? &t->dial : NULL);
 	link_unread(t->client->transport, &t->input);
@@ -75,7 +105,7 @@ open_plain(struct tunnel *t)
 void
 tunnel_not_tls(struct tunnel *t)
 {
-	if (begins_as_http(&t->input) == BEGINS_HTTP) {
+	if (begins_as_http(t) == BEGINS_HTTP) {
 		open_plain(t);
 		return;
 	}
@@ -94,7 +124,10 @@ tunnel_not_tls(struct tunnel *t)
 static void
 hello_done(struct tunnel *t)
 {
-	apply_sni(t);
+	if (t->led)
+		tunnel_led_tls(t);
+	else
+		apply_sni(t);
 	if (dials_itself(t) && !tunnel_is_internal(t)) {
 		tunnel_dial(t);
 		return;
@@ -141,8 +174,7 @@ static bool
 may_be_http(const struct tunnel *t)
 {
 	return (t->hello.step == HELLO_NOT_TLS &&
-	    t->plan.tls != POLICY_SPLICE &&
-	    begins_as_http(&t->input) == BEGINS_SO_FAR);
+	    t->plan.tls != POLICY_SPLICE && begins_as_http(t) == BEGINS_SO_FAR);
 }
 
 void
@@ -161,6 +193,10 @@ tunnel_hello(struct tunnel *t)
 			tunnel_end(t, ERR_MEMORY, NULL);
 			return;
 		}
+		if (t->led && chq_len(&t->input) > 0)
+			timer_stop(&t->first);
+		else if (t->is_silent && p == PULL_WAIT)
+			tunnel_led_other(t, ERR_SERVER_FIRST);
 		if (p == PULL_WAIT)
 			return;
 		if (p != PULL_MORE) {
@@ -172,6 +208,8 @@ tunnel_hello(struct tunnel *t)
 		hello_done(t);
 	else if (step != HELLO_NOT_TLS)
 		tunnel_end(t, ERR_CLIENT_TLS, t->hello.reason);
+	else if (t->led && begins_as_http(t) != BEGINS_HTTP)
+		tunnel_led_other(t, ERR_PROTOCOL_UNKNOWN);
 	else if (dials_itself(t))
 		tunnel_dial(t);
 	else

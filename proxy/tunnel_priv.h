@@ -50,6 +50,9 @@ struct tunnel {
 	union address dest;  /* an address was named: that one */
 	bool dest_known;
 	bool plain;             /* OPEN without TLS */
+	bool led;               /* to a transparent listener */
+	struct timer first;     /* led: until something has come */
+	bool is_silent;         /* nothing has */
 	bool untrusted;         /* its leaf warns: the origin may be invalid */
 	const char *refused_by; /* the rule that refused an address of it */
 	struct splice *splice;  /* owned; NULL: not spliced */
@@ -80,6 +83,15 @@ void tunnel_hello_fini(struct tunnel *);
  * HTTP are read, anything else is refused.
  */
 void tunnel_not_tls(struct tunnel *);
+
+/* tunnel_led.c: those that were led here */
+/* It waits for the first octet from now on. */
+void tunnel_led_begin(struct tunnel *);
+void tunnel_led_silent(struct timer *); /* that has not come */
+/* HELLO: it is TLS, and its ClientHello is read. */
+void tunnel_led_tls(struct tunnel *);
+/* HELLO: it is neither TLS nor HTTP, or silent. */
+void tunnel_led_other(struct tunnel *, enum err what);
 
 /* tunnel_open.c */
 void tunnel_mint(struct tunnel *);      /* MINT */

@@ -20,8 +20,38 @@ facts_of(const struct tunnel *t, const struct http_uri *uri,
 		.port = uri->port,
 		.scheme = STR("https"),
 		.dest = dest,
-		.method = STR("CONNECT"),
+		.method = t->led ? STR_NONE : STR("CONNECT"),
 		.size = POLICY_SIZE_UNKNOWN };
+}
+
+/*
+ * Led here: by the name in TLS, for it is the one that the origin will prove,
+ * if it is opened.  What is spliced proves nothing: that takes the rules about
+ * its address, and the name may only close it.
+ */
+static void
+decide_led(const struct tunnel *t, const struct conf *conf,
+    const struct sockaddr *dest, struct plan *plan)
+{
+	struct plan named = *plan;
+	struct policy_facts facts;
+
+	facts_of(t, &t->uri, dest, &facts);
+	policy_decide(&conf->policy, POLICY_TLS, &facts, &named);
+	facts_of(t, &t->named, dest, &facts);
+	policy_decide(&conf->policy, POLICY_TLS, &facts, plan);
+	if (named.access == POLICY_BLOCK ||
+	    (plan->tls != POLICY_SPLICE && named.tls != POLICY_SPLICE)) {
+		*plan = named;
+		return;
+	}
+	if (plan->tls == POLICY_SPLICE) {
+		plan->asks_dest |= named.asks_dest;
+		return;
+	}
+	named.tls = POLICY_INSPECT; /* the word of the client opens nothing */
+	named.rule[POLICY_BY_TLS] = plan->rule[POLICY_BY_TLS];
+	*plan = named;
 }
 
 /*
@@ -35,6 +65,10 @@ decide_by(const struct tunnel *t, const struct conf *conf,
 	struct policy_facts facts;
 	struct plan claimed;
 
+	if (t->led) {
+		decide_led(t, conf, dest, plan);
+		return;
+	}
 	facts_of(t, &t->named, dest, &facts);
 	policy_decide(&conf->policy, POLICY_TLS, &facts, plan);
 	if (plan->access == POLICY_BLOCK || str_eq(t->uri.host, t->named.host))

@@ -35,8 +35,9 @@ enum audit_mode {
 	AUDIT_PLAIN,       /* "plain": http in absolute form */
 	AUDIT_CONNECT,     /* "connect": the CONNECT of an opened tunnel */
 	AUDIT_INTERCEPTED, /* "intercepted": a request inside it */
-	AUDIT_TUNNEL,      /* "tunnel": a tunnel that stayed closed */
-	AUDIT_INTERNAL     /* "internal": assay answered by itself */
+	AUDIT_LED, /* "transparent": a connection led here, without a request */
+	AUDIT_TUNNEL,  /* "tunnel": a tunnel that stayed closed */
+	AUDIT_INTERNAL /* "internal": assay answered by itself */
 };
 
 /* One side's TLS, as negotiated; STR_NONE: not known. */
@@ -101,6 +102,8 @@ struct audit_record {
 	uint16_t client_port;
 	struct str listener;
 	/* what a balancer said of the connection, as it came */
+	struct str
+	    destination; /* "ip:port" that it was going to, if led here */
 	struct str balancer_ip, balancer_id, balancer_authority, balancer_alpn;
 	struct str user;
 	struct str agent; /* User-Agent */

@@ -55,6 +55,7 @@ audit_mode_name(enum audit_mode m)
 	static const char *const names[] = { [AUDIT_PLAIN] = "plain",
 		[AUDIT_CONNECT] = "connect",
 		[AUDIT_INTERCEPTED] = "intercepted",
+		[AUDIT_LED] = "transparent",
 		[AUDIT_TUNNEL] = "tunnel",
 		[AUDIT_INTERNAL] = "internal" };
 

@@ -356,3 +356,13 @@ conf_client_check(const struct conf *conf, const struct sockaddr *sa,
 	return (fault_set(f, ERR_CLIENT_DENIED, "%s is not among clients",
 	    nets_addr_text(&a, room)));
 }
+
+const char *
+conf_kind_name(enum conf_kind kind)
+{
+	static const char *const names[] = { [CONF_EXPLICIT] = "explicit",
+		[CONF_REDIRECT] = "redirect",
+		[CONF_TPROXY] = "tproxy" };
+
+	return (names[kind]);
+}

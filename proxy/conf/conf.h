@@ -44,11 +44,12 @@ struct policy_match;
 #define CONF_OFF (UINT64_MAX - 1)
 
 enum conf_kind { CONF_EXPLICIT, CONF_REDIRECT, CONF_TPROXY };
+enum conf_names { CONF_NAMES_RELAXED, CONF_NAMES_STRICT };
 
 struct conf_listen {
-	const char *on;      /* as written */
-	const char *name;    /* for rules and logs; default: on */
-	enum conf_kind kind; /* CONF_EXPLICIT in this version */
+	const char *on;   /* as written */
+	const char *name; /* for rules and logs; default: on */
+	enum conf_kind kind;
 	/* ":3128" gives 0.0.0.0 and [::] (IPV6_V6ONLY) */
 	union address addr[2];
 	unsigned naddr;             /* 1 or 2; port 0: the kernel chooses */
@@ -427,6 +428,9 @@ enum err conf_client_check(const struct conf *, const struct sockaddr *,
     struct fault *f);
 /* Does the service look at requests (responses)? */
 bool conf_service_scans(const struct conf_service *, bool response);
+
+/* "explicit", "redirect", "tproxy" */
+const char *conf_kind_name(enum conf_kind);
 
 /* The commented sample file, and assay.conf(5) in man(7). */
 void conf_write_sample(FILE *);

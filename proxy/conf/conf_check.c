@@ -50,6 +50,17 @@ check_pair(struct conf_reader *r, const struct node *map)
 		    cert ? "cert" : "key", cert ? "key" : "cert");
 }
 
+static bool
+is_loopback(const struct sockaddr *sa)
+{
+	union address a;
+
+	memcpy(&a, sa, address_size(sa));
+	return (sa->sa_family == AF_INET
+		? ntohl(a.v4.sin_addr.s_addr) >> 24 == 127
+		: IN6_IS_ADDR_LOOPBACK(&a.v6.sin6_addr));
+}
+
 static void
 check_listen(struct conf_reader *r, const struct node *map, void *section)
 {
@@ -58,6 +69,12 @@ check_listen(struct conf_reader *r, const struct node *map, void *section)
 	if (l->proxy_protocol.self)
 		conf_problem(r, place(map, "proxy_protocol"),
 		    "'self' is no balancer; write its address or network");
+	if (l->kind != CONF_EXPLICIT && l->naddr == 1 &&
+	    is_loopback(&l->addr[0].sa))
+		conf_warn(r, place(map, "on"),
+		    "packets are led to an address of the interface that they "
+		    "come in by, which this is not; write ':%u'",
+		    address_port(&l->addr[0].sa));
 	if (l->on == NULL)
 		l->on = "";
 	if (l->name == NULL)

@@ -495,8 +495,8 @@ decide_url(const struct policy *policy, enum policy_stage stage,
  * By all that origin and receiver may take URL and type for, and by the URL
  * that was asked for as well as the one that is sent.
  */
-void
-policy_decide(const struct policy *policy, enum policy_stage stage,
+static void
+decide_all(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
 	struct plan before;
@@ -511,4 +511,26 @@ policy_decide(const struct policy *policy, enum policy_stage stage,
 	if (facts->url_sent.p != NULL)
 		decide_url(policy, stage, facts, facts->url_sent, &before,
 		    plan);
+}
+
+void
+policy_decide(const struct policy *policy, enum policy_stage stage,
+    const struct policy_facts *facts, struct plan *plan)
+{
+	struct policy_facts as;
+	struct plan other;
+
+	if (facts->led_host.p == NULL) {
+		decide_all(policy, stage, facts, plan);
+		return;
+	}
+	other = *plan;
+	decide_all(policy, stage, facts, plan);
+	as = *facts;
+	as.host = facts->led_host;
+	as.host_is_ip = true;
+	as.url = facts->led_url;
+	as.url_sent = STR_NONE;
+	decide_all(policy, stage, &as, &other);
+	join(policy, plan, &other);
 }

@@ -181,6 +181,12 @@ struct policy_facts {
 	/* the same after a service changed it; absent: it did not */
 	struct str url_sent;
 	/*
+	 * The host is only its client's word: it is also asked as if it were
+	 * this address, and the URL this one.  The stricter holds.  STR_NONE:
+	 * the host is known.
+	 */
+	struct str led_host, led_url;
+	/*
 	 * Of the message in question: Content-Type (parameters are ignored)
 	 * and size of the body.  A request without them says nothing about
 	 * the flow (not known yet); for a response absent type is a plain no.

@@ -197,18 +197,27 @@ unfinished(struct h1_server *s)
 		refuse(s, ERR_REQ_TIMEOUT, "");
 }
 
+static enum err
+target_of(struct h1_server *s, struct http_msg *m)
+{
+	const struct http_uri *in_tunnel = s->server.of.authority;
+
+	if (s->server.of.any_host)
+		return (http_target_parse_led(m, in_tunnel, &s->x.fault));
+	return (
+	    http_target_parse(m, in_tunnel, in_tunnel == NULL, &s->x.fault));
+}
+
 static void
 run_head(struct h1_server *s)
 {
-	const struct http_uri *in_tunnel = s->server.of.authority;
 	struct http_msg *m = NULL;
 
 	switch (h1_in_head(&s->in, s->arena, H1_REQUEST, &s->limits.head, &m,
 	    &s->x.fault)) {
 	case H1_GOT_HEAD:
 		if (h1_frame_request(m, &s->x.fault) != ERR_NONE ||
-		    http_target_parse(m, in_tunnel, in_tunnel == NULL,
-			&s->x.fault) != ERR_NONE)
+		    target_of(s, m) != ERR_NONE)
 			s->in.poisoned = true;
 		begin(s, m);
 		break;

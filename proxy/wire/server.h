@@ -47,6 +47,8 @@ struct server_options {
 	struct account *account; /* borrowed: the client's */
 	/* Of the tunnel that it is in, borrowed; NULL: in none. */
 	const struct http_uri *authority;
+	/* It is no name, but where clients were going: Host says the name. */
+	bool any_host;
 };
 
 enum server_step {

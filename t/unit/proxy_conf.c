@@ -333,10 +333,12 @@ test_listen(void)
 		  "  - {on: ':6', name: a}\n",
 		    "c:3:16: two listeners have "
 		    "the name 'a'; rules could not tell them apart\n" },
-		{ "listen: [{on: ':5', kind: redirect}]\n",
-		    "c:1:27: 'kind: "
-		    "redirect' is not supported in this version; write "
-		    "explicit\n" },
+		{ "listen: [{on: ':5', kind: redirect}]\n", "" },
+		{ "listen: [{on: ':5', kind: tproxy, name: a}]\n", "" },
+		{ "listen: [{on: '127.0.0.1:5', kind: tproxy}]\n",
+		    "c:1:11: warning: packets are led to an address of the "
+		    "interface that they come in by, which this is not; write "
+		    "':5'\n" },
 		{ "listen: [{on: ':5', kind: explicit, auth: no, "
 		  "proxy_protocol: [], tls: {}}]\n",
 		    "" },

@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Transparent listeners behind a packet filter, with the rules that assay-nft
+prints, in namespaces: TLS, plain HTTP, neither, and whom a name is believed of."""
+import errno
+import socket
+import ssl
+import time
+
+import lab as e2e
+import netlab
+import wire
+from netlab import CLIENT, CLIENT6, GATE, GATE6, ORIGIN, ORIGIN6, OTHER, Net
+from wire import Response, ok
+
+PORT = 3129
+KINDS = ("redirect", "tproxy")
+SERVED = {"clients": ["192.0.2.0/24", "2001:db8:1::/64"], "destinations": {}, "workers": 1}
+
+
+def each_kind(f):
+    """A test for each of both."""
+    for kind in KINDS:
+        def test(lab, kind=kind):
+            f(lab, kind)
+        name = f"{f.__name__}_{kind}"
+        test.__name__, test.__doc__ = name, f.__doc__
+        globals()[name] = test
+    return None
+
+
+def start(lab, kind, rules=None, listen=None, **conf):
+    """(net, assayd): a gateway with what the recipe says."""
+    net = Net(lab)
+    net.recipe("--mode", kind, "--if", "pc")
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": kind, "name": "in", **(listen or {})}],
+                      rules=rules or [{"name": "default", "scan": "none"}], **{**SERVED, **conf})
+    return net, p
+
+
+def origins(lab, net, plain=None, tls="www.test", names=("www.test",)):
+    """The same at IPv4 and IPv6: TLS on 443, plain on 80."""
+    out = {}
+    ctx = lab.server_context(names[0], sans=list(names)) if tls else None
+    with net.inside("s"):
+        for a in (ORIGIN, ORIGIN6, OTHER):
+            out[a, 80] = lab.origin(plain or (lambda h, b: ok(b"plain " + h.get("Host", "none").encode())), tls=None, host=a, port=80)
+            if tls:
+                out[a, 443] = lab.origin(lambda h, b: ok(b"tls " + h.get("Host", "none").encode()), tls=ctx, host=a, port=443)
+    return out
+
+
+def connect(lab, net, addr, port, timeout=None):
+    with net.inside("c"):
+        c = wire.Conn(socket.create_connection((addr, port), timeout or wire.TIMEOUT * e2e.lab_scale()))
+    lab.on_close(c.cut)
+    return c
+
+
+def over_tls(lab, net, p, addr, sni="www.test", port=443, ctx=None):
+    c = connect(lab, net, addr, port)
+    sock = (ctx or wire.context(p.ca)).wrap_socket(c.sock, server_hostname=sni)
+    t = wire.Conn(sock)
+    lab.on_close(t.cut)
+    return t
+
+
+def unverified():
+    c = ssl.create_default_context()
+    c.check_hostname, c.verify_mode = False, ssl.CERT_NONE
+    return c
+
+
+def get(c, host="www.test", path="/", target=None, version="1.1", method="GET", fields=""):
+    h = f"Host: {host}\r\n" if host else ""
+    c.send(f"{method} {target or path} HTTP/{version}\r\n{h}{fields}\r\n".encode())
+    return Response(c, method)
+
+
+def issuer(sock):
+    return dict(x[0] for x in sock.getpeercert()["issuer"])["commonName"]
+
+
+@each_kind
+def test_tls_and_plain(lab, kind):
+    """IPv4 and IPv6 by both kinds, with real clients."""
+    net, p = start(lab, kind)
+    origins(lab, net)
+    n = 0
+    for addr, client in ((ORIGIN, CLIENT), (ORIGIN6, CLIENT6)):
+        for url, body, mode in (("https://www.test/", b"tls www.test", "intercepted"), ("http://www.test/x", b"plain www.test", "plain")):
+            with lab.sub(f"{kind} {addr} {url}"):
+                with net.inside("c"):
+                    r = lab.run("curl", "-sS", "--noproxy", "*", "--cacert", p.ca, "--connect-to", f"::[{addr}]:" if ":" in addr else f"::{addr}:", url)
+                assert r.stdout == body, (r.stdout, r.stderr)
+                n += 1
+                rec = p.access(n)[-1]
+                assert rec["client.ip"] == client and rec["assay.mode"] == mode and rec["assay.listener"] == "in", rec
+                to = f"[{addr}]" if ":" in addr else addr
+                assert rec["assay.destination"] == f"{to}:{443 if 'tls' in body.decode() else 80}", rec
+                assert rec["server.ip"] == addr and rec["url.full"] == url, rec
+
+
+def test_by_octets_and_reuse(lab):
+    net, p = start(lab, "redirect")
+    origins(lab, net)
+    # A ClientHello octet by octet, by way of a pair of buffers.
+    c = connect(lab, net, ORIGIN, 443)
+    c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = wire.context(p.ca).wrap_bio(into, out, server_hostname="www.test")
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            for octet in out.read():
+                c.send(bytes([octet]))
+            c.fill()
+            into.write(bytes(c.buf))
+            c.buf = b""
+    assert tls.getpeercert()["subject"]
+    # Requests octet by octet, and many on one connection.
+    c = connect(lab, net, ORIGIN, 80)
+    c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for octet in b"GET / HTTP/1.1\r\nHost: www.test\r\n\r\n":
+        c.send(bytes([octet]))
+    assert Response(c).body == b"plain www.test"
+    for host in ("www.test", "other.test", "www.test:80"):
+        assert get(c, host).body == b"plain " + host.encode()
+
+
+def test_authority(lab):
+    """What a request on a transparent connection may say."""
+    net, p = start(lab, "redirect", rules=[{"name": "inner", "if": {"host": ["inner.test"]}, "access": "block"}, {"name": "rest", "scan": "none"}])
+    lab.hosts.update({"secret.test": "198.51.100.1"})
+    o = origins(lab, net)
+    rows = [
+        ("no Host, HTTP/1.0", dict(host=None, version="1.0"), 200, b"plain " + ORIGIN.encode()),
+        ("no Host", dict(host=None), 400, None),
+        ("another port", dict(host="www.test:8080"), 400, None),
+        ("absolute", dict(target="http://www.test/x"), 200, b"plain www.test"),
+        ("absolute, another", dict(target="http://other.test/x"), 400, None),
+        ("absolute, https", dict(target="https://www.test/x"), 400, None),
+        ("CONNECT", dict(target="www.test:80", method="CONNECT"), 405, None),
+        ("blocked by what it says", dict(host="inner.test"), 403, None),
+        ("another's address", dict(host="198.51.100.1"), 200, b"plain 198.51.100.1"),
+        ("another's name", dict(host="secret.test"), 200, b"plain secret.test"),
+        ("sign-in is not asked", dict(fields="Proxy-Authorization: Basic eDp5\r\nProxy-Connection: close\r\n"), 200, b"plain www.test"),
+    ]
+    for name, kw, status, body in rows:
+        with lab.sub(name):
+            c = connect(lab, net, ORIGIN, 80)
+            r = get(c, **kw)
+            assert r.status == status, r
+            assert body is None or r.body == body, r.body
+            c.cut()
+    assert not any("proxy-" in str(h).lower() for h, _, _ in o[ORIGIN, 80].requests), "fields of the proxy have left"
+    # Over TLS: another host than the one that is proven.
+    t = over_tls(lab, net, p, ORIGIN)
+    assert get(t, "www.test").status == 200
+    assert get(t, "other.test").status == 421
+
+
+def test_whose_name(lab):
+    """A name tightens at once; it loosens what the origin proves."""
+    net, p = start(lab, "redirect", rules=[
+        {"name": "bad", "if": {"host": ["bad.test"]}, "access": "block"},
+        {"name": "bank", "if": {"host": ["bank.test"]}, "tls": "splice"},
+        {"name": "good", "if": {"host": ["good.test", "bank.test"]}, "access": "allow"},
+        {"name": "there", "if": {"dest": [OTHER]}, "access": "allow", "tls": "splice"},
+        {"name": "rest", "access": "block"}, {"name": "scan", "scan": "none"}])
+    o = origins(lab, net, names=("good.test", "bad.test"))
+    own = o[ORIGIN, 443].tls.leaf
+    rows = [  # name, address, status over TLS, opened, status over plain HTTP, rule
+        ("good.test", ORIGIN, 200, True, 403), ("bad.test", ORIGIN, 403, True, 403), ("www.test", ORIGIN, 403, True, 403),
+        ("bank.test", ORIGIN, 502, True, 403), ("good.test", OTHER, 200, False, 200), ("bad.test", OTHER, 403, True, 403),
+        ("www.test", OTHER, 200, False, 200)]
+    for name, addr, tls, opened, plain in rows:
+        with lab.sub(f"{name} {addr}"):
+            before = len(o[addr, 443].requests) + len(o[addr, 80].requests)
+            t = over_tls(lab, net, p, addr, sni=name, ctx=unverified())
+            shown = ssl.DER_cert_to_PEM_cert(t.sock.getpeercert(True))
+            assert (shown.encode().split() != e2e.certs.pem(own).split()) == opened, "opened or not"
+            r = get(t, name)
+            assert r.status == tls, r
+            t.cut()
+            r = get(connect(lab, net, addr, 80), name)
+            assert r.status == plain, r
+            assert len(o[addr, 443].requests) + len(o[addr, 80].requests) == before + [tls, plain].count(200), "it has left"
+
+
+def test_neither(lab):
+    """Other protocols: by rule, whoever speaks first."""
+    net = Net(lab)
+    net.recipe("--mode", "tproxy", "--if", "pc", "--ports", "80,443,2525")
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": "tproxy"}],
+                      rules=[{"name": "mail", "if": {"dest": [OTHER]}, "tls": "splice"}, {"name": "rest", "scan": "none"}], **SERVED)
+
+    def script(conn):
+        conn.send(b"220 here\r\n")
+        line = conn.until(b"\n")
+        conn.send(b"250 " + line)
+    with net.inside("s"):
+        for a in (ORIGIN, OTHER):
+            lab.server(script, host=a, port=2525)
+    c = connect(lab, net, OTHER, 2525)
+    assert c.until(b"\n") == b"220 here\r\n"
+    c.send(b"EHLO me\r\n")
+    assert c.until(b"\n") == b"250 EHLO me\r\n"
+    c.cut()
+    rec = p.access(1)[-1]
+    assert rec["event.action"] == "splice" and rec["server.ip"] == OTHER and rec["assay.rule.tls"] == "mail", rec
+    rows = {"SERVER_FIRST": b"", "PROTOCOL_UNKNOWN": b"EHLO me\r\n", "PROTOCOL_UNKNOWN ": b"SSH-2.0-x y\r\n", "PROTOCOL_UNKNOWN  ": b"\0\1\2\3"}
+    for i, (code, octets) in enumerate(rows.items()):
+        with lab.sub(code):
+            c = connect(lab, net, ORIGIN, 2525)
+            if octets:
+                c.send(octets)
+            assert c.is_closed(20 * e2e.lab_scale())
+            rec = p.access(i + 2)[-1]
+            assert rec["error.code"] == code.strip() and "http.response.status_code" not in rec, rec
+            assert rec["assay.mode"] == "transparent" and rec["assay.destination"] == f"{ORIGIN}:2525", rec
+
+
+@each_kind
+def test_to_the_port_itself(lab, kind):
+    """Nobody has redirected: own pages, nothing else, and never a connection to itself."""
+    net = Net(lab)
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": kind}], **SERVED)
+    for filtered in (False, True):
+        if filtered:
+            net.recipe("--mode", kind, "--if", "pc")
+        for gate in (GATE, GATE6):
+            with lab.sub(f"{kind} {gate} {filtered}"):
+                assert get(connect(lab, net, gate, PORT), "www.test").status == 400
+                assert get(connect(lab, net, gate, PORT), gate, target="http://www.test/").status == 400
+                assert get(connect(lab, net, gate, PORT), gate, target="www.test:443", method="CONNECT").status == 400
+                r = get(connect(lab, net, gate, PORT), "assay.internal")
+                assert r.status == 200 and b"assay" in r.body, r
+    rec = p.access(1)[0]
+    assert rec["error.code"] == "NOT_INTERCEPTED", rec
+
+
+def fails(lab, net, addr, port):
+    """errno of a connection; 0: it was made."""
+    try:
+        connect(lab, net, addr, port, 15).cut()
+    except OSError as e:
+        return e.errno or errno.ETIMEDOUT
+    return 0
+
+
+@each_kind
+def test_fails_closed(lab, kind):
+    net, p = start(lab, kind)
+    origins(lab, net)
+    assert fails(lab, net, ORIGIN, 80) == 0
+    with net.inside("c"):  # QUIC
+        for family, addr in ((socket.AF_INET, ORIGIN), (socket.AF_INET6, ORIGIN6)):
+            u = socket.socket(family, socket.SOCK_DGRAM)
+            u.connect((addr, 443))
+            u.settimeout(5)
+            u.send(b"x")
+            with lab.sub(f"{kind} QUIC {addr}"):
+                try:
+                    u.recv(10)
+                    raise AssertionError("answered")
+                except ConnectionRefusedError:
+                    pass
+    p.stop()
+    for when in ("dead", "no rules but the guard"):
+        if when != "dead":
+            net.nft("delete table inet assay")
+        for addr in (ORIGIN, ORIGIN6):
+            for port in (80, 443):
+                with lab.sub(f"{kind} {when} {addr} {port}"):
+                    assert fails(lab, net, addr, port) == errno.ECONNREFUSED
+    net.nft("delete table inet assay_guard")
+    assert fails(lab, net, ORIGIN, 80) == 0, "it was the guard"
+    if kind == "tproxy":
+        with net.inside("p"):
+            netlab.run("sh", "-e", "-c", netlab.run(str(netlab.NFT), "--mode", "tproxy", "--routes", "--remove").stdout)
+
+
+def test_local(lab):
+    """Programs of the gateway itself; assayd's own connections are left out."""
+    net = Net(lab)
+    lab.dir.chmod(0o755)
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": "redirect"}], user="nobody", log={"access": []},
+                      state=None, **{**SERVED, "clients": ["any"]})
+    origins(lab, net)
+    net.recipe("--mode", "local", "--user", "nobody")
+    with net.inside("p"):
+        for addr in (ORIGIN, ORIGIN6):
+            with lab.sub(addr):
+                r = lab.run("curl", "-sS", "-v", "--noproxy", "*", "--cacert", p.ca, "--connect-to", f"::[{addr}]:" if ":" in addr else f"::{addr}:",
+                            "https://www.test/")
+                assert r.stdout == b"tls www.test", r.stderr
+                assert b"Lab Proxy CA" in r.stderr, r.stderr
+
+
+def test_round_in_circles(lab):
+    """The exclusion is missing: what assayd sends comes back to it, and ends."""
+    net = Net(lab)
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": "redirect"}], **{**SERVED, "clients": ["any"]})
+    net.recipe("--mode", "local", "--user", "daemon")
+    net.recipe("--mode", "redirect", "--if", "pc")
+    net.nft("""table inet assay {
+ chain output {
+  type nat hook output priority -100; policy accept;
+  fib daddr type local accept
+  tcp dport { 80, 443 } redirect to :3129
+ }
+}""")
+    c = connect(lab, net, ORIGIN, 80)
+    r = get(c)
+    assert r.status in (502, 504, 508), r
+    assert wire.wait_for(lambda: "from this machine itself" in p.log() or len(p.access(1)) > 0)
+    for _ in range(3):  # over TLS no field tells it
+        with net.inside("c"):
+            raw = socket.create_connection((ORIGIN, 443), 5)
+        try:
+            unverified().wrap_socket(raw, server_hostname="www.test").close()
+        except OSError:
+            pass
+    fds = []
+
+    def calm():
+        fds.append(p.fds())
+        return len(fds) > 20 and max(fds[-20:]) - min(fds[-20:]) <= 2
+    assert wire.wait_for(calm, 30, 0.1), fds
+
+
+def test_addresses_that_nobody_may_reach(lab):
+    net, p = start(lab, "tproxy", destinations={"deny": ["loopback", "link_local", "self", "203.0.113.81", "169.254.169.254"]})
+    o = origins(lab, net)
+    t = over_tls(lab, net, p, OTHER)
+    assert get(t, "www.test").status == 403
+    assert get(connect(lab, net, OTHER, 80)).status == 403
+    net.ip("s", "addr", "add", "64:ff9b::a9fe:a9fe/128", "dev", "s0", "nodad")
+    assert get(connect(lab, net, "64:ff9b::a9fe:a9fe", 80)).status == 403
+    assert not o[OTHER, 80].requests and not o[OTHER, 443].requests
+
+
+def test_ports(lab):
+    """TLS on 80 and HTTP on 443 are what they are, and judged as that."""
+    net, p = start(lab, "redirect", destinations={"ports": {"connect": [443], "http": [80]}})
+    ctx = lab.server_context("www.test")
+    with net.inside("s"):
+        lab.origin(lambda h, b: ok(b"x"), tls=ctx, host=ORIGIN, port=80)
+        lab.origin(lambda h, b: ok(b"x"), tls=None, host=ORIGIN, port=443)
+    assert get(over_tls(lab, net, p, ORIGIN, port=80), "www.test:80").status == 403
+    assert get(connect(lab, net, ORIGIN, 443)).status == 403
+    conf = lab.conf(PORT, listen=[{"on": f":{PORT}", "kind": "redirect", "name": "in"}],
+                    **{**SERVED, "destinations": {"ports": {"connect": [80, 443], "http": [80, 443]}}})
+    p.write_conf(conf)
+    p.reload("in force")
+    assert get(over_tls(lab, net, p, ORIGIN, port=80), "www.test:80").status == 200
+    assert get(connect(lab, net, ORIGIN, 443), "www.test").status == 200
+
+
+def test_reload_of_kind(lab):
+    """The same address, another kind: what it needs is set on the sockets that stay."""
+    net, p = start(lab, "redirect")
+    origins(lab, net)
+    assert get(connect(lab, net, ORIGIN, 80)).status == 200
+    net.nft("delete table inet assay")
+    p.write_conf(lab.conf(PORT, listen=[{"on": f":{PORT}", "kind": "tproxy", "name": "in"}], **SERVED))
+    p.reload("in force")
+    net.recipe("--mode", "tproxy", "--if", "pc")
+
+    def served():
+        try:
+            return get(connect(lab, net, ORIGIN, 80)).status == 200
+        except (OSError, wire.Ended):
+            return False
+    assert wire.wait_for(served, 15)
+    for addr in (ORIGIN, ORIGIN6):
+        assert get(over_tls(lab, net, p, addr), "www.test").status == 200
+
+
+def test_balancer_in_front(lab):
+    """A PROXY header says where the client was going, too."""
+    net, p = start(lab, "redirect", listen={"proxy_protocol": [CLIENT]}, clients=["10.9.9.9"])
+    origins(lab, net)
+    c = connect(lab, net, GATE, PORT)
+    c.send(f"PROXY TCP4 10.9.9.9 {OTHER} 1234 80\r\n".encode())
+    assert get(c).status == 200
+    rec = p.access(1)[0]
+    assert rec["client.ip"] == "10.9.9.9" and rec["server.ip"] == OTHER and rec["assay.destination"] == f"{OTHER}:80", rec
+
+
+def test_it_is_quick(lab):
+    """A rule that splices by nothing waits for nobody: no silence of three seconds on the way."""
+    net, p = start(lab, "redirect")
+    origins(lab, net)
+    begin = time.monotonic()
+    for _ in range(20):
+        assert get(connect(lab, net, ORIGIN, 80)).status == 200
+    assert time.monotonic() - begin < 3 * e2e.lab_scale()
