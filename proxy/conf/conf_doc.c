@@ -246,6 +246,7 @@ type_name(const struct conf_option *o)
 		[TYPE_SIZES] = "list of ranges of sizes",
 		[TYPE_URLS] = "list of patterns",
 		[TYPE_LISTENERS] = "list of names",
+		[TYPE_TIMES] = "list of times of the week",
 		[TYPE_IN] = "list of names",
 		[TYPE_MATCH] = "map of conditions",
 		[TYPE_SCAN] = "list",

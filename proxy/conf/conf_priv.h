@@ -144,6 +144,7 @@ enum conf_type {
 	TYPE_URLS,
 	TYPE_PROTOCOLS, /* names as in Upgrade */
 	TYPE_LISTENERS, /* names of listeners */
+	TYPE_TIMES,     /* times of the week */
 	TYPE_IN,        /* names of lists, "LIST/CATEGORY" */
 	TYPE_MATCH,     /* a section IF of its own */
 	TYPE_SCAN,      /* chains and services of a rule */
@@ -251,6 +252,8 @@ void conf_read_sizes(struct conf_reader *, const struct conf_option *,
 void conf_read_urls(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_listeners(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
+void conf_read_times(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_in(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);

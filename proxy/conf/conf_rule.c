@@ -39,6 +39,21 @@ conf_read_hosts(struct conf_reader *r, const struct conf_option *o,
 			    conf_node_name(r, item[i]), why);
 }
 
+void
+conf_read_times(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	char why[POLICY_WHY];
+	const struct node **item;
+	unsigned i, count = items_of(r, o, n, &item);
+
+	for (i = 0; i < count; i++)
+		if (conf_scalar(r, item[i], "a time of the week") &&
+		    !policy_times_add(member, r->keep, item[i]->text.p, why))
+			conf_problem(r, item[i], "%s is %s",
+			    conf_node_name(r, item[i]), why);
+}
+
 static bool
 is_method(struct str s)
 {

@@ -590,6 +590,7 @@ static read_fn *const readers[TYPE_COUNT_OF] = {
 	[TYPE_SIZES] = conf_read_sizes,
 	[TYPE_URLS] = conf_read_urls,
 	[TYPE_LISTENERS] = conf_read_listeners,
+	[TYPE_TIMES] = conf_read_times,
 	[TYPE_IN] = conf_read_in,
 	[TYPE_MATCH] = read_match,
 	[TYPE_SCAN] = read_scan,

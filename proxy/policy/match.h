@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 #include "base/str.h"
 #include "net/nets.h"
 #include "proxy/policy/list.h"
@@ -69,6 +70,7 @@ struct policy_match {
 	struct policy_spans size; /* ranges of bytes */
 	struct policy_urls url;
 	struct policy_ins in;
+	struct policy_spans time; /* minutes of the week */
 	const struct policy_match * not ;
 };
 
@@ -83,6 +85,15 @@ struct str policy_unmapped(struct str ip);
 void policy_host_key(struct policy_host_key *, struct str host, bool is_ip);
 bool policy_hosts_match(const struct policy_hosts *,
     const struct policy_host_key *);
+
+/*
+ * Add "Mon-Fri 08:00-18:00", "Sat,Sun", "22:00-06:00": over midnight, where
+ * the end is before the begin.
+ */
+bool policy_times_add(struct policy_spans *, struct arena *, const char *text,
+    char why[POLICY_WHY]);
+/* The minute of the week, from Monday 00:00, in the server's zone. */
+unsigned policy_minute(time_t at);
 
 /* What one call of policy_decide() keeps for all questions about lists. */
 struct policy_in_query {

@@ -174,6 +174,14 @@ ask_url(const struct policy_match *m, struct query *q)
 }
 
 static enum policy_answer
+ask_time(const struct policy_match *m, const struct query *q)
+{
+	time_t at = q->facts->at != 0 ? q->facts->at : time(NULL);
+
+	return (yes_if(in_ranges(&m->time, policy_minute(at))));
+}
+
+static enum policy_answer
 ask_in(const struct policy_match *m, struct query *q)
 {
 	enum policy_answer a;
@@ -205,6 +213,7 @@ ask_all(const struct policy_match *m, struct query *q)
 	ASK(m->listener.n > 0,
 	    yes_if(has_string(&m->listener, q->facts->listener)))
 	ASK(asks_nets(&m->client), ask_client(m, q))
+	ASK(m->time.n > 0, ask_time(m, q))
 	ASK(m->in.n > 0, ask_in(m, q))
 	ASK(m->type.n > 0, ask_type(m, q))
 	ASK(m->size.n > 0, ask_size(m, q))

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <time.h>
 #include "base/str.h"
 
 struct conf;
@@ -195,6 +196,7 @@ struct policy_facts {
 	struct str types[POLICY_TYPES]; /* if receivers may take several */
 	unsigned n_types;
 	uint64_t size;
+	time_t at;       /* when it is; 0: now */
 	bool navigation; /* a browser shows it to a person (download.browser) */
 };
 

@@ -72,6 +72,8 @@ OF_TYPE = {
               "> 5", ">", "-", "1-", "<1T", ">=0", "<18446744073709551616"],
     "URLS": ["(", "[", "a{99999}", "(a+)+$", "(?R)", "\\C", "(*LIMIT_MATCH=1)a", "(*NOTEMPTY)", "(?{1})", "\\p{L}", "(*UTF)\\x{e4}",
              "(?C1)a", "^", ".*", "(((((((((((a)*)*)*)*)*)*)*)*)*)*)*", "\\", "(?<=a+)b", "x" * 3000, "(" * 300 + ")" * 300],
+    "TIMES": ["Mon-Fri 08:00-18:00", "Sat,Sun", "22:00-06:00", "Fri-Mon", "mon 0:00-24:00", "08:00", "24:00-08:00", "25:00-26:00", "Mon-",
+              "Mon,,Tue", "Mon 8-18", "08:00-08:00", "00:00-00:00", "daily", ["Mon", "Tue 10:00-11:00"], "Mon  08:00-09:00"],
     "IN": ["l", "nobody", "l/x", "l/", "/", ["l", "l"], ["l", "nobody"]],
     "LISTENERS": ["office", "127.0.0.1:3128", ["office", "nobody"]],
     "SCAN": ["s", ["s", "s"], ["down"], ["down", "s"], "clam", [["s"]]],
@@ -323,7 +325,7 @@ def test_odd_addresses_and_files(lab):
 @e2e.slow
 @e2e.seconds(300)
 def test_odd_conditions_and_shapes(lab):
-    try_values(lab, [*SHAPES, "HOSTS", "METHODS", "TYPES", "SIZES", "URLS", "LISTENERS", "IN"])
+    try_values(lab, [*SHAPES, "HOSTS", "METHODS", "TYPES", "SIZES", "URLS", "LISTENERS", "IN", "TIMES"])
 
 
 def test_every_type_has_odd_values(lab):

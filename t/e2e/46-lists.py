@@ -2,6 +2,7 @@
 """Rules that ask for lists: names, URLs and addresses, by file and by folder;
 what a reload takes, and what it refuses."""
 import re
+import time
 
 import lab as e2e
 import wire
@@ -188,3 +189,13 @@ def test_check(lab):
     conf["rules"] = block_by("unsued")
     code, out, _ = lab.check(conf)
     assert code == 1 and "did you mean 'unused'" in out, out
+
+
+def test_times(lab):
+    """Rules by the time of the week: one that holds now, one that does not for days."""
+    o = lab.origin(tls=None)
+    far = "Mon Tue Wed Thu Fri Sat Sun".split()[(time.localtime().tm_wday + 3) % 7]
+    p = lab.assay(rules=[{"name": "far", "if": {"time": far, "url": "/far"}, "access": "block"},
+                         {"name": "now", "if": {"time": "Mon-Sun 00:00-24:00", "url": "/now"}, "access": "block"}, DEFAULT])
+    assert plain(lab, p, o, "www.test", "/far") == 200
+    assert plain(lab, p, o, "www.test", "/now") == 403

@@ -698,7 +698,68 @@ test_range(void)
 	conf_unref(&c);
 }
 
-UNIT_TESTS(proxy_policy, { "hosts", test_hosts },
+/* Times of the week, by the clock on the wall. */
+static void
+test_times(void)
+{
+	static const struct {
+		const char *time;
+		const char *in[6],
+		    *out[6]; /* a day of June 2026, the 1st is a Monday */
+	} rows[] = {
+		{ "Mon-Fri 08:00-18:00", { "1 08:00", "5 17:59", "3 12:00" },
+		    { "1 07:59", "5 18:00", "6 12:00" } },
+		{ "[Sat, Sun]", { "6 00:00", "7 23:59" },
+		    { "8 00:00", "5 23:59" } },
+		{ "'Sat,Sun'", { "6 00:00", "7 23:59" }, { "8 00:00" } },
+		{ "22:00-06:00", { "1 22:00", "2 05:59", "7 23:00", "8 00:00" },
+		    { "1 21:59", "2 06:00" } },
+		{ "Sun 22:00-06:00", { "7 22:00", "8 05:59", "1 00:30" },
+		    { "7 05:00", "8 06:00" } },
+		{ "Fri-Mon", { "5 00:00", "6 12:00", "8 23:59" },
+		    { "2 00:00" } },
+		{ "mon 12:00-24:00", { "1 23:59" }, { "2 00:00", "1 11:59" } },
+		{ "[Mon 08:00-09:00, Tue 9:00-10:00]", { "1 08:30", "2 09:30" },
+		    { "1 09:30", "2 08:30" } },
+	};
+	struct policy_facts f = { .host = STR("a"),
+		.port = 443,
+		.size = POLICY_SIZE_UNKNOWN,
+		.method = STR("GET"),
+		.url = STR("https://a/") };
+	char text[200];
+	struct conf *conf;
+	struct plan plan;
+	struct tm tm;
+	unsigned i, k, in;
+	const char *at;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(text, sizeof(text),
+		    "rules: [{if: {time: %s}, access: block}]\n", rows[i].time);
+		conf = load(text);
+		for (k = 0; k < 12; k++) {
+			in = k < 6;
+			at = in ? rows[i].in[k] : rows[i].out[k - 6];
+			if (at == NULL)
+				continue;
+			tm = (struct tm){ .tm_year = 126,
+				.tm_mon = 5,
+				.tm_isdst = -1 };
+			CU_ASSERT(sscanf(at, "%d %d:%d", &tm.tm_mday,
+				      &tm.tm_hour, &tm.tm_min) == 3);
+			f.at = mktime(&tm);
+			policy_plan_init(&conf->policy, &plan);
+			policy_decide(&conf->policy, POLICY_REQUEST, &f, &plan);
+			if ((plan.access == POLICY_BLOCK) != in)
+				printf("# %s: %s\n", rows[i].time, at);
+			CU_ASSERT((plan.access == POLICY_BLOCK) == in);
+		}
+		conf_unref(&conf);
+	}
+}
+
+UNIT_TESTS(proxy_policy, { "times", test_times }, { "hosts", test_hosts },
     { "client, listener, port, dest, method, not", test_conditions },
     { "types and sizes", test_types_and_sizes }, { "urls", test_urls },
     { "without rules", test_no_rules },
