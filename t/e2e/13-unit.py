@@ -12,7 +12,7 @@ from lab import needs, slow
 
 UNIT = e2e.BUILD / "etc" / "assay.service"
 # drop-in (None: the unit alone) -> exposure at most, as systemd-analyze counts
-EXPOSURE = {None: 1.4, "low-ports.conf": 1.6}
+EXPOSURE = {None: 1.4, "low-ports.conf": 1.6, "own-users.conf": 2.5}
 # What base/sandbox calls; the unit's filter must not refuse them.
 SANDBOX = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp")
 
@@ -63,17 +63,21 @@ print("probe", json.dumps({{n: (libc.syscall(numbers[n], -1, 0, 0, 0), ctypes.ge
 """
 
 
+def installed(**more):
+    """What a machine has on which assay is installed; more: other files."""
+    return {"/opt/bin/assayd": e2e.ASSAYD.read_bytes(), "/opt/bin/assayctl": (e2e.BUILD / "assayctl").read_bytes(), "/usr/bin/probe": PROBE, "/etc/assay/assay.conf": json.dumps(CONF),
+             "/usr/lib/sysusers.d/assay.conf": (e2e.SRC / "etc/sysusers/assay.conf").read_text(),
+             "/etc/systemd/system/assay.service": re.sub(r"(?m)^(Exec\w+=/opt/bin/assay(d|ctl))", r"\1 -f /etc/assay/assay.conf",
+                                                         unit("/opt/bin/assay")),
+             "/etc/systemd/system/assay.service.d/probe.conf": "[Service]\nExecStartPost=/usr/bin/probe\n", **more,
+             **{f"/usr/share/assay/testdb/{p.name}": p.read_bytes() for p in e2e.TESTDB.iterdir()}}
+
+
 @slow
 @needs("root", "systemd-nspawn", "clamav")
 def test_started(lab):
     """Started, used, reloaded and stopped by systemd."""
-    files = {"/opt/bin/assayd": e2e.ASSAYD.read_bytes(), "/opt/bin/assayctl": (e2e.BUILD / "assayctl").read_bytes(), "/usr/bin/probe": PROBE, "/etc/assay/assay.conf": json.dumps(CONF),
-             "/usr/lib/sysusers.d/assay.conf": (e2e.SRC / "etc/sysusers/assay.conf").read_text(),
-             "/etc/systemd/system/assay.service": re.sub(r"(?m)^(Exec\w+=/opt/bin/assay(d|ctl))", r"\1 -f /etc/assay/assay.conf",
-                                                         unit("/opt/bin/assay")),
-             "/etc/systemd/system/assay.service.d/probe.conf": "[Service]\nExecStartPost=/usr/bin/probe\n",
-             **{f"/usr/share/assay/testdb/{p.name}": p.read_bytes() for p in e2e.TESTDB.iterdir()}}
-    m = Booted(lab, files)
+    m = Booted(lab, installed())
     r = m.run("systemctl", "start", "assay")
     log = m.journal("assay")
     assert r.returncode == 0 and "ready" in log, r.stderr + log
@@ -95,3 +99,40 @@ def test_started(lab):
     r = m.run("systemctl", "stop", "assay")
     assert r.returncode == 0 and "Result=success" in m.run("systemctl", "show", "-p", "Result", "assay").stdout, m.journal("assay")
     assert '"THREAT"' in m.run("cat", "/var/log/assay/access.log").stdout
+
+
+def users(m):
+    """Of each process of the unit: its name and who it is."""
+    pids = m.run("sh", "-c", "cat /sys/fs/cgroup/system.slice/assay.service/cgroup.procs "
+                 "/sys/fs/cgroup/systemd/system.slice/assay.service/cgroup.procs 2>/dev/null").stdout.split()
+    found = {}
+    for line in m.run("ps", "-o", "user:32=,args=", "-p", ",".join(pids)).stdout.splitlines():
+        user, args = line.split(None, 1)
+        found.setdefault(re.sub(r"^/\S+/", "", args).split(" -")[0].strip().removesuffix(" prefer"), set()).add(user)
+    return found
+
+
+@slow
+@needs("root", "systemd-nspawn", "clamav")
+def test_own_users(lab):
+    """With the drop-in each process has a user of its own; what was made before,
+    as user assay, is used on."""
+    drop_in = (e2e.SRC / "etc/own-users.conf").read_text()
+    m = Booted(lab, installed(**{"/root/own-users.conf": drop_in}))
+    assert m.run("systemctl", "start", "assay").returncode == 0, m.journal("assay")
+    made = m.run("cat", "/var/lib/assay/ca.pem").stdout
+    assert made.startswith("-----BEGIN") and m.run("systemctl", "stop", "assay").returncode == 0
+    m.run("cp", "/root/own-users.conf", "/etc/systemd/system/assay.service.d/")
+    m.run("systemctl", "daemon-reload")
+    r = m.run("systemctl", "start", "assay")
+    assert r.returncode == 0, r.stderr + m.journal("assay")
+    assert m.run("cat", "/var/lib/assay/ca.pem").stdout == made, "another CA"
+    for n in (2, 3):
+        r = m.run("systemctl", "reload", "assay")
+        assert r.returncode == 0 and f"generation {n} is in force" in m.journal("assay"), r.stderr + m.journal("assay")
+    r = m.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-x", "http://127.0.0.1:3128", "http://assay.internal/test/eicar")
+    assert r.stdout == "403", r
+    who = users(m)
+    assert who["assayd"] == {"root"} and who["assayd: serve"] == {"assay"} and who["assayd: keys"] == {"assay-key"}, who
+    r = m.run("systemctl", "stop", "assay")
+    assert r.returncode == 0 and "Result=success" in m.run("systemctl", "show", "-p", "Result", "assay").stdout, m.journal("assay")
