@@ -46,6 +46,19 @@ make_transparent(int fd, const union address *a, enum conf_kind kind,
 	return (false);
 }
 
+/*
+ * Serving processes share them: one that was taken over attaches no filter, which
+ * would decide who reaches its successors.
+ */
+static bool
+lock_filters(int fd)
+{
+	int one = 1;
+
+	return (
+	    setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &one, sizeof(one)) == 0);
+}
+
 /* One socket; a port of 0 becomes the one the kernel gave. */
 static int
 listen_one(union address *a, enum conf_kind kind, struct fault *f)
@@ -63,7 +76,8 @@ listen_one(union address *a, enum conf_kind kind, struct fault *f)
 		    0) &&
 	    make_transparent(fd, a, kind, f) &&
 	    bind(fd, &a->sa, address_size(&a->sa)) == 0 &&
-	    listen(fd, BACKLOG) == 0 && getsockname(fd, &a->sa, &n) == 0)
+	    listen(fd, BACKLOG) == 0 && getsockname(fd, &a->sa, &n) == 0 &&
+	    lock_filters(fd))
 		return (fd);
 	cannot(a, f);
 	if (fd >= 0)

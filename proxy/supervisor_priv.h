@@ -162,6 +162,8 @@ struct served {
 	int channel;                /* owned; -1: it is not heard any more */
 	struct watch *ended, *says; /* owned; NULL: not watched */
 	bool ready;
+	struct conf *conf; /* counted: what it has in force; NULL: not known */
+	struct conf *handed; /* counted: what it was handed last */
 	uint64_t born_at;
 	struct timer end;    /* of one that ends: it takes no longer */
 	struct timer answer; /* of one that was handed an edition */
@@ -199,8 +201,10 @@ void served_say_drain(const struct served *, uint64_t ms);
 void supervisor_serve_again(struct supervisor *);
 /* The one that was coming is in charge, and the other ends within ms. */
 void supervisor_promote(struct supervisor *, uint64_t ms);
-/* It was handed an edition that it must answer for within ms. */
-void served_await(struct served *, uint64_t ms);
+/* It was handed that, and must answer for it in time. */
+void served_await(struct served *, struct conf *);
+/* It has it in force. */
+void served_has(struct served *);
 /* Nothing comes of the one that was coming. */
 void supervisor_drop_coming(struct supervisor *);
 /* A key holder has its key again: who uses it is told, who waits is started. */

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "proxy/audit/log.h"
+#include "proxy/logs.h"
 #include "proxy/supervisor_priv.h"
 
 /*
@@ -104,7 +105,7 @@ served_setup(struct served *v, struct edition *e, const struct signer *s,
 
 	e->ca_made = false; /* news once */
 	e->asked = v;
-	served_await(v, e->conf->limits.start_ms);
+	served_await(v, e->conf);
 	return (say_keys(v, MESSAGE_KEYS, s, made, client) && say_logs(v, e) &&
 	    tell(v, &m, e->setup));
 }
@@ -165,13 +166,44 @@ served_fetcher(struct supervisor *p, int fd)
 		(void)say(p->served, MESSAGE_FETCHER, 0, 0, fd);
 }
 
+/*
+ * One that ends has logs of its own configuration: they are opened by name for
+ * it, so that no record goes into a file that is put away already.
+ */
+static void
+reopen_ending(const struct served *v)
+{
+	struct conf_problems list = { 0 };
+	const struct conf_log_tos *to;
+	int *logs = NULL;
+	unsigned i;
+
+	if (v->conf == NULL)
+		return;
+	to = &v->conf->log.access;
+	if ((logs = logs_open(to, "log.access", &list)) == NULL)
+		log_line(LEVEL_ERROR, "log",
+		    "process %ld, which ends, keeps its log files",
+		    (long)v->child.pid);
+	else if (say(v, MESSAGE_REOPEN, 0, (uint32_t)to->n, -1))
+		for (i = 0; i < to->n && say(v, MESSAGE_LOG, 0, i, logs[i]);
+		     i++)
+			;
+	logs_close(&logs, to->n);
+	conf_problems_fini(&list);
+}
+
 void
 served_reopen(struct supervisor *p)
 {
+	const struct served *v;
+
 	if (p->served != NULL &&
 	    say(p->served, MESSAGE_REOPEN, 0,
 		(uint32_t)p->edition->conf->log.access.n, -1))
 		(void)say_logs(p->served, p->edition);
+	for (v = p->ending; v != NULL; v = v->next)
+		reopen_ending(v);
 }
 
 void

@@ -36,6 +36,8 @@ served_unref(struct served **vp)
 	if (v->channel >= 0)
 		channel_end(v->channel);
 	remains_fini(v);
+	conf_unref(&v->conf);
+	conf_unref(&v->handed);
 	free(v);
 }
 
@@ -151,13 +153,13 @@ on_ready(struct served *v, const struct message *m)
 	if (v == p->coming || (v->ready && v == p->served)) {
 		if (is_answer(v, m)) {
 			v->ready = true;
-			timer_stop(&v->answer);
+			served_has(v);
 			supervisor_reloaded(p, true);
 		}
 		return;
 	}
 	v->ready = true;
-	timer_stop(&v->answer);
+	served_has(v);
 	if (v != p->served)
 		return;
 	fetching_start(p);
@@ -303,9 +305,20 @@ on_late(struct timer *t)
 }
 
 void
-served_await(struct served *v, uint64_t ms)
+served_await(struct served *v, struct conf *c)
 {
-	timer_set(&v->answer, ms);
+	conf_unref(&v->handed);
+	v->handed = conf_ref(c);
+	timer_set(&v->answer, c->limits.start_ms);
+}
+
+void
+served_has(struct served *v)
+{
+	timer_stop(&v->answer);
+	conf_unref(&v->conf);
+	v->conf = v->handed;
+	v->handed = NULL;
 }
 
 /* How long until its successor is started; it has just died. */
@@ -514,6 +527,7 @@ served_adopt(struct supervisor *p, struct child child, int channel,
 	v->child = child;
 	v->channel = channel;
 	v->ready = true;
+	v->conf = in_charge ? conf_ref(p->edition->conf) : NULL;
 	watch(v);
 	remains_adopt(v, relics, errors);
 	if (in_charge && p->served == NULL)

@@ -590,6 +590,39 @@ def test_upgrade(lab):
 
 
 @seconds(120)
+def test_log_of_one_that_ends(lab):
+    """Opened again, too: a record of a flow that takes long goes into the file
+    that is there when it ends."""
+    gate = threading.Event()
+
+    def reply(head, body):
+        assert gate.wait(60)
+        return ok(b"whole")
+    o = lab.origin(reply, tls=None)
+    p = lab.assay(limits={"drain": "60s"})
+    c = wire.connect(p.addr, 60)
+    c.send(f"GET http://plain.test:{o.port}/slow HTTP/1.1\r\nHost: plain.test:{o.port}\r\nConnection: close\r\n\r\n")
+    assert wire.wait_for(lambda: o.requests, 10)
+    old = p.serving()
+    p.write_conf(lab.conf(p.port, limits={"drain": "60s"}, workers=1))
+    p.reload("generation 2 is in force")
+    log, put_away = lab.dir / "access.log", lab.dir / "access.log.1"
+
+    def uses(pid, path):
+        """The process has it open (its name is looked at, not its number)."""
+        return any(os.path.realpath(f"/proc/{pid}/fd/{n}") == str(path.resolve()) for n in os.listdir(f"/proc/{pid}/fd"))
+    assert old in p.role("serve") and uses(old, log)
+    log.rename(put_away)
+    p.signal(signal.SIGUSR1)
+    assert wire.wait_for(lambda: log.exists() and uses(old, log) and not uses(old, put_away), 20 * e2e.lab_scale())
+    gate.set()
+    assert wire.Response(c).body == b"whole"
+    c.close()
+    r, = p.access(1)
+    assert "/slow" in r["url.full"] and "/slow" not in put_away.read_text(), r
+
+
+@seconds(120)
 def test_tickets_go_on(lab):
     """A client resumes with the serving process that follows: in a reload, also
     one that takes another process, after a crash and an upgrade. Not under

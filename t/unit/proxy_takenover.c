@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,16 +84,13 @@ take_sockets(void (*use)(int fd))
 	return (n);
 }
 
-/* Says that it is ready, and lives until it is told to end. */
+/* Until it is told to end. */
 static int
-behave(void)
+live(void)
 {
 	struct message m;
 	int fd;
 
-	if (take_sockets(NULL) == 0)
-		return (SERVE_EXIT_LOST);
-	say(MESSAGE_READY, 1, "");
 	while (message_receive(SERVE_CHANNEL, MESSAGE_SUPERVISOR, &m, &fd,
 		   60000) == CHANNEL_DONE) {
 		if (m.kind == MESSAGE_DRAIN)
@@ -101,6 +99,15 @@ behave(void)
 			close(fd);
 	}
 	return (0);
+}
+
+static int
+behave(void)
+{
+	if (take_sockets(NULL) == 0)
+		return (SERVE_EXIT_LOST);
+	say(MESSAGE_READY, 1, "");
+	return (live());
 }
 
 /* It waits for room in the channel itself: there is always a next message. */
@@ -180,6 +187,34 @@ shut_sockets(void)
 	return (1);
 }
 
+/* Nobody reaches those after it. */
+static void
+filter(int fd)
+{
+	struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog prog = { 1, &none };
+	static const int options[] = { SO_ATTACH_FILTER,
+		SO_ATTACH_REUSEPORT_CBPF };
+	int off = 0;
+	unsigned i;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &off, sizeof(off));
+	for (i = 0; i < 2; i++)
+		if (setsockopt(fd, SOL_SOCKET, options[i], &prog,
+			sizeof(prog)) == 0)
+			fprintf(stderr, "attached\n");
+}
+
+static int
+filters(void)
+{
+	if (take_sockets(filter) == 0)
+		return (SERVE_EXIT_LOST);
+	say(MESSAGE_READY, 1, "");
+	fprintf(stderr, "has tried\n");
+	return (live());
+}
+
 /* To close it takes as long as its sender likes. */
 static int
 lingering(void)
@@ -229,7 +264,7 @@ static const struct {
 	int (*run)(void);
 } attacks[] = { { "flood", flood }, { "ready ahead", ready_ahead },
 	{ "want keys", want_keys }, { "deaf", deaf }, { "shut", shut_sockets },
-	{ "linger", lingering }, { "loud", loud } };
+	{ "linger", lingering }, { "loud", loud }, { "filters", filters } };
 
 static int
 attack(void)
@@ -388,6 +423,17 @@ test_flood(void)
 	rig_end(&r);
 }
 
+static void
+test_filters(void)
+{
+	struct rig r;
+
+	rig_start(&r, "filters");
+	CU_ASSERT_TRUE(comes(is_logged, &r, "has tried"));
+	CU_ASSERT_EQUAL(count_in_log(&r, "attached"), 0);
+	rig_end(&r);
+}
+
 /* Some of what it says is logged, escaped, and of the rest how much it was. */
 static void
 test_loud(void)
@@ -488,6 +534,7 @@ main(int argc, char **argv)
 		{ "it shuts the sockets", test_shut },
 		{ "it sends what lingers", test_linger },
 		{ "it says very much", test_loud },
+		{ "it filters", test_filters },
 	};
 
 	spawn_init();
