@@ -186,6 +186,8 @@ void flow_answered(struct flow *, struct chain_result *);
 void flow_answer_passes(struct flow *); /* they do */
 /* What policy may know of the request. */
 void flow_facts(struct flow *, struct policy_facts *);
+/* Its User-Agent; "" when there is none. */
+struct str flow_agent(const struct http_msg *req);
 /* The same of another message of the flow: its type. */
 void flow_facts_type(const struct flow *, const struct http_fields *,
     struct policy_facts *);

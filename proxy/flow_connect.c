@@ -32,6 +32,7 @@ grant(struct flow *f)
 		.started_at = f->started_at,
 		.started_wall = f->started_wall,
 		.method = f->req->method,
+		.agent = flow_agent(f->req),
 		.http_minor = f->req->version_minor,
 		.said = { f->scans, f->n_scans, f->scan_us } };
 

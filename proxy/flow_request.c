@@ -57,6 +57,14 @@ flow_facts_type(const struct flow *f, const struct http_fields *fields,
 	facts->n_types = n > 1 ? n : 0;
 }
 
+struct str
+flow_agent(const struct http_msg *req)
+{
+	struct str s = http_fields_value(&req->fields, FIELD_USER_AGENT);
+
+	return (s.p != NULL ? s : STR(""));
+}
+
 void
 flow_facts(struct flow *f, struct policy_facts *facts)
 {
@@ -70,6 +78,7 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 		.scheme = req->uri.scheme,
 		.dest = known_dest(f),
 		.method = req->method,
+		.agent = flow_agent(req),
 		.url = f->url,
 		.url_sent = f->url_sent,
 		.size = req->framing == FRAMING_LENGTH ? req->length

@@ -158,6 +158,8 @@ tunnel_new(struct client *c, struct worker_gen *gen,
 	t->gen = worker_gen_ref(gen);
 	t->named = t->uri = copy_uri(a, authority);
 	t->dial_host = arena_str(a, dial_host);
+	if (facts->agent.p != NULL)
+		t->agent = arena_str(a, facts->agent);
 	t->dest_known = address_parse(t->dial_host, &t->dest);
 	t->plan = *plan;
 	t->led = facts->led;

@@ -48,6 +48,7 @@ struct tunnel_facts {
 	uint64_t started_at;   /* monotonic ms */
 	uint64_t started_wall; /* Unix ms */
 	struct str method;
+	struct str agent; /* User-Agent of CONNECT, for rules; absent: none */
 	unsigned http_minor;
 	struct tunnel_scans said;
 	bool led; /* nobody asked: see tunnel_new_led() */

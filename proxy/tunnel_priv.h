@@ -38,6 +38,7 @@ struct tunnel {
 	struct http_uri named; /* what was asked for */
 	struct http_uri uri;   /* the authority of what goes through it */
 	struct str dial_host;  /* what is connected to */
+	struct str agent;      /* User-Agent of CONNECT; absent: none */
 	struct plan plan;
 	struct fault fault; /* every request inside gets this page */
 	struct chq input;   /* read from the client, not yet used */

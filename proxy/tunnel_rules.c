@@ -20,6 +20,7 @@ facts_of(const struct tunnel *t, const struct http_uri *uri,
 		.port = uri->port,
 		.scheme = STR("https"),
 		.dest = dest,
+		.agent = t->agent,
 		.method = t->led ? STR_NONE : STR("CONNECT"),
 		.size = POLICY_SIZE_UNKNOWN };
 }

@@ -345,6 +345,7 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 		conf_problem(r, place(map, "page"),
 		    "'page' without 'access: "
 		    "block'; no page would be shown");
+	conf_claims_check(r, conf_node_get(map, "if"), rule);
 	if ((rule->decides & 1u << POLICY_BY_TLS) != 0 && given(map, "if"))
 		check_late(r, conf_node_get(map, "if"));
 	for (i = 0; i < sizeof(before) / sizeof(before[0]); i++)

@@ -277,6 +277,9 @@ void conf_list_check(struct conf_reader *, const struct node *map,
     struct conf_list *);
 /* Which lists open something, and which are asked for at all. */
 void conf_lists_finish(struct conf_reader *);
+/* Does a rule open something by what its sender claims alone? */
+void conf_claims_check(struct conf_reader *, const struct node *when,
+    const struct policy_rule *);
 /* Frees what a match holds beside the arena; NULL is nothing. */
 void conf_match_fini(const struct policy_match *);
 

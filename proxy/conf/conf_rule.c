@@ -352,7 +352,50 @@ conf_match_fini(const struct policy_match *m)
 {
 	unsigned i;
 
-	for (; m != NULL; m = m->not )
+	for (; m != NULL; m = m->not ) {
 		for (i = 0; i < m->url.n; i++)
 			policy_pattern_free(&m->url.v[i]);
+		for (i = 0; i < m->agent.n; i++)
+			policy_pattern_free(&m->agent.v[i]);
+	}
+}
+
+/* Nothing but what a sender claims; *agent: where User-Agent is asked for. */
+static bool
+is_claim(const struct node *when, const struct node **agent)
+{
+	static const struct str claims[] = { STR("agent"), STR("method"),
+		STR("type"), STR("time") };
+	const struct node *it;
+
+	NODE_EACH(it, when)
+	if (str_eq(it->key->text, STR("not")) && it->kind == NODE_MAP) {
+		if (!is_claim(it, agent))
+			return (false);
+	} else if (!str_ione_of(it->key->text, claims, 4))
+		return (false);
+	else if (str_eq(it->key->text, STR("agent")))
+		*agent = it;
+	return (true);
+}
+
+/* User-Agent says what its sender likes: nothing is opened by it alone. */
+void
+conf_claims_check(struct conf_reader *r, const struct node *when,
+    const struct policy_rule *rule)
+{
+	const struct node *agent = NULL;
+
+	if (when == NULL || when->kind != NODE_MAP || !is_claim(when, &agent) ||
+	    agent == NULL)
+		return;
+	if (rule->tls == POLICY_SPLICE)
+		conf_problem(r, agent->key,
+		    "'tls: splice' cannot rest on 'agent' alone, which its "
+		    "sender chooses; add host, in, dest or client");
+	if ((rule->decides & 1u << POLICY_BY_SCAN) != 0 &&
+	    rule->scan_req.n == 0 && rule->scan_resp.n == 0)
+		conf_problem(r, agent->key,
+		    "'scan: none' cannot rest on 'agent' alone, which its "
+		    "sender chooses; add host, in, dest or client");
 }

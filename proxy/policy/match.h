@@ -69,6 +69,7 @@ struct policy_match {
 	struct policy_types type;
 	struct policy_spans size; /* ranges of bytes */
 	struct policy_urls url;
+	struct policy_urls agent; /* patterns too */
 	struct policy_ins in;
 	struct policy_spans time; /* minutes of the week */
 	const struct policy_match * not ;

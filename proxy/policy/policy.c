@@ -153,24 +153,40 @@ ask_size(const struct policy_match *m, struct query *q)
 	return (yes_if(in_ranges(&m->size, q->facts->size)));
 }
 
+/* Some pattern matches; one that ran into its limits blocks the flow. */
 static enum policy_answer
-ask_url(const struct policy_match *m, struct query *q)
+ask_patterns(const struct policy_urls *patterns, struct str text,
+    enum policy_answer best, struct query *q)
 {
-	enum policy_answer a, best = POLICY_NO;
+	enum policy_answer a;
 	unsigned i;
 
-	if (q->facts->url.p == NULL)
-		return (POLICY_UNKNOWN);
-	if (q->facts->url.n > URL_BYTES)
-		best = POLICY_UNKNOWN; /* its spellings are not known */
-	for (i = 0; i < m->url.n && best != POLICY_YES; i++) {
-		a = policy_pattern_match(m->url.v[i], q->facts->url);
+	for (i = 0; i < patterns->n && best != POLICY_YES; i++) {
+		a = policy_pattern_match(patterns->v[i], text);
 		if (a > best)
 			best = a;
 	}
 	if (best == POLICY_UNKNOWN)
 		q->overrun = true;
 	return (best);
+}
+
+static enum policy_answer
+ask_url(const struct policy_match *m, struct query *q)
+{
+	if (q->facts->url.p == NULL)
+		return (POLICY_UNKNOWN);
+	/* Of a longer one the spellings are not known. */
+	return (ask_patterns(&m->url, q->facts->url,
+	    q->facts->url.n > URL_BYTES ? POLICY_UNKNOWN : POLICY_NO, q));
+}
+
+static enum policy_answer
+ask_agent(const struct policy_match *m, struct query *q)
+{
+	if (q->facts->agent.p == NULL)
+		return (POLICY_UNKNOWN);
+	return (ask_patterns(&m->agent, q->facts->agent, POLICY_NO, q));
 }
 
 static enum policy_answer
@@ -217,6 +233,7 @@ ask_all(const struct policy_match *m, struct query *q)
 	ASK(m->in.n > 0, ask_in(m, q))
 	ASK(m->type.n > 0, ask_type(m, q))
 	ASK(m->size.n > 0, ask_size(m, q))
+	ASK(m->agent.n > 0, ask_agent(m, q))
 	ASK(m->url.n > 0, ask_url(m, q))
 	ASK(asks_nets(&m->dest), ask_dest(m, q))
 	/* NO becomes YES, YES becomes NO */

@@ -178,6 +178,8 @@ struct policy_facts {
 	struct str scheme;           /* "http", "https" */
 	const struct sockaddr *dest; /* NULL while not resolved */
 	struct str method;           /* at POLICY_TLS: "CONNECT" or absent */
+	/* User-Agent, "" where the request has none; absent: no request yet */
+	struct str agent;
 	struct str url; /* absolute, with query; absent at POLICY_TLS */
 	/* the same after a service changed it; absent: it did not */
 	struct str url_sent;

@@ -199,3 +199,17 @@ def test_times(lab):
                          {"name": "now", "if": {"time": "Mon-Sun 00:00-24:00", "url": "/now"}, "access": "block"}, DEFAULT])
     assert plain(lab, p, o, "www.test", "/far") == 200
     assert plain(lab, p, o, "www.test", "/now") == 403
+
+
+def test_agent(lab):
+    """User-Agent: of a request, of CONNECT, and of requests inside."""
+    o, t = lab.origin(tls=None), lab.origin()
+    p = lab.assay(rules=[{"name": "bots", "if": {"agent": ["^bot/", "crawler"]}, "access": "block"}, DEFAULT])
+    for agent, status in (("bot/1", 403), ("Big Crawler", 403), ("robot/1", 200), ("", 200)):
+        for url in (f"http://www.test:{o.port}/", f"https://www.test:{t.port}/"):
+            with lab.sub(f"{agent} {url}"):
+                assert lab.curl(p, url, "-A", agent).status == status
+    with lab.sub("inside alone"):
+        tunnel = lab.tunnel(p, t.port)
+        tunnel.send(f"GET / HTTP/1.1\r\nHost: {tunnel.host}\r\nUser-Agent: bot/2\r\n\r\n")
+        assert wire.Response(tunnel).status == 403

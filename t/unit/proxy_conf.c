@@ -648,9 +648,14 @@ test_chains_and_rules(void)
 		    "c:1:74: 't' is no time of the week; write 'Mon-Fri "
 		    "08:00-18:00', 'Sat,Sun' or '22:00-06:00'\n"
 		    "c:1:77: 'cert' is not supported in this version; leave "
-		    "it out\n"
-		    "c:1:86: 'agent' is not supported in this version; leave "
 		    "it out\n" },
+		{ "rules: [{tls: splice, if: {agent: curl}}, {scan: none, if: "
+		  "{not: {agent: curl, method: GET}}}, {scan: none, if: "
+		  "{agent: curl, host: a.example}}]\n",
+		    "c:1:28: 'tls: splice' cannot rest on 'agent' alone, which "
+		    "its sender chooses; add host, in, dest or client\n"
+		    "c:1:67: 'scan: none' cannot rest on 'agent' alone, which "
+		    "its sender chooses; add host, in, dest or client\n" },
 		{ "rules: [{access: block, if: {hots: x}}]\n",
 		    "c:1:30: "
 		    "unknown setting 'hots'; did you mean 'host'?\n" },
