@@ -77,7 +77,7 @@ def test_check_refusals(lab):
         ("tls by method", "rules:\n  - { name: a, if: { method: [GET] }, tls: splice }\n", "method|tls"),
         ("shadowed", "rules:\n  - { name: a, access: allow }\n  - { name: b, if: { host: x.test }, access: block }\n", "b"),
         ("not yet", "auth: { method: basic }\n", "not supported in this version"),
-        ("listener kind", "listen:\n  - { on: \"127.0.0.1:1\", kind: tproxy }\n", "not supported in this version"),
+        ("listener kind", "listen:\n  - { on: \"127.0.0.1:1\", kind: mirror }\n", "explicit"),
         ("isolation", "services: { c: { url: \"clamav:\", mode: both, isolation: container } }\n", "container|clamav"),
         ("key file missing", "ca: { cert: /nonexistent/a.pem, key: /nonexistent/a.key }\n", "/nonexistent/"),
         ("log folder missing", "log: { access: [{ to: /nonexistent/x.log, format: json }] }\n", "/nonexistent/"),
