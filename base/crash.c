@@ -6,6 +6,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <fcntl.h>
 #include <link.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -549,4 +551,38 @@ crash_init(int fd)
 	sigfillset(&a.sa_mask);
 	for (i = 0; i < N_FAULTS; i++)
 		(void)sigaction(faults[i].number, &a, NULL);
+}
+
+void
+crash_report_to(int fd, const char *name)
+{
+	if (report < 0)
+		return;
+	report = fd;
+	(void)crash_stack_new(name);
+}
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+int
+crash_report_new(void)
+{
+	int fd = memfd_create("assay-crash", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return (-1);
+	if (ftruncate(fd, CRASH_REPORT_MAX) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, SEALS) == 0)
+		return (fd);
+	close(fd);
+	return (-1);
+}
+
+bool
+crash_report_is(int fd)
+{
+	struct stat st;
+
+	return (fcntl(fd, F_GET_SEALS) == SEALS && fstat(fd, &st) == 0 &&
+	    st.st_size == (off_t)CRASH_REPORT_MAX);
 }

@@ -45,6 +45,13 @@
 #define CRASH_LINE_MAX 256
 
 /*
+ * Memory for a report: CRASH_REPORT_MAX octets, never another size.  -1 with
+ * errno.
+ */
+int crash_report_new(void);
+/* Is this such memory? */
+bool crash_report_is(int fd);
+/*
  * From now on this process reports to fd, borrowed until it ends, at its
  * current offset; -1: nowhere, and signals keep their meaning.  Notes what is
  * loaded now.  Gives the calling thread its stack for the handler.
@@ -58,6 +65,8 @@ bool crash_stack_new(const char *name);
 void crash_stack_free(void); /* before the thread ends */
 /* Take the signals of faults out of a set that is going to be blocked. */
 void crash_unblock(sigset_t *);
+/* A process that was forked from one with crash_init() reports there, so named. */
+void crash_report_to(int fd, const char *name);
 /* A line of the log was written; kept for a report. */
 void crash_note(const char *line, size_t n);
 /*

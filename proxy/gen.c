@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "config.h"
 #include "proxy/gen_priv.h"
+#include "proxy/inbox.h"
 #include "proxy/logs.h"
 #include "proxy/problem.h"
 #include "proxy/audit/log.h"
@@ -188,19 +189,64 @@ default_database(void)
 }
 
 static bool
-same_clam(const struct gen *old, unsigned i, const struct conf_service *s,
-    const char *database, uint64_t temp)
+is_clam(const struct conf *c, unsigned i)
 {
-	const struct conf_service *was;
+	return (c->services.v[i].used && c->services.v[i].type == CONF_CLAMAV);
+}
 
-	if (old == NULL || i >= old->conf->services.n)
-		return (false);
+bool
+gen_clam_in_processes(const struct conf *c, unsigned i)
+{
+	return (is_clam(c, i) &&
+	    c->services.v[i].isolation != CONF_ISOLATION_THREAD);
+}
+
+struct clam_options
+gen_clam_options(const struct conf *c, unsigned i, char **db)
+{
+	const struct conf_service *s = &c->services.v[i];
+
+	*db = s->database != NULL ? strdup(s->database) : default_database();
+	return ((struct clam_options){ .db_dir = *db,
+	    .threads = s->threads == CONF_AUTO ? 0 : (unsigned)s->threads,
+	    .scan_size = s->limits.scan_size,
+	    .files = (uint32_t)s->limits.files,
+	    .recursion = (uint32_t)s->limits.recursion,
+	    .time_ms = (uint32_t)s->limits.time_ms,
+	    .temp = c->limits.temp > 0 ? c->limits.temp : 1,
+	    .in_threads = s->isolation == CONF_ISOLATION_THREAD,
+	    .sandbox = c->sandbox });
+}
+
+/* The engine of the same masters, of this generation or the one before. */
+static struct clam_engine *
+same_masters(const struct gen *g, uint32_t number)
+{
+	unsigned i;
+
+	for (i = 0; g != NULL && i < g->conf->services.n; i++)
+		if (g->services[i].clam != NULL &&
+		    clam_engine_number(g->services[i].clam) == number)
+			return (clam_engine_ref(g->services[i].clam));
+	return (NULL);
+}
+
+static struct clam_engine *
+same_threads(const struct gen *old, unsigned i, const struct conf *c,
+    const char *database)
+{
+	const struct conf_service *was, *s = &c->services.v[i];
+
+	if (old == NULL || i >= old->conf->services.n ||
+	    old->services[i].clam == NULL)
+		return (NULL);
 	was = &old->conf->services.v[i];
-	return (old->services[i].clam != NULL &&
-	    strcmp(old->services[i].database, database) == 0 &&
+	if (strcmp(old->services[i].database, database) == 0 &&
 	    was->threads == s->threads && was->isolation == s->isolation &&
-	    old->conf->limits.temp == temp &&
-	    memcmp(&was->limits, &s->limits, sizeof(s->limits)) == 0);
+	    old->conf->limits.temp == c->limits.temp &&
+	    memcmp(&was->limits, &s->limits, sizeof(s->limits)) == 0)
+		return (clam_engine_ref(old->services[i].clam));
+	return (NULL);
 }
 
 static void
@@ -210,37 +256,49 @@ clam_report(void *arg, const char *line)
 	log_line(LEVEL_NOTICE, "scan", "%s", line);
 }
 
-static void
-gen_clam(struct gen *g, unsigned i, struct gen *old, struct conf_problems *list)
+/* The supervisor has the masters; here is a socket to them. */
+static struct clam_engine *
+clam_by_door(struct gen *g, unsigned i, const struct gen_given *given,
+    const struct gen *old, struct clam_options *o, struct fault *f)
 {
-	const struct conf_service *s = &g->conf->services.v[i];
+	struct clam_door door = { .want = given->want_scans };
+	struct clam_engine *e;
+
+	if (!inbox_take_scans(given->inbox, i, &door.number, &door.fd)) {
+		fault_set(f, ERR_SYSTEM, "no scan master");
+		return (NULL);
+	}
+	if ((e = same_masters(g, door.number)) != NULL ||
+	    (e = same_masters(old, door.number)) != NULL) {
+		if (door.fd >= 0 && !clam_deliver(door.number, door.fd))
+			(void)close(door.fd);
+		return (e);
+	}
+	o->door = &door;
+	return (clam_engine_open(o, f));
+}
+
+static void
+gen_clam(struct gen *g, unsigned i, const struct gen_given *given,
+    struct gen *old, struct conf_problems *list)
+{
 	struct gen_service *out = &g->services[i];
 	struct fault f = { 0 };
-	struct clam_options o = { .temp_dir = g->temp_dir,
-		.threads = s->threads == CONF_AUTO ? 0 : (unsigned)s->threads,
-		.scan_size = s->limits.scan_size,
-		.files = (uint32_t)s->limits.files,
-		.recursion = (uint32_t)s->limits.recursion,
-		.time_ms = (uint32_t)s->limits.time_ms,
-		.temp = g->conf->limits.temp > 0 ? g->conf->limits.temp : 1,
-		.in_threads = s->isolation == CONF_ISOLATION_THREAD,
-		.sandbox = g->conf->sandbox,
-		.report = clam_report };
+	struct clam_options o = gen_clam_options(g->conf, i, &out->database);
 
+	o.report = clam_report;
 	/* libclamav makes a folder for each scan: in memory that costs a third. */
-	if (access("/dev/shm", W_OK | X_OK) == 0)
-		o.temp_dir = "/dev/shm";
-
-	out->database = s->database != NULL ? strdup(s->database)
-					    : default_database();
-	o.db_dir = out->database;
-	if (same_clam(old, i, s, out->database, g->conf->limits.temp))
-		out->clam = clam_engine_ref(old->services[i].clam);
-	else
+	o.temp_dir = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm"
+							  : g->temp_dir;
+	if (!o.in_threads)
+		out->clam = clam_by_door(g, i, given, old, &o, &f);
+	else if ((out->clam = same_threads(old, i, g->conf, out->database)) ==
+	    NULL)
 		out->clam = clam_engine_open(&o, &f);
 	if (out->clam == NULL)
-		problem_add(list, false, "service %s: %s%s%s", s->name,
-		    out->database, f.detail[0] != '\0' ? ": " : "", f.detail);
+		problem_add(list, false, "service %s: %s%s%s",
+		    g->conf->services.v[i].name, out->database,
+		    f.detail[0] != '\0' ? ": " : "", f.detail);
 }
 
 static void
@@ -279,14 +337,15 @@ gen_services(struct gen *g, struct conf_problems *list)
 }
 
 static void
-gen_scanners(struct gen *g, struct gen *old, struct conf_problems *list)
+gen_scanners(struct gen *g, const struct gen_given *given, struct gen *old,
+    struct conf_problems *list)
 {
 	unsigned i;
 
 	for (i = 0; i < g->conf->services.n; i++)
-		if (g->conf->services.v[i].used &&
-		    g->conf->services.v[i].type == CONF_CLAMAV)
-			gen_clam(g, i, old, list);
+		if (is_clam(g->conf, i) &&
+		    (given != NULL || !gen_clam_in_processes(g->conf, i)))
+			gen_clam(g, i, given, old, list);
 }
 
 /* Logs, limits, texts. */
@@ -414,13 +473,13 @@ gen_new(struct conf *conf, unsigned number, const struct gen_given *given,
 }
 
 bool
-gen_start(struct gen *g, const int *logs, struct gen *old,
-    struct conf_problems *list)
+gen_start(struct gen *g, const struct gen_given *given, const int *logs,
+    struct gen *old, struct conf_problems *list)
 {
 	unsigned i;
 
 	gen_lists(g, old, list);
-	gen_scanners(g, old, list);
+	gen_scanners(g, given, old, list);
 	if (logs != NULL && list->errors == 0) {
 		gen_audit(g, logs, list);
 		gen_verdicts(g, old);
@@ -488,6 +547,11 @@ report_service(const struct gen *g, unsigned i)
 	if (x->clam == NULL)
 		return;
 	clam_engine_info(x->clam, &info);
+	if (info.library == NULL) {
+		log_line(LEVEL_WARNING, "scan", "%s: %s, no scan master yet",
+		    s->name, x->database);
+		return;
+	}
 	log_line(LEVEL_NOTICE, "scan",
 	    "%s: libclamav %s, %u signatures from %s%s%s", s->name,
 	    info.library, info.signatures, x->database,

@@ -26,6 +26,7 @@
 #include "stream/body.h"
 #include "tls/session.h"
 
+struct inbox;
 struct keyholder;
 struct tls_peer;
 
@@ -72,6 +73,8 @@ struct gen_given {
 	struct issuers *issuers;  /* borrowed: who gets missing ones */
 	struct keyholder *holder; /* taken over; it has the CA's key */
 	bool ca_created;          /* it has just made that CA */
+	struct inbox *inbox;      /* borrowed: sockets to scan masters */
+	void (*want_scans)(void *, uint32_t number); /* another of these */
 };
 
 /*
@@ -84,13 +87,21 @@ struct gen *gen_new(struct conf *, unsigned number, const struct gen_given *,
     struct conf_problems *);
 /*
  * Then start what has threads: scanners, the access log.  logs: a descriptor
- * for each of log.access, taken over; NULL: a check.  old: the running
- * generation or NULL; what is expensive and has not changed is taken over from
- * it.  False: there are errors in the list, and gen_unref() is all that may be
- * done.  Blocks (databases load).
+ * for each of log.access, taken over; NULL: a check, as is given NULL.  old:
+ * the running generation or NULL; what is expensive and has not changed is
+ * taken over from it.  False: there are errors in the list, and gen_unref() is
+ * all that may be done.  Blocks (with isolation: thread databases load).
  */
-bool gen_start(struct gen *, const int *logs, struct gen *old,
-    struct conf_problems *);
+bool gen_start(struct gen *, const struct gen_given *, const int *logs,
+    struct gen *old, struct conf_problems *);
+/*
+ * How service i of a configuration scans with libclamav; db: the folder, which
+ * the caller frees.  No threads, no temporary folder, nothing to report to.
+ */
+struct clam_options gen_clam_options(const struct conf *, unsigned i,
+    char **db);
+/* Is there such a service, and in processes? */
+bool gen_clam_in_processes(const struct conf *, unsigned i);
 /* The CA's files of the state folder; false: the configuration names its own. */
 bool gen_ca_files(const struct conf *, char cert[1024], char key[1024]);
 struct gen *gen_ref(struct gen *);

@@ -8,6 +8,7 @@
 #define LISTENERS_MAX 65536
 #define LOGS_MAX 65536
 #define LOST_MAX 64
+#define SCANS_MAX 1024
 
 void
 inbox_init(struct inbox *b)
@@ -56,6 +57,44 @@ take_log(struct inbox *b, const struct message *m, int fd)
 }
 
 static bool
+take_scans(struct inbox *b, const struct message *m, int fd)
+{
+	struct inbox_scans *more;
+
+	if (b->n_scans == SCANS_MAX || m->number == 0)
+		return (false);
+	more = realloc(b->scans, (b->n_scans + 1) * sizeof(*more));
+	if (more == NULL)
+		abort();
+	b->scans = more;
+	b->scans[b->n_scans++] = (struct inbox_scans){ fd, m->number,
+		m->index };
+	return (true);
+}
+
+bool
+inbox_take_scans(struct inbox *b, unsigned of, uint32_t *number, int *fd)
+{
+	unsigned i;
+
+	for (i = 0; i < b->n_scans && b->scans[i].of != of; i++)
+		;
+	if (i == b->n_scans)
+		return (false);
+	*number = b->scans[i].number;
+	*fd = b->scans[i].fd;
+	b->scans[i].fd = -1;
+	return (true);
+}
+
+void
+inbox_drop_scans(struct inbox *b)
+{
+	while (b->n_scans > 0)
+		replace(&b->scans[--b->n_scans].fd, -1);
+}
+
+static bool
 take_lost(struct inbox *b, const struct message *m, int fd)
 {
 	struct inbox_lost *more;
@@ -100,6 +139,9 @@ inbox_take(struct inbox *b, const struct message *m, int fd)
 		return (take_listener(b, m, fd));
 	case MESSAGE_LOG:
 		return (take_log(b, m, fd));
+	case MESSAGE_SCANS:
+	case MESSAGE_SAME_SCANS:
+		return (take_scans(b, m, fd));
 	case MESSAGE_LOST:
 		return (take_lost(b, m, fd));
 	case MESSAGE_USER:
@@ -134,6 +176,8 @@ inbox_fini(struct inbox *b)
 	for (i = 0; i < b->n_lost; i++)
 		(void)close(b->lost[i].flight);
 	free(b->lost);
+	inbox_drop_scans(b);
+	free(b->scans);
 	replace(&b->admin, -1);
 	replace(&b->keys, -1);
 	replace(&b->setup, -1);

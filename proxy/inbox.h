@@ -22,6 +22,13 @@ struct inbox_lost {
 	uint64_t died; /* Unix ms */
 };
 
+/* Of a clamav service. */
+struct inbox_scans {
+	int fd;          /* -1: this process has one already */
+	uint32_t number; /* of its masters */
+	unsigned of;     /* service of the configuration */
+};
+
 struct inbox {
 	struct inbox_listener *listeners; /* owned, as are all descriptors */
 	unsigned n_listeners;
@@ -32,6 +39,8 @@ struct inbox {
 	uint32_t keys_number;
 	pid_t keys_pid;
 	bool ca_made;
+	struct inbox_scans *scans; /* n_scans of them */
+	unsigned n_scans;
 	struct inbox_lost *lost; /* n_lost of them */
 	unsigned n_lost;
 	struct sandbox_user user;
@@ -46,6 +55,13 @@ struct inbox {
 void inbox_init(struct inbox *);
 /* Take a message that is one of these; false: it is not, fd stays the caller's. */
 bool inbox_take(struct inbox *, const struct message *, int fd);
+/*
+ * The masters of that service, and the socket to them, the caller's; -1: this
+ * process has one, or has to ask for one.  False: there are none.
+ */
+bool inbox_take_scans(struct inbox *, unsigned of, uint32_t *number, int *fd);
+/* Those that nobody has taken. */
+void inbox_drop_scans(struct inbox *);
 /* Close what nobody has taken out. */
 void inbox_fini(struct inbox *);
 

@@ -52,26 +52,11 @@ struct finding {
 
 /* Relics. */
 
-static int
-report_new(void)
-{
-	int fd = memfd_create("assay-crash", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return (-1);
-	if (ftruncate(fd, CRASH_REPORT_MAX) == 0 &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ==
-		0)
-		return (fd);
-	close(fd);
-	return (-1);
-}
-
 bool
 relics_new(struct relics *r, bool with_flows)
 {
 	*r = RELICS_NONE;
-	r->report = report_new();
+	r->report = crash_report_new();
 	if (r->report >= 0 && with_flows)
 		r->flight = flight_memory_new();
 	if (r->report >= 0 && (r->flight >= 0 || !with_flows))

@@ -82,6 +82,14 @@ want_keys(void *arg, uint32_t number, const char *why)
 	(void)message_send(CHANNEL, &m, -1);
 }
 
+/* From a thread that looks after scanners. */
+static void
+want_scans(void *arg, uint32_t number)
+{
+	(void)arg;
+	say(MESSAGE_WANT_SCANS, number);
+}
+
 /* The process that fetches. */
 
 static void
@@ -236,7 +244,9 @@ load_gen(struct serve *p, struct gen *old)
 	struct conf *c = read_setup(b);
 	struct gen_given given = { .pools = &p->pools,
 		.issuers = p->issuers,
-		.ca_created = b->ca_made };
+		.ca_created = b->ca_made,
+		.inbox = b,
+		.want_scans = want_scans };
 	struct gen *g = NULL;
 	int *logs;
 
@@ -250,8 +260,9 @@ load_gen(struct serve *p, struct gen *old)
 		(void)job_pool_begin(p->pools.crypto);
 		(void)job_pool_begin(p->pools.files);
 	}
-	if (!gen_start(g, logs, old, &list))
+	if (!gen_start(g, &given, logs, old, &list))
 		gen_unref(&g);
+	inbox_drop_scans(b);
 	conf_problems_print(&list,
 	    c->file[0] != '\0' ? c->file : "built-in defaults", stderr);
 	conf_problems_fini(&list);
@@ -413,6 +424,9 @@ hear(struct serve *p, const struct message *m, int fd)
 	switch (m->kind) {
 	case MESSAGE_NEW_KEYS:
 		taken = keyholder_deliver(m->number, fd, m->pid);
+		break;
+	case MESSAGE_NEW_SCANS:
+		taken = clam_deliver(m->number, fd);
 		break;
 	case MESSAGE_FETCHER:
 		fetch_attach(p->fetch, fd);

@@ -110,15 +110,16 @@ check(struct supervisor *p)
 {
 	struct conf_problems list = { 0 };
 	struct conf *c = load_conf(p, &list);
-	struct sandbox_user user;
 	struct gen *g = NULL;
 	bool ok = c != NULL;
 
 	if (c != NULL) {
 		sandbox_set_mode(c->sandbox);
-		(void)find_user(c, &user, &list);
+		p->user = find_user(c, &p->user_room, &list);
+		scans_find_user(p);
 		g = gen_new(c, 1, NULL, &list);
-		(void)gen_start(g, NULL, NULL, &list);
+		(void)gen_start(g, NULL, NULL, NULL, &list);
+		scans_check(p, c, &list);
 		logs_check(c, &list);
 		if (c->admin.socket != NULL)
 			admin_check(c->admin.socket, c->state, &list);
@@ -379,6 +380,7 @@ prepare(struct supervisor *p)
 	bool ok;
 
 	p->user = find_user(c, &p->user_room, &list);
+	scans_find_user(p);
 	if (list.errors == 0)
 		folders_make(c->state, p->user, &list);
 	ok = list.errors == 0;
@@ -400,7 +402,8 @@ begin(struct supervisor *p)
 	if (!prepare(p))
 		return (false);
 	if (!edition_listen(p->edition, NULL, &f) ||
-	    (s = signer_open(p, p->edition->conf, &f)) == NULL) {
+	    (s = signer_open(p, p->edition->conf, &f)) == NULL ||
+	    !scans_open(p, p->edition, &f)) {
 		log_line(LEVEL_ERROR, NULL, "%s", f.detail);
 		return (false);
 	}
@@ -435,6 +438,7 @@ go_on(struct supervisor *p)
 	sandbox_set_mode(p->edition->conf->sandbox);
 	p->user = find_user(p->edition->conf, &p->user_room, &list);
 	conf_problems_fini(&list);
+	scans_find_user(p);
 	p->phase = PHASE_SERVES;
 	issued_begin(p);
 	log_line(LEVEL_NOTICE, "upgrade", "assay " PACKAGE_VERSION ", pid %ld",
@@ -454,6 +458,7 @@ finish(struct supervisor *p)
 	served_free(p);
 	aftermath_fini(p);
 	fetching_free(p);
+	scans_free(p);
 	signers_free(p);
 	issued_end(p);
 	tickets_end(p);

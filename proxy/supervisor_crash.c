@@ -337,6 +337,17 @@ remains_started(struct served *v, bool ok)
 }
 
 void
+aftermath_note(struct supervisor *p, const struct death *d,
+    const struct relics *r)
+{
+	struct aftermath *a = &p->aftermath;
+
+	if (a->postmortem == NULL)
+		a->postmortem = postmortem_new(p->edition->conf->state);
+	postmortem(a->postmortem, d, r);
+}
+
+void
 remains_died(struct served *v, pid_t pid, const char *fate)
 {
 	struct remains *a = &v->remains;
@@ -349,9 +360,7 @@ remains_died(struct served *v, pid_t pid, const char *fate)
 	say_left_out(a);
 	d.said = a->said;
 	d.said_n = a->said_n;
-	if (all->postmortem == NULL)
-		all->postmortem = postmortem_new(v->of->edition->conf->state);
-	postmortem(all->postmortem, &d, &a->relics);
+	aftermath_note(v->of, &d, &a->relics);
 	keep_lost(all, &a->relics);
 }
 

@@ -36,6 +36,7 @@ edition_free(struct edition **pp)
 	if (edition->admin >= 0)
 		(void)close(edition->admin);
 	listen_fini(&edition->listeners);
+	free(edition->scans);
 	conf_unref(&edition->conf);
 	free(edition);
 }
@@ -155,6 +156,17 @@ edition_load(struct supervisor *p, struct buf *fixed)
 	return (edition);
 }
 
+/* A service's database. */
+static void
+scans_problem(const struct supervisor *p, const char *why)
+{
+	struct conf_problems list = { 0 };
+
+	problem_add(&list, false, "%s", why);
+	conf_problems_print(&list, supervisor_shown_name(p), stderr);
+	conf_problems_fini(&list);
+}
+
 void
 edition_problem(const struct supervisor *p, const char *area, const char *text)
 {
@@ -193,6 +205,7 @@ drop_next(struct supervisor *p)
 	signers_last(p, p->next->signer);
 	forget_admin(p->next, p->edition);
 	edition_free(&p->next);
+	scans_sweep(p);
 }
 
 static void
@@ -241,8 +254,11 @@ load_next(struct supervisor *p, bool process)
 	else if ((s = signer_open(p, p->next->conf, &f)) == NULL) {
 		edition_problem(p, "ca", f.detail);
 		reload_refused(p);
-	} else
+	} else {
 		p->next->signer = s->number;
+		if (!scans_open(p, p->next, &f))
+			supervisor_reload_lost(p, f.detail);
+	}
 	buf_fini(&fixed);
 }
 
@@ -291,6 +307,7 @@ take_over(struct supervisor *p)
 	signers_last(p, was->signer);
 	forget_admin(was, p->edition);
 	edition_free(&was);
+	scans_sweep(p);
 }
 
 void
@@ -323,11 +340,12 @@ supervisor_reload_lost(struct supervisor *p, const char *why)
 
 /* The serving process takes it beside the one that it has. */
 static void
-hand_over(struct supervisor *p, const struct signer *s)
+hand_over(struct supervisor *p)
 {
+	const struct signer *s = signer_find(p, p->next->signer);
 	int client;
 
-	if ((client = signer_client(s)) < 0)
+	if (s == NULL || (client = signer_client(s)) < 0)
 		supervisor_reload_lost(p, "its key holder has died");
 	else if (p->served == NULL ||
 	    !served_setup(p->served, p->next, s, client))
@@ -348,11 +366,37 @@ start_beside(struct supervisor *p)
 	    f.code != ERR_NONE ? f.detail : "its key holder has died");
 }
 
+/* Once it has its key and its databases. */
+static void
+next_goes(struct supervisor *p)
+{
+	struct fault f = { ERR_NONE, "" };
+	char why[SCANS_WHY];
+
+	if (!p->next->has_keys || p->next->goes)
+		return;
+	switch (scans_state(p, p->next, why)) {
+	case SCANS_LOAD:
+		return;
+	case SCANS_FAILED:
+		scans_problem(p, why);
+		reload_refused(p);
+		return;
+	case SCANS_READY:
+		break;
+	}
+	p->next->goes = true;
+	if (!p->next->in_process)
+		start_beside(p);
+	else if (!edition_listen(p->next, p->edition, &f))
+		supervisor_reload_lost(p, f.detail);
+	else
+		hand_over(p);
+}
+
 static void
 opened_next(struct supervisor *p, struct signer *s, const char *why)
 {
-	struct fault f = { ERR_NONE, "" };
-
 	if (p->next == NULL)
 		return;
 	if (s == NULL) {
@@ -362,12 +406,39 @@ opened_next(struct supervisor *p, struct signer *s, const char *why)
 		return;
 	}
 	p->next->ca_made = s->made;
-	if (!p->next->in_process)
-		start_beside(p);
-	else if (!edition_listen(p->next, p->edition, &f))
-		supervisor_reload_lost(p, f.detail);
-	else
-		hand_over(p, s);
+	p->next->has_keys = true;
+	next_goes(p);
+}
+
+static void
+first_goes(struct supervisor *p)
+{
+	struct edition *e = p->edition;
+	char why[SCANS_WHY];
+
+	if (!e->has_keys || e->goes)
+		return;
+	switch (scans_state(p, e, why)) {
+	case SCANS_LOAD:
+		return;
+	case SCANS_FAILED:
+		scans_problem(p, why);
+		supervisor_end(p, EXIT_PROBLEM);
+		return;
+	case SCANS_READY:
+		break;
+	}
+	e->goes = true;
+	supervisor_serve_again(p);
+}
+
+void
+supervisor_scans_news(struct supervisor *p)
+{
+	if (p->phase == PHASE_STARTS)
+		first_goes(p);
+	else if (p->phase == PHASE_SERVES && p->next != NULL)
+		next_goes(p);
 }
 
 static void
@@ -379,7 +450,8 @@ opened_first(struct supervisor *p, struct signer *s, const char *why)
 		return;
 	}
 	p->edition->ca_made = s->made;
-	supervisor_serve_again(p);
+	p->edition->has_keys = true;
+	first_goes(p);
 }
 
 void

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Parts of the supervisor: supervisor.c (start, signals, end), _edition.c
- * (configurations, in force or to be), _keys.c (key holders), _serve.c (the
+ * (configurations, in force or to be), _keys.c (key holders), _clam.c
+ * (scan masters), _serve.c (the
  * serving processes), _crash.c (what a dead one leaves, and the watchdog),
  * _upgrade.c (to another version of the program), _say.c (what serving processes
  * are told), _issued.c (what key holders have signed), _tickets.c (what TLS
@@ -24,6 +25,7 @@
 #include "proxy/respawn.h"
 #include "proxy/supervisor.h"
 #include "proxy/watchdog.h"
+#include "scanners/clam_keeper.h"
 #include "tls/session.h"
 
 #define SUPERVISOR_SIGNALS 8
@@ -104,6 +106,9 @@ struct edition {
 	int *issued;     /* owned: of log.issued */
 	uint32_t signer; /* its number; 0: none yet */
 	bool ca_made;    /* by that one, and nobody was told yet */
+	bool has_keys;   /* that one has opened it */
+	bool goes;       /* it was handed to somebody, or will be */
+	uint32_t *scans; /* owned: of each service the house; 0: none */
 	bool in_process; /* a reload that the serving process takes itself */
 	const struct served *asked; /* it was handed to; NULL: nobody yet */
 	unsigned workers;
@@ -135,6 +140,70 @@ void supervisor_reload_lost(struct supervisor *, const char *why);
 /* The one that was asked for meanwhile, if it was. */
 void supervisor_reload_waiting(struct supervisor *);
 
+/* Scan masters: a house for each database, as it is loaded. */
+
+struct tenant {
+	uint32_t who; /* the serving process */
+	uint64_t given_at;
+};
+
+struct scanhouse {
+	struct scanhouse *next;
+	struct supervisor *of;
+	uint32_t number; /* as serving processes know it */
+	struct clam_open open;
+	struct clam_keeper *keeper; /* owned */
+	struct watch *says;         /* owned */
+	struct timer look;
+	uint64_t load_by; /* its first master */
+	bool ready;       /* that one was */
+	char failed[208]; /* why that one was not; "": it was, or may be */
+	bool leaves;      /* with those who use it */
+	struct tenant tenants[CLAM_TENANTS];
+	unsigned n_tenants;
+};
+
+/* Who scans, once user is known. */
+void scans_find_user(struct supervisor *);
+/* Load what the configuration names, for a check, and wait for that. */
+void scans_check(const struct supervisor *, const struct conf *,
+    struct conf_problems *);
+/*
+ * The houses of an edition, which may have to load their databases first:
+ * supervisor_scans_news() is called then.  False: ERR_SYSTEM in f.
+ */
+bool scans_open(struct supervisor *, struct edition *, struct fault *f);
+
+#define SCANS_WHY 512
+
+enum scans_state { SCANS_LOAD, SCANS_READY, SCANS_FAILED };
+
+/* FAILED: why says it. */
+enum scans_state scans_state(const struct supervisor *, const struct edition *,
+    char why[SCANS_WHY]);
+void supervisor_scans_news(struct supervisor *);
+/* Those of no edition leave. */
+void scans_sweep(struct supervisor *);
+/* Hand sockets over, for a start or a reload.  False: it is gone or stuck. */
+bool scans_hand_over(struct served *, const struct edition *);
+/* It says that a socket has ended. */
+void scans_want(struct served *, uint32_t number);
+/* That process has ended. */
+void scans_forget(struct supervisor *, uint32_t who);
+void scans_free(struct supervisor *);
+
+/* For another program. */
+struct state_house {
+	uint32_t number, leaves, n_tenants;
+	struct clam_open open;
+	struct tenant tenants[CLAM_TENANTS];
+	struct clam_kept kept[CLAM_MASTERS];
+};
+
+/* Append one; take one, of any alignment. */
+void scans_put(struct scanhouse *, struct buf *);
+void scans_adopt(struct supervisor *, const void *);
+
 /* Serving processes: one is in charge, one may be coming, some may end. */
 
 /* What is known of one that has died, or does not move. */
@@ -159,6 +228,7 @@ struct served {
 	struct served *next; /* of those that end */
 	struct supervisor *of;
 	struct child child;
+	uint32_t who;               /* its number, also when it has ended */
 	int channel;                /* owned; -1: it is not heard any more */
 	struct watch *ended, *says; /* owned; NULL: not watched */
 	bool ready;
@@ -195,6 +265,11 @@ void served_adopt(struct supervisor *, struct child, int channel, struct relics,
 /* The same for a start, with all that it needs before. */
 void served_hand_over(struct served *, struct edition *, const struct signer *,
     int client);
+/* One of all; NULL: it has ended. */
+struct served *served_find(const struct supervisor *, uint32_t who);
+/* SCANS, NEW_SCANS, SAME_SCANS.  fd is borrowed.  False: it is gone or stuck. */
+bool served_say_scans(struct served *, enum message_kind, uint32_t number,
+    unsigned service, int fd);
 /* No new connections, end within ms. */
 void served_say_drain(const struct served *, uint64_t ms);
 /* Another one in its place: at once, or when it is time. */
@@ -244,6 +319,9 @@ void remains_died(struct served *, pid_t, const char *fate);
 void remains_fini(struct served *);
 /* Tell it of the flows that were lost with others.  False: it is stuck. */
 bool aftermath_hand_over(struct served *);
+/* Another process of ours has crashed: keep what is known. */
+void aftermath_note(struct supervisor *, const struct death *,
+    const struct relics *);
 void aftermath_init(struct supervisor *);
 void aftermath_fini(struct supervisor *);
 
@@ -304,22 +382,26 @@ struct supervisor {
 	uv_signal_t signals[SUPERVISOR_SIGNALS];
 	struct sandbox_user user_room;
 	const struct sandbox_user *user; /* who serves; NULL: we */
-	char **env;                      /* owned: of children */
-	struct edition *edition;         /* owned: in force */
-	struct edition *next;            /* owned: a reload; NULL: none */
-	bool refused;                    /* the last reload was */
-	bool reload_again;               /* asked for while one is under way */
+	struct sandbox_user scan_room;
+	const struct sandbox_user *scan_user; /* who scans; NULL: we */
+	char **env;                           /* owned: of children */
+	struct edition *edition;              /* owned: in force */
+	struct edition *next;                 /* owned: a reload; NULL: none */
+	bool refused;                         /* the last reload was */
+	bool reload_again; /* asked for while one is under way */
 	bool reopen_again;
-	struct signer *signers;  /* owned */
-	uint32_t last_signer;    /* number */
-	int figures_fd;          /* owned: for who reads them */
-	struct figures *figures; /* owned */
-	struct audit *issued;    /* owned: log.issued; NULL: nobody wants it */
-	struct served *served;   /* owned: in charge; NULL: it is dead */
-	struct served *coming;   /* owned: for next; NULL: none */
-	struct served *ending;   /* owned: the youngest first */
-	bool awaits_keys;        /* served is started when there is a key */
-	uint64_t died_at;        /* the last that was in charge; 0: none did */
+	struct signer *signers;   /* owned */
+	uint32_t last_signer;     /* number */
+	int figures_fd;           /* owned: for who reads them */
+	struct figures *figures;  /* owned */
+	struct audit *issued;     /* owned: log.issued; NULL: nobody wants it */
+	struct scanhouse *houses; /* owned */
+	uint32_t last_house;      /* number */
+	struct served *served;    /* owned: in charge; NULL: it is dead */
+	struct served *coming;    /* owned: for next; NULL: none */
+	struct served *ending;    /* owned: the youngest first */
+	bool awaits_keys;         /* served is started when there is a key */
+	uint64_t died_at;         /* the last that was in charge; 0: none did */
 	struct respawn respawn;
 	struct timer again;       /* served is started */
 	struct fetcher *fetchers; /* owned */

@@ -94,6 +94,13 @@ say_keys(const struct served *v, enum message_kind kind, const struct signer *s,
 }
 
 bool
+served_say_scans(struct served *v, enum message_kind kind, uint32_t number,
+    unsigned service, int fd)
+{
+	return (say(v, kind, number, service, fd));
+}
+
+bool
 served_setup(struct served *v, struct edition *e, const struct signer *s,
     int client)
 {
@@ -107,7 +114,7 @@ served_setup(struct served *v, struct edition *e, const struct signer *s,
 	e->asked = v;
 	served_await(v, e->conf);
 	return (say_keys(v, MESSAGE_KEYS, s, made, client) && say_logs(v, e) &&
-	    tell(v, &m, e->setup));
+	    scans_hand_over(v, e) && tell(v, &m, e->setup));
 }
 
 static void

@@ -27,6 +27,7 @@ served_unref(struct served **vp)
 	int how;
 
 	*vp = NULL;
+	scans_forget(v->of, v->who);
 	timer_stop(&v->end);
 	timer_stop(&v->answer);
 	watch_free(&v->ended);
@@ -94,6 +95,20 @@ served_drain(struct supervisor *p, uint64_t ms)
 			served_say_drain(v, 0);
 			timer_set(&v->end, GRACE_MS);
 		}
+}
+
+struct served *
+served_find(const struct supervisor *p, uint32_t who)
+{
+	struct served *v;
+
+	if (p->served != NULL && p->served->who == who)
+		return (p->served);
+	if (p->coming != NULL && p->coming->who == who)
+		return (p->coming);
+	for (v = p->ending; v != NULL && v->who != who; v = v->next)
+		;
+	return (v);
 }
 
 bool
@@ -189,6 +204,8 @@ heard(struct served *v, const struct message *m)
 		}
 	} else if (m->kind == MESSAGE_WANT_KEYS)
 		signer_want(p, m->number, m->text);
+	else if (m->kind == MESSAGE_WANT_SCANS)
+		scans_want(v, m->number);
 	else if (m->kind == MESSAGE_WANT_FETCHER && v == p->served)
 		fetching_stuck(p, m->text);
 }
@@ -465,6 +482,7 @@ watch(struct served *v)
 	struct loop *l = v->of->loop;
 
 	v->born_at = loop_now(l);
+	v->who = (uint32_t)v->child.pid;
 	v->ended = watch_new(l, v->child.pidfd, on_ended, v);
 	v->says = watch_new(l, v->channel, on_says, v);
 	watch_set(v->ended, WATCH_READ);

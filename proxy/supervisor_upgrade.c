@@ -27,17 +27,18 @@
 
 #define STATE_ENV "ASSAY_UPGRADE"         /* the descriptor of the state */
 #define FORMAT_ENV "ASSAY_UPGRADE_FORMAT" /* of --check: can it take that? */
-#define FORMAT 2u
+#define FORMAT 4u
 #define STATE_MAX (8u << 20)
 
 /* In the state: this, and then its arrays in the order of their counts. */
 struct state {
 	uint32_t format, size, message_size;
-	uint32_t number, workers, signer, last_signer;
+	uint32_t number, workers, signer, last_signer, last_house;
 	int32_t setup, admin;
 	uint32_t n_addresses, copies, n_logs, n_issued, n_served, n_signers;
 	uint32_t n_figures; /* another version may have more */
 	unsigned char tickets[TLS_TICKET_SECRET];
+	uint32_t n_services, n_houses;
 };
 
 struct state_address {
@@ -62,8 +63,9 @@ struct state_signer {
 static const char *
 format_text(char out[64])
 {
-	(void)snprintf(out, 64, "%u.%d.%zu.%zu.%zu", FORMAT, (int)MESSAGE_KINDS,
-	    sizeof(struct message), sizeof(struct state_signer),
+	(void)snprintf(out, 64, "%u.%d.%zu.%zu.%zu.%zu", FORMAT,
+	    (int)MESSAGE_KINDS, sizeof(struct message),
+	    sizeof(struct state_signer), sizeof(struct state_house),
 	    sizeof(struct state));
 	return (out);
 }
@@ -86,6 +88,20 @@ keep(int fd, bool across)
 		(void)fcntl(fd, F_SETFD, across ? 0 : FD_CLOEXEC);
 }
 
+static void
+keep_house(struct scanhouse *h, bool across)
+{
+	struct clam_kept kept[CLAM_MASTERS];
+	unsigned i;
+
+	clam_keeper_put(h->keeper, kept);
+	for (i = 0; i < CLAM_MASTERS; i++) {
+		keep(kept[i].pidfd, across);
+		keep(kept[i].socket, across);
+		keep(kept[i].report, across);
+	}
+}
+
 /* All that the next program gets: across exec, or not after all. */
 static void
 keep_all(const struct supervisor *p, bool across)
@@ -93,6 +109,7 @@ keep_all(const struct supervisor *p, bool across)
 	const struct edition *e = p->edition;
 	const struct served *v;
 	const struct signer *s;
+	struct scanhouse *h;
 	unsigned i;
 
 	keep(e->setup, across);
@@ -115,6 +132,8 @@ keep_all(const struct supervisor *p, bool across)
 		keep(s->keys.child.pidfd, across);
 		keep(s->keys.fd, across);
 	}
+	for (h = p->houses; h != NULL; h = h->next)
+		keep_house(h, across);
 }
 
 static void
@@ -168,6 +187,7 @@ put_all(const struct supervisor *p, struct buf *b)
 		.workers = e->workers,
 		.signer = e->signer,
 		.last_signer = p->last_signer,
+		.last_house = p->last_house,
 		.setup = e->setup,
 		.admin = e->admin,
 		.n_addresses = l->n,
@@ -175,10 +195,12 @@ put_all(const struct supervisor *p, struct buf *b)
 		.n_logs = (uint32_t)e->conf->log.access.n,
 		.n_issued = (uint32_t)e->conf->log.issued.n,
 		.n_served = 1,
+		.n_services = (uint32_t)e->conf->services.n,
 		.n_figures = FIGURES };
 	uint64_t figure;
 	const struct served *v;
 	const struct signer *s;
+	struct scanhouse *h;
 	struct state_address a;
 	unsigned i;
 
@@ -187,6 +209,8 @@ put_all(const struct supervisor *p, struct buf *b)
 	for (s = p->signers; s != NULL; s = s->next)
 		x.n_signers += lives(s);
 	memcpy(x.tickets, p->tickets.secret, sizeof(x.tickets));
+	for (h = p->houses; h != NULL; h = h->next)
+		x.n_houses++;
 	buf_add(b, &x, sizeof(x));
 	gnutls_memset(x.tickets, 0, sizeof(x.tickets));
 	for (i = 0; i < FIGURES; i++) {
@@ -203,12 +227,15 @@ put_all(const struct supervisor *p, struct buf *b)
 	buf_add(b, l->fd, l->copies * l->n * sizeof(*l->fd));
 	buf_add(b, e->logs, x.n_logs * sizeof(*e->logs));
 	buf_add(b, e->issued, x.n_issued * sizeof(*e->issued));
+	buf_add(b, e->scans, x.n_services * sizeof(*e->scans));
 	put_served(b, p->served, true);
 	for (v = p->ending; v != NULL; v = v->next)
 		put_served(b, v, false);
 	for (s = p->signers; s != NULL; s = s->next)
 		if (lives(s))
 			put_signer(b, s);
+	for (h = p->houses; h != NULL; h = h->next)
+		scans_put(h, b);
 }
 
 /* The next program. */
@@ -409,6 +436,7 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 	struct buf room = { 0 };
 	const struct state_address *a;
 	const int *fds, *logs, *issued;
+	const uint32_t *scans;
 	struct setup s;
 	char why[NETS_WHY];
 	unsigned i;
@@ -433,6 +461,7 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 	l->fd = calloc(x->n_addresses * x->copies + 1, sizeof(*l->fd));
 	e->logs = calloc(x->n_logs + 1, sizeof(*e->logs));
 	e->issued = calloc(x->n_issued + 1, sizeof(*e->issued));
+	e->scans = calloc(x->n_services + 1, sizeof(*e->scans));
 	for (i = 0; i < x->n_addresses; i++) {
 		if ((a = take(r, sizeof(*a))) == NULL)
 			return (false);
@@ -447,13 +476,16 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 	fds = take(r, l->n * l->copies * sizeof(*l->fd));
 	logs = take(r, x->n_logs * sizeof(*e->logs));
 	issued = take(r, x->n_issued * sizeof(*e->issued));
-	if (fds == NULL || logs == NULL || issued == NULL || e->conf == NULL ||
+	scans = take(r, x->n_services * sizeof(*e->scans));
+	if (fds == NULL || logs == NULL || issued == NULL || scans == NULL ||
+	    e->conf == NULL || e->conf->services.n != x->n_services ||
 	    e->conf->log.access.n != x->n_logs ||
 	    e->conf->log.issued.n != x->n_issued)
 		return (false);
 	memcpy(l->fd, fds, l->n * l->copies * sizeof(*l->fd));
 	memcpy(e->logs, logs, x->n_logs * sizeof(*e->logs));
 	memcpy(e->issued, issued, x->n_issued * sizeof(*e->issued));
+	memcpy(e->scans, scans, x->n_services * sizeof(*e->scans));
 	return (true);
 }
 
@@ -498,6 +530,16 @@ take_signer(struct supervisor *p, struct reading *r)
 }
 
 static bool
+take_house(struct supervisor *p, struct reading *r)
+{
+	const void *from = take(r, sizeof(struct state_house));
+
+	if (from != NULL)
+		scans_adopt(p, from);
+	return (from != NULL);
+}
+
+static bool
 take_all(struct supervisor *p, struct reading *r)
 {
 	struct state x;
@@ -514,11 +556,15 @@ take_all(struct supervisor *p, struct reading *r)
 	p->last_signer = x.last_signer;
 	tickets_begin(p, x.tickets);
 	gnutls_memset(x.tickets, 0, sizeof(x.tickets));
+	p->last_house = x.last_house;
 	for (i = 0; i < x.n_served; i++)
 		if (!take_served(p, r))
 			return (false);
 	for (i = 0; i < x.n_signers; i++)
 		if (!take_signer(p, r))
+			return (false);
+	for (i = 0; i < x.n_houses; i++)
+		if (!take_house(p, r))
 			return (false);
 	keep_all(p, false);
 	return (p->served != NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Scanning with libclamav inside this process.
+ * Scanning with libclamav, in processes of its own or in threads of this one.
  *
- * A clam_engine is made once: signatures, limits and the threads that scan.
+ * A clam_engine is made once: signatures and limits, and what scans.
  * Every worker loop has a scanner of its own on it (clam_new).  A scan waits
  * for the end of the body, then a thread looks at a view of it, raw and with
  * its content codings (deflate, br, zstd; libclamav opens gzip) taken off.
@@ -33,6 +33,19 @@
 
 struct clam_engine;
 
+/* The way to scan masters of a database, which somebody else starts and keeps. */
+struct clam_door {
+	uint32_t number; /* his, of all masters of the same options; not 0 */
+	/* A socket of one, for this process; taken over; -1: ask for one. */
+	int fd;
+	/*
+	 * That one is gone: another socket is wanted, for clam_deliver().  Asked
+	 * again every second.  Called from the engine's own thread.
+	 */
+	void (*want)(void *arg, uint32_t number);
+	void *arg;
+};
+
 /* Strings are copied.  {0} apart from db_dir and temp_dir gives the defaults. */
 struct clam_options {
 	const char *db_dir; /* folder with signature files, or one such file */
@@ -47,7 +60,8 @@ struct clam_options {
 	/* bodies of one client waiting for a thread; 0: 64 a thread */
 	unsigned queue;
 	unsigned watch_ms; /* how often db_dir is looked at; 0: 5 s */
-	bool in_threads;   /* of this process; else scanners are processes */
+	bool in_threads;   /* of this process; else scanners are processes: */
+	const struct clam_door *door;
 	enum sandbox_mode sandbox; /* of those */
 	/*
 	 * A line for the log: reloaded, or why not.  Called from the engine's
@@ -62,12 +76,14 @@ struct clam_info {
 	unsigned version;    /* of the official daily database, 0: none there */
 	time_t built_at;     /* its date, 0: unknown */
 	unsigned reloads;    /* since clam_engine_open() */
-	const char *library; /* version of libclamav, a constant */
+	const char *library; /* version of libclamav; NULL: not known yet */
 };
 
 /*
- * Load and compile the database (seconds, about 1 GB for the official one).
- * One reference, the caller's.  NULL: f says why.
+ * In threads: load and compile the database (seconds, about 1 GB for the
+ * official one).  Through a door: waits for the word of its master, for two
+ * seconds at most; without that bodies wait for it.  One reference, the
+ * caller's.  NULL: f says why.
  *
  * libclamav proves itself then, after each load and every 1000 scans: it has
  * to find test files of ours (clam_canary.h).  While it does not, all scans
@@ -75,6 +91,10 @@ struct clam_info {
  */
 struct clam_engine *clam_engine_open(const struct clam_options *,
     struct fault *f);
+/* A socket of another master of that number: taken over, if it is ours. */
+bool clam_deliver(uint32_t number, int fd);
+/* The number of its door; 0: it has none. */
+uint32_t clam_engine_number(const struct clam_engine *);
 struct clam_engine *clam_engine_ref(struct clam_engine *);
 /* The last one ends the engine's threads and waits for them. */
 void clam_engine_unref(struct clam_engine **);

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/crash.h"
 #include "scanners/clam_master_priv.h"
 
 #define TIRED_CRASHES 3
@@ -30,6 +31,7 @@ struct scanner_proc {
 	pid_t pid; /* 0: none */
 	int pidfd;
 	int server;
+	int report; /* owned; of its crash; -1: none */
 	uint32_t id;
 	bool killed; /* by us */
 };
@@ -38,6 +40,8 @@ struct clam_brood {
 	struct clam_core *core;
 	enum sandbox_mode sandbox;
 	uint64_t space;
+	int owner;
+	unsigned for_one; /* of a server */
 	struct clam_words words;
 	uint64_t crashes[MOST_CRASHES]; /* when; the latest first */
 	struct scanner_proc proc[];
@@ -60,18 +64,20 @@ words_make(struct clam_words *w, unsigned n)
 
 struct clam_brood *
 clam_brood_new(struct clam_core *core, unsigned most, enum sandbox_mode mode,
-    uint64_t space)
+    uint64_t space, int owner)
 {
-	struct clam_brood *b = calloc(1,
-	    sizeof(*b) + most * sizeof(b->proc[0]));
+	unsigned all = 2 * most;
+	struct clam_brood *b = calloc(1, sizeof(*b) + all * sizeof(b->proc[0]));
 
-	if (b == NULL || !words_make(&b->words, most))
+	if (b == NULL || !words_make(&b->words, all))
 		abort();
 	b->core = core;
+	b->owner = owner;
+	b->for_one = most;
 	b->sandbox = mode;
 	b->space = space;
 	core->temp.held = b->words.held;
-	core->temp.n = most;
+	core->temp.n = all;
 	return (b);
 }
 
@@ -100,7 +106,7 @@ is_crash(int sig)
 }
 
 static void
-crash_note(struct clam_brood *b)
+crash_count(struct clam_brood *b)
 {
 	memmove(b->crashes + 1, b->crashes,
 	    (MOST_CRASHES - 1) * sizeof(b->crashes[0]));
@@ -126,14 +132,26 @@ clam_brood_is_tired(const struct clam_brood *b)
 
 /* ---- birth ---- */
 
+/* One server does not take the places of the others. */
 static unsigned
-place_free(const struct clam_brood *b)
+place_free(const struct clam_brood *b, int server)
 {
-	unsigned i;
+	unsigned i, found = b->words.n, n = 0;
 
-	for (i = 0; i < b->words.n && b->proc[i].pid != 0; i++)
-		;
-	return (i);
+	for (i = 0; i < b->words.n; i++)
+		if (b->proc[i].pid == 0)
+			found = found < i ? found : i;
+		else
+			n += b->proc[i].server == server;
+	return (n < b->for_one ? found : b->words.n);
+}
+
+static int
+not_born(int report, int e)
+{
+	if (report >= 0)
+		close(report);
+	return (e);
 }
 
 /* 0, or errno. */
@@ -146,6 +164,7 @@ give_birth(struct clam_brood *b, unsigned i, int socket, int slot)
 		.me = i,
 		.socket = socket,
 		.slot = slot,
+		.report = crash_report_new(),
 		.master = getpid(),
 		.sandbox = b->sandbox,
 		.space = b->space };
@@ -154,18 +173,19 @@ give_birth(struct clam_brood *b, unsigned i, int socket, int slot)
 	folder_name(b, i, birth.temp_dir);
 	clam_temp_remove(birth.temp_dir);
 	if (mkdir(birth.temp_dir, 0700) != 0)
-		return (errno);
+		return (not_born(birth.report, errno));
 	pid = fork();
 	if (pid == 0)
 		clam_child_run(&birth);
 	if (pid < 0)
-		return (errno);
+		return (not_born(birth.report, errno));
 	s->pidfd = pidfd_open(pid, 0);
 	if (s->pidfd < 0) {
 		kill(pid, SIGKILL); /* not waited for: still its number */
 		waitpid(pid, NULL, 0);
-		return (EMFILE);
+		return (not_born(birth.report, EMFILE));
 	}
+	s->report = birth.report;
 	s->pid = pid;
 	return (0);
 }
@@ -174,7 +194,7 @@ void
 clam_brood_add(struct clam_brood *b, int server, uint32_t id, int socket,
     int slot)
 {
-	unsigned i = place_free(b);
+	unsigned i = place_free(b, server);
 	int e = EAGAIN;
 
 	if (i < b->words.n && !has_crashed(b, MOST_CRASHES))
@@ -199,6 +219,17 @@ proc_kill(struct scanner_proc *s)
 	(void)pidfd_send_signal(s->pidfd, SIGKILL, NULL, 0);
 }
 
+/* Its own words go to the owner; without any he would wait for nothing. */
+static void
+crashed(struct clam_brood *b, const struct scanner_proc *s, int status)
+{
+	struct clam_crashed m = { CLAM_CRASHED, s->pid, status };
+
+	crash_count(b);
+	if (b->owner >= 0 && s->report >= 0)
+		(void)clam_wire_send(b->owner, &m, &s->report, 1);
+}
+
 /* It is dead: what of? */
 static void
 bury(struct clam_brood *b, unsigned i, int status)
@@ -207,13 +238,16 @@ bury(struct clam_brood *b, unsigned i, int status)
 	char folder[CLAM_PATH];
 
 	close(s->pidfd);
+	if (WIFSIGNALED(status) && is_crash(WTERMSIG(status)) && !s->killed)
+		crashed(b, s, status);
+	if (s->report >= 0)
+		close(s->report);
+	s->report = -1;
 	s->pid = 0;
 	folder_name(b, i, folder);
 	clam_temp_remove(folder);
 	atomic_store(&b->words.held[i], 0);
 	atomic_store(&b->words.since[i], 0);
-	if (WIFSIGNALED(status) && is_crash(WTERMSIG(status)))
-		crash_note(b);
 	if (s->server < 0)
 		return;
 	if (s->killed)
@@ -276,6 +310,12 @@ clam_brood_forget(struct clam_brood *b, int server)
 }
 
 void
+clam_brood_orphan(struct clam_brood *b)
+{
+	b->owner = -1;
+}
+
+void
 clam_brood_end(struct clam_brood *b)
 {
 	unsigned i;
@@ -290,6 +330,12 @@ clam_brood_end(struct clam_brood *b)
 			waitpid(b->proc[i].pid, NULL, 0);
 			bury(b, i, 0);
 		}
+}
+
+unsigned
+clam_brood_most(const struct clam_brood *b)
+{
+	return (b->words.n);
 }
 
 unsigned

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/asan.h"
+#include "base/crash.h"
 #include "scanners/clam_master_priv.h"
 
 #define MEMORY (1ULL << 30) /* that it may have more than the master */
@@ -219,12 +220,22 @@ scan(struct scanning *c, struct clam_packet *p)
 
 /* ---- birth ---- */
 
-/* Its socket and the three standard ones stay open, nothing else. */
+/* All but two and the standard ones. */
+static bool
+close_others(int a, int b)
+{
+	unsigned lo = (unsigned)(a < b ? a : b), hi = (unsigned)(a < b ? b : a);
+
+	return ((lo <= 3 || close_range(3, lo - 1, 0) == 0) &&
+	    (hi <= lo + 1 || close_range(lo + 1, hi - 1, 0) == 0) &&
+	    close_range(hi + 1, ~0U, 0) == 0);
+}
+
+/* Its socket, the memory for a report and the standard ones stay open. */
 static bool
 slot_open(struct scanning *c, const struct clam_birth *b)
 {
 	int seals = fcntl(b->slot, F_GET_SEALS), flags;
-	unsigned s = (unsigned)b->socket;
 	struct stat st;
 	void *p;
 
@@ -241,8 +252,7 @@ slot_open(struct scanning *c, const struct clam_birth *b)
 	flags = fcntl(c->socket, F_GETFL);
 	return (flags >= 0 &&
 	    fcntl(c->socket, F_SETFL, flags & ~O_NONBLOCK) == 0 &&
-	    (s <= 3 || close_range(3, s - 1, 0) == 0) &&
-	    close_range(s + 1, ~0U, 0) == 0);
+	    close_others(c->socket, b->report >= 0 ? b->report : c->socket));
 }
 
 static bool
@@ -287,6 +297,7 @@ begin(struct scanning *c, const struct clam_birth *b, struct clam_born *born)
 	prctl(PR_SET_NAME, "assayd: scanner", 0, 0, 0);
 	if (!slot_open(c, b))
 		return (false);
+	crash_report_to(b->report, "scanner");
 	c->cpu_most = getrlimit(RLIMIT_CPU, &cpu) == 0 ? cpu.rlim_max
 						       : RLIM_INFINITY;
 	c->since = &b->words->since[b->me];

@@ -58,16 +58,6 @@ clam_core_temp(struct clam_core *c, const char *dir, uint64_t temp,
 	return (true);
 }
 
-void
-clam_core_temp_at(struct clam_core *c, const char *folder, uint64_t temp,
-    unsigned looks)
-{
-	c->temp_dir = strdup(folder);
-	if (c->temp_dir == NULL)
-		abort();
-	temp_measure(c, temp, looks);
-}
-
 /* Somebody has removed it. */
 static bool
 temp_remake(struct clam_core *c)

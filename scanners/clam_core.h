@@ -47,9 +47,6 @@ void clam_core_init(struct clam_core *, const char *db,
  */
 bool clam_core_temp(struct clam_core *, const char *dir, uint64_t temp,
     unsigned looks, struct fault *f);
-/* The same of a folder that somebody else has made, and holds. */
-void clam_core_temp_at(struct clam_core *, const char *folder, uint64_t temp,
-    unsigned looks);
 /* Load the database, in place of the one that is there.  False: that stays. */
 bool clam_core_load(struct clam_core *, struct clam_info *, struct fault *f);
 /* The database of this moment; one reference. */
@@ -65,6 +62,8 @@ void clam_core_fini(struct clam_core *);
 
 /* A folder with all that is in it. */
 void clam_temp_remove(const char *path);
+/* Folders of ours in dir that nobody holds any more. */
+void clam_temp_clean(const char *dir);
 /* A folder of our own in dir, held by *lock, which is its descriptor; NULL: errno. */
 char *clam_temp_make(const char *dir, int *lock);
 

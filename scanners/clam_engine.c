@@ -8,8 +8,10 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "scanners/clam_engine_priv.h"
+#include "scanners/clam_keeper.h"
 
 #define QUEUE_PER_THREAD 64
 
@@ -91,25 +93,80 @@ clam_engine_set_ready(struct clam_engine *e, const struct clam_ready *r)
 	clam_engine_set_info(e, &info);
 }
 
+static struct clam_limits
+limits_of(const struct clam_options *o)
+{
+	return ((struct clam_limits){
+	    .scan_size = o->scan_size > 0 ? o->scan_size : 400 << 20,
+	    .files = o->files > 0 ? o->files : 10000,
+	    .recursion = o->recursion > 0 ? o->recursion : 17,
+	    .time_ms = o->time_ms > 0 ? o->time_ms : 120000,
+	});
+}
+
+static unsigned
+for_one_of(const struct clam_options *o)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (o->threads > 0)
+		return (o->threads);
+	return (cores > 0 ? (unsigned)cores : 1);
+}
+
+static unsigned
+watch_ms_of(const struct clam_options *o)
+{
+	return (o->watch_ms > 0 ? o->watch_ms : 5000);
+}
+
+/* Those that are dying count until their master has said so. */
+unsigned
+clam_scanners(unsigned for_one)
+{
+	return (4 * (for_one + 1));
+}
+
+void
+clam_open_fill(struct clam_open *m, const struct clam_options *o,
+    const struct sandbox_user *user)
+{
+	const struct clam_limits l = limits_of(o);
+	unsigned n = clam_scanners(for_one_of(o));
+
+	memset(m, 0, sizeof(*m));
+	m->kind = CLAM_OPEN;
+	m->watch_ms = watch_ms_of(o);
+	m->scanners = n < CLAM_SCANNERS ? n : CLAM_SCANNERS;
+	m->sandbox = o->sandbox;
+	m->temp = o->temp > 0 ? o->temp : 20ULL << 30;
+	m->limits.scan_size = l.scan_size;
+	m->limits.files = l.files;
+	m->limits.recursion = l.recursion;
+	m->limits.time_ms = l.time_ms;
+	if (user != NULL) {
+		m->user.uid = user->uid;
+		m->user.gid = user->gid;
+		snprintf(m->user.name, sizeof(m->user.name), "%s", user->name);
+	}
+	snprintf(m->db, sizeof(m->db), "%s", o->db_dir);
+	snprintf(m->temp_dir, sizeof(m->temp_dir), "%s", o->temp_dir);
+}
+
 static struct clam_engine *
 engine_new(const struct clam_options *o)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	struct clam_engine *e = calloc(1, sizeof(*e));
 
 	assert(o->db_dir != NULL && o->temp_dir != NULL);
+	assert(o->in_threads || o->door != NULL);
 	if (e == NULL)
 		abort();
 	atomic_init(&e->refs, 1);
-	e->limits.scan_size = o->scan_size > 0 ? o->scan_size : 400 << 20;
-	e->limits.files = o->files > 0 ? o->files : 10000;
-	e->limits.recursion = o->recursion > 0 ? o->recursion : 17;
-	e->limits.time_ms = o->time_ms > 0 ? o->time_ms : 120000;
-	e->for_one = o->threads > 0 ? o->threads
-	    : cores > 0             ? (unsigned)cores
-				    : 1;
+	e->limits = limits_of(o);
+	e->for_one = for_one_of(o);
 	e->queue = o->queue > 0 ? o->queue : QUEUE_PER_THREAD * e->for_one;
-	e->watch_ms = o->watch_ms > 0 ? o->watch_ms : 5000;
+	e->watch_ms = watch_ms_of(o);
 	e->report = o->report;
 	e->report_arg = o->report_arg;
 	atomic_init(&e->health, CLAM_FIT);
@@ -129,6 +186,12 @@ clam_engine_open(const struct clam_options *o, struct fault *f)
 	if (e->threads == NULL && e->pool == NULL)
 		clam_engine_unref(&e);
 	return (e);
+}
+
+uint32_t
+clam_engine_number(const struct clam_engine *e)
+{
+	return (e->pool != NULL ? clam_pool_number(e->pool) : 0);
 }
 
 struct clam_engine *

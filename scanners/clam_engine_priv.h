@@ -46,10 +46,13 @@ void clam_engine_set_ready(struct clam_engine *, const struct clam_ready *);
 
 /* clam_pool.c */
 
-/* Start a scan master, and the thread that looks after it.  NULL: f says why. */
+/* How many scanners a pool has at most, for so many bodies of one client. */
+unsigned clam_scanners(unsigned for_one);
+/* Come in by the door; start the thread that looks after it.  NULL: f says why. */
 struct clam_pool *clam_pool_new(struct clam_engine *,
     const struct clam_options *, struct fault *f);
 void clam_pool_free(struct clam_pool **);
+uint32_t clam_pool_number(const struct clam_pool *);
 /* As clam_engine_start(), clam_engine_stop(); on the loop's thread. */
 bool clam_pool_start(struct clam_pool *, struct clam_job *, struct loop *,
     uint64_t owner);

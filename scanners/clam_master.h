@@ -10,9 +10,16 @@
 #ifndef SCANNERS_CLAM_MASTER_H
 #define SCANNERS_CLAM_MASTER_H
 
+#include "base/spawn.h"
+
 #define CLAM_MASTER_ROLE "assayd: clam"
 
-/* The process, with its owner's socket as SPAWN_FD.  Returns the exit status. */
+/* Its descriptors: the owner's socket, and memory for its crash report. */
+#define CLAM_MASTER_OWNER SPAWN_FD
+#define CLAM_MASTER_REPORT (SPAWN_FD + 1)
+#define CLAM_MASTER_FDS 2
+
+/* The process.  Returns the exit status. */
 int clam_master_main(int argc, char **argv);
 
 #endif

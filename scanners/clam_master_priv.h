@@ -29,6 +29,7 @@ struct clam_birth {
 	unsigned me; /* whose words are its */
 	char temp_dir[CLAM_PATH];
 	int socket, slot;
+	int report;   /* of its crash; -1: none */
 	pid_t master; /* its parent */
 	enum sandbox_mode sandbox;
 	uint64_t space; /* addresses that the master uses; 0: not known */
@@ -41,9 +42,12 @@ _Noreturn void clam_child_run(const struct clam_birth *);
 
 struct clam_brood;
 
-/* space: see struct clam_birth. */
+/*
+ * most: of one server; of all together twice as many.  owner: his socket, who is
+ * told of crashes.  space: see struct clam_birth.
+ */
 struct clam_brood *clam_brood_new(struct clam_core *, unsigned most,
-    enum sandbox_mode, uint64_t space);
+    enum sandbox_mode, uint64_t space, int owner);
 /*
  * Fork one for that server (its socket, which is told of its death).  The
  * descriptors are the brood's, whatever happens.
@@ -53,8 +57,12 @@ void clam_brood_add(struct clam_brood *, int server, uint32_t id, int socket,
 void clam_brood_kill(struct clam_brood *, int server, uint32_t id);
 /* The server is gone: so are its scanners. */
 void clam_brood_forget(struct clam_brood *, int server);
+/* Its owner is gone. */
+void clam_brood_orphan(struct clam_brood *);
 /* All of them are killed, waited for, and swept up. */
 void clam_brood_end(struct clam_brood *);
+/* How many there are at most. */
+unsigned clam_brood_most(const struct clam_brood *);
 /* Descriptors that are readable when one has died; how many. */
 unsigned clam_brood_fds(const struct clam_brood *, int *fds, unsigned most);
 /* Look who has died, and who scans for too long. */

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,41 +247,74 @@ clam_pool_share(struct clam_pool *p)
 
 /* ---- begin and end ---- */
 
+/* All pools of this process, for sockets that come for them. */
+static pthread_mutex_t pools_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct clam_pool *pools;
+
 static void
-open_fill(const struct clam_engine *e, const struct clam_options *o,
-    struct clam_open *m)
+pools_add(struct clam_pool *p)
 {
-	*m = (struct clam_open){
-		.kind = CLAM_OPEN,
-		.watch_ms = e->watch_ms,
-		/* Those that are dying count until their master has said so. */
-		.scanners = 4 * (e->for_one + 1),
-		.sandbox = o->sandbox,
-		.temp = o->temp > 0 ? o->temp : 20ULL << 30,
-		.limits = e->limits,
-	};
-	snprintf(m->db, sizeof(m->db), "%s", o->db_dir);
-	snprintf(m->temp_dir, sizeof(m->temp_dir), "%s", o->temp_dir);
+	pthread_mutex_lock(&pools_lock);
+	p->next = pools;
+	pools = p;
+	pthread_mutex_unlock(&pools_lock);
 }
 
 static void
-pool_say(void *arg, const char *what, const char *detail)
+pools_remove(const struct clam_pool *p)
 {
-	struct clam_pool *p = arg;
+	struct clam_pool **at;
 
-	clam_engine_say(p->engine, what, detail);
+	pthread_mutex_lock(&pools_lock);
+	for (at = &pools; *at != NULL && *at != p; at = &(*at)->next)
+		;
+	if (*at != NULL)
+		*at = p->next;
+	pthread_mutex_unlock(&pools_lock);
+}
+
+static void
+socket_comes(struct clam_pool *p, int fd)
+{
+	clam_pool_lock(p);
+	if (p->coming >= 0)
+		close(p->coming);
+	p->coming = fd;
+	clam_pool_wake(p);
+	clam_pool_unlock(p);
+}
+
+bool
+clam_deliver(uint32_t number, int fd)
+{
+	struct clam_pool *p;
+
+	pthread_mutex_lock(&pools_lock);
+	for (p = pools; p != NULL && p->door.number != number; p = p->next)
+		;
+	if (p != NULL)
+		socket_comes(p, fd);
+	pthread_mutex_unlock(&pools_lock);
+	return (p != NULL);
+}
+
+uint32_t
+clam_pool_number(const struct clam_pool *p)
+{
+	return (p->door.number);
 }
 
 static struct clam_pool *
 pool_alloc(struct clam_engine *e, const char *temp_dir)
 {
-	unsigned i, n = 4 * (e->for_one + 1);
+	unsigned i, n = clam_scanners(e->for_one);
 	struct clam_pool *p = calloc(1, sizeof(*p) + n * sizeof(p->child[0]));
 
 	if (p == NULL)
 		abort();
 	p->engine = e;
 	p->n_children = n;
+	p->coming = -1;
 	p->queue[CLASS_SMALL].used = true;
 	p->temp_dir = strdup(temp_dir);
 	p->digests = job_pool_new("clam-digest", 1);
@@ -298,17 +332,23 @@ clam_pool_new(struct clam_engine *e, const struct clam_options *o,
     struct fault *f)
 {
 	struct clam_pool *p = pool_alloc(e, o->temp_dir);
-	struct clam_keeper_news news = { clam_pool_socket, pool_say, p };
-	struct clam_open open;
+	struct pollfd first = { o->door->fd, POLLIN, 0 };
 
-	open_fill(e, o, &open);
-	if (p->wake >= 0 && p->digests != NULL)
-		p->keeper = clam_keeper_new(&open, &news, f);
-	if (p->keeper != NULL) {
+	p->door = *o->door;
+	p->coming = o->door->fd;
+	p->lost_at = clam_now_ms();
+	if (p->wake >= 0 && p->digests != NULL) {
+		if (p->coming >= 0)
+			(void)poll(&first, 1, CLAM_READY_MS);
+		clam_pool_lock(p);
+		clam_pool_come(p);
+		clam_pool_unlock(p);
 		p->running = thread_start(&p->thread, "clam-watch",
 				 clam_pool_run, p) == 0;
-		if (p->running)
-			return (p);
+	}
+	if (p->running) {
+		pools_add(p);
+		return (p);
 	}
 	fault_set(f, ERR_SYSTEM, "no thread or descriptor for scanning");
 	clam_pool_free(&p);
@@ -325,6 +365,7 @@ clam_pool_free(struct clam_pool **pp)
 	*pp = NULL;
 	if (p == NULL)
 		return;
+	pools_remove(p);
 	clam_pool_lock(p);
 	p->closing = true;
 	clam_pool_wake(p);
@@ -338,7 +379,8 @@ clam_pool_free(struct clam_pool **pp)
 	for (i = 0; i < CLAM_LINKS; i++)
 		if (p->links[i].fd >= 0)
 			close(p->links[i].fd);
-	clam_keeper_free(&p->keeper);
+	if (p->coming >= 0)
+		close(p->coming);
 	if (p->wake >= 0)
 		close(p->wake);
 	job_pool_free(&p->digests);

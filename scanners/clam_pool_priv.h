@@ -13,9 +13,10 @@
 #include <pthread.h>
 #include "base/turns.h"
 #include "scanners/clam_engine_priv.h"
-#include "scanners/clam_keeper.h"
+#include "scanners/clam_wire.h"
 
 #define CLAM_LINKS 4
+#define CLAM_READY_MS 2000 /* for a master's first word */
 
 enum clam_proc_state {
 #define STATE(name, next) PROC_##name,
@@ -58,14 +59,17 @@ struct clam_queue {
 
 struct clam_pool {
 	struct clam_engine *engine; /* borrowed */
-	struct clam_keeper *keeper; /* owned; the thread's */
+	struct clam_pool *next;     /* of all, see clam_deliver() */
+	struct clam_door door;      /* without its fd */
 	char *temp_dir; /* owned; where masters have their folders */
 	int wake;       /* owned, eventfd: the thread shall look */
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t lock; /* of what follows */
 	bool closing;
-	bool replace; /* the master does not answer */
+	int coming;        /* owned: a master's that is not ready; -1: none */
+	uint64_t asked_at; /* for another socket; 0: never */
+	uint64_t life;     /* of the last master, as it says; 0: none yet */
 	struct clam_link links[CLAM_LINKS];
 	struct clam_link *link; /* of the master of this moment; NULL: none */
 	uint64_t lost_at;       /* since when it is NULL; 0: it is not */
@@ -107,8 +111,8 @@ void clam_pool_wake(struct clam_pool *);
 
 /* The thread; arg: the pool. */
 void *clam_pool_run(void *arg);
-/* A socket of a master; with info of its database. */
-void clam_pool_socket(void *arg, int fd, const struct clam_ready *, bool again);
+/* The master whose socket is coming has something to say. */
+void clam_pool_come(struct clam_pool *);
 
 /* ---- clam_ride.c ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The thread that looks after scanner processes, see clam_pool_priv.h: it
- * polls the masters, and the scanners that are not born yet.  Scanners that
+ * polls the masters' sockets, and the scanners that are not born yet.  Scanners that
  * have a body are their loop's; of those that have none their master tells.
  *
  * Room: scanners.  Thread: its own.  Units: monotonic ms.
@@ -232,19 +232,17 @@ link_place(struct clam_pool *p)
 	return (NULL);
 }
 
-void
-clam_pool_socket(void *arg, int fd, const struct clam_ready *ready, bool again)
+static void
+link_new(struct clam_pool *p, int fd, const struct clam_ready *ready)
 {
-	struct clam_pool *p = arg;
-	struct clam_link *l;
+	bool again = p->life == ready->life;
+	struct clam_link *l = link_place(p);
 
-	clam_pool_lock(p);
-	l = link_place(p);
 	if (l == NULL) { /* four are leaving, with bodies of two minutes */
-		clam_pool_unlock(p);
 		close(fd);
 		return;
 	}
+	p->life = ready->life;
 	if (p->link != NULL)
 		link_is_old(p, p->link);
 	*l = (struct clam_link){ .fd = fd };
@@ -258,7 +256,30 @@ clam_pool_socket(void *arg, int fd, const struct clam_ready *ready, bool again)
 	if (!again && !ready->fit)
 		clam_engine_set_health(p->engine, CLAM_NO_CANARY, p->temp_dir);
 	clam_pool_share(p);
-	clam_pool_unlock(p);
+}
+
+void
+clam_pool_come(struct clam_pool *p)
+{
+	struct clam_packet m;
+	int fd = p->coming;
+
+	if (fd < 0)
+		return;
+	switch (clam_wire_recv(fd, CLAM_BIT(CLAM_READY), &m, 0)) {
+	case CLAM_GOT:
+		p->coming = -1;
+		link_new(p, fd, &m.m.ready);
+		break;
+	case CLAM_NOTHING:
+		break;
+	case CLAM_BROKEN:
+	case CLAM_ENDED:
+	case CLAM_UNREAD:
+		close(fd);
+		p->coming = -1;
+		break;
+	}
 }
 
 /* Of a master that leaves, with nothing left: it may go. */
@@ -304,14 +325,28 @@ spares_end(struct clam_pool *p, enum clam_class class, uint64_t now)
 	}
 }
 
+/* Whether it stands still is its owner's to see; here it begins anew. */
+static void
+stuck_end(struct clam_pool *p, uint64_t now)
+{
+	struct clam_link *l = p->link;
+	unsigned i;
+
+	for (i = 0; i < p->n_children && l != NULL; i++)
+		if (is_stuck(p, &p->child[i], now)) {
+			clam_engine_say(p->engine,
+			    "the scan master does not answer", "");
+			link_gone(p, l);
+			close(l->fd);
+			l->fd = -1;
+			return;
+		}
+}
+
 static void
 tick(struct clam_pool *p, uint64_t now)
 {
-	unsigned i;
-
-	for (i = 0; i < p->n_children; i++)
-		if (is_stuck(p, &p->child[i], now))
-			p->replace = true;
+	stuck_end(p, now);
 	spares_end(p, CLASS_SMALL, now);
 	spares_end(p, CLASS_LARGE, now);
 	if (p->lost_at != 0 && now - p->lost_at > WAIT_MS)
@@ -327,7 +362,7 @@ struct polled {
 	unsigned n;
 };
 
-#define FIRST_LINK (1 + CLAM_KEEPER_FDS)
+#define FIRST_LINK 2
 #define FIRST_CHILD (FIRST_LINK + CLAM_LINKS)
 
 /* A child's place is that of its descriptor; -1 is passed over. */
@@ -337,7 +372,7 @@ polls_fill(const struct clam_pool *p, struct polled *polls)
 	unsigned i;
 
 	polls->v[0] = (struct pollfd){ p->wake, POLLIN, 0 };
-	(void)clam_keeper_fds(p->keeper, polls->v + 1);
+	polls->v[1] = (struct pollfd){ p->coming, POLLIN, 0 };
 	for (i = 0; i < CLAM_LINKS; i++)
 		polls->v[FIRST_LINK + i] = (struct pollfd){ p->links[i].fd,
 			POLLIN, 0 };
@@ -360,6 +395,7 @@ polls_read(struct clam_pool *p, const struct polled *polls)
 	struct clam_proc *c;
 	unsigned i;
 
+	clam_pool_come(p);
 	for (i = 0; i < p->n_children; i++) {
 		c = &p->child[i];
 		if (polls->v[FIRST_CHILD + i].revents != 0 &&
@@ -376,28 +412,25 @@ polls_read(struct clam_pool *p, const struct polled *polls)
 static bool
 look(struct clam_pool *p, const struct polled *polls)
 {
-	uint64_t got, now = clam_now_ms();
-	bool replace, again, closing;
+	uint64_t got, now;
+	bool asks, closing;
 
 	(void)!read(p->wake, &got, sizeof(got));
 	clam_pool_lock(p);
 	polls_read(p, polls);
+	now = clam_now_ms(); /* not before what others have noted */
 	tick(p, now);
 	links_close(p);
 	clam_pool_share(p);
-	replace = p->replace;
-	p->replace = false;
-	again = p->link == NULL;
+	asks = !p->closing && p->link == NULL && p->coming < 0 &&
+	    (p->asked_at == 0 || now - p->asked_at >= TICK_MS);
+	if (asks)
+		p->asked_at = now;
 	closing = p->closing;
 	clam_pool_unlock(p);
-	if (closing)
-		return (false);
-	if (replace)
-		clam_keeper_replace(p->keeper);
-	else if (again)
-		clam_keeper_again(p->keeper);
-	clam_keeper_look(p->keeper);
-	return (true);
+	if (asks)
+		p->door.want(p->door.arg, p->door.number);
+	return (!closing);
 }
 
 void *

@@ -1,29 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Start and end of a scan master, see clam_keeper.h. */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/crash.h"
 #include "scanners/clam_keeper.h"
 #include "scanners/clam_master.h"
-
-#define END_MS 2000 /* for it to end by itself */
+#include "scanners/clam_priv.h"
 
 static bool
-start(struct clam_master *m, const struct clam_open *open, int theirs,
-    struct fault *f)
+start(struct clam_master *m, const struct clam_open *open, char *const *env,
+    int theirs, struct fault *f)
 {
 	struct spawn s = { .role = CLAM_MASTER_ROLE,
-		.fd = { theirs },
-		.n_fds = 1,
+		.env = env,
+		.fd = { theirs, m->report },
+		.n_fds = CLAM_MASTER_FDS,
 		.errors = -1 };
-	struct clam_open mine = *open;
 
 	if (!spawn_start(&s, &m->proc, f))
 		return (false);
-	snprintf(mine.temp_dir, sizeof(mine.temp_dir), "%s", m->folder);
-	if (clam_wire_send(m->socket, &mine, NULL, 0))
+	if (clam_wire_send(m->socket, open, NULL, 0))
 		return (true);
 	fault_set(f, ERR_SYSTEM, CLAM_MASTER_ROLE " ended");
 	return (false);
@@ -31,44 +28,38 @@ start(struct clam_master *m, const struct clam_open *open, int theirs,
 
 bool
 clam_master_start(struct clam_master *m, const struct clam_open *open,
-    struct fault *f)
+    char *const *env, struct fault *f)
 {
 	int pair[2];
 	bool ok;
 
-	*m = (struct clam_master){ .proc = CHILD_NONE, .socket = -1 };
-	m->folder = clam_temp_make(open->temp_dir, &m->lock);
-	if (m->folder == NULL) {
-		fault_set(f, ERR_CONFIG, "%.100s: %s", open->temp_dir,
+	*m = CLAM_MASTER_NONE;
+	m->started = m->heard = clam_now_ms();
+	if ((m->report = crash_report_new()) < 0 || !channel_pair(pair)) {
+		fault_set(f, ERR_SYSTEM, CLAM_MASTER_ROLE ": %s",
 		    strerror(errno));
-		return (false);
-	}
-	if (!channel_pair(pair)) {
-		fault_set(f, ERR_SYSTEM, "socketpair: %s", strerror(errno));
-		clam_master_end(m);
+		clam_master_end(m, 0);
 		return (false);
 	}
 	m->socket = pair[0];
-	ok = start(m, open, pair[1], f);
+	ok = start(m, open, env, pair[1], f);
 	close(pair[1]);
 	if (!ok)
-		clam_master_end(m);
+		clam_master_end(m, 0);
 	return (ok);
 }
 
 void
-clam_master_end(struct clam_master *m)
+clam_master_end(struct clam_master *m, int wait_ms)
 {
 	int how;
 
 	if (m->socket >= 0)
-		close(m->socket); /* it ends, and its scanners before it */
-	if (m->proc.pid != 0 && !child_reap(&m->proc, &how, END_MS))
+		channel_end(m->socket);
+	if (m->proc.pid != 0 &&
+	    (wait_ms == 0 || !child_reap(&m->proc, &how, wait_ms)))
 		child_end(&m->proc);
-	if (m->folder != NULL) {
-		clam_temp_remove(m->folder);
-		close(m->lock);
-		free(m->folder);
-	}
-	*m = (struct clam_master){ .proc = CHILD_NONE, .socket = -1 };
+	if (m->report >= 0)
+		close(m->report);
+	*m = CLAM_MASTER_NONE;
 }

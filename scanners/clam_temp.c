@@ -55,8 +55,8 @@ remove_stale(const char *dir, const char *name)
 	close(fd);
 }
 
-static void
-clean(const char *dir)
+void
+clam_temp_clean(const char *dir)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
@@ -111,7 +111,7 @@ clam_temp_make(const char *dir, int *lock)
 	char *path = NULL;
 	unsigned tries;
 
-	clean(dir);
+	clam_temp_clean(dir);
 	for (tries = 0; tries < TRIES && path == NULL; tries++)
 		path = make_one(dir, lock);
 	return (path);

@@ -17,9 +17,13 @@ size_of(uint32_t kind)
 	case CLAM_LEAVE:
 	case CLAM_CHANGED:
 	case CLAM_TIRED:
+	case CLAM_PING:
+	case CLAM_PONG:
 	case CLAM_NEW:
 	case CLAM_KILL:
 		return (sizeof(struct clam_word));
+	case CLAM_CRASHED:
+		return (sizeof(struct clam_crashed));
 	case CLAM_READY:
 		return (sizeof(struct clam_ready));
 	case CLAM_FAILED:
@@ -88,27 +92,36 @@ is_verdict(const struct clam_verdict *m)
 	    IS_TEXT(m->threat) && IS_TEXT(m->reason) && IS_TEXT(m->note));
 }
 
+static bool
+is_open(const struct clam_open *m)
+{
+	return (IS_ENDED(m->db) && IS_ENDED(m->temp_dir) &&
+	    IS_TEXT(m->user.name) && m->scanners > 0 &&
+	    m->scanners <= CLAM_SCANNERS && m->sandbox <= SANDBOX_OFF &&
+	    m->watch_ms > 0 && m->limits.scan_size <= INT64_MAX / 4);
+}
+
 /* Is all of it in range? */
 static bool
 is_sound(const struct clam_packet *p)
 {
-	static const unsigned char
-	    fds[CLAM_KINDS] = { [CLAM_ATTACH] = 1, [CLAM_NEW] = 2 };
+	static const unsigned char fds[CLAM_KINDS] = { [CLAM_ATTACH] = 1,
+		[CLAM_NEW] = 2,
+		[CLAM_CRASHED] = 1 };
 	const union clam_msg *m = &p->m;
 
 	if (m->kind != CLAM_SCAN && p->n_fds != fds[m->kind])
 		return (false);
 	switch ((enum clam_kind)m->kind) {
 	case CLAM_OPEN:
-		return (IS_ENDED(m->open.db) && IS_ENDED(m->open.temp_dir) &&
-		    m->open.scanners > 0 && m->open.scanners <= CLAM_SCANNERS &&
-		    m->open.sandbox <= SANDBOX_OFF && m->open.watch_ms > 0 &&
-		    m->open.limits.scan_size <= INT64_MAX / 4);
+		return (is_open(&m->open));
 	case CLAM_READY:
 		return (m->ready.fit <= 1 && IS_TEXT(m->ready.library) &&
 		    sandbox_report_ok(&m->ready.box));
 	case CLAM_FAILED:
 		return (IS_TEXT(m->failed.text));
+	case CLAM_CRASHED:
+		return (m->crashed.pid > 0);
 	case CLAM_DIED:
 		return (m->died.how < CLAM_DEATHS);
 	case CLAM_BORN:
@@ -121,6 +134,8 @@ is_sound(const struct clam_packet *p)
 	case CLAM_LEAVE:
 	case CLAM_CHANGED:
 	case CLAM_TIRED:
+	case CLAM_PING:
+	case CLAM_PONG:
 	case CLAM_NEW:
 	case CLAM_KILL:
 		return (true);

@@ -3,10 +3,10 @@
  * The messages of the scan master and its scanners.  Each is one struct of
  * fixed size in one packet of a SOCK_SEQPACKET socket; there are no others.
  *
- *   owner   -> master   OPEN ATTACH LEAVE     who started it, descriptor 3
- *   master  -> owner    READY FAILED CHANGED TIRED
- *   server  -> master   NEW KILL              who has bodies
- *   master  -> server   DIED
+ *   owner   -> master   OPEN ATTACH LEAVE PING   who started it, descriptor 3
+ *   master  -> owner    READY FAILED CHANGED TIRED PONG CRASHED
+ *   server  -> master   NEW KILL                 who has bodies
+ *   master  -> server   READY DIED
  *   server  -> scanner  SCAN
  *   scanner -> server   BORN VERDICT
  *
@@ -31,17 +31,20 @@
 #define CLAM_TYPE 512 /* of a longer Content-Type nothing is kept */
 #define CLAM_FDS 2    /* with one message */
 #define CLAM_PATH 4096
-#define CLAM_SCANNERS 4096   /* of one master at most */
+#define CLAM_SCANNERS 4096   /* of one server at most */
 #define CLAM_SLOT (1u << 20) /* a scanner's memory for small bodies */
 
 enum clam_kind {
 	CLAM_OPEN = 1,
-	CLAM_ATTACH, /* + a server's socket */
+	CLAM_ATTACH, /* + a server's socket, instead of its one before */
 	CLAM_LEAVE,  /* end when no server is there any more */
 	CLAM_READY,
 	CLAM_FAILED,
 	CLAM_CHANGED, /* another database is there */
 	CLAM_TIRED,   /* too many scanners have crashed */
+	CLAM_PING,
+	CLAM_PONG,
+	CLAM_CRASHED, /* a scanner has; + its report */
 	CLAM_NEW,     /* + the scanner's socket and slot */
 	CLAM_KILL,
 	CLAM_DIED,
@@ -55,15 +58,19 @@ enum clam_kind {
 struct clam_open {
 	uint32_t kind;
 	uint32_t watch_ms; /* how often the database is looked at */
-	uint32_t scanners; /* at most, of all servers */
+	uint32_t scanners; /* of one server at most */
 	uint32_t sandbox;  /* enum sandbox_mode */
 	uint64_t temp;     /* temporary files of all scanners */
 	struct clam_limits limits;
+	struct sandbox_user user; /* whom it becomes; name "": nobody else */
 	char db[CLAM_PATH];
-	char temp_dir[CLAM_PATH];
+	char temp_dir[CLAM_PATH]; /* in which it makes its own folder */
 };
 
-/* ATTACH, LEAVE, CHANGED, TIRED, NEW, KILL.  id: of a scanner, else 0. */
+/*
+ * ATTACH, LEAVE, CHANGED, TIRED, PING, PONG, NEW, KILL.  id: of a scanner, or
+ * (ATTACH) of a server: it has one socket.  Else 0.
+ */
 struct clam_word {
 	uint32_t kind;
 	uint32_t id;
@@ -75,6 +82,7 @@ struct clam_ready {
 	uint32_t version; /* of the official daily database; 0: none */
 	uint32_t fit;     /* it finds its test files */
 	int64_t built_at;
+	uint64_t life; /* another one for each master */
 	char library[32];
 	struct sandbox_report box; /* the master's */
 };
@@ -82,6 +90,12 @@ struct clam_ready {
 struct clam_failed {
 	uint32_t kind;
 	char text[200];
+};
+
+struct clam_crashed {
+	uint32_t kind;
+	int32_t pid;
+	int32_t how; /* as waitpid(2) says */
 };
 
 enum clam_death {
@@ -137,6 +151,7 @@ union clam_msg {
 	struct clam_word word;
 	struct clam_ready ready;
 	struct clam_failed failed;
+	struct clam_crashed crashed;
 	struct clam_died died;
 	struct clam_born born;
 	struct clam_scan_msg scan;

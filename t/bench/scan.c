@@ -20,6 +20,7 @@
 #include <uv.h>
 #include "scanners/clam_master.h"
 #include "scanners/clam_pool_priv.h"
+#include "t/unit/clam_home.h"
 
 static struct loop *loop;
 static struct body_store store = { .temp_dir = "/dev/shm", .window = 65536 };
@@ -153,6 +154,8 @@ pss_of(pid_t pid)
 	return (kb);
 }
 
+static struct clam_home *home;
+
 static struct clam_engine *
 engine(const char *db, bool in_threads)
 {
@@ -162,8 +165,12 @@ engine(const char *db, bool in_threads)
 		.watch_ms = 3600000,
 		.in_threads = in_threads };
 	struct fault f = { .code = ERR_NONE };
-	struct clam_engine *e = clam_engine_open(&o, &f);
+	struct clam_engine *e = NULL;
+	struct clam_door door;
 
+	o.door = &door;
+	if (in_threads || (home = clam_home_new(&o, &door, &f)) != NULL)
+		e = clam_engine_open(&o, &f);
 	if (e == NULL) {
 		fprintf(stderr, "%s\n", f.detail);
 		exit(1);
@@ -301,5 +308,6 @@ main(int argc, char **argv)
 	rebirth(e[1]);
 	printf("PSS of the family: %lu KB\n", pss_of(getpid()));
 	clam_engine_unref(&e[1]);
+	clam_home_free(&home);
 	return (0);
 }

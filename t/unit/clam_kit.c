@@ -7,6 +7,7 @@
 #include <zlib.h>
 #include <zstd.h>
 #include "scanners/clam_master.h"
+#include "t/unit/clam_home.h"
 #include "t/unit/clam_kit.h"
 
 char kit_dir[] = "/tmp/assay-unit-XXXXXX";
@@ -384,12 +385,20 @@ sample_hash(void)
 
 bool kit_in_threads = true;
 
+static struct {
+	struct clam_engine *engine;
+	struct clam_home *home;
+} homes[4];
+
 struct clam_engine *
 kit_engine(const struct clam_options *extra)
 {
 	struct clam_options o = *extra;
 	struct fault f = { .code = ERR_NONE };
+	struct clam_home *home = NULL;
+	struct clam_door door;
 	struct clam_engine *e;
+	unsigned i;
 
 	if (o.db_dir == NULL)
 		o.db_dir = TESTDB;
@@ -398,9 +407,30 @@ kit_engine(const struct clam_options *extra)
 	o.in_threads = kit_in_threads;
 	if (o.watch_ms == 0)
 		o.watch_ms = 3600000; /* not in this test */
+	o.door = &door;
+	if (!o.in_threads) {
+		home = clam_home_new(&o, &door, &f);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(home);
+	}
 	e = clam_engine_open(&o, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	for (i = 0; homes[i].engine != NULL; i++)
+		;
+	homes[i].engine = e;
+	homes[i].home = home;
 	return (e);
+}
+
+void
+kit_engine_end(struct clam_engine **ep)
+{
+	unsigned i;
+
+	for (i = 0; homes[i].engine != *ep; i++)
+		;
+	homes[i].engine = NULL;
+	clam_engine_unref(ep);
+	clam_home_free(&homes[i].home);
 }
 
 static int

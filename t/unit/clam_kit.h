@@ -56,6 +56,8 @@ extern char kit_dir[];
 extern bool kit_in_threads;
 /* With the test database and kit_dir unless options say otherwise. */
 struct clam_engine *kit_engine(const struct clam_options *);
+/* With what keeps its masters. */
+void kit_engine_end(struct clam_engine **);
 void kit_remove(const char *dir);
 /* Makes kit_dir, runs the tests, removes it; or is a scan master, by argv[0]. */
 int kit_main(char **argv, const char *suite, const struct unit_test *,

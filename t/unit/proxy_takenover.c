@@ -16,11 +16,13 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "config.h"
 #include "base/spawn.h"
 #include "certs/keyholder.h"
 #include "proxy/message.h"
 #include "proxy/serve.h"
 #include "proxy/supervisor.h"
+#include "scanners/clam_master.h"
 #include "t/unit/unit.h"
 
 #define WHICH "ASSAY_TEST_ATTACK"
@@ -159,6 +161,20 @@ want_keys(void)
 	return (behave());
 }
 
+/* Of masters that are its own, and of others; then it is as good as any. */
+static int
+want_scans(void)
+{
+	unsigned i;
+
+	(void)fcntl(SERVE_CHANNEL, F_SETFL, 0);
+	say(MESSAGE_READY, 1, "");
+	for (i = 0; i < 2000; i++)
+		say(MESSAGE_WANT_SCANS, i % 4, "");
+	fprintf(stderr, "has asked\n");
+	return (behave());
+}
+
 static int
 deaf(void)
 {
@@ -263,8 +279,9 @@ static const struct {
 	const char *name;
 	int (*run)(void);
 } attacks[] = { { "flood", flood }, { "ready ahead", ready_ahead },
-	{ "want keys", want_keys }, { "deaf", deaf }, { "shut", shut_sockets },
-	{ "linger", lingering }, { "loud", loud }, { "filters", filters } };
+	{ "want keys", want_keys }, { "want scans", want_scans },
+	{ "deaf", deaf }, { "shut", shut_sockets }, { "linger", lingering },
+	{ "loud", loud }, { "filters", filters } };
 
 static int
 attack(void)
@@ -386,9 +403,9 @@ rig_end(const struct rig *r)
 	(void)!system(command);
 }
 
-/* Of the role that keeps keys. */
+/* So many processes of that role. */
 static unsigned
-holders(const struct rig *r)
+of_role(const struct rig *r, const char *which)
 {
 	char name[64], text[4096], *at, *end, role[32];
 	unsigned n = 0;
@@ -408,7 +425,7 @@ holders(const struct rig *r)
 		size = read(fd, role, sizeof(role) - 1);
 		close(fd);
 		role[size > 0 ? size : 0] = '\0';
-		n += strcmp(role, KEYHOLDER_ROLE) == 0;
+		n += strcmp(role, which) == 0;
 	}
 	return (n);
 }
@@ -463,6 +480,24 @@ test_ready_ahead(void)
 	rig_end(&r);
 }
 
+/* One master, however often; it is not ended for that. */
+static void
+test_want_scans(void)
+{
+	struct rig r;
+	unsigned i, n, most = 0;
+
+	rig_start(&r, "want scans");
+	CU_ASSERT_TRUE(comes(is_logged, &r, "has asked"));
+	for (i = 0; i < 50; i++) {
+		n = of_role(&r, "assayd: clam");
+		most = n > most ? n : most;
+		nap(1);
+	}
+	CU_ASSERT(most <= 1);
+	rig_end(&r);
+}
+
 static void
 test_want_keys(void)
 {
@@ -472,7 +507,7 @@ test_want_keys(void)
 	rig_start(&r, "want keys");
 	CU_ASSERT_TRUE(comes(is_logged, &r, "has asked"));
 	for (i = 0; i < 50; i++) {
-		n = holders(&r);
+		n = of_role(&r, KEYHOLDER_ROLE);
 		most = n > most ? n : most;
 		nap(1);
 	}
@@ -530,6 +565,7 @@ main(int argc, char **argv)
 		{ "it never stops talking", test_flood },
 		{ "ready before it was asked", test_ready_ahead },
 		{ "it wants keys again and again", test_want_keys },
+		{ "it wants scanners again and again", test_want_scans },
 		{ "it does not listen", test_deaf },
 		{ "it shuts the sockets", test_shut },
 		{ "it sends what lingers", test_linger },
@@ -542,6 +578,10 @@ main(int argc, char **argv)
 		return (attack());
 	if (strcmp(argv[0], KEYHOLDER_ROLE) == 0)
 		return (keyholder_main(argc, argv));
+#ifdef HAVE_CLAMAV
+	if (strcmp(argv[0], CLAM_MASTER_ROLE) == 0)
+		return (clam_master_main(argc, argv));
+#endif
 	if (strncmp(argv[0], "assayd: ", 8) == 0)
 		return (
 		    1); /* a role that no test is about: never a test again */

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "scanners/clam_priv.h"
+#include "scanners/clam_keeper.h"
 #include "t/unit/clam_kit.h"
 
 static char db[64];
@@ -176,7 +177,7 @@ test_looks(void)
 			CU_ASSERT(case_holds(c, &look));
 		}
 		free(s.p);
-		clam_engine_unref(&e);
+		kit_engine_end(&e);
 	}
 }
 
@@ -214,10 +215,10 @@ test_temp(void)
 	nftw(kit_dir, count_one, 8, FTW_PHYS);
 	CU_ASSERT_EQUAL(files_left, 0);
 	CU_ASSERT_EQUAL(access(clam_engine_core(e)->temp_dir, F_OK), 0);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 	e = kit_engine(&o); /* clears what a crash left */
 	CU_ASSERT_NOT_EQUAL(access(stale, F_OK), 0);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 	CU_ASSERT_EQUAL(rmdir(kit_dir), 0);
 	CU_ASSERT_EQUAL(mkdir(kit_dir, 0700), 0);
 	free(s.p);
@@ -240,7 +241,7 @@ test_locked_around(void)
 	CU_ASSERT_NOT_EQUAL(flock(open(clam_engine_core(e)->temp_dir, O_RDONLY),
 				LOCK_EX | LOCK_NB),
 	    0);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 	close(fd);
 }
 
@@ -256,7 +257,7 @@ open_many(void *arg)
 		e = kit_engine(&o);
 		if (access(clam_engine_core(e)->temp_dir, W_OK) != 0)
 			atomic_fetch_add((atomic_uint *)arg, 1);
-		clam_engine_unref(&e);
+		kit_engine_end(&e);
 	}
 	return (NULL);
 }
@@ -303,7 +304,7 @@ test_read_errors(void)
 		}
 		free(s.p);
 	}
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 static void
@@ -336,28 +337,40 @@ test_deadline(void)
 	CU_ASSERT_EQUAL(look.verdict, VERDICT_UNSCANNED);
 	CU_ASSERT(f.reads < 3);
 	free(s.p);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
+}
+
+/* In threads and by a master alike. */
+static void
+open_fails(struct clam_options o, const char *why)
+{
+	struct fault f[2] = { { ERR_NONE, "" }, { ERR_NONE, "" } };
+	struct clam_open m;
+	unsigned i;
+
+	o.in_threads = true;
+	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f[0]));
+	clam_open_fill(&m, &o, NULL);
+	CU_ASSERT_FALSE(clam_keeper_check(&m, &f[1]));
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(f[i].code, ERR_CONFIG);
+		CU_ASSERT_PTR_NOT_NULL(strstr(f[i].detail, why));
+	}
 }
 
 static void
 test_open_fails(void)
 {
-	struct clam_options o = { .db_dir = "/nonexistent",
-		.temp_dir = kit_dir };
-	struct fault f = { .code = ERR_NONE };
-
-	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f));
-	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
-	CU_ASSERT_PTR_NOT_NULL(strstr(f.detail, "/nonexistent"));
-	f.code = ERR_NONE;
-	o.db_dir = kit_dir; /* a folder without a database */
-	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f));
-	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
-	f.code = ERR_NONE;
-	o.db_dir = TESTDB;
-	o.temp_dir = "/nonexistent";
-	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f));
-	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
+	open_fails((struct clam_options){ .db_dir = "/nonexistent",
+		       .temp_dir = kit_dir },
+	    "/nonexistent");
+	/* A folder without a database. */
+	open_fails((struct clam_options){ .db_dir = kit_dir,
+		       .temp_dir = kit_dir },
+	    kit_dir);
+	open_fails((struct clam_options){ .db_dir = TESTDB,
+		       .temp_dir = "/nonexistent" },
+	    "/nonexistent");
 	CU_ASSERT_EQUAL(rmdir(kit_dir), 0); /* nothing is left of it */
 	CU_ASSERT_EQUAL(mkdir(kit_dir, 0700), 0);
 }
@@ -465,7 +478,7 @@ test_reload(void)
 	clam_engine_info(e, &info);
 	CU_ASSERT_EQUAL(info.reloads, 2);
 	CU_ASSERT_PTR_NOT_NULL(info.library);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 	kit_remove(db);
 	free(s.p);
 }

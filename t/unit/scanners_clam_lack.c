@@ -216,7 +216,7 @@ test_unfit(void)
 	for (i = 0; i < 3000 && !clam_engine_fit(e); i++)
 		usleep(10000);
 	CU_ASSERT_TRUE(clam_engine_fit(e));
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 /* Small limits are no fault of libclamav's. */
@@ -234,7 +234,7 @@ test_small_limits(void)
 	for (i = 0; i < sizeof(small) / sizeof(small[0]); i++) {
 		e = kit_engine(&small[i]);
 		CU_ASSERT_TRUE(clam_engine_fit(e));
-		clam_engine_unref(&e);
+		kit_engine_end(&e);
 	}
 }
 
@@ -253,7 +253,7 @@ test_after(void)
 		CU_ASSERT_EQUAL(look.verdict, VERDICT_BLOCKED);
 		free(samples[i].p);
 	}
-	clam_engine_unref(&engine);
+	kit_engine_end(&engine);
 }
 
 int

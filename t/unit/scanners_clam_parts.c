@@ -156,7 +156,7 @@ run(const struct part_case *c, bool memory)
 		printf("# %s: %s [%s] [%s]\n", c->name,
 		    verdict_name(look.verdict), look.threat, look.reason);
 	CU_ASSERT(good);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 static void

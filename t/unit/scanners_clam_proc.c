@@ -20,6 +20,7 @@
 #include "base/spawn.h"
 #include "scanners/clam_engine_priv.h"
 #include "scanners/clam_master.h"
+#include "t/unit/clam_home.h"
 #include "t/unit/clam_kit.h"
 
 /* ---- the other side: what a body or the database's name says ---- */
@@ -217,12 +218,30 @@ server_read(int server)
 	return (false);
 }
 
+/* Its socket, which it is told of what this is. */
+static bool
+owner_read(int *server, const struct clam_ready *ready)
+{
+	struct clam_packet p;
+
+	if (clam_wire_recv(SPAWN_FD,
+		CLAM_BIT(CLAM_ATTACH) | CLAM_BIT(CLAM_PING), &p, 0) != CLAM_GOT)
+		return (false);
+	if (p.m.kind == CLAM_PING)
+		return (clam_wire_word(SPAWN_FD, CLAM_PONG, 0, NULL, 0));
+	if (*server >= 0)
+		close(*server);
+	*server = clam_packet_take(&p, 0);
+	return (clam_wire_send(*server, ready, NULL, 0));
+}
+
 static int
 master_run(void)
 {
 	struct clam_ready ready = { .kind = CLAM_READY,
 		.signatures = 1,
 		.fit = 1,
+		.life = (uint64_t)getpid(),
 		.library = "none" };
 	struct pollfd polls[2] = { { SPAWN_FD, POLLIN, 0 }, { -1, POLLIN, 0 } };
 	struct clam_packet p;
@@ -238,12 +257,8 @@ master_run(void)
 		return (1);
 	(void)clam_wire_send(SPAWN_FD, &ready, NULL, 0);
 	while (poll(polls, 2, 5) >= 0) {
-		if (polls[0].revents != 0) {
-			if (clam_wire_recv(SPAWN_FD, CLAM_BIT(CLAM_ATTACH), &p,
-				0) != CLAM_GOT)
-				break;
-			polls[1].fd = clam_packet_take(&p, 0);
-		}
+		if (polls[0].revents != 0 && !owner_read(&polls[1].fd, &ready))
+			break;
 		if (polls[1].revents != 0 && !server_read(polls[1].fd))
 			break;
 		told_dead(polls[1].fd);
@@ -313,7 +328,7 @@ tear_down(void)
 	task_fini(&wake);
 	loop_free(&loop);
 	arena_free(&arena);
-	clam_engine_unref(&engine);
+	kit_engine_end(&engine);
 }
 
 static void
@@ -500,13 +515,14 @@ test_unborn(void)
 		.db_dir = "no master",
 		.temp_dir = kit_dir };
 	struct fault f = { .code = ERR_NONE };
+	struct clam_door door;
 
 	is_down("stillborn");
 	CU_ASSERT_PTR_NOT_NULL(strstr(lines, "no scanner can be made"));
 	is_down("unfit");
 	CU_ASSERT_PTR_NOT_NULL(strstr(lines, "does not find its test files"));
-	CU_ASSERT_PTR_NULL(clam_engine_open(&o, &f));
-	CU_ASSERT_EQUAL(f.code, ERR_SYSTEM);
+	CU_ASSERT_PTR_NULL(clam_home_new(&o, &door, &f));
+	CU_ASSERT_EQUAL(f.code, ERR_CONFIG);
 }
 
 /* Nobody wants to know, at any moment. */

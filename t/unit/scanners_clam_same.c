@@ -195,7 +195,7 @@ test_same(void)
 	CU_ASSERT(found >= LEAST_FOUND);
 	cl_engine_free(alone);
 	loop_free(&loop);
-	clam_engine_unref(&engine);
+	kit_engine_end(&engine);
 }
 
 int

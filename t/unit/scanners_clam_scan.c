@@ -160,7 +160,7 @@ test_scanner(void)
 	spin_until_done();
 	CU_ASSERT_EQUAL(scan.result.verdict, VERDICT_CLEAN);
 	tear_down();
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 /* over_max: bypass: the first max_body bytes are looked at all the same. */
@@ -199,7 +199,7 @@ test_over_max(void)
 	}
 	over_max = SCAN_POLICY_BLOCK;
 	free(s.p);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 static void
@@ -220,7 +220,7 @@ test_scanner_cut(void)
 	spin_until_done();
 	CU_ASSERT_EQUAL(scan.result.fault.code, ERR_ORIGIN_CUT);
 	tear_down();
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 /* Gone before, while and after a thread looks. */
@@ -260,7 +260,7 @@ test_scanner_cancel(void)
 	arena_free(&arena);
 	loop_free(&loop);
 	free(s.p);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 /* A body in many pieces, as from a connection. */
@@ -338,7 +338,7 @@ test_abandoned(void)
 	uint64_t whole = time_of_look(e, false);
 
 	CU_ASSERT(time_of_look(e, true) < whole / 2);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 /* Nobody scans: too many wait, and one waits too long. */
@@ -372,7 +372,7 @@ test_scanner_busy(void)
 	CU_ASSERT_EQUAL(busy + late, 3); /* who waits in vain finds it busy */
 	tear_down();
 	free(s.p);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 /* One client's large bodies do not stand before another's. */
@@ -415,7 +415,7 @@ test_clients(void)
 	body_unref(&other.body);
 	tear_down();
 	free(s.p);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 static void
@@ -443,7 +443,7 @@ test_in_a_chain(void)
 	chain_cancel(&run);
 	tear_down();
 	free(s.p);
-	clam_engine_unref(&e);
+	kit_engine_end(&e);
 }
 
 /* All of it in threads, and in processes. */
