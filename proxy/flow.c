@@ -113,6 +113,8 @@ flow_drop_request_body(struct flow *f)
 static void
 flow_stop(struct flow *f)
 {
+	if (f->name != NULL)
+		resolve_cancel(f->name);
 	chain_cancel(&f->chain);
 	upgrade_stop(f);
 	pump_stop(&f->up);
@@ -495,6 +497,8 @@ run_state(struct flow *f)
 		return (FLOW_NEXT);
 	case FLOW_STATE_CONNECT:
 		return (flow_connect(f));
+	case FLOW_STATE_NAME:
+		return (flow_name(f));
 	case FLOW_STATE_WHERE:
 		return (flow_where(f));
 	case FLOW_STATE_SCAN_REQ:

@@ -30,6 +30,7 @@ enum flow_step {
 };
 
 struct flow_grpc;
+struct resolve_query;
 struct flow_stream;
 struct page_facts;
 struct upgrade;
@@ -95,6 +96,8 @@ struct flow {
 	bool wanted_part;           /* the client asked for a part */
 	bool asked_part;            /* the origin was asked for one */
 	struct flow_stream *stream; /* the response may be endless; NULL: no */
+	struct resolve_query *name; /* NAME; in the arena, or NULL */
+	bool unproven;              /* its host is not */
 	bool is_part;               /* the response is one, of more */
 	struct flow_grpc *grpc;     /* it is a call of gRPC; NULL: no */
 	enum err gives_up;          /* ERR_NONE: it does not */
@@ -171,6 +174,16 @@ bool flow_may_reach(void *flow, const struct sockaddr *);
 enum flow_step flow_where(struct flow *);
 /* flow_request.c: POLICY. */
 void flow_request(struct flow *);
+/* What the rules say, once it is known what its host is worth. */
+void flow_request_decide(struct flow *);
+/*
+ * flow_name.c: is it to be found out whether the host leads to the address
+ * that the connection is for?  Then the flow is in state NAME.
+ */
+bool flow_name_begin(struct flow *);
+enum flow_step flow_name(struct flow *); /* NAME */
+/* Does the answer so far have this address? */
+bool flow_name_leads_to(const struct resolve_query *, const struct sockaddr *);
 /* flow_connect.c: the same for a CONNECT. */
 void flow_request_connect(struct flow *);
 /* CONNECT: do services let it pass? */

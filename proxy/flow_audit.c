@@ -299,6 +299,7 @@ flow_record(struct flow *f)
 	    : t != NULL && !tunnel_is_plain(t) ? AUDIT_INTERCEPTED
 					       : AUDIT_PLAIN;
 	r.at_response = f->resp_from_origin;
+	r.name_unproven = f->unproven || (t != NULL && tunnel_is_in_doubt(t));
 	record_client(&r, f->client);
 	record_request(&r, f);
 	record_bytes(&r, f);

@@ -340,8 +340,15 @@ flow_request(struct flow *f)
 		return;
 	/* The body exists before the decisions, so that they may leave it unread. */
 	take_body(f);
-	if (!answer_internal(f) && !answer_spent(f) && !refused_by_policy(f) &&
-	    !flow_wants_http1(f, f->req) && upgrade_decide(f)) {
+	if (!answer_internal(f) && !answer_spent(f) && !flow_name_begin(f))
+		flow_request_decide(f);
+}
+
+void
+flow_request_decide(struct flow *f)
+{
+	if (!refused_by_policy(f) && !flow_wants_http1(f, f->req) &&
+	    upgrade_decide(f)) {
 		flow_grpc_begin(f);
 		flow_go(f, FLOW_STATE_WHERE);
 	}

@@ -213,6 +213,9 @@ run(struct tunnel *t)
 	case TUNNEL_HELLO:
 		tunnel_hello(t);
 		break;
+	case TUNNEL_NAME:
+		tunnel_led_name(t);
+		break;
 	case TUNNEL_DIAL:
 		tunnel_dialled(t);
 		break;
@@ -260,6 +263,8 @@ tunnel_free(struct tunnel **tp)
 	tunnel_flight_end(t);
 	timer_stop(&t->deadline);
 	timer_stop(&t->first);
+	if (t->query != NULL)
+		resolve_cancel(t->query);
 	tunnel_hello_fini(t);
 	chq_fini(&t->input);
 	leaf_cancel(&t->leaf);
@@ -322,6 +327,12 @@ bool
 tunnel_is_led(const struct tunnel *t)
 {
 	return (t->led);
+}
+
+bool
+tunnel_is_in_doubt(const struct tunnel *t)
+{
+	return (t->in_doubt);
 }
 
 const struct http_uri *

@@ -102,6 +102,8 @@ struct str tunnel_sni(const struct tunnel *);
 const struct sockaddr *tunnel_dest(const struct tunnel *);
 /* Do its requests come without TLS? */
 bool tunnel_is_plain(const struct tunnel *);
+/* Would the rules have given more to its name, had it been proven? */
+bool tunnel_is_in_doubt(const struct tunnel *);
 /* Was it led here? */
 bool tunnel_is_led(const struct tunnel *);
 /*

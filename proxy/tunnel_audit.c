@@ -56,6 +56,7 @@ tunnel_record(const struct tunnel *t)
 				   : AUDIT_CONNECT;
 	r.action = action_of(t);
 	record_client(&r, t->client);
+	r.name_unproven = t->in_doubt;
 	record_rules(&r, &t->plan);
 	r.client_tls.sni = tunnel_sni(t);
 	r.method = of->method;

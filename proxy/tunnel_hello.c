@@ -128,11 +128,20 @@ hello_done(struct tunnel *t)
 		tunnel_led_tls(t);
 	else
 		apply_sni(t);
+	if (!t->led || !tunnel_led_prove(t))
+		tunnel_hello_decided(t);
+}
+
+void
+tunnel_hello_decided(struct tunnel *t)
+{
 	if (dials_itself(t) && !tunnel_is_internal(t)) {
+		assert(t->ahead == NULL);
 		tunnel_dial(t);
 		return;
 	}
-	tunnel_connect_ahead(t, NULL);
+	if (t->ahead == NULL)
+		tunnel_connect_ahead(t, NULL);
 	tunnel_go(t, TUNNEL_MINT);
 }
 

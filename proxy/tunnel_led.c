@@ -9,6 +9,8 @@
 #include <time.h>
 #include "proxy/audit/log.h"
 #include "proxy/audit/reference.h"
+#include "proxy/flow.h"
+#include "proxy/proofs.h"
 #include "proxy/tunnel_priv.h"
 
 /* Of SMTP, SSH and their like the server speaks first. */
@@ -93,4 +95,75 @@ tunnel_led_tls(struct tunnel *t)
 	if (conf_port_check(t->gen->gen->conf, true, t->uri.port, &t->fault) ==
 	    ERR_NONE)
 		(void)tunnel_decide(t, tunnel_dest(t));
+}
+
+/* It belongs to the address, or that is not to be had. */
+static void
+known(struct tunnel *t, bool proven)
+{
+	resolve_cancel(t->query);
+	t->proven = proven;
+	t->in_doubt = !proven;
+	if (proven) {
+		lease_release(&t->ahead); /* it has served */
+		(void)tunnel_decide(t, tunnel_dest(t));
+	}
+	tunnel_hello_decided(t);
+}
+
+bool
+tunnel_led_prove(struct tunnel *t)
+{
+	struct client *c = t->client;
+
+	if (tunnel_is_internal(t) || !tunnel_asks_proof(t))
+		return (false);
+	t->query = arena_zalloc(t->arena, sizeof(*t->query));
+	tunnel_go(t, TUNNEL_NAME);
+	resolve_start(c->worker->resolver, t->query, t->uri.host, c->account,
+	    &c->task);
+	return (true);
+}
+
+/* The server at the address has the name's certificate, or had it of late. */
+static void
+ask_server(struct tunnel *t)
+{
+	struct client *c = t->client;
+	uint64_t now = loop_now(c->worker->loop);
+	unsigned by = t->gen->gen->number;
+	enum lease_state s;
+
+	if (t->ahead == NULL &&
+	    proofs_has(c->worker->proofs, &c->dest.sa, t->uri.host, by, now)) {
+		known(t, true);
+		return;
+	}
+	if (t->ahead == NULL)
+		tunnel_connect_ahead(t, NULL);
+	s = lease_state(t->ahead);
+	if (s == LEASE_WAITING)
+		return;
+	if (s == LEASE_READY && !lease_is_invalid(t->ahead)) {
+		proofs_add(c->worker->proofs, &c->dest.sa, t->uri.host, by,
+		    now);
+		known(t, true);
+	} else
+		known(t, false);
+}
+
+void
+tunnel_led_name(struct tunnel *t)
+{
+	const struct client *c = t->client;
+
+	assert(t->query != NULL && t->fault.code == ERR_NONE);
+	if (flow_name_leads_to(t->query, &c->dest.sa))
+		known(t, true);
+	else if (!t->query->done)
+		return;
+	else if (c->listen->names == CONF_NAMES_STRICT)
+		known(t, false);
+	else
+		ask_server(t);
 }

@@ -7,6 +7,7 @@
 #include "certs/leaf.h"
 #include "proxy/client.h"
 #include "net/dial.h"
+#include "net/resolve.h"
 #include "proxy/policy/policy.h"
 #include "proxy/tunnel.h"
 #include "tls/hello.h"
@@ -50,10 +51,14 @@ struct tunnel {
 	struct dial dial;    /* of a splice, or to learn the address */
 	union address dest;  /* an address was named: that one */
 	bool dest_known;
-	bool plain;             /* OPEN without TLS */
-	bool led;               /* to a transparent listener */
-	struct timer first;     /* led: until something has come */
-	bool is_silent;         /* nothing has */
+	bool plain;         /* OPEN without TLS */
+	bool led;           /* to a transparent listener */
+	struct timer first; /* led: until something has come */
+	bool is_silent;     /* nothing has */
+	/* NAME; in the arena, or NULL */
+	struct resolve_query *query;
+	bool proven;            /* led: its name belongs to its address */
+	bool in_doubt;          /* ... might not, and that made a difference */
 	bool untrusted;         /* its leaf warns: the origin may be invalid */
 	const char *refused_by; /* the rule that refused an address of it */
 	struct splice *splice;  /* owned; NULL: not spliced */
@@ -77,6 +82,8 @@ void tunnel_connect_ahead(struct tunnel *, struct dial *dialled);
 
 /* tunnel_hello.c */
 void tunnel_hello(struct tunnel *); /* HELLO */
+/* TLS, and all that is to be known of its name is: splice or open it. */
+void tunnel_hello_decided(struct tunnel *);
 /* What is kept of the ClientHello for the parser; facts of it stay. */
 void tunnel_hello_fini(struct tunnel *);
 /*
@@ -91,6 +98,12 @@ void tunnel_led_begin(struct tunnel *);
 void tunnel_led_silent(struct timer *); /* that has not come */
 /* HELLO: it is TLS, and its ClientHello is read. */
 void tunnel_led_tls(struct tunnel *);
+/*
+ * Is it to be found out whether its name belongs to its address?  Then it is in
+ * state NAME.
+ */
+bool tunnel_led_prove(struct tunnel *);
+void tunnel_led_name(struct tunnel *); /* NAME */
 /* HELLO: it is neither TLS nor HTTP, or silent. */
 void tunnel_led_other(struct tunnel *, enum err what);
 
@@ -109,6 +122,8 @@ void tunnel_spliced(struct tunnel *); /* SPLICE */
  * not known) into its plan.  False: they block it, the plan and fault say so.
  */
 bool tunnel_decide(struct tunnel *, const struct sockaddr *dest);
+/* Led here: would it be spliced, were its name proven? */
+bool tunnel_asks_proof(const struct tunnel *);
 /* Every request inside gets the page of a block by that rule. */
 void tunnel_block(struct tunnel *, const char *rule);
 /*

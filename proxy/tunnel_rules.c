@@ -39,6 +39,10 @@ decide_led(const struct tunnel *t, const struct conf *conf,
 
 	facts_of(t, &t->uri, dest, &facts);
 	policy_decide(&conf->policy, POLICY_TLS, &facts, &named);
+	if (t->proven) {
+		*plan = named;
+		return;
+	}
 	facts_of(t, &t->named, dest, &facts);
 	policy_decide(&conf->policy, POLICY_TLS, &facts, plan);
 	if (named.access == POLICY_BLOCK ||
@@ -53,6 +57,21 @@ decide_led(const struct tunnel *t, const struct conf *conf,
 	named.tls = POLICY_INSPECT; /* the word of the client opens nothing */
 	named.rule[POLICY_BY_TLS] = plan->rule[POLICY_BY_TLS];
 	*plan = named;
+}
+
+bool
+tunnel_asks_proof(const struct tunnel *t)
+{
+	struct policy_facts facts;
+	struct plan named = t->plan;
+
+	assert(t->led);
+	if (t->proven || t->uri.host_is_ip || t->fault.code != ERR_NONE ||
+	    t->plan.tls == POLICY_SPLICE)
+		return (false);
+	facts_of(t, &t->uri, tunnel_dest(t), &facts);
+	policy_decide(&t->gen->gen->conf->policy, POLICY_TLS, &facts, &named);
+	return (named.access != POLICY_BLOCK && named.tls == POLICY_SPLICE);
 }
 
 /*

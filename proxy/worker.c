@@ -9,6 +9,7 @@
 #include "proxy/accept.h"
 #include "proxy/client.h"
 #include "proxy/greet.h"
+#include "proxy/proofs.h"
 #include "proxy/wire/lease.h"
 #include "proxy/worker.h"
 
@@ -102,6 +103,7 @@ worker_fini(struct worker *w)
 	dns_free(&w->next_dns);
 	worker_gen_unref(&w->current);
 	loop_settle(w->loop); /* its services let go of the dialer */
+	proofs_free(&w->proofs);
 	splicer_free(&w->splicer);
 	dialer_free(&w->dialer);
 	resolver_free(&w->resolver);
@@ -157,6 +159,7 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 		return (NULL);
 	w->dialer = dialer_new(w->loop, w->resolver);
 	w->splicer = splicer_new(w->loop, w->kept);
+	w->proofs = proofs_new();
 	w->pool = origin_pool_new(w);
 	w->current = worker_gen_new(w, g, f);
 	if (w->current == NULL)

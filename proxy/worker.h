@@ -23,6 +23,7 @@ struct client;
 struct dns;
 struct origin_pool;
 struct listener;
+struct proofs;
 
 /* What all workers share and count; lives as long as the process. */
 struct proxy_shared {
@@ -67,6 +68,7 @@ struct worker {
 	struct account *kept; /* counted: of idle connections and the like */
 	struct dialer *dialer;
 	struct splicer *splicer;
+	struct proofs *proofs; /* of names, for transparent clients */
 	struct origin_pool *pool;
 	struct list clients; /* of struct client */
 	unsigned n_clients;

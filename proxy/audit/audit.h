@@ -101,6 +101,8 @@ struct audit_record {
 	struct str client_ip;
 	uint16_t client_port;
 	struct str listener;
+	/* what rules would give to the name was not given to who said it */
+	bool name_unproven;
 	/* what a balancer said of the connection, as it came */
 	struct str
 	    destination; /* "ip:port" that it was going to, if led here */

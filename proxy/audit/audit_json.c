@@ -139,6 +139,8 @@ put_client(struct buf *b, const struct audit_record *r,
 	put_str(b, KEY("user_agent.original"), r->agent);
 	put_str(b, KEY("assay.listener"), r->listener);
 	put_str(b, KEY("assay.destination"), r->destination);
+	if (r->name_unproven)
+		buf_str(b, STR(",\"assay.name\":\"unproven\""));
 	put_str(b, KEY("assay.balancer_ip"), r->balancer_ip);
 	put_str(b, KEY("assay.balancer_id"), r->balancer_id);
 	put_str(b, KEY("assay.balancer_authority"), r->balancer_authority);

@@ -52,7 +52,8 @@ struct conf_listen {
 	enum conf_kind kind;
 	/* ":3128" gives 0.0.0.0 and [::] (IPV6_V6ONLY) */
 	union address addr[2];
-	unsigned naddr;             /* 1 or 2; port 0: the kernel chooses */
+	unsigned naddr; /* 1 or 2; port 0: the kernel chooses */
+	enum conf_names names;
 	struct nets proxy_protocol; /* balancers that send a PROXY header */
 };
 

@@ -69,6 +69,10 @@ check_listen(struct conf_reader *r, const struct node *map, void *section)
 	if (l->proxy_protocol.self)
 		conf_problem(r, place(map, "proxy_protocol"),
 		    "'self' is no balancer; write its address or network");
+	if (l->kind == CONF_EXPLICIT && l->names != CONF_NAMES_RELAXED)
+		conf_problem(r, place(map, "names"),
+		    "'names: strict' is for 'kind: redirect' and 'tproxy'; "
+		    "explicit clients ask for names, leave it out");
 	if (l->kind != CONF_EXPLICIT && l->naddr == 1 &&
 	    is_loopback(&l->addr[0].sa))
 		conf_warn(r, place(map, "on"),

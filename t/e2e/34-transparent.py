@@ -190,6 +190,113 @@ def test_whose_name(lab):
             assert len(o[addr, 443].requests) + len(o[addr, 80].requests) == before + [tls, plain].count(200), "it has left"
 
 
+RULES = [{"name": "bank", "if": {"host": ["bank.test"]}, "tls": "splice", "access": "allow"},
+         {"name": "free", "if": {"host": ["free.test"]}, "access": "allow", "log": "none"},
+         {"name": "open", "if": {"host": ["any.test"]}, "access": "allow"}, {"name": "rest", "access": "block"},
+         {"name": "scan", "scan": "none"}]
+
+
+def is_spliced(t, o, addr):
+    own = e2e.certs.pem(o[addr, 443].tls.leaf).split()
+    return ssl.DER_cert_to_PEM_cert(t.sock.getpeercert(True)).encode().split() == own
+
+
+def test_proven_by_dns(lab):
+    """A name that leads to the address, among others, gets what rules give it."""
+    lab.hosts.update({"bank.test": ["203.0.113.99", ORIGIN, ORIGIN6], "free.test": [ORIGIN], "any.test": [OTHER]})
+    for names in ("relaxed", "strict"):
+        net, p = start(lab, "redirect", rules=RULES, listen={"names": names})
+        o = origins(lab, net, names=("nobody.test",))
+        for addr in (ORIGIN, ORIGIN6):
+            with lab.sub(f"{names} {addr}"):
+                t = over_tls(lab, net, p, addr, sni="bank.test", ctx=unverified())
+                assert is_spliced(t, o, addr)
+                assert get(t, "bank.test").status == 200
+                t.cut()
+                assert wire.wait_for(lambda: p.access(1)[-1]["server.ip"] == addr)
+                assert p.access(1)[-1]["assay.rule.tls"] == "bank", p.access(1)
+                assert get(connect(lab, net, addr, 80), "bank.test").status == 200
+        with lab.sub(f"{names} foreign"):
+            t = over_tls(lab, net, p, OTHER, sni="bank.test", ctx=unverified())
+            assert not is_spliced(t, o, OTHER), "anybody may call his server so"
+            assert get(t, "bank.test").status == 502
+            t.cut()
+            assert wire.wait_for(lambda: "error.code" in p.access(1)[-1])
+            assert p.access(1)[-1]["assay.name"] == "unproven", p.access(1)[-1]
+            r = get(connect(lab, net, OTHER, 80), "bank.test")
+            assert r.status == 403
+            assert wire.wait_for(lambda: p.access(1)[-1].get("url.full") == "http://bank.test/" and "assay.name" in p.access(1)[-1])
+            had = len(p.access(1))
+            assert get(connect(lab, net, ORIGIN, 80), "free.test").status == 200
+            r = get(connect(lab, net, OTHER, 80), "free.test")  # of it there is a record
+            assert r.status == 403
+            rec = p.access(had + 1)
+            assert len(rec) == had + 1 and rec[-1]["assay.destination"] == f"{OTHER}:80", rec[had:]
+        p.stop()
+        net.close()
+        lab.closers.remove(net.close)
+        (lab.dir / "access.log").unlink()
+        p.log_path.unlink()
+
+
+def test_proven_by_certificate(lab):
+    """Addresses vary: the certificate of the server proves it, and is asked for once."""
+    lab.hosts["bank.test"] = "203.0.113.99"
+    net, p = start(lab, "redirect", rules=RULES)
+    ctx = lab.server_context("bank.test")
+    false = lab.server_context("bank.test", authority=e2e.certs.Authority("Nobody's CA"))
+    with net.inside("s"):
+        good = lab.origin(lambda h, b: ok(b"x"), tls=ctx, host=ORIGIN, port=443)
+        bad = lab.origin(lambda h, b: ok(b"x"), tls=false, host=OTHER, port=443)
+    o = {(ORIGIN, 443): good, (OTHER, 443): bad}
+    for i in range(4):
+        t = over_tls(lab, net, p, ORIGIN, sni="bank.test", ctx=unverified())
+        assert is_spliced(t, o, ORIGIN)
+        assert get(t, "bank.test").status == 200
+        t.cut()
+    assert good.handshakes == 5, f"{good.handshakes} handshakes: four clients and one of ours"
+    t = over_tls(lab, net, p, OTHER, sni="bank.test", ctx=unverified())
+    assert not is_spliced(t, o, OTHER) and get(t, "bank.test").status == 502
+    # A reload asks anew.
+    p.write_conf(lab.conf(PORT, listen=[{"on": f":{PORT}", "kind": "redirect", "name": "in"}], rules=RULES, **SERVED))
+    p.reload("in force")
+    t = over_tls(lab, net, p, ORIGIN, sni="bank.test", ctx=unverified())
+    assert is_spliced(t, o, ORIGIN)
+    assert wire.wait_for(lambda: good.handshakes == 7), good.handshakes
+
+
+def test_strict(lab):
+    """names: strict: addresses alone prove, and plain HTTP has to."""
+    lab.hosts.update({"any.test": [ORIGIN], "bank.test": "203.0.113.99"})
+    net, p = start(lab, "redirect", rules=[{"name": "bank", "if": {"host": ["bank.test"]}, "tls": "splice"}, {"name": "scan", "scan": "none"}],
+                   listen={"names": "strict"})
+    o = origins(lab, net, names=("bank.test", "other.test"))
+    t = over_tls(lab, net, p, ORIGIN, sni="bank.test")
+    assert issuer(t.sock) == "Lab Proxy CA" and get(t, "bank.test").status == 200
+    assert get(connect(lab, net, ORIGIN, 80), "any.test").status == 200
+    assert get(connect(lab, net, ORIGIN, 80), ORIGIN).status == 200
+    r = get(connect(lab, net, ORIGIN, 80), "other.test")
+    assert r.status == 403
+    assert get(connect(lab, net, OTHER, 80), "any.test").status == 403
+    assert wire.wait_for(lambda: p.access(1)[-1].get("error.code") == "NAME_UNPROVEN"), p.access(1)[-1]
+    assert get(over_tls(lab, net, p, ORIGIN, sni="other.test"), "other.test").status == 200, "TLS proves itself"
+    assert len(o[OTHER, 80].requests) == 0
+
+
+def test_changing_addresses_are_no_error(lab):
+    """Two hundred requests while the name's addresses change: no 4xx, as there is nothing to compare."""
+    net, p = start(lab, "redirect", rules=[{"name": "other", "if": {"host": ["other.test"]}, "access": "block"}, {"name": "scan", "scan": "none"}])
+    origins(lab, net)
+    for i in range(10):
+        lab.hosts["www.test"] = f"198.18.0.{i}"
+        p.write_conf(lab.conf(PORT, listen=[{"on": f":{PORT}", "kind": "redirect", "name": "in"}],
+                              rules=[{"name": "other", "if": {"host": ["other.test"]}, "access": "block"}, {"name": "scan", "scan": "none"}], **SERVED))
+        p.reload("in force")
+        t, c = over_tls(lab, net, p, ORIGIN), connect(lab, net, ORIGIN, 80)
+        for _ in range(10):
+            assert get(t).status == 200 and get(c).status == 200
+
+
 def test_neither(lab):
     """Other protocols: by rule, whoever speaks first."""
     net = Net(lab)

@@ -334,7 +334,12 @@ test_listen(void)
 		    "c:3:16: two listeners have "
 		    "the name 'a'; rules could not tell them apart\n" },
 		{ "listen: [{on: ':5', kind: redirect}]\n", "" },
-		{ "listen: [{on: ':5', kind: tproxy, name: a}]\n", "" },
+		{ "listen: [{on: ':5', kind: tproxy, names: strict}]\n", "" },
+		{ "listen: [{on: ':5', names: relaxed}]\n", "" },
+		{ "listen: [{on: ':5', names: strict}]\n",
+		    "c:1:21: 'names: strict' is for 'kind: redirect' and "
+		    "'tproxy'; explicit clients ask for names, leave it "
+		    "out\n" },
 		{ "listen: [{on: '127.0.0.1:5', kind: tproxy}]\n",
 		    "c:1:11: warning: packets are led to an address of the "
 		    "interface that they come in by, which this is not; write "

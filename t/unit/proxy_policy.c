@@ -587,6 +587,61 @@ test_long_hosts(void)
 	conf_unref(&c);
 }
 
+/* A host that is only said gets what it and the address both get. */
+static void
+test_led(void)
+{
+	static const struct {
+		const char *host, *url;
+		enum policy_access said, known;
+		enum policy_log log_said, log_known;
+	} t[] = {
+		{ "good.test", "http://good.test/", POLICY_BLOCK, POLICY_ALLOW,
+		    POLICY_LOG_FULL, POLICY_LOG_FULL },
+		{ "bad.test", "http://bad.test/", POLICY_BLOCK, POLICY_BLOCK,
+		    POLICY_LOG_FULL, POLICY_LOG_FULL },
+		{ "other.test", "http://other.test/free/", POLICY_BLOCK,
+		    POLICY_BLOCK, POLICY_LOG_FULL, POLICY_LOG_FULL },
+		{ "free.test", "http://free.test/free/", POLICY_BLOCK,
+		    POLICY_ALLOW, POLICY_LOG_FULL, POLICY_LOG_NONE },
+		{ "192.0.2.1", "http://192.0.2.1/x", POLICY_ALLOW, POLICY_ALLOW,
+		    POLICY_LOG_FULL, POLICY_LOG_FULL },
+	};
+	struct conf *c = load(
+	    "rules:\n"
+	    "- {name: bad, if: {host: bad.test}, access: block}\n"
+	    "- {name: good, if: {host: [good.test, 192.0.2.1]}, access: "
+	    "allow}\n"
+	    "- {name: free, if: {url: '^http://free\\.test/'}, access: allow, "
+	    "log: none}\n"
+	    "- {name: rest, access: block}\n");
+	struct policy_facts f = { .scheme = STR("http"),
+		.port = 80,
+		.method = STR("GET"),
+		.size = POLICY_SIZE_UNKNOWN };
+	struct plan plan;
+	unsigned i;
+
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		f.host = str_of(t[i].host);
+		f.host_is_ip = t[i].host[0] == '1';
+		f.url = str_of(t[i].url);
+		f.led_host = f.led_url = STR_NONE;
+		policy_plan_init(&c->policy, &plan);
+		policy_decide(&c->policy, POLICY_REQUEST, &f, &plan);
+		CU_ASSERT(plan.access == t[i].known);
+		CU_ASSERT(plan.log == t[i].log_known);
+		f.led_host = i == 4 ? STR("192.0.2.1") : STR("203.0.113.80");
+		f.led_url = i == 4 ? STR("http://192.0.2.1/x")
+				   : STR("http://203.0.113.80/");
+		policy_plan_init(&c->policy, &plan);
+		policy_decide(&c->policy, POLICY_REQUEST, &f, &plan);
+		CU_ASSERT(plan.access == t[i].said);
+		CU_ASSERT(plan.log == t[i].log_said);
+	}
+	conf_unref(&c);
+}
+
 static const char ten_rules
     [] = "rules:\n"
 	 "- {name: r1, if: {host: [bank.test, clinic.test]}, access: block}\n"
@@ -769,6 +824,7 @@ UNIT_TESTS(proxy_policy, { "times", test_times }, { "hosts", test_hosts },
     { "a block waits while an allow is not known", test_put_off },
     { "the destination's address comes late", test_late_dest },
     { "the address is a splice's last fact", test_late_dest_of_splice },
+    { "a host that is only said", test_led },
     { "patterns have limits", test_overrun },
     { "random hosts", test_random_hosts }, { "long hosts", test_long_hosts },
     { "ten rules are quick", test_speed }, { "threads", test_threads })
