@@ -20,7 +20,7 @@ clam_print_begin(struct clam_body_print *b, uint64_t length, const void *p,
 static bool
 is_fresh(const struct clam_death_note *n, uint64_t now)
 {
-	return (n->count > 0 && now - n->last < DEATHS_MS);
+	return (n->count > 0 && now < n->last + DEATHS_MS);
 }
 
 static bool

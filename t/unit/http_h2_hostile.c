@@ -1031,7 +1031,29 @@ test_sweep(void)
 	kit_fini(&k);
 }
 
+/* A peer that is behind answers many small DATA frames at once. */
+static void
+test_earned_ahead(void)
+{
+	struct h2_budget b = { { 0 }, { 0 } };
+
+	h2_budget_earn(&b, H2_SPEND_WINDOW, 6000);
+	CU_ASSERT(h2_budget_spend(&b, H2_SPEND_WINDOW, 6000, 1000));
+	CU_ASSERT(h2_budget_spend(&b, H2_SPEND_WINDOW, 1000, 1000));
+	CU_ASSERT(!h2_budget_spend(&b, H2_SPEND_WINDOW, 1, 1000));
+	/* Time gives back what was spent, and no more. */
+	CU_ASSERT(h2_budget_spend(&b, H2_SPEND_WINDOW, 1000, 3600000));
+	CU_ASSERT(!h2_budget_spend(&b, H2_SPEND_WINDOW, 1, 3600000));
+	/* What is ahead is bounded, and of other kinds nothing is. */
+	b = (struct h2_budget){ { 0 }, { 0 } };
+	h2_budget_earn(&b, H2_SPEND_WINDOW, 4000000);
+	CU_ASSERT(!h2_budget_spend(&b, H2_SPEND_WINDOW, 300000, 1000));
+	h2_budget_earn(&b, H2_SPEND_PING, 1000);
+	CU_ASSERT(!h2_budget_spend(&b, H2_SPEND_PING, 101, 1000));
+}
+
 UNIT_TESTS(http_h2_hostile, { "floods", test_floods },
+    { "earned ahead", test_earned_ahead },
     { "a head without end", test_endless_head },
     { "answers that nobody reads", test_unread_answers },
     { "the limit of streams", test_stream_limit },
