@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/channel.h"
+#include "proxy/given.h"
 #include "proxy/listen.h"
 #include "net/original.h"
 #include "net/resolve.h"
@@ -180,6 +181,16 @@ find(const struct listen_set *was, const union address *asked)
 	return (i);
 }
 
+static bool
+is_given(const struct listen_set *s, unsigned i)
+{
+	int fd = given_copy(s->given, &s->addr[i], 0);
+
+	if (fd >= 0)
+		close(fd);
+	return (fd >= 0);
+}
+
 /* Some address of ours has that port: it is no stranger's. */
 static bool
 is_ours(const struct listen_set *was, const union address *a)
@@ -202,6 +213,19 @@ kept(const struct listen_set *s, unsigned i, const struct listen_set *was)
 	return (was != NULL && j < was->n ? j : UINT_MAX);
 }
 
+/* One that a service manager has opened; fd is closed when it is of no use. */
+static int
+adopt(const struct listen_set *s, unsigned i, int fd, struct fault *f)
+{
+	if (!make_transparent(fd, &s->addr[i], s->kind[i], f)) {
+		close(fd);
+		return (-1);
+	}
+	(void)lock_filters(fd);
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	return (fd);
+}
+
 /* Copy k of address i. */
 static int
 one(struct listen_set *s, unsigned i, unsigned k, const struct listen_set *was,
@@ -210,11 +234,13 @@ one(struct listen_set *s, unsigned i, unsigned k, const struct listen_set *was,
 	unsigned j = kept(s, i, was);
 	int fd;
 
-	if (j == UINT_MAX)
-		return (listen_one(&s->addr[i], s->kind[i], f));
-	s->addr[i] = was->addr[j];
-	if (k >= was->copies)
-		return (listen_one(&s->addr[i], s->kind[i], f));
+	if (j != UINT_MAX)
+		s->addr[i] = was->addr[j];
+	if (j == UINT_MAX || k >= was->copies) {
+		fd = given_copy(s->given, &s->addr[i], k);
+		return (fd >= 0 ? adopt(s, i, fd, f)
+				: listen_one(&s->addr[i], s->kind[i], f));
+	}
 	fd = fcntl(was->fd[k * was->n + j], F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		fault_set(f, ERR_SYSTEM, "listening socket: %s",
@@ -233,7 +259,7 @@ open_all(struct listen_set *s, const struct listen_set *was, struct fault *f)
 
 	for (i = 0; i < s->n; i++)
 		if (kept(s, i, was) == UINT_MAX && !is_ours(was, &s->addr[i]) &&
-		    taken(&s->addr[i], f))
+		    !is_given(s, i) && taken(&s->addr[i], f))
 			return (false);
 	s->fd = malloc(((size_t)s->copies * s->n + 1) * sizeof(*s->fd));
 	if (s->fd == NULL)
@@ -253,9 +279,10 @@ open_all(struct listen_set *s, const struct listen_set *was, struct fault *f)
 
 bool
 listen_open(struct listen_set *s, const struct conf *c, unsigned workers,
-    const struct listen_set *was, struct fault *f)
+    const struct listen_set *was, const struct given *given, struct fault *f)
 {
 	memset(s, 0, sizeof(*s));
+	s->given = given;
 	addresses(s, c);
 	drop_unsupported(s);
 	s->copies = was != NULL && was->copies > workers ? was->copies
@@ -273,6 +300,13 @@ listen_again(struct listen_set *s, struct fault *f)
 }
 
 static bool
+cannot_mend(const union address *a, struct fault *f)
+{
+	cannot(a, f);
+	return (false);
+}
+
+static bool
 mend_one(const struct listen_set *s, unsigned i, struct fault *f)
 {
 	int mode = fcntl(s->fd[i], F_GETFL), fd;
@@ -280,6 +314,9 @@ mend_one(const struct listen_set *s, unsigned i, struct fault *f)
 	if (channel_is(s->fd[i], CHANNEL_LISTENER))
 		return ((mode & O_NONBLOCK) != 0 ||
 		    fcntl(s->fd[i], F_SETFL, mode | O_NONBLOCK) == 0);
+	if (given_has(s->given, &s->addr[i % s->n])) /* it has its address */
+		return (listen(s->fd[i], BACKLOG) == 0 ||
+		    cannot_mend(&s->addr[i % s->n], f));
 	if ((fd = listen_one(&s->addr[i % s->n], s->kind[i % s->n], f)) < 0)
 		return (false);
 	close(s->fd[i]);

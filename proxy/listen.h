@@ -12,6 +12,8 @@
 #include "base/fault.h"
 #include "proxy/conf/conf.h"
 
+struct given;
+
 struct listen_set {
 	unsigned n;           /* addresses */
 	unsigned copies;      /* sockets of each; as many as workers, or more */
@@ -20,16 +22,18 @@ struct listen_set {
 	union address *asked; /* [n]: as configured */
 	union address *addr;  /* [n]; the port the kernel gave is filled in */
 	int *fd;              /* [copies * n], copy by copy; NULL: closed */
+	const struct given *given; /* borrowed; NULL: none */
 };
 
 /*
  * Bind and listen for so many workers.  was (may be NULL): the set in use;
  * sockets of addresses that stay are copies of its descriptors, all of them,
- * for one that is closed loses who waits in its queue.  False: cause in f,
- * nothing is open.
+ * for one that is closed loses who waits in its queue.  given (may be NULL, is
+ * needed as long as the set): sockets that are taken instead of new ones.  False:
+ * cause in f, nothing is open.
  */
 bool listen_open(struct listen_set *, const struct conf *, unsigned workers,
-    const struct listen_set *was, struct fault *f);
+    const struct listen_set *was, const struct given *given, struct fault *f);
 /* Close the sockets; their addresses stay for listen_again(). */
 void listen_close(struct listen_set *);
 bool listen_is_open(const struct listen_set *);

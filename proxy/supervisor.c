@@ -152,6 +152,29 @@ supervisor_notify(const char *fmt, ...)
 }
 
 void
+store_listeners(const struct supervisor *p)
+{
+#ifdef HAVE_SYSTEMD
+	const struct listen_set *l = &p->edition->listeners;
+	int *fds = calloc(l->copies * l->n + 1, sizeof(*fds));
+	unsigned i, n = 0;
+
+	if (fds == NULL)
+		abort();
+	(void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" GIVEN_STORED);
+	for (i = 0; listen_is_open(l) && i < l->copies * l->n; i++)
+		if (!given_has(&p->given, &l->addr[i % l->n]))
+			fds[n++] = l->fd[i];
+	if (n > 0)
+		(void)sd_pid_notify_with_fds(0, 0,
+		    "FDSTORE=1\nFDNAME=" GIVEN_STORED, fds, n);
+	free(fds);
+#else
+	(void)p;
+#endif
+}
+
+void
 supervisor_notify_state(const struct supervisor *p, bool ready)
 {
 	const struct postmortem *dead = p->aftermath.postmortem;
@@ -188,6 +211,7 @@ drain(struct supervisor *p)
 	    (unsigned long long)(ms / 1000));
 	supervisor_notify("STOPPING=1");
 	listen_close(&p->edition->listeners);
+	store_listeners(p);
 	if (!serves && p->phase != PHASE_DRAINS && p->ending == NULL) {
 		supervisor_end(p, EXIT_OK); /* it serves nobody */
 		return;
@@ -360,6 +384,7 @@ supervisor_ready(struct supervisor *p)
 	    "assay " PACKAGE_VERSION ", %u workers, pid %ld",
 	    p->edition->workers, (long)getpid());
 	supervisor_notify_state(p, true);
+	store_listeners(p);
 	hold_signals(SIG_UNBLOCK);
 }
 
@@ -401,12 +426,14 @@ begin(struct supervisor *p)
 	sandbox_set_mode(p->edition->conf->sandbox);
 	if (!prepare(p))
 		return (false);
-	if (!edition_listen(p->edition, NULL, &f) ||
+	if (!given_take(&p->given, &f) ||
+	    !edition_listen(p, p->edition, NULL, &f) ||
 	    (s = signer_open(p, p->edition->conf, &f)) == NULL ||
 	    !scans_open(p, p->edition, &f)) {
 		log_line(LEVEL_ERROR, NULL, "%s", f.detail);
 		return (false);
 	}
+	given_drop_stored(&p->given);
 	p->edition->signer = s->number;
 	figure_set(p->figures, FIGURE_GENERATION, p->edition->number);
 	tickets_begin(p, NULL);
@@ -468,6 +495,7 @@ finish(struct supervisor *p)
 		(void)unlink(p->edition->conf->admin.socket);
 	edition_free(&p->next);
 	edition_free(&p->edition);
+	given_fini(&p->given);
 	if (p->figures_fd >= 0)
 		(void)close(p->figures_fd);
 	figures_free((const struct figures **)&p->figures);

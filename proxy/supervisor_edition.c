@@ -96,13 +96,15 @@ same_path(const char *a, const char *b)
 }
 
 bool
-edition_listen(struct edition *e, const struct edition *was, struct fault *f)
+edition_listen(struct supervisor *p, struct edition *e,
+    const struct edition *was, struct fault *f)
 {
 	const char *admin = e->conf->admin.socket;
 
 	e->workers = worker_count(e->conf);
 	if (!listen_open(&e->listeners, e->conf, e->workers,
-		was != NULL ? &was->listeners : NULL, f))
+		was != NULL ? &was->listeners : NULL, &p->given, f) ||
+	    (was == NULL && !given_check(&p->given, &e->listeners, e->conf, f)))
 		return (false);
 	if (admin == NULL)
 		return (true);
@@ -297,6 +299,7 @@ take_over(struct supervisor *p)
 	p->edition = p->next;
 	p->next = NULL;
 	issued_begin(p);
+	store_listeners(p);
 	if (p->coming != NULL) {
 		supervisor_promote(p, was->conf->limits.drain_ms);
 		supervisor_announce(p);
@@ -359,7 +362,7 @@ start_beside(struct supervisor *p)
 {
 	struct fault f = { ERR_NONE, "" };
 
-	if (edition_listen(p->next, p->edition, &f) &&
+	if (edition_listen(p, p->next, p->edition, &f) &&
 	    (p->coming = served_start(p, p->next, &f)) != NULL)
 		return;
 	supervisor_reload_lost(p,
@@ -388,7 +391,7 @@ next_goes(struct supervisor *p)
 	p->next->goes = true;
 	if (!p->next->in_process)
 		start_beside(p);
-	else if (!edition_listen(p->next, p->edition, &f))
+	else if (!edition_listen(p, p->next, p->edition, &f))
 		supervisor_reload_lost(p, f.detail);
 	else
 		hand_over(p);

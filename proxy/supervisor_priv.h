@@ -19,6 +19,7 @@
 #include "certs/keys.h"
 #include "proxy/conf/conf.h"
 #include "proxy/figures.h"
+#include "proxy/given.h"
 #include "proxy/listen.h"
 #include "proxy/message.h"
 #include "proxy/postmortem.h"
@@ -127,8 +128,8 @@ void edition_free(struct edition **);
  * Open its sockets, or take copies of those that was (NULL: none) has.  False:
  * ERR_SYSTEM in f.
  */
-bool edition_listen(struct edition *, const struct edition *was,
-    struct fault *f);
+bool edition_listen(struct supervisor *, struct edition *,
+    const struct edition *was, struct fault *f);
 /* Print one problem of an edition as those of a configuration are. */
 void edition_problem(const struct supervisor *, const char *area,
     const char *text);
@@ -409,6 +410,7 @@ struct supervisor {
 	struct respawn fetch_respawn;
 	struct timer fetch_again;
 	struct aftermath aftermath;
+	struct given given; /* owned */
 	struct tickets tickets;
 	/* Upgrade: */
 	char program[4096];  /* that is run */
@@ -432,6 +434,12 @@ bool upgrade_is(void);
 bool upgrade_take(struct supervisor *);
 /* Load the configuration for another serving process. */
 void supervisor_replace(struct supervisor *);
+
+/*
+ * The service manager keeps the listening sockets of the edition in force, for a
+ * supervisor that follows this one when it dies; or those of none: closed.
+ */
+void store_listeners(const struct supervisor *);
 
 /* It serves for the first time. */
 void supervisor_ready(struct supervisor *);

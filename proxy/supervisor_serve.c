@@ -257,8 +257,10 @@ supervisor_serve_again(struct supervisor *p)
 	struct fault f = { ERR_NONE, "" };
 
 	p->awaits_keys = false;
-	if (listen_is_open(&p->edition->listeners) ||
+	if (!listen_is_open(&p->edition->listeners) &&
 	    listen_again(&p->edition->listeners, &f))
+		store_listeners(p);
+	if (listen_is_open(&p->edition->listeners))
 		p->served = served_start(p, p->edition, &f);
 	if (f.code != ERR_NONE)
 		not_started(p, &f);
@@ -357,8 +359,10 @@ follow(struct supervisor *p, uint64_t life)
 	log_line(LEVEL_ERROR, "serve", "it keeps dying: waiting %llu s%s",
 	    (unsigned long long)(wait / 1000),
 	    wait > CLOSE_MS ? ", nobody can connect" : "");
-	if (wait > CLOSE_MS) /* others can take what would wait in vain */
+	if (wait > CLOSE_MS) { /* others can take what would wait in vain */
 		listen_close(&p->edition->listeners);
+		store_listeners(p);
+	}
 	timer_set(&p->again, wait);
 }
 

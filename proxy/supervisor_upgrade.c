@@ -27,7 +27,7 @@
 
 #define STATE_ENV "ASSAY_UPGRADE"         /* the descriptor of the state */
 #define FORMAT_ENV "ASSAY_UPGRADE_FORMAT" /* of --check: can it take that? */
-#define FORMAT 4u
+#define FORMAT 5u
 #define STATE_MAX (8u << 20)
 
 /* In the state: this, and then its arrays in the order of their counts. */
@@ -35,7 +35,8 @@ struct state {
 	uint32_t format, size, message_size;
 	uint32_t number, workers, signer, last_signer, last_house;
 	int32_t setup, admin;
-	uint32_t n_addresses, copies, n_logs, n_issued, n_served, n_signers;
+	uint32_t n_given, n_addresses, copies, n_logs, n_issued, n_served,
+	    n_signers;
 	uint32_t n_figures; /* another version may have more */
 	unsigned char tickets[TLS_TICKET_SECRET];
 	uint32_t n_services, n_houses;
@@ -44,6 +45,11 @@ struct state {
 struct state_address {
 	uint32_t of;
 	union address asked, addr;
+};
+
+struct state_given {
+	int32_t fd;
+	char name[GIVEN_NAME];
 };
 
 struct state_served {
@@ -114,6 +120,8 @@ keep_all(const struct supervisor *p, bool across)
 
 	keep(e->setup, across);
 	keep(e->admin, across);
+	for (i = 0; i < p->given.n; i++)
+		keep(p->given.v[i].fd, across);
 	for (i = 0; i < e->conf->log.access.n; i++)
 		keep(e->logs[i], across);
 	for (i = 0; i < e->conf->log.issued.n; i++)
@@ -196,7 +204,9 @@ put_all(const struct supervisor *p, struct buf *b)
 		.n_issued = (uint32_t)e->conf->log.issued.n,
 		.n_served = 1,
 		.n_services = (uint32_t)e->conf->services.n,
+		.n_given = p->given.n,
 		.n_figures = FIGURES };
+	struct state_given given;
 	uint64_t figure;
 	const struct served *v;
 	const struct signer *s;
@@ -216,6 +226,12 @@ put_all(const struct supervisor *p, struct buf *b)
 	for (i = 0; i < FIGURES; i++) {
 		figure = figure_get(p->figures, (enum figure)i);
 		buf_add(b, &figure, sizeof(figure));
+	}
+	for (i = 0; i < p->given.n; i++) {
+		memset(&given, 0, sizeof(given));
+		given.fd = p->given.v[i].fd;
+		memcpy(given.name, p->given.v[i].name, sizeof(given.name));
+		buf_add(b, &given, sizeof(given));
 	}
 	for (i = 0; i < l->n; i++) {
 		memset(&a, 0, sizeof(a));
@@ -428,6 +444,22 @@ take_figures(struct supervisor *p, struct reading *r, uint32_t n)
 }
 
 static bool
+take_given(struct supervisor *p, struct reading *r, uint32_t n)
+{
+	const void *from = NULL;
+	struct state_given x;
+	struct fault f = { ERR_NONE, "" };
+	unsigned i;
+
+	for (i = 0; i < n && (from = take(r, sizeof(x))) != NULL; i++) {
+		memcpy(&x, from, sizeof(x));
+		x.name[sizeof(x.name) - 1] = '\0';
+		(void)given_add(&p->given, x.fd, x.name, &f);
+	}
+	return (i == n);
+}
+
+static bool
 take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 {
 	struct conf_problems list = { 0 };
@@ -472,6 +504,7 @@ take_edition(struct supervisor *p, struct reading *r, const struct state *x)
 		l->addr[i] = a->addr;
 	}
 	l->n = x->n_addresses;
+	l->given = &p->given;
 	l->copies = x->copies;
 	fds = take(r, l->n * l->copies * sizeof(*l->fd));
 	logs = take(r, x->n_logs * sizeof(*e->logs));
@@ -551,7 +584,8 @@ take_all(struct supervisor *p, struct reading *r)
 	memcpy(&x, from, sizeof(x));
 	if (x.format != FORMAT || x.size != sizeof(x) ||
 	    x.message_size != sizeof(struct message) || x.workers == 0 ||
-	    !take_figures(p, r, x.n_figures) || !take_edition(p, r, &x))
+	    !take_figures(p, r, x.n_figures) || !take_given(p, r, x.n_given) ||
+	    !take_edition(p, r, &x))
 		return (false);
 	p->last_signer = x.last_signer;
 	tickets_begin(p, x.tickets);

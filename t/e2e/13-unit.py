@@ -8,7 +8,7 @@ import re
 import lab as e2e
 import wire
 from booted import Booted
-from lab import needs, slow
+from lab import needs, seconds, slow
 
 UNIT = e2e.BUILD / "etc" / "assay.service"
 # drop-in (None: the unit alone) -> exposure at most, as systemd-analyze counts
@@ -136,3 +136,67 @@ def test_own_users(lab):
     assert who["assayd"] == {"root"} and who["assayd: serve"] == {"assay"} and who["assayd: keys"] == {"assay-key"}, who
     r = m.run("systemctl", "stop", "assay")
     assert r.returncode == 0 and "Result=success" in m.run("systemctl", "show", "-p", "Result", "assay").stdout, m.journal("assay")
+
+
+def ask(m):
+    return m.run("curl", "-s", "-o", "/dev/null", "-m", "60", "-w", "%{http_code}", "-x", "http://127.0.0.1:3128",
+                 "http://assay.internal/test/eicar")
+
+
+def code(m):
+    return ask(m).stdout
+
+
+def main_pid(m):
+    return int(m.run("systemctl", "show", "-p", "MainPID", "--value", "assay").stdout)
+
+
+@slow
+@seconds(180)
+@needs("root", "systemd-nspawn", "clamav")
+def test_supervisor_dies(lab):
+    """Killed, assayd is started again by systemd, which has kept the listening
+    sockets: who connects meanwhile waits. A listener that is there no more is
+    nobody's to wait on."""
+    m = Booted(lab, installed())
+    assert m.run("systemctl", "start", "assay").returncode == 0, m.journal("assay")
+    pid = main_pid(m)
+    for conf in (CONF, {**CONF, "workers": 1, "listen": [{"on": "127.0.0.1:3128"}]}):
+        m.run("sh", "-c", f"cat >/etc/assay/assay.conf <<'EOF'\n{json.dumps(conf)}\nEOF\n")
+        assert m.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "assay").returncode == 0
+        # What the process that dies with it had accepted is lost; who comes then is not refused.
+        answers = iter(lambda: (r := ask(m)).returncode != 7 and r.stdout, "403")
+        assert all(answers), "refused: " + m.journal("assay")
+        assert main_pid(m) not in (0, pid), m.journal("assay")
+        pid = main_pid(m)
+    listens = m.run("sh", "-c", "grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6").stdout.splitlines()
+    assert len(listens) == 1, listens
+    # Stopped by somebody, it listens no more, and neither does systemd.
+    assert m.run("systemctl", "stop", "assay").returncode == 0 and code(m) == "000"
+
+
+@slow
+@seconds(180)
+@needs("root", "systemd-nspawn", "clamav")
+def test_sockets(lab):
+    """Listening sockets of a socket unit are used; those that are missing, or
+    belong to nothing, are named."""
+    m = Booted(lab, installed(**{"/etc/systemd/system/assay.socket": (e2e.SRC / "etc/assay.socket").read_text()}))
+    assert m.run("systemctl", "start", "assay.socket").returncode == 0
+    assert main_pid(m) == 0 and code(m) == "403" and main_pid(m) > 0, m.journal("assay")
+    assert m.run("systemctl", "start", "assay").returncode == 0     # what has been started is awaited
+    assert m.run("systemctl", "reload", "assay").returncode == 0, m.journal("assay")
+    m.run("sh", "-c", f"cat >/etc/assay/assay.conf <<'EOF'\n{json.dumps({**CONF, 'workers': 3})}\nEOF\n")
+    assert m.run("systemctl", "reload", "assay").returncode == 0 and code(m) == "403", m.journal("assay")
+    # The same sockets: nobody else can have them, and they outlive the service.
+    assert m.run("systemctl", "kill", "--kill-whom=main", "--signal=USR2", "assay").returncode == 0
+    assert wire.wait_for(lambda: "generation 4 is in force" in m.journal("assay"), 60 * e2e.lab_scale()), m.journal("assay")
+    assert code(m) == "403" and m.run("systemctl", "restart", "assay").returncode == 0 and code(m) == "403", m.journal("assay")
+    for n, (listen, says) in enumerate([
+            ([{"on": "127.0.0.1:3128"}], "socket 'assay.socket' is for [::1]:3128, where nothing of 'listen' is"),
+            ([{"on": "127.0.0.1:3128"}, {"on": "[::1]:3128"}, {"on": "127.0.0.2:3128", "name": "office"}],
+             "there is no socket for 127.0.0.2:3128 (listener 'office') among those that were handed over")]):
+        m.run("sh", "-c", f"cat >/etc/assay/assay.conf <<'EOF'\n{json.dumps({**CONF, 'listen': listen})}\nEOF\n")
+        m.run("systemctl", "stop", "assay")
+        m.run("systemctl", "reset-failed", "assay", "assay.socket")
+        assert m.run("systemctl", "start", "assay").returncode != 0 and says in m.journal("assay"), m.journal("assay")
