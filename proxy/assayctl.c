@@ -46,10 +46,14 @@ usage(FILE *to)
 	      "  -s SOCKET     the administration socket\n"
 	      "  --json        one line of JSON\n"
 	      "  --timeout S   wait so many seconds at most\n"
+	      "       assayctl recipe NAME [OPTIONS]\n"
 	      "commands:\n"
 	      "  status        what assayd does and has counted\n"
 	      "  reload        read the configuration anew; wait until it is "
-	      "in force\n",
+	      "in force\n"
+	      "  recipe nft    print rules of the packet filter for "
+	      "transparent listeners;\n"
+	      "                options: assayctl recipe nft --help\n",
 	    to);
 }
 
@@ -266,6 +270,22 @@ reload(const struct ctl *c)
 	return (PROBLEM);
 }
 
+/* Something to print, for which no assayd need run: a program beside our data. */
+static int
+recipe(char **argv)
+{
+	static char nft[] = PKGDATADIR "/recipes/nft";
+
+	if (argv[0] == NULL || strcmp(argv[0], "nft") != 0) {
+		fprintf(stderr, "assayctl: there is a recipe 'nft'\n");
+		return (USAGE);
+	}
+	argv[0] = nft;
+	(void)execv(nft, argv);
+	fprintf(stderr, "assayctl: %s: %s\n", nft, strerror(errno));
+	return (PROBLEM);
+}
+
 /* -1: go on, else the exit code. */
 static int
 read_options(struct ctl *c, int argc, char **argv)
@@ -312,9 +332,16 @@ int
 main(int argc, char **argv)
 {
 	struct ctl c = { .timeout_s = TIMEOUT_S };
-	int code = read_options(&c, argc, argv);
-	const char *command = argv[optind];
-	bool reloads = code < 0 && strcmp(command, "reload") == 0;
+	const char *command;
+	bool reloads;
+	int code;
+
+	/* What follows are its own options. */
+	if (argc >= 2 && strcmp(argv[1], "recipe") == 0)
+		return (recipe(argv + 2));
+	code = read_options(&c, argc, argv);
+	command = argv[optind];
+	reloads = code < 0 && strcmp(command, "reload") == 0;
 
 	if (code < 0 && !reloads && strcmp(command, "status") != 0) {
 		fprintf(stderr, "assayctl: unknown command '%s'\n", command);

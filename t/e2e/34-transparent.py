@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Transparent listeners behind a packet filter, with the rules that assay-nft
+"""Transparent listeners behind a packet filter, with the rules that assayctl recipe nft
 prints, in namespaces: TLS, plain HTTP, neither, and whom a name is believed of."""
 import errno
 import socket
@@ -389,7 +389,7 @@ def test_fails_closed(lab, kind):
     assert fails(lab, net, ORIGIN, 80) == 0, "it was the guard"
     if kind == "tproxy":
         with net.inside("p"):
-            netlab.run("sh", "-e", "-c", netlab.run(str(netlab.NFT), "--mode", "tproxy", "--routes", "--remove").stdout)
+            netlab.run("sh", "-e", "-c", netlab.run(*netlab.NFT, "--mode", "tproxy", "--routes", "--remove").stdout)
 
 
 def test_local(lab):
@@ -510,3 +510,24 @@ def test_it_is_quick(lab):
     for _ in range(20):
         assert get(connect(lab, net, ORIGIN, 80)).status == 200
     assert time.monotonic() - begin < 3 * e2e.lab_scale()
+
+def test_recipe(lab):
+    """assayctl recipe nft: what it refuses, and that nft takes what it prints."""
+    net = Net(lab)
+    good = (["--mode", "tproxy", "--if", "pc", "--if", "wlan0.7"], ["--mode", "redirect", "--if", "br-lan", "--ports", "80,443,8443"],
+            ["--mode", "local", "--user", "root", "--port", "3130"], ["--mode", "redirect", "--if", "pc", "--fail", "open"])
+    for args in good:
+        for _ in range(2):  # loading again replaces
+            with lab.sub(" ".join(args)):
+                text = net.recipe(*args)
+                assert ("reject with tcp reset" in text) == ("open" not in args and "local" not in args), text
+                assert "udp dport" in text, "QUIC"
+    bad = ([], ["--mode", "bridge"], ["--mode", "tproxy"], ["--mode", "tproxy", "--if", 'x" }; flush ruleset'], ["--mode", "local", "--if", "pc"],
+           ["--mode", "redirect", "--if", "pc", "--port", "0"], ["--mode", "redirect", "--if", "pc", "--ports", "80,,443"],
+           ["--mode", "redirect", "--if", "pc", "--ports", "80 443"], ["--mode", "redirect", "--if", "pc", "--port", "65536"],
+           ["--mode", "tproxy", "--if", "pc", "--mark", "x"], ["--mode", "tproxy", "--if", "pc", "--mark", "0x"], ["--mode", "tproxy", "--if", "pc", "--table", "0"], ["--mode", "local", "--user", "a;b"], ["--mode", "redirect", "--routes"],
+           ["--mode", "redirect", "--if", "pc", "--fail", "maybe"], ["--mode", "redirect", "--if"], ["--what"])
+    for args in bad:
+        with lab.sub(" ".join(args)):
+            r = netlab.run(*netlab.NFT, *args, check=False)
+            assert r.returncode == 2 and r.stderr and not r.stdout, r

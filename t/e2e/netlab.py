@@ -16,7 +16,7 @@ GATE, GATE6 = "192.0.2.1", "2001:db8:1::1"
 ORIGIN, ORIGIN6 = "203.0.113.80", "2001:db8:80::80"
 OTHER, OTHER6 = "203.0.113.81", "2001:db8:80::81"   # another origin
 CLONE_NEWNET = 0x40000000
-NFT = pathlib.Path(__file__).resolve().parent.parent.parent / "etc" / "assay-nft"
+NFT = [str(e2e.BUILD / "assayctl"), "recipe", "nft"]
 PROBE = """table inet t {
  chain c {
   type filter hook prerouting priority mangle; policy accept;
@@ -48,7 +48,7 @@ class Net:
         if subprocess.run(["unshare", "-n", "nft", "-c", "-f", "-"], input=PROBE, text=True, capture_output=True,
                           env=dict(os.environ, PATH=PATH)).returncode:
             raise e2e.Skip("this kernel lacks tproxy, socket, fib or redirect of nftables")
-        self.lab = lab
+        self.lab, self.routed = lab, False
         self.home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self.names = {x: f"as-{os.getpid()}-{x}" for x in "cps"}
         lab.on_close(self.close)
@@ -100,12 +100,13 @@ class Net:
             assert libc.setns(self.home, CLONE_NEWNET) == 0
 
     def recipe(self, *args):
-        """What assay-nft prints is loaded as it is."""
-        text = run(str(NFT), *args).stdout
+        """What it prints is loaded as it is."""
+        text = run(*NFT, *args).stdout
         with self.inside("p"):
             run("nft", "-f", "-", data=text)
-            if "tproxy" in args:
-                run("sh", "-e", "-c", run(str(NFT), "--mode", "tproxy", "--routes").stdout)
+            if "tproxy" in args and not self.routed:
+                self.routed = True
+                run("sh", "-e", "-c", run(*NFT, "--mode", "tproxy", "--routes").stdout)
         return text
 
     def nft(self, text):
