@@ -512,6 +512,7 @@ run(struct supervisor *p)
 	p->figures = figures_new(&p->figures_fd);
 	p->env = children_env();
 	served_init(p);
+	editions_init(p);
 	aftermath_init(p);
 	fetching_init(p);
 	watch_signals(p);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/list.h"
 #include "base/str.h"
 #include "proxy/admin.h"
 #include "proxy/audit/log.h"
@@ -201,6 +202,7 @@ over(struct supervisor *p)
 static void
 drop_next(struct supervisor *p)
 {
+	timer_stop(&p->next_end);
 	if (p->next == NULL)
 		return;
 	supervisor_drop_coming(p);
@@ -228,6 +230,23 @@ reload_refused(struct supervisor *p)
 	over(p);
 }
 
+/* Keys, or a database; a serving process that has been asked has its own time. */
+static void
+on_next_late(struct timer *t)
+{
+	struct supervisor *p = CONTAINER_OF(t, struct supervisor, next_end);
+
+	if (p->next != NULL && !p->next->goes)
+		supervisor_reload_lost(p,
+		    "keys or databases were not ready in time");
+}
+
+void
+editions_init(struct supervisor *p)
+{
+	timer_init(&p->next_end, p->loop, on_next_late);
+}
+
 /* process: for another serving process, whatever differs. */
 static void
 load_next(struct supervisor *p, bool process)
@@ -242,6 +261,8 @@ load_next(struct supervisor *p, bool process)
 	supervisor_notify("RELOADING=1\nMONOTONIC_USEC=%lld",
 	    (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000);
 	p->next = edition_load(p, &fixed);
+	if (p->next != NULL)
+		timer_set(&p->next_end, p->next->conf->limits.start_ms);
 	if (p->next != NULL && process)
 		p->next->in_process = false;
 	if (p->next == NULL && fixed.n > 0) {
@@ -389,6 +410,7 @@ next_goes(struct supervisor *p)
 		break;
 	}
 	p->next->goes = true;
+	timer_stop(&p->next_end);
 	if (!p->next->in_process)
 		start_beside(p);
 	else if (!edition_listen(p, p->next, p->edition, &f))

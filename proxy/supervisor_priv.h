@@ -133,6 +133,8 @@ bool edition_listen(struct supervisor *, struct edition *,
 /* Print one problem of an edition as those of a configuration are. */
 void edition_problem(const struct supervisor *, const char *area,
     const char *text);
+/* Before the first. */
+void editions_init(struct supervisor *);
 void supervisor_reload(struct supervisor *);
 /* The serving process has answered. */
 void supervisor_reloaded(struct supervisor *, bool taken);
@@ -389,7 +391,8 @@ struct supervisor {
 	struct edition *edition;              /* owned: in force */
 	struct edition *next;                 /* owned: a reload; NULL: none */
 	bool refused;                         /* the last reload was */
-	bool reload_again; /* asked for while one is under way */
+	struct timer next_end; /* what next needs must be ready by then */
+	bool reload_again;     /* asked for while one is under way */
 	bool reopen_again;
 	struct signer *signers;   /* owned */
 	uint32_t last_signer;     /* number */

@@ -738,6 +738,10 @@ def test_not_ready_in_time(lab):
     first = p.serving()
     refused(signal.SIGHUP, {"workers": 1}, "the new serving process was not ready in time")
     assert wire.wait_for(lambda: len(p.pids()) == 3, 20 * e2e.lab_scale()) and p.serving() == first, p.pids()
+    hangs["clam"]["isolation"] = "process"      # the supervisor's scan master
+    refused(signal.SIGHUP, {}, "not ready in time")
+    assert wire.wait_for(lambda: len(p.pids()) == 3, 20 * e2e.lab_scale()) and p.serving() == first, p.pids()
+    hangs["clam"]["isolation"] = "thread"
     refused(signal.SIGUSR2, {}, "its --check: took too long")
     assert wire.wait_for(lambda: len(p.pids()) == 3, 20 * e2e.lab_scale()) and p.serving() == first, p.pids()
     c = wire.connect(p.addr, 60)
