@@ -9,6 +9,7 @@ import time
 import lab as e2e
 import netlab
 import wire
+import wsock
 from netlab import CLIENT, CLIENT6, GATE, GATE6, ORIGIN, ORIGIN6, OTHER, Net
 from wire import Response, ok
 
@@ -500,6 +501,16 @@ def test_balancer_in_front(lab):
     assert get(c).status == 200
     rec = p.access(1)[0]
     assert rec["client.ip"] == "10.9.9.9" and rec["server.ip"] == OTHER and rec["assay.destination"] == f"{OTHER}:80", rec
+    for to in ("0.0.0.0 1 80", "224.0.0.1 1 80", "255.255.255.255 1 80", "127.0.0.1 1 80", f"{GATE} 1 {PORT}", f"{OTHER} 1 0", f"{OTHER} 0 0"):
+        for first in (b"GET / HTTP/1.1\r\nHost: www.test\r\n\r\n", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03", b"SSH-2.0-x\r\n"):
+            with lab.sub(f"{to} {first[:4]}"):
+                c = connect(lab, net, GATE, PORT)
+                c.send(f"PROXY TCP4 10.9.9.9 {to}\r\n".encode() + first)
+                if first[:3] == b"GET":
+                    assert Response(c).status == (400 if to.endswith(" 0") else 403)
+                else:
+                    assert c.is_closed()
+    assert "crash" not in p.log()
 
 
 def test_it_is_quick(lab):
@@ -531,3 +542,83 @@ def test_recipe(lab):
         with lab.sub(" ".join(args)):
             r = netlab.run(*netlab.NFT, *args, check=False)
             assert r.returncode == 2 and r.stderr and not r.stdout, r
+
+
+def test_scanned(lab):
+    """Services see the client and the URL that he means; what they change stays at its address."""
+    def script(tx):
+        if tx.method == "RESPMOD":
+            return tx.block() if b"EICAR" in tx.whole() else tx.no_change()
+        line = tx.raw["req-hdr"].split(b"\r\n")[0].split()
+        host = b"evil.test" if b"/elsewhere" in line[1] else b"www.test"
+        if b"/changed" in line[1] or b"/elsewhere" in line[1]:
+            return tx.modified(b"GET http://%s/new HTTP/1.1\r\nHost: %s\r\n\r\n" % (host, host) if b"absolute" in line[1]
+                               else b"GET /new HTTP/1.1\r\nHost: %s\r\n\r\n" % host, None, "req")
+        return tx.no_change()
+    net = Net(lab)
+    net.recipe("--mode", "tproxy", "--if", "pc")
+    with net.inside("p"):
+        icap = lab.icap(script)
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": "tproxy"}],
+                      services={"up": {"url": icap.url("up"), "mode": "req"}, "down": {"url": icap.url("down"), "mode": "resp", "cache": "off"}}, **SERVED)
+    seen = []
+    origins(lab, net, plain=lambda h, b: seen.append(h) or ok(b"EICAR" if "bad" in h.start else b"fine"))
+    for path, status in (("/good", 200), ("/bad", 403), ("/changed", 200), ("/changed/absolute", 200), ("/elsewhere", 502), ("/elsewhere/absolute", 502)):
+        with lab.sub(path):
+            r = get(connect(lab, net, ORIGIN, 80), path=path)
+            assert r.status == status, r
+            tx = [x for x in icap.txs if x.method == "REQMOD"][-1]
+            assert tx.head.get("X-Client-IP") == CLIENT, tx.head
+            assert f"http://www.test{path}".encode() in tx.raw["req-hdr"] or b"Host: www.test" in tx.raw["req-hdr"], tx.raw
+            if "changed" in path:
+                assert "/new" in seen[-1].start, seen[-1]
+    r = get(over_tls(lab, net, p, ORIGIN6), path="/good")
+    assert r.status == 200
+    assert icap.txs[-1].head.get("X-Client-IP") == CLIENT6, icap.txs[-1].head
+    t = over_tls(lab, net, p, ORIGIN, sni="assay.internal")  # our own pages, by their name
+    assert b"assay" in get(t, "assay.internal").body
+
+
+def test_websocket(lab):
+    net, p = start(lab, "redirect")
+    with net.inside("s"):
+        lab.origin(wsock.served(), tls=None, host=ORIGIN, port=80)
+    s, head = wsock.connect(connect(lab, net, ORIGIN, 80), "www.test")
+    s.send("hello")
+    assert s.message() == "hello"
+    s.close()
+    assert s.recv()[0] == "close"
+
+
+def test_untrusted_origin(lab):
+    """on_invalid: untrusted proves no name: what it would get, it does not."""
+    net, p = start(lab, "redirect", rules=[{"name": "good", "if": {"host": ["good.test"]}, "access": "allow"},
+                                           {"name": "there", "if": {"dest": [OTHER]}, "access": "allow"}, {"name": "rest", "access": "block"}, {"name": "s", "scan": "none"}],
+                   tls={"origin": {"trust": [lab.trust], "on_invalid": "untrusted", "fetch_issuers": False}})
+    ctx = lab.server_context("good.test", authority=e2e.certs.Authority("Nobody's CA"))
+    with net.inside("s"):
+        for a in (ORIGIN, OTHER):
+            lab.origin(lambda h, b: ok(b"x"), tls=ctx, host=a, port=443)
+    t = over_tls(lab, net, p, ORIGIN, sni="good.test", ctx=unverified())
+    assert get(t, "good.test").status == 403
+    t = over_tls(lab, net, p, OTHER, sni="good.test", ctx=unverified())
+    assert get(t, "good.test").status == 200
+    try:
+        over_tls(lab, net, p, OTHER, sni="good.test")
+        raise AssertionError("its leaf does not warn")
+    except ssl.SSLCertVerificationError:
+        pass
+
+
+def test_idle_ones_cost_nothing(lab):
+    """Many that are led here and say nothing: they end, and nothing of them stays."""
+    net, p = start(lab, "redirect", limits={"request": "1s"})
+    origins(lab, net)
+    assert get(connect(lab, net, ORIGIN, 80)).status == 200
+    before = p.fds()
+    held = [connect(lab, net, ORIGIN, 443) for _ in range(150)]
+    for c in held:
+        assert c.is_closed(20 * e2e.lab_scale())
+        c.cut()
+    assert wire.wait_for(lambda: p.fds() <= before + 4), (before, p.fds())
+    assert get(connect(lab, net, ORIGIN, 80)).status == 200
