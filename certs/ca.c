@@ -464,8 +464,7 @@ ca_open(const struct ca_options *o, struct fault *f)
 		fault_set(f, cause.code == ERR_SYSTEM ? ERR_SYSTEM : ERR_CONFIG,
 		    "%s", cause.detail);
 		ca_unref(&ca);
-	} else
-		keyholder_tell(ca->holder, o->news);
+	}
 	return (ca);
 }
 

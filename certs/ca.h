@@ -20,7 +20,6 @@
 
 struct ca;
 struct keyholder;
-struct keyholder_news;
 
 struct ca_options {
 	/* PEM file: the CA, then what signed it, if anything */
@@ -28,8 +27,6 @@ struct ca_options {
 	const char *key;    /* PEM file or "pkcs11:" URL */
 	bool create;        /* no such files: make a CA */
 	unsigned leaf_days; /* life of leaves; at most 398 are given */
-	/* Told of the key holder's death, see keyholder.h; NULL: nobody. */
-	void (*news)(const struct keyholder_news *);
 	/*
 	 * Taken over, also when it fails: another process has started it and
 	 * made it read these files.  NULL: one is started for this CA.

@@ -16,7 +16,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "base/list.h"
 #include "certs/keyholder_priv.h"
 
 #define RESTARTS_AT_ONCE 3 /* of holders that lived RESTART_MS at most */
@@ -33,10 +32,9 @@ enum outcome {
 static enum outcome
 lost(struct keyholder *k, struct fault *f, const char *why)
 {
-	pid_t pid = k->pid;
-	int how = process_end(k);
-
-	process_tell_death(k, pid, how, why);
+	process_end(k);
+	if (!keyholder_is_ours(k) && why != NULL)
+		k->door.want(k->door.arg, k->door.number, why);
 	fault_set(f, ERR_MINT, "key holder %s", why != NULL ? why : "died");
 	return (LOST);
 }
@@ -81,10 +79,8 @@ static enum outcome
 exchange(struct keyholder *k, struct holder_msg *q, struct holder_msg *a,
     int deadline_ms, struct fault *f)
 {
-	pid_t pid = k->pid;
-
 	if (!send_request(k, q)) {
-		process_tell_death(k, pid, process_end(k), NULL);
+		process_end(k);
 		return (NOT_SENT);
 	}
 	return (receive(k, a, deadline_ms, f));
@@ -170,7 +166,6 @@ make_it_sign(struct keyholder *k, struct fault *f)
 		assert(k->issuer.data == NULL);
 		if (a.field[0].size > 0)
 			copy_out(&k->issuer, &a.field[0]);
-		process_tell_revived(k);
 	}
 	return (o);
 }
@@ -193,7 +188,7 @@ revive(struct keyholder *k, struct fault *f)
 	case DONE:
 		return (true);
 	case REFUSED:
-		(void)process_end(k);
+		process_end(k);
 		return (false);
 	case NOT_SENT:
 		fault_set(f, ERR_MINT, "key holder died");
@@ -240,40 +235,6 @@ call_locked(struct keyholder *k, struct holder_msg *q, unsigned *epoch,
 	return (true);
 }
 
-/* A child has ended: is it this one?  While a call is under way, behind it. */
-static void
-notice(struct keyholder *k)
-{
-	pid_t pid;
-	int how;
-
-	while (k->ended && pthread_mutex_trylock(&k->lock) == 0) {
-		k->ended = false;
-		pid = k->pid;
-		if (pid != 0 && waitpid(pid, &how, WNOHANG) == pid) {
-			process_gone(k);
-			process_tell_death(k, pid, how, NULL);
-		}
-		pthread_mutex_unlock(&k->lock);
-	}
-}
-
-static void
-on_child(struct reap_listener *l)
-{
-	struct keyholder *k = CONTAINER_OF(l, struct keyholder, children);
-
-	k->ended = true;
-	notice(k);
-}
-
-static void
-unlock(struct keyholder *k)
-{
-	pthread_mutex_unlock(&k->lock);
-	notice(k);
-}
-
 static struct keyholder *
 alloc(void)
 {
@@ -300,8 +261,6 @@ keyholder_start(struct fault *f)
 {
 	struct keyholder *k = alloc();
 
-	k->children.ended = on_child;
-	reap_listen(&k->children);
 	if (!process_start(k, f))
 		keyholder_stop(&k);
 	return (k);
@@ -334,11 +293,9 @@ keyholder_stop(struct keyholder **kp)
 	*kp = NULL;
 	if (k == NULL)
 		return;
-	if (keyholder_is_ours(k))
-		reap_unlisten(&k->children);
-	else
+	if (!keyholder_is_ours(k))
 		process_leave(k);
-	(void)process_end(k);
+	process_end(k);
 	assert(k->fd == -1 && k->issuer.data == NULL);
 	pthread_mutex_destroy(&k->lock);
 	pthread_mutex_destroy(&k->hand);
@@ -348,28 +305,6 @@ keyholder_stop(struct keyholder **kp)
 	free(k->key);
 	gnutls_free(k->ca.data);
 	free(k);
-}
-
-void
-keyholder_tell(struct keyholder *k, keyholder_news_fn tell)
-{
-	pthread_mutex_lock(&k->lock);
-	k->tell = tell;
-	unlock(k);
-}
-
-/* These two never wait for a call under way. */
-
-pid_t
-keyholder_pid(struct keyholder *k)
-{
-	return (k->pid);
-}
-
-int
-keyholder_fd(struct keyholder *k)
-{
-	return (k->fd);
 }
 
 unsigned
@@ -389,28 +324,22 @@ static bool
 open_locked(struct keyholder *k, struct holder_msg *q, bool *made,
     struct fault *f)
 {
+	struct sandbox_report box;
 	struct holder_msg a;
 	unsigned epoch = 0;
 
 	assert(k->key == NULL && k->issuer.data == NULL);
 	if (!call_locked(k, q, &epoch, KEYHOLDER_LOAD_MS, &a, f))
 		return (false);
-	if (!holder_report_of(&a, &k->box)) {
+	if (!holder_report_of(&a, &box)) {
 		fault_set(f, ERR_MINT, "key holder broke its protocol");
 		return (false);
 	}
-	k->has_box = true;
 	*made = (a.head.which & HOLDER_MADE) != 0;
 	k->which = (a.head.which & ~(uint32_t)HOLDER_MADE) == KEYHOLDER_ISSUER
 	    ? KEYHOLDER_ISSUER
 	    : KEYHOLDER_CA;
 	return (ask_who(k, f) == DONE);
-}
-
-const struct sandbox_report *
-keyholder_box(const struct keyholder *k)
-{
-	return (k->has_box ? &k->box : NULL);
 }
 
 bool
@@ -427,7 +356,7 @@ keyholder_open(struct keyholder *k, const char *cert, const char *key,
 	ok = open_locked(k, &q, made, f);
 	if (ok && (k->key = strdup(key)) == NULL)
 		abort();
-	unlock(k);
+	pthread_mutex_unlock(&k->lock);
 	return (ok);
 }
 
@@ -451,7 +380,7 @@ keyholder_sign(struct keyholder *k, unsigned epoch, const struct tbs_leaf *leaf,
 	ok = call_locked(k, &q, &epoch, KEYHOLDER_DEADLINE_MS, &a, f);
 	if (ok)
 		copy_out(sig, &a.field[0]);
-	unlock(k);
+	pthread_mutex_unlock(&k->lock);
 	return (ok);
 }
 
@@ -493,16 +422,8 @@ keyholder_try_sign(struct keyholder *k, unsigned epoch,
 	    (k->late_ms == 0 ||
 		keyholder_now_ms() - k->late_ms >= KEYHOLDER_REST_MS) &&
 	    try_locked(k, &q, sig);
-	unlock(k);
+	pthread_mutex_unlock(&k->lock);
 	return (ok);
-}
-
-void
-keyholder_set_patience(struct keyholder *k, unsigned us)
-{
-	pthread_mutex_lock(&k->lock);
-	k->patience_us = us;
-	unlock(k);
 }
 
 /*
@@ -530,7 +451,7 @@ renew(struct keyholder *k, struct fault *f)
 			(void)kill(pid, SIGKILL);
 		close(fd);
 		if (keyholder_is_ours(k))
-			(void)process_reap(pid);
+			process_reap(pid);
 		return (true);
 	}
 	k->fd = fd;
@@ -557,6 +478,6 @@ keyholder_issuer(struct keyholder *k, gnutls_datum_t *issuer, unsigned *epoch,
 		k->issuer = (gnutls_datum_t){ NULL, 0 };
 		*epoch = k->epoch;
 	}
-	unlock(k);
+	pthread_mutex_unlock(&k->lock);
 	return (ok);
 }

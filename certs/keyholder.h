@@ -26,7 +26,6 @@
 
 struct keyholder;
 struct tbs_leaf;
-struct sandbox_report;
 
 #define KEYHOLDER_ROLE "assayd: keys"
 #define KEYHOLDER_DEADLINE_MS 5000 /* of one signature */
@@ -40,16 +39,6 @@ enum keyholder_key {     /* what signs leaves */
 	KEYHOLDER_ISSUER /* that of an intermediate, made while loading */
 };
 
-/* Its process has died, or there is another one that has the key. */
-struct keyholder_news {
-	pid_t pid;
-	bool up;
-	char text[96]; /* "was killed by signal 9 (Killed)" */
-};
-
-/* From any thread, inside a call of somebody: it must not call the holder. */
-typedef void (*keyholder_news_fn)(const struct keyholder_news *);
-
 /*
  * What main() does when argv[0] is KEYHOLDER_ROLE.  Returns the exit
  * status when the socket on descriptor 3 has closed.
@@ -60,12 +49,6 @@ int keyholder_main(int argc, char **argv);
 struct keyholder *keyholder_start(struct fault *f);
 /* Ends the process and waits for it; *k may be NULL, becomes NULL. */
 void keyholder_stop(struct keyholder **k);
-/* What befalls its process from now on; that it is ended by a call is no news. */
-void keyholder_tell(struct keyholder *k, keyholder_news_fn);
-/* The process now; 0 when it is dead and not yet replaced. */
-pid_t keyholder_pid(struct keyholder *k);
-/* Its socket (tests, which ask for what the calls below never do). */
-int keyholder_fd(struct keyholder *k);
 
 /*
  * Open a CA's files.  make: where there are none, make a CA: EC P-256 key (file
@@ -87,8 +70,6 @@ int keyholder_fd(struct keyholder *k);
  */
 bool keyholder_open(struct keyholder *k, const char *cert, const char *key,
     bool make, bool *made, struct fault *f);
-/* What confines it, as it said then; NULL: keyholder_join() (its owner knows). */
-const struct sandbox_report *keyholder_box(const struct keyholder *k);
 /* The CA's certificate (DER) whose key it has; as long as k. */
 const gnutls_datum_t *keyholder_ca(const struct keyholder *k);
 
@@ -137,8 +118,6 @@ bool keyholder_sign(struct keyholder *k, unsigned epoch,
 bool keyholder_try_sign(struct keyholder *k, unsigned epoch,
     const struct tbs_leaf *leaf, const gnutls_datum_t *tbs,
     gnutls_datum_t *sig);
-/* Wait us for it instead, from now on (tests, on machines that stall). */
-void keyholder_set_patience(struct keyholder *k, unsigned us);
 /*
  * The intermediate of a holder that has one (KEYHOLDER_ISSUER), one that was not
  * given out before: the second time a new holder makes another.  If that

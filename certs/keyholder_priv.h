@@ -16,8 +16,6 @@
 #define RESTART_MS 1000 /* a life shorter than this is a short one */
 
 struct keyholder {
-	struct reap_listener children;
-	_Atomic bool ended; /* some child has: to be looked at */
 	/* 0: no process; written under the lock, as is epoch */
 	_Atomic pid_t pid;
 	_Atomic unsigned epoch;
@@ -28,15 +26,11 @@ struct keyholder {
 	int64_t late_ms; /* when one was owed last; 0: never */
 	unsigned patience_us;
 	int64_t born_ms;
-	unsigned short_lives;   /* in a row */
-	keyholder_news_fn tell; /* NULL: nobody wants to know */
-	bool died;         /* that was told, and of no other process since */
-	char *key;         /* owned: what was loaded; NULL: nothing yet */
-	gnutls_datum_t ca; /* owned: its certificate */
+	unsigned short_lives; /* in a row */
+	char *key;            /* owned: what was loaded; NULL: nothing yet */
+	gnutls_datum_t ca;    /* owned: its certificate */
 	enum keyholder_key which;
 	gnutls_datum_t issuer; /* owned: of this process, not given out yet */
-	struct sandbox_report box; /* of the first process, if has_box */
-	bool has_box;
 	unsigned char buf[HOLDER_MAX];
 	/* Of one that another process has started; want NULL: it is our own. */
 	struct keyholder_door door;
@@ -52,19 +46,12 @@ int64_t keyholder_now_ms(void);
 bool keyholder_is_ours(const struct keyholder *);
 /* It has a process, that holds no key yet; or the one that was delivered. */
 bool process_start(struct keyholder *, struct fault *f);
-/*
- * End its process, which holds nothing worth an orderly end.  How it ended, as
- * wait(2) says; -1: unknown.
- */
-int process_end(struct keyholder *);
+/* End its process, which holds nothing worth an orderly end. */
+void process_end(struct keyholder *);
 /* It has no process any more: nothing is done about that. */
 void process_gone(struct keyholder *);
-/* Its socket is closed: it ends, and leaves no zombie.  How; -1: not yet. */
-int process_reap(pid_t pid);
-/* how: as wait(2) says, -1: unknown.  why: we have ended it; NULL: it died. */
-void process_tell_death(struct keyholder *, pid_t pid, int how,
-    const char *why);
-void process_tell_revived(struct keyholder *);
+/* Its socket is closed: it ends, and leaves no zombie. */
+void process_reap(pid_t pid);
 /* Another one was delivered; any thread. */
 bool process_was_given(struct keyholder *);
 /* keyholder_deliver() finds it, or does no more.  Any thread. */

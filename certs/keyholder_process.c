@@ -106,70 +106,34 @@ process_gone(struct keyholder *k)
 	    : 0;
 }
 
-int
+void
 process_reap(pid_t pid)
 {
 	struct timespec nap = { 0, 1000000 };
 	int64_t end = keyholder_now_ms() + REAP_MS;
-	int how = -1;
 
-	while (waitpid(pid, &how, WNOHANG) == 0)
+	while (waitpid(pid, NULL, WNOHANG) == 0)
 		if (keyholder_now_ms() >= end) {
 			reap_later(pid);
-			return (-1);
+			return;
 		} else
 			nanosleep(&nap, NULL);
-	return (how);
 }
 
 void
-process_tell_death(struct keyholder *k, pid_t pid, int how, const char *why)
-{
-	struct keyholder_news n = { .pid = pid };
-
-	if (!keyholder_is_ours(k) && why != NULL)
-		k->door.want(k->door.arg, k->door.number, why);
-	if (!keyholder_is_ours(k) || k->tell == NULL)
-		return; /* who watches it says so */
-	if (why != NULL)
-		snprintf(n.text, sizeof(n.text), "%s, and was ended", why);
-	else if (how != -1 && WIFSIGNALED(how))
-		snprintf(n.text, sizeof(n.text), "was killed by signal %d (%s)",
-		    WTERMSIG(how), strsignal(WTERMSIG(how)));
-	else if (how != -1 && WIFEXITED(how))
-		snprintf(n.text, sizeof(n.text), "ended with status %d",
-		    WEXITSTATUS(how));
-	else
-		snprintf(n.text, sizeof(n.text), "died");
-	k->died = true;
-	k->tell(&n);
-}
-
-void
-process_tell_revived(struct keyholder *k)
-{
-	struct keyholder_news n = { .pid = k->pid,
-		.up = true,
-		.text = "has the key now" };
-
-	if (k->died && k->tell != NULL)
-		k->tell(&n);
-	k->died = false;
-}
-
-int
 process_end(struct keyholder *k)
 {
 	pid_t pid = k->pid;
 
 	assert(pid >= 0);
 	if (pid == 0)
-		return (-1);
+		return;
 	/* may be denied; then it sees the socket's end */
 	if (keyholder_is_ours(k))
 		(void)kill(pid, SIGKILL);
 	process_gone(k);
-	return (keyholder_is_ours(k) ? process_reap(pid) : -1);
+	if (keyholder_is_ours(k))
+		process_reap(pid);
 }
 
 /* Of those that another process starts. */

@@ -13,42 +13,6 @@ struct grave {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct grave *graves;
-static pthread_mutex_t listening = PTHREAD_MUTEX_INITIALIZER;
-static struct reap_listener *listeners;
-
-void
-reap_listen(struct reap_listener *l)
-{
-	assert(l->ended != NULL);
-	pthread_mutex_lock(&listening);
-	l->next = listeners;
-	listeners = l;
-	pthread_mutex_unlock(&listening);
-}
-
-void
-reap_unlisten(struct reap_listener *l)
-{
-	struct reap_listener **at;
-
-	pthread_mutex_lock(&listening);
-	for (at = &listeners; *at != l; at = &(*at)->next)
-		assert(*at != NULL); /* it does listen */
-	*at = l->next;
-	pthread_mutex_unlock(&listening);
-}
-
-void
-reap_all(void)
-{
-	struct reap_listener *l;
-
-	reap_dead();
-	pthread_mutex_lock(&listening);
-	for (l = listeners; l != NULL; l = l->next)
-		l->ended(l);
-	pthread_mutex_unlock(&listening);
-}
 
 void
 reap_later(pid_t pid)

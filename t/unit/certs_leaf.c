@@ -33,7 +33,7 @@ ca_begin(const struct make *m, unsigned days)
 	made = make_cert(m, NULL);
 	ca = ca_open(&(struct ca_options){ make_cert_file("ca.pem", &made),
 			 make_key_file("ca.key", &made), false, days, NULL,
-			 NULL, false },
+			 false },
 	    &f);
 	if (ca == NULL) {
 		printf("Bail out! %s\n", f.detail);
@@ -416,13 +416,13 @@ test_cache(void)
 	task_init(&x.task, l, on_wake);
 	for (i = 0; i < 4; i++)
 		x.w[i].wake = &x.task;
-	kill(keyholder_pid(ca_keyholder(ca)), SIGSTOP);
+	kill(holder_pid(ca_keyholder(ca)), SIGSTOP);
 	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", 0, &x.w[0]));
 	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", LEAF_UNTRUSTED, &x.w[1]));
 	CU_ASSERT_FALSE(leaf_start(c, l, "127.0.0.1", 0, &x.w[2]));
 	CU_ASSERT_FALSE(leaf_start(c, l, "b.example", 0, &x.w[3]));
 	leaf_cancel(&x.w[3]);
-	kill(keyholder_pid(ca_keyholder(ca)), SIGCONT);
+	kill(holder_pid(ca_keyholder(ca)), SIGCONT);
 	loop_run(l);
 	for (i = 0; i < 3; i++) {
 		CU_ASSERT(x.w[i].done && x.w[i].leaf != NULL);
@@ -462,7 +462,7 @@ test_at_once(void)
 	struct leaf_cache *c;
 
 	ca_begin(CA_EC, 14);
-	keyholder_set_patience(ca_keyholder(ca), 4000000);
+	holder_patience(ca_keyholder(ca), 4000000);
 	c = leaf_cache_new(ca, 100, pool);
 	CU_ASSERT_TRUE(leaf_start(c, l, "a.example", 0, &w));
 	CU_ASSERT_PTR_NOT_NULL(w.leaf);
@@ -488,7 +488,7 @@ test_rsa_leaf(void)
 	struct leaf_stats st;
 
 	ca_begin(CA_EC, 14);
-	keyholder_set_patience(ca_keyholder(ca), 4000000);
+	holder_patience(ca_keyholder(ca), 4000000);
 	c = leaf_cache_new(ca, 10, pool);
 	task_init(&x.task, l, on_wake);
 	x.w[0].wake = &x.task;
@@ -532,7 +532,7 @@ test_failure(void)
 	task_init(&x.task, l, on_wake);
 	x.w[0].wake = &x.task;
 	unlink(make_path("ca.key"));
-	kill(keyholder_pid(ca_keyholder(ca)), SIGKILL);
+	kill(holder_pid(ca_keyholder(ca)), SIGKILL);
 	CU_ASSERT_FALSE(leaf_start(c, l, "a.example", 0, &x.w[0]));
 	loop_run(l);
 	CU_ASSERT_PTR_NULL(x.w[0].leaf);

@@ -5,6 +5,7 @@
 #include <gnutls/crypto.h>
 #include <gnutls/x509-ext.h>
 #include <stdarg.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "certs/verify.h"
+#include "certs/keys.h"
 #include "t/unit/certs_make.h"
 
 #define DAY 86400
@@ -364,4 +366,29 @@ make_both_ways(struct trust *t, const char *host, const struct verify_chain *c,
 		printf("# %s: \"%s\" or \"%s\"\n", name, f[0].detail,
 		    f[1].detail);
 	return (ok[0]);
+}
+
+bool
+make_box(const char *cert, const char *key, struct sandbox_report *out)
+{
+	struct fault f = { ERR_NONE, "" };
+	struct keys_answer a;
+	struct keys keys;
+	struct pollfd p = { .events = POLLIN };
+	bool ok;
+	int how;
+
+	if (!keys_start(&keys, &f))
+		return (false);
+	p.fd = keys.fd;
+	ok = keys_open(&keys, cert, key, false) && poll(&p, 1, 60000) == 1 &&
+	    keys_answered(&keys, &a) == 1 && a.ok;
+	if (ok) {
+		*out = a.box;
+		gnutls_free(a.ca.data);
+	}
+	keys_leave(&keys);
+	while (!child_reap(&keys.child, &how, -1))
+		;
+	return (ok);
 }

@@ -9,7 +9,9 @@
 #include <gnutls/x509.h>
 #include <stdbool.h>
 #include <string.h>
+#include "base/sandbox.h"
 #include "certs/keyholder.h"
+#include "certs/keyholder_priv.h"
 #include "t/unit/unit.h"
 
 enum make_key { KEY_EC, KEY_RSA, KEY_RSA_1024, KEY_EC_192 };
@@ -80,5 +82,23 @@ bool make_both_ways(struct trust *, const char *host,
 		return (unit_main(#suite, unit_tests,                         \
 		    sizeof(unit_tests) / sizeof(unit_tests[0])));             \
 	}
+
+/* Of a holder: its process now, 0: none; its socket; how long it is waited for. */
+static inline pid_t
+holder_pid(const struct keyholder *k)
+{
+	return (k->pid);
+}
+
+static inline void
+holder_patience(struct keyholder *k, unsigned us)
+{
+	pthread_mutex_lock(&k->lock);
+	k->patience_us = us;
+	pthread_mutex_unlock(&k->lock);
+}
+
+/* What confines a key holder that opens these files; false: it does not. */
+bool make_box(const char *cert, const char *key, struct sandbox_report *);
 
 #endif
