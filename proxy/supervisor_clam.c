@@ -7,6 +7,8 @@
  * What a serving process can have of it is a socket, one at a time.
  */
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +19,8 @@
 #include "proxy/supervisor_priv.h"
 
 #define SCAN_USER "assay-scan"
-#define GIVE_MS 500 /* between two sockets for one process */
+#define GIVE_MS 500       /* between two sockets for one process */
+#define SAID_SECOND 65536 /* octets on stderr */
 
 static void on_look(struct timer *t);
 
@@ -196,10 +199,65 @@ house_crashed(void *arg, const struct clam_crash *c)
 	aftermath_note(h->of, &d, &r);
 }
 
+/* What masters and scanners say on stderr: lines, so many a second. */
+
+static void
+end_line(struct scanhouse *h)
+{
+	static struct log_limit limit;
+
+	if (h->line_n > 0)
+		(void)log_limited(&limit, LEVEL_WARNING, "scan", "%.*s",
+		    (int)h->line_n, h->line);
+	h->line_n = 0;
+}
+
+static void
+on_errors(void *arg, unsigned events)
+{
+	struct scanhouse *h = arg;
+	char p[1024];
+	ssize_t i, n = read(h->errors[0], p, sizeof(p));
+
+	(void)events;
+	for (i = 0; i < n; i++) {
+		if (p[i] == '\n' || h->line_n == sizeof(h->line))
+			end_line(h);
+		if (p[i] != '\n' && p[i] != '\0')
+			h->line[h->line_n++] = p[i];
+	}
+	h->heard += n > 0 ? (size_t)n : 0;
+	if (h->heard >= SAID_SECOND) /* the rest waits, or is lost */
+		watch_set(h->errs, 0);
+}
+
+/* Another second. */
+static void
+hear_again(struct scanhouse *h)
+{
+	h->heard = 0;
+	watch_set(h->errs, WATCH_READ);
+}
+
+static bool
+errors_open(struct scanhouse *h)
+{
+	return (pipe2(h->errors, O_CLOEXEC | O_NONBLOCK) == 0);
+}
+
+static void
+errors_close(struct scanhouse *h)
+{
+	watch_free(&h->errs);
+	end_line(h);
+	if (h->errors[0] >= 0)
+		channel_close(h->errors, 2);
+}
+
 /* Houses. */
 
 static const struct clam_keeper_news no_news = { house_ready, house_failed,
-	house_say, house_crashed, NULL };
+	house_say, house_crashed, NULL, 0 };
 
 static struct scanhouse *
 house_alloc(struct supervisor *p, uint32_t number, const struct clam_open *open)
@@ -211,6 +269,7 @@ house_alloc(struct supervisor *p, uint32_t number, const struct clam_open *open)
 	h->of = p;
 	h->number = number;
 	memcpy(&h->open, open, sizeof(h->open));
+	h->errors[0] = h->errors[1] = -1;
 	timer_init(&h->look, p->loop, on_look);
 	return (h);
 }
@@ -239,6 +298,8 @@ house_begin(struct scanhouse *h)
 
 	h->says = watch_new(p->loop, clam_keeper_fd(h->keeper), on_says, h);
 	watch_set(h->says, WATCH_READ);
+	h->errs = watch_new(p->loop, h->errors[0], on_errors, h);
+	watch_set(h->errs, WATCH_READ);
 	timer_set(&h->look, CLAM_TICK_MS);
 	h->next = p->houses;
 	p->houses = h;
@@ -255,6 +316,7 @@ house_free(struct scanhouse *h)
 	timer_stop(&h->look);
 	watch_free(&h->says);
 	clam_keeper_free(&h->keeper);
+	errors_close(h);
 	free(h);
 }
 
@@ -263,10 +325,12 @@ on_look(struct timer *t)
 {
 	struct scanhouse *h = CONTAINER_OF(t, struct scanhouse, look);
 
-	if (clam_keeper_is_over(h->keeper))
+	if (clam_keeper_is_over(h->keeper)) {
 		house_free(h);
-	else
-		look(h);
+		return;
+	}
+	look(h);
+	hear_again(h);
 }
 
 static struct scanhouse *
@@ -285,7 +349,13 @@ house_open(struct supervisor *p, const struct clam_open *open, uint64_t load_ms,
 	h = house_alloc(p, ++p->last_house, open);
 	h->load_by = loop_now(p->loop) + load_ms;
 	news.arg = h;
-	if ((h->keeper = clam_keeper_new(open, p->env, &news, f)) == NULL) {
+	if (errors_open(h)) {
+		news.errors = h->errors[1];
+		h->keeper = clam_keeper_new(open, p->env, &news, f);
+	} else
+		fault_set(f, ERR_SYSTEM, "scan master: %s", strerror(errno));
+	if (h->keeper == NULL) {
+		errors_close(h);
 		free(h);
 		return (NULL);
 	}
@@ -410,6 +480,7 @@ scans_put(struct scanhouse *h, struct buf *b)
 	memset(x, 0, sizeof(*x));
 	x->number = h->number;
 	x->leaves = h->leaves;
+	memcpy(x->errors, h->errors, sizeof(x->errors));
 	memcpy(&x->open, &h->open, sizeof(x->open));
 	x->n_tenants = h->n_tenants;
 	memcpy(x->tenants, h->tenants, sizeof(x->tenants));
@@ -428,6 +499,8 @@ scans_adopt(struct supervisor *p, const void *from)
 	news.arg = h;
 	h->ready = true;
 	h->leaves = x->leaves != 0;
+	memcpy(h->errors, x->errors, sizeof(h->errors));
+	news.errors = h->errors[1];
 	h->n_tenants = x->n_tenants <= CLAM_TENANTS ? x->n_tenants : 0;
 	memcpy(h->tenants, x->tenants, sizeof(h->tenants));
 	h->keeper = clam_keeper_adopt(&h->open, p->env, &news, x->kept,

@@ -164,6 +164,11 @@ struct scanhouse {
 	bool leaves;      /* with those who use it */
 	struct tenant tenants[CLAM_TENANTS];
 	unsigned n_tenants;
+	int errors[2]; /* owned: a pipe, what they say on stderr */
+	struct watch *errs;
+	size_t heard; /* of that, in this second */
+	char line[256];
+	size_t line_n;
 };
 
 /* Who scans, once user is known. */
@@ -198,6 +203,7 @@ void scans_free(struct supervisor *);
 /* For another program. */
 struct state_house {
 	uint32_t number, leaves, n_tenants;
+	int32_t errors[2];
 	struct clam_open open;
 	struct tenant tenants[CLAM_TENANTS];
 	struct clam_kept kept[CLAM_MASTERS];

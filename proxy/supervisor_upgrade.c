@@ -100,6 +100,8 @@ keep_house(struct scanhouse *h, bool across)
 	struct clam_kept kept[CLAM_MASTERS];
 	unsigned i;
 
+	keep(h->errors[0], across);
+	keep(h->errors[1], across);
 	clam_keeper_put(h->keeper, kept);
 	for (i = 0; i < CLAM_MASTERS; i++) {
 		keep(kept[i].pidfd, across);

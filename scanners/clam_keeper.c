@@ -151,7 +151,8 @@ static bool
 start_next(struct clam_keeper *k, struct fault *f)
 {
 	k->wanted = false;
-	if (!clam_master_start(&k->master[NEXT], &k->open, k->env, f))
+	if (!clam_master_start(&k->master[NEXT], &k->open, k->env,
+		k->news.errors, f))
 		return (false);
 	poll_it(k, &k->master[NEXT]);
 	return (true);
@@ -595,7 +596,7 @@ clam_keeper_check(const struct clam_open *open, struct fault *f)
 {
 	struct check c = { .f = f };
 	const struct clam_keeper_news news = { check_ready, check_failed,
-		check_say, NULL, &c };
+		check_say, NULL, &c, 0 };
 	struct clam_keeper *k = clam_keeper_new(open, NULL, &news, f);
 	struct pollfd p = { k != NULL ? clam_keeper_fd(k) : -1, POLLIN, 0 };
 

@@ -41,6 +41,8 @@ struct clam_keeper_news {
 	/* NULL: nobody wants to know. */
 	void (*crashed)(void *arg, const struct clam_crash *);
 	void *arg;
+	/* Standard error of masters and scanners, borrowed; 0: ours. */
+	int errors;
 };
 
 /*
@@ -109,10 +111,10 @@ struct clam_master {
 
 /*
  * Start the process and tell it what to open; it loads then, and will say
- * READY or FAILED.  False: f says why.
+ * READY or FAILED.  errors: 0, or its standard error.  False: f says why.
  */
 bool clam_master_start(struct clam_master *, const struct clam_open *,
-    char *const *env, struct fault *f);
+    char *const *env, int errors, struct fault *f);
 /* End it, if it has not ended: by itself, for which it has wait_ms. */
 void clam_master_end(struct clam_master *, int wait_ms);
 

@@ -10,13 +10,13 @@
 
 static bool
 start(struct clam_master *m, const struct clam_open *open, char *const *env,
-    int theirs, struct fault *f)
+    int errors, int theirs, struct fault *f)
 {
 	struct spawn s = { .role = CLAM_MASTER_ROLE,
 		.env = env,
 		.fd = { theirs, m->report },
 		.n_fds = CLAM_MASTER_FDS,
-		.errors = -1 };
+		.errors = errors > 0 ? errors : -1 };
 
 	if (!spawn_start(&s, &m->proc, f))
 		return (false);
@@ -28,7 +28,7 @@ start(struct clam_master *m, const struct clam_open *open, char *const *env,
 
 bool
 clam_master_start(struct clam_master *m, const struct clam_open *open,
-    char *const *env, struct fault *f)
+    char *const *env, int errors, struct fault *f)
 {
 	int pair[2];
 	bool ok;
@@ -42,7 +42,7 @@ clam_master_start(struct clam_master *m, const struct clam_open *open,
 		return (false);
 	}
 	m->socket = pair[0];
-	ok = start(m, open, env, pair[1], f);
+	ok = start(m, open, env, errors, pair[1], f);
 	close(pair[1]);
 	if (!ok)
 		clam_master_end(m, 0);

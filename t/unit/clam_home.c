@@ -104,7 +104,7 @@ clam_home_new(const struct clam_options *o, struct clam_door *door,
 	static uint32_t last;
 	struct clam_home *h = calloc(1, sizeof(*h));
 	const struct clam_keeper_news news = { on_ready, on_failed, on_say,
-		NULL, h };
+		NULL, h, 0 };
 	struct clam_open open;
 
 	h->options = *o;
