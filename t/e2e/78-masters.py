@@ -6,11 +6,13 @@ import os
 import pathlib
 import shutil
 import signal
+import tempfile
 import threading
 import time
 
 import lab as e2e
 import wire
+from growth import clam_folder
 from lab import EICAR, TESTDB, needs, pattern, seconds, sha
 from wire import Response, ok
 
@@ -263,3 +265,44 @@ def test_database_hangs(lab):
     l.p.proc.kill()
     l.p.proc.wait()
     assert wire.wait_for(lambda: gone(family), 60 * e2e.lab_scale()), [x for x in family if not gone([x])]
+
+
+@needs("clamav", "root", "unshare")
+@seconds(180)
+def test_own_user(lab):
+    """Started by root, masters and scanners are assay-scan, if there is one: what
+    he cannot read is not loaded, and what one left is removed by the next."""
+    uid = 64017
+    users = lab.dir / "passwd"
+    users.write_text(pathlib.Path("/etc/passwd").read_text() + f"assay-scan:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n")
+    e2e.ASSAYD = lab.dir / "assayd"
+    e2e.ASSAYD.write_text("#!/bin/sh\nexec unshare -m --propagation private sh -c "
+                          f"'mount --bind {users} /etc/passwd && exec {BUILT} \"$@\"' sh \"$@\"\n")
+    e2e.ASSAYD.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="assay-e2e-db-") as folder:
+        os.chmod(folder, 0o755)
+        db = pathlib.Path(folder) / "db"
+        shutil.copytree(TESTDB, db)
+        db.chmod(0o755)
+        l = Lab(lab, db)
+        l.is_well()
+        family = l.masters() + l.scanners()
+        assert len(family) >= 2
+        for pid in family:
+            assert f"\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n" in pathlib.Path(f"/proc/{pid}/status").read_text(), pid
+        assert "there is no user assay-scan" not in l.p.log() and "user assay-scan" in l.p.log(), l.p.log()
+        left = clam_folder(l.p)
+        os.kill(l.masters()[0], signal.SIGKILL)
+        l.is_well()
+        assert wire.wait_for(lambda: not os.path.exists(left), 20 * e2e.lab_scale()), left
+        assert clam_folder(l.p) != left
+        db.chmod(0o700)
+        l.service = {"limits": {"files": 500}}
+        l.reload("nothing was changed")
+        l.is_well()
+        db.chmod(0o755)
+        l.reload("is in force")
+        l.is_well()
+        left = clam_folder(l.p)
+        l.p.stop()
+        assert not os.path.exists(left), left
