@@ -515,7 +515,7 @@ def test_balancer_in_front(lab):
 
 def test_it_is_quick(lab):
     """A rule that splices by nothing waits for nobody: no silence of three seconds on the way."""
-    net, p = start(lab, "redirect")
+    net, p = start(lab, "tproxy", workers=3)
     origins(lab, net)
     begin = time.monotonic()
     for _ in range(20):

@@ -48,6 +48,28 @@ target(struct arena *a, struct str s)
 	buf_fini(&again);
 }
 
+/* On a connection that was led here, in the target and in Host. */
+static void
+led(struct arena *a, struct str s, bool as_host)
+{
+	static const struct http_uri to = { .scheme = STR("http"),
+		.host = STR("203.0.113.80"),
+		.host_is_ip = true,
+		.port = 8080,
+		.port_given = true };
+	struct http_msg *m = http_msg_new(a, true);
+
+	m->version_minor = 1;
+	m->method_id = METHOD_GET;
+	m->target = as_host ? STR("/") : s;
+	http_fields_add(a, &m->fields, FIELD_HOST,
+	    as_host ? s : STR("host.example"));
+	if (http_target_parse_led(m, &to, NULL) != ERR_NONE)
+		return;
+	assert(m->uri.port == to.port && str_eq(m->uri.scheme, to.scheme));
+	assert(as_host || str_eq(m->uri.host, STR("host.example")));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -56,6 +78,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 	authority(a, s);
 	target(a, s);
+	led(a, s, false);
+	led(a, s, true);
 	arena_free(&a);
 	return (0);
 }
