@@ -19,6 +19,7 @@
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "config.h"
 #include "base/list.h"
 #include "base/sealed.h"
 #include "base/str.h"
@@ -29,6 +30,11 @@
 #define FORMAT_ENV "ASSAY_UPGRADE_FORMAT" /* of --check: can it take that? */
 #define FORMAT 5u
 #define STATE_MAX (8u << 20)
+#ifdef HAVE_CLAMAV
+#define WITH_MASTERS ""
+#else
+#define WITH_MASTERS "-" /* it could not keep any */
+#endif
 
 /* In the state: this, and then its arrays in the order of their counts. */
 struct state {
@@ -69,7 +75,7 @@ struct state_signer {
 static const char *
 format_text(char out[64])
 {
-	(void)snprintf(out, 64, "%u.%d.%zu.%zu.%zu.%zu", FORMAT,
+	(void)snprintf(out, 64, "%u" WITH_MASTERS ".%d.%zu.%zu.%zu.%zu", FORMAT,
 	    (int)MESSAGE_KINDS, sizeof(struct message),
 	    sizeof(struct state_signer), sizeof(struct state_house),
 	    sizeof(struct state));
