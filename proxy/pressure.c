@@ -14,7 +14,8 @@
 #define AT_BODY 96u
 #define OVER 85u
 #define PATIENCE_MS 5000
-#define BODY_EVERY_MS 1000
+#define BODY_EVERY_MS 1000 /* after the one before has gone */
+#define BODY_GOES_MS 10000 /* in which it goes */
 #define LOOK_MS 2000
 #define LOOK_CLOSELY_MS 250
 #define CLOSELY 75u       /* percent */
@@ -131,13 +132,15 @@ largest(struct worker *w, const struct pressure_round *r, uint64_t *bytes)
 }
 
 static void
-give_up(struct worker *w, const struct pressure_round *r)
+give_up(struct worker *w, struct pressure_round *r)
 {
 	static struct log_limit limit;
 	struct flow *f;
 	uint64_t bytes;
 
 	f = largest(w, r, &bytes);
+	r->used = account_used(r->account, r->kind);
+	r->bytes = f != NULL ? bytes : 0;
 	if (f == NULL)
 		return;
 	(void)log_limited(&limit, LEVEL_WARNING, "limits",
@@ -200,11 +203,35 @@ come_home(struct mail *m, struct loop *loop)
 		send_to(p, r->best);
 		return;
 	}
-	/* Free blocks between used ones are the process's until this is called. */
-	if (r->giving && r->kind == BUDGET_MEMORY)
-		(void)malloc_trim(0);
-	account_unref(&r->account);
 	r->step = PRESSURE_NONE;
+	if (!r->giving || r->bytes == 0 || p->n == 0) {
+		account_unref(&r->account);
+		return;
+	}
+	assert(p->gave == NULL);
+	p->gave = r->account;
+	r->account = NULL;
+	p->gave_kind = r->kind;
+	/* Its client may have begun something else meanwhile. */
+	p->gave_below = r->used - r->bytes / 4 * 3;
+	p->gave_by = loop_now(p->timer.loop) + BODY_GOES_MS;
+}
+
+/* Has the last one gone?  Then what is left is measured before the next one. */
+static void
+see_it_go(struct pressure *p)
+{
+	uint64_t now = loop_now(p->timer.loop);
+
+	if (p->gave == NULL ||
+	    (account_used(p->gave, p->gave_kind) > p->gave_below &&
+		now < p->gave_by))
+		return;
+	/* Free blocks between used ones are the process's until this is called. */
+	if (p->gave_kind == BUDGET_MEMORY)
+		(void)malloc_trim(0);
+	account_unref(&p->gave);
+	p->body_at = now + BODY_EVERY_MS;
 }
 
 static void
@@ -218,9 +245,8 @@ round_start(struct pressure *p, enum pressure_step step, enum budget_kind k,
 	*r = (struct pressure_round){ .kind = k, .n = p->n };
 	r->least = max / 1000 > BODY_LEAST ? max / 1000 : BODY_LEAST;
 	if (step == PRESSURE_BODY) {
-		if (loop_now(p->timer.loop) < p->body_at)
+		if (p->gave != NULL || loop_now(p->timer.loop) < p->body_at)
 			return;
-		p->body_at = loop_now(p->timer.loop) + BODY_EVERY_MS;
 		r->account = budget_largest(p->shared->budget, k);
 		if (r->account == NULL)
 			return;
@@ -252,10 +278,12 @@ look(struct timer *t)
 {
 	struct pressure *p = CONTAINER_OF(t, struct pressure, timer);
 	uint64_t max, temp_max = budget_limit(p->shared->budget, BUDGET_TEMP);
-	unsigned percent = memory_percent(p, &max);
-	unsigned temp = budget_percent(p->shared->budget, BUDGET_TEMP);
+	unsigned percent, temp;
 	enum pressure_step was = p->meter.step;
 
+	see_it_go(p);
+	percent = memory_percent(p, &max);
+	temp = budget_percent(p->shared->budget, BUDGET_TEMP);
 	pressure_meter(&p->meter, percent, loop_now(t->loop));
 	say(p, was, percent);
 	atomic_store_explicit(&p->shared->refuse_new,
@@ -299,5 +327,6 @@ void
 pressure_fini(struct pressure *p)
 {
 	assert(p->round.step == PRESSURE_NONE);
+	account_unref(&p->gave);
 	cgroup_memory_fini(&p->group);
 }

@@ -55,6 +55,7 @@ struct pressure_round {
 	unsigned best;           /* the one that has the largest body */
 	uint64_t least;          /* octets of a body that would be a help */
 	uint64_t bytes;          /* of that body; 0: none was found */
+	uint64_t used;           /* by the account when it gave */
 	bool giving;             /* it has come back to that worker */
 };
 
@@ -66,8 +67,16 @@ struct pressure {
 	struct cgroup_memory group; /* owned */
 	struct pressure_meter meter;
 	struct pressure_round round;
-	uint64_t
-	    body_at; /* not before: what the last one gave is seen by then */
+	/*
+	 * The last one gives no more than once: until what it had is gone from
+	 * its client's account, or does not go, and what we hold was measured
+	 * anew.
+	 */
+	struct account *gave; /* counted; NULL: nobody is waited for */
+	enum budget_kind gave_kind;
+	uint64_t gave_below; /* octets in the account then */
+	uint64_t gave_by;    /* when it is waited for no longer */
+	uint64_t body_at;    /* the next one not before */
 };
 
 /* First: opens the group's counters, which a sandbox may forbid later. */

@@ -210,6 +210,7 @@ drain(struct supervisor *p)
 		: "draining: no new connections, flows have %llu s",
 	    (unsigned long long)(ms / 1000));
 	supervisor_notify("STOPPING=1");
+	served_look(p); /* what they ended with is not how we end */
 	listen_close(&p->edition->listeners);
 	store_listeners(p);
 	if (!serves && p->phase != PHASE_DRAINS && p->ending == NULL) {

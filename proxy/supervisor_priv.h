@@ -296,6 +296,8 @@ void served_new_keys(struct supervisor *, const struct signer *);
 void served_reopen(struct supervisor *);
 /* All of them: no new connections, end within ms. */
 void served_drain(struct supervisor *, uint64_t ms);
+/* Take note of those that were ending, and have ended. */
+void served_look(struct supervisor *);
 bool served_is_there(const struct supervisor *);
 void served_free(struct supervisor *);
 

@@ -449,6 +449,17 @@ on_ended(void *arg, unsigned events)
 		retired_ended(p, v, how, pid);
 }
 
+void
+served_look(struct supervisor *p)
+{
+	struct served *v, *next;
+
+	for (v = p->ending; v != NULL; v = next) {
+		next = v->next;
+		on_ended(v, 0);
+	}
+}
+
 /* Beginning. */
 
 static bool
