@@ -33,7 +33,7 @@ struct check {
 	unsigned path_n;
 	time_t now, until;
 	struct fault *f;
-	char **missing; /* of the verdict */
+	struct verdict *v;
 };
 
 /* GnuTLS's callback has no argument of ours. */
@@ -341,7 +341,7 @@ note_missing(struct check *c, unsigned status)
 		GNUTLS_CERT_SIGNER_NOT_FOUND ||
 	    crt_is_self_issued(top) || !crt_issuer_url(top, url, sizeof(url)))
 		return;
-	if ((*c->missing = strdup(url)) == NULL)
+	if ((c->v->missing = strdup(url)) == NULL)
 		abort();
 }
 
@@ -470,6 +470,18 @@ refuse_revoked(struct check *c, gnutls_x509_crt_t crt, time_t at)
 	return (refuse_crt(c, crt, why));
 }
 
+/* What is at hand does not tell; does path[i] say whom to ask? */
+static void
+note_ask(struct check *c, unsigned i)
+{
+	struct verdict *v = c->v;
+	struct status_ask **a = &v->asks[v->asks_n];
+
+	if (c->o->statuses != NULL && v->asks_n < VERIFY_MAX_ANSWERS &&
+	    (*a = status_ask_new(c->path[i], c->path[i + 1])) != NULL)
+		v->value.bytes += v->asks[v->asks_n++]->bytes;
+}
+
 /* Revocation of path[i] (i = 0: the leaf, which may have a staple). */
 static bool
 not_revoked(struct check *c, unsigned i)
@@ -479,25 +491,31 @@ not_revoked(struct check *c, unsigned i)
 	const char *why = NULL;
 	time_t at = 0;
 	char text[128];
+	unsigned a;
 
 	if (i == 0)
 		s = staple_check(&c->chain->staple, c->path[0], c->path[1],
 		    c->now, &c->until, &at, &why);
-	if (s == STAPLE_REVOKED)
-		return (refuse_revoked(c, c->path[i], at));
-	if (i == 0 && s != STAPLE_GOOD && crt_must_staple(c->path[0])) {
+	if (i == 0 && s == STAPLE_NONE && crt_must_staple(c->path[0])) {
 		(void)snprintf(text, sizeof(text),
 		    "requires a valid OCSP "
 		    "response, but %s",
 		    why);
 		return (refuse_crt(c, c->path[0], text));
 	}
+	for (a = 0; s == STAPLE_NONE && a < c->chain->answers_n; a++)
+		s = staple_check(&c->chain->answers[a], c->path[i],
+		    c->path[i + 1], c->now, &c->until, &at, &why);
+	if (s == STAPLE_REVOKED)
+		return (refuse_revoked(c, c->path[i], at));
 	l = trust_check_crl(c->o->trust, c->path[i], c->path[i + 1], c->now,
 	    &c->until, &at);
 	if (l == TRUST_CRL_REVOKED)
 		return (refuse_revoked(c, c->path[i], at));
-	if (c->o->revocation == REVOCATION_HARD && l == TRUST_CRL_UNKNOWN &&
-	    s != STAPLE_GOOD)
+	if (l != TRUST_CRL_UNKNOWN || s == STAPLE_GOOD)
+		return (true);
+	note_ask(c, i);
+	if (c->o->revocation == REVOCATION_HARD)
 		return (refuse_crt(c, c->path[i],
 		    "has unknown revocation "
 		    "status, and the configuration demands one"));
@@ -535,6 +553,8 @@ verdict_free(struct memo_value *value)
 
 	buf_fini(&v->names);
 	free(v->missing);
+	while (v->asks_n > 0)
+		status_ask_free(&v->asks[--v->asks_n]);
 	free(v);
 }
 
@@ -561,9 +581,9 @@ check_chain(const struct verify_options *o, const struct verify_chain *chain)
 	atomic_init(&v->value.refs, 1);
 	v->value.free = verdict_free;
 	c.f = &v->fault;
-	c.missing = &v->missing;
+	c.v = v;
 	c.now = time(NULL);
-	c.until = c.now + VERIFY_MAX_AGE;
+	c.until = c.now + 2 * VERIFY_MAX_AGE;
 	if (check_all(&c, v)) {
 		assert(c.path_n > 0 && v->fault.code == ERR_NONE);
 		bound_by_dates(&c);
@@ -571,9 +591,10 @@ check_chain(const struct verify_options *o, const struct verify_chain *chain)
 		c.until = c.now + VERIFY_MAX_BAD_AGE;
 	for (i = 0; i < c.sent_n; i++)
 		gnutls_x509_crt_deinit(c.sent[i]);
-	assert(c.until <= c.now + VERIFY_MAX_AGE);
+	v->ends = c.until;
+	lower_until(&c, c.now + VERIFY_MAX_AGE);
 	v->value.fresh_until = c.until;
-	v->value.bytes = sizeof(*v) + v->names.cap +
+	v->value.bytes += sizeof(*v) + v->names.cap +
 	    (v->missing != NULL ? strlen(v->missing) : 0);
 	return (v);
 }

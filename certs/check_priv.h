@@ -16,6 +16,7 @@
 struct verdict {
 	struct memo_value value;
 	struct fault fault; /* ERR_NONE: a good chain */
+	time_t ends;        /* of what a good one rests on, at most two hours */
 	struct buf names; /* of the leaf: {kind, length high, low, bytes}... */
 	unsigned names_n;
 	/*
@@ -23,6 +24,13 @@ struct verdict {
 	 * wrong with the chain, as far as one can tell.  NULL: not so.
 	 */
 	char *missing;
+	/*
+	 * Owned; whose responders may be asked, from the leaf up: what nothing
+	 * at hand knows the status of.  Refused (ERR_ORIGIN_CERT) and asks_n >
+	 * 0: nothing else is wrong.
+	 */
+	struct status_ask *asks[VERIFY_MAX_ANSWERS];
+	unsigned asks_n;
 };
 
 #define NAME_KIND_DNS 1

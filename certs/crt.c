@@ -144,8 +144,9 @@ is_url(const gnutls_datum_t *d, size_t room)
 		str_istarts(url, STR("https://"))));
 }
 
-bool
-crt_issuer_url(gnutls_x509_crt_t crt, char *out, size_t room)
+/* The first of the kind that is a URL (RFC 5280 4.2.2.1). */
+static bool
+access_url(gnutls_x509_crt_t crt, int what, char *out, size_t room)
 {
 	gnutls_datum_t d = { NULL, 0 };
 	bool found = false;
@@ -153,8 +154,8 @@ crt_issuer_url(gnutls_x509_crt_t crt, char *out, size_t room)
 	int r;
 
 	for (i = 0; !found && i < ACCESS_MOST; i++) {
-		r = gnutls_x509_crt_get_authority_info_access(crt, (int)i,
-		    GNUTLS_IA_CAISSUERS_URI, &d, NULL);
+		r = gnutls_x509_crt_get_authority_info_access(crt, (int)i, what,
+		    &d, NULL);
 		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			break;
 		if (r < 0)
@@ -167,6 +168,18 @@ crt_issuer_url(gnutls_x509_crt_t crt, char *out, size_t room)
 		gnutls_free(d.data);
 	}
 	return (found);
+}
+
+bool
+crt_issuer_url(gnutls_x509_crt_t crt, char *out, size_t room)
+{
+	return (access_url(crt, GNUTLS_IA_CAISSUERS_URI, out, room));
+}
+
+bool
+crt_ocsp_url(gnutls_x509_crt_t crt, char *out, size_t room)
+{
+	return (access_url(crt, GNUTLS_IA_OCSP_URI, out, room));
 }
 
 void

@@ -34,6 +34,8 @@ bool crt_must_staple(gnutls_x509_crt_t);
  * (RFC 5280 4.2.2.1).  False: none that fits.
  */
 bool crt_issuer_url(gnutls_x509_crt_t, char *out, size_t room);
+/* The same of its OCSP responder. */
+bool crt_ocsp_url(gnutls_x509_crt_t, char *out, size_t room);
 /* "2026-01-31", UTC. */
 void crt_day(time_t t, char out[static 16]);
 

@@ -242,6 +242,24 @@ memo_put(struct memo *m, const void *key, size_t n, struct memo_value *v)
 	pthread_mutex_unlock(&m->lock);
 }
 
+void
+memo_renew(struct memo *m, const void *key, size_t n, struct memo_value *v)
+{
+	uint64_t hash = hash_of(m, key, n);
+	struct entry **at;
+
+	assert(m->pool == NULL); /* nobody is making one */
+	pthread_mutex_lock(&m->lock);
+	m->stats.misses++;
+	at = entry_find(m, hash, key, n);
+	if (v->fresh_until > time(NULL)) {
+		if (*at != NULL)
+			entry_drop(m, at);
+		entry_keep(m, entry_add(m, hash, key, n), v);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
 /* On the wait's thread. */
 static void
 ticket_deliver(struct mail *mail, struct loop *loop)

@@ -72,6 +72,9 @@ struct memo_wait {
  */
 void memo_put(struct memo *, const void *key, size_t n, struct memo_value *v);
 
+/* The same instead of one that is kept already; in a memo without a pool. */
+void memo_renew(struct memo *, const void *key, size_t n, struct memo_value *v);
+
 /*
  * Wait for the value of key, starting to make it unless somebody has.
  * ready() runs once, later, on the loop's thread; the value is its to unref.

@@ -31,7 +31,8 @@ struct verifier {
 /* A chain of its own, in one piece. */
 struct verify_copy {
 	struct verify_chain chain;
-	gnutls_datum_t certs[]; /* chain.n of them, then their bytes */
+	/* chain.n of them and chain.answers_n, then their bytes */
+	gnutls_datum_t certs[];
 };
 
 /* The cached part. */
@@ -63,6 +64,8 @@ is_short(const struct verify_chain *c)
 
 	for (i = 0; i < c->n; i++)
 		bytes += c->certs[i].size;
+	for (i = 0; i < c->answers_n; i++)
+		bytes += c->answers[i].size;
 	return (c->n <= SHORT_CERTS && bytes <= SHORT_BYTES);
 }
 
@@ -87,6 +90,8 @@ key_of(const struct verify_chain *c, unsigned char key[static KEY_BYTES])
 	for (i = 0; i < c->n; i++)
 		hash_datum(h, &c->certs[i]);
 	hash_datum(h, &c->staple);
+	for (i = 0; i < c->answers_n; i++)
+		hash_datum(h, &c->answers[i]);
 	gnutls_hash_deinit(h, key);
 }
 
@@ -99,38 +104,53 @@ copy_datum(gnutls_datum_t *to, const gnutls_datum_t *from, unsigned char *at)
 	return (at + from->size);
 }
 
-/* With so many more certificates behind it. */
+/*
+ * With so many more certificates behind it, and one more answer (NULL: as it
+ * is).
+ */
 static struct verify_copy *
-copy_more(const struct verify_chain *c, const gnutls_datum_t *more, unsigned n)
+copy_more(const struct verify_chain *c, const gnutls_datum_t *more, unsigned n,
+    const gnutls_datum_t *answer)
 {
-	size_t bytes = c->staple.size + (c->n + n) * sizeof(gnutls_datum_t);
+	unsigned data = c->n + n + c->answers_n + (answer != NULL), i;
+	size_t bytes = c->staple.size + data * sizeof(gnutls_datum_t);
 	struct verify_copy *k;
+	gnutls_datum_t *answers;
 	unsigned char *at;
-	unsigned i;
 
 	for (i = 0; i < c->n; i++)
 		bytes += c->certs[i].size;
 	for (i = 0; i < n; i++)
 		bytes += more[i].size;
+	for (i = 0; i < c->answers_n; i++)
+		bytes += c->answers[i].size;
+	bytes += answer != NULL ? answer->size : 0;
 	k = malloc(sizeof(*k) + bytes);
 	if (k == NULL)
 		abort();
-	at = (unsigned char *)&k->certs[c->n + n];
+	answers = &k->certs[c->n + n];
+	at = (unsigned char *)&k->certs[data];
 	for (i = 0; i < c->n; i++)
 		at = copy_datum(&k->certs[i], &c->certs[i], at);
 	for (i = 0; i < n; i++)
 		at = copy_datum(&k->certs[c->n + i], &more[i], at);
 	at = copy_datum(&k->chain.staple, &c->staple, at);
+	for (i = 0; i < c->answers_n; i++)
+		at = copy_datum(&answers[i], &c->answers[i], at);
+	if (answer != NULL)
+		at = copy_datum(&answers[i], answer, at);
 	assert(at == (unsigned char *)k + sizeof(*k) + bytes);
 	k->chain.certs = k->certs;
 	k->chain.n = c->n + n;
+	k->chain.answers = answers;
+	k->chain.answers_n = c->answers_n + (answer != NULL);
 	return (k);
 }
 
 static struct verify_copy *
 copy_new(const struct verify_chain *c)
 {
-	return (copy_more(c, NULL, 0));
+	return (copy_more(c, NULL, 0, NULL));
 }
 
 static struct memo_value *
@@ -152,6 +172,7 @@ fini(void *owner)
 	trust_unref(&v->o.trust);
 	ca_unref(&v->o.own);
 	issuers_unref(&v->o.issuers);
+	statuses_unref(&v->o.statuses);
 	free(v);
 }
 
@@ -170,6 +191,8 @@ verifier_new(const struct verify_options *o)
 		(void)ca_ref(o->own);
 	if (o->issuers != NULL)
 		(void)issuers_ref(o->issuers);
+	if (o->statuses != NULL)
+		(void)statuses_ref(o->statuses);
 	v->memo = memo_new(&type, v, o->pool, o->max_entries, CACHE_BYTES);
 	return (v);
 }
@@ -222,8 +245,9 @@ conclude(struct verify_wait *w, struct verdict *v, const char *why)
 	struct fault f = { ERR_NONE, "" };
 
 	assert(!w->done);
+	w->until = v->ends;
 	w->ok = finish(v, w->host, &f);
-	if (why != NULL)
+	if (why != NULL && !w->ok)
 		(void)fault_set(&w->fault, f.code, "%s; fetching it: %s",
 		    f.detail, why);
 	else
@@ -250,7 +274,7 @@ extend(struct verify_wait *w, const struct issuer_set *s)
 	assert(w->chain != NULL);
 	if (s->n == 0 || w->fetched++ == VERIFY_MAX_FETCHED)
 		return (false);
-	k = copy_more(&w->chain->chain, s->certs, s->n);
+	k = copy_more(&w->chain->chain, s->certs, s->n, NULL);
 	free(w->chain);
 	w->chain = k;
 	return (chain_bounded(&k->chain, &f));
@@ -302,6 +326,63 @@ get_issuer(struct verify_wait *w, const struct verify_chain *chain,
 	return (false);
 }
 
+/*
+ * With what the responder said; without, the next one is asked, and at last
+ * the verdict is what it was.  Takes v and a.  True: done.
+ */
+static bool
+got_status(struct verify_wait *w, struct verdict *v, struct status_answer *a)
+{
+	struct memo_value *answer = &a->value, *value = &v->value;
+	const struct verify_chain *c = &w->chain->chain;
+	bool done = true;
+	struct verify_copy *k;
+
+	if (a->der.size > 0 && c->answers_n < VERIFY_MAX_ANSWERS) {
+		k = copy_more(c, NULL, 0, &a->der);
+		free(w->chain);
+		w->chain = k;
+		memo_value_unref(&value);
+		done = advance(w, &k->chain, NULL);
+	} else if (a->der.size == 0 && ++w->unanswered < v->asks_n)
+		done = advance(w, c, v);
+	else
+		conclude(w, v, a->der.size == 0 ? a->why : "nothing helps");
+	memo_value_unref(&answer);
+	return (done);
+}
+
+static void
+on_status(struct statuses_wait *s, struct status_answer *a)
+{
+	struct verify_wait *w = CONTAINER_OF(s, struct verify_wait, status);
+	struct memo_value *v = w->refused;
+
+	assert(!w->done && v != NULL);
+	w->refused = NULL;
+	if (got_status(w, CONTAINER_OF(v, struct verdict, value), a))
+		task_wake(w->wake);
+}
+
+/* Takes v.  True: done. */
+static bool
+get_status(struct verify_wait *w, const struct verify_chain *chain,
+    struct verdict *v)
+{
+	struct statuses *s = w->verifier->o.statuses;
+	const struct status_ask *ask = v->asks[w->unanswered];
+	struct status_answer *a = statuses_known(s, w->loop, ask, &v->value);
+
+	if (w->chain == NULL)
+		w->chain = copy_new(chain);
+	if (a != NULL)
+		return (got_status(w, v, a));
+	w->refused = &v->value;
+	w->status = (struct statuses_wait){ .ready = on_status };
+	statuses_start(s, w->loop, &w->status, ask, &v->value);
+	return (false);
+}
+
 static void
 on_ready(struct memo_wait *m, struct memo_value *value)
 {
@@ -329,7 +410,8 @@ look(struct verify_wait *w, const struct verify_chain *chain)
 	}
 	if (value != NULL)
 		return (CONTAINER_OF(value, struct verdict, value));
-	if (v->o.issuers != NULL && w->chain == NULL) {
+	if ((v->o.issuers != NULL || v->o.statuses != NULL) &&
+	    w->chain == NULL) {
 		w->chain = copy_new(chain);
 		chain = &w->chain->chain;
 	}
@@ -348,6 +430,8 @@ advance(struct verify_wait *w, const struct verify_chain *chain,
 		return (false);
 	if (lacks_issuer(w, v))
 		return (get_issuer(w, chain, v));
+	if (w->unanswered < v->asks_n)
+		return (get_status(w, chain, v));
 	conclude(w, v, NULL);
 	return (true);
 }
@@ -369,6 +453,7 @@ verify_cancel(struct verify_wait *w)
 {
 	memo_cancel(&w->memo);
 	issuers_cancel(&w->issuer);
+	statuses_cancel(&w->status);
 	memo_value_unref(&w->refused);
 	free(w->chain);
 	w->chain = NULL;

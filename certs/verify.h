@@ -25,12 +25,14 @@
 #include "certs/ca.h"
 #include "certs/issuers.h"
 #include "certs/memo.h"
+#include "certs/statuses.h"
 #include "certs/trust.h"
 
 #define VERIFY_MAX_BYTES 65536 /* more is an attack on memory and CPU */
 /* that may lead from the leaf up, as GnuTLS has it */
 #define VERIFY_MAX_CERTS 16
 #define VERIFY_MAX_STAPLE 16384
+#define VERIFY_MAX_ANSWERS 4  /* of responders, for one chain */
 #define VERIFY_MAX_FETCHED 3  /* issuers, one above the other */
 #define VERIFY_MAX_AGE 3600   /* s: a verdict is used that long */
 #define VERIFY_MAX_BAD_AGE 60 /* s: the same for a refusal */
@@ -53,6 +55,8 @@ struct verify_options {
 	 * NULL: nobody
 	 */
 	struct issuers *issuers;
+	/* a reference is taken; who asks OCSP responders; NULL: nobody */
+	struct statuses *statuses;
 	unsigned max_entries; /* verdicts kept */
 	bool any_order;       /* the longer way only (tests: both must agree) */
 };
@@ -81,6 +85,9 @@ struct verify_chain {
 	const gnutls_datum_t *certs; /* DER */
 	unsigned n;
 	gnutls_datum_t staple; /* OCSP response for the leaf; size 0: none */
+	/* of responders that were asked, for any of them; callers have none */
+	const gnutls_datum_t *answers;
+	unsigned answers_n;
 };
 
 /* Embedded; {0} and not started is a valid state for verify_cancel(). */
@@ -88,18 +95,25 @@ struct verify_wait {
 	struct task *wake; /* borrowed: woken when done; NULL: nobody */
 	bool done;
 	bool ok; /* this is the host that was asked for */
+	/*
+	 * ok: wall clock, the first end of a certificate, a list or an answer
+	 * that this rests on, some hour at most: a ticket is not used later
+	 */
+	time_t until;
 	/* not ok: ERR_ORIGIN_CERT and why, in words for people */
 	struct fault fault;
 	const char *host; /* borrowed until done */
 	struct memo_wait memo;
 
-	/* Private: where issuers may be fetched. */
+	/* Private: where issuers and statuses may be fetched. */
 	struct verifier *verifier; /* borrowed */
 	struct loop *loop;
 	struct verify_copy *chain;  /* owned: with what was fetched */
-	struct memo_value *refused; /* counted: why its issuer is being got */
+	struct memo_value *refused; /* counted: for what it is being got */
 	unsigned fetched;
 	struct issuers_wait issuer;
+	unsigned unanswered; /* of the verdict's asks, the first of them */
+	struct statuses_wait status;
 };
 
 /*
@@ -108,7 +122,8 @@ struct verify_wait {
  * where needed.  w->wake is set by the caller, the rest is cleared here.
  * True: done already (cached verdict, a chain that is refused at sight, or a
  * short one, verified at once), wake is not woken.  False: done later, on the
- * pool, or when an issuer was fetched that is missing, and then woken.
+ * pool, or when an issuer that is missing was fetched or a responder asked,
+ * and then woken.
  */
 bool verify_start(struct verifier *, struct loop *, const char *host,
     const struct verify_chain *chain, struct verify_wait *w);

@@ -92,6 +92,8 @@ gen_trust(struct gen *g, const struct gen_given *given,
 	v.revocation = t->origin.revocation;
 	if (given != NULL && t->origin.fetch_issuers == CONF_TRUE)
 		v.issuers = given->issuers;
+	if (given != NULL && v.revocation != REVOCATION_OFF)
+		v.statuses = given->statuses;
 	g->verifier = verifier_new(&v);
 }
 

@@ -70,10 +70,11 @@ struct gen_pools {
 /* What a generation does not get by itself: another process has it. */
 struct gen_given {
 	const struct gen_pools *pools;
-	struct issuers *issuers;  /* borrowed: who gets missing ones */
-	struct keyholder *holder; /* taken over; it has the CA's key */
-	bool ca_created;          /* it has just made that CA */
-	struct inbox *inbox;      /* borrowed: sockets to scan masters */
+	struct issuers *issuers;   /* borrowed: who gets missing ones */
+	struct statuses *statuses; /* borrowed: who asks OCSP responders */
+	struct keyholder *holder;  /* taken over; it has the CA's key */
+	bool ca_created;           /* it has just made that CA */
+	struct inbox *inbox;       /* borrowed: sockets to scan masters */
 	void (*want_scans)(void *, uint32_t number); /* another of these */
 };
 

@@ -18,6 +18,7 @@
 #include "base/spawn.h"
 #include "certs/issuers.h"
 #include "certs/keyholder.h"
+#include "certs/statuses.h"
 #include "fetch/fetch.h"
 #include "net/descriptors.h"
 #include "proxy/admin.h"
@@ -38,8 +39,9 @@
 #define LINGER_MIN 256 /* connections that only end */
 /* a disk that blocks four of them blocks the fifth as well */
 #define FILE_THREADS 4
-#define ISSUERS_MAX 1024 /* URLs of issuers that are remembered */
-#define SETUP_MS 60000   /* the supervisor has said all by then */
+#define ISSUERS_MAX 1024  /* URLs of issuers that are remembered */
+#define STATUSES_MAX 8192 /* answers of OCSP responders, likewise */
+#define SETUP_MS 60000    /* the supervisor has said all by then */
 
 struct serve {
 	struct inbox inbox;
@@ -51,9 +53,10 @@ struct serve {
 	struct reload reload;
 	struct pressure pressure;
 	struct fetch *fetch;
-	struct issuers *issuers; /* counted */
-	struct loop *loop;       /* of the main thread */
-	struct watch *says;      /* the supervisor */
+	struct issuers *issuers;   /* counted */
+	struct statuses *statuses; /* counted */
+	struct loop *loop;         /* of the main thread */
+	struct watch *says;        /* the supervisor */
 	struct admin *admin;
 	const struct figures *figures; /* NULL: nobody counts */
 	int *logs; /* owned: n_logs of log_count, to replace those in use */
@@ -244,6 +247,7 @@ load_gen(struct serve *p, struct gen *old)
 	struct conf *c = read_setup(b);
 	struct gen_given given = { .pools = &p->pools,
 		.issuers = p->issuers,
+		.statuses = p->statuses,
 		.ca_created = b->ca_made,
 		.inbox = b,
 		.want_scans = want_scans };
@@ -618,6 +622,7 @@ prepare(struct serve *p)
 	p->fetch = fetch_new(p->loop,
 	    &(struct fetch_events){ fetcher_works, fetcher_lost, NULL });
 	p->issuers = issuers_new(p->fetch, ISSUERS_MAX);
+	p->statuses = statuses_new(p->fetch, STATUSES_MAX);
 	timer_init(&p->watch_end, p->loop, watch_end);
 }
 
@@ -681,6 +686,7 @@ finish(struct serve *p)
 	figures_free(&p->figures);
 	loop_free(&p->loop);
 	issuers_unref(&p->issuers);
+	statuses_unref(&p->statuses);
 }
 
 /* Those of faults in the program, SIGKILL and job control keep their meaning. */

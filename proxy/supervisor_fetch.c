@@ -29,7 +29,8 @@ struct fetcher {
 static bool
 is_wanted(const struct supervisor *p)
 {
-	return (p->edition->conf->tls.origin.fetch_issuers == CONF_TRUE);
+	return (p->edition->conf->tls.origin.fetch_issuers == CONF_TRUE ||
+	    p->edition->conf->tls.origin.revocation != REVOCATION_OFF);
 }
 
 static struct fetcher_ports *

@@ -307,14 +307,15 @@ tls_client_new(struct tls_context *ctx, struct tls_client *c, bool host_is_ip)
 }
 
 void
-tls_client_verified(struct tls_client *c, gnutls_session_t s)
+tls_client_verified(struct tls_client *c, gnutls_session_t s, time_t until)
 {
 	bool resumed = gnutls_session_is_resumed(s);
+	time_t most = time(NULL) + RESUME_LIFE_S;
 
 	c->verified = true;
 	/* What a resumed session brings is as old as its verification. */
 	if (!resumed)
-		c->until = (uint64_t)time(NULL) + RESUME_LIFE_S;
+		c->until = (uint64_t)(until < most ? until : most);
 	assert(c->until > 0);
 	/* TLS 1.2 gives its ticket inside the handshake; it may be used again (RFC 5077 3.3). */
 	if (c->resume != NULL &&

@@ -89,8 +89,12 @@ struct tls_client {
 };
 gnutls_session_t tls_client_new(struct tls_context *, struct tls_client *,
     bool host_is_ip);
-/* The peer was verified: tickets from now on may be used again without. */
-void tls_client_verified(struct tls_client *, gnutls_session_t);
+/*
+ * The peer was verified: tickets from now on may be used again without, but
+ * not later than at until (wall clock; of no meaning in a resumed session,
+ * which has the bound of the one before).
+ */
+void tls_client_verified(struct tls_client *, gnutls_session_t, time_t until);
 /* After the handshake: what both sides agreed on; 0: nothing was said. */
 enum tls_protocol tls_agreed(gnutls_session_t);
 /*

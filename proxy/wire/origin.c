@@ -270,7 +270,7 @@ origin_ready(struct origin *o)
 	if (s != NULL) {
 		o->times.tls_ms = (int64_t)(now - o->connected_at);
 		if (!o->invalid)
-			tls_client_verified(&o->tls, s);
+			tls_client_verified(&o->tls, s, o->verify.until);
 	}
 	o->speech->begin(o);
 	origin_tell(o, true);

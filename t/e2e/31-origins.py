@@ -177,7 +177,7 @@ def test_revoked_by_crl(lab):
 def test_must_staple(lab):
     """RFC 7633: must-staple without a staple is a hard failure."""
     o = lab.origin(tls=lab.server_context(HOST, extra=[(x509.TLSFeature([x509.TLSFeatureType.status_request]), False)]))
-    p = lab.assay()
+    p = lab.assay(tls={"origin": {"trust": [lab.trust], "revocation": "soft"}})
     judge(lab, p, o)
 
 

@@ -62,7 +62,7 @@ def test_not_fetched(lab):
     for label, url, publish, more, why in (
             ("denied", "http://127.0.0.9:{port}/", True, {"destinations": {"allow": ["127.0.0.1/32", "::1/128"]}}, "127.0.0.9 is in destinations.deny"),
             ("no certificate", "http://127.0.0.1:{port}/", False, {}, "no certificate"),
-            ("off", "http://127.0.0.1:{port}/", True, {"tls": conf(lab, fetch_issuers=False)["tls"]}, "did not send")):
+            ("off", "http://127.0.0.1:{port}/", True, {"tls": conf(lab, fetch_issuers=False, revocation="off")["tls"]}, "did not send")):
         with lab.sub(label):
             o, pages = forgetful(lab, url, publish)
             p = lab.assay(**dict(conf(lab), **more))

@@ -594,7 +594,7 @@ def test_untrusted_origin(lab):
     """on_invalid: untrusted proves no name: what it would get, it does not."""
     net, p = start(lab, "redirect", rules=[{"name": "good", "if": {"host": ["good.test"]}, "access": "allow"},
                                            {"name": "there", "if": {"dest": [OTHER]}, "access": "allow"}, {"name": "rest", "access": "block"}, {"name": "s", "scan": "none"}],
-                   tls={"origin": {"trust": [lab.trust], "on_invalid": "untrusted", "fetch_issuers": False}})
+                   tls={"origin": {"trust": [lab.trust], "on_invalid": "untrusted", "fetch_issuers": False, "revocation": "off"}})
     ctx = lab.server_context("good.test", authority=e2e.certs.Authority("Nobody's CA"))
     with net.inside("s"):
         for a in (ORIGIN, OTHER):

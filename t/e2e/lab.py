@@ -369,7 +369,7 @@ class Lab:
         c = {"listen": [{"on": f"127.0.0.1:{port}", "kind": "explicit"}],
              "ca": {"cert": str(ca), "key": str(key)},
              # One process less for each test: 33-issuers has it.
-             "tls": {"origin": {"trust": [self.trust], "fetch_issuers": False}},
+             "tls": {"origin": {"trust": [self.trust], "fetch_issuers": False, "revocation": "off"}},
              "resolver": {"hosts": str(self.dir / "hosts")},
              "destinations": {"allow": ["127.0.0.0/8", "::1/128"]},
              "log": {"access": [{"to": str(self.dir / "access.log"), "format": "json"}]},
