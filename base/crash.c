@@ -178,6 +178,11 @@ put_what(struct out *o, int number, const siginfo_t *info)
 	put(o, " code ");
 	put_number(o, (uint64_t)(unsigned)info->si_code, 10);
 	put_end(o);
+	if (number == SIGSYS) { /* seccomp(2): what it tried */
+		put(o, "call ");
+		put_number(o, (uint64_t)(unsigned)info->si_syscall, 10);
+		put_end(o);
+	}
 	if (number == SIGSYS || number == SIGABRT)
 		return;
 	put(o, "address ");

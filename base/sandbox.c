@@ -25,6 +25,8 @@ static const struct {
 
 static const char *const box_names[] = {
 	[BOX_SERVE] = "serve",
+	[BOX_SERVE_CLAM] = "serve (libclamav)",
+	[BOX_SERVE_TOKEN] = "serve (token)",
 	[BOX_FETCH] = "fetch",
 	[BOX_HOLDER] = "keys",
 	[BOX_TOKEN] = "keys (token)",
@@ -39,6 +41,19 @@ static const char *const mode_words[] = { [SANDBOX_PREFER] = "prefer",
 	[SANDBOX_REQUIRE] = "require",
 	[SANDBOX_OFF] = "off" };
 static enum sandbox_mode mode = SANDBOX_PREFER;
+
+/* Of boxes that are not here it is a list of their own. */
+static const enum sandbox_list list_of[BOX_COUNT] = {
+	[BOX_TOKEN] = SANDBOX_LIST_TOKEN,
+	[BOX_SERVE_CLAM] = SANDBOX_LIST_CLAM,
+	[BOX_SERVE_TOKEN] = SANDBOX_LIST_TOKEN,
+};
+
+static const char *const list_words[SANDBOX_LISTS] = {
+	[SANDBOX_LIST_OWN] = "",
+	[SANDBOX_LIST_TOKEN] = " of a token's module",
+	[SANDBOX_LIST_CLAM] = " of libclamav",
+};
 
 enum sandbox_mode
 sandbox_mode(void)
@@ -77,12 +92,6 @@ sandbox_box_name(enum sandbox_box box)
 {
 	assert(box < BOX_COUNT);
 	return (box_names[box]);
-}
-
-bool
-sandbox_has_network(enum sandbox_box box)
-{
-	return (box == BOX_SERVE || box == BOX_FETCH || box == BOX_TOKEN);
 }
 
 bool
@@ -237,7 +246,9 @@ sandbox_close(const struct sandbox *s, struct sandbox_report *r,
 		return (failed(f, s, "landlock", r->landlock_errno));
 	r->seccomp_errno = sandbox_seccomp(s->box);
 	if (r->seccomp_errno == 0)
-		r->seccomp = s->box == BOX_TOKEN ? 2 : 1;
+		r->seccomp = list_of[s->box] != SANDBOX_LIST_NONE
+		    ? list_of[s->box]
+		    : SANDBOX_LIST_OWN;
 	return (r->seccomp > 0 || s->mode != SANDBOX_REQUIRE ||
 	    failed(f, s, "seccomp", r->seccomp_errno));
 }
@@ -255,7 +266,8 @@ sandbox_report_ok(const struct sandbox_report *r)
 {
 	const char *p;
 
-	if (!is_flag(r->off) || r->seccomp > 2 || !is_flag(r->own_user) ||
+	if (!is_flag(r->off) || r->seccomp >= SANDBOX_LISTS ||
+	    !is_flag(r->own_user) ||
 	    memchr(r->user, '\0', sizeof(r->user)) == NULL)
 		return (false);
 	for (p = r->user; *p != '\0'; p++)
@@ -304,8 +316,7 @@ sandbox_text(const struct sandbox_report *r, char out[SANDBOX_TEXT])
 		say(out, "off");
 	else {
 		if (r->seccomp)
-			say(out, "seccomp%s",
-			    r->seccomp == 2 ? " of a token's module" : "");
+			say(out, "seccomp%s", list_words[r->seccomp]);
 		else
 			say(out, "no seccomp (%s)", strerror(r->seccomp_errno));
 		say_landlock(out, r);

@@ -26,9 +26,11 @@
 #include "base/fault.h"
 
 enum sandbox_box {
-	BOX_SERVE,   /* reads clients, origins, services, DNS */
-	BOX_FETCH,   /* gets what assay itself needs, by HTTP */
-	BOX_HOLDER,  /* has the CA's key, which was in a file */
+	BOX_SERVE,       /* reads clients, origins, services, DNS */
+	BOX_SERVE_CLAM,  /* the same, and it scans in its own threads */
+	BOX_SERVE_TOKEN, /* either, and a PKCS #11 module that it must trust */
+	BOX_FETCH,       /* gets what assay itself needs, by HTTP */
+	BOX_HOLDER,      /* has the CA's key, which was in a file */
 	BOX_TOKEN,   /* the same, and a PKCS #11 module that it must trust */
 	BOX_MASTER,  /* has the signature database, forks scanners */
 	BOX_SCANNER, /* reads one hostile body at a time */
@@ -78,13 +80,22 @@ struct sandbox {
 	unsigned n_paths;
 };
 
+/* Which list of calls is in force. */
+enum sandbox_list {
+	SANDBOX_LIST_NONE,
+	SANDBOX_LIST_OWN,
+	SANDBOX_LIST_TOKEN, /* of a box with a PKCS #11 module */
+	SANDBOX_LIST_CLAM,  /* of BOX_SERVE_CLAM */
+	SANDBOX_LISTS
+};
+
 /*
  * What is in force.  Fixed size, no pointers: one process sends it to another
  * (sandbox_report_ok() there).
  */
 struct sandbox_report {
 	uint8_t off;      /* SANDBOX_OFF */
-	uint8_t seccomp;  /* 1: its list is in force; 2: that of BOX_TOKEN */
+	uint8_t seccomp;  /* enum sandbox_list */
 	uint8_t landlock; /* the ABI whose rights are in force; 0: none */
 	uint8_t own_user; /* 1: it has become the user of this name */
 	int32_t seccomp_errno, landlock_errno, user_errno; /* why not; 0: - */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Landlock: no files but those named, TCP only where a box has a network, no
- * signal and no abstract socket to anybody outside.  The kernel's header may
+ * Landlock: no files but those named, TCP only where a box has a network, and
+ * there no address to listen on; no signal and no abstract socket to anybody
+ * outside.  The kernel's header may
  * be older than the kernel (Debian 12: ABI 2 in both, but backports run), so
  * the definitions are here, and the call is asked what there is.
  * linux: Documentation/userspace-api/landlock.rst.
@@ -53,6 +54,8 @@ static const struct {
 struct ruleset {
 	uint64_t fs, net, scopes;
 };
+
+#define NET_BIND 1u /* LANDLOCK_ACCESS_NET_BIND_TCP */
 
 struct path_rule { /* struct landlock_path_beneath_attr */
 	uint64_t allowed;
@@ -116,12 +119,21 @@ add_paths(int set, const struct sandbox *s, uint64_t handled)
 	return (err);
 }
 
+/* Network rights that a box has, beside the descriptors it is given. */
+static const uint64_t net_rights[BOX_COUNT] = {
+	[BOX_SERVE] = ~(uint64_t)NET_BIND,
+	[BOX_SERVE_CLAM] = ~(uint64_t)NET_BIND,
+	[BOX_SERVE_TOKEN] = ~(uint64_t)0, /* its module's affair */
+	[BOX_FETCH] = ~(uint64_t)NET_BIND,
+	[BOX_TOKEN] = ~(uint64_t)0,
+};
+
 int
 sandbox_landlock(const struct sandbox *s, unsigned *abi)
 {
 	unsigned v = sandbox_landlock_abi();
 	struct ruleset what = { .fs = first(known[v].fs),
-		.net = sandbox_has_network(s->box) ? 0 : first(known[v].net),
+		.net = first(known[v].net) & ~net_rights[s->box],
 		.scopes = first(known[v].scopes) };
 	size_t size = v >= 6 ? sizeof(what) : v >= 4 ? 16 : 8;
 	int set, err;

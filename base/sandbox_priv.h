@@ -12,7 +12,4 @@
 int sandbox_landlock(const struct sandbox *, unsigned *abi);
 /* 0, or why not (errno). */
 int sandbox_seccomp(enum sandbox_box);
-/* Has the box TCP of its own, beside the descriptors it is given? */
-bool sandbox_has_network(enum sandbox_box);
-
 #endif

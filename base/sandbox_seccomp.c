@@ -20,14 +20,23 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "base/asan.h"
 #include "base/sandbox_priv.h"
 
-#define S (1u << BOX_SERVE)
-#define G (1u << BOX_FETCH)
-#define K (1u << BOX_HOLDER)
-#define T (1u << BOX_TOKEN)
-#define M (1u << BOX_MASTER)
-#define C (1u << BOX_SCANNER)
+/* Whose needs a rule is for; the letters of sandbox.def. */
+enum need { S = 1, G = 2, K = 4, T = 8, M = 16, C = 32, Z = 64 };
+
+#define SERVES (S | (ASAN_ON ? Z : 0u))
+static const unsigned needs[BOX_COUNT] = {
+	[BOX_SERVE] = SERVES,
+	[BOX_SERVE_CLAM] = SERVES | C,
+	[BOX_SERVE_TOKEN] = SERVES | T | C,
+	[BOX_FETCH] = G,
+	[BOX_HOLDER] = K,
+	[BOX_TOKEN] = T,
+	[BOX_MASTER] = M,
+	[BOX_SCANNER] = C,
+};
 
 #define INT UINT64_C(0xffffffff) /* the kernel looks at no more */
 #define PTR UINT64_MAX
@@ -48,7 +57,7 @@
 
 struct rule {
 	int call;
-	unsigned boxes, action, n_cmp;
+	unsigned needs, action, n_cmp;
 	struct scmp_arg_cmp cmp[2];
 };
 
@@ -60,7 +69,7 @@ struct rule {
 static const struct rule rules[] = {
 #define RULE(name, in, what, n, ...) \
 	{ .call = SCMP_SYS(name),    \
-		.boxes = in,         \
+		.needs = in,         \
 		.action = what,      \
 		.n_cmp = n,          \
 		.cmp = { __VA_ARGS__ } },
@@ -74,6 +83,7 @@ static const struct rule rules[] = {
 #define F(call, boxes, n, mask, value, err) \
 	RULE(call, boxes, SCMP_ACT_ERRNO(err), 1, IF(n, mask, value))
 #define O(call, boxes) W(call, boxes, 0, INT, OWN_PID)
+#define X(call, boxes) RULE(call, boxes, SCMP_ACT_TRAP, 0, { 0 })
 #include "base/sandbox.def"
 };
 
@@ -83,6 +93,48 @@ static struct made {
 	struct sock_filter *code; /* owned, for good */
 } made[BOX_COUNT];
 
+#define N_RULES (sizeof(rules) / sizeof(rules[0]))
+
+/*
+ * What stands nowhere.  Serving is refused it, as by a kernel that does not
+ * have the call: libraries take another way then, and what is an attack is
+ * listed.  The others make few calls, and all are known.
+ */
+static uint32_t
+otherwise(enum sandbox_box box)
+{
+	return ((needs[box] & S) != 0 ? SCMP_ACT_ERRNO(ENOSYS)
+				      : SCMP_ACT_KILL_PROCESS);
+}
+
+/* Of two rules for a call in one box the one that lets more through counts. */
+static unsigned
+width(const struct rule *r)
+{
+	return (r->n_cmp > 0 ? 1 : r->action == SCMP_ACT_ALLOW ? 2 : 0);
+}
+
+static bool
+overrules(const struct rule *a, const struct rule *b)
+{
+	if (width(a) != width(b))
+		return (width(a) > width(b));
+	return (a->action == SCMP_ACT_ALLOW && b->action != SCMP_ACT_ALLOW &&
+	    memcmp(a->cmp, b->cmp, sizeof(a->cmp)) == 0);
+}
+
+static bool
+is_overruled(const struct rule *r, unsigned needed)
+{
+	unsigned i;
+
+	for (i = 0; i < N_RULES; i++)
+		if (rules[i].call == r->call &&
+		    (rules[i].needs & needed) != 0 && overrules(&rules[i], r))
+			return (true);
+	return (false);
+}
+
 static int
 add_rules(scmp_filter_ctx ctx, enum sandbox_box box)
 {
@@ -90,9 +142,10 @@ add_rules(scmp_filter_ctx ctx, enum sandbox_box box)
 	unsigned i;
 	int err;
 
-	for (i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+	for (i = 0; i < N_RULES; i++) {
 		r = &rules[i];
-		if ((r->boxes >> box & 1) == 0)
+		if ((r->needs & needs[box]) == 0 ||
+		    r->action == otherwise(box) || is_overruled(r, needs[box]))
 			continue;
 		err = seccomp_rule_add_array(ctx, r->action, r->call, r->n_cmp,
 		    r->cmp);
@@ -132,7 +185,7 @@ make(enum sandbox_box box)
 
 	if (made[box].n > 0)
 		return (0);
-	if ((ctx = seccomp_init(SCMP_ACT_KILL_PROCESS)) == NULL)
+	if ((ctx = seccomp_init(otherwise(box))) == NULL)
 		return (ENOSYS); /* it asks the kernel for that action */
 	err = -seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
 	    SCMP_ACT_KILL_PROCESS);

@@ -27,13 +27,16 @@
 #include "t/unit/escapes.h"
 
 #define S (1u << BOX_SERVE)
+#define L (1u << BOX_SERVE_CLAM)
+#define P (1u << BOX_SERVE_TOKEN)
 #define K (1u << BOX_HOLDER)
 #define T (1u << BOX_TOKEN)
 #define M (1u << BOX_MASTER)
 #define C (1u << BOX_SCANNER)
 #define G (1u << BOX_FETCH)
-#define FILES (S | M | C) /* boxes that open files by name */
-#define READS (FILES | G) /* and one that only reads them */
+#define FILES (S | L | P | M | C) /* boxes that open files by name */
+#define READS (FILES | G)         /* and one that only reads them */
+#define NETWORK (S | L | P | G | T)
 
 struct escape_scene scene = { .top = "/tmp/assay-escape-XXXXXX" };
 
@@ -614,16 +617,16 @@ const struct escape escapes[] = { { "a file in its own folder", try_own_folder,
 	{ "its own memory as a file", escape_own_memory, 0, FILES, 1 },
 	{ "another's memory as a file", try_memory_file, 0, READS | T, 1 },
 	{ "another's environment", try_environ, 0, READS | T, 1 },
-	{ "an IPv4 socket", try_inet, S | G | T, 0, 0 },
-	{ "an IPv6 socket", try_udp, S | G | T, 0, 0 },
-	{ "a Unix socket", try_unix, T, 0, 0 },
+	{ "an IPv4 socket", try_inet, NETWORK, 0, 0 },
+	{ "an IPv6 socket", try_udp, NETWORK, 0, 0 },
+	{ "a Unix socket", try_unix, T | P, 0, 0 },
 	{ "a packet socket", try_packet, 0, 0, 0 },
 	{ "a raw socket", try_raw, 0, 0, 0 },
 	{ "a netlink socket", try_netlink, 0, 0, 0 },
-	{ "a pair of sockets", try_pair, M, 0, 0 },
-	{ "a connection", try_connect, S | G | T, 0, 0 },
-	{ "a socket in the file system", try_path_socket, T, 0, 0 },
-	{ "an abstract socket", try_abstract_socket, 0, T, 6 },
+	{ "a pair of sockets", try_pair, S | L | P | M, 0, 0 },
+	{ "a connection", try_connect, NETWORK, 0, 0 },
+	{ "a socket in the file system", try_path_socket, T | P, 0, 0 },
+	{ "an abstract socket", try_abstract_socket, 0, T | P, 6 },
 	{ "a listener", try_listen, 0, 0, 0 },
 	{ "another program", try_exec, 0, 0, 0 },
 	{ "a program in memory", try_exec_memfd, 0, 0, 0 },
@@ -638,8 +641,8 @@ const struct escape escapes[] = { { "a file in its own folder", try_own_folder,
 	{ "process_vm_readv", try_read_memory, 0, 0, 0 },
 	{ "process_vm_writev", try_write_memory, 0, 0, 0 },
 	{ "another's limits", try_prlimit, 0, 0, 0 },
-	{ "memory as code", try_map_code, T, 0, 0 },
-	{ "a file as code", try_code_of_file, T, 0, 0 },
+	{ "memory as code", try_map_code, T | P, 0, 0 },
+	{ "a file as code", try_code_of_file, T | P, 0, 0 },
 	{ "memory that becomes code", try_turn_to_code, 0, 0, 0 },
 	{ "pkey_mprotect", try_key_to_code, 0, 0, 0 },
 	{ "personality", try_personality, 0, 0, 0 },
