@@ -236,6 +236,9 @@ channel_is(int fd, enum channel_type type)
 	case CHANNEL_FILE:
 		return (!S_ISDIR(st.st_mode) && (mode & O_PATH) == 0 &&
 		    (mode & O_ACCMODE) != O_RDONLY);
+	case CHANNEL_TEXT:
+		return (S_ISREG(st.st_mode) && (mode & O_PATH) == 0 &&
+		    (mode & O_ACCMODE) == O_RDONLY);
 	case CHANNEL_LISTENER:
 		return (option_is(fd, SO_ACCEPTCONN, 1) &&
 		    option_is(fd, SO_TYPE, SOCK_STREAM) &&

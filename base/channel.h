@@ -26,6 +26,7 @@ enum channel_end {
 /* What a received descriptor must be. */
 enum channel_type {
 	CHANNEL_FILE,     /* a file, pipe or terminal that can be written */
+	CHANNEL_TEXT,     /* an ordinary file that can only be read */
 	CHANNEL_LISTENER, /* TCP, listening */
 	CHANNEL_LOCAL,    /* AF_UNIX, listening */
 	CHANNEL_PAIR,     /* AF_UNIX, SOCK_SEQPACKET, connected */

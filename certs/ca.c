@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/handed.h"
 #include "certs/ca_priv.h"
 #include "certs/crt_priv.h"
 
@@ -285,7 +286,8 @@ ca_files_ok(const char *cert, const char *key, struct fault *f)
 static bool
 read_file(const char *path, unsigned char **out, size_t *n, struct fault *f)
 {
-	FILE *file = fopen(path, "re");
+	int fd = handed_open(path);
+	FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
 	unsigned char *p = malloc(MAX_FILE + 1);
 
 	if (p == NULL)

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/handed.h"
 #include "certs/crl_priv.h"
 
 #define SERIAL_MAX 20 /* RFC 5280 4.1.2.2 */
@@ -227,17 +228,19 @@ take_all(const char *path, gnutls_x509_crl_t *x, unsigned count,
 bool
 crl_load(const char *path, struct crl ***list, unsigned *n, struct fault *f)
 {
-	gnutls_datum_t file = { NULL, 0 };
+	gnutls_datum_t file;
+	size_t size;
 	gnutls_x509_crl_t *x = NULL;
 	unsigned count = 0;
 	bool ok;
 	int r;
 
-	if ((r = gnutls_load_file(path, &file)) < 0)
+	if ((file.data = handed_read(path, &size)) == NULL)
 		return (bad(path, "cannot be read", f));
+	file.size = (unsigned)size;
 	r = gnutls_x509_crl_list_import2(&x, &count, &file, GNUTLS_X509_FMT_PEM,
 	    0);
-	gnutls_free(file.data);
+	free(file.data);
 	if (r < 0 || count == 0)
 		ok = bad(path, r < 0 ? gnutls_strerror(r) : "no CRL", f);
 	else

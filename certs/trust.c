@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/handed.h"
 #include "certs/crl_priv.h"
 #include "certs/trust.h"
 
@@ -29,16 +30,23 @@ static bool
 add_anchors(struct trust *t, const char *file, struct fault *f)
 {
 	bool system = strcmp(file, "system") == 0;
+	gnutls_datum_t pem = { NULL, 0 };
+	size_t size;
 	int r;
 
-	if (!system && access(file, R_OK) != 0) {
-		fault_set(f, ERR_CONFIG, "%s: %s", file, strerror(errno));
-		return (false);
+	if (!system) {
+		if ((pem.data = handed_read(file, &size)) == NULL) {
+			fault_set(f, ERR_CONFIG, "%s: %s", file,
+			    strerror(errno));
+			return (false);
+		}
+		pem.size = (unsigned)size;
 	}
 	r = system ? gnutls_x509_trust_list_add_system_trust(t->list,
 			 GNUTLS_TL_NO_DUPLICATES, 0)
-		   : gnutls_x509_trust_list_add_trust_file(t->list, file, NULL,
+		   : gnutls_x509_trust_list_add_trust_mem(t->list, &pem, NULL,
 			 GNUTLS_X509_FMT_PEM, GNUTLS_TL_NO_DUPLICATES, 0);
+	free(pem.data);
 	if (r > 0)
 		return (true);
 	fault_set(f, ERR_CONFIG, "%s: %s", system ? "system trust store" : file,

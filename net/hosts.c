@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/arena.h"
+#include "base/handed.h"
 #include "net/hosts.h"
 #include "net/hostname.h"
 
@@ -128,13 +129,11 @@ read_line(struct hosts *h, char *line)
 static FILE *
 open_file(const char *path, struct fault *f)
 {
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	struct stat st;
+	int fd = handed_open(path);
 	FILE *in = NULL;
 
-	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+	if (fd < 0 && errno == EINVAL) {
 		fault_set(f, ERR_CONFIG, "%s: no ordinary file", path);
-		close(fd);
 		return (NULL);
 	}
 	if (fd < 0 || (in = fdopen(fd, "r")) == NULL)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "config.h"
+#include "base/handed.h"
 #include "proxy/gen_priv.h"
 #include "proxy/inbox.h"
 #include "proxy/logs.h"
@@ -134,7 +135,8 @@ gen_names(struct gen *g, struct conf_problems *list)
 		buf_printf(&text, "%s%s", i > 0 ? "," : "", one);
 	}
 	g->servers = text.p;
-	g->hosts = hosts_load(r->hosts != NULL && access(r->hosts, F_OK) == 0
+	g->hosts = hosts_load(r->hosts != NULL &&
+		    (handed_has(r->hosts) || access(r->hosts, F_OK) == 0)
 		? r->hosts
 		: NULL,
 	    &f);
@@ -190,6 +192,19 @@ default_database(void)
 	return (strdup("/var/lib/clamav"));
 }
 
+char *
+gen_database(const struct conf_service *s)
+{
+	return (s->database != NULL ? strdup(s->database) : default_database());
+}
+
+/* It makes a folder for each scan: in memory that costs a third. */
+const char *
+gen_scan_folder(const char *temp_dir)
+{
+	return (access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : temp_dir);
+}
+
 static bool
 is_clam(const struct conf *c, unsigned i)
 {
@@ -208,7 +223,7 @@ gen_clam_options(const struct conf *c, unsigned i, char **db)
 {
 	const struct conf_service *s = &c->services.v[i];
 
-	*db = s->database != NULL ? strdup(s->database) : default_database();
+	*db = gen_database(s);
 	return ((struct clam_options){ .db_dir = *db,
 	    .threads = s->threads == CONF_AUTO ? 0 : (unsigned)s->threads,
 	    .scan_size = s->limits.scan_size,
@@ -289,9 +304,7 @@ gen_clam(struct gen *g, unsigned i, const struct gen_given *given,
 	struct clam_options o = gen_clam_options(g->conf, i, &out->database);
 
 	o.report = clam_report;
-	/* libclamav makes a folder for each scan: in memory that costs a third. */
-	o.temp_dir = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm"
-							  : g->temp_dir;
+	o.temp_dir = gen_scan_folder(g->temp_dir);
 	if (!o.in_threads)
 		out->clam = clam_by_door(g, i, given, old, &o, &f);
 	else if ((out->clam = same_threads(old, i, g->conf, out->database)) ==

@@ -105,6 +105,10 @@ struct clam_options gen_clam_options(const struct conf *, unsigned i,
 bool gen_clam_in_processes(const struct conf *, unsigned i);
 /* The CA's files of the state folder; false: the configuration names its own. */
 bool gen_ca_files(const struct conf *, char cert[1024], char key[1024]);
+/* The database that a service of clamav loads; the caller frees. */
+char *gen_database(const struct conf_service *);
+/* Where libclamav makes its files: temp_dir itself, or a static text. */
+const char *gen_scan_folder(const char *temp_dir);
 struct gen *gen_ref(struct gen *);
 void gen_unref(struct gen **);
 /* The lines of start-up: ca, scan. */

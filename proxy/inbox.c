@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/handed.h"
 #include "proxy/inbox.h"
+#include "proxy/named.h"
 
 #define LISTENERS_MAX 65536
 #define LOGS_MAX 65536
@@ -53,6 +55,23 @@ take_log(struct inbox *b, const struct message *m, int fd)
 		abort();
 	b->logs = more;
 	b->logs[b->n_logs++] = fd;
+	return (true);
+}
+
+/* They come in order, some of them not at all. */
+static bool
+take_named(struct inbox *b, const struct message *m, int fd)
+{
+	struct inbox_named *more;
+
+	if (m->index >= NAMED_MAX ||
+	    (b->n_named > 0 && m->index <= b->named[b->n_named - 1].index))
+		return (false);
+	more = realloc(b->named, (b->n_named + 1) * sizeof(*more));
+	if (more == NULL)
+		abort();
+	b->named = more;
+	b->named[b->n_named++] = (struct inbox_named){ m->index, fd };
 	return (true);
 }
 
@@ -142,6 +161,8 @@ inbox_take(struct inbox *b, const struct message *m, int fd)
 	case MESSAGE_SCANS:
 	case MESSAGE_SAME_SCANS:
 		return (take_scans(b, m, fd));
+	case MESSAGE_NAMED:
+		return (take_named(b, m, fd));
 	case MESSAGE_LOST:
 		return (take_lost(b, m, fd));
 	case MESSAGE_USER:
@@ -162,6 +183,36 @@ inbox_take(struct inbox *b, const struct message *m, int fd)
 	}
 }
 
+static void
+give(void *arg, unsigned index, const char *path)
+{
+	struct inbox *b = arg;
+	unsigned i;
+
+	for (i = 0; i < b->n_named; i++)
+		if (b->named[i].index == index && b->named[i].fd >= 0) {
+			handed_add(path, b->named[i].fd);
+			b->named[i].fd = -1;
+		}
+}
+
+static void
+drop_named(struct inbox *b)
+{
+	while (b->n_named > 0)
+		if (b->named[--b->n_named].fd >= 0)
+			(void)close(b->named[b->n_named].fd);
+	free(b->named);
+	b->named = NULL;
+}
+
+void
+inbox_give_named(struct inbox *b, const struct conf *c)
+{
+	named_each(c, give, b);
+	drop_named(b);
+}
+
 void
 inbox_fini(struct inbox *b)
 {
@@ -178,6 +229,7 @@ inbox_fini(struct inbox *b)
 	free(b->lost);
 	inbox_drop_scans(b);
 	free(b->scans);
+	drop_named(b);
 	replace(&b->admin, -1);
 	replace(&b->keys, -1);
 	replace(&b->setup, -1);

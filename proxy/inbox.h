@@ -8,12 +8,19 @@
 #define PROXY_INBOX_H
 
 #include "base/sandbox.h"
+#include "proxy/conf/conf.h"
 #include "proxy/message.h"
 
 struct inbox_listener {
 	int fd;
 	unsigned worker;
 	unsigned of; /* listener of the configuration */
+};
+
+/* A file that the configuration names (proxy/named.h). */
+struct inbox_named {
+	unsigned index;
+	int fd;
 };
 
 /* Flows that were lost with a process (proxy/lost.h). */
@@ -35,6 +42,8 @@ struct inbox {
 	int admin; /* -1: none */
 	int *logs; /* n_logs of them */
 	unsigned n_logs;
+	struct inbox_named *named; /* n_named of them, in order */
+	unsigned n_named;
 	int keys; /* -1: none */
 	uint32_t keys_number;
 	pid_t keys_pid;
@@ -62,6 +71,8 @@ bool inbox_take(struct inbox *, const struct message *, int fd);
 bool inbox_take_scans(struct inbox *, unsigned of, uint32_t *number, int *fd);
 /* Those that nobody has taken. */
 void inbox_drop_scans(struct inbox *);
+/* Give the files of the next configuration to who loads it (base/handed.h). */
+void inbox_give_named(struct inbox *, const struct conf *);
 /* Close what nobody has taken out. */
 void inbox_fini(struct inbox *);
 

@@ -14,6 +14,7 @@
 #include "base/asan.h"
 #include "base/budget.h"
 #include "base/crash.h"
+#include "base/handed.h"
 #include "base/list.h"
 #include "base/spawn.h"
 #include "certs/issuers.h"
@@ -32,6 +33,7 @@
 #include "proxy/problem.h"
 #include "proxy/reload.h"
 #include "proxy/serve.h"
+#include "proxy/serve_box.h"
 #include "proxy/worker.h"
 
 #define CHANNEL SERVE_CHANNEL
@@ -207,27 +209,28 @@ take_logs(struct inbox *b, const struct conf *c, struct conf_problems *list)
 
 /*
  * Once: from here on it is who it will be, without rights that he does not
- * have.  Started by root, and nobody is there to become, it is root without
- * capabilities.
+ * have, and in its box.  Started by root, and nobody is there to become, it is
+ * root without capabilities.
  */
 static void
-become_user(const struct serve *p)
+confine(const struct serve *p, const struct conf *c)
 {
-	struct sandbox box = { .box = BOX_SERVE,
-		.mode = sandbox_mode(),
-		.user = p->inbox.has_user ? &p->inbox.user : NULL };
+	const struct sandbox_user *user = p->inbox.has_user ? &p->inbox.user
+							    : NULL;
+	struct serve_box *box = serve_box_new(c);
 	struct fault f = { ERR_NONE, "" };
 	struct sandbox_report r;
+	char text[SANDBOX_TEXT];
 
-	if (!sandbox_drop(&box, &r, &f) || (box.user != NULL && !r.own_user)) {
+	if (!serve_box_enter(box, user, &r, &f)) {
 		log_line(LEVEL_ERROR, "serve", "as user %s: %s",
-		    box.user != NULL ? box.user->name : "that started it",
-		    f.code != ERR_NONE ? f.detail : strerror(r.user_errno));
+		    user != NULL ? user->name : "that started it", f.detail);
 		exit(SERVE_EXIT_PROBLEM);
 	}
+	serve_box_free(&box);
 	if (ASAN_ON) /* its search for leaks looks at itself by ptrace(2) */
 		(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-	if (box.user == NULL && geteuid() == 0)
+	if (user == NULL && geteuid() == 0)
 		log_line(LEVEL_WARNING, "serve",
 		    "process %ld, as root: there is no user assay (setting "
 		    "'user')",
@@ -235,7 +238,9 @@ become_user(const struct serve *p)
 	else
 		log_line(LEVEL_NOTICE, "serve", "process %ld, as user %s",
 		    (long)getpid(),
-		    box.user != NULL ? box.user->name : "who started it");
+		    user != NULL ? user->name : "who started it");
+	sandbox_text(&r, text);
+	log_line(LEVEL_NOTICE, "sandbox", "serve: %s", text);
 }
 
 /* NULL: problems were printed.  old NULL: the first. */
@@ -256,17 +261,19 @@ load_gen(struct serve *p, struct gen *old)
 
 	if (c == NULL)
 		return (NULL);
+	inbox_give_named(b, c);
 	logs = take_logs(b, c, &list);
 	given.holder = join_keys(b, old == NULL, &list);
 	g = gen_new(c, b->number, &given, &list);
 	if (old == NULL) {
-		become_user(p);
+		confine(p, c);
 		(void)job_pool_begin(p->pools.crypto);
 		(void)job_pool_begin(p->pools.files);
 	}
 	if (!gen_start(g, &given, logs, old, &list))
 		gen_unref(&g);
 	inbox_drop_scans(b);
+	handed_clear();
 	conf_problems_print(&list,
 	    c->file[0] != '\0' ? c->file : "built-in defaults", stderr);
 	conf_problems_fini(&list);
@@ -504,26 +511,6 @@ first_setup(struct serve *p)
 
 /* Workers. */
 
-/* Where we listen ourselves, for destinations.deny. */
-static void
-note_self(const struct inbox *b)
-{
-	struct sockaddr_storage *self = calloc(b->n_listeners + 1,
-	    sizeof(*self));
-	unsigned i, n = 0;
-	socklen_t size;
-
-	for (i = 0; i < b->n_listeners; i++) {
-		size = sizeof(*self);
-		if (b->listeners[i].worker == 0 &&
-		    getsockname(b->listeners[i].fd, (struct sockaddr *)&self[n],
-			&size) == 0)
-			n++;
-	}
-	nets_self_set(self, n);
-	free(self);
-}
-
 /* A worker takes its sockets over. */
 static struct worker *
 start_worker(struct serve *p, unsigned number, struct fault *f)
@@ -555,7 +542,6 @@ start_workers(struct serve *p, struct fault *f)
 	struct inbox *b = &p->inbox;
 	unsigned i;
 
-	note_self(b);
 	p->workers = calloc(b->workers, sizeof(struct worker *));
 	for (i = 0; i < b->workers; i++) {
 		if ((p->workers[i] = start_worker(p, i, f)) == NULL)
@@ -606,6 +592,29 @@ record_lost(struct serve *p)
 
 /* Start and end. */
 
+/*
+ * Where we listen ourselves, for destinations.deny: before the box, for the
+ * kernel is asked for the addresses of the machine.
+ */
+static void
+note_self(const struct inbox *b)
+{
+	struct sockaddr_storage *self = calloc(b->n_listeners + 1,
+	    sizeof(*self));
+	unsigned i, n = 0;
+	socklen_t size;
+
+	for (i = 0; i < b->n_listeners; i++) {
+		size = sizeof(*self);
+		if (b->listeners[i].worker == 0 &&
+		    getsockname(b->listeners[i].fd, (struct sockaddr *)&self[n],
+			&size) == 0)
+			n++;
+	}
+	nets_self_set(self, n);
+	free(self);
+}
+
 static void
 prepare(struct serve *p)
 {
@@ -638,6 +647,7 @@ begin(struct serve *p)
 		    strerror(errno));
 		return (false);
 	}
+	note_self(&p->inbox);
 	if ((p->gen = load_gen(p, NULL)) == NULL)
 		return (false);
 	set_budget(p);

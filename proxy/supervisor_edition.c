@@ -12,6 +12,7 @@
 #include "proxy/audit/log.h"
 #include "proxy/logs.h"
 #include "proxy/problem.h"
+#include "proxy/serve_box.h"
 #include "proxy/supervisor_priv.h"
 
 const char *
@@ -247,6 +248,27 @@ editions_init(struct supervisor *p)
 	timer_init(&p->next_end, p->loop, on_next_late);
 }
 
+/* Does the box of the process in charge hold all that the next edition takes? */
+static bool
+fits_box(const struct supervisor *p)
+{
+	struct serve_box *wanted;
+	char why[256];
+	bool fits;
+
+	if (p->served == NULL || p->served->box == NULL)
+		return (false);
+	wanted = serve_box_new(p->next->conf);
+	fits = serve_box_covers(p->served->box, wanted, why);
+	serve_box_free(&wanted);
+	if (!fits)
+		log_line(LEVEL_NOTICE, "sandbox",
+		    "out of reach of the process that serves, so another one "
+		    "takes over: %s",
+		    why);
+	return (fits);
+}
+
 /* process: for another serving process, whatever differs. */
 static void
 load_next(struct supervisor *p, bool process)
@@ -263,8 +285,8 @@ load_next(struct supervisor *p, bool process)
 	p->next = edition_load(p, &fixed);
 	if (p->next != NULL)
 		timer_set(&p->next_end, p->next->conf->limits.start_ms);
-	if (p->next != NULL && process)
-		p->next->in_process = false;
+	if (p->next != NULL && p->next->in_process)
+		p->next->in_process = !process && fits_box(p);
 	if (p->next == NULL && fixed.n > 0) {
 		log_line(LEVEL_ERROR, "reload",
 		    "%.*s cannot change while running; nothing was changed, "

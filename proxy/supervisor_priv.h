@@ -242,7 +242,8 @@ struct served {
 	struct watch *ended, *says; /* owned; NULL: not watched */
 	bool ready;
 	struct conf *conf; /* counted: what it has in force; NULL: not known */
-	struct conf *handed; /* counted: what it was handed last */
+	struct conf *handed;   /* counted: what it was handed last */
+	struct serve_box *box; /* owned; NULL: of the program before */
 	uint64_t born_at;
 	struct timer end;    /* of one that ends: it takes no longer */
 	struct timer answer; /* of one that was handed an edition */

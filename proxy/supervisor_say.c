@@ -5,9 +5,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/handed.h"
 #include "proxy/audit/log.h"
 #include "proxy/logs.h"
+#include "proxy/named.h"
 #include "proxy/supervisor_priv.h"
+
+struct saying {
+	const struct served *to;
+	bool ok;
+};
 
 /*
  * It is waited for once: who has not read for so long would have us wait again,
@@ -78,6 +85,28 @@ say_logs(const struct served *v, const struct edition *e)
 	return (true);
 }
 
+/* What it cannot open, the other side will say by its name. */
+static void
+say_named(void *arg, unsigned index, const char *path)
+{
+	struct saying *s = arg;
+	int fd = s->ok ? handed_open(path) : -1;
+
+	if (fd < 0)
+		return;
+	s->ok = say(s->to, MESSAGE_NAMED, 0, index, fd);
+	(void)close(fd);
+}
+
+static bool
+say_all_named(const struct served *v, const struct edition *e)
+{
+	struct saying s = { v, true };
+
+	named_each(e->conf, say_named, &s);
+	return (s.ok);
+}
+
 /* fd is closed. */
 static bool
 say_keys(const struct served *v, enum message_kind kind, const struct signer *s,
@@ -114,7 +143,8 @@ served_setup(struct served *v, struct edition *e, const struct signer *s,
 	e->asked = v;
 	served_await(v, e->conf);
 	return (say_keys(v, MESSAGE_KEYS, s, made, client) && say_logs(v, e) &&
-	    scans_hand_over(v, e) && tell(v, &m, e->setup));
+	    scans_hand_over(v, e) && say_all_named(v, e) &&
+	    tell(v, &m, e->setup));
 }
 
 static void

@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "proxy/audit/log.h"
 #include "proxy/serve.h"
+#include "proxy/serve_box.h"
 #include "proxy/supervisor_priv.h"
 
 #define CLOSE_MS 5000  /* a longer wait is one without listening sockets */
@@ -39,6 +40,7 @@ served_unref(struct served **vp)
 	remains_fini(v);
 	conf_unref(&v->conf);
 	conf_unref(&v->handed);
+	serve_box_free(&v->box);
 	free(v);
 }
 
@@ -539,6 +541,7 @@ served_start(struct supervisor *p, struct edition *e, struct fault *f)
 	if (client < 0)
 		return (NULL);
 	v = served_alloc(p);
+	v->box = serve_box_new(e->conf); /* before it looks, and sees newer */
 	if (!spawn(v, f)) {
 		(void)close(client);
 		served_unref(&v);

@@ -84,6 +84,14 @@ struct clam_info {
  * official one).  Through a door: waits for the word of its master, for two
  * seconds at most; without that bodies wait for it.  One reference, the
  * caller's.  NULL: f says why.
+ * Load what the library would load when it is first used (a module for RAR,
+ * character sets): before a sandbox that lets nothing become code.
+ */
+void clam_prepare(void);
+
+/*
+ * Load and compile the database (seconds, about 1 GB for the official one).
+ * One reference, the caller's.  NULL: f says why.
  *
  * libclamav proves itself then, after each load and every 1000 scans: it has
  * to find test files of ours (clam_canary.h).  While it does not, all scans

@@ -174,6 +174,12 @@ engine_new(const struct clam_options *o)
 	return (e);
 }
 
+void
+clam_prepare(void)
+{
+	clam_lib_init();
+}
+
 struct clam_engine *
 clam_engine_open(const struct clam_options *o, struct fault *f)
 {

@@ -10,6 +10,11 @@
 #include "scanners/clam.h"
 #include "scanners/clam_keeper.h"
 
+void
+clam_prepare(void)
+{
+}
+
 struct clam_engine *
 clam_engine_open(const struct clam_options *o, struct fault *f)
 {

@@ -5,6 +5,7 @@
 #include <gnutls/gnutls.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/handed.h"
 #include "tls/peer.h"
 #include "tls/priority.h"
 
@@ -13,6 +14,47 @@ struct tls_peer {
 	gnutls_priority_t priority;
 	const char *name; /* borrowed; NULL: the host asked for */
 };
+
+/* Not below 0: how many certificates. */
+static int
+add_trust(struct tls_peer *t, const char *file)
+{
+	gnutls_datum_t pem;
+	size_t size;
+	int r;
+
+	if ((pem.data = handed_read(file, &size)) == NULL)
+		return (GNUTLS_E_FILE_ERROR);
+	pem.size = (unsigned)size;
+	r = gnutls_certificate_set_x509_trust_mem(t->cred, &pem,
+	    GNUTLS_X509_FMT_PEM);
+	free(pem.data);
+	return (r == 0 ? GNUTLS_E_NO_CERTIFICATE_FOUND : r);
+}
+
+static int
+set_own(struct tls_peer *t, const struct tls_peer_options *o)
+{
+	gnutls_datum_t cert = { NULL, 0 }, key = { NULL, 0 };
+	size_t cert_n = 0, key_n = 0;
+	int r = GNUTLS_E_FILE_ERROR;
+
+	if (strncmp(o->key, "pkcs11:", 7) == 0)
+		return (gnutls_certificate_set_x509_key_file(t->cred, o->cert,
+		    o->key, GNUTLS_X509_FMT_PEM));
+	cert.data = handed_read(o->cert, &cert_n);
+	key.data = handed_read(o->key, &key_n);
+	cert.size = (unsigned)cert_n;
+	key.size = (unsigned)key_n;
+	if (cert.data != NULL && key.data != NULL)
+		r = gnutls_certificate_set_x509_key_mem(t->cred, &cert, &key,
+		    GNUTLS_X509_FMT_PEM);
+	if (key.data != NULL)
+		explicit_bzero(key.data, key_n);
+	free(key.data);
+	free(cert.data);
+	return (r);
+}
 
 static int
 load_trust(struct tls_peer *t, const struct tls_peer_options *o,
@@ -26,15 +68,11 @@ load_trust(struct tls_peer *t, const struct tls_peer_options *o,
 		r = gnutls_certificate_set_x509_system_trust(t->cred);
 	for (i = 0; r >= 0 && i < o->n_files; i++) {
 		*what = o->files[i];
-		r = gnutls_certificate_set_x509_trust_file(t->cred, *what,
-		    GNUTLS_X509_FMT_PEM);
-		if (r == 0)
-			r = GNUTLS_E_NO_CERTIFICATE_FOUND;
+		r = add_trust(t, *what);
 	}
 	if (r >= 0 && o->cert != NULL) {
 		*what = o->cert;
-		r = gnutls_certificate_set_x509_key_file(t->cred, o->cert,
-		    o->key, GNUTLS_X509_FMT_PEM);
+		r = set_own(t, o);
 	}
 	return (r);
 }

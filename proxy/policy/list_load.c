@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <nettle/sha2.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/handed.h"
 #include "net/nets.h"
 #include "proxy/policy/list_priv.h"
 
@@ -208,16 +208,13 @@ static bool
 read_file(struct reading *r, const char *path, enum list_format format)
 {
 	struct file file = { .path = path, .format = format };
-	struct stat st;
 	bool good;
 
-	file.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	file.fd = handed_open(path);
 	if (file.fd < 0)
-		return (refuse(r, path, strerror(errno)));
-	if (fstat(file.fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-		close(file.fd);
-		return (refuse(r, path, "not an ordinary file"));
-	}
+		return (refuse(r, path,
+		    errno == EINVAL ? "not an ordinary file"
+				    : strerror(errno)));
 	file.block = need(malloc(BLOCK + LIST_LINE + 1));
 	good = read_open(r, &file);
 	free(file.block);
@@ -302,7 +299,7 @@ stamp_file(uint64_t *stamp, const char *path)
 {
 	struct stat st;
 
-	if (stat(path, &st) != 0)
+	if (!handed_stat(path, &st))
 		return;
 	stamp_add(stamp, (uint64_t)st.st_dev);
 	stamp_add(stamp, (uint64_t)st.st_ino);

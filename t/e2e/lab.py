@@ -403,9 +403,10 @@ class Lab:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def assay(self, raw=None, args=(), wait=True, state_size=None, env=None, port=None, files=None, group=None, **conf):
+    def assay(self, raw=None, args=(), wait=True, state_size=None, env=None, port=None, files=None, group=None, before=(), **conf):
         """Start assayd; keywords go to conf(); raw is a file's text instead;
-        files is its limit of descriptors, group the folder of a control group."""
+        files is its limit of descriptors, group the folder of a control group,
+        before a command that runs it."""
         port = port or self.port()
         if os.environ.get("E2E_PROXY") == "squid":
             return self._squid(self.conf(port, **conf), port)
@@ -417,6 +418,7 @@ class Lab:
             argv = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *argv]
         if group:
             argv = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group), *argv]
+        argv = [*before, *argv]
         p = Assay(self, argv, port, self.dir / "ca.pem", env=dict(self.env(), **(env or {})))
         self.on_close(p.stop)
         if wait:

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The files that a configuration names, see named.h. */
+#include <string.h>
+#include "proxy/gen.h"
+#include "proxy/named.h"
+
+struct naming {
+	named_fn *fn;
+	void *arg;
+	unsigned n;
+};
+
+static void
+name(struct naming *x, const char *path)
+{
+	if (path != NULL && strncmp(path, "pkcs11:", 7) != 0 &&
+	    x->n < NAMED_MAX)
+		x->fn(x->arg, x->n++, path);
+}
+
+static void
+name_all(struct naming *x, const struct policy_strings *files)
+{
+	unsigned i;
+
+	for (i = 0; i < files->n; i++)
+		name(x, files->v[i]);
+}
+
+void
+named_each(const struct conf *c, named_fn *fn, void *arg)
+{
+	struct naming x = { fn, arg, 0 };
+	char cert[1024], key[1024];
+	unsigned i;
+
+	name(&x, gen_ca_files(c, cert, key) ? cert : c->ca.cert);
+	name(&x, c->resolver.hosts);
+	name_all(&x, &c->tls.origin.trust.files);
+	name_all(&x, &c->tls.origin.crl);
+	for (i = 0; i < c->lists.n; i++)
+		name(&x, c->lists.v[i].used ? c->lists.v[i].file : NULL);
+	for (i = 0; i < c->services.n; i++) {
+		name_all(&x, &c->services.v[i].tls.trust.files);
+		name(&x, c->services.v[i].tls.cert);
+		name(&x, c->services.v[i].tls.key);
+	}
+}
