@@ -32,6 +32,8 @@ def memory(pid):
             low, high = (int(x, 16) for x in span.split("-"))
             if perms[0] != "r" or "[v" in line:
                 continue
+            if e2e.SANITIZER and high - low > 1 << 30:
+                continue        # its shadow of everything: no content
             try:
                 mem.seek(low)
                 yield mem.read(high - low)
@@ -51,9 +53,9 @@ def scalar(pem):
 @e2e.needs("root", "clamav")
 def test_key_is_in_one_process(lab):
     a = lab.assay()
-    o = lab.origin(lambda r, c: wire.Response(body=b"x" * 100000), tls="www.test")
+    o = lab.origin(lambda h, b: wire.ok(b"x" * 100000))
     for i in range(3):
-        lab.curl(a, f"https://www.test:{o.port}/{i}")
+        assert lab.curl(a, f"https://www.test:{o.port}/{i}").status == 200
     pem = (lab.dir / "ca.key").read_bytes()
     number = scalar(pem)
     text = "".join(pem.decode().split("-----")[2].split())
