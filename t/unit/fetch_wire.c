@@ -96,7 +96,7 @@ test_says(void)
 	BAD(s.etag[1] = ' ');
 	BAD(s.why[1] = '\n');
 	BAD(s.why[1] = '\x1b');
-	BAD((s.op = WIRE_WORKS, s.report.seccomp = 3));
+	BAD((s.op = WIRE_WORKS, s.report.seccomp = SANDBOX_LISTS));
 	BAD((s.op = WIRE_WORKS,
 	    memset(s.report.user, 'a', sizeof(s.report.user))));
 #undef BAD
