@@ -319,6 +319,8 @@ pool_alloc(struct clam_engine *e, const char *temp_dir)
 	p->temp_dir = strdup(temp_dir);
 	p->digests = job_pool_new("clam-digest", 1);
 	p->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (i = 0; i < n; i++)
+		p->child[i].fd = -1;
 	for (i = 0; i < CLAM_LINKS; i++)
 		p->links[i].fd = -1;
 	for (i = 0; i < CLASSES; i++)

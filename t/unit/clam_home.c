@@ -101,14 +101,14 @@ struct clam_home *
 clam_home_new(const struct clam_options *o, struct clam_door *door,
     struct fault *f)
 {
-	static uint32_t last;
+	static atomic_uint last;
 	struct clam_home *h = calloc(1, sizeof(*h));
 	const struct clam_keeper_news news = { on_ready, on_failed, on_say,
 		NULL, h, 0 };
 	struct clam_open open;
 
 	h->options = *o;
-	h->number = ++last;
+	h->number = atomic_fetch_add(&last, 1) + 1;
 	h->f = f;
 	h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	clam_open_fill(&open, o, NULL);

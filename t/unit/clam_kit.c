@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Samples, engines and a folder for the clamav tests, see clam_kit.h. */
 #include <ftw.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -388,7 +389,8 @@ bool kit_in_threads = true;
 static struct {
 	struct clam_engine *engine;
 	struct clam_home *home;
-} homes[4];
+} homes[16];
+static pthread_mutex_t homes_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct clam_engine *
 kit_engine(const struct clam_options *extra)
@@ -414,23 +416,30 @@ kit_engine(const struct clam_options *extra)
 	}
 	e = clam_engine_open(&o, &f);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
-	for (i = 0; homes[i].engine != NULL; i++)
+	pthread_mutex_lock(&homes_lock);
+	for (i = 0; homes[i].engine != NULL || homes[i].home != NULL; i++)
 		;
 	homes[i].engine = e;
 	homes[i].home = home;
+	pthread_mutex_unlock(&homes_lock);
 	return (e);
 }
 
 void
 kit_engine_end(struct clam_engine **ep)
 {
+	struct clam_home *home;
 	unsigned i;
 
+	pthread_mutex_lock(&homes_lock);
 	for (i = 0; homes[i].engine != *ep; i++)
 		;
+	home = homes[i].home;
 	homes[i].engine = NULL;
+	homes[i].home = NULL;
+	pthread_mutex_unlock(&homes_lock);
 	clam_engine_unref(ep);
-	clam_home_free(&homes[i].home);
+	clam_home_free(&home);
 }
 
 static int

@@ -4,6 +4,7 @@
  * of our own that do what a body says: crash, hang, answer nonsense, in each
  * state.  What dies costs its body alone.
  */
+#include <fcntl.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -329,6 +330,8 @@ tear_down(void)
 	loop_free(&loop);
 	arena_free(&arena);
 	kit_engine_end(&engine);
+	/* Places in which no scanner was have no descriptor, not number 0. */
+	CU_ASSERT(fcntl(STDIN_FILENO, F_GETFD) >= 0);
 }
 
 static void
