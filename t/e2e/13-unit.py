@@ -167,7 +167,11 @@ def test_supervisor_dies(lab):
         # What the process that dies with it had accepted is lost; who comes then is not refused.
         answers = iter(lambda: (r := ask(m)).returncode != 7 and r.stdout, "403")
         assert all(answers), "refused: " + m.journal("assay")
-        assert main_pid(m) not in (0, pid), m.journal("assay")
+        # The answer may be of one that was about to end: then who follows is not there yet.
+        assert wire.wait_for(lambda: main_pid(m) not in (0, pid) and m.run("systemctl", "is-active", "assay").returncode == 0,
+                             30 * e2e.lab_scale()), m.journal("assay")
+        answers = iter(lambda: (r := ask(m)).returncode != 7 and r.stdout, "403")
+        assert all(answers), "refused: " + m.journal("assay")
         pid = main_pid(m)
     listens = m.run("sh", "-c", "grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6").stdout.splitlines()
     assert len(listens) == 1, listens
