@@ -9,6 +9,15 @@
 
 #define OPENS_MANY 10000 /* names of a list that opens something: said */
 
+static bool
+is_same_source(const struct conf_list *a, const struct conf_list *b)
+{
+	return (a->format == b->format &&
+	    (a->file == NULL) == (b->file == NULL) &&
+	    strcmp(a->file != NULL ? a->file : a->dir,
+		b->file != NULL ? b->file : b->dir) == 0);
+}
+
 /* The same one of the generation before; NULL: it had none. */
 static struct list *
 list_before(const struct gen *old, const struct conf_list *c)
@@ -17,7 +26,8 @@ list_before(const struct gen *old, const struct conf_list *c)
 	unsigned i;
 
 	for (i = 0; conf != NULL && i < conf->policy.lists.n; i++)
-		if (strcmp(conf->lists.v[i].name, c->name) == 0)
+		if (strcmp(conf->lists.v[i].name, c->name) == 0 &&
+		    is_same_source(&conf->lists.v[i], c))
 			return (conf->policy.lists.v[i]);
 	return (NULL);
 }

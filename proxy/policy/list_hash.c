@@ -186,20 +186,31 @@ is_unreserved(int c)
 	    c == '~');
 }
 
-/* One octet of a path; how many octets of the text it was. */
+/*
+ * One octet of a path, in the form that RFC 3986 6.2.2 calls normal: n octets, out
+ * of how many of the text.
+ */
 static size_t
-plain_octet(struct str s, char *out)
+plain_octet(struct str s, char out[3], size_t *n)
 {
+	static const char digits[] = "0123456789ABCDEF";
 	int high, low;
 
-	*out = s.p[0];
+	out[0] = s.p[0];
+	*n = 1;
 	if (s.p[0] != '%' || s.n < 3)
 		return (1);
 	high = hex(s.p[1]);
 	low = hex(s.p[2]);
-	if (high < 0 || low < 0 || !is_unreserved(high * 16 + low))
+	if (high < 0 || low < 0)
 		return (1);
-	*out = (char)(high * 16 + low);
+	if (is_unreserved(high * 16 + low))
+		out[0] = (char)(high * 16 + low);
+	else {
+		out[1] = digits[high];
+		out[2] = digits[low];
+		*n = 3;
+	}
 	return (3);
 }
 
@@ -228,7 +239,7 @@ size_t
 list_url_plain(struct str url, char *out, size_t room)
 {
 	struct str host, rest = url;
-	size_t i, n = 0, end;
+	size_t i, n = 0, end, one;
 
 	for (i = 0; i + 3 <= url.n && url.p[i] != '/'; i++)
 		if (memcmp(url.p + i, "://", 3) == 0) {
@@ -240,7 +251,7 @@ list_url_plain(struct str url, char *out, size_t room)
 	host = host_of((struct str){ rest.p, end });
 	rest = (struct str){ rest.p + end, rest.n - end };
 	rest.n = str_index(rest, '#');
-	if (host.n == 0 || host.n + rest.n + 2 > room)
+	if (host.n == 0 || host.n + rest.n + 4 > room)
 		return (0);
 	for (i = 0; i < host.n; i++)
 		out[n++] = host.p[i] >= 'A' && host.p[i] <= 'Z'
@@ -249,7 +260,8 @@ list_url_plain(struct str url, char *out, size_t room)
 	if (rest.n == 0 || rest.p[0] != '/')
 		out[n++] = '/';
 	while (rest.n > 0) {
-		end = plain_octet(rest, &out[n++]);
+		end = plain_octet(rest, &out[n], &one);
+		n += one;
 		rest = (struct str){ rest.p + end, rest.n - end };
 	}
 	return (n);

@@ -116,6 +116,27 @@ block(struct list_range *r, unsigned bits)
 	}
 }
 
+/*
+ * IPv6 that begins below ::ffff:0:0/96 and reaches into it ("::/8") means no IPv4:
+ * what is behind that block is left.
+ */
+static bool
+is_one_family(struct list_range *r, unsigned bits)
+{
+	const uint64_t mapped = UINT64_C(0xffff) << 32;
+
+	if (bits == 32)
+		return (true);
+	if (r->from[0] != 0)
+		return (true);
+	if (r->to[0] == 0)
+		return (r->to[1] < mapped || r->from[1] > mapped + UINT32_MAX ||
+		    r->from[1] >= mapped);
+	if (r->from[1] <= mapped + UINT32_MAX)
+		r->from[1] = mapped + UINT32_MAX + 1;
+	return (true);
+}
+
 bool
 list_range_parse(struct str s, struct list_range *r)
 {
@@ -129,7 +150,7 @@ list_range_parse(struct str s, struct list_range *r)
 		if (bits == 0 || !str_to_u64(cut_from(s, slash + 1), bits, &v))
 			return (false);
 		block(r, (unsigned)v + 128 - bits);
-		return (true);
+		return (is_one_family(r, bits));
 	}
 	bits = address(trim((struct str){ s.p, dash }), r->from);
 	if (dash == s.n) {
@@ -137,7 +158,7 @@ list_range_parse(struct str s, struct list_range *r)
 		return (bits != 0);
 	}
 	last = address(trim(cut_from(s, dash + 1)), r->to);
-	return (bits != 0 && bits == last &&
+	return (bits != 0 && bits == last && is_one_family(r, bits) &&
 	    (r->from[0] < r->to[0] ||
 		(r->from[0] == r->to[0] && r->from[1] <= r->to[1])));
 }
@@ -267,6 +288,8 @@ say_name(struct list_sink *sink, struct str s, unsigned how, const char **why)
 		str_index(s, ':') < s.n) &&
 	    str_index(s, '/') == s.n && str_index(s, '-') == s.n &&
 	    list_range_parse(s, &r)) {
+		if ((how & LIST_IS_EXCEPT) != 0)
+			return (LIST_SAID_SKIPPED); /* ranges have none */
 		sink->range(sink, &r);
 		return (LIST_SAID);
 	}
@@ -343,6 +366,17 @@ hosts(struct list_sink *sink, struct str s, const char **why)
 	return (said);
 }
 
+static unsigned
+depth(struct str s)
+{
+	unsigned n = 0;
+	size_t i;
+
+	for (i = 0; i < s.n && s.p[i] != '?'; i++)
+		n += s.p[i] == '/';
+	return (n);
+}
+
 static bool
 has_control(struct str s)
 {
@@ -371,6 +405,10 @@ urls(struct list_sink *sink, struct str s, const char **why)
 	if (slash + 1 == n) /* a host alone */
 		return (
 		    say_name(sink, (struct str){ plain, slash }, BOTH, why));
+	if (depth((struct str){ plain, n }) > LIST_DEPTH) {
+		*why = "a path of too many segments";
+		return (LIST_SAID_BAD);
+	}
 	sink->url(sink, (struct str){ plain, n });
 	return (LIST_SAID);
 }
@@ -436,6 +474,9 @@ is_class_or_ttl(struct str w)
 {
 	uint64_t v;
 
+	/* "1h" as well. */
+	if (w.n > 1 && strchr("smhdwSMHDW", w.p[w.n - 1]) != NULL)
+		w.n--;
 	return (str_ieq(w, STR("IN")) || str_to_u64(w, UINT32_MAX, &v));
 }
 
@@ -490,10 +531,19 @@ rpz_address(struct list_sink *sink, struct str owner, const char **why)
 
 /* Below the zone's own name; STR_NONE: the zone itself. */
 static struct str
-in_zone(const struct list_reading *rd, struct str owner)
+in_zone(struct list_reading *rd, struct str owner)
 {
-	struct str zone = str_of(rd->origin);
+	struct str zone = str_of(rd->origin), below = str_of(rd->below);
 
+	if (owner.n > 0 && owner.p[owner.n - 1] != '.' && below.n > 0 &&
+	    owner.n + below.n < sizeof(rd->name)) {
+		memcpy(rd->name, owner.p, owner.n);
+		memcpy(rd->name + owner.n, below.p, below.n);
+		owner = str_eq(owner, STR("@"))
+		    ? (struct str){ below.p + 1, below.n - 1 }
+		    : (struct str){ rd->name, owner.n + below.n };
+		return (owner);
+	}
 	if (owner.n > 0 && owner.p[owner.n - 1] == '.') {
 		owner.n--;
 		if (zone.n > 1 && str_iends(owner, zone))
@@ -509,8 +559,19 @@ rpz_directive(struct list_reading *rd, struct str w, struct str rest)
 {
 	if (str_ieq(w, STR("$ORIGIN")) && rest.n > 0 &&
 	    rest.n + 2 < sizeof(rd->origin)) {
+		struct str zone = str_of(rd->origin);
+
 		if (rest.p[rest.n - 1] == '.')
 			rest.n--;
+		rd->below[0] = '\0';
+		if (zone.n > 1 && str_iends(rest, zone)) {
+			/* Below the zone: ".com" of names without a dot at the end. */
+			rest.n -= zone.n;
+			rd->below[0] = '.';
+			memcpy(rd->below + 1, rest.p, rest.n);
+			rd->below[rest.n + 1] = '\0';
+			return (LIST_SAID_NOTHING);
+		}
 		rd->origin[0] = '.';
 		memcpy(rd->origin + 1, rest.p, rest.n);
 		rd->origin[rest.n + 1] = '\0';

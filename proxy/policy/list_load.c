@@ -16,6 +16,7 @@
 
 #define BLOCK ((size_t)1 << 20) /* octets that are read at once */
 #define BAD_ALWAYS 10
+#define SMALL 100 /* lists of so many entries may change as they like */
 #define PATH_BYTES 1200
 
 struct list {
@@ -360,9 +361,10 @@ is_sound(struct reading *r, const struct list *old, const char *digest)
 	if (old == NULL)
 		return (true);
 	was = list_count(old);
-	if (n < was && (was - n) * 100 > was * o->max_shrink)
+	if (was > SMALL && n < was && (was - n) * 100 > was * o->max_shrink)
 		return (refuse(r, o->path, "it shrank more than max_shrink"));
-	if (o->max_growth > 0 && was > 0 && n / was >= o->max_growth)
+	if (o->max_growth > 0 && n > SMALL && was > 0 &&
+	    n > was * o->max_growth)
 		return (refuse(r, o->path, "it grew more than max_growth"));
 	return (true);
 }
@@ -528,36 +530,32 @@ list_has_host(const struct list *l, unsigned category, const struct list_key *k)
 	return (is_listed(got));
 }
 
-/* Where a path may end for a list: behind "/", before "?", and at its end. */
-#define CUTS 17
+/* Where an entry may end: at each "/" and behind it, at "?", and at the end. */
+#define CUTS (2 * LIST_DEPTH + 6)
 
 bool
 list_has_url(const struct list *l, unsigned category, struct str url)
 {
-	char plain[LIST_LINE + 1];
+	char plain[LIST_LINE + 8];
 	uint16_t cut[CUTS];
 	uint64_t hash[CUTS];
 	unsigned n = 0, i;
 	size_t len, at;
-	bool query = false;
 
 	if (!l->table.urls)
 		return (false);
 	if (url.n > LIST_LINE)
 		url.n = LIST_LINE;
 	len = list_url_plain(url, plain, sizeof(plain));
-	for (at = 0; at < len && n < CUTS - 1; at++) {
-		if (plain[at] == '/' && !query) {
-			if (at > 0 && (n == 0 || cut[n - 1] != at))
-				cut[n++] = (uint16_t)at;
-			if (n < CUTS - 1)
-				cut[n++] = (uint16_t)(at + 1);
-		} else if (plain[at] == '?' && !query) {
-			if (n == 0 || cut[n - 1] != at)
-				cut[n++] = (uint16_t)at;
-			query = true;
-		}
+	for (at = 1; at < len && plain[at] != '?'; at++) {
+		if (plain[at] != '/' || n + 4 > CUTS)
+			continue;
+		if (n == 0 || cut[n - 1] != at)
+			cut[n++] = (uint16_t)at;
+		cut[n++] = (uint16_t)(at + 1);
 	}
+	if (at < len && (n == 0 || cut[n - 1] != at))
+		cut[n++] = (uint16_t)at;
 	if (len > 0 && (n == 0 || cut[n - 1] != len))
 		cut[n++] = (uint16_t)len;
 	if (n == 0)

@@ -12,6 +12,8 @@
 
 /* ---- lines ---- */
 
+#define LIST_DEPTH 60 /* "/" in the path of an entry */
+
 /* Bits of what an entry means; the category is above them. */
 #define LIST_IS_EXACT 1u  /* the name itself */
 #define LIST_IS_BELOW 2u  /* what is below it */
@@ -42,7 +44,9 @@ enum list_said {
 
 /* What a reader keeps from line to line; {0} at the begin of a file. */
 struct list_reading {
-	char origin[256]; /* rpz: $ORIGIN, with a dot in front; "" */
+	char origin[256]; /* rpz: the zone, with a dot in front; "" */
+	char below[256];  /* rpz: what $ORIGIN is below it, the same way */
+	char name[512];   /* rpz: a name with that */
 };
 
 /*

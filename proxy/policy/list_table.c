@@ -180,6 +180,22 @@ in_category(const struct list_range *r, size_t n, const uint64_t a[2])
 	return (low > 0 && compare(a, r[low - 1].to) <= 0);
 }
 
+/* The first range behind those of this one's category. */
+static unsigned
+category_end(const struct list_table *t, unsigned from)
+{
+	unsigned low = from + 1, high = t->n_range, mid;
+
+	while (low < high) {
+		mid = low + (high - low) / 2;
+		if (t->range[mid].category == t->range[from].category)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return (low);
+}
+
 bool
 list_table_range(const struct list_table *t, unsigned category,
     const uint64_t a[2])
@@ -187,9 +203,7 @@ list_table_range(const struct list_table *t, unsigned category,
 	unsigned i, end;
 
 	for (i = 0; i < t->n_range; i = end) {
-		for (end = i + 1; end < t->n_range &&
-		     t->range[end].category == t->range[i].category;)
-			end++;
+		end = category_end(t, i);
 		if ((category == 0 || t->range[i].category == category) &&
 		    in_category(t->range + i, end - i, a))
 			return (true);

@@ -143,9 +143,10 @@ def test_reload(lab):
     """A list that has changed is taken; one that is refused leaves the old one."""
     lab.hosts.update({"a.test": "127.0.0.1", "b.test": "127.0.0.1"})
     o = lab.origin(tls=None)
-    p = lab.assay(lists={"l": {"file": put(lab, "l", "a.test\n"), "max_growth": 100}}, rules=block_by("l"))
+    more = "".join(f"{n}.more.test\n" for n in range(300))
+    p = lab.assay(lists={"l": {"file": put(lab, "l", "a.test\n" + more)}}, rules=block_by("l"))
     assert (plain(lab, p, o, "a.test"), plain(lab, p, o, "b.test")) == (403, 200)
-    put(lab, "l", "a.test\nb.test\n")
+    put(lab, "l", "a.test\nb.test\n" + more)
     p.reload("in force")
     assert (plain(lab, p, o, "a.test"), plain(lab, p, o, "b.test")) == (403, 403)
     for what, text in (("a page", "<html>\n" * 50), ("nothing", ""), ("shrunk", "a.test\n")):

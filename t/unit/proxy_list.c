@@ -160,6 +160,26 @@ test_formats(void)
 		    { "x.a.example", "b.example", "ok.b.example",
 			"c.example.rpz.test", "@192.0.3.1", "@127.0.0.1" },
 		    0, 1 },
+		{ LIST_URLS,
+		    "a.example/a%2fb\nb.example/1/2/3/4/5/6/7/8/9/10/11\n",
+		    { "https://a.example/a%2Fb", "https://a.example/a%2fb/c",
+			"https://b.example/1/2/3/4/5/6/7/8/9/10/11?x",
+			"https://b.example/1/2/3/4/5/6/7/8/9/10/11/12" },
+		    { "https://a.example/a/b",
+			"https://b.example/1/2/3/4/5/6/7/8/9/10/12" },
+		    0, 0 },
+		{ LIST_CIDR, "::/8\n::1\n::ffff:192.0.2.1\n100::/64\n",
+		    { "@::1", "@192.0.2.1", "@100::1", "@::2:0:0:1" },
+		    { "@203.0.113.1", "@192.0.2.2" }, 0, 0 },
+		{ LIST_ADBLOCK, "||192.0.2.1^\n@@||192.0.2.2^\n",
+		    { "@192.0.2.1" }, { "@192.0.2.2" }, 0, 1 },
+		{ LIST_RPZ,
+		    "$ORIGIN rpz.test.\n@ IN SOA a. b. 1 2 3 4 5\nok.b.example "
+		    "1h CNAME rpz-passthru.\n*.b.example 30 CNAME .\n$ORIGIN "
+		    "example.rpz.test.\nevil CNAME .\n$ORIGIN rpz.test.\n"
+		    "last.example CNAME .\n",
+		    { "evil.example", "x.b.example", "last.example" },
+		    { "ok.b.example", "evil", "last.example.example" }, 0, 0 },
 		/* what imports bring along */
 		{ LIST_DOMAINS,
 		    "\xef\xbb\xbf"
