@@ -51,7 +51,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	static const enum list_format formats[] = { LIST_DOMAINS, LIST_SQUID,
 		LIST_HOSTS, LIST_URLS, LIST_CIDR, LIST_ADBLOCK, LIST_RPZ };
 	struct list_sink sink = { on_name, on_url, on_range, false };
-	struct list_reading reading = { "" };
+	struct list_reading reading = { .origin = "" };
 	struct list_table table;
 	enum list_format format;
 	const char *why;
