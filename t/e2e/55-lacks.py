@@ -14,7 +14,7 @@ import time
 import lab as e2e
 from growth import clam_folder
 from lab import EICAR, TESTDB, needs, pattern, sha
-from wire import ok
+from wire import ok, wait_for
 
 KINDS = ("html", "mail", "pdf", "zip", "gzip", "ole", "7z", "cab", "iso")
 CLEAN = pattern(5000)
@@ -92,11 +92,21 @@ def test_read_only(lab):
     l.all_is_well()
 
 
+def done(do):
+    """A scanner that proves itself has a file of its own for a moment."""
+    def attempt():
+        with contextlib.suppress(OSError):
+            do()
+            return True
+        return False
+    assert wait_for(attempt, 30 * e2e.lab_scale())
+
+
 @needs("clamav", "root", "mount")
 def test_without_inodes(lab):
     l = Lab(lab)
     l.mount("size=1m,nr_inodes=2")
-    open(l.folder + "/hog", "wb").close()
+    done(lambda: open(l.folder + "/hog", "wb").close())
     l.nothing_passes()
     os.unlink(l.folder + "/hog")
     l.umount()
@@ -113,7 +123,7 @@ def test_missing_is_made_anew(lab):
 @needs("clamav")
 def test_something_else_is_there(lab):
     l = Lab(lab)
-    shutil.rmtree(l.folder)
+    done(lambda: shutil.rmtree(l.folder))
     open(l.folder, "wb").close()
     l.nothing_passes()
     with contextlib.suppress(FileNotFoundError):    # another folder has taken its place
