@@ -272,9 +272,7 @@ lease_find(struct lease *l)
 			lease_probe(l);
 		else
 			lease_made(l);
-	} else if (l->want.own->broken)
-		lease_go(l, LEASE_AT_FAILED); /* this may be the next leg */
-	else if (l->want.dialled != NULL || origin_may_connect(l))
+	} else if (l->want.dialled != NULL || origin_may_connect(l))
 		origin_make(l);
 	else
 		lease_queue(l);
@@ -343,13 +341,9 @@ const struct fault *
 lease_fault(const struct lease *l)
 {
 	static const struct fault late = { .code = ERR_CONNECT_TIMEOUT };
-	static const struct fault gone = { .code = ERR_ORIGIN_CLOSED,
-		.detail = "the connection that was being signed in has ended" };
 
 	assert(l->at == LEASE_AT_FAILED);
-	if (l->origin != NULL)
-		return (&l->origin->fault);
-	return (l->want.own->broken ? &gone : &late);
+	return (l->origin != NULL ? &l->origin->fault : &late);
 }
 
 bool
