@@ -72,9 +72,7 @@ http_endless_of(const struct http_msg *resp, const struct http_msg *req)
 	enum http_endless kind;
 	struct str type[2];
 
-	if (resp->status != 200 ||
-	    (resp->framing != FRAMING_CHUNKED &&
-		resp->framing != FRAMING_CLOSE) ||
+	if (resp->status != 200 || resp->length_is != LENGTH_UNKNOWN ||
 	    is_saved(resp) || http_types(&resp->fields, type, 2) != 1)
 		return (ENDLESS_NOT);
 	kind = kind_of(type[0]);

@@ -31,7 +31,7 @@ enum http_endless {
 /*
  * May this answer be endless?  It is a 200 of unknown length, not meant to be
  * saved (Content-Disposition), of one type for all receivers, and, but for
- * media, not shown as a page of its own.  The framing must be known.  Content
+ * media, not shown as a page of its own.  length_is must be set.  Content
  * codings are the caller's.
  */
 enum http_endless http_endless_of(const struct http_msg *resp,

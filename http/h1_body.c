@@ -32,7 +32,7 @@ enum at {
 };
 
 void
-h1_body_init(struct h1_body *b, struct arena *a, enum http_framing framing,
+h1_body_init(struct h1_body *b, struct arena *a, enum h1_framing framing,
     uint64_t length, enum err bad_code)
 {
 	*b = (struct h1_body){ .arena = a,

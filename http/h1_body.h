@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/chunk.h"
 #include "base/fault.h"
+#include "http/h1_frame.h"
 #include "http/msg.h"
 #include "stream/source.h"
 
@@ -38,7 +39,7 @@ struct h1_body {
 	uint64_t left;
 	uint32_t line, ext_n, excess;
 	uint8_t digits, at;
-	enum http_framing framing;
+	enum h1_framing framing;
 	enum err bad_code;
 };
 
@@ -47,7 +48,7 @@ struct h1_body {
  * is called (ERR_REQ_CHUNK, ERR_ORIGIN_CHUNK, ERR_SCAN_PROTOCOL).  In those of
  * origins (ERR_ORIGIN_CHUNK) blanks may stand between a size and its CRLF.
  */
-void h1_body_init(struct h1_body *, struct arena *, enum http_framing,
+void h1_body_init(struct h1_body *, struct arena *, enum h1_framing,
     uint64_t length, enum err bad_code);
 
 /*

@@ -80,7 +80,7 @@ emit_list(struct buf *b, const struct http_fields *l, enum http_field_id skip,
 }
 
 static void
-emit_framing(struct buf *b, const struct http_msg *m, enum http_framing framing)
+emit_framing(struct buf *b, const struct http_msg *m, enum h1_framing framing)
 {
 	const struct http_field *f;
 
@@ -181,24 +181,22 @@ h1_emit_request(struct buf *b, const struct http_msg *m, enum h1_target form)
 	assert(m->is_request);
 	emit_request_line(b, m, form);
 	emit_list(b, &m->fields, FIELD_HOST, false);
-	emit_framing(b, m, m->framing);
-	emit_connection(b, m, !m->keep_alive, false);
+	emit_framing(b, m, h1_frame_out(m, false));
+	emit_connection(b, m, false, false);
 	buf_str(b, STR("\r\n"));
 }
 
 void
-h1_emit_response(struct buf *b, const struct http_msg *m, bool to_http10)
+h1_emit_response(struct buf *b, const struct http_msg *m,
+    const struct h1_frame *frame, bool to_http10)
 {
-	enum http_framing framing = m->framing;
-
 	assert(!m->is_request);
-	if (to_http10 && framing == FRAMING_CHUNKED)
-		framing = FRAMING_CLOSE;
+	assert(frame->framing == h1_frame_out(m, to_http10));
+	assert(frame->framing != FRAMING_CLOSE || !frame->keep_alive);
 	emit_status_line(b, m);
 	emit_list(b, &m->fields, FIELD_CONNECTION, false);
-	emit_framing(b, m, framing);
-	emit_connection(b, m,
-	    m->status >= 200 && (!m->keep_alive || framing == FRAMING_CLOSE),
+	emit_framing(b, m, frame->framing);
+	emit_connection(b, m, m->status >= 200 && !frame->keep_alive,
 	    to_http10);
 	buf_str(b, STR("\r\n"));
 }
@@ -212,8 +210,8 @@ h1_emit_encapsulated(struct buf *b, const struct http_msg *m)
 		emit_status_line(b, m);
 	emit_list(b, &m->fields, m->is_request ? FIELD_HOST : FIELD_CONNECTION,
 	    true);
-	emit_framing(b, m,
-	    m->framing == FRAMING_CHUNKED ? FRAMING_CLOSE : m->framing);
+	if (m->length_is != LENGTH_UNKNOWN)
+		emit_framing(b, m, h1_frame_out(m, false));
 	buf_str(b, STR("\r\n"));
 }
 

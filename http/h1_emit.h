@@ -3,15 +3,15 @@
  * Messages written out of the model in one canonical form; no octet of a
  * received start line, framing or Connection field goes through.
  *
- * Connection is made from the model: "close" if not msg->keep_alive (or where
- * the end of the connection delimits the body), "keep-alive" towards an
- * HTTP/1.0 client otherwise, "TE" beside a TE field (RFC 9110 10.1.4),
- * "Upgrade" beside an Upgrade field.  So an Upgrade that is not meant must have
- * been removed (hop.h), and one that is meant is put back into the list.
+ * Connection is made from what the engine says (h1_frame.h): "close" if not
+ * keep_alive, "keep-alive" towards an HTTP/1.0 client otherwise, "TE" beside a
+ * TE field (RFC 9110 10.1.4), "Upgrade" beside an Upgrade field.  So an Upgrade
+ * that is not meant must have been removed (hop.h), and one that is meant is put
+ * back into the list.
  *
- * Framing is made from framing and length: FRAMING_NONE and FRAMING_CLOSE give
- * no field, except that a response with FRAMING_NONE shows its Content-Length
- * field (HEAD, 304; h1_frame.h left it there).
+ * A body's length is shown as h1_frame_out() says: FRAMING_NONE and
+ * FRAMING_CLOSE give no field, except that a response with FRAMING_NONE shows
+ * its Content-Length field (HEAD, 304; length.h left it there).
  *
  * Room: http.  Any thread.  Obeys RFC 9112 3, 4, 5, 7.1.
  */
@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 #include "base/str.h"
+#include "http/h1_frame.h"
 #include "http/msg.h"
 
 enum h1_target {
@@ -30,19 +31,21 @@ enum h1_target {
 
 /*
  * A whole request head with its empty line.  Host comes first, from uri where
- * it is set, else the Host field.  Always HTTP/1.1.
+ * it is set, else the Host field.  Always HTTP/1.1, and the connection goes on.
  */
 void h1_emit_request(struct buf *, const struct http_msg *, enum h1_target);
 /*
  * A whole response head.  Always HTTP/1.1 (RFC 9110 6.2: our own version).
- * to_http10: FRAMING_CHUNKED is written as FRAMING_CLOSE, and the body must
- * then go out without chunks; 1xx must not be sent at all.
+ * The frame's framing is that of h1_frame_out(); keep_alive counts in a final
+ * one, and is false where the end of the connection delimits the body.  1xx must
+ * not be sent to_http10 at all.
  */
-void h1_emit_response(struct buf *, const struct http_msg *, bool to_http10);
+void h1_emit_response(struct buf *, const struct http_msg *,
+    const struct h1_frame *, bool to_http10);
 /*
  * A head for an ICAP Encapsulated section (RFC 3507 4.4.1): absolute target,
  * no Connection, no Transfer-Encoding, no Proxy-Authorization or
- * Proxy-Authenticate; Content-Length if framing is LENGTH.
+ * Proxy-Authenticate; Content-Length if that is known.
  */
 void h1_emit_encapsulated(struct buf *, const struct http_msg *);
 /*

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Framing of HTTP/1 messages, see h1_frame.h. */
+#include <assert.h>
 #include "http/chars.h"
 #include "http/h1_frame.h"
+#include "http/length.h"
 
 enum coding {
 	CODING_NONE,     /* no Transfer-Encoding */
@@ -42,44 +44,6 @@ transfer_coding(const struct http_fields *l)
 	return (others + identity > 0 ? CODING_OTHER : CODING_CHUNKED);
 }
 
-bool
-http_content_length(const struct http_fields *l, bool merge, uint64_t *length)
-{
-	const struct http_field *f = http_fields_get(l, FIELD_CONTENT_LENGTH);
-	struct str rest;
-	uint64_t v;
-	size_t n;
-
-	*length = HTTP_LENGTH_UNKNOWN;
-	for (; f != NULL; f = http_fields_next(l, f)) {
-		rest = f->value;
-		do { /* RFC 9112 6.3: "5, 5" may be 5 */
-			n = str_index(rest, ',');
-			if (!str_to_u64(str_trim((struct str){ rest.p, n }),
-				INT64_MAX, &v))
-				return (false);
-			if (*length != HTTP_LENGTH_UNKNOWN &&
-			    (!merge || v != *length))
-				return (false);
-			*length = v;
-			if (n == rest.n)
-				break;
-			rest.p += n + 1;
-			rest.n -= n + 1;
-		} while (true);
-	}
-	return (true);
-}
-
-static void
-forget_framing(struct http_msg *m)
-{
-	if (http_fields_get(&m->fields, FIELD_CONTENT_LENGTH) != NULL)
-		http_fields_remove(&m->fields, FIELD_CONTENT_LENGTH);
-	if (http_fields_get(&m->fields, FIELD_TRANSFER_ENCODING) != NULL)
-		http_fields_remove(&m->fields, FIELD_TRANSFER_ENCODING);
-}
-
 static bool
 connection_has(const struct http_msg *m, struct str option)
 {
@@ -98,36 +62,22 @@ is_persistent(const struct http_msg *m)
 	return (m->version_minor > 0 || connection_has(m, STR("keep-alive")));
 }
 
+/* A body as it is delimited, and what the model says of it. */
 static void
-set_length(struct http_msg *m, uint64_t length)
+put(struct http_msg *m, struct h1_frame *frame, enum h1_framing framing,
+    uint64_t length)
 {
-	m->framing = length == HTTP_LENGTH_UNKNOWN ? FRAMING_NONE
-						   : FRAMING_LENGTH;
-	m->length = length == HTTP_LENGTH_UNKNOWN ? 0 : length;
+	static const enum http_length is[] = { [FRAMING_NONE] = LENGTH_NONE,
+		[FRAMING_LENGTH] = LENGTH_KNOWN,
+		[FRAMING_CHUNKED] = LENGTH_UNKNOWN,
+		[FRAMING_CLOSE] = LENGTH_UNKNOWN };
+
+	frame->framing = framing;
+	m->length_is = is[framing];
+	m->length = framing == FRAMING_LENGTH ? length : 0;
 }
 
 /* --- requests --- */
-
-/* RFC 9110 10.1.1 */
-enum err
-h1_frame_expect(struct http_msg *m, struct fault *fault)
-{
-	const struct http_field *f = http_fields_get(&m->fields, FIELD_EXPECT);
-
-	m->expect_continue = false;
-	if (f == NULL)
-		return (ERR_NONE);
-	if (m->version_minor > 0 &&
-	    (http_fields_next(&m->fields, f) != NULL ||
-		!str_ieq(f->value, STR("100-continue"))))
-		return (fault_set(fault, ERR_REQ_EXPECT,
-		    "only 100-continue can be expected"));
-	m->expect_continue = m->version_minor > 0 &&
-	    (m->framing == FRAMING_CHUNKED || m->length > 0);
-	if (!m->expect_continue)
-		http_fields_remove(&m->fields, FIELD_EXPECT);
-	return (ERR_NONE);
-}
 
 static enum err
 bad_request(struct fault *f, enum err code, const char *why)
@@ -136,7 +86,8 @@ bad_request(struct fault *f, enum err code, const char *why)
 }
 
 static enum err
-read_request_framing(struct http_msg *m, struct fault *f)
+read_request_framing(struct http_msg *m, struct h1_frame *frame,
+    struct fault *f)
 {
 	enum coding coding = transfer_coding(&m->fields);
 	uint64_t length;
@@ -163,66 +114,31 @@ read_request_framing(struct http_msg *m, struct fault *f)
 			    "CONNECT with a body"));
 		length = HTTP_LENGTH_UNKNOWN;
 	}
-	set_length(m, length);
-	if (coding == CODING_CHUNKED)
-		m->framing = FRAMING_CHUNKED;
+	put(m, frame,
+	    coding == CODING_CHUNKED            ? FRAMING_CHUNKED
+		: length == HTTP_LENGTH_UNKNOWN ? FRAMING_NONE
+						: FRAMING_LENGTH,
+	    length);
 	return (ERR_NONE);
 }
 
 enum err
-h1_frame_request(struct http_msg *m, struct fault *f)
+h1_frame_request(struct http_msg *m, struct h1_frame *frame, struct fault *f)
 {
-	enum err e = read_request_framing(m, f);
+	enum err e = read_request_framing(m, frame, f);
 
 	if (e != ERR_NONE)
 		return (e);
-	forget_framing(m);
-	m->keep_alive = is_persistent(m);
-	return (h1_frame_expect(m, f));
+	http_length_forget(m);
+	frame->keep_alive = is_persistent(m);
+	return (http_expect_read(m, f));
 }
 
 /* --- responses --- */
 
-/* RFC 9112 6.3, 1. and 2.: no body whatever the fields say. */
-static bool
-is_bodyless(const struct http_msg *resp, const struct http_msg *req)
-{
-	return (http_status_is_bodyless(resp->status) ||
-	    req->method_id == METHOD_HEAD ||
-	    (req->method_id == METHOD_CONNECT && resp->status / 100 == 2));
-}
-
-/*
- * No body: a valid length stays as a description where RFC 9110 8.6 allows it
- * (HEAD, 304), in one field.
- */
-static void
-frame_bodyless(struct http_msg *resp, uint64_t length)
-{
-	struct str text = http_fields_value(&resp->fields,
-	    FIELD_CONTENT_LENGTH);
-
-	text.n = str_index(text, ',');
-	forget_framing(resp);
-	resp->framing = FRAMING_NONE;
-	resp->length = 0;
-	if (length != HTTP_LENGTH_UNKNOWN && resp->status >= 200 &&
-	    resp->status != 204)
-		http_fields_add(resp->arena, &resp->fields,
-		    FIELD_CONTENT_LENGTH, str_trim(text));
-}
-
-/* A 2xx to CONNECT has no framing at all (RFC 9110 9.3.6). */
-static uint64_t
-described_length(const struct http_msg *req, uint64_t length)
-{
-	return (
-	    req->method_id == METHOD_CONNECT ? HTTP_LENGTH_UNKNOWN : length);
-}
-
 enum err
 h1_frame_response(struct http_msg *resp, const struct http_msg *req,
-    struct fault *f)
+    struct h1_frame *frame, struct fault *f)
 {
 	enum coding coding = transfer_coding(&resp->fields);
 	uint64_t length;
@@ -231,58 +147,43 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 		return (fault_set(f, ERR_ORIGIN_FRAMING,
 		    "invalid or differing Content-Length"));
 	/* Where a head can be read in two ways nothing may follow it. */
-	resp->keep_alive = is_persistent(resp) && !resp->odd &&
+	frame->keep_alive = is_persistent(resp) && !resp->odd &&
 	    coding != CODING_IDENTITY;
-	if (is_bodyless(resp, req)) {
-		frame_bodyless(resp, described_length(req, length));
+	if (http_has_no_body(resp, req)) {
+		frame->framing = FRAMING_NONE;
+		http_length_describe(resp, req, length);
 		return (ERR_NONE);
 	}
 	if (coding == CODING_OTHER || coding == CODING_BAD)
 		return (fault_set(f, ERR_ORIGIN_FRAMING,
 		    "a Transfer-Encoding other than chunked"));
-	forget_framing(resp);
-	set_length(resp, length);
+	http_length_forget(resp);
 	if (coding == CODING_CHUNKED) { /* RFC 9112 6.3, 3. */
 		if (length != HTTP_LENGTH_UNKNOWN || resp->version_minor == 0)
-			resp->keep_alive = false;
-		resp->framing = FRAMING_CHUNKED;
-		resp->length = 0;
+			frame->keep_alive = false;
+		put(resp, frame, FRAMING_CHUNKED, length);
 	} else if (length == HTTP_LENGTH_UNKNOWN) {
-		resp->framing = FRAMING_CLOSE;
-		resp->keep_alive = false;
-	}
+		frame->keep_alive = false;
+		put(resp, frame, FRAMING_CLOSE, length);
+	} else
+		put(resp, frame, FRAMING_LENGTH, length);
 	return (ERR_NONE);
 }
 
-/* --- messages whose body is known --- */
+/* --- what goes out --- */
 
-static bool
-wants_length(const struct http_msg *m)
+enum h1_framing
+h1_frame_out(const struct http_msg *m, bool to_http10)
 {
-	return (!m->is_request || m->method_id == METHOD_POST ||
-	    m->method_id == METHOD_PUT || m->method_id == METHOD_PATCH);
-}
-
-void
-h1_frame_set(struct http_msg *m, const struct http_msg *req, bool has_body,
-    uint64_t length)
-{
-	uint64_t described;
-
-	if (!m->is_request && is_bodyless(m, req)) {
-		if (!http_content_length(&m->fields, true, &described))
-			described = HTTP_LENGTH_UNKNOWN;
-		frame_bodyless(m, described_length(req, described));
-		return;
+	switch (m->length_is) {
+	case LENGTH_NONE:
+		break;
+	case LENGTH_KNOWN:
+		return (FRAMING_LENGTH);
+	case LENGTH_UNKNOWN:
+		assert(!to_http10 || !m->is_request);
+		return (to_http10 ? FRAMING_CLOSE : FRAMING_CHUNKED);
 	}
-	forget_framing(m);
-	if (has_body && length == HTTP_LENGTH_UNKNOWN) {
-		set_length(m, 0);
-		m->framing = FRAMING_CHUNKED;
-		return;
-	}
-	/* An empty body is none. */
-	if (!has_body || length == 0)
-		length = wants_length(m) ? 0 : HTTP_LENGTH_UNKNOWN;
-	set_length(m, length);
+	assert(m->length == 0);
+	return (FRAMING_NONE);
 }

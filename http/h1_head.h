@@ -66,7 +66,7 @@ struct h1_head *h1_head_new(struct arena *, enum h1_kind,
     const struct h1_limits *);
 /*
  * Go on with what is in `in`.  Linear in what it is fed, however it is cut.
- * The message's target, uri and framing are not looked at yet: see uri.h,
+ * The message's target, uri and length are not looked at yet: see uri.h,
  * h1_frame.h.
  */
 enum h1_step h1_head_feed(struct h1_head *, struct chq *in,

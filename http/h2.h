@@ -200,8 +200,8 @@ void *h2_stream_owner(const struct h2_stream *);
 
 /*
  * The next head that has come: a request; an interim or the final answer.
- * NULL: none waits.  Framing is NONE, LENGTH or CHUNKED (unknown; also what
- * flows behind an extended CONNECT), as h1_frame.h leaves it; target is
+ * NULL: none waits.  Its length is set, as length.h leaves it (unknown for
+ * what flows behind an extended CONNECT); target is
  * :path, Host is the authority, uri is not filled (http_target_parse()).
  * h2_stream_fault() may say that a request is to be answered with an error;
  * its head may be incomplete.

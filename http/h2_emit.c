@@ -122,12 +122,12 @@ add_length(struct h2_session *s, const struct http_msg *m)
 {
 	const struct http_field *f;
 
-	if (m->framing == FRAMING_LENGTH) {
+	if (m->length_is == LENGTH_KNOWN) {
 		add_made(s, STR("content-length"),
 		    number(s->digits, m->length));
 		return;
 	}
-	if (m->framing != FRAMING_NONE || m->is_request || m->status < 200 ||
+	if (m->length_is != LENGTH_NONE || m->is_request || m->status < 200 ||
 	    m->status == 204)
 		return;
 	/* RFC 9110 8.6: HEAD and 304 */

@@ -387,7 +387,7 @@ frame_request(struct h2_stream *st, bool end)
 	    (end && length != HTTP_LENGTH_UNKNOWN && length != 0))
 		return ((struct h2_verdict){ ERR_REQ_FRAMING,
 		    "invalid Content-Length, or one without a body" });
-	h1_frame_set(m, NULL, !end, length);
+	http_length_set(m, NULL, !end, length);
 	st->expect = length;
 	return (fine);
 }
@@ -411,7 +411,7 @@ end_request(struct h2_stream *st, bool end)
 	if (st->head.too_large) {
 		answerable(st, ERR_REQ_HEAD_LARGE, "field section too large");
 		m->method_id = http_method_of(m->method);
-		h1_frame_set(m, NULL, !end, HTTP_LENGTH_UNKNOWN);
+		http_length_set(m, NULL, !end, HTTP_LENGTH_UNKNOWN);
 		return (fine);
 	}
 	v = check_pseudo(st);
@@ -424,7 +424,7 @@ end_request(struct h2_stream *st, bool end)
 	join_cookies(st);
 	if (m->target.n > st->s->cfg.limits->line)
 		answerable(st, ERR_REQ_LINE_LONG, "request target too long");
-	if (h1_frame_expect(m, NULL) != ERR_NONE)
+	if (http_expect_read(m, NULL) != ERR_NONE)
 		answerable(st, ERR_REQ_EXPECT,
 		    "only 100-continue can be expected");
 	return (fine);
@@ -468,9 +468,9 @@ end_answer(struct h2_stream *st, bool end)
 	if (end && !bodyless && length != HTTP_LENGTH_UNKNOWN && length != 0)
 		return ((struct h2_verdict){ ERR_ORIGIN_FRAMING,
 		    "Content-Length without a body" });
-	h1_frame_set(m, st->req, !end, length);
+	http_length_set(m, st->req, !end, length);
 	if (st->octets && !end) /* RFC 8441 5: in DATA */
-		m->framing = FRAMING_CHUNKED;
+		m->length_is = LENGTH_UNKNOWN;
 	if (m->status >= 200)
 		st->expect = bodyless ? HTTP_LENGTH_UNKNOWN : length;
 	return (fine);

@@ -6,7 +6,7 @@
 #include <nghttp2/nghttp2.h>
 #include "base/budget.h"
 #include "base/list.h"
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "http/h1_head.h"
 #include "http/h2.h"
 #include "http/h2_budget.h"

@@ -39,7 +39,7 @@ h2_stream_answer(struct h2_stream *st, const struct http_msg *m, bool end)
 	assert(s->cfg.server && !st->answered && m->status >= 200);
 	st->answered = true;
 	st->out_end = end;
-	if (m->framing == FRAMING_LENGTH)
+	if (m->length_is == LENGTH_KNOWN)
 		st->promise = m->length;
 	h2_emit_answer(s, m);
 	if (nghttp2_submit_response(s->ng, st->id, s->nv, s->nv_n,

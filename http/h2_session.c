@@ -454,7 +454,7 @@ h2_session_open(struct h2_session *s, struct arena *a,
 	st->req = req;
 	st->answered = true;
 	st->out_end = end;
-	if (req->framing == FRAMING_LENGTH)
+	if (req->length_is == LENGTH_KNOWN)
 		st->promise = req->length;
 	h2_emit_request(s, req);
 	from = h2_provider(st);

@@ -150,7 +150,7 @@ http_hop_strip(struct http_msg *m)
 
 	memcpy(o.drop, is_hop, sizeof(o.drop));
 	o.drop[FIELD_CONTENT_LENGTH] = m->is_request ||
-	    m->framing != FRAMING_NONE;
+	    m->length_is != LENGTH_NONE;
 	trailers = http_fields_has_token(l, FIELD_TE, STR("trailers"));
 	read_connection(&o, m);
 	for (i = 0; i < l->n; i++) {
@@ -359,8 +359,7 @@ http_interim_strip(struct http_msg *m, size_t *room)
 		return (false);
 	*room -= size;
 	m->reason = str_of(http_reason(m->status));
-	m->framing = FRAMING_NONE;
-	m->keep_alive = true;
+	m->length_is = LENGTH_NONE;
 	return (true);
 }
 

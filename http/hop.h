@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a proxy takes out of a message and puts in on its way through.
- * Order: target (uri.h), framing (h1_frame.h), http_hop_strip(), then
+ * Order: target (uri.h), framing (h1_frame.h, length.h), http_hop_strip(), then
  * http_forward_*() once the message really goes on.
  * Room: http.  Any thread.  Obeys RFC 9110 7.6, 6.6.1, 11.7; RFC 7838.
  */
@@ -17,7 +17,7 @@
  * Remove Connection, what it names, Keep-Alive, Proxy-Connection,
  * Proxy-Support, TE (kept as "trailers" where it says so), Upgrade,
  * HTTP2-Settings, Trailer, and the framing fields, which the model has by now (but for the Content-Length of a
- * response with FRAMING_NONE).  What framing, routing or scanning need stays
+ * response with LENGTH_NONE).  What framing, routing or scanning need stays
  * even if Connection names it: Host, Via, Max-Forwards, Expect, Content-Type,
  * -Encoding, -Range, -Disposition, Cache-Control, Sec-WebSocket-*.
  */

@@ -88,7 +88,6 @@ http_msg_new(struct arena *a, bool is_request)
 	m->arena = a;
 	m->is_request = is_request;
 	m->version_minor = 1;
-	m->keep_alive = true;
 	return (m);
 }
 

@@ -48,13 +48,17 @@ enum http_method {
 	METHOD_PATCH
 };
 
-/* How the body is delimited on the wire (RFC 9112 6.3). */
-enum http_framing {
-	FRAMING_NONE,   /* no body */
-	FRAMING_LENGTH, /* http_msg.length bytes (0 possible) */
-	FRAMING_CHUNKED,
-	FRAMING_CLOSE /* responses only: until the connection ends */
+/*
+ * What is known of a body before it has come, whatever the protocol.  Trailer
+ * fields come with its end (body_trailer(), sink_end()).
+ */
+enum http_length {
+	LENGTH_NONE,   /* there is no body */
+	LENGTH_KNOWN,  /* http_msg.length octets (0 possible) */
+	LENGTH_UNKNOWN /* its end will be seen */
 };
+
+#define HTTP_LENGTH_UNKNOWN UINT64_MAX /* as a number of octets */
 
 /* A request target, taken apart (RFC 3986, RFC 9112 3.2). */
 struct http_uri {
@@ -86,9 +90,8 @@ struct http_msg {
 
 	struct http_fields fields;
 
-	enum http_framing framing;
-	uint64_t length;      /* FRAMING_LENGTH */
-	bool keep_alive;      /* may the connection serve another message? */
+	enum http_length length_is;
+	uint64_t length;      /* octets: LENGTH_KNOWN; else 0 */
 	bool expect_continue; /* Expect: 100-continue */
 	/*
 	 * some line of the head ended in LF alone, or was no field and left out
@@ -100,6 +103,23 @@ struct http_msg {
 struct http_msg *http_msg_new(struct arena *a, bool is_request);
 /* A deep copy into another arena. */
 struct http_msg *http_msg_copy(struct arena *a, const struct http_msg *);
+
+/* Do octets of a body follow, as far as is known? */
+static inline bool
+http_has_body(const struct http_msg *m)
+{
+	return (m->length_is == LENGTH_UNKNOWN ||
+	    (m->length_is == LENGTH_KNOWN && m->length > 0));
+}
+
+/* Octets of its body, 0 where it has none, or HTTP_LENGTH_UNKNOWN. */
+static inline uint64_t
+http_length(const struct http_msg *m)
+{
+	return (m->length_is == LENGTH_KNOWN     ? m->length
+		: m->length_is == LENGTH_UNKNOWN ? HTTP_LENGTH_UNKNOWN
+						 : 0);
+}
 
 enum http_method http_method_of(struct str method);
 /* RFC 9110 9.2.2: may it be repeated when a connection died under it? */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Parts of a representation, see part.h. */
 #include "http/chars.h"
-#include "http/h1_frame.h"
 #include "http/part.h"
 #include "http/upload.h"
 
@@ -69,7 +68,7 @@ http_part_of(const struct http_msg *m)
 	    http_fields_next(&m->fields, f) != NULL ||
 	    !range_is_whole(f->value, &length))
 		return (HTTP_PART_SOME);
-	return (m->framing == FRAMING_LENGTH && m->length != length
+	return (m->length_is == LENGTH_KNOWN && m->length != length
 		? HTTP_PART_SOME
 		: HTTP_PART_WHOLE);
 }

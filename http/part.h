@@ -21,7 +21,7 @@ enum http_part {
  * difference to something else), a request by Content-Range (RFC 9110 14.5) or
  * as one piece of an upload (upload.h).
  * Whole is one range from 0 to the last octet of a length that is said, and
- * does not disagree with the framing, which must be known.
+ * does not disagree with the length, which must be set.
  */
 enum http_part http_part_of(const struct http_msg *);
 

@@ -288,7 +288,7 @@ fields_say(const struct http_msg *m)
 			    !str_eq(m->fields.v[k].value, fields[i].whole))
 				return (true);
 	f = http_fields_find(&m->fields, STR("Upload-Length"));
-	return (f != NULL && m->framing == FRAMING_LENGTH &&
+	return (f != NULL && m->length_is == LENGTH_KNOWN &&
 	    str_to_u64(f->value, INT64_MAX, &length) && length != m->length);
 }
 

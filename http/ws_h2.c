@@ -10,7 +10,7 @@ static void
 put_switch(struct http_msg *m)
 {
 	m->version_minor = 1;
-	m->framing = FRAMING_NONE;
+	m->length_is = LENGTH_NONE;
 	m->length = 0;
 	http_fields_set(m->arena, &m->fields, FIELD_UPGRADE, websocket);
 	http_fields_set(m->arena, &m->fields, FIELD_CONNECTION, STR("Upgrade"));
@@ -20,7 +20,7 @@ put_switch(struct http_msg *m)
 static void
 drop_switch(struct http_msg *m)
 {
-	m->framing = FRAMING_CHUNKED;
+	m->length_is = LENGTH_UNKNOWN;
 	m->length = 0;
 	http_fields_remove(&m->fields, FIELD_UPGRADE);
 	http_fields_remove(&m->fields, FIELD_CONNECTION);

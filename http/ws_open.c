@@ -233,8 +233,7 @@ ws_open_asks(const struct http_msg *req, struct fault *f)
 	if (req->method_id != METHOD_GET || req->version_minor == 0 ||
 	    !http_wants_upgrade(req, websocket))
 		return (WS_ASKS_NOT);
-	if (req->framing != FRAMING_NONE &&
-	    (req->framing != FRAMING_LENGTH || req->length > 0))
+	if (http_has_body(req))
 		return (wrong(f, "a WebSocket handshake with a body"));
 	if (!str_eq(only(req, FIELD_SEC_WEBSOCKET_VERSION), STR("13")))
 		return (wrong(f, "Sec-WebSocket-Version is not 13"));

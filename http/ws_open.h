@@ -26,7 +26,7 @@ enum ws_asks {
 
 /*
  * Does the request open a WebSocket connection?  In the form of HTTP/1, which
- * one of HTTP/2 has been given (ws_h2.h).  framing must be known.  f may be
+ * one of HTTP/2 has been given (ws_h2.h).  length_is must be set.  f may be
  * NULL.
  */
 enum ws_asks ws_open_asks(const struct http_msg *req, struct fault *f);

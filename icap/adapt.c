@@ -3,8 +3,8 @@
  * Heads that came back from a service.
  * Room: icap.  Obeys RFC 3507 4.4.2, 4.8.2, 4.9.2; RFC 9112 6.3.
  */
-#include "http/h1_frame.h"
 #include "http/hop.h"
+#include "http/length.h"
 #include "http/part.h"
 #include "http/uri.h"
 #include "icap/adapt.h"
@@ -127,9 +127,8 @@ icap_adapt_request(const struct scan_message *msg, struct http_msg *m,
 		    "a CONNECT was made another request"));
 	if (fit_range(m, has_body, length, f) != ERR_NONE)
 		return (f->code);
-	h1_frame_set(m, NULL, has_body, length);
+	http_length_set(m, NULL, has_body, length);
 	http_hop_strip(m);
-	m->keep_alive = true;
 	m->expect_continue = false;
 	http_fields_remove_named(&m->fields, STR("Expect"));
 	return (ERR_NONE);
@@ -176,8 +175,7 @@ icap_adapt_response(const struct scan_message *msg, struct http_msg *m,
 	if (!icap_never_has_body(msg, m) &&
 	    fit_range(m, has_body, length, f) != ERR_NONE)
 		return (f->code);
-	h1_frame_set(m, msg->req, has_body, length);
+	http_length_set(m, msg->req, has_body, length);
 	http_hop_strip(m);
-	m->keep_alive = true;
 	return (ERR_NONE);
 }

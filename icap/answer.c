@@ -5,7 +5,7 @@
  * Obeys RFC 3507 4.3.3, 4.4.1, 4.5, 4.6, 4.8.2, 4.9.2; errata e5, e7.
  */
 #include <assert.h>
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "icap/adapt.h"
 #include "icap/tx.h"
 

@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "icap/tx.h"
 #include "scanners/codings.h"
 
@@ -68,7 +68,7 @@ plain_head(struct icap_tx *tx)
 	http_fields_remove_named(&m->fields, STR("Repr-Digest"));
 	if (!m->is_request)
 		weaken(tx->arena, &m->fields);
-	h1_frame_set(m, m->is_request ? NULL : tx->msg->req, true,
+	http_length_set(m, m->is_request ? NULL : tx->msg->req, true,
 	    HTTP_LENGTH_UNKNOWN);
 	return (m);
 }

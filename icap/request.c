@@ -185,7 +185,7 @@ add_head(struct buf *http, const struct http_msg *m, uint64_t length)
 {
 	struct http_msg part;
 
-	if (length == 0 || m->framing != FRAMING_LENGTH) {
+	if (length == 0 || m->length_is != LENGTH_KNOWN) {
 		h1_emit_encapsulated(http, m);
 		return;
 	}

@@ -6,7 +6,7 @@
 #include "base/budget.h"
 #include "base/list.h"
 #include "http/auth.h"
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
 #include "proxy/pages/page.h"
@@ -213,7 +213,7 @@ flow_fail(struct flow *f, const struct fault *cause)
 		return;
 	}
 	make_page(f);
-	f->keep = !unread && f->req != NULL && f->req->keep_alive &&
+	f->keep = !unread && f->req != NULL && !f->last &&
 	    err_info(f->fault.code)->scope == ERR_SCOPE_FLOW;
 	if (f->state != FLOW_STATE_REPLY)
 		flow_go(f, FLOW_STATE_REPLY);
@@ -291,7 +291,6 @@ adopt_request(struct flow *f, struct http_msg *req)
 	bool led = t != NULL && tunnel_is_led(t) && tunnel_is_plain(t);
 	struct fault fault = { 0 };
 
-	req->keep_alive = f->req->keep_alive;
 	req->version_minor = f->req->version_minor;
 	req->was_h2 = f->req->was_h2;
 	if (req->target.n > 0 && req->target.p[0] == '/') {
@@ -359,7 +358,7 @@ after_call_scan(struct flow *f, struct chain_result *r, struct body *body)
 		return;
 	}
 	chain_cancel(&f->chain);
-	f->req->framing = was->framing;
+	f->req->length_is = was->length_is;
 	f->req->length = was->length;
 	flow_grpc_request(f);
 }
@@ -396,7 +395,7 @@ after_request_scan(struct flow *f, struct chain_result *r)
 	}
 	chain_cancel(&f->chain);
 	if (r->modified) {
-		h1_frame_set(f->req, NULL, body != NULL,
+		http_length_set(f->req, NULL, body != NULL,
 		    body != NULL ? body_length(body) : 0);
 		flow_drop_request_body(f);
 	}

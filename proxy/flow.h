@@ -89,6 +89,7 @@ struct flow {
 	bool owes_100;    /* the client waits for "100 Continue" from us */
 	bool head_out;    /* the response head has been written */
 	bool keep;        /* it wishes that its client's connection goes on */
+	bool last;        /* ... which ends with the answer in any case */
 	bool resp_from_origin;
 	bool blocked;               /* by policy or a verdict */
 	bool internal;              /* assay.internal */

@@ -5,7 +5,7 @@
  * held until their verdict: they may let it pass, change it or block it.  What
  * passes gets the flow's reference then, and stays for the record what it was.
  */
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "http/part.h"
 #include "proxy/flow.h"
 #include "proxy/kept_page.h"
@@ -26,9 +26,7 @@ services_of(struct flow *f)
 
 	flow_facts(f, &facts);
 	facts.type = http_fields_value(&r->fields, FIELD_CONTENT_TYPE);
-	facts.size = r->framing == FRAMING_LENGTH ? r->length
-	    : r->framing == FRAMING_NONE          ? 0
-						  : POLICY_SIZE_UNKNOWN;
+	facts.size = http_length(r);
 	policy_decide(&f->gen->gen->conf->policy, POLICY_RESPONSE, &facts,
 	    &plan);
 	f->who.rule = str_of(plan.rule[POLICY_BY_SCAN]);
@@ -38,7 +36,7 @@ services_of(struct flow *f)
 static void
 frame(struct flow *f)
 {
-	h1_frame_set(f->resp, f->req, f->resp_body != NULL,
+	http_length_set(f->resp, f->req, f->resp_body != NULL,
 	    f->resp_body != NULL ? body_length(f->resp_body) : 0);
 }
 
@@ -69,7 +67,7 @@ flow_answered(struct flow *f, struct chain_result *r)
 	f->resp = r->resp;
 	f->resp_body = r->body;
 	r->body = NULL;
-	f->keep = f->req->keep_alive;
+	f->keep = !f->last;
 	frame(f);
 	if (f->req->method_id != METHOD_CONNECT)
 		chain = services_of(f);

@@ -97,7 +97,7 @@ flow_request_connect(struct flow *f)
 	struct policy_facts facts;
 	struct worker_chain chain = { .n = 0 };
 
-	if (f->req->framing != FRAMING_NONE) { /* RFC 9110 9.3.6 */
+	if (f->req->length_is != LENGTH_NONE) { /* RFC 9110 9.3.6 */
 		flow_fail_code(f, ERR_REQ_FRAMING, "CONNECT with a body");
 		return;
 	}
@@ -116,7 +116,7 @@ flow_request_connect(struct flow *f)
 		return;
 	}
 	http_hop_strip(f->req);
-	f->req->keep_alive = false; /* what follows is no HTTP of ours */
+	f->last = true; /* what follows is no HTTP of ours */
 	f->scanned = (struct scan_message){ .mode = SCAN_REQ,
 		.req = f->req,
 		.who = &f->who,

@@ -9,7 +9,7 @@
  * A call may be silent one way for as long as it goes on the other way.
  */
 #include <assert.h>
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "proxy/flow.h"
 #include "proxy/grpc_way.h"
 #include "proxy/pages/page.h"
@@ -53,7 +53,7 @@ flow_grpc_asks(struct flow *f, struct scan_message *m)
 		return (false);
 	}
 	head = http_msg_copy(f->arena, f->req);
-	h1_frame_set(head, NULL, false, 0);
+	http_length_set(head, NULL, false, 0);
 	m->req = head;
 	m->body = NULL;
 	return (true);

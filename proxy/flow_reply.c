@@ -4,8 +4,8 @@
 #include <time.h>
 #include "http/auth.h"
 #include "http/h1_emit.h"
-#include "http/h1_frame.h"
 #include "http/hop.h"
+#include "http/length.h"
 #include "proxy/flow.h"
 #include "proxy/kept_page.h"
 #include "proxy/upgrade.h"
@@ -17,18 +17,6 @@ static const struct conf *
 conf_of(const struct flow *f)
 {
 	return (f->gen->gen->conf);
-}
-
-/* Towards the client: everything the origin delimited by itself is chunked. */
-static void
-reframe(struct flow *f)
-{
-	struct http_msg *r = f->resp;
-
-	if (f->resp_body == NULL)
-		h1_frame_set(r, f->req, false, 0);
-	else if (r->framing == FRAMING_CLOSE)
-		h1_frame_set(r, f->req, true, HTTP_LENGTH_UNKNOWN);
 }
 
 /* An answer of our own (RFC 9110 6.6.1). */
@@ -85,9 +73,7 @@ blocked_by_policy(struct flow *f)
 
 	flow_facts(f, &facts);
 	flow_facts_type(f, &f->resp->fields, &facts);
-	facts.size = f->resp->framing == FRAMING_LENGTH ? f->resp->length
-	    : f->resp->framing == FRAMING_NONE          ? 0
-							: POLICY_SIZE_UNKNOWN;
+	facts.size = http_length(f->resp);
 	if (f->lease != NULL)
 		facts.dest = lease_peer(f->lease);
 	policy_decide(&conf_of(f)->policy, POLICY_RESPONSE, &facts, &f->plan);
@@ -106,7 +92,7 @@ take_origin_body(struct flow *f)
 	if (f->resp_body != NULL)
 		body_charge_to(f->resp_body, f->client->account);
 	/* A sign-in whose connection ends here has to begin anew. */
-	f->keep = f->req->keep_alive && !lease_breaks_sign_in(f->lease);
+	f->keep = !lease_breaks_sign_in(f->lease);
 }
 
 void
@@ -117,7 +103,8 @@ flow_response(struct flow *f)
 	if (blocked_by_policy(f) || flow_wants_http1(f, f->resp) ||
 	    !flow_part(f))
 		return;
-	reframe(f);
+	if (f->resp_body == NULL)
+		http_length_set(f->resp, f->req, false, 0);
 	if (f->resp_body != NULL)
 		pump_hold(&f->down, f->resp_body, &f->task);
 	if (f->plan.scan_resp->n > 0)
@@ -190,7 +177,7 @@ adopt_response(struct flow *f, struct chain_result *r)
 	chain_cancel(&f->chain); /* it held the body's begin until here */
 	body_unref(&f->resp_body);
 	f->resp_body = body;
-	h1_frame_set(f->resp, f->req, body != NULL,
+	http_length_set(f->resp, f->req, body != NULL,
 	    body != NULL ? body_length(body) : 0);
 }
 

@@ -3,8 +3,8 @@
 #include <string.h>
 #include "base/budget.h"
 #include "http/h1_emit.h"
-#include "http/h1_frame.h"
 #include "http/hop.h"
+#include "http/length.h"
 #include "http/types.h"
 #include "http/uri.h"
 #include "proxy/flow.h"
@@ -81,9 +81,7 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 		.agent = flow_agent(req),
 		.url = f->url,
 		.url_sent = f->url_sent,
-		.size = req->framing == FRAMING_LENGTH ? req->length
-		    : req->framing == FRAMING_NONE     ? 0
-						       : POLICY_SIZE_UNKNOWN,
+		.size = http_length(req),
 		.navigation = is_navigation(f) };
 	flow_facts_type(f, &req->fields, facts);
 	if (f->url_led.p != NULL) {
@@ -114,7 +112,7 @@ answer_internal(struct flow *f)
 	if (!made)
 		return (false);
 	f->internal = true;
-	f->keep = f->req->keep_alive && f->req->framing == FRAMING_NONE;
+	f->keep = f->req->length_is == LENGTH_NONE;
 	if (scan)
 		flow_response(f);
 	else
@@ -154,8 +152,8 @@ answer_spent(struct flow *f)
 	f->resp->version_minor = 1;
 	http_fields_add(f->arena, &f->resp->fields, FIELD_ALLOW,
 	    STR("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, PATCH"));
-	h1_frame_set(f->resp, f->req, false, 0);
-	f->keep = f->req->keep_alive && f->req->framing == FRAMING_NONE;
+	http_length_set(f->resp, f->req, false, 0);
+	f->keep = f->req->length_is == LENGTH_NONE;
 	flow_go(f, FLOW_STATE_REPLY);
 	return (true);
 }

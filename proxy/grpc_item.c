@@ -2,7 +2,7 @@
 /* One message of a call, see grpc_item.h. */
 #include <assert.h>
 #include "http/grpc.h"
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "proxy/flow.h"
 #include "proxy/grpc_item.h"
 #include "stream/slice.h"
@@ -85,7 +85,7 @@ describe(const struct grpc_item *it, struct http_msg *m,
 	http_fields_set(it->arena, &m->fields, FIELD_CONTENT_TYPE,
 	    http_grpc_is_json(it->flow->req) ? STR("application/json")
 					     : STR("application/octet-stream"));
-	h1_frame_set(m, req, true, body_length(it->content));
+	http_length_set(m, req, true, body_length(it->content));
 }
 
 static void

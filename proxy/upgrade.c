@@ -15,9 +15,7 @@ static const struct str websocket = STR("websocket");
 static bool
 may_switch(const struct http_msg *m)
 {
-	return (m->version_minor > 0 &&
-	    (m->framing == FRAMING_NONE ||
-		(m->framing == FRAMING_LENGTH && m->length == 0)));
+	return (m->version_minor > 0 && !http_has_body(m));
 }
 
 /* All fields Upgrade as one list. */
@@ -203,8 +201,7 @@ upgrade_answer(struct flow *f, struct http_msg *m)
 		return (false);
 	}
 	http_hop_strip(m);
-	m->framing = FRAMING_NONE;
-	m->keep_alive = true;
+	m->length_is = LENGTH_NONE;
 	put_field(f, m);
 	return (true);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One message that is looked at, see ws_item.h. */
 #include <assert.h>
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "proxy/flow.h"
 #include "proxy/ws_item.h"
 
@@ -175,7 +175,7 @@ answer_head(const struct ws_item *it, const struct http_msg *req)
 	m->status = 200;
 	m->reason = STR("OK");
 	m->version_minor = 1;
-	h1_frame_set(m, req, true, body_length(it->content));
+	http_length_set(m, req, true, body_length(it->content));
 	return (m);
 }
 
@@ -190,7 +190,7 @@ ws_item_scan(struct ws_item *it, const struct chain_step *steps, unsigned n,
 	if (from == WS_CLIENT) {
 		req->method = STR("POST");
 		req->method_id = METHOD_POST;
-		h1_frame_set(req, NULL, true, body_length(it->content));
+		http_length_set(req, NULL, true, body_length(it->content));
 		describe(req, it, text);
 	} else {
 		resp = answer_head(it, req);

@@ -498,7 +498,7 @@ make_outcome(const struct page *p)
 {
 	struct http_msg *m = reply_new(p->arena, 200, STR("application/grpc"));
 
-	m->framing = FRAMING_NONE;
+	m->length_is = LENGTH_NONE;
 	add_outcome(p, &m->fields);
 	return (m);
 }
@@ -552,7 +552,6 @@ page_make(struct arena *a, const struct page_facts *f, struct http_msg **resp,
 
 	take(&p, a, f);
 	*resp = form == PAGE_GRPC ? make_outcome(&p) : make_head(&p, form);
-	(*resp)->keep_alive = err_info(f->fault->code)->scope == ERR_SCOPE_FLOW;
 	add_fault_fields(&p, *resp);
 	if (form == PAGE_GRPC)
 		return;

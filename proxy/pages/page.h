@@ -43,9 +43,8 @@ struct page_facts {
 
 /*
  * Build the response: *resp is in the arena, its strings too; body was empty
- * and gets the bytes to send.  Framing and length are set in *resp, so it has
- * no Content-Length field; for HEAD it has one, FRAMING_NONE, and no body.
- * resp->keep_alive is false when the fault ended the connection.
+ * and gets the bytes to send.  Its length is set in *resp, so it has no
+ * Content-Length field; for HEAD it has one, LENGTH_NONE, and no body.
  */
 void page_make(struct arena *, const struct page_facts *,
     struct http_msg **resp, struct buf *body);

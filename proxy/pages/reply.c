@@ -28,7 +28,6 @@ reply_new(struct arena *a, unsigned status, struct str type)
 	m->version_minor = 1;
 	m->status = status;
 	m->reason = str_of(http_reason(status));
-	m->keep_alive = true;
 	http_fields_add(a, &m->fields, FIELD_DATE, date_now(a));
 	http_fields_add(a, &m->fields, FIELD_CONTENT_TYPE, type);
 	http_fields_add(a, &m->fields, FIELD_CACHE_CONTROL, STR("no-store"));
@@ -45,12 +44,12 @@ reply_finish(struct arena *a, struct http_msg *m, const struct http_msg *req,
     struct buf *body)
 {
 	m->length = body->n;
-	m->framing = FRAMING_LENGTH;
+	m->length_is = LENGTH_KNOWN;
 	if (req == NULL || req->method_id != METHOD_HEAD)
 		return;
 	http_fields_add(a, &m->fields, FIELD_CONTENT_LENGTH,
 	    arena_printf(a, "%zu", body->n));
-	m->framing = FRAMING_NONE;
+	m->length_is = LENGTH_NONE;
 	m->length = 0;
 	body->n = 0;
 }

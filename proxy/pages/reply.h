@@ -13,11 +13,11 @@
 /*
  * A response head with Date, Content-Type, Cache-Control: no-store and what
  * keeps a browser from doing anything but show it.  type is a constant or of
- * the arena.  keep_alive is true.
+ * the arena.
  */
 struct http_msg *reply_new(struct arena *, unsigned status, struct str type);
 /*
- * Set the framing for the bytes that body holds.  For HEAD they are taken
+ * Set the length for the bytes that body holds.  For HEAD they are taken
  * out of it, and Content-Length says what GET would give (RFC 9110 9.3.2).
  * req NULL: not HEAD.
  */

@@ -92,8 +92,7 @@ void exchange_continue(struct exchange *);
  * Send the head of the answer.  has_body: a body follows; its sink is returned,
  * lent until exchange_end(), and wakes the exchange's task.  Else NULL, and the
  * answer is complete.  keep: as far as the flow is concerned the connection may
- * go on; the server decides, and says so in the head, whose version and
- * keep_alive it sets.
+ * go on; the server decides, and says so in the head.
  */
 struct sink *exchange_respond(struct exchange *, struct http_msg *,
     bool has_body, bool keep);

@@ -42,6 +42,7 @@ h1_in_head(struct h1_in *in, struct arena *a, enum h1_kind kind,
 			step = h1_head_feed(in->head, &in->bytes, msg, f);
 			if (step != H1_MORE) {
 				in->head = NULL;
+				in->frame = (struct h1_frame){ FRAMING_NONE };
 				return (
 				    step == H1_DONE ? H1_GOT_HEAD : H1_GOT_BAD);
 			}
@@ -61,16 +62,17 @@ struct body *
 h1_in_body(struct h1_in *in, struct loop *loop, struct body_store *store,
     const struct http_msg *msg, enum err bad, enum err cut)
 {
-	if (msg->framing == FRAMING_NONE ||
-	    (msg->framing == FRAMING_LENGTH && msg->length == 0))
+	if (!http_has_body(msg))
 		return (NULL);
-	h1_body_init(&in->deframer, msg->arena, msg->framing, msg->length, bad);
+	assert(in->frame.framing != FRAMING_NONE);
+	assert(!in->in_body && in->head == NULL);
+	h1_body_init(&in->deframer, msg->arena, in->frame.framing, msg->length,
+	    bad);
 	source_init(&in->src, &in_type);
 	in->in_body = true;
 	in->pace = (struct pace){ 0 };
 	in->cut = cut;
-	return (body_new(loop, store, &in->src,
-	    msg->framing == FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
+	return (body_new(loop, store, &in->src, http_length(msg)));
 }
 
 /* The link has ended under the body. */

@@ -9,6 +9,7 @@
 #define PROXY_WIRE_H1_IN_H
 
 #include "http/h1_body.h"
+#include "http/h1_frame.h"
 #include "http/h1_head.h"
 #include "http/msg.h"
 #include "stream/pace.h"
@@ -17,10 +18,11 @@
 
 /* Where bytes of a connection come in.  Embedded in the connection. */
 struct h1_in {
-	struct link *link;    /* borrowed; NULL once the connection is gone */
-	struct chq bytes;     /* read, not yet used */
-	struct h1_head *head; /* in the flow's arena; NULL: none under way */
-	struct source src;    /* of the body under way */
+	struct link *link;     /* borrowed; NULL once the connection is gone */
+	struct chq bytes;      /* read, not yet used */
+	struct h1_head *head;  /* in the flow's arena; NULL: none under way */
+	struct h1_frame frame; /* of the last head; its reader fills it */
+	struct source src;     /* of the body under way */
 	struct h1_body deframer;
 	struct task *wake; /* borrowed: woken when the body lets go */
 	enum err cut;      /* what a body that stops short is called */
@@ -46,7 +48,7 @@ enum h1_got h1_in_head(struct h1_in *, struct arena *a, enum h1_kind,
 /* Has a byte of the head (other than empty lines) come? */
 bool h1_in_begun(const struct h1_in *);
 /*
- * The body that msg announces, as a new struct body (one reference); NULL for
+ * The body that msg announces, delimited as `frame` says, as a new struct body (one reference); NULL for
  * none.  bad and cut name broken coding and a short end.
  */
 struct body *h1_in_body(struct h1_in *, struct loop *, struct body_store *,

@@ -143,14 +143,6 @@ run_idle(struct h1_server *s)
 
 /* Heads. */
 
-/* A body that nobody takes would be read as the next request. */
-static bool
-has_body(const struct http_msg *m)
-{
-	return (m->framing != FRAMING_NONE &&
-	    !(m->framing == FRAMING_LENGTH && m->length == 0));
-}
-
 /* There is a request, or what is wrong with it. */
 static void
 begin(struct h1_server *s, struct http_msg *req)
@@ -162,9 +154,10 @@ begin(struct h1_server *s, struct http_msg *req)
 	s->arena = NULL;
 	s->in.head = NULL;
 	s->http10 = req != NULL && req->version_minor == 0;
-	s->persists = req != NULL && req->keep_alive;
+	s->persists = req != NULL && s->in.frame.keep_alive;
 	s->expects = req != NULL && req->expect_continue;
-	s->body_due = req != NULL && has_body(req);
+	/* One that nobody takes would be read as the next request. */
+	s->body_due = req != NULL && http_has_body(req);
 	go(s, H1_SERVER_EXCHANGE);
 	s->server.of.type->begin(s->server.of.host, x);
 	assert(x->wake != NULL && x->arena == NULL);
@@ -216,7 +209,8 @@ run_head(struct h1_server *s)
 	switch (h1_in_head(&s->in, s->arena, H1_REQUEST, &s->limits.head, &m,
 	    &s->x.fault)) {
 	case H1_GOT_HEAD:
-		if (h1_frame_request(m, &s->x.fault) != ERR_NONE ||
+		if (h1_frame_request(m, &s->in.frame, &s->x.fault) !=
+			ERR_NONE ||
 		    target_of(s, m) != ERR_NONE)
 			s->in.poisoned = true;
 		begin(s, m);
@@ -315,11 +309,12 @@ x_body(struct exchange *x, struct body_store *store)
 }
 
 static void
-write_head(struct h1_server *s, const struct http_msg *m)
+write_head(struct h1_server *s, const struct http_msg *m, bool goes_on)
 {
+	const struct h1_frame frame = { h1_frame_out(m, s->http10), goes_on };
 	struct buf head = { 0 };
 
-	h1_emit_response(&head, m, s->http10);
+	h1_emit_response(&head, m, &frame, s->http10);
 	link_write(link_of(s), head.p, head.n);
 	buf_fini(&head);
 }
@@ -331,7 +326,7 @@ x_interim(struct exchange *x, const struct http_msg *m)
 
 	assert(s->state == H1_SERVER_EXCHANGE && !s->answered);
 	if (!s->http10) /* RFC 9110 15.2 */
-		write_head(s, m);
+		write_head(s, m, true);
 }
 
 static bool
@@ -359,17 +354,15 @@ static struct sink *
 x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 {
 	struct h1_server *s = of_exchange(x);
+	enum h1_framing framing = h1_frame_out(m, s->http10);
 
 	assert(s->state == H1_SERVER_EXCHANGE && !s->answered);
 	s->answered = true;
 	/* A request body still on its way: its rest would be the next request. */
 	s->keep = keep && s->persists && !s->body_due && !s->in.in_body &&
-	    !s->in.poisoned && goes_on(s) && m->framing != FRAMING_CLOSE &&
-	    !(s->http10 && m->framing == FRAMING_CHUNKED);
-	m->keep_alive = s->keep;
-	m->version_minor = s->http10 ? 0 : 1;
-	write_head(s, m);
-	return (body ? h1_sink_begin(&s->out, link_of(s), m, s->http10, x->wake)
+	    !s->in.poisoned && goes_on(s) && framing != FRAMING_CLOSE;
+	write_head(s, m, s->keep);
+	return (body ? h1_sink_begin(&s->out, link_of(s), m, framing, x->wake)
 		     : NULL);
 }
 
@@ -382,9 +375,7 @@ x_switch(struct exchange *x, struct http_msg *m)
 	assert(!s->http10 && !s->body_due && !s->in.poisoned);
 	s->answered = true;
 	s->keep = false;
-	m->keep_alive = true;
-	m->version_minor = 1;
-	write_head(s, m);
+	write_head(s, m, true);
 	go(s, H1_SERVER_SWITCHED);
 	return (h1_duplex_begin(&s->raw, &s->in, x->wake));
 }

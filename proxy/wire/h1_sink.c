@@ -68,14 +68,12 @@ static const struct sink_type h1_sink_type = { .name = "http1",
 
 struct sink *
 h1_sink_begin(struct h1_sink *h, struct link *l, const struct http_msg *msg,
-    bool to_http10, struct task *wake)
+    enum h1_framing framing, struct task *wake)
 {
 	assert(!h1_sink_is_open(h));
 	sink_init(&h->sink, &h1_sink_type, wake);
 	h->link = l;
-	h->framing = msg->framing == FRAMING_CHUNKED && to_http10
-	    ? FRAMING_CLOSE
-	    : msg->framing;
+	h->framing = framing;
 	h->left = msg->length;
 	return (&h->sink);
 }

@@ -112,13 +112,6 @@ in_drop(struct source *src, enum pull last)
 
 static const struct source_type in_type = { "http2", in_pull, in_drop };
 
-static bool
-has_body(const struct http_msg *m)
-{
-	return (m->framing != FRAMING_NONE &&
-	    !(m->framing == FRAMING_LENGTH && m->length == 0));
-}
-
 static struct body *
 x_body(struct exchange *x, struct body_store *store)
 {
@@ -126,11 +119,10 @@ x_body(struct exchange *x, struct body_store *store)
 	const struct http_msg *m = x->req;
 
 	assert(!e->answered && !e->in_body);
-	if (!has_body(m))
+	if (!http_has_body(m))
 		return (NULL);
 	e->in_body = true;
-	return (body_new(server_task(e)->loop, store, &e->src,
-	    m->framing == FRAMING_LENGTH ? m->length : BODY_UNKNOWN));
+	return (body_new(server_task(e)->loop, store, &e->src, http_length(m)));
 }
 
 /* Nobody is there for the rest. */
@@ -196,10 +188,10 @@ out_write(struct sink *s, struct chq *q, size_t n)
 {
 	struct h2_exchange *e = of_sink(s);
 
-	if (e->framing == FRAMING_NONE || /* there was to be none */
-	    (e->framing == FRAMING_LENGTH && n > e->left))
+	if (e->length_is == LENGTH_NONE || /* there was to be none */
+	    (e->length_is == LENGTH_KNOWN && n > e->left))
 		return (false);
-	e->left -= e->framing == FRAMING_LENGTH ? n : 0;
+	e->left -= e->length_is == LENGTH_KNOWN ? n : 0;
 	e->written += n;
 	e->out += n;
 	h2_stream_write(e->st, q, n);
@@ -212,7 +204,7 @@ out_end(struct sink *s, const void *trailer)
 {
 	struct h2_exchange *e = of_sink(s);
 
-	if (e->framing == FRAMING_LENGTH && e->left > 0)
+	if (e->length_is == LENGTH_KNOWN && e->left > 0)
 		return (PULL_CUT);
 	h2_stream_end(e->st, trailer);
 	h2_exchange_to_send(e);
@@ -301,15 +293,13 @@ x_respond(struct exchange *x, struct http_msg *m, bool body, bool keep)
 		m->status = 502;
 		m->reason = str_of(http_reason(502));
 	}
-	m->keep_alive = true;
-	m->version_minor = 1;
 	h2_stream_answer(e->st, m, !body);
 	e->out += head_octets(m);
 	h2_exchange_to_send(e);
 	if (!body)
 		return (NULL);
 	sink_init(&e->sink, &out_type, x->wake);
-	e->framing = m->framing;
+	e->length_is = m->length_is;
 	e->left = m->length;
 	return (&e->sink);
 }
@@ -324,7 +314,6 @@ x_switch(struct exchange *x, struct http_msg *m)
 
 	assert(!e->answered && e->extended && !e->in_body);
 	e->answered = e->switched = true;
-	m->keep_alive = true;
 	ws_h2_answer_to_h2(m);
 	h2_stream_answer(e->st, m, false);
 	e->out += head_octets(m);

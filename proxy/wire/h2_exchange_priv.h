@@ -29,8 +29,8 @@ struct h2_exchange {
 	bool interim;       /* one is not given to the link yet */
 	bool wants_interim; /* its flow waits to send another one */
 	struct sink sink;   /* the answer's body ... */
-	enum http_framing framing;
-	uint64_t left;    /* ... FRAMING_LENGTH: to be written yet */
+	enum http_length length_is;
+	uint64_t left;    /* ... LENGTH_KNOWN: to be written yet */
 	uint64_t in, out; /* octets so far, about */
 	bool looked;      /* at what is taken: who never waits costs no look */
 	uint64_t taken_by[3]; /* ... by enum h2_wait, then */

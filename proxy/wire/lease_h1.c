@@ -75,20 +75,16 @@ static struct sink *
 h1_send(struct lease *l, struct http_msg *req, bool has_body)
 {
 	struct origin *o = l->origin;
-	bool keep = req->keep_alive;
 	struct buf head = { 0 };
 
 	assert(!h1_sink_is_open(&o->out));
 	lease_note_head(l, req);
-	/* Whether the client's connection goes on is not the origin's business. */
-	req->keep_alive = true;
 	h1_emit_request(&head, req, H1_TARGET_ORIGIN);
-	req->keep_alive = keep;
 	link_write(o->transport, head.p, head.n);
 	buf_fini(&head);
-	return (has_body
-		? h1_sink_begin(&o->out, o->transport, req, false, l->wake)
-		: NULL);
+	return (has_body ? h1_sink_begin(&o->out, o->transport, req,
+			       h1_frame_out(req, false), l->wake)
+			 : NULL);
 }
 
 /* A head has come; false: it is bad. */
@@ -98,9 +94,9 @@ take_head(struct lease *l, struct http_msg *m, struct fault *f)
 	lease_note_head(l, m);
 	if (m->status < 200)
 		return (true);
-	if (h1_frame_response(m, l->req, f) != ERR_NONE)
+	if (h1_frame_response(m, l->req, &l->origin->in.frame, f) != ERR_NONE)
 		return (false);
-	l->keep = m->keep_alive;
+	l->keep = l->origin->in.frame.keep_alive;
 	return (true);
 }
 

@@ -114,13 +114,11 @@ lease_h2_source(struct lease *l, struct body_store *store,
     const struct http_msg *msg)
 {
 	assert(l->h2.stream != NULL && !l->h2.in_body);
-	if (msg->framing == FRAMING_NONE ||
-	    (msg->framing == FRAMING_LENGTH && msg->length == 0))
+	if (!http_has_body(msg))
 		return (NULL);
 	source_init(&l->h2.src, &src_type);
 	l->h2.in_body = true;
-	return (body_new(l->worker->loop, store, &l->h2.src,
-	    msg->framing == FRAMING_LENGTH ? msg->length : BODY_UNKNOWN));
+	return (body_new(l->worker->loop, store, &l->h2.src, http_length(msg)));
 }
 
 void
@@ -199,7 +197,7 @@ is_deaf(const struct lease *l)
 static bool
 has_length(const struct lease *l)
 {
-	return (l->req->framing == FRAMING_LENGTH);
+	return (l->req->length_is == LENGTH_KNOWN);
 }
 
 static size_t

@@ -34,7 +34,7 @@ request(struct arena *a, unsigned i)
 		.host = STR("a"),
 		.port = 443,
 		.path = STR("/") };
-	m->framing = i == 2 ? FRAMING_CHUNKED : FRAMING_NONE;
+	m->length_is = i == 2 ? LENGTH_UNKNOWN : LENGTH_NONE;
 	return (m);
 }
 
@@ -58,9 +58,9 @@ look(struct call *c, unsigned news, bool read)
 	}
 	if (r == PULL_END) {
 		assert(c->final != NULL);
-		assert(c->final->framing != FRAMING_LENGTH ||
+		assert(c->final->length_is != LENGTH_KNOWN ||
 		    c->got == c->final->length);
-		assert(c->final->framing != FRAMING_NONE || c->got == 0);
+		assert(c->final->length_is != LENGTH_NONE || c->got == 0);
 	}
 	chq_fini(&q);
 }

@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <string.h>
 #include "base/chunk.h"
-#include "http/h1_frame.h"
 #include "http/h2.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -26,7 +25,7 @@ answer(struct h2_stream *st, bool body)
 
 	m->status = 200;
 	http_fields_add_named(a, &m->fields, STR("X-Own"), STR("1"));
-	m->framing = body ? FRAMING_CHUNKED : FRAMING_NONE;
+	m->length_is = body ? LENGTH_UNKNOWN : LENGTH_NONE;
 	h2_stream_answer(st, m, !body);
 	if (body && (n = h2_stream_room(st)) > 0) {
 		n = n < sizeof(zeros) ? n : sizeof(zeros);

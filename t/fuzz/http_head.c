@@ -50,17 +50,20 @@ static bool
 pass(struct arena *a, struct http_msg *m, enum h1_kind kind, struct buf *b)
 {
 	struct http_msg *req = http_msg_new(a, true);
+	struct h1_frame frame;
 
 	if (kind == H1_REQUEST
 		? http_target_parse(m, NULL, true, NULL) != ERR_NONE ||
-		    h1_frame_request(m, NULL) != ERR_NONE
-		: h1_frame_response(m, req, NULL) != ERR_NONE)
+		    h1_frame_request(m, &frame, NULL) != ERR_NONE
+		: h1_frame_response(m, req, &frame, NULL) != ERR_NONE)
 		return (false);
 	http_hop_strip(m);
 	if (kind == H1_REQUEST)
 		h1_emit_request(b, m, H1_TARGET_ORIGIN);
-	else
-		h1_emit_response(b, m, false);
+	else {
+		frame.framing = h1_frame_out(m, false);
+		h1_emit_response(b, m, &frame, false);
+	}
 	return (true);
 }
 

@@ -13,7 +13,6 @@
 #include <unistd.h>
 #include <uv.h>
 #include "base/list.h"
-#include "http/h1_frame.h"
 #include "http/uri.h"
 #include "icap/icap.h"
 #include "net/dial.h"

@@ -61,6 +61,7 @@ which(void)
 	struct arena *a = arena_new();
 	struct http_msg *req, *resp;
 	struct fault f = { 0 };
+	struct h1_frame frame;
 	unsigned i;
 
 	for (i = 0; i < COUNT(heads); i++) {
@@ -68,7 +69,7 @@ which(void)
 		    arena_printf(a, "GET / HTTP/1.1\r\n%s\r\n", heads[i].req)
 			.p);
 		resp = http_help_head(a, H1_RESPONSE, heads[i].resp);
-		CU_ASSERT(h1_frame_response(resp, req, &f) == ERR_NONE);
+		CU_ASSERT(h1_frame_response(resp, req, &frame, &f) == ERR_NONE);
 		CHECK_ROW(i, heads[i].resp,
 		    http_endless_of(resp, req) == heads[i].kind);
 	}

@@ -18,12 +18,12 @@ static const struct {
 	    "x-Empty: \r\n\r\n" },
 	{ H1_TARGET_ABSOLUTE, "GET http://A.example:80/p HTTP/1.0\r\n\r\n",
 	    "GET http://a.example/p HTTP/1.1\r\nHost: a.example:80\r\n"
-	    "Connection: close\r\n\r\n" },
+	    "\r\n" },
 	{ H1_TARGET_AS_IS,
 	    "GET http://A.example/p HTTP/1.1\r\nHost: b\r\n"
 	    "Connection: close\r\n\r\n",
 	    "GET http://A.example/p HTTP/1.1\r\nHost: a.example\r\n"
-	    "Connection: close\r\n\r\n" },
+	    "\r\n" },
 	{ H1_TARGET_ORIGIN,
 	    "OPTIONS http://[::1] HTTP/1.1\r\nHost: b\r\n"
 	    "TE: gzip, trailers\r\n\r\n",
@@ -58,13 +58,15 @@ request(void)
 	struct arena *a = arena_new();
 	struct buf b = { 0 };
 	struct http_msg *m;
+	struct h1_frame frame;
 	unsigned i;
 
 	for (i = 0; i < COUNT(requests); i++) {
 		m = http_help_head(a, H1_REQUEST, requests[i].in);
 		CHECK_ROW(i, "target",
 		    http_target_parse(m, NULL, false, NULL) == ERR_NONE);
-		CHECK_ROW(i, "frame", h1_frame_request(m, NULL) == ERR_NONE);
+		CHECK_ROW(i, "frame",
+		    h1_frame_request(m, &frame, NULL) == ERR_NONE);
 		http_hop_strip(m);
 		h1_emit_request(&b, m, requests[i].form);
 		CHECK_ROW(i, requests[i].out,
@@ -94,6 +96,9 @@ static const struct {
 	    "\r\n",
 	    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" },
 	{ "GET", false, "HTTP/1.1 200 OK\r\nX: y\r\n\r\n",
+	    "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n"
+	    "Connection: close\r\n\r\n" },
+	{ "GET", true, "HTTP/1.1 200 OK\r\nX: y\r\n\r\n",
 	    "HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\n" },
 	{ "HEAD", false, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
 	    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" },
@@ -126,15 +131,18 @@ response(void)
 	struct arena *a = arena_new();
 	struct buf b = { 0 };
 	struct http_msg *m, *req = http_msg_new(a, true);
+	struct h1_frame frame;
 	unsigned i;
 
 	for (i = 0; i < COUNT(responses); i++) {
 		m = http_help_head(a, H1_RESPONSE, responses[i].in);
 		req->method_id = http_method_of(str_of(responses[i].method));
 		CHECK_ROW(i, "frame",
-		    h1_frame_response(m, req, NULL) == ERR_NONE);
+		    h1_frame_response(m, req, &frame, NULL) == ERR_NONE);
 		http_hop_strip(m);
-		h1_emit_response(&b, m, responses[i].to_http10);
+		frame.framing = h1_frame_out(m, responses[i].to_http10);
+		frame.keep_alive &= frame.framing != FRAMING_CLOSE;
+		h1_emit_response(&b, m, &frame, responses[i].to_http10);
 		CHECK_ROW(i, responses[i].out,
 		    http_help_is(&b, responses[i].out));
 	}
@@ -144,6 +152,7 @@ response(void)
 static void
 upgrade(void)
 {
+	static const struct h1_frame ends = { FRAMING_NONE, false };
 	struct arena *a = arena_new();
 	struct buf b = { 0 };
 	struct http_msg *m = http_help_head(a, H1_REQUEST,
@@ -164,8 +173,7 @@ upgrade(void)
 	m = http_help_head(a, H1_RESPONSE,
 	    "HTTP/1.1 101 Switching Protocols"
 	    "\r\nUpgrade: websocket\r\n\r\n");
-	m->keep_alive = false;
-	h1_emit_response(&b, m, false);
+	h1_emit_response(&b, m, &ends, false);
 	CU_ASSERT(http_help_is(&b,
 	    "HTTP/1.1 101 Switching Protocols\r\n"
 	    "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"));
@@ -180,18 +188,20 @@ encapsulated(void)
 		.port = 8443 };
 	struct arena *a = arena_new();
 	struct buf b = { 0 };
+	struct h1_frame frame;
 	struct http_msg *m = http_help_head(a, H1_REQUEST,
 	    "POST /p?q HTTP/1.0\r\nHost: a:8443\r\nContent-Length: 5\r\n"
 	    "Proxy-Authorization: Basic x\r\nAuthorization: y\r\n\r\n");
 
 	CU_ASSERT(http_target_parse(m, &tunnel, false, NULL) == ERR_NONE);
-	CU_ASSERT(h1_frame_request(m, NULL) == ERR_NONE);
+	CU_ASSERT(h1_frame_request(m, &frame, NULL) == ERR_NONE);
 	h1_emit_encapsulated(&b, m);
 	CU_ASSERT(http_help_is(&b,
 	    "POST https://a:8443/p?q HTTP/1.1\r\n"
 	    "Host: a:8443\r\nAuthorization: y\r\nContent-Length: 5\r\n"
 	    "\r\n"));
-	m->framing = FRAMING_CHUNKED;
+	m->length_is = LENGTH_UNKNOWN;
+	m->length = 0;
 	h1_emit_encapsulated(&b, m);
 	CU_ASSERT(http_help_is(&b,
 	    "POST https://a:8443/p?q HTTP/1.1\r\n"
@@ -200,8 +210,7 @@ encapsulated(void)
 	    "HTTP/1.1 200 OK\r\n"
 	    "Connection: close\r\nTransfer-Encoding: chunked\r\n"
 	    "Proxy-Authenticate: Basic\r\nX: y\r\n\r\n");
-	m->framing = FRAMING_CLOSE;
-	m->keep_alive = false;
+	m->length_is = LENGTH_UNKNOWN;
 	h1_emit_encapsulated(&b, m);
 	CU_ASSERT(http_help_is(&b, "HTTP/1.1 200 OK\r\nX: y\r\n\r\n"));
 	arena_free(&a);

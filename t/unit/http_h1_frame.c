@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where bodies end: tables of fields and what they must mean. */
 #include "http/h1_frame.h"
+#include "http/length.h"
 #include "t/unit/http_help.h"
 
 #define NONE FRAMING_NONE, 0
@@ -14,7 +15,7 @@
 static const struct {
 	const char *start, *fields;
 	enum err err;
-	enum http_framing framing;
+	enum h1_framing framing;
 	uint64_t length;
 	unsigned flags;
 } requests[] = {
@@ -139,11 +140,20 @@ static const struct {
 	{ "GET / HTTP/1.1", "Expect:\r\n", ERR_REQ_EXPECT, NONE, 0 },
 };
 
+/* What the model says of the length, and what HTTP/1 does. */
+static bool
+agrees(const struct http_msg *m, enum h1_framing framing)
+{
+	return (framing == FRAMING_CLOSE ? m->length_is == LENGTH_UNKNOWN
+					 : h1_frame_out(m, false) == framing);
+}
+
 static void
 request(void)
 {
 	struct arena *a = arena_new();
 	struct http_msg *m;
+	struct h1_frame frame;
 	struct fault f;
 	unsigned i;
 	enum err e;
@@ -154,16 +164,17 @@ request(void)
 		    arena_printf(a, "%s\r\n%s\r\n", requests[i].start,
 			requests[i].fields)
 			.p);
-		e = h1_frame_request(m, &f);
+		e = h1_frame_request(m, &frame, &f);
 		CHECK_ROW(i, requests[i].fields,
 		    e == requests[i].err && f.code == e);
 		if (e != ERR_NONE)
 			continue;
 		CHECK_ROW(i, requests[i].fields,
-		    m->framing == requests[i].framing &&
+		    frame.framing == requests[i].framing &&
+			agrees(m, frame.framing) &&
 			m->length == requests[i].length);
 		CHECK_ROW(i, "keep_alive",
-		    m->keep_alive == ((requests[i].flags & KEEP) != 0));
+		    frame.keep_alive == ((requests[i].flags & KEEP) != 0));
 		CHECK_ROW(i, "expects",
 		    m->expect_continue ==
 			    ((requests[i].flags & EXPECTS) != 0) &&
@@ -181,7 +192,7 @@ request(void)
 static const struct {
 	const char *method, *start, *fields;
 	enum err err;
-	enum http_framing framing;
+	enum h1_framing framing;
 	uint64_t length;
 	unsigned flags;
 	const char *described; /* Content-Length that stays */
@@ -280,6 +291,7 @@ response(void)
 {
 	struct arena *a = arena_new();
 	struct http_msg *m, *req;
+	struct h1_frame frame;
 	struct fault f;
 	struct str described;
 	unsigned i;
@@ -294,16 +306,17 @@ response(void)
 		    arena_printf(a, "HTTP/%s x\r\n%s\r\n", responses[i].start,
 			responses[i].fields)
 			.p);
-		e = h1_frame_response(m, req, &f);
+		e = h1_frame_response(m, req, &frame, &f);
 		CHECK_ROW(i, responses[i].fields,
 		    e == responses[i].err && f.code == e);
 		if (e != ERR_NONE)
 			continue;
 		CHECK_ROW(i, responses[i].fields,
-		    m->framing == responses[i].framing &&
+		    frame.framing == responses[i].framing &&
+			agrees(m, frame.framing) &&
 			m->length == responses[i].length);
 		CHECK_ROW(i, "keep_alive",
-		    m->keep_alive == ((responses[i].flags & KEEP) != 0));
+		    frame.keep_alive == ((responses[i].flags & KEEP) != 0));
 		described = http_fields_value(&m->fields, FIELD_CONTENT_LENGTH);
 		CHECK_ROW(i, "described",
 		    str_eq(described, str_of(responses[i].described)));
@@ -320,7 +333,7 @@ static const struct {
 	const char *fields;
 	bool has_body;
 	uint64_t length;
-	enum http_framing framing;
+	enum h1_framing framing;
 	uint64_t to_be;
 	const char *described;
 } known[] = {
@@ -360,10 +373,10 @@ set(void)
 			    arena_printf(a, "HTTP/1.1 %s x\r\n%s\r\n",
 				known[i].status, known[i].fields)
 				.p);
-		h1_frame_set(m, m == req ? NULL : req, known[i].has_body,
+		http_length_set(m, m == req ? NULL : req, known[i].has_body,
 		    known[i].length);
 		CHECK_ROW(i, known[i].fields,
-		    m->framing == known[i].framing &&
+		    h1_frame_out(m, false) == known[i].framing &&
 			m->length == known[i].to_be);
 		CHECK_ROW(i, "described",
 		    str_eq(http_fields_value(&m->fields, FIELD_CONTENT_LENGTH),
@@ -372,5 +385,29 @@ set(void)
 	arena_free(&a);
 }
 
+static void
+out(void)
+{
+	static const struct {
+		enum http_length length_is;
+		bool to_http10;
+		enum h1_framing framing;
+	} rows[] = {
+		{ LENGTH_NONE, false, FRAMING_NONE },
+		{ LENGTH_NONE, true, FRAMING_NONE },
+		{ LENGTH_KNOWN, false, FRAMING_LENGTH },
+		{ LENGTH_KNOWN, true, FRAMING_LENGTH },
+		{ LENGTH_UNKNOWN, false, FRAMING_CHUNKED },
+		{ LENGTH_UNKNOWN, true, FRAMING_CLOSE },
+	};
+	unsigned i;
+
+	for (i = 0; i < COUNT(rows); i++)
+		CHECK_ROW(i, "framing",
+		    h1_frame_out(
+			&(struct http_msg){ .length_is = rows[i].length_is },
+			rows[i].to_http10) == rows[i].framing);
+}
+
 UNIT_TESTS(http_h1_frame, { "requests", request }, { "responses", response },
-    { "known bodies", set })
+    { "known bodies", set }, { "what goes out", out })

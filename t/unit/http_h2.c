@@ -73,7 +73,7 @@ one_exchange(unsigned row, enum kit_cut cut)
 	const struct http_msg *req, *seen;
 	struct h2_stream *up, *down;
 	struct http_msg *m, *answer;
-	enum http_framing framing;
+	enum http_length length_is;
 	struct buf b = { 0 };
 	struct arena *a;
 	enum pull end;
@@ -99,7 +99,7 @@ one_exchange(unsigned row, enum kit_cut cut)
 	CU_ASSERT_FATAL(seen != NULL && h2_stream_head_take(down) == NULL);
 	dump(&b, seen);
 	CHECK_ROW(row, "request", is_text(&b, exchanges[row].seen));
-	CHECK_ROW(row, "framing", seen->framing == req->framing);
+	CHECK_ROW(row, "framing", seen->length_is == req->length_is);
 	CHECK_ROW(row, "body",
 	    str_eq(kit_pull(k.a, down, &end), str_of(exchanges[row].body)) &&
 		end == PULL_END);
@@ -108,7 +108,7 @@ one_exchange(unsigned row, enum kit_cut cut)
 	    back == 0                  ? 0
 		: exchanges[row].known ? back
 				       : HTTP_LENGTH_UNKNOWN);
-	framing = answer->framing;
+	length_is = answer->length_is;
 	h2_stream_answer(down, answer, back == 0);
 	if (back > 0) {
 		kit_write(down, exchanges[row].back, back);
@@ -125,10 +125,10 @@ one_exchange(unsigned row, enum kit_cut cut)
 	dump(&b, m);
 	CHECK_ROW(row, "answer", is_text(&b, exchanges[row].got));
 	CHECK_ROW(row, "length",
-	    m->framing ==
-		(back == 0                     ? framing
-			: exchanges[row].known ? FRAMING_LENGTH
-					       : FRAMING_CHUNKED));
+	    m->length_is ==
+		(back == 0                     ? length_is
+			: exchanges[row].known ? LENGTH_KNOWN
+					       : LENGTH_UNKNOWN));
 	CHECK_ROW(row, "back",
 	    str_eq(kit_pull(k.a, up, &end), str_of(exchanges[row].back)) &&
 		end == PULL_END);

@@ -728,7 +728,7 @@ open_connect(struct kit *k, struct h2_stream **up)
 	CU_ASSERT(kit_pump(k));
 	down = kit_next(k->server, H2_NEWS_HEAD);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(down);
-	CU_ASSERT(h2_stream_head_take(down)->framing == FRAMING_CHUNKED);
+	CU_ASSERT(h2_stream_head_take(down)->length_is == LENGTH_UNKNOWN);
 	return (down);
 }
 
@@ -751,7 +751,7 @@ test_extended_connect(void)
 		down = open_connect(&k, &up);
 		m = http_msg_new(k.a, false);
 		m->status = statuses[i];
-		m->framing = FRAMING_LENGTH; /* a foolish server */
+		m->length_is = LENGTH_KNOWN; /* a foolish server */
 		m->length = 100000;
 		h2_stream_answer(down, m, false);
 		kit_write(down, "abc", 3);
@@ -760,7 +760,7 @@ test_extended_connect(void)
 		CU_ASSERT(kit_next(k.client, H2_NEWS_HEAD) == up);
 		m = h2_stream_head_take(up);
 		CU_ASSERT(
-		    m->status == statuses[i] && m->framing == FRAMING_CHUNKED);
+		    m->status == statuses[i] && m->length_is == LENGTH_UNKNOWN);
 		CU_ASSERT(h2_stream_pull(up, &q, 9, NULL) == PULL_MORE);
 		CU_ASSERT(h2_stream_pull(down, &q, 9, NULL) == PULL_MORE);
 		CU_ASSERT(chq_len(&q) == 5);
@@ -796,7 +796,7 @@ test_fields_behind_connect(void)
 		down = open_connect(&k, &up);
 		m = http_msg_new(k.a, false);
 		m->status = 200;
-		m->framing = FRAMING_CHUNKED;
+		m->length_is = LENGTH_UNKNOWN;
 		h2_stream_answer(down, m, false);
 		CU_ASSERT(kit_pump(&k));
 		trailer = (struct http_fields){ 0 };

@@ -2,6 +2,7 @@
 /* Sessions in memory and a raw peer, see http_h2_kit.h. */
 #include <stdlib.h>
 #include "http/h1_frame.h"
+#include "http/length.h"
 #include "http/uri.h"
 #include "t/unit/http_h2_kit.h"
 
@@ -75,8 +76,9 @@ struct http_msg *
 kit_request(struct arena *a, const char *head)
 {
 	struct http_msg *m = http_help_head(a, H1_REQUEST, head);
+	struct h1_frame frame;
 
-	CU_ASSERT(h1_frame_request(m, NULL) == ERR_NONE);
+	CU_ASSERT(h1_frame_request(m, &frame, NULL) == ERR_NONE);
 	CU_ASSERT(http_target_parse(m, NULL, true, NULL) == ERR_NONE);
 	return (m);
 }
@@ -87,7 +89,7 @@ kit_answer(struct arena *a, const struct http_msg *req, const char *head,
 {
 	struct http_msg *m = http_help_head(a, H1_RESPONSE, head);
 
-	h1_frame_set(m, req, length > 0, length);
+	http_length_set(m, req, length > 0, length);
 	return (m);
 }
 

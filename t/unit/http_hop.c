@@ -66,7 +66,7 @@ strip(void)
 	    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
 	http_hop_strip(m);
 	CU_ASSERT(fields_are(m, "Content-Length: 5\r\n"));
-	m->framing = FRAMING_LENGTH;
+	m->length_is = LENGTH_KNOWN;
 	http_hop_strip(m);
 	CU_ASSERT(fields_are(m, ""));
 	arena_free(&a);

@@ -60,11 +60,12 @@ responses(void)
 			    "GET / HTTP/1.1\r\n\r\n"),
 			*m;
 	struct fault f = { 0 };
+	struct h1_frame frame;
 	unsigned i;
 
 	for (i = 0; i < COUNT(parts); i++) {
 		m = http_help_head(a, H1_RESPONSE, parts[i].head);
-		CU_ASSERT(h1_frame_response(m, get, &f) == ERR_NONE);
+		CU_ASSERT(h1_frame_response(m, get, &frame, &f) == ERR_NONE);
 		CHECK_ROW(i, parts[i].head, http_part_of(m) == parts[i].part);
 	}
 	arena_free(&a);
@@ -100,6 +101,7 @@ requests(void)
 {
 	struct arena *a = arena_new();
 	struct fault f = { 0 };
+	struct h1_frame frame;
 	struct http_msg *m;
 	unsigned i;
 
@@ -108,7 +110,7 @@ requests(void)
 		    arena_printf(a, "PUT / HTTP/1.1\r\n%s\r\n",
 			uploads[i].fields)
 			.p);
-		CU_ASSERT(h1_frame_request(m, &f) == ERR_NONE);
+		CU_ASSERT(h1_frame_request(m, &frame, &f) == ERR_NONE);
 		CHECK_ROW(i, uploads[i].fields,
 		    http_part_of(m) == uploads[i].part);
 	}
@@ -224,6 +226,7 @@ uploads_in_pieces(void)
 {
 	struct arena *a = arena_new();
 	struct fault f = { 0 };
+	struct h1_frame frame;
 	struct http_msg *m;
 	unsigned i;
 
@@ -233,7 +236,7 @@ uploads_in_pieces(void)
 			"%s HTTP/1.1\r\nContent-Length: 5\r\n%s\r\n",
 			pieces[i].line, pieces[i].fields)
 			.p);
-		CU_ASSERT(h1_frame_request(m, &f) == ERR_NONE);
+		CU_ASSERT(h1_frame_request(m, &frame, &f) == ERR_NONE);
 		CHECK_ROW(i, pieces[i].line,
 		    http_part_of(m) ==
 			(pieces[i].part ? HTTP_PART_SOME : HTTP_PART_NONE));

@@ -60,9 +60,10 @@ request(struct arena *a, const char *head)
 {
 	struct http_msg *m = http_help_head(a, H1_REQUEST,
 	    arena_printf(a, "%s\r\n", head).p);
+	struct h1_frame frame;
 	struct fault f = { 0 };
 
-	CU_ASSERT_EQUAL_FATAL(h1_frame_request(m, &f), ERR_NONE);
+	CU_ASSERT_EQUAL_FATAL(h1_frame_request(m, &frame, &f), ERR_NONE);
 	return (m);
 }
 
@@ -287,11 +288,11 @@ h2_request(void)
 	CU_ASSERT(m->method_id == METHOD_CONNECT &&
 	    str_eq(m->method, STR("CONNECT")) &&
 	    str_eq(m->protocol, STR("websocket")) &&
-	    m->framing == FRAMING_CHUNKED);
+	    m->length_is == LENGTH_UNKNOWN);
 	CU_ASSERT(is_head(m, "Host: a\r\nX-A: 1\r\n" VERSION EXT PMD "\r\n"));
 	ws_h2_request_to_h1(m);
 	CU_ASSERT(m->method_id == METHOD_GET && m->protocol.n == 0 &&
-	    m->framing == FRAMING_NONE);
+	    m->length_is == LENGTH_NONE);
 	CU_ASSERT_EQUAL(ws_open_asks(m, NULL), WS_ASKS);
 	http_fields_remove(&m->fields, FIELD_SEC_WEBSOCKET_VERSION);
 	CU_ASSERT_EQUAL(ws_open_asks(m, NULL), WS_ASKS_WRONG);
@@ -310,11 +311,11 @@ h2_answer(void)
 
 	ws_h2_answer_to_h1(m,
 	    http_fields_value(&req->fields, FIELD_SEC_WEBSOCKET_KEY));
-	CU_ASSERT(m->status == 101 && m->framing == FRAMING_NONE);
+	CU_ASSERT(m->status == 101 && m->length_is == LENGTH_NONE);
 	CU_ASSERT_EQUAL(ws_open_answer(req, m, &t, NULL), ERR_NONE);
 	CU_ASSERT(t.deflate && !t.unknown);
 	ws_h2_answer_to_h2(m);
-	CU_ASSERT(m->status == 200 && m->framing == FRAMING_CHUNKED);
+	CU_ASSERT(m->status == 200 && m->length_is == LENGTH_UNKNOWN);
 	CU_ASSERT(is_head(m, "X-A: 1\r\n" EXT PMD "\r\n"));
 	arena_free(&a);
 }

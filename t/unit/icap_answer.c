@@ -91,7 +91,7 @@ test_block_at_once(void)
 	as_resp = true;
 	one(serve_block_at_once);
 	CU_ASSERT_EQUAL(t.scan.result.verdict, VERDICT_BLOCKED);
-	CU_ASSERT_EQUAL(t.scan.result.resp->framing, FRAMING_LENGTH);
+	CU_ASSERT_EQUAL(t.scan.result.resp->length_is, LENGTH_KNOWN);
 	CU_ASSERT_EQUAL(t.scan.result.resp->length, 3);
 	CU_ASSERT(t.got_n == 3 && memcmp(t.got, "abc", 3) == 0);
 	finish();
@@ -200,7 +200,7 @@ test_requests(void)
 	CU_ASSERT_EQUAL(r->verdict, VERDICT_BLOCKED);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r->resp);
 	CU_ASSERT_EQUAL(r->resp->status, 302);
-	CU_ASSERT(r->resp->framing == FRAMING_LENGTH && r->resp->length == 0);
+	CU_ASSERT(r->resp->length_is == LENGTH_KNOWN && r->resp->length == 0);
 	CU_ASSERT_PTR_NULL(t.body);
 	finish();
 	one(serve_origin_form);
@@ -210,7 +210,7 @@ test_requests(void)
 	CU_ASSERT(str_eq(r->req->uri.host, STR("b.example")));
 	CU_ASSERT_EQUAL(r->req->uri.port, 81);
 	CU_ASSERT(str_eq(r->req->uri.path, STR("/other")));
-	CU_ASSERT_EQUAL(r->req->framing, FRAMING_NONE);
+	CU_ASSERT_EQUAL(r->req->length_is, LENGTH_NONE);
 	finish();
 }
 

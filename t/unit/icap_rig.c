@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/list.h"
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "http/uri.h"
 #include "net/dial.h"
 #include "t/head.h"
@@ -281,10 +281,10 @@ try_init(struct try *try, struct rig *rig, const char *req, const char *resp,
 	task_init(&try->task, rig->loop, try_task);
 	m = parse(try, H1_REQUEST, req);
 	CU_ASSERT_EQUAL(http_target_parse(m, NULL, false, NULL), ERR_NONE);
-	h1_frame_set(m, NULL, resp == NULL && how != NULL, length);
+	http_length_set(m, NULL, resp == NULL && how != NULL, length);
 	if (resp != NULL) {
 		rm = parse(try, H1_RESPONSE, resp);
-		h1_frame_set(rm, m, how != NULL, length);
+		http_length_set(rm, m, how != NULL, length);
 	}
 	try->who.client_ip = STR("10.1.2.3");
 	try->who.user = STR("joe");

@@ -101,9 +101,10 @@ hear_head(void)
 		return (false);
 	}
 	if (m->is_request)
-		(void)h1_frame_request(m, &f);
+		(void)h1_frame_request(m, &c.in.frame, &f);
 	else
-		(void)h1_frame_response(m, http_msg_new(c.arena, true), &f);
+		(void)h1_frame_response(m, http_msg_new(c.arena, true),
+		    &c.in.frame, &f);
 	buf_printf(&c.heard,
 	    "%.*s:", STR_ARG(m->is_request ? m->target : m->reason));
 	c.body = h1_in_body(&c.in, loop, &store, m, ERR_REQ_CHUNK,
@@ -385,7 +386,7 @@ test_slow(void)
 {
 	const char *text = "POST /a HTTP/1.1\r\nHost: h\r\n"
 			   "Content-Length: 9\r\n\r\nabc";
-	struct http_msg msg = { .framing = FRAMING_LENGTH };
+	struct http_msg msg = { .length_is = LENGTH_KNOWN };
 	struct h1_sink sink = { 0 };
 	struct pump pump = { 0 };
 	struct body *large;
@@ -409,8 +410,9 @@ test_slow(void)
 	large = body_of_bytes(loop, &store, many, 32 << 20);
 	free(many);
 	msg.length = 32 << 20;
-	pump_all(&pump, h1_sink_begin(&sink, c.link, &msg, false, &c.task),
-	    large, &c.task);
+	pump_all(&pump,
+	    h1_sink_begin(&sink, c.link, &msg, FRAMING_LENGTH, &c.task), large,
+	    &c.task);
 	while (pump_run(&pump, loop_now(loop)) != PULL_WAIT ||
 	    pump.blocked_since == 0)
 		lab_run(loop, 2);
@@ -552,9 +554,9 @@ is_heard(void *arg)
 }
 
 static struct sink *
-sink_for(const struct http_msg *m, bool http10)
+sink_for(const struct http_msg *m, enum h1_framing framing)
 {
-	return (h1_sink_begin(&s.sink, s.link, m, http10, &s.task));
+	return (h1_sink_begin(&s.sink, s.link, m, framing, &s.task));
 }
 
 static void
@@ -628,9 +630,9 @@ heard_right(uint64_t len)
 }
 
 static void
-pump_whole(enum http_framing framing, uint64_t len, bool http10, bool hold)
+pump_whole(enum h1_framing framing, uint64_t len, bool hold)
 {
-	struct http_msg m = { .framing = framing, .length = len };
+	struct http_msg m = { .length = len };
 
 	send_begin(len, PULL_END);
 	if (hold) {
@@ -638,19 +640,19 @@ pump_whole(enum http_framing framing, uint64_t len, bool http10, bool hold)
 		task_wake(&s.task);
 		lab_run(loop, 2);
 		CU_ASSERT_FALSE(body_was_pulled(s.body));
-		pump_begin(&s.pump, sink_for(&m, http10));
+		pump_begin(&s.pump, sink_for(&m, framing));
 		reader_release(&s.pump.reader, len / 3);
 		task_wake(&s.task);
 		lab_run(loop, 3);
 		CU_ASSERT(s.pump.sent <= len / 3);
 		reader_release(&s.pump.reader, BODY_ALL);
 	} else
-		pump_all(&s.pump, sink_for(&m, http10), s.body, &s.task);
+		pump_all(&s.pump, sink_for(&m, framing), s.body, &s.task);
 	task_wake(&s.task);
 	CU_ASSERT(lab_until(loop, is_heard, NULL, LONG_MS));
 	CU_ASSERT_EQUAL(s.end, PULL_END);
 	CU_ASSERT_EQUAL(s.pump.sent, len);
-	if (framing == FRAMING_CHUNKED && !http10)
+	if (framing == FRAMING_CHUNKED)
 		CU_ASSERT(unchunk());
 	CU_ASSERT(heard_right(len));
 	send_end();
@@ -660,15 +662,14 @@ static void
 test_pump(void)
 {
 	static const uint64_t lengths[] = { 0, 1, 100, 70000, 2500000 };
-	static const enum http_framing framings[] = { FRAMING_LENGTH,
+	static const enum h1_framing framings[] = { FRAMING_LENGTH,
 		FRAMING_CHUNKED, FRAMING_CLOSE };
 	unsigned i, k;
 
 	for (i = 0; i < COUNT(lengths); i++)
 		for (k = 0; k < COUNT(framings); k++) {
-			pump_whole(framings[k], lengths[i], false, false);
-			pump_whole(framings[k], lengths[i], true, false);
-			pump_whole(framings[k], lengths[i], false, true);
+			pump_whole(framings[k], lengths[i], false);
+			pump_whole(framings[k], lengths[i], true);
 		}
 }
 
@@ -677,7 +678,7 @@ static void
 test_pump_breaks(void)
 {
 	static const struct {
-		enum http_framing framing;
+		enum h1_framing framing;
 		uint64_t announced, len;
 		enum pull last, end;
 	} rows[] = {
@@ -702,9 +703,9 @@ test_pump_breaks(void)
 	for (i = 0; i < COUNT(rows); i++)
 		for (k = 0; k < 5; k++) {
 			send_begin(rows[i].len, rows[i].last);
-			m.framing = rows[i].framing;
 			m.length = rows[i].announced;
-			pump_all(&s.pump, sink_for(&m, false), s.body, &s.task);
+			pump_all(&s.pump, sink_for(&m, rows[i].framing), s.body,
+			    &s.task);
 			task_wake(&s.task);
 			CU_ASSERT(lab_until(loop, is_sent, NULL, LONG_MS));
 			CU_ASSERT_EQUAL(s.end, rows[i].end);
@@ -713,11 +714,11 @@ test_pump_breaks(void)
 			    rows[i].end == PULL_END ? PULL_END : PULL_CUT);
 			CU_ASSERT_EQUAL(h1_sink_is_open(&s.sink),
 			    rows[i].end != PULL_END);
-			CU_ASSERT(m.framing != FRAMING_LENGTH ||
+			CU_ASSERT(rows[i].framing != FRAMING_LENGTH ||
 			    s.pump.sent <= rows[i].announced);
 			link_close(&s.link, LINK_ABORT);
 			CU_ASSERT(lab_until(loop, is_heard, NULL, LONG_MS));
-			if (m.framing == FRAMING_CHUNKED)
+			if (rows[i].framing == FRAMING_CHUNKED)
 				CU_ASSERT_FALSE(unchunk());
 			send_end();
 		}
@@ -736,14 +737,15 @@ check_first(void *arg, const struct chq *q)
 static void
 test_pump_check(void)
 {
-	struct http_msg m = { .framing = FRAMING_CHUNKED };
+	struct http_msg m = { .length_is = LENGTH_UNKNOWN };
 	uint64_t seen;
 	unsigned i;
 
 	for (i = 0; i < 2; i++) {
 		seen = 0;
 		send_begin(i == 0 ? 1000 : 100000, PULL_END);
-		pump_all(&s.pump, sink_for(&m, false), s.body, &s.task);
+		pump_all(&s.pump, sink_for(&m, FRAMING_CHUNKED), s.body,
+		    &s.task);
 		s.pump.check = check_first;
 		s.pump.check_arg = &seen;
 		task_wake(&s.task);
@@ -761,11 +763,11 @@ test_pump_check(void)
 static void
 test_pump_blocked(void)
 {
-	struct http_msg m = { .framing = FRAMING_CHUNKED };
+	struct http_msg m = { .length_is = LENGTH_UNKNOWN };
 
 	send_begin(20000000, PULL_END);
 	s.drip.steady = true;
-	pump_all(&s.pump, sink_for(&m, false), s.body, &s.task);
+	pump_all(&s.pump, sink_for(&m, FRAMING_CHUNKED), s.body, &s.task);
 	task_wake(&s.task);
 	CU_ASSERT_FALSE(lab_until(loop, is_sent, NULL, 700));
 	CU_ASSERT(s.pump.blocked_since != 0);

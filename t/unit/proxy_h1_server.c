@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include "base/budget.h"
 #include "base/list.h"
-#include "http/h1_frame.h"
+#include "http/length.h"
 #include "proxy/wire/h1_server.h"
 #include "stream/pump.h"
 #include "t/unit/http_help.h"
@@ -146,7 +146,7 @@ answer(bool keep)
 
 	m->status = 200;
 	m->reason = STR("OK");
-	m->framing = FRAMING_LENGTH;
+	m->length_is = LENGTH_KNOWN;
 	CU_ASSERT_PTR_NULL(exchange_respond(f.x, m, false, keep));
 }
 
@@ -158,7 +158,7 @@ answer_long(void)
 
 	m->status = 200;
 	m->reason = STR("OK");
-	h1_frame_set(m, f.x->req, true, HTTP_LENGTH_UNKNOWN);
+	http_length_set(m, f.x->req, true, HTTP_LENGTH_UNKNOWN);
 	pump_hold(&f.pump, b, &f.task);
 	pump_begin(&f.pump, exchange_respond(f.x, m, true, true));
 	reader_release(&f.pump.reader, BODY_ALL);
@@ -174,7 +174,6 @@ interim(void)
 
 	m->status = 103;
 	m->reason = STR("Early Hints");
-	m->keep_alive = true;
 	exchange_interim(f.x, m);
 }
 

@@ -101,7 +101,7 @@ test_paths(void)
 		CU_ASSERT(
 		    str_eq(http_fields_value(&resp->fields, FIELD_CONTENT_TYPE),
 			str_of(cases[i].type)));
-		CU_ASSERT_EQUAL(resp->framing, FRAMING_LENGTH);
+		CU_ASSERT_EQUAL(resp->length_is, LENGTH_KNOWN);
 		CU_ASSERT_EQUAL(resp->length, body.n);
 		CU_ASSERT(body.n > 0 && !holds("{{"));
 		n = body.n;

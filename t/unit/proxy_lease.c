@@ -355,7 +355,7 @@ test_upload(void)
 		l = get_ready();
 		fd = take();
 		h.msg = request("POST / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-		h.msg->framing = FRAMING_LENGTH;
+		h.msg->length_is = LENGTH_KNOWN;
 		h.msg->length = 2;
 		s = lease_send(l, h.msg, true);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(s);

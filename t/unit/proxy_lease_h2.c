@@ -361,7 +361,7 @@ answer(struct h2_stream *st, uint64_t length, size_t n)
 	static const char octets[2000];
 
 	m->status = 200;
-	m->framing = FRAMING_LENGTH;
+	m->length_is = LENGTH_KNOWN;
 	m->length = length;
 	h2_stream_answer(st, m, length == 0);
 	chq_copy(&q, octets, n);
@@ -692,7 +692,7 @@ test_upload(void)
 		begin();
 		l = get_ready();
 		m = request("POST");
-		m->framing = FRAMING_LENGTH;
+		m->length_is = LENGTH_KNOWN;
 		m->length = 4;
 		s = lease_send(l, m, true);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(s);
@@ -799,7 +799,7 @@ grant(struct h2_stream *st)
 	struct http_msg *m = http_msg_new(arena, false);
 
 	m->status = 200;
-	m->framing = FRAMING_CHUNKED;
+	m->length_is = LENGTH_UNKNOWN;
 	h2_stream_answer(st, m, false);
 	task_wake(&peers[0].task);
 }

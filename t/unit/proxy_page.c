@@ -124,7 +124,7 @@ test_grpc(void)
 		CU_ASSERT_EQUAL(body.n == 0, cases[i].call);
 		CU_ASSERT(!cases[i].call ||
 		    (str_eq(field("grpc-status"), STR("7")) &&
-			resp->framing == FRAMING_NONE &&
+			resp->length_is == LENGTH_NONE &&
 			str_iends(field("grpc-message"),
 			    STR("; threat: A%25B%C3%AC; reference: "
 				"7K3Q-9D2M-5XTW"))));
@@ -200,10 +200,8 @@ test_every_fault(void)
 				.reference = STR("7K3Q-9D2M-5XTW") },
 			    &resp, &body);
 			CU_ASSERT_EQUAL(resp->status, e->status);
-			CU_ASSERT_EQUAL(resp->framing, FRAMING_LENGTH);
+			CU_ASSERT_EQUAL(resp->length_is, LENGTH_KNOWN);
 			CU_ASSERT_EQUAL(resp->length, body.n);
-			CU_ASSERT_EQUAL(resp->keep_alive,
-			    e->scope == ERR_SCOPE_FLOW);
 			CU_ASSERT(field_is("Cache-Control", "no-store"));
 			CU_ASSERT(
 			    field_is("X-Content-Type-Options", "nosniff"));
@@ -331,7 +329,7 @@ test_head(void)
 	req->method_id = METHOD_HEAD;
 	make_threat(req);
 	CU_ASSERT_EQUAL(body.n, 0);
-	CU_ASSERT_EQUAL(resp->framing, FRAMING_NONE);
+	CU_ASSERT_EQUAL(resp->length_is, LENGTH_NONE);
 	CU_ASSERT(field_is("Content-Length", cl));
 	end();
 }
