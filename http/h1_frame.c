@@ -59,7 +59,7 @@ is_persistent(const struct http_msg *m)
 {
 	if (connection_has(m, STR("close")))
 		return (false);
-	return (m->version_minor > 0 || connection_has(m, STR("keep-alive")));
+	return (m->version != HTTP_1_0 || connection_has(m, STR("keep-alive")));
 }
 
 /* A body as it is delimited, and what the model says of it. */
@@ -98,7 +98,7 @@ read_request_framing(struct http_msg *m, struct h1_frame *frame,
 	if (coding != CODING_NONE && length != HTTP_LENGTH_UNKNOWN)
 		return (bad_request(f, ERR_REQ_FRAMING,
 		    "both Content-Length and Transfer-Encoding"));
-	if (coding != CODING_NONE && m->version_minor == 0)
+	if (coding != CODING_NONE && m->version == HTTP_1_0)
 		return (bad_request(f, ERR_REQ_FRAMING,
 		    "Transfer-Encoding in HTTP/1.0"));
 	if (coding == CODING_BAD)
@@ -159,7 +159,7 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 		    "a Transfer-Encoding other than chunked"));
 	http_length_forget(resp);
 	if (coding == CODING_CHUNKED) { /* RFC 9112 6.3, 3. */
-		if (length != HTTP_LENGTH_UNKNOWN || resp->version_minor == 0)
+		if (length != HTTP_LENGTH_UNKNOWN || resp->version == HTTP_1_0)
 			frame->keep_alive = false;
 		put(resp, frame, FRAMING_CHUNKED, length);
 	} else if (length == HTTP_LENGTH_UNKNOWN) {

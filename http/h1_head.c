@@ -101,7 +101,7 @@ take_version(struct http_msg *msg, struct str s, struct str prefix)
 	if (s.n <= prefix.n || !str_starts(s, prefix) ||
 	    !http_char_is(s.p[prefix.n], CHAR_DIGIT))
 		return (0);
-	msg->version_minor = s.p[prefix.n] == '0' ? 0 : 1;
+	msg->version = s.p[prefix.n] == '0' ? HTTP_1_0 : HTTP_1_1;
 	return (prefix.n + 1);
 }
 

@@ -213,7 +213,7 @@ static void
 new_msg(struct h2_stream *st)
 {
 	st->head.msg = http_msg_new(st->arena, st->s->cfg.server);
-	st->head.msg->was_h2 = true;
+	st->head.msg->version = HTTP_2;
 }
 
 void

@@ -213,9 +213,9 @@ static void
 add_via(struct http_msg *m, struct str pseudonym)
 {
 	/* Origins get the same octets however a request came. */
-	struct str version = m->was_h2 && !m->is_request ? STR("2 ")
-	    : m->version_minor == 0                      ? STR("1.0 ")
-							 : STR("1.1 ");
+	struct str version = m->version == HTTP_2 && !m->is_request ? STR("2 ")
+	    : m->version == HTTP_1_0 ? STR("1.0 ")
+				     : STR("1.1 ");
 	char *p = arena_alloc(m->arena, version.n + pseudonym.n);
 
 	memcpy(p, version.p, version.n);

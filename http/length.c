@@ -112,12 +112,12 @@ http_expect_read(struct http_msg *m, struct fault *fault)
 	m->expect_continue = false;
 	if (f == NULL)
 		return (ERR_NONE);
-	if (m->version_minor > 0 &&
+	if (m->version != HTTP_1_0 &&
 	    (http_fields_next(&m->fields, f) != NULL ||
 		!str_ieq(f->value, STR("100-continue"))))
 		return (fault_set(fault, ERR_REQ_EXPECT,
 		    "only 100-continue can be expected"));
-	m->expect_continue = m->version_minor > 0 && http_has_body(m);
+	m->expect_continue = m->version != HTTP_1_0 && http_has_body(m);
 	if (!m->expect_continue)
 		http_fields_remove(&m->fields, FIELD_EXPECT);
 	return (ERR_NONE);

@@ -87,7 +87,7 @@ http_msg_new(struct arena *a, bool is_request)
 
 	m->arena = a;
 	m->is_request = is_request;
-	m->version_minor = 1;
+	m->version = HTTP_1_1;
 	return (m);
 }
 

@@ -48,6 +48,13 @@ enum http_method {
 	METHOD_PATCH
 };
 
+/* What a peer speaks (RFC 9110 2.5): said in Via and records. */
+enum http_version {
+	HTTP_1_0,
+	HTTP_1_1, /* ours; a later HTTP/1.x is one */
+	HTTP_2
+};
+
 /*
  * What is known of a body before it has come, whatever the protocol.  Trailer
  * fields come with its end (body_trailer(), sink_end()).
@@ -75,8 +82,7 @@ struct http_uri {
 struct http_msg {
 	struct arena *arena; /* borrowed */
 	bool is_request;
-	bool was_h2;            /* it came over HTTP/2 */
-	unsigned version_minor; /* 0 or 1 (what the peer sent, or is worth) */
+	enum http_version version; /* in which it came */
 
 	struct str method; /* requests */
 	enum http_method method_id;

@@ -28,7 +28,7 @@ read_host(struct target *t, struct str scheme)
 
 	t->has_host = f != NULL;
 	if (f == NULL)
-		return (t->req->version_minor == 0
+		return (t->req->version == HTTP_1_0
 			? ERR_NONE
 			: fault_set(t->fault, ERR_REQ_HOST, "Host is missing"));
 	if (http_fields_next(l, f) != NULL)

@@ -9,7 +9,6 @@ static const struct str websocket = STR("websocket");
 static void
 put_switch(struct http_msg *m)
 {
-	m->version_minor = 1;
 	m->length_is = LENGTH_NONE;
 	m->length = 0;
 	http_fields_set(m->arena, &m->fields, FIELD_UPGRADE, websocket);
@@ -73,6 +72,5 @@ ws_h2_answer_to_h2(struct http_msg *m)
 	assert(m->status == 101);
 	m->status = 200;
 	m->reason = str_of(http_reason(200));
-	m->version_minor = 1;
 	drop_switch(m);
 }

@@ -230,7 +230,7 @@ are_tokens(const struct http_msg *m, enum http_field_id id)
 enum ws_asks
 ws_open_asks(const struct http_msg *req, struct fault *f)
 {
-	if (req->method_id != METHOD_GET || req->version_minor == 0 ||
+	if (req->method_id != METHOD_GET || req->version == HTTP_1_0 ||
 	    !http_wants_upgrade(req, websocket))
 		return (WS_ASKS_NOT);
 	if (http_has_body(req))
@@ -253,7 +253,7 @@ check_switch(const struct http_msg *req, const struct http_msg *resp)
 	char accept[WS_ACCEPT_LEN + 1];
 	struct str key = only(req, FIELD_SEC_WEBSOCKET_KEY);
 
-	if (resp->status != 101 || resp->version_minor == 0)
+	if (resp->status != 101 || resp->version == HTTP_1_0)
 		return ("no switch of protocols");
 	if (!str_ieq(only(resp, FIELD_UPGRADE), websocket) ||
 	    !http_fields_has_token(&resp->fields, FIELD_CONNECTION,

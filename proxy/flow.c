@@ -291,8 +291,7 @@ adopt_request(struct flow *f, struct http_msg *req)
 	bool led = t != NULL && tunnel_is_led(t) && tunnel_is_plain(t);
 	struct fault fault = { 0 };
 
-	req->version_minor = f->req->version_minor;
-	req->was_h2 = f->req->was_h2;
+	req->version = f->req->version;
 	if (req->target.n > 0 && req->target.p[0] == '/') {
 		/* Origin-form: the authority stays what it was. */
 		if (http_target_parse(req,

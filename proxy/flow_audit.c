@@ -201,7 +201,7 @@ record_request(struct audit_record *r, const struct flow *f)
 	if (q == NULL)
 		return;
 	r->method = q->method;
-	r->http_minor = q->version_minor;
+	r->http_minor = q->version == HTTP_1_0 ? 0 : 1;
 	r->url = f->url.n > 0 ? f->url : q->target;
 	r->host = q->uri.host;
 	r->port = q->uri.port;

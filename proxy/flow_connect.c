@@ -33,7 +33,7 @@ grant(struct flow *f)
 		.started_wall = f->started_wall,
 		.method = f->req->method,
 		.agent = flow_agent(f->req),
-		.http_minor = f->req->version_minor,
+		.http_minor = f->req->version == HTTP_1_0 ? 0 : 1,
 		.said = { f->scans, f->n_scans, f->scan_us } };
 
 	f->grant = tunnel_new(f->client, f->gen, &f->req->uri, f->req->uri.host,

@@ -149,7 +149,6 @@ answer_spent(struct flow *f)
 	f->resp = http_msg_new(f->arena, false);
 	f->resp->status = 200;
 	f->resp->reason = STR("OK");
-	f->resp->version_minor = 1;
 	http_fields_add(f->arena, &f->resp->fields, FIELD_ALLOW,
 	    STR("GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, PATCH"));
 	http_length_set(f->resp, f->req, false, 0);

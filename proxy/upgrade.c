@@ -15,7 +15,7 @@ static const struct str websocket = STR("websocket");
 static bool
 may_switch(const struct http_msg *m)
 {
-	return (m->version_minor > 0 && !http_has_body(m));
+	return (m->version != HTTP_1_0 && !http_has_body(m));
 }
 
 /* All fields Upgrade as one list. */
@@ -171,7 +171,7 @@ check_other(const struct upgrade *u, const struct http_msg *m,
 	const struct http_field *f = http_fields_get(&m->fields, FIELD_UPGRADE);
 
 	if (f != NULL && http_fields_next(&m->fields, f) == NULL &&
-	    str_ieq(f->value, u->protocol) && m->version_minor > 0 &&
+	    str_ieq(f->value, u->protocol) && m->version != HTTP_1_0 &&
 	    http_fields_has_token(&m->fields, FIELD_CONNECTION, STR("upgrade")))
 		return (ERR_NONE);
 	return (fault_set(fault, ERR_ORIGIN_UPGRADE,

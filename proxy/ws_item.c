@@ -174,7 +174,6 @@ answer_head(const struct ws_item *it, const struct http_msg *req)
 
 	m->status = 200;
 	m->reason = STR("OK");
-	m->version_minor = 1;
 	http_length_set(m, req, true, body_length(it->content));
 	return (m);
 }

@@ -25,7 +25,6 @@ reply_new(struct arena *a, unsigned status, struct str type)
 {
 	struct http_msg *m = http_msg_new(a, false);
 
-	m->version_minor = 1;
 	m->status = status;
 	m->reason = str_of(http_reason(status));
 	http_fields_add(a, &m->fields, FIELD_DATE, date_now(a));

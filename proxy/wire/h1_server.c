@@ -153,7 +153,7 @@ begin(struct h1_server *s, struct http_msg *req)
 	x->arena = s->arena;
 	s->arena = NULL;
 	s->in.head = NULL;
-	s->http10 = req != NULL && req->version_minor == 0;
+	s->http10 = req != NULL && req->version == HTTP_1_0;
 	s->persists = req != NULL && s->in.frame.keep_alive;
 	s->expects = req != NULL && req->expect_continue;
 	/* One that nobody takes would be read as the next request. */

@@ -33,7 +33,7 @@ target(struct arena *a, struct str s)
 	struct http_msg *m = http_msg_new(a, true);
 	struct buf b = { 0 }, again = { 0 };
 
-	m->version_minor = 0;
+	m->version = HTTP_1_0;
 	m->method_id = METHOD_OPTIONS;
 	m->target = s;
 	http_fields_add(a, &m->fields, FIELD_HOST, STR("host.example"));
@@ -59,7 +59,6 @@ led(struct arena *a, struct str s, bool as_host)
 		.port_given = true };
 	struct http_msg *m = http_msg_new(a, true);
 
-	m->version_minor = 1;
 	m->method_id = METHOD_GET;
 	m->target = as_host ? STR("/") : s;
 	http_fields_add(a, &m->fields, FIELD_HOST,

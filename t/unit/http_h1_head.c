@@ -240,10 +240,10 @@ dump(enum h1_kind kind, const struct http_msg *m)
 
 	if (kind == H1_REQUEST)
 		s = arena_printf(m->arena, "%.*s %.*s %u", STR_ARG(m->method),
-		    STR_ARG(m->target), m->version_minor);
+		    STR_ARG(m->target), m->version == HTTP_1_0 ? 0u : 1u);
 	else if (kind != H1_FIELDS)
 		s = arena_printf(m->arena, "%u %.*s %u", m->status,
-		    STR_ARG(m->reason), m->version_minor);
+		    STR_ARG(m->reason), m->version == HTTP_1_0 ? 0u : 1u);
 	for (i = 0; i < m->fields.n; i++)
 		s = arena_printf(m->arena, "%.*s|%.*s=%.*s", STR_ARG(s),
 		    STR_ARG(m->fields.v[i].name),

@@ -113,7 +113,7 @@ copies(void)
 	arena_free(&a);
 	CU_ASSERT(c->arena == b && c->length == 5);
 	CU_ASSERT(str_eq(c->method, STR("PUT")));
-	CU_ASSERT(str_eq(c->target, STR("/x")) && c->version_minor == 0);
+	CU_ASSERT(str_eq(c->target, STR("/x")) && c->version == HTTP_1_0);
 	CU_ASSERT(c->fields.n == 3);
 	CU_ASSERT(str_eq(c->fields.v[1].name, STR("X-Y")));
 	CU_ASSERT(str_eq(c->fields.v[1].value, STR("z")));

@@ -777,7 +777,6 @@ handshake(void)
 {
 	struct http_msg *m = request("GET");
 
-	m->version_minor = 1;
 	http_fields_add(arena, &m->fields, FIELD_UPGRADE, STR("websocket"));
 	http_fields_add(arena, &m->fields, FIELD_SEC_WEBSOCKET_KEY,
 	    STR("dGhlIHNhbXBsZSBub25jZQ=="));

@@ -239,7 +239,6 @@ ws_rig_handshake(struct ws_rig *r)
 
 	m->method = STR("GET");
 	m->method_id = METHOD_GET;
-	m->version_minor = 1;
 	m->uri = (struct http_uri){ .scheme = STR("https"),
 		.host = STR("a.test"),
 		.port = 443,
