@@ -146,9 +146,7 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 	if (!http_content_length(&resp->fields, true, &length))
 		return (fault_set(f, ERR_ORIGIN_FRAMING,
 		    "invalid or differing Content-Length"));
-	/* Where a head can be read in two ways nothing may follow it. */
-	frame->keep_alive = is_persistent(resp) && !resp->odd &&
-	    coding != CODING_IDENTITY;
+	frame->keep_alive = is_persistent(resp) && coding != CODING_IDENTITY;
 	if (http_has_no_body(resp, req)) {
 		frame->framing = FRAMING_NONE;
 		http_length_describe(resp, req, length);

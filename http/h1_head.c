@@ -7,6 +7,7 @@
  * moves: when one is full, the line that is not complete yet begins the
  * next.  A head that comes in one piece gets one block of exactly its size.
  */
+#include <assert.h>
 #include <string.h>
 #include "http/chars.h"
 #include "http/h1_head.h"
@@ -36,6 +37,7 @@ struct h1_head {
 	bool bare_before; /* ... the one before it */
 	bool framed;      /* there is a framing field */
 	bool dropped;     /* the last line was left out */
+	bool odd;         /* ... or some line was, or ended in LF alone */
 	bool started;     /* past the start line */
 	bool done;
 };
@@ -223,7 +225,7 @@ no_field_line(struct h1_head *h, struct str line)
 		return (bad_syntax(h, "field line without name and colon"));
 	if (!http_is_value(line, true))
 		return (bad_syntax(h, "NUL or CR in a field"));
-	h->dropped = h->msg->odd = true;
+	h->dropped = h->odd = true;
 	return (true);
 }
 
@@ -337,7 +339,7 @@ parse_line(struct h1_head *h, struct str line)
 	if (h->bare && !h->kind->wild)
 		return (bad_syntax(h, "line ends without CR"));
 	if (h->bare)
-		h->msg->odd = true;
+		h->odd = true;
 	else
 		line.n--;
 	if (line.n == 0)
@@ -506,6 +508,13 @@ h1_head_feed(struct h1_head *h, struct chq *in, struct http_msg **msg,
 		chq_drop(in, take(h, (const char *)p, n));
 	}
 	return (step(h, msg, f));
+}
+
+bool
+h1_head_is_odd(const struct h1_head *h)
+{
+	assert(h->done);
+	return (h->odd);
 }
 
 bool

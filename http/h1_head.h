@@ -11,7 +11,7 @@
  * Content-Length or Transfer-Encoding line neither ends in one nor follows one,
  * and none is in a head whose empty line is one.  Lines that are no field are
  * left out of responses, as in browsers, unless they speak of a length or an
- * encoding.  msg->odd says both.
+ * encoding.  h1_head_is_odd() says both.
  * Responses: obs-fold becomes one space and blanks before the colon are
  * removed (RFC 9112 5.1, 5.2); the status line may end behind the code,
  * and codes go up to 999 (RFC 9110 15: those from 600 on count as 5xx).
@@ -71,6 +71,11 @@ struct h1_head *h1_head_new(struct arena *, enum h1_kind,
  */
 enum h1_step h1_head_feed(struct h1_head *, struct chq *in,
     struct http_msg **msg, struct fault *f);
+/*
+ * After H1_DONE: did a line end in LF alone, or was one no field and left out?
+ * Others may read such a head in another way.
+ */
+bool h1_head_is_odd(const struct h1_head *);
 /* Has anything but empty lines come: is a request under way? */
 bool h1_head_begun(const struct h1_head *);
 

@@ -99,10 +99,6 @@ struct http_msg {
 	enum http_length length_is;
 	uint64_t length;      /* octets: LENGTH_KNOWN; else 0 */
 	bool expect_continue; /* Expect: 100-continue */
-	/*
-	 * some line of the head ended in LF alone, or was no field and left out
-	 */
-	bool odd;
 };
 
 /* A message whose strings will live in a.  All zero. */

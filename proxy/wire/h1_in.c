@@ -41,6 +41,8 @@ h1_in_head(struct h1_in *in, struct arena *a, enum h1_kind kind,
 		if (chq_len(&in->bytes) > 0) {
 			step = h1_head_feed(in->head, &in->bytes, msg, f);
 			if (step != H1_MORE) {
+				in->odd = step == H1_DONE &&
+				    h1_head_is_odd(in->head);
 				in->head = NULL;
 				in->frame = (struct h1_frame){ FRAMING_NONE };
 				return (

@@ -22,7 +22,8 @@ struct h1_in {
 	struct chq bytes;      /* read, not yet used */
 	struct h1_head *head;  /* in the flow's arena; NULL: none under way */
 	struct h1_frame frame; /* of the last head; its reader fills it */
-	struct source src;     /* of the body under way */
+	bool odd; /* the last head can be read in two ways (h1_head.h) */
+	struct source src; /* of the body under way */
 	struct h1_body deframer;
 	struct task *wake; /* borrowed: woken when the body lets go */
 	enum err cut;      /* what a body that stops short is called */

@@ -91,12 +91,15 @@ h1_send(struct lease *l, struct http_msg *req, bool has_body)
 static bool
 take_head(struct lease *l, struct http_msg *m, struct fault *f)
 {
+	struct h1_in *in = &l->origin->in;
+
 	lease_note_head(l, m);
 	if (m->status < 200)
 		return (true);
-	if (h1_frame_response(m, l->req, &l->origin->in.frame, f) != ERR_NONE)
+	if (h1_frame_response(m, l->req, &in->frame, f) != ERR_NONE)
 		return (false);
-	l->keep = l->origin->in.frame.keep_alive;
+	/* Where a head can be read in two ways nothing may follow it. */
+	l->keep = in->frame.keep_alive && !in->odd;
 	return (true);
 }
 

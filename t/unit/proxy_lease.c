@@ -312,7 +312,12 @@ test_whole(void)
 		    true },
 		{ OK("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n"), false },
 		{ OK("", "ok"), false },
-		{ "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false } };
+		{ "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false },
+		/* heads that others may read in another way */
+		{ "HTTP/1.1 200 OK\nX: y\r\nContent-Length: 2\r\n\r\nok",
+		    false },
+		{ OK("what is this\r\nX: y\r\nContent-Length: 2\r\n", "ok"),
+		    false } };
 	struct hearing h;
 	struct body *b;
 	struct lease *l;
