@@ -109,13 +109,25 @@ gen_lists(struct gen *g, const struct gen *old, struct conf_problems *list)
 			v[i] = load(&c->v[i], old, list);
 	missing = policy_lists_set(&g->conf->policy, v, c->n, &i);
 	if (missing != NULL)
-		problem_add(list, false, "list %s: it has no category '%s'",
-		    c->v[i].name, missing);
+		problem_add(list, c->v[i].required != CONF_TRUE,
+		    "list %s: it has no category '%s'%s", c->v[i].name, missing,
+		    c->v[i].required == CONF_TRUE
+			? ""
+			: "; no rule that asks for it matches");
 }
 
 void
 gen_lists_report(const struct gen *g)
 {
+	static const char *const formats[] = { [LIST_AUTO] = "auto",
+		[LIST_DOMAINS] = "domains",
+		[LIST_SQUID] = "squid",
+		[LIST_HOSTS] = "hosts",
+		[LIST_URLS] = "urls",
+		[LIST_CIDR] = "cidr",
+		[LIST_ADBLOCK] = "adblock",
+		[LIST_RPZ] = "rpz",
+		[LIST_UT1] = "ut1" };
 	const struct policy_lists *p = &g->conf->policy.lists;
 	const struct list *l;
 	unsigned i;
@@ -123,7 +135,12 @@ gen_lists_report(const struct gen *g)
 	for (i = 0; i < p->n; i++)
 		if ((l = p->v[i]) != NULL)
 			log_line(LEVEL_NOTICE, "list",
-			    "%s: %llu entries, SHA-256 %.16s",
+			    "%s: %llu entries as %s, %llu lines bad, %llu not "
+			    "supported, SHA-256 %.16s",
 			    g->conf->lists.v[i].name,
-			    (unsigned long long)list_count(l), list_digest(l));
+			    (unsigned long long)list_count(l),
+			    formats[list_format(l)],
+			    (unsigned long long)list_bad(l),
+			    (unsigned long long)list_skipped(l),
+			    list_digest(l));
 }

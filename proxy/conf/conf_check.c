@@ -349,7 +349,6 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 		conf_problem(r, place(map, "page"),
 		    "'page' without 'access: "
 		    "block'; no page would be shown");
-	conf_claims_check(r, conf_node_get(map, "if"), rule);
 	if ((rule->decides & 1u << POLICY_BY_TLS) != 0 && given(map, "if"))
 		check_late(r, conf_node_get(map, "if"));
 	for (i = 0; i < sizeof(before) / sizeof(before[0]); i++)
@@ -599,6 +598,7 @@ check_root(struct conf_reader *r, const struct node *map, void *section)
 	check_shadows(r);
 	check_dests(r);
 	conf_scan_finish(r);
+	conf_claims_finish(r);
 	conf_lists_finish(r);
 	note_conditions(r->conf);
 	if (r->problems->errors == 0) /* else it may be used once corrected */

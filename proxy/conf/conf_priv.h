@@ -277,9 +277,8 @@ void conf_list_check(struct conf_reader *, const struct node *map,
     struct conf_list *);
 /* Which lists open something, and which are asked for at all. */
 void conf_lists_finish(struct conf_reader *);
-/* Does a rule open something by what its sender claims alone? */
-void conf_claims_check(struct conf_reader *, const struct node *when,
-    const struct policy_rule *);
+/* Does a rule open something by what its sender claims alone?  After scans. */
+void conf_claims_finish(struct conf_reader *);
 /* Frees what a match holds beside the arena; NULL is nothing. */
 void conf_match_fini(const struct policy_match *);
 

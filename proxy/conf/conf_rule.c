@@ -360,42 +360,70 @@ conf_match_fini(const struct policy_match *m)
 	}
 }
 
-/* Nothing but what a sender claims; *agent: where User-Agent is asked for. */
-static bool
-is_claim(const struct node *when, const struct node **agent)
+/* What senders choose, where a condition asks for it. */
+struct claims {
+	const struct node *agent, *type;
+	bool alone; /* the condition asks for nothing else */
+};
+
+/* What "not" excepts narrows nothing that the rest leaves open. */
+static void
+find_claims(const struct node *when, bool within_not, struct claims *c)
 {
-	static const struct str claims[] = { STR("agent"), STR("method"),
-		STR("type"), STR("time") };
+	static const struct str others[] = { STR("method"), STR("time") };
 	const struct node *it;
 
 	NODE_EACH(it, when)
-	if (str_eq(it->key->text, STR("not")) && it->kind == NODE_MAP) {
-		if (!is_claim(it, agent))
-			return (false);
-	} else if (!str_ione_of(it->key->text, claims, 4))
-		return (false);
+	if (str_eq(it->key->text, STR("not")) && it->kind == NODE_MAP)
+		find_claims(it, true, c);
 	else if (str_eq(it->key->text, STR("agent")))
-		*agent = it;
-	return (true);
+		c->agent = it;
+	else if (str_eq(it->key->text, STR("type")))
+		c->type = it;
+	else if (!within_not && !str_ione_of(it->key->text, others, 2))
+		c->alone = false;
 }
 
-/* User-Agent says what its sender likes: nothing is opened by it alone. */
-void
-conf_claims_check(struct conf_reader *r, const struct node *when,
+/*
+ * User-Agent says what its sender likes, and so does the Content-Type of an
+ * upload: nothing is opened by them alone.
+ */
+static void
+check_claims(struct conf_reader *r, const struct node *when,
     const struct policy_rule *rule)
 {
-	const struct node *agent = NULL;
+	static const char advice
+	    [] = ", which its sender chooses; add host, in, dest or client";
+	const bool scans = (rule->decides & 1u << POLICY_BY_SCAN) != 0;
+	struct claims c = { .alone = true };
 
-	if (when == NULL || when->kind != NODE_MAP || !is_claim(when, &agent) ||
-	    agent == NULL)
+	if (when == NULL || when->kind != NODE_MAP)
 		return;
-	if (rule->tls == POLICY_SPLICE)
-		conf_problem(r, agent->key,
-		    "'tls: splice' cannot rest on 'agent' alone, which its "
-		    "sender chooses; add host, in, dest or client");
-	if ((rule->decides & 1u << POLICY_BY_SCAN) != 0 &&
-	    rule->scan_req.n == 0 && rule->scan_resp.n == 0)
-		conf_problem(r, agent->key,
-		    "'scan: none' cannot rest on 'agent' alone, which its "
-		    "sender chooses; add host, in, dest or client");
+	find_claims(when, false, &c);
+	if (!c.alone)
+		return;
+	if (c.agent != NULL && rule->tls == POLICY_SPLICE)
+		conf_problem(r, c.agent->key,
+		    "'tls: splice' cannot rest on 'agent' alone%s", advice);
+	if (c.agent != NULL && scans && rule->scan_req.n == 0 &&
+	    rule->scan_resp.n == 0)
+		conf_problem(r, c.agent->key,
+		    "'scan: none' cannot rest on 'agent' alone%s", advice);
+	else if (c.type != NULL && scans && rule->scan_req.n == 0 &&
+	    r->conf->policy.used_req.n > 0)
+		conf_problem(r, c.type->key,
+		    "that uploads are not scanned cannot rest on 'type' "
+		    "alone%s, or name a chain for uploads in 'scan'",
+		    advice);
+}
+
+void
+conf_claims_finish(struct conf_reader *r)
+{
+	const struct policy_rules *rules = &r->conf->policy.rules;
+	unsigned i;
+
+	for (i = 0; i < rules->n; i++)
+		check_claims(r, conf_node_get(r->rule_at[i], "if"),
+		    &rules->v[i]);
 }

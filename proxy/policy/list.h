@@ -10,7 +10,7 @@
  *             "*.a.example" all below, ".a.example" like the first
  *   squid     "a.example" the name, ".a.example" the name and all below
  *   hosts     "0.0.0.0 a.example b.example": the names
- *   urls      "a.example/path": what begins so, at a "/" or a "?"
+ *   urls      "a.example/path": what begins so, at a "/", "?" or "&"
  *   cidr      networks, ranges "a-b", addresses
  *   adblock   "||a.example^" the name and all below, "@@||..." an exception
  *   rpz       "a.example CNAME ." the name, "*.a.example" all below,
@@ -102,6 +102,10 @@ uint64_t list_count(const struct list *);
 size_t list_bytes(const struct list *);
 /* SHA-256 of what was read, 64 hexadecimal digits. */
 const char *list_digest(const struct list *);
+enum list_format list_format(const struct list *);
+/* Lines that were bad; that were sound and are not supported. */
+uint64_t list_bad(const struct list *);
+uint64_t list_skipped(const struct list *);
 bool list_has_names(const struct list *);
 bool list_has_urls(const struct list *);
 bool list_has_ranges(const struct list *);

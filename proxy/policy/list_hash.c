@@ -3,6 +3,7 @@
  * Hashes of names and paths, see list_priv.h.  SipHash-1-3 with a key of this
  * process: nobody outside can look for two names of one hash.
  */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <endian.h>
 #include <pthread.h>
@@ -198,6 +199,13 @@ plain_octet(struct str s, char out[3], size_t *n)
 
 	out[0] = s.p[0];
 	*n = 1;
+	if ((unsigned char)s.p[0] >= 0x80) { /* as browsers send it */
+		out[0] = '%';
+		out[1] = digits[(unsigned char)s.p[0] >> 4];
+		out[2] = digits[s.p[0] & 15];
+		*n = 3;
+		return (1);
+	}
 	if (s.p[0] != '%' || s.n < 3)
 		return (1);
 	high = hex(s.p[1]);
@@ -235,6 +243,28 @@ host_of(struct str authority)
 	return (authority);
 }
 
+/* Its length; there is room for it, and for any address. */
+static size_t
+plain_host(struct str host, char *out)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr a;
+	size_t i;
+
+	if (host.n < sizeof(text) && str_index(host, ':') < host.n) {
+		memcpy(text, host.p, host.n);
+		text[host.n] = '\0';
+		if (inet_pton(AF_INET6, text, &a) == 1 &&
+		    inet_ntop(AF_INET6, &a, out, INET6_ADDRSTRLEN) != NULL)
+			return (strlen(out));
+	}
+	for (i = 0; i < host.n; i++)
+		out[i] = host.p[i] >= 'A' && host.p[i] <= 'Z'
+		    ? (char)(host.p[i] | 0x20)
+		    : host.p[i];
+	return (host.n);
+}
+
 size_t
 list_url_plain(struct str url, char *out, size_t room)
 {
@@ -251,15 +281,12 @@ list_url_plain(struct str url, char *out, size_t room)
 	host = host_of((struct str){ rest.p, end });
 	rest = (struct str){ rest.p + end, rest.n - end };
 	rest.n = str_index(rest, '#');
-	if (host.n == 0 || host.n + rest.n + 4 > room)
+	if (host.n == 0 || host.n + INET6_ADDRSTRLEN > room)
 		return (0);
-	for (i = 0; i < host.n; i++)
-		out[n++] = host.p[i] >= 'A' && host.p[i] <= 'Z'
-		    ? (char)(host.p[i] | 0x20)
-		    : host.p[i];
+	n = plain_host(host, out);
 	if (rest.n == 0 || rest.p[0] != '/')
 		out[n++] = '/';
-	while (rest.n > 0) {
+	while (rest.n > 0 && n + 3 <= room) {
 		end = plain_octet(rest, &out[n], &one);
 		n += one;
 		rest = (struct str){ rest.p + end, rest.n - end };

@@ -303,7 +303,8 @@ say_name(struct list_sink *sink, struct str s, unsigned how, const char **why)
 	}
 	if ((*why = lower_name((char *)(uintptr_t)s.p, s.n)) != NULL)
 		return (LIST_SAID_BAD);
-	if (sink->opens && (how & LIST_IS_EXCEPT) == 0 &&
+	/* What a closing list excepts is open, and the other way round. */
+	if (sink->opens == ((how & LIST_IS_EXCEPT) == 0) &&
 	    (how & LIST_IS_BELOW) != 0 && is_public_suffix(s)) {
 		*why = "a public suffix; it would open everybody's names";
 		return (LIST_SAID_BAD);
@@ -388,14 +389,34 @@ has_control(struct str s)
 	return (false);
 }
 
+/* A host of another script in its xn-- form; the new length, 0: it is none. */
+static size_t
+ascii_host(char plain[LIST_URL_ROOM], size_t n, size_t *slash)
+{
+	struct str host = { plain, *slash };
+	char room[256];
+
+	if (!has_high(host))
+		return (n);
+	if (!to_ascii(host, room, &host) || n + host.n > LIST_URL_ROOM)
+		return (0);
+	memmove(plain + host.n, plain + *slash, n - *slash);
+	memcpy(plain, host.p, host.n);
+	n = n - *slash + host.n;
+	*slash = host.n;
+	return (n);
+}
+
 static enum list_said
 urls(struct list_sink *sink, struct str s, const char **why)
 {
-	char plain[LIST_LINE + 1];
+	char plain[LIST_URL_ROOM];
 	size_t n = list_url_plain(s, plain, sizeof(plain)), slash;
 	uint64_t a[2];
 
 	slash = str_index((struct str){ plain, n }, '/');
+	if (n > 0 && slash <= 1024)
+		n = ascii_host(plain, n, &slash);
 	if (n == 0 || slash == 0 || slash > 253 || has_control(s) ||
 	    (lower_name(plain, slash) != NULL &&
 		address((struct str){ plain, slash }, a) == 0)) {
@@ -405,6 +426,10 @@ urls(struct list_sink *sink, struct str s, const char **why)
 	if (slash + 1 == n) /* a host alone */
 		return (
 		    say_name(sink, (struct str){ plain, slash }, BOTH, why));
+	if (n > LIST_LINE) {
+		*why = "a URL of over 4096 octets";
+		return (LIST_SAID_BAD);
+	}
 	if (depth((struct str){ plain, n }) > LIST_DEPTH) {
 		*why = "a path of too many segments";
 		return (LIST_SAID_BAD);
@@ -430,6 +455,14 @@ static bool
 has(struct str s, const char *what)
 {
 	return (memmem(s.p, s.n, what, strlen(what)) != NULL);
+}
+
+/* "##.banner" hides an element; "## Part 2" and "####" are comments. */
+static bool
+is_cosmetic(struct str s)
+{
+	return (s.n > 2 && s.p[0] == '#' && s.p[1] == '#' &&
+	    !is_blank(s.p[2]) && s.p[2] != '#');
 }
 
 static enum list_said
@@ -661,11 +694,15 @@ list_line(struct list_reading *rd, enum list_format format, char *p, size_t n,
 			? LIST_SAID_NOTHING
 			: rpz(rd, sink, s, why));
 	s = trim(s);
-	if (s.n == 0 || s.p[0] == '!' || (s.p[0] == '#' && s.p[1] != '#') ||
+	if (s.n == 0 || s.p[0] == '!' || (s.p[0] == '#' && !is_cosmetic(s)) ||
 	    str_istarts(s, STR("[Adblock")))
 		return (LIST_SAID_NOTHING);
-	if (format != LIST_ADBLOCK)
-		s = without_comment(s, '#');
+	if (format != LIST_ADBLOCK) {
+		/* "192.0.2.0/24 ; SBL1" is how some feeds comment. */
+		s = without_comment(without_comment(s, '#'), ';');
+		if (s.n == 0)
+			return (LIST_SAID_NOTHING);
+	}
 	if (format == LIST_HOSTS)
 		return (hosts(sink, s, why));
 	if (format != LIST_ADBLOCK && format != LIST_CIDR) {
@@ -701,7 +738,7 @@ list_line(struct list_reading *rd, enum list_format format, char *p, size_t n,
 /* ---- which format ---- */
 
 struct counts {
-	unsigned lines, zone, adblock, hosts, cidr, urls, dotted;
+	unsigned lines, zone, adblock, cosmetic, hosts, cidr, urls, dotted;
 };
 
 static void
@@ -716,9 +753,10 @@ count_line(struct counts *c, struct str s)
 	    str_ieq(second, STR("CNAME")) || str_ieq(second, STR("SOA")) ||
 	    (str_ieq(second, STR("IN")) && rest.n > 0))
 		c->zone++;
-	else if (str_starts(s, STR("||")) || str_starts(s, STR("@@")) ||
-	    has(s, "##"))
+	else if (str_starts(s, STR("||")) || str_starts(s, STR("@@")))
 		c->adblock++;
+	else if (has(s, "##") && second.n == 0)
+		c->cosmetic++;
 	else if (second.n > 0 && second.p[0] != '#' && address(first, a) != 0)
 		c->hosts++;
 	else if (list_range_parse(first, &r))
@@ -729,33 +767,43 @@ count_line(struct counts *c, struct str s)
 		c->dotted++;
 }
 
+char
+list_eol(const char *p, size_t n)
+{
+	return (memchr(p, '\n', n) == NULL && memchr(p, '\r', n) != NULL
+		? '\r'
+		: '\n');
+}
+
 enum list_format
 list_guess(const char *p, size_t n)
 {
 	struct counts c = { 0 };
 	struct str rest = { p, n }, line;
+	char eol = list_eol(p, n);
 	size_t end;
 
 	while (rest.n > 0 && c.lines < 200) {
-		end = str_index(rest, '\n');
+		end = str_index(rest, eol);
 		line = trim((struct str){ rest.p, end });
 		rest = cut_from(rest, end < rest.n ? end + 1 : end);
 		if (str_istarts(line, STR("[Adblock")))
 			return (LIST_ADBLOCK);
 		if (line.n > 0 && strchr("#;!)", line.p[0]) == NULL)
 			count_line(&c, line);
-		else if (line.n > 1 && line.p[0] == '#' && line.p[1] == '#')
-			c.adblock++;
+		else if (is_cosmetic(line))
+			c.cosmetic++;
 	}
 	if (c.zone > 0)
 		return (LIST_RPZ);
-	if (c.adblock > 0)
-		return (LIST_ADBLOCK);
 	if (c.hosts * 2 > c.lines)
 		return (LIST_HOSTS);
+	if (c.adblock > 0 || c.cosmetic > 0)
+		return (LIST_ADBLOCK);
 	if (c.cidr > 0 && c.cidr * 2 > c.lines)
 		return (LIST_CIDR);
 	if (c.urls > 0)
 		return (LIST_URLS);
-	return (c.dotted > 0 ? LIST_SQUID : LIST_DOMAINS);
+	/* One stray dot makes no Squid's list, where "a.example" is one name. */
+	return (c.dotted * 10 > c.lines ? LIST_SQUID : LIST_DOMAINS);
 }

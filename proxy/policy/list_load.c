@@ -25,6 +25,8 @@ struct list {
 	char **category; /* owned; its number is one more */
 	unsigned n_categories;
 	char digest[2 * SHA256_DIGEST_SIZE + 1];
+	enum list_format format;
+	uint64_t bad, skipped; /* lines */
 	/* Of all its files: sizes, times, inodes. */
 	uint64_t stamp;
 	bool exact;
@@ -116,6 +118,7 @@ struct file {
 	char *block; /* owned; BLOCK and a line octets */
 	size_t n;    /* octets in it */
 	uint64_t line, total;
+	char eol; /* 0: not known yet */
 	struct list_reading lines;
 	bool too_long; /* the rest of an endless line is dropped */
 };
@@ -158,7 +161,7 @@ take_lines(struct reading *r, struct file *file)
 {
 	char *p = file->block, *end = file->block + file->n, *eol;
 
-	while ((eol = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+	while ((eol = memchr(p, file->eol, (size_t)(end - p))) != NULL) {
 		take_line(r, file, p, (size_t)(eol - p));
 		p = eol + 1;
 	}
@@ -177,6 +180,9 @@ refuse(struct reading *r, const char *path, const char *why)
 	return (false);
 }
 
+static const char too_many
+    [] = "a list that rules open something by has at most 100000 entries";
+
 static bool
 read_open(struct reading *r, struct file *file)
 {
@@ -194,11 +200,15 @@ read_open(struct reading *r, struct file *file)
 		sha256_update(&r->sha, (size_t)got,
 		    (const uint8_t *)file->block + file->n);
 		file->n += (size_t)got;
+		if (file->eol == 0)
+			file->eol = list_eol(file->block, file->n);
 		if (file->format == LIST_AUTO) {
 			file->format = list_guess(file->block, file->n);
 			r->report->format = file->format;
 		}
 		take_lines(r, file);
+		if (r->o->opens && list_found_count(r->found) > LIST_EXACT)
+			return (refuse(r, file->path, too_many));
 	}
 	if (file->n > 0 || file->too_long)
 		take_line(r, file, file->block, file->n);
@@ -338,11 +348,11 @@ stamp_of(const struct list_options *o)
 /* ---- is it good? ---- */
 
 static bool
-is_sound(struct reading *r, const struct list *old, const char *digest)
+is_sound(struct reading *r, const char *digest)
 {
 	const struct list_options *o = r->o;
 	const struct list_report *p = r->report;
-	uint64_t n = list_found_count(r->found), was;
+	uint64_t n = list_found_count(r->found);
 
 	if (o->sha256 != NULL && strcasecmp(o->sha256, digest) != 0)
 		return (refuse(r, o->path, "its SHA-256 is another"));
@@ -355,9 +365,17 @@ is_sound(struct reading *r, const struct list *old, const char *digest)
 	if (n == 0)
 		return (refuse(r, o->path, "nothing is in it"));
 	if (o->opens && n > LIST_EXACT)
-		return (refuse(r, o->path,
-		    "a list that rules open something by has at most "
-		    "100000 entries"));
+		return (refuse(r, o->path, too_many));
+	return (true);
+}
+
+/* Is it like the one before?  What stands twice was counted once in both. */
+static bool
+is_like(struct reading *r, const struct list *l, const struct list *old)
+{
+	const struct list_options *o = r->o;
+	uint64_t n = list_count(l), was;
+
 	if (old == NULL)
 		return (true);
 	was = list_count(old);
@@ -393,6 +411,9 @@ make(struct reading *r, const char *digest)
 	r->n_names = 0;
 	l->stamp = r->stamp;
 	l->exact = r->o->opens;
+	l->format = r->report->format;
+	l->bad = r->report->bad;
+	l->skipped = r->report->skipped;
 	list_table_make(&l->table, &r->found);
 	return (l);
 }
@@ -428,8 +449,10 @@ list_load(const struct list_options *o, struct list *old,
 	good = o->format == LIST_UT1 ? read_folder(&r)
 				     : read_file(&r, o->path, o->format);
 	digest_text(&r.sha, digest);
-	if (good && is_sound(&r, old, digest))
+	if (good && is_sound(&r, digest))
 		l = make(&r, digest);
+	if (l != NULL && !is_like(&r, l, old))
+		list_unref(&l);
 	list_found_free(&r.found);
 	names_free(&r.names, r.n_names);
 	return (l);
@@ -472,6 +495,24 @@ const char *
 list_digest(const struct list *l)
 {
 	return (l->digest);
+}
+
+enum list_format
+list_format(const struct list *l)
+{
+	return (l->format);
+}
+
+uint64_t
+list_bad(const struct list *l)
+{
+	return (l->bad);
+}
+
+uint64_t
+list_skipped(const struct list *l)
+{
+	return (l->skipped);
 }
 
 bool
@@ -530,13 +571,14 @@ list_has_host(const struct list *l, unsigned category, const struct list_key *k)
 	return (is_listed(got));
 }
 
-/* Where an entry may end: at each "/" and behind it, at "?", and at the end. */
-#define CUTS (2 * LIST_DEPTH + 6)
+/* Where an entry may end: at each "/" and behind it, "?", "&", and the end. */
+#define ARGUMENTS 32
+#define CUTS (2 * LIST_DEPTH + ARGUMENTS + 6)
 
 bool
 list_has_url(const struct list *l, unsigned category, struct str url)
 {
-	char plain[LIST_LINE + 8];
+	char plain[LIST_URL_ROOM];
 	uint16_t cut[CUTS];
 	uint64_t hash[CUTS];
 	unsigned n = 0, i;
@@ -547,8 +589,10 @@ list_has_url(const struct list *l, unsigned category, struct str url)
 	if (url.n > LIST_LINE)
 		url.n = LIST_LINE;
 	len = list_url_plain(url, plain, sizeof(plain));
+	if (len > LIST_LINE)
+		len = LIST_LINE; /* no entry is longer */
 	for (at = 1; at < len && plain[at] != '?'; at++) {
-		if (plain[at] != '/' || n + 4 > CUTS)
+		if (plain[at] != '/' || n + 4 + ARGUMENTS > CUTS)
 			continue;
 		if (n == 0 || cut[n - 1] != at)
 			cut[n++] = (uint16_t)at;
@@ -556,6 +600,9 @@ list_has_url(const struct list *l, unsigned category, struct str url)
 	}
 	if (at < len && (n == 0 || cut[n - 1] != at))
 		cut[n++] = (uint16_t)at;
+	for (at++; at < len; at++)
+		if (plain[at] == '&' && n + 2 < CUTS)
+			cut[n++] = (uint16_t)at;
 	if (len > 0 && (n == 0 || cut[n - 1] != len))
 		cut[n++] = (uint16_t)len;
 	if (n == 0)

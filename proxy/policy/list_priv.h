@@ -55,6 +55,8 @@ struct list_reading {
  */
 enum list_said list_line(struct list_reading *, enum list_format, char *p,
     size_t n, struct list_sink *, const char **why);
+/* What ends lines in a file that begins so: LF (behind a CR, too) or CR alone. */
+char list_eol(const char *p, size_t n);
 /* The format of a file that begins with these octets. */
 enum list_format list_guess(const char *p, size_t n);
 /* "10.0.0.0/8", "10.0.0.1-10.0.0.9", "[::1]"; false: none of these. */
@@ -68,10 +70,12 @@ void list_hash(const void *p, size_t n, const uint16_t *cuts, unsigned n_cuts,
 uint64_t list_hash_name(struct str name);
 uint64_t list_hash_url(struct str host_and_path);
 /*
- * The path of a URL as lists hold it: no scheme, lower case host without
- * port, percent-encoding of unreserved octets undone.  The length; 0: none, or
- * it does not fit.
+ * A URL as lists hold it: no scheme, lower case host without port, IPv6 in its
+ * shortest form, percent-encoding of unreserved octets undone and that of
+ * others done (RFC 3986 6.2.2).  The length; 0: it has no host.  What does not
+ * fit is cut off; LIST_URL_ROOM has room for any URL of LIST_LINE octets.
  */
+#define LIST_URL_ROOM (3 * LIST_LINE + 8)
 size_t list_url_plain(struct str url, char *out, size_t room);
 
 /* ---- the table ---- */

@@ -135,8 +135,10 @@ def test_folder(lab):
                 assert plain(lab, p, o, h) == (403 if h in blocked else 200), h
             assert plain(lab, p, o, "free.test", "/games/1") == (200 if asked == "ut1/bank" else 403)
             p.stop()
-    code, out, _ = lab.check(lab.conf(lab.port(), lists={"ut1": {"dir": str(lab.dir / "ut1")}}, rules=block_by("ut1/none")))
-    assert code == 1 and "no category 'none'" in out, out
+    for required, is_code in ((False, 0), (True, 1)):
+        conf = lab.conf(lab.port(), lists={"ut1": {"dir": str(lab.dir / "ut1"), "required": required}}, rules=block_by("ut1/none"))
+        code, out, _ = lab.check(conf)
+        assert code == is_code and "no category 'none'" in out, out
 
 
 def test_reload(lab):

@@ -661,6 +661,17 @@ test_chains_and_rules(void)
 		    "its sender chooses; add host, in, dest or client\n"
 		    "c:1:67: 'scan: none' cannot rest on 'agent' alone, which "
 		    "its sender chooses; add host, in, dest or client\n" },
+		{ "rules: [{tls: splice, if: {agent: curl, not: {host: "
+		  "a.example}}}]\n",
+		    "c:1:28: 'tls: splice' cannot rest on 'agent' alone, which "
+		    "its sender chooses; add host, in, dest or client\n" },
+		{ "services: {u: {url: 'icap://h/u', mode: req}}\nscan: {up: "
+		  "[u]}\nrules:\n- {if: {type: 'a/*'}, scan: none}\n- {if: "
+		  "{type: 'a/*'}, scan: [up]}\n- {if: {type: 'a/*', host: "
+		  "a.example}, scan: none}\n- {scan: [up]}\n",
+		    "c:4:9: that uploads are not scanned cannot rest on 'type' "
+		    "alone, which its sender chooses; add host, in, dest or "
+		    "client, or name a chain for uploads in 'scan'\n" },
 		{ "rules: [{access: block, if: {hots: x}}]\n",
 		    "c:1:30: "
 		    "unknown setting 'hots'; did you mean 'host'?\n" },

@@ -180,7 +180,25 @@ test_formats(void)
 		    "last.example CNAME .\n",
 		    { "evil.example", "x.b.example", "last.example" },
 		    { "ok.b.example", "evil", "last.example.example" }, 0, 0 },
+		{ LIST_URLS,
+		    "b\xc3\xbc"
+		    "cher.example/stra\xc3\x9f"
+		    "e\n[2001:DB8:0::1]:8080/x\np.example/a?id=1\n",
+		    { "https://xn--bcher-kva.example/stra%c3%9fe/1",
+			"http://[2001:db8::1]/x", "https://p.example/a?id=1",
+			"https://p.example/a?id=1&more=2" },
+		    { "https://p.example/a?id=12", "https://p.example/a",
+			"https://p.example/a?x&id=1" },
+		    0, 0 },
 		/* what imports bring along */
+		{ LIST_DOMAINS, "# old\r\ra.example\r b.example \r",
+		    { "a.example", "b.example" }, { "old" }, 0, 0 },
+		{ LIST_HOSTS, "## Part 1\n####\n0.0.0.0 a.example\n",
+		    { "a.example" }, { "x.a.example" }, 0, 0 },
+		{ LIST_CIDR,
+		    "; Last-Modified: now\n192.0.2.0/24 ; SBL1\n"
+		    "198.51.100.0/24 # c\n",
+		    { "@192.0.2.1", "@198.51.100.1" }, { "@192.0.3.1" }, 0, 0 },
 		{ LIST_DOMAINS,
 		    "\xef\xbb\xbf"
 		    "A.Example\r\n\r\n  b.example  # c\n\tc.example.\t\n"
@@ -242,6 +260,11 @@ test_guess(void)
 		{ "10.0.0.0/8\n192.0.2.1\n", LIST_CIDR },
 		{ "||a.example^\n", LIST_ADBLOCK },
 		{ "[Adblock Plus]\na.example\n", LIST_ADBLOCK },
+		{ "a.example##.banner\n##.x\n", LIST_ADBLOCK },
+		{ "## Part 1\n####\n0.0.0.0 a.example\n", LIST_HOSTS },
+		{ "a.example\n## Part 1\n", LIST_DOMAINS },
+		{ "a.example\rb.example\r/x\r", LIST_URLS },
+		{ ".a.example\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n", LIST_DOMAINS },
 		{ "$TTL 60\na.example CNAME .\n", LIST_RPZ },
 		{ "", LIST_DOMAINS },
 	};
@@ -289,6 +312,19 @@ test_refused(void)
 	CU_ASSERT(has(l, "bank.example") && has(l, "org") && !has(l, "x.org"));
 	list_unref(&l);
 	o.opens = false;
+	/* And one that closes something excepts none. */
+	o.format = LIST_ADBLOCK;
+	l = load_as(&o, NULL, "||a.example.com^\n@@||com^\n@@||ok.com^\n");
+	CU_ASSERT_FATAL(l != NULL);
+	CU_ASSERT(report.bad == 1 && has(l, "a.example.com"));
+	list_unref(&l);
+	o.format = LIST_RPZ;
+	l = load_as(&o, NULL,
+	    "a.example.co.uk CNAME .\n*.co.uk CNAME rpz-passthru.\n");
+	CU_ASSERT_FATAL(l != NULL);
+	CU_ASSERT(report.bad == 1 && has(l, "a.example.co.uk"));
+	list_unref(&l);
+	o.format = LIST_DOMAINS;
 	for (i = 0; i < 1000; i++)
 		n += (size_t)sprintf(many + n, "host-%u.example\n", i);
 	l = load_as(&o, NULL, many);
