@@ -209,6 +209,26 @@ passed_before(const struct http_fields *l, struct str pseudonym)
 	return (false);
 }
 
+struct str
+http_via(struct http_msg *m, struct str pseudonym, bool *looped)
+{
+	const struct http_fields *l = &m->fields;
+	const struct http_field *f = http_fields_get(l, FIELD_VIA);
+	struct buf all = { 0 };
+	struct str s = STR_NONE;
+
+	*looped = passed_before(l, pseudonym);
+	for (; f != NULL; f = http_fields_next(l, f)) {
+		if (all.n > 0)
+			buf_cstr(&all, ", ");
+		buf_str(&all, f->value);
+	}
+	if (all.n > 0)
+		s = arena_str(m->arena, buf_as_str(&all));
+	buf_fini(&all);
+	return (s);
+}
+
 static void
 add_via(struct http_msg *m, struct str pseudonym)
 {

@@ -41,6 +41,11 @@ bool http_forwards_spent(const struct http_msg *req);
 enum err http_forward_request(struct http_msg *, struct str pseudonym,
     struct fault *f);
 /*
+ * All Via fields of a request as one value, in its arena; STR_NONE: there is
+ * none.  *looped: pseudonym is among them.
+ */
+struct str http_via(struct http_msg *req, struct str pseudonym, bool *looped);
+/*
  * A response about to go to the client: Via, Date if missing (now; not in
  * 1xx), without Alt-Svc, Proxy-Authenticate, Proxy-Authentication-Info.
  */
