@@ -261,7 +261,9 @@ link_free(struct link *l)
 static enum pull
 plain_end(const struct link *l)
 {
-	return (l->in_end == IN_FIN ? PULL_END : PULL_FAIL);
+	if (l->in_end != IN_FIN)
+		return (PULL_FAIL);
+	return (l->cut != NULL && *l->cut ? PULL_CUT : PULL_END);
 }
 
 enum pull
@@ -343,6 +345,13 @@ link_unread(struct link *l, struct chq *q)
 	assert(l->tls == NULL); /* the bytes would be plaintext */
 	chq_move(q, &l->pend, chq_len(&l->pend));
 	chq_move(&l->pend, q, chq_len(q));
+}
+
+void
+link_cut_by(struct link *l, const bool *cut)
+{
+	assert(!l->lingers);
+	l->cut = cut;
 }
 
 bool
@@ -452,6 +461,7 @@ link_close(struct link **lp, enum link_end how)
 		return;
 	assert(!l->lingers && l->watch != NULL);
 	l->owner = NULL;
+	l->cut = NULL;
 	if (how == LINK_ABORT) {
 		link_reset(l);
 		return;

@@ -77,6 +77,12 @@ void link_ticket_due(struct link *);
  * owner is woken when bytes or an end arrive.
  */
 enum pull link_read(struct link *, struct chq *out, size_t want);
+/*
+ * What is below it may be cut, which a plain link cannot see: if *cut is true
+ * when its bytes end, that is PULL_CUT.  cut is borrowed as long as the owner
+ * has the link.
+ */
+void link_cut_by(struct link *, const bool *cut);
 /* Does the owner wait for bytes that have not come? */
 bool link_is_waiting(const struct link *);
 /* Give bytes back in front of what is to be read next. */

@@ -25,6 +25,7 @@ enum ended { IN_OPEN, IN_FIN, IN_RESET };
 struct link {
 	struct loop *loop;
 	struct task *owner; /* borrowed; NULL: lingering */
+	const bool *cut;    /* borrowed; NULL: see link_cut_by() */
 	struct watch *watch;
 	gnutls_session_t tls; /* owned; NULL: plain */
 	int fd;
