@@ -10,6 +10,7 @@
 #include "proxy/admin.h"
 #include "proxy/figures.h"
 #include "proxy/numbers.h"
+#include "proxy/wire/upstream.h"
 
 /* Empty if there is nothing in it. */
 static json_t *
@@ -183,6 +184,34 @@ fetches(struct fetch *f)
 }
 
 static json_t *
+upstreams(const struct gen *g)
+{
+	static const char *const states[] = { [UPSTREAM_UP] = "up",
+		[UPSTREAM_DOWN] = "down",
+		[UPSTREAM_HALF] = "probed",
+		[UPSTREAM_TRIAL] = "probed" };
+	json_t *list = json_array(), *j, *of;
+	const struct upstream *u;
+	unsigned i, k;
+
+	for (i = 0; i < g->conf->upstreams.n; i++) {
+		u = g->upstreams[i];
+		j = json_pack("{s:s}", "name", u->conf->name);
+		put(j, "direct", u->direct);
+		of = json_array();
+		for (k = 0; k < u->conf->url.n; k++)
+			json_array_append_new(of,
+			    json_pack("{s:s, s:s, s:I}", "endpoint",
+				u->end[k].conf->text, "state",
+				states[u->end[k].state], "busy",
+				(json_int_t)u->end[k].busy));
+		(void)json_object_set_new(j, "endpoints", of);
+		json_array_append_new(list, j);
+	}
+	return (list);
+}
+
+static json_t *
 budget(const struct budget *b, enum budget_kind kind)
 {
 	json_t *j = json_object();
@@ -236,6 +265,7 @@ admin_status(const struct admin_of *of, const struct gen *g,
 	(void)json_object_set_new(j, "leaves", leaves(g));
 	(void)json_object_set_new(j, "verification", verification(g));
 	(void)json_object_set_new(j, "resolver", names(g, n));
+	(void)json_object_set_new(j, "upstreams", upstreams(g));
 	(void)json_object_set_new(j, "fetch", fetches(of->fetch));
 	(void)json_object_set_new(j, "memory", memory(of, g, n));
 	(void)json_object_set_new(j, "temp",

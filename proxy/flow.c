@@ -174,6 +174,7 @@ flow_page_facts(const struct flow *f, struct page_facts *facts)
 		.service = f->service,
 		.threat = f->threat,
 		.reason = f->reason,
+		.received_status = f->parent_status,
 		.reference = str_of(f->reference),
 		.org = str_of(g->conf->pages.org),
 		.help = str_of(g->conf->pages.help),

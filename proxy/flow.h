@@ -79,6 +79,7 @@ struct flow {
 	struct reader was, now;
 	struct chq again; /* RESUME: read from now, not yet compared */
 
+	struct str via;     /* of a CONNECT; absent: none */
 	union address dest; /* where the client named an address */
 	/* the chain of the request that ran */
 	const struct policy_scan *scanned_by;
@@ -112,6 +113,10 @@ struct flow {
 	struct lease_times times;     /* of the last lease */
 	char server_ip[ADDRESS_TEXT]; /* "": none was reached */
 	uint16_t server_port;
+	const struct upstream_end *parent; /* of the generation; NULL: none */
+	char parent_ip[ADDRESS_TEXT];
+	bool around;            /* its parents */
+	unsigned parent_status; /* that it has refused with; 0: none */
 	struct str origin_version, origin_cipher, origin_protocol;
 	uint64_t request_body_bytes; /* of a body that was given up */
 	const struct audit_scan *scans;

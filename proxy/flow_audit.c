@@ -17,11 +17,17 @@ flow_note_origin(struct flow *f)
 	if (f->lease == NULL)
 		return;
 	lease_times(f->lease, &f->times);
-	if ((peer = lease_peer(f->lease)) == NULL)
-		return;
-	f->server_port = address_port(peer);
-	memcpy(f->server_ip, lease_peer_ip(f->lease), sizeof(f->server_ip));
-	f->who.server_ip = str_of(f->server_ip);
+	f->parent = lease_parent(f->lease);
+	f->around = lease_is_around(f->lease);
+	if (f->parent != NULL)
+		memcpy(f->parent_ip, lease_parent_ip(f->lease),
+		    sizeof(f->parent_ip));
+	if ((peer = lease_peer(f->lease)) != NULL) {
+		f->server_port = address_port(peer);
+		memcpy(f->server_ip, lease_peer_ip(f->lease),
+		    sizeof(f->server_ip));
+		f->who.server_ip = str_of(f->server_ip);
+	}
 	lease_tls(f->lease, &f->origin_version, &f->origin_cipher,
 	    &f->origin_protocol);
 }
@@ -306,6 +312,8 @@ flow_record(struct flow *f)
 	record_rules(&r, &f->plan);
 	r.server_ip = f->server_ip[0] != '\0' ? str_of(f->server_ip) : STR_NONE;
 	r.server_port = f->server_port;
+	record_parent(&r, f->gen->gen->conf, f->plan.route, f->parent,
+	    f->parent_ip, f->around);
 	r.status = f->head_out && f->resp != NULL && !f->x->mute
 	    ? f->resp->status
 	    : 0;

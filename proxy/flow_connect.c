@@ -24,6 +24,23 @@ connect_facts(struct flow *f, struct policy_facts *facts)
 	facts->size = POLICY_SIZE_UNKNOWN;
 }
 
+#define VIA_MAX 8192 /* octets of those before us, for parents of ours */
+
+/* It came through us already, or so many that it may have (RFC 9110 7.6.3). */
+static bool
+is_loop(struct flow *f)
+{
+	struct str self = str_of(f->gen->gen->pseudonym);
+	bool looped;
+
+	f->via = http_via(f->req, self, &looped);
+	if (looped)
+		flow_fail_code(f, ERR_REQ_LOOP, "Via names us already");
+	else if (f->via.n > VIA_MAX)
+		flow_fail_code(f, ERR_REQ_LOOP, "Via names too many");
+	return (looped || f->via.n > VIA_MAX);
+}
+
 /* The flow ends, and its client's connection becomes that tunnel. */
 static void
 grant(struct flow *f)
@@ -34,6 +51,7 @@ grant(struct flow *f)
 		.method = f->req->method,
 		.agent = flow_agent(f->req),
 		.http_minor = f->req->version == HTTP_1_0 ? 0 : 1,
+		.via = f->via,
 		.said = { f->scans, f->n_scans, f->scan_us } };
 
 	f->grant = tunnel_new(f->client, f->gen, &f->req->uri, f->req->uri.host,
@@ -107,6 +125,8 @@ flow_request_connect(struct flow *f)
 		flow_fail(f, &fault);
 		return;
 	}
+	if (is_loop(f))
+		return;
 	connect_facts(f, &facts);
 	policy_decide(&conf_of(f)->policy, POLICY_TLS, &facts, &f->plan);
 	if (f->plan.access != POLICY_BLOCK)

@@ -46,7 +46,10 @@ want_of(struct flow *f, struct lease_want *want)
 		*want = (struct lease_want){ .host = f->req->uri.host,
 			.tls = str_eq(f->req->uri.scheme, STR("https")),
 			.host_is_ip = f->req->uri.host_is_ip,
-			.port = f->req->uri.port };
+			.port = f->req->uri.port,
+			.absolute = str_eq(f->req->uri.scheme, STR("http")) &&
+			    f->plan.route != POLICY_DIRECT };
+	want->route = f->plan.route;
 	want->protocols = want->tls ? protocols_of(f) : TLS_HTTP1;
 	want->fresh = f->tries > 0;
 	want->recent = !flow_is_repeatable(f);

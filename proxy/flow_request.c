@@ -82,6 +82,7 @@ flow_facts(struct flow *f, struct policy_facts *facts)
 		.url = f->url,
 		.url_sent = f->url_sent,
 		.size = http_length(req),
+		.connected = f->lease != NULL,
 		.navigation = is_navigation(f) };
 	flow_facts_type(f, &req->fields, facts);
 	if (f->url_led.p != NULL) {
@@ -181,6 +182,7 @@ refused_by_tunnel(struct flow *f)
 	plan = tunnel_plan(t);
 	memcpy(f->plan.rule, plan->rule, sizeof(f->plan.rule));
 	f->plan.log = plan->log;
+	f->parent_status = tunnel_parent_status(t);
 	if (tunnel_fault(t)->code == ERR_POLICY_BLOCK)
 		flow_block(f, plan->rule[POLICY_BY_ACCESS], NULL);
 	else

@@ -465,6 +465,7 @@ gen_read(struct gen *g, const struct gen_given *given, bool dry,
 	gen_tls(g, list);
 	gen_names(g, list);
 	gen_services(g, list);
+	gen_upstreams(g, list);
 	gen_texts(g);
 }
 
@@ -534,6 +535,7 @@ gen_unref(struct gen **gp)
 	if (g == NULL || atomic_fetch_sub(&g->refs, 1) > 1)
 		return;
 	gen_services_free(g);
+	gen_upstreams_free(g);
 	audit_free(&g->audit);
 	verdict_cache_unref(&g->verdicts);
 	verifier_free(&g->verifier);
@@ -588,6 +590,7 @@ gen_report(const struct gen *g)
 	    g->conf->ca.cert != NULL ? g->conf->ca.cert : g->conf->state,
 	    g->fingerprint);
 	gen_lists_report(g);
+	gen_upstreams_report(g);
 	for (i = 0; i < g->conf->services.n; i++)
 		if (g->conf->services.v[i].used)
 			report_service(g, i);

@@ -29,6 +29,7 @@
 struct inbox;
 struct keyholder;
 struct tls_peer;
+struct upstream;
 
 /* What a service needs beside its configuration. */
 struct gen_service {
@@ -49,6 +50,7 @@ struct gen {
 	struct tls_context *tls;        /* owned */
 	struct hosts *hosts;            /* counted */
 	struct gen_service *services;   /* owned; as conf->services */
+	struct upstream **upstreams;    /* owned; as conf->upstreams */
 	struct audit *audit;            /* owned */
 	struct verdict_cache *verdicts; /* counted; NULL: none */
 	struct body_store store;

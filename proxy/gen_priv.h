@@ -13,4 +13,9 @@ void gen_lists(struct gen *, const struct gen *old, struct conf_problems *);
 /* The lines of start-up about them. */
 void gen_lists_report(const struct gen *);
 
+/* The same of parent proxies: what they are shown is read. */
+void gen_upstreams(struct gen *, struct conf_problems *);
+void gen_upstreams_free(struct gen *);
+void gen_upstreams_report(const struct gen *);
+
 #endif

@@ -45,4 +45,10 @@ named_each(const struct conf *c, named_fn *fn, void *arg)
 		name(&x, c->services.v[i].tls.cert);
 		name(&x, c->services.v[i].tls.key);
 	}
+	for (i = 0; i < c->upstreams.n; i++) {
+		name(&x, c->upstreams.v[i].user);
+		name_all(&x, &c->upstreams.v[i].tls.trust.files);
+		name(&x, c->upstreams.v[i].tls.cert);
+		name(&x, c->upstreams.v[i].tls.key);
+	}
 }

@@ -51,6 +51,7 @@ flow_reach_origin(struct flow *f, enum flow_step *step)
 		*step = FLOW_WAITS;
 		return (false);
 	case LEASE_FAILED:
+		f->parent_status = lease_parent_status(f->lease);
 		if (lease_fault(f->lease)->code == ERR_POLICY_BLOCK)
 			flow_block(f, refused_by(f), NULL);
 		else

@@ -4,6 +4,7 @@
 #include "proxy/policy/policy.h"
 #include "proxy/record.h"
 #include "proxy/tunnel.h"
+#include "proxy/wire/upstream.h"
 
 int64_t
 record_since(uint64_t then, uint64_t now)
@@ -38,7 +39,25 @@ record_rules(struct audit_record *r, const struct plan *p)
 	r->rules = (struct audit_rules){ .tls = str_of(p->rule[POLICY_BY_TLS]),
 		.access = str_of(p->rule[POLICY_BY_ACCESS]),
 		.scan = str_of(p->rule[POLICY_BY_SCAN]),
-		.download = str_of(p->rule[POLICY_BY_DOWNLOAD]) };
+		.download = str_of(p->rule[POLICY_BY_DOWNLOAD]),
+		.route = str_of(p->rule[POLICY_BY_ROUTE]) };
+}
+
+void
+record_parent(struct audit_record *r, const struct conf *conf, unsigned route,
+    const struct upstream_end *e, const char *ip, bool around)
+{
+	const struct conf_upstream *u = conf_route(conf, route);
+
+	if (u == NULL)
+		return;
+	r->parent = (struct audit_parent){ .upstream = str_of(u->name),
+		.by_turn = u->balance == CONF_BALANCE_ROUND_ROBIN,
+		.around = around };
+	if (e == NULL)
+		return;
+	r->parent.endpoint = str_of(e->conf->text);
+	r->parent.ip = str_of(ip);
 }
 
 enum flight_log
@@ -57,7 +76,7 @@ record_is_refusal(enum err code)
 		ERR_REQ_MISDIRECTED, ERR_POLICY_BLOCK, ERR_DEST_DENIED,
 		ERR_PORT_DENIED, ERR_THREAT, ERR_SERVICE_BLOCK, ERR_UNSCANNED,
 		ERR_ORIGIN_CERT, ERR_MEMORY, ERR_TEMP_LIMIT, ERR_TEMP_FULL,
-		ERR_DESCRIPTORS };
+		ERR_DESCRIPTORS, ERR_PARENT_DENIED };
 	unsigned i;
 
 	for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)

@@ -15,11 +15,19 @@
 
 struct client;
 struct plan;
+struct conf;
+struct upstream_end;
 
 /* Whose it is, and the client's TLS if there is some. */
 void record_client(struct audit_record *, struct client *);
 /* The rules that decided, in the plan's configuration. */
 void record_rules(struct audit_record *, const struct plan *);
+/*
+ * Which way it went: by that route, through that parent (NULL: none, or it was
+ * not reached), whose address is ip, or around them.
+ */
+void record_parent(struct audit_record *, const struct conf *, unsigned route,
+    const struct upstream_end *, const char *ip, bool around);
 /* ms from then to now; -1: then is 0, it did not happen. */
 int64_t record_since(uint64_t then, uint64_t now);
 /*

@@ -158,6 +158,9 @@ tunnel_new(struct client *c, struct worker_gen *gen,
 	t->gen = worker_gen_ref(gen);
 	t->named = t->uri = copy_uri(a, authority);
 	t->dial_host = arena_str(a, dial_host);
+	t->way.dial.fd = -1;
+	if (facts->via.n > 0)
+		t->via = arena_str(a, facts->via);
 	if (facts->agent.p != NULL)
 		t->agent = arena_str(a, facts->agent);
 	t->dest_known = address_parse(t->dial_host, &t->dest);
@@ -189,7 +192,7 @@ may_reach(void *t, const struct sockaddr *dest)
 }
 
 void
-tunnel_connect_ahead(struct tunnel *t, struct dial *dialled)
+tunnel_connect_ahead(struct tunnel *t, struct way *dialled)
 {
 	struct client *c = t->client;
 	struct lease_want want;
@@ -269,9 +272,9 @@ tunnel_free(struct tunnel **tp)
 	chq_fini(&t->input);
 	leaf_cancel(&t->leaf);
 	lease_release(&t->ahead);
-	dial_cancel(&t->dial);
 	if (t->splice != NULL)
 		splice_free(&t->splice);
+	way_end(&t->way);
 	worker_gen_unref(&t->gen);
 	a = t->arena;
 	arena_free(&a);
@@ -297,6 +300,12 @@ const struct fault *
 tunnel_fault(const struct tunnel *t)
 {
 	return (&t->fault);
+}
+
+unsigned
+tunnel_parent_status(const struct tunnel *t)
+{
+	return (t->way.status);
 }
 
 const struct plan *
@@ -378,5 +387,7 @@ tunnel_want(const struct tunnel *t, const struct worker_gen *g,
 		.host_is_ip = t->uri.host_is_ip,
 		.port = t->uri.port,
 		.dial_host = t->dial_host,
+		.route = t->plan.route,
+		.via = t->via,
 		.allow_invalid = may_be_invalid(t, g) };
 }

@@ -50,6 +50,7 @@ struct tunnel_facts {
 	struct str method;
 	struct str agent; /* User-Agent of CONNECT, for rules; absent: none */
 	unsigned http_minor;
+	struct str via; /* Via of CONNECT; absent: none */
 	struct tunnel_scans said;
 	bool led; /* nobody asked: see tunnel_new_led() */
 };
@@ -95,6 +96,8 @@ const struct tunnel_scans *tunnel_count(struct tunnel *);
 const struct http_uri *tunnel_authority(const struct tunnel *);
 /* Not ERR_NONE: every request inside gets this page. */
 const struct fault *tunnel_fault(const struct tunnel *);
+/* What a parent proxy has refused it with; 0: nothing. */
+unsigned tunnel_parent_status(const struct tunnel *);
 const struct plan *tunnel_plan(const struct tunnel *);
 /* The name that the ClientHello gave; empty: none. */
 struct str tunnel_sni(const struct tunnel *);

@@ -7,21 +7,21 @@
 #include "proxy/tunnel_priv.h"
 
 static void
-record_splice(struct audit_record *r, const struct tunnel *t, char ip[64])
+record_splice(struct audit_record *r, const struct tunnel *t)
 {
-	union address peer = t->dial.peer;
+	const struct sockaddr *dest = way_dest(&t->way);
 
-	assert(t->dial.done && t->dial.fault.code == ERR_NONE);
+	assert(t->way.dial.done && t->way.dial.fault.code == ERR_NONE);
 	r->request_bytes = r->request_body_bytes = splice_bytes_to_origin(
 	    t->splice);
 	r->response_bytes = r->response_body_bytes = splice_bytes_to_client(
 	    t->splice);
-	r->server_port = address_port(&peer.sa);
-	address_set_port(&peer, 0);
-	address_text(&peer.sa, ip);
-	r->server_ip = str_of(ip);
-	r->ms.dns = t->dial.dns_ms;
-	r->ms.connect = t->dial.connect_ms;
+	if (dest != NULL) {
+		r->server_port = address_port(dest);
+		r->server_ip = str_of(way_dest_ip(&t->way));
+	}
+	r->ms.dns = t->way.dial.dns_ms;
+	r->ms.connect = t->way.dial.connect_ms;
 }
 
 static enum audit_action
@@ -41,7 +41,6 @@ tunnel_record(const struct tunnel *t)
 	uint64_t now = loop_now(t->client->worker->loop);
 	struct buf url = { 0 };
 	struct audit_record r;
-	char ip[64];
 
 	if (of->flows > 0 ||
 	    (t->plan.log == POLICY_LOG_NONE &&
@@ -69,8 +68,10 @@ tunnel_record(const struct tunnel *t)
 	r.scans = of->said.scans;
 	r.n_scans = of->said.n;
 	r.ms.scan_us = of->said.us;
+	record_parent(&r, t->gen->gen->conf, t->plan.route, t->way.end,
+	    t->way.end != NULL ? t->way.dial.peer_ip : "", t->way.around);
 	if (t->splice != NULL)
-		record_splice(&r, t, ip);
+		record_splice(&r, t);
 	r.fault = t->fault.code != ERR_NONE ? &t->fault : NULL;
 	audit_write(t->gen->gen->audit, &r);
 	buf_fini(&url);

@@ -96,7 +96,7 @@ open_plain(struct tunnel *t)
 	t->plain = true;
 	t->uri.scheme = t->named.scheme = STR("http");
 	tunnel_connect_ahead(t,
-	    t->dial.done && t->dial.fd >= 0 ? &t->dial : NULL);
+	    t->way.dial.done && t->way.dial.fd >= 0 ? &t->way : NULL);
 	link_unread(t->client->transport, &t->input);
 	tunnel_hello_fini(t);
 	tunnel_go(t, TUNNEL_OPEN);
@@ -192,7 +192,7 @@ tunnel_hello(struct tunnel *t)
 	enum hello_step step;
 	enum pull p;
 
-	assert(!t->dial.done && t->ahead == NULL && t->splice == NULL);
+	assert(!t->way.dial.done && t->ahead == NULL && t->splice == NULL);
 	for (;;) {
 		step = hello_parse(&t->hello, &t->input);
 		if (step != HELLO_MORE && !may_be_http(t))

@@ -6,10 +6,10 @@
 #include "base/budget.h"
 #include "certs/leaf.h"
 #include "proxy/client.h"
-#include "net/dial.h"
 #include "net/resolve.h"
 #include "proxy/policy/policy.h"
 #include "proxy/tunnel.h"
+#include "proxy/wire/way.h"
 #include "tls/hello.h"
 
 enum tunnel_state {
@@ -48,7 +48,8 @@ struct tunnel {
 	struct chunk *hello_tail;   /* where small pieces of it go; or NULL */
 	struct leaf_wait leaf;      /* .leaf is held as long as the session */
 	struct lease *ahead; /* owned; got while the client shakes hands */
-	struct dial dial;    /* of a splice, or to learn the address */
+	struct way way;      /* of a splice, or to learn the address */
+	struct str via;      /* of the CONNECT; absent: none */
 	union address dest;  /* an address was named: that one */
 	bool dest_known;
 	bool plain;         /* OPEN without TLS */
@@ -78,7 +79,7 @@ bool tunnel_is_internal(const struct tunnel *);
  * Connect to the origin, unless the tunnel only shows a page.  dialled:
  * connected already, taken over; or NULL.
  */
-void tunnel_connect_ahead(struct tunnel *, struct dial *dialled);
+void tunnel_connect_ahead(struct tunnel *, struct way *dialled);
 
 /* tunnel_hello.c */
 void tunnel_hello(struct tunnel *); /* HELLO */

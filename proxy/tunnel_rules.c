@@ -22,7 +22,9 @@ facts_of(const struct tunnel *t, const struct http_uri *uri,
 		.dest = dest,
 		.agent = t->agent,
 		.method = t->led ? STR_NONE : STR("CONNECT"),
-		.size = POLICY_SIZE_UNKNOWN };
+		.size = POLICY_SIZE_UNKNOWN,
+		.connected = t->state == TUNNEL_DIAL ||
+		    t->state == TUNNEL_SPLICE };
 }
 
 /*
@@ -144,15 +146,16 @@ tunnel_refused_by(const struct tunnel *t)
 static bool
 denied_since(struct tunnel *t, const struct conf *conf, struct plan *plan)
 {
+	const struct sockaddr *dest = way_dest(&t->way);
 	const struct client *c = t->client;
 
-	assert(t->dial.done && t->dial.fault.code == ERR_NONE);
+	assert(t->way.dial.done && t->way.dial.fault.code == ERR_NONE);
 	*plan = t->plan;
-	decide_by(t, conf, &t->dial.peer.sa, plan);
+	decide_by(t, conf, dest, plan);
 	if (plan->access != POLICY_BLOCK &&
 	    conf_client_check(conf, &c->peer.sa, NULL) == ERR_NONE &&
 	    conf_port_check(conf, true, t->uri.port, NULL) == ERR_NONE &&
-	    conf_dest_check(conf, &t->dial.peer.sa, NULL) == ERR_NONE)
+	    (dest == NULL || conf_dest_check(conf, dest, NULL) == ERR_NONE))
 		return (false);
 	fault_set(&t->fault, ERR_POLICY_BLOCK, "denied since a reload");
 	tunnel_block(t,
@@ -168,8 +171,10 @@ tunnel_may_splice(struct tunnel *t)
 	const struct worker_gen *now = t->client->worker->current;
 	struct plan plan;
 
-	assert(t->state == TUNNEL_DIAL && t->dial.done && t->dial.fd >= 0);
-	if (!tunnel_decide(t, &t->dial.peer.sa) || t->plan.tls != POLICY_SPLICE)
+	assert(
+	    t->state == TUNNEL_DIAL && t->way.dial.done && t->way.dial.fd >= 0);
+	if (!tunnel_decide(t, way_dest(&t->way)) ||
+	    t->plan.tls != POLICY_SPLICE)
 		return (false);
 	if (t->gen == now)
 		return (true);

@@ -17,16 +17,18 @@ void
 tunnel_dial(struct tunnel *t)
 {
 	struct client *c = t->client;
-	struct dial_options o = { .account = c->account,
+	struct way_want want = { .route = t->plan.route,
+		.host = t->dial_host,
+		.port = t->uri.port,
+		.via = t->via,
+		.account = c->account,
 		.check = splice_check,
 		.arg = t,
-		.connect_timeout_ms = (unsigned)t->gen->gen->conf->limits
-					  .connect_ms };
+		.connect_ms = (unsigned)t->gen->gen->conf->limits.connect_ms };
 
 	assert(t->ahead == NULL && t->fault.code == ERR_NONE);
 	tunnel_go(t, TUNNEL_DIAL);
-	dial_start(c->worker->dialer, &t->dial, t->dial_host, t->uri.port, &o,
-	    &c->task);
+	way_start(c->worker, t->gen, &t->way, &want, &c->task);
 }
 
 static void
@@ -37,13 +39,15 @@ start_splice(struct tunnel *t)
 		.idle_ms = t->gen->gen->conf->limits.tunnel_ms };
 	struct chq unsent = { 0 };
 	struct chq left = { 0 };
-	int fd, origin_fd = t->dial.fd;
+	int fd, origin_fd = t->way.dial.fd;
 
 	assert(origin_fd >= 0 && t->splice == NULL && t->leaf.leaf == NULL);
-	t->dial.fd = -1;
+	t->way.dial.fd = -1;
 	/* An answer to an earlier request may be on its way out yet. */
 	fd = link_take_fd(&c->transport, &left, &unsent);
 	chq_move(&t->input, &left, chq_len(&left));
+	/* It may have spoken first, right behind its parent's answer. */
+	chq_move(&unsent, &t->way.first, chq_len(&t->way.first));
 	chq_fini(&left);
 	tunnel_hello_fini(t);
 	tunnel_go(t, TUNNEL_SPLICE);
@@ -55,29 +59,28 @@ start_splice(struct tunnel *t)
 static void
 dial_failed(struct tunnel *t)
 {
-	if (t->dial.fault.code == ERR_DEST_DENIED && t->refused_by != NULL)
+	if (t->way.dial.fault.code == ERR_DEST_DENIED && t->refused_by != NULL)
 		tunnel_block(t, t->refused_by);
-	fault_copy(&t->fault, &t->dial.fault);
+	fault_copy(&t->fault, &t->way.dial.fault);
 }
 
-/* The address is known: the rules have their last word. */
+/* The address is known, if it ever will be: the rules have their last word. */
 void
 tunnel_dialled(struct tunnel *t)
 {
 	assert(t->splice == NULL && t->fault.code == ERR_NONE);
-	if (!t->dial.done)
+	if (!t->way.dial.done)
 		return;
-	if (t->dial.fault.code != ERR_NONE)
+	if (t->way.dial.fault.code != ERR_NONE)
 		dial_failed(t);
 	else if (tunnel_may_splice(t)) {
 		start_splice(t);
 		return;
-	}
-	if (t->fault.code != ERR_NONE)
-		dial_cancel(&t->dial);
+	} else if (t->fault.code != ERR_NONE)
+		way_end(&t->way);
 	/* A page can be shown where it speaks TLS. */
 	if (t->hello.step == HELLO_DONE) {
-		tunnel_connect_ahead(t, &t->dial);
+		tunnel_connect_ahead(t, &t->way);
 		tunnel_go(t, TUNNEL_MINT);
 	} else
 		tunnel_not_tls(t);

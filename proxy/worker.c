@@ -11,6 +11,7 @@
 #include "proxy/greet.h"
 #include "proxy/proofs.h"
 #include "proxy/wire/lease.h"
+#include "proxy/wire/outer.h"
 #include "proxy/worker.h"
 
 /* Ending. */
@@ -99,6 +100,7 @@ worker_fini(struct worker *w)
 	timer_stop(&w->tick);
 	refusals_fini(&w->refusals);
 	origin_pool_free(&w->pool);
+	outer_end_all(w);
 	worker_gen_unref(&w->next);
 	dns_free(&w->next_dns);
 	worker_gen_unref(&w->current);
@@ -149,6 +151,7 @@ worker_start(unsigned index, struct gen *g, struct proxy_shared *shared,
 	w->loop = loop_new();
 	list_init(&w->clients);
 	list_init(&w->greets);
+	list_init(&w->outers);
 	timer_init(&w->drain, w->loop, drain_now);
 	timer_init(&w->tick, w->loop, tick);
 	w->kept = account_open(shared->budget, ACCOUNT_KEPT);

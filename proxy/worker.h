@@ -24,6 +24,7 @@ struct dns;
 struct origin_pool;
 struct listener;
 struct proofs;
+struct upstream_probes;
 
 /* What all workers share and count; lives as long as the process. */
 struct proxy_shared {
@@ -54,6 +55,7 @@ struct worker_gen {
 	unsigned n_chains;
 	/* tickets of origins verified by this generation */
 	struct tls_resume *resume;
+	struct upstream_probes *probes; /* owned; NULL: no upstreams */
 };
 
 struct worker {
@@ -72,6 +74,7 @@ struct worker {
 	struct origin_pool *pool;
 	struct list clients; /* of struct client */
 	unsigned n_clients;
+	struct list outers;         /* of TLS with parents, see wire/outer.h */
 	struct list greets;         /* of balancers, see greet.h */
 	struct listener *listeners; /* owned */
 	unsigned n_listeners;

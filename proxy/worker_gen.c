@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "proxy/audit/log.h"
+#include "proxy/wire/upstream_probe.h"
 #include "proxy/worker.h"
 #include "tls/peer.h"
 #include "tls/resume.h"
@@ -149,6 +150,7 @@ worker_gen_free(void *p)
 			icap_free(&wg->scanners[i]);
 	free(wg->scanners);
 	free(wg->chains);
+	upstream_probes_free(&wg->probes);
 	tls_resume_free(&wg->resume);
 	gen_unref(&wg->gen);
 	free(wg);
@@ -178,6 +180,7 @@ worker_gen_new(struct worker *w, struct gen *g, struct fault *f)
 	wg->gen = gen_ref(g);
 	wg->refs = 1;
 	wg->resume = tls_resume_new(RESUME_MAX, resume_bytes(c));
+	wg->probes = upstream_probes_new(w, wg);
 	wg->scanners = calloc(c->services.n + 1, sizeof(struct scanner *));
 	for (i = 0; i < c->services.n; i++) {
 		if (!c->services.v[i].used)

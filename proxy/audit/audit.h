@@ -87,6 +87,16 @@ struct audit_rules {
 	struct str access;
 	struct str scan;
 	struct str download;
+	struct str route;
+};
+
+/* The parent proxy that it went through, or was to go through. */
+struct audit_parent {
+	struct str upstream; /* its name; STR_NONE: none */
+	struct str endpoint; /* the address, as configured */
+	struct str ip;       /* ... and as it was connected to */
+	bool by_turn;        /* balance: round_robin */
+	bool around;         /* none of them could; on_error: direct */
 };
 
 /* Everything is borrowed for the call.  STR_NONE, 0: unknown, left out. */
@@ -119,6 +129,7 @@ struct audit_record {
 	uint64_t request_bytes; /* head and body, from the client */
 	uint64_t request_body_bytes;
 
+	struct audit_parent parent;
 	struct str server_ip; /* STR_NONE: no origin was reached for */
 	uint16_t server_port;
 	unsigned status;         /* sent to the client; 0: nothing was sent */

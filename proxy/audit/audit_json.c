@@ -194,6 +194,16 @@ put_http(struct buf *b, const struct audit_record *r)
 }
 
 static void
+put_parent(struct buf *b, const struct audit_parent *p)
+{
+	put_str(b, KEY("assay.upstream.name"), p->upstream);
+	put_str(b, KEY("assay.upstream.endpoint"), p->endpoint);
+	put_str(b, KEY("assay.upstream.ip"), p->ip);
+	if (p->around)
+		buf_str(b, STR(",\"assay.upstream.direct\":true"));
+}
+
+static void
 put_websocket(struct buf *b, const struct audit_websocket *w)
 {
 	if (!w->is)
@@ -231,6 +241,7 @@ put_rules(struct buf *b, const struct audit_rules *r)
 	put_str(b, KEY("assay.rule.access"), r->access);
 	put_str(b, KEY("assay.rule.scan"), r->scan);
 	put_str(b, KEY("assay.rule.download"), r->download);
+	put_str(b, KEY("assay.rule.route"), r->route);
 }
 
 static void
@@ -308,6 +319,7 @@ audit_format_json(struct buf *b, const struct audit_record *r,
 	put_client(b, r, p);
 	put_url(b, r, p);
 	put_http(b, r);
+	put_parent(b, &r->parent);
 	put_websocket(b, &r->websocket);
 	put_tls(b, &r->client_tls, &r->origin_tls);
 	put_rules(b, &r->rules);

@@ -32,7 +32,8 @@ code_of(const struct audit_record *r)
 	case AUDIT_SPLICE:
 		return ("TCP_TUNNEL");
 	case AUDIT_ERROR:
-		if (r->server_ip.n == 0 && is_request_fault(r))
+		if (r->server_ip.n == 0 && r->parent.ip.n == 0 &&
+		    is_request_fault(r))
 			return ("NONE_NONE");
 		break;
 	case AUDIT_ALLOW:
@@ -156,7 +157,13 @@ audit_format_squid(struct buf *b, const struct audit_record *r,
 		add_user(b, audit_cut(user, USER_MAX_BYTES));
 	else
 		buf_add(b, "-", 1);
-	if (r->server_ip.n > 0 && !denied) {
+	if (r->parent.ip.n > 0 && !denied) {
+		buf_cstr(b,
+		    r->parent.by_turn ? " ROUNDROBIN_PARENT/"
+				      : " FIRSTUP_PARENT/");
+		add_url(b, r->parent.ip);
+		buf_add(b, " ", 1);
+	} else if (r->server_ip.n > 0 && !denied) {
 		buf_cstr(b, " HIER_DIRECT/");
 		add_url(b, r->server_ip);
 		buf_add(b, " ", 1);

@@ -308,6 +308,13 @@ conf_port_check(const struct conf *conf, bool connect, uint16_t port,
 	    port, connect ? "connect" : "http"));
 }
 
+const struct conf_upstream *
+conf_route(const struct conf *conf, unsigned route)
+{
+	assert(route <= conf->upstreams.n);
+	return (route != POLICY_DIRECT ? &conf->upstreams.v[route - 1] : NULL);
+}
+
 /* The first exception that the host is of; NULL: none. */
 static const struct conf_exception *
 exception_of(const struct conf *conf, struct str host, bool is_ip)

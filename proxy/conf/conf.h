@@ -243,6 +243,58 @@ struct conf_services {
 	unsigned n;
 };
 
+#define CONF_PROXIES_MAX 16u /* addresses of one upstream */
+
+enum conf_proxy_type { CONF_PROXY_HTTP, CONF_PROXY_HTTPS, CONF_PROXY_SOCKS5 };
+
+/* One address of an upstream. */
+struct conf_proxy {
+	const char *text; /* as written */
+	enum conf_proxy_type type;
+	const char *host; /* without brackets */
+	uint16_t port;
+};
+
+struct conf_proxies {
+	struct conf_proxy *v;
+	unsigned n;
+};
+
+enum conf_balance {
+	CONF_BALANCE_FAILOVER,
+	CONF_BALANCE_ROUND_ROBIN,
+	CONF_BALANCE_LEAST_BUSY
+};
+enum conf_resolve { CONF_RESOLVE_PARENT, CONF_RESOLVE_HERE };
+enum conf_fallback { CONF_FALLBACK_BLOCK, CONF_FALLBACK_DIRECT };
+
+/* Proxies that flows may be sent through. */
+struct conf_upstream {
+	const char *name;
+	struct conf_proxies url;
+	const char *user; /* file with "name:password", or NULL */
+	enum conf_balance balance;
+	uint64_t connect_timeout_ms;
+	uint64_t probe_ms;         /* between connects while one is down */
+	enum conf_resolve resolve; /* who looks names up */
+	enum conf_fallback on_error;
+	struct {
+		struct conf_trust trust;
+		const char *cert; /* PEM file, or NULL */
+		const char *key;  /* with cert; file or "pkcs11:..." */
+		const char *name; /* expected instead of the host, or NULL */
+	} tls;
+	bool used; /* some rule can choose it */
+};
+
+struct conf_upstreams {
+	struct conf_upstream *v;
+	unsigned n;
+};
+
+/* What a plan's route means: POLICY_DIRECT, or upstream i. */
+#define CONF_ROUTE_UPSTREAM(i) ((i) + 1u)
+
 struct conf_chain {
 	const char *name;
 	struct policy_scan steps;
@@ -328,6 +380,7 @@ struct conf {
 	struct conf_services services;
 	struct conf_chains scan;
 	struct conf_lists lists;
+	struct conf_upstreams upstreams;
 	struct policy policy; /* rules, and what holds without them */
 	struct conf_download download;
 	struct conf_websocket websocket;
@@ -424,6 +477,8 @@ enum err conf_port_check(const struct conf *, bool connect, uint16_t port,
 bool conf_origin_legacy(const struct conf *, struct str host, bool is_ip);
 /* Is it offered HTTP/2? */
 bool conf_origin_http2(const struct conf *, struct str host, bool is_ip);
+/* The upstream that a plan's route leads to; NULL: direct. */
+const struct conf_upstream *conf_route(const struct conf *, unsigned route);
 /* May this address use the proxy?  ERR_NONE or ERR_CLIENT_DENIED. */
 enum err conf_client_check(const struct conf *, const struct sockaddr *,
     struct fault *f);

@@ -282,6 +282,7 @@ static const struct {
 	{ "websocket", POLICY_BY_WEBSOCKET },
 	{ "upgrade", POLICY_BY_UPGRADE },
 	{ "log", POLICY_BY_LOG },
+	{ "route", POLICY_BY_ROUTE },
 };
 
 #define DECISION_KEYS (sizeof(decision_keys) / sizeof(decision_keys[0]))
@@ -344,13 +345,15 @@ check_rule(struct conf_reader *r, const struct node *map, void *section)
 		conf_problem(r, map,
 		    "this rule decides nothing; add tls, "
 		    "access, scan, download, range, stream, websocket, "
-		    "upgrade or log");
+		    "upgrade, log or route");
 	if (given(map, "page") && rule->access != POLICY_BLOCK)
 		conf_problem(r, place(map, "page"),
 		    "'page' without 'access: "
 		    "block'; no page would be shown");
 	if ((rule->decides & 1u << POLICY_BY_TLS) != 0 && given(map, "if"))
 		check_late(r, conf_node_get(map, "if"));
+	if (given(map, "route"))
+		conf_route_check(r, conf_node_get(map, "if"));
 	for (i = 0; i < sizeof(before) / sizeof(before[0]); i++)
 		if (given(map, before[i]) && given(map, "if"))
 			check_before(r, conf_node_get(map, "if"), before[i]);
@@ -581,6 +584,21 @@ note_conditions(struct conf *conf)
 }
 
 static void
+check_upstream(struct conf_reader *r, const struct node *map, void *section)
+{
+	conf_upstream_check(r, map, section);
+}
+
+static void
+check_upstream_tls(struct conf_reader *r, const struct node *map, void *section)
+{
+	__typeof__(((struct conf_upstream *)0)->tls) *t = section;
+
+	check_pair(r, map);
+	check_host(r, map, "name", &t->name);
+}
+
+static void
 check_list(struct conf_reader *r, const struct node *map, void *section)
 {
 	conf_list_check(r, map, section);
@@ -600,6 +618,7 @@ check_root(struct conf_reader *r, const struct node *map, void *section)
 	conf_scan_finish(r);
 	conf_claims_finish(r);
 	conf_lists_finish(r);
+	conf_upstreams_finish(r);
 	note_conditions(r->conf);
 	if (r->problems->errors == 0) /* else it may be used once corrected */
 		warn_unused(r);
@@ -619,6 +638,8 @@ static check_fn *const checks[SECTION_COUNT] = {
 	[SECTION_SERVICE_TLS] = check_service_tls,
 	[SECTION_RULE] = check_rule,
 	[SECTION_LISTS] = check_list,
+	[SECTION_UPSTREAM] = check_upstream,
+	[SECTION_UPSTREAM_TLS] = check_upstream_tls,
 	[SECTION_DOWNLOAD] = check_download,
 	[SECTION_PAGES] = check_pages,
 	[SECTION_LOG_ACCESS] = check_log_to,

@@ -154,15 +154,15 @@ static const char man_rules[] =
     ".SS How rules are applied\n"
     "For each decision separately \\- \\fBtls\\fR, \\fBaccess\\fR, "
     "\\fBscan\\fR,\n"
-    "\\fBdownload\\fR, \\fBrange\\fR, \\fBstream\\fR, \\fBlog\\fR \\- the "
-    "first rule\n"
+    "\\fBdownload\\fR, \\fBrange\\fR, \\fBstream\\fR, \\fBlog\\fR,\n"
+    "\\fBroute\\fR \\- the first rule\n"
     "that matches and makes it wins. Without one a flow is inspected, "
     "allowed,\n"
     "scanned by all services by their mode in the order of the file, treated "
     "as\n"
     "\\fBdownload\\fR says, asked for as a whole, let through after its begin "
     "if it\n"
-    "is endless, and logged in full.\n"
+    "is endless, logged in full, and its origin reached directly.\n"
     ".PP\n"
     "The conditions of a rule must all hold, of a list one item is enough,\n"
     "\\fBnot\\fR negates what is inside.\n"
@@ -182,9 +182,9 @@ static const char man_rules[] =
     "by\n"
     "\\fBurl\\fR, \\fBmethod\\fR, \\fBtype\\fR or \\fBsize\\fR, one that "
     "decides\n"
-    "\\fBrange\\fR by \\fBtype\\fR or \\fBsize\\fR, and one behind a rule "
-    "without\n"
-    "condition that decides the same.\n";
+    "\\fBrange\\fR by \\fBtype\\fR or \\fBsize\\fR or \\fBroute\\fR by any "
+    "of the four,\n"
+    "and one behind a rule without condition that decides the same.\n";
 
 static const char man_tail[] = ".SH FILES\n"
 			       ".TP\n"
@@ -239,6 +239,8 @@ type_name(const struct conf_option *o)
 		[TYPE_ON] = "address",
 		[TYPE_URL] = "one or more URLs",
 		[TYPE_LOG_TO] = "path",
+		[TYPE_PROXIES] = "one or more URLs",
+		[TYPE_ROUTE] = "direct or a name",
 		[TYPE_HOSTS] = "list of hosts",
 		[TYPE_METHODS] = "list of methods",
 		[TYPE_PROTOCOLS] = "list of protocols",

@@ -6,6 +6,7 @@
  *   conf_value.c   single scalars: sizes, durations, words, addresses
  *   conf_type.c    one function for each type of option.def
  *   conf_rule.c    conditions, chains and the scans of rules
+ *   conf_upstream.c parent proxies, and rules that route to them
  *   conf_read.c    the table's engine: sections, defaults, unknown settings
  *   conf_check.c   what settings mean together
  *   conf_doc.c     sample file and manual page from the table
@@ -63,7 +64,7 @@ struct conf_reader {
 	struct buf start_only; /* what no running process takes, canonical */
 	/* Where things of conf were written, same index. */
 	const struct node **listen_at, **service_at, **chain_at, **rule_at;
-	const struct node **list_at;
+	const struct node **list_at, **upstream_at;
 	const struct node **other_at;
 };
 
@@ -137,6 +138,8 @@ enum conf_type {
 	TYPE_ON,
 	TYPE_URL,
 	TYPE_LOG_TO,
+	TYPE_PROXIES, /* addresses of parent proxies */
+	TYPE_ROUTE,   /* direct, or the name of an upstream */
 	TYPE_HOSTS,
 	TYPE_METHODS,
 	TYPE_TYPES,
@@ -239,6 +242,10 @@ void conf_read_gaps(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_log_to(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
+void conf_read_proxies(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
+void conf_read_route(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
 void conf_read_hosts(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_methods(struct conf_reader *, const struct conf_option *,
@@ -277,6 +284,11 @@ void conf_list_check(struct conf_reader *, const struct node *map,
     struct conf_list *);
 /* Which lists open something, and which are asked for at all. */
 void conf_lists_finish(struct conf_reader *);
+/* One upstream; what is known when a route is decided; all of them. */
+void conf_upstream_check(struct conf_reader *, const struct node *map,
+    const struct conf_upstream *);
+void conf_route_check(struct conf_reader *, const struct node *when);
+void conf_upstreams_finish(struct conf_reader *);
 /* Does a rule open something by what its sender claims alone?  After scans. */
 void conf_claims_finish(struct conf_reader *);
 /* Frees what a match holds beside the arena; NULL is nothing. */

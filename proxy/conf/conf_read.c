@@ -225,6 +225,8 @@ places_of(struct conf_reader *r, enum conf_section inside)
 		return (&r->rule_at);
 	if (inside == SECTION_LISTS)
 		return (&r->list_at);
+	if (inside == SECTION_UPSTREAM)
+		return (&r->upstream_at);
 	return (&r->other_at);
 }
 

@@ -443,6 +443,9 @@ proxy_status(const struct page *p)
 		text_add_sf_string(&b, name);
 	if (token[0] != '\0')
 		buf_printf(&b, "; error=%s", token);
+	if (p->facts->received_status > 0) /* RFC 9209 2.1.4 */
+		buf_printf(&b, "; received-status=%u",
+		    p->facts->received_status);
 	buf_cstr(&b, "; details=");
 	text_add_sf_string(&b,
 	    (struct str){ p->cause.p,

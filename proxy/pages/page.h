@@ -35,8 +35,9 @@ struct page_facts {
 	struct str org;  /* pages.org */
 	struct str help; /* pages.help: a text, or an http(s) or mailto URL */
 	struct str host; /* pages.host; STR_NONE: assay.internal */
-	struct str pseudonym;   /* in Proxy-Status; STR_NONE: assay */
-	unsigned retry_after_s; /* with 429 and 503; 0: 30 */
+	struct str pseudonym;     /* in Proxy-Status; STR_NONE: assay */
+	unsigned received_status; /* of a parent proxy; 0: none */
+	unsigned retry_after_s;   /* with 429 and 503; 0: 30 */
 	/* with 405 (RFC 9110 15.5.6); STR_NONE: all but CONNECT and TRACE */
 	struct str allow;
 };

@@ -15,11 +15,11 @@
 
 static const unsigned stage_decides[] = {
 	[POLICY_TLS] = BIT(POLICY_BY_TLS) | BIT(POLICY_BY_ACCESS) |
-	    BIT(POLICY_BY_LOG),
+	    BIT(POLICY_BY_LOG) | BIT(POLICY_BY_ROUTE),
 	[POLICY_REQUEST] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_RANGE) |
 	    BIT(POLICY_BY_STREAM) | BIT(POLICY_BY_WEBSOCKET) |
-	    BIT(POLICY_BY_UPGRADE) | BIT(POLICY_BY_LOG),
+	    BIT(POLICY_BY_UPGRADE) | BIT(POLICY_BY_LOG) | BIT(POLICY_BY_ROUTE),
 	[POLICY_RESPONSE] = BIT(POLICY_BY_ACCESS) | BIT(POLICY_BY_SCAN) |
 	    BIT(POLICY_BY_DOWNLOAD) | BIT(POLICY_BY_STREAM) |
 	    BIT(POLICY_BY_LOG),
@@ -253,12 +253,24 @@ set_rules(struct plan *plan, unsigned decisions, const char *name)
 			plan->rule[i] = name;
 }
 
+/* What is decided now. */
+static unsigned
+decisions_of(enum policy_stage stage, const struct policy_facts *facts)
+{
+	return (stage_decides[stage] &
+	    ~(facts->connected ? BIT(POLICY_BY_ROUTE) : 0));
+}
+
 /* The part of a plan that a stage decides, as without rules. */
 static void
 set_defaults(const struct policy *policy, enum policy_stage stage,
     const struct policy_facts *facts, struct plan *plan)
 {
-	set_rules(plan, stage_decides[stage], NULL);
+	unsigned all = decisions_of(stage, facts);
+
+	set_rules(plan, all, NULL);
+	if ((all & BIT(POLICY_BY_ROUTE)) != 0)
+		plan->route = POLICY_DIRECT;
 	plan->access = POLICY_ALLOW;
 	plan->log = POLICY_LOG_FULL;
 	plan->asks_dest = plan->overrun = false;
@@ -299,6 +311,8 @@ apply(const struct policy_rule *rule, unsigned decisions,
 		plan->upgrade = &rule->upgrade;
 	if ((decisions & BIT(POLICY_BY_LOG)) != 0)
 		plan->log = rule->log;
+	if ((decisions & BIT(POLICY_BY_ROUTE)) != 0)
+		plan->route = rule->route;
 	if ((decisions & BIT(POLICY_BY_SCAN)) != 0) {
 		if (stage == POLICY_REQUEST)
 			plan->scan_req = &rule->scan_req;
@@ -322,7 +336,7 @@ block_overrun(const struct policy_rule *rule, struct plan *plan)
 static const struct policy_rule *
 walk(const struct policy *policy, struct query *q, struct plan *plan)
 {
-	unsigned open = stage_decides[q->stage], may, i;
+	unsigned open = decisions_of(q->stage, q->facts), may, i;
 	const struct policy_rule *rule, *put_off = NULL;
 	bool allow_pending = false;
 	enum policy_answer a;
@@ -467,6 +481,8 @@ join(const struct policy *policy, struct plan *plan, const struct plan *other)
 	JOIN(upgrade, POLICY_BY_UPGRADE,
 	    !allows_all(other->upgrade, plan->upgrade))
 	JOIN(log, POLICY_BY_LOG, other->log < plan->log)
+	/* By URLs it is the same; what an unproven name says has no weight. */
+	JOIN(route, POLICY_BY_ROUTE, other->route != plan->route)
 #undef JOIN
 	req = join_scan(plan->scan_req, other->scan_req, &policy->used_req);
 	resp = join_scan(plan->scan_resp, other->scan_resp, &policy->used_resp);

@@ -58,9 +58,10 @@ struct policy_hosts {
 };
 
 enum policy_stage {
-	POLICY_TLS, /* CONNECT or ClientHello: decides tls, access, log */
+	POLICY_TLS, /* CONNECT or ClientHello: decides tls, access, log, route */
 	/*
-	 * request head: access, scan, download, range, websocket, upgrade, log
+	 * request head: access, scan, download, range, websocket, upgrade, log,
+	 * route
 	 */
 	POLICY_REQUEST,
 	/* response head: access, scan of the response, download, stream, log */
@@ -87,6 +88,9 @@ enum policy_websocket {
 };
 enum policy_log { POLICY_LOG_FULL, POLICY_LOG_MINIMAL, POLICY_LOG_NONE };
 
+/* How origins are reached: this, or what the configuration numbers. */
+#define POLICY_DIRECT 0u
+
 enum policy_decision {
 	POLICY_BY_TLS,
 	POLICY_BY_ACCESS,
@@ -97,6 +101,7 @@ enum policy_decision {
 	POLICY_BY_STREAM,
 	POLICY_BY_WEBSOCKET,
 	POLICY_BY_UPGRADE,
+	POLICY_BY_ROUTE,
 	POLICY_DECISIONS
 };
 
@@ -124,6 +129,7 @@ struct policy_rule {
 	enum policy_stream stream;
 	enum policy_websocket websocket;
 	enum policy_log log;
+	unsigned route;
 	struct policy_strings upgrade; /* protocols, as they are written */
 	/* Its chains one after another, by the mode of their services, each service once. */
 	struct policy_scan scan_req;
@@ -198,7 +204,9 @@ struct policy_facts {
 	struct str types[POLICY_TYPES]; /* if receivers may take several */
 	unsigned n_types;
 	uint64_t size;
-	time_t at;       /* when it is; 0: now */
+	time_t at; /* when it is; 0: now */
+	/* there is a connection: the route of the plan stays */
+	bool connected;
 	bool navigation; /* a browser shows it to a person (download.browser) */
 };
 
@@ -211,6 +219,7 @@ struct plan {
 	enum policy_stream stream;
 	enum policy_websocket websocket;
 	enum policy_log log;
+	unsigned route;
 	const struct policy_strings *upgrade; /* in the policy; NULL: none */
 	const struct policy_scan *scan_req; /* in the policy; n = 0: no scan */
 	const struct policy_scan *scan_resp;

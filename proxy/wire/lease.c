@@ -352,7 +352,8 @@ lease_is_good(struct lease *l, const struct worker_gen *g,
 {
 	struct origin *o = l->origin;
 
-	if (l->place->gen != g)
+	if (l->place->gen != g || l->place->route != want->route ||
+	    l->place->absolute != want->absolute)
 		return (false);
 	if (l->at != LEASE_AT_READY)
 		return ((l->want.protocols & ~want->protocols) == 0);
@@ -398,7 +399,9 @@ lease_detach(struct lease *l, bool over)
 {
 	struct origin *o = l->origin;
 	const struct worker *w = l->worker;
-	bool serves = over && !w->draining && l->place->gen == w->current;
+	/* A way around parents is for who has to take it. */
+	bool serves = over && !w->draining && l->place->gen == w->current &&
+	    !o->way.around;
 
 	if (o->speech != NULL)
 		o->speech->detach(l);

@@ -4,8 +4,8 @@
  * origin.  Who holds one never sees the connection: its place decides whether
  * that is one that was kept, or a new one, and what becomes of it afterwards.
  *
- * A place is one (generation, scheme, host, port, address asked for): never an
- * address alone (RFC 9110 7.4).  A connection that is signed in (NTLM,
+ * A place is one (generation, scheme, host, port, address asked for, route, how
+ * its parent is asked): never an address alone (RFC 9110 7.4).  A connection that is signed in (NTLM,
  * Negotiate) belongs to one client beside: it is never shared, serves all that
  * client's requests to its place, and ends with it.  Over TLS a connection may
  * speak HTTP/2: then it bears many leases at a time, of any clients.
@@ -30,7 +30,6 @@ struct account;
 struct arena;
 struct body;
 struct body_store;
-struct dial;
 struct duplex;
 struct h1_limits;
 struct http_msg;
@@ -38,6 +37,8 @@ struct lease;
 struct origin_pool;
 struct sink;
 struct task;
+struct upstream_end;
+struct way;
 struct worker;
 struct worker_gen;
 
@@ -65,6 +66,10 @@ struct lease_want {
 	bool host_is_ip;
 	uint16_t port;
 	struct str dial_host; /* what is connected to; STR_NONE: host */
+	unsigned route;       /* of a plan: through which parent, if any */
+	bool absolute;        /* a parent may be asked by whole URLs (way.h) */
+	/* of the CONNECT that it is for, of who outlives the lease; or absent */
+	struct str via;
 	/*
 	 * Asked for each address before a packet is sent there, while the
 	 * lease waits; false: the rules forbid it, ERR_POLICY_BLOCK if all
@@ -73,10 +78,10 @@ struct lease_want {
 	 */
 	bool (*may_reach)(void *arg, const struct sockaddr *);
 	void *arg;
-	struct dial *dialled; /* connected already; taken over.  May be NULL */
-	bool fresh;           /* none that was kept, or made a while ago */
-	bool recent;          /* of those only one used moments ago */
-	bool uploads;         /* a body follows the request's head */
+	struct way *dialled; /* connected already; taken over.  May be NULL */
+	bool fresh;          /* none that was kept, or made a while ago */
+	bool recent;         /* of those only one used moments ago */
+	bool uploads;        /* a body follows the request's head */
 	/*
 	 * Its request opens a WebSocket connection.  Over HTTP/2 that is an
 	 * extended CONNECT (RFC 8441), where the origin takes it; who has the
@@ -206,7 +211,15 @@ struct lease_times {
 };
 
 void lease_times(const struct lease *, struct lease_times *);
-/* The peer's address with its port, NULL while unknown. */
+/* The parent that it goes through; NULL: straight, or not known yet. */
+const struct upstream_end *lease_parent(const struct lease *);
+/* Its address without the port, in an array of ADDRESS_TEXT; "": none. */
+const char *lease_parent_ip(const struct lease *);
+/* Straight, because its parents failed (on_error: direct)? */
+bool lease_is_around(const struct lease *);
+/* LEASE_FAILED: what a parent answered; 0: nothing. */
+unsigned lease_parent_status(const struct lease *);
+/* The origin's address with its port, NULL while only its parent knows it. */
 const struct sockaddr *lease_peer(const struct lease *);
 /* Its text without the port, in an array of ADDRESS_TEXT; "" while unknown. */
 const char *lease_peer_ip(const struct lease *);

@@ -91,7 +91,26 @@ lease_peer(const struct lease *l)
 {
 	const struct origin *o = l->origin;
 
-	return (o != NULL && o->transport != NULL ? &o->dial.peer.sa : NULL);
+	return (o != NULL && o->transport != NULL ? way_dest(&o->way) : NULL);
+}
+
+const struct upstream_end *
+lease_parent(const struct lease *l)
+{
+	return (l->origin != NULL ? l->origin->way.end : NULL);
+}
+
+bool
+lease_is_around(const struct lease *l)
+{
+	return (l->origin != NULL && l->origin->way.around);
+}
+
+unsigned
+lease_parent_status(const struct lease *l)
+{
+	assert(l->at == LEASE_AT_FAILED);
+	return (l->origin != NULL ? l->origin->way.status : 0);
 }
 
 const char *
@@ -99,7 +118,15 @@ lease_peer_ip(const struct lease *l)
 {
 	static const char none[ADDRESS_TEXT];
 
-	return (lease_peer(l) != NULL ? l->origin->dial.peer_ip : none);
+	return (lease_peer(l) != NULL ? way_dest_ip(&l->origin->way) : none);
+}
+
+const char *
+lease_parent_ip(const struct lease *l)
+{
+	static const char none[ADDRESS_TEXT];
+
+	return (lease_parent(l) != NULL ? l->origin->way.dial.peer_ip : none);
 }
 
 void

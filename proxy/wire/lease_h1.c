@@ -9,6 +9,7 @@
 #include "http/h1_emit.h"
 #include "http/h1_frame.h"
 #include "proxy/wire/lease_priv.h"
+#include "proxy/wire/upstream.h"
 
 /* NULL: it is idle. */
 static struct lease *
@@ -71,6 +72,20 @@ h1_turn(struct lease *l)
 	h1_in_wake(&l->origin->in);
 }
 
+/*
+ * For a parent: the whole URL, and what it is shown of us, which is in no
+ * message that anybody else sees.
+ */
+static void
+add_whole(struct buf *head, struct http_msg *req, struct str authorization)
+{
+	if (authorization.n > 0)
+		http_fields_add(req->arena, &req->fields,
+		    FIELD_PROXY_AUTHORIZATION, authorization);
+	h1_emit_request(head, req, H1_TARGET_ABSOLUTE);
+	http_fields_remove(&req->fields, FIELD_PROXY_AUTHORIZATION);
+}
+
 static struct sink *
 h1_send(struct lease *l, struct http_msg *req, bool has_body)
 {
@@ -79,7 +94,10 @@ h1_send(struct lease *l, struct http_msg *req, bool has_body)
 
 	assert(!h1_sink_is_open(&o->out));
 	lease_note_head(l, req);
-	h1_emit_request(&head, req, H1_TARGET_ORIGIN);
+	if (o->way.absolute)
+		add_whole(&head, req, way_authorization(&o->way));
+	else
+		h1_emit_request(&head, req, H1_TARGET_ORIGIN);
 	link_write(o->transport, head.p, head.n);
 	buf_fini(&head);
 	return (has_body ? h1_sink_begin(&o->out, o->transport, req,
@@ -96,6 +114,13 @@ take_head(struct lease *l, struct http_msg *m, struct fault *f)
 	lease_note_head(l, m);
 	if (m->status < 200)
 		return (true);
+	/* It is we whom the parent asks: RFC 9110 11.7.1. */
+	if (l->origin->way.absolute && m->status == 407) {
+		fault_set(f, ERR_PARENT_AUTH,
+		    "%s: it wants other credentials than 'user' (407)",
+		    l->origin->way.end->conf->text);
+		return (false);
+	}
 	if (h1_frame_response(m, l->req, &in->frame, f) != ERR_NONE)
 		return (false);
 	/* Where a head can be read in two ways nothing may follow it. */

@@ -16,11 +16,11 @@
 #include "certs/verify.h"
 #include "http/auth.h"
 #include "http/h2.h"
-#include "net/dial.h"
 #include "proxy/wire/h1_duplex.h"
 #include "proxy/wire/h1_in.h"
 #include "proxy/wire/h1_sink.h"
 #include "proxy/wire/lease.h"
+#include "proxy/wire/way.h"
 #include "proxy/worker.h"
 #include "stream/pace.h"
 #include "stream/sink.h"
@@ -42,6 +42,8 @@ struct place {
 	struct str host, dial; /* in name[]; they end in 0 */
 	char name[2][256];
 	uint16_t port;
+	unsigned route;
+	bool absolute;
 	unsigned users;      /* leases and connections that point here */
 	struct list idle;    /* of struct origin; newest first */
 	struct list shared;  /* of struct origin, LEASED, which may bear more */
@@ -141,7 +143,7 @@ struct origin {
 	struct h1_duplex raw; /* its lease has switched */
 	struct h2_conn *h2;   /* owned: HTTP/2; NULL: it is not */
 	unsigned n_leases;
-	struct dial dial;
+	struct way way;
 	struct verify_wait verify;
 	struct tls_client tls;    /* .host: whose certificate; .port */
 	enum tls_protocol agreed; /* what is spoken */

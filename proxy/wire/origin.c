@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/budget.h"
+#include "proxy/wire/outer.h"
 #include "proxy/wire/lease_priv.h"
 
 #define RECENT_MS 1500 /* nobody closes an idle connection so soon */
@@ -71,6 +72,7 @@ origin_pays(struct origin *o)
 	    : o->worker->kept;
 
 	link_charge_to(o->transport, payer);
+	way_charge_to(&o->way, payer);
 	if (o->h2 != NULL)
 		origin_h2_charge(o, payer);
 }
@@ -81,7 +83,6 @@ origin_destroy(struct origin *o)
 	assert(list_empty(&o->leases));
 	origin_connecting_ended(o, false);
 	list_remove(&o->link);
-	dial_cancel(&o->dial);
 	verify_cancel(&o->verify);
 	timer_stop(&o->timer);
 	task_fini(&o->task);
@@ -92,6 +93,7 @@ origin_destroy(struct origin *o)
 		    o->speech == NULL || o->spoilt ? LINK_ABORT
 			: o->lingers               ? LINK_CLOSE
 						   : LINK_QUIT);
+	way_end(&o->way);
 	account_unref(&o->account);
 	origin_place_put(o->worker->pool, o->place);
 	loop_defer_free(o->worker->loop, o, origin_free_now);
@@ -164,17 +166,21 @@ origin_check(void *arg, const struct sockaddr *candidate)
 }
 
 static void
-origin_dial(struct origin *o)
+origin_dial(struct origin *o, const struct lease_want *l)
 {
-	struct dial_options opts = { .check = origin_check,
+	struct way_want want = { .route = o->place->route,
+		.host = o->place->dial,
+		.port = o->place->port,
+		.absolute = o->place->absolute,
+		.via = l->via,
+		.check = origin_check,
 		.arg = o,
 		.account = o->account,
-		.connect_timeout_ms = (unsigned)conf_of(o)->limits.connect_ms };
+		.connect_ms = (unsigned)conf_of(o)->limits.connect_ms };
 
 	o->connecting = true;
 	o->place->connecting++;
-	dial_start(o->worker->dialer, &o->dial, o->place->dial, o->place->port,
-	    &opts, &o->task);
+	way_start(o->worker, o->place->gen, &o->way, &want, &o->task);
 }
 
 static struct origin *
@@ -186,6 +192,7 @@ origin_new(const struct lease *l)
 	if (o == NULL)
 		abort();
 	o->state = ORIGIN_DIALLING;
+	o->way.dial.fd = -1;
 	o->worker = l->worker;
 	o->place = l->place;
 	o->place->users++;
@@ -210,18 +217,18 @@ origin_new(const struct lease *l)
 void
 origin_make(struct lease *l)
 {
-	struct dial *dialled = l->want.dialled;
+	struct way *dialled = l->want.dialled;
 	struct origin *o = origin_new(l);
 
 	lease_attach(l, o);
 	lease_go(l, LEASE_AT_MAKING);
 	if (dialled != NULL) {
-		o->dial = *dialled;
-		*dialled = (struct dial){ .fd = -1 };
+		o->way = *dialled;
+		*dialled = (struct way){ .dial = { .fd = -1 } };
 		l->want.dialled = NULL;
 		task_wake(&o->task);
 	} else
-		origin_dial(o);
+		origin_dial(o, &l->want);
 }
 
 /* Whoever waits for it is told. */
@@ -256,7 +263,9 @@ static void
 origin_ready(struct origin *o)
 {
 	uint64_t now = loop_now(o->worker->loop);
-	struct gnutls_session_int *s = link_tls(o->transport);
+	/* That of a parent is none of the origin. */
+	struct gnutls_session_int *s = o->place->tls ? link_tls(o->transport)
+						     : NULL;
 
 	origin_go(o, ORIGIN_LEASED);
 	o->used_at = now;
@@ -325,27 +334,46 @@ origin_handshake(struct origin *o)
 		origin_fail(o, &f);
 }
 
+/* What was made carries what comes from now on. */
+static void
+take_way(struct origin *o)
+{
+	struct way *w = &o->way;
+
+	o->connected_at = loop_now(o->worker->loop);
+	if (w->link != NULL) {
+		o->transport = w->link;
+		w->link = NULL;
+		link_set_owner(o->transport, &o->task);
+	} else {
+		o->transport = link_new(o->worker->loop, w->dial.fd, &o->task);
+		w->dial.fd = -1;
+		link_unread(o->transport, &w->first);
+	}
+	if (w->outer != NULL)
+		link_cut_by(o->transport, outer_cut(w->outer));
+	link_charge_to(o->transport, o->account);
+}
+
 static void
 origin_dialled(struct origin *o)
 {
+	const struct dial *d = &o->way.dial;
 	struct gnutls_session_int *s;
 
-	if (!o->dial.done)
+	if (!d->done)
 		return;
-	o->times.dns_ms = o->dial.dns_ms;
-	o->times.connect_ms = o->dial.connect_ms;
-	if (o->dial.fault.code != ERR_NONE) {
-		if (o->dial.fault.code == ERR_DEST_DENIED &&
+	o->times.dns_ms = d->dns_ms;
+	o->times.connect_ms = d->connect_ms;
+	if (d->fault.code != ERR_NONE) {
+		if (d->fault.code == ERR_DEST_DENIED &&
 		    o->verify.fault.code != ERR_NONE)
 			origin_fail(o, &o->verify.fault);
 		else
-			origin_fail(o, &o->dial.fault);
+			origin_fail(o, &d->fault);
 		return;
 	}
-	o->connected_at = loop_now(o->worker->loop);
-	o->transport = link_new(o->worker->loop, o->dial.fd, &o->task);
-	link_charge_to(o->transport, o->account);
-	o->dial.fd = -1;
+	take_way(o);
 	if (!o->place->tls) {
 		origin_ready(o);
 		return;

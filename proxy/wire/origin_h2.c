@@ -360,7 +360,7 @@ h1_key(const struct lease *l)
 	uint64_t seed = l->worker->pool->seed;
 
 	return (hostname_hash(p->host, seed + p->port) ^
-	    hostname_hash(p->dial, ~seed) ^
+	    hostname_hash(p->dial, ~seed + p->route) ^
 	    (uint64_t)(uintptr_t)l->want.account * 0x9e3779b97f4a7c15u);
 }
 

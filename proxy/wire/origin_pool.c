@@ -28,25 +28,26 @@
 #define IDLE_SPARE 256     /* idle connections beyond one a client */
 
 static bool
-is_place(const struct place *p, const struct worker_gen *g, bool tls,
-    uint16_t port, struct str host, struct str dial)
+is_place(const struct place *p, const struct worker_gen *g,
+    const struct lease_want *w, struct str dial)
 {
-	return (p->gen == g && p->tls == tls && p->port == port &&
-	    str_eq(p->host, host) && str_eq(p->dial, dial));
+	return (p->gen == g && p->tls == w->tls && p->port == w->port &&
+	    p->route == w->route && p->absolute == w->absolute &&
+	    str_eq(p->host, w->host) && str_eq(p->dial, dial));
 }
 
 /* Where it is in its bucket, or would be. */
 static struct place **
-place_find(struct origin_pool *p, const struct worker_gen *g, bool tls,
-    uint16_t port, struct str host, struct str dial)
+place_find(struct origin_pool *p, const struct worker_gen *g,
+    const struct lease_want *w, struct str dial)
 {
-	uint64_t h = hostname_hash(host, p->seed + port);
+	uint64_t h = hostname_hash(w->host, p->seed + w->port);
 	struct place **at;
 
-	if (!str_eq(host, dial))
+	if (!str_eq(w->host, dial))
 		h ^= hostname_hash(dial, p->seed);
-	at = &p->bucket[h % ORIGIN_BUCKETS];
-	while (*at != NULL && !is_place(*at, g, tls, port, host, dial))
+	at = &p->bucket[(h + w->route) % ORIGIN_BUCKETS];
+	while (*at != NULL && !is_place(*at, g, w, dial))
 		at = &(*at)->next;
 	return (at);
 }
@@ -65,6 +66,8 @@ place_new(struct worker_gen *g, const struct lease_want *want, struct str dial)
 	place->gen = worker_gen_ref(g);
 	place->tls = tls;
 	place->port = want->port;
+	place->route = want->route;
+	place->absolute = want->absolute;
 	memcpy(place->name[0], host.p, host.n);
 	memcpy(place->name[1], dial.p, dial.n);
 	place->host = (struct str){ place->name[0], host.n };
@@ -85,8 +88,7 @@ origin_place_get(struct origin_pool *p, struct worker_gen *g,
 {
 	struct str dial = want->dial_host.p != NULL ? want->dial_host
 						    : want->host;
-	struct place **at = place_find(p, g, want->tls, want->port, want->host,
-	    dial);
+	struct place **at = place_find(p, g, want, dial);
 
 	if (*at == NULL)
 		*at = place_new(g, want, dial);
@@ -97,6 +99,11 @@ origin_place_get(struct origin_pool *p, struct worker_gen *g,
 void
 origin_place_put(struct origin_pool *p, struct place *place)
 {
+	const struct lease_want same = { .tls = place->tls,
+		.host = place->host,
+		.port = place->port,
+		.route = place->route,
+		.absolute = place->absolute };
 	struct place **at;
 
 	assert(place->users > 0);
@@ -104,8 +111,7 @@ origin_place_put(struct origin_pool *p, struct place *place)
 		return;
 	assert(list_empty(&place->idle) && list_empty(&place->waiting) &&
 	    list_empty(&place->shared) && place->connecting == 0);
-	at = place_find(p, place->gen, place->tls, place->port, place->host,
-	    place->dial);
+	at = place_find(p, place->gen, &same, place->dial);
 	assert(*at == place);
 	*at = place->next;
 	worker_gen_unref(&place->gen);

@@ -59,6 +59,11 @@ OF_TYPE = {
             "icap:///x", "icap:a", "icap://a/%00", "icap://a/\u00e4", "icap://ä/x", "icap://a/#b", "icap://a/x y", "icaps://a/x",
             "icaps://[::1]:1/x", "http://a/", ["icap://a/1", "icaps://b/2"], ["icap://a/"] * 16, ["icap://a/"] * 17,
             ["icap://a/", "clamav:"], "clamav:/nonexistent", "clamav:@dir", "clamav:@pem", "clamav:relative"],
+    "PROXIES": ["http://a:1", "https://a:1", "socks5://a:1", "socks5h://a:1", "socks4://a:1", "http://a", "http://a:0", "http://a:65536", "http://a:1/",
+                "http://a:1/x", "http://a:1?x", "http://u:p@a:1", "http://[::1]:1", "http://[::1", "http://0x7f.1:1", "http://a b:1", "http://",
+                "HTTP://a:1", "//a:1", "http://a:1#x", "http://a..b:1", "http://" + "a" * 64 + ":1", "http://a:1\r\nX: y",
+                ["http://a:1", "socks5://b:2"], ["http://a:1"] * 16, ["http://a:1"] * 17],
+    "ROUTE": ["direct", "Direct", "u", "nobody", "none", ["u"], "u/", "ä"],
     "LOG_TO": ["stdout", "@dir", "@fifo", "@empty", "/dev/null", "/dev/full", "/nonexistent/x", "@file/x", "journal", "syslog:x",
                "/" + "x" * 300, "/" + "x/" * 600],
     "HOSTS": ["example.com", "=1.2.3.4", "*.1.2.3.4", "::1", "[::1]", "[::1", "0x7f.1", "017.0.0.1", "1.2", "a..b", "*", "*.", "=",
@@ -160,6 +165,8 @@ class Place:
         c = self.lab.conf(self.port, services=json.loads(json.dumps(self.services)), rules=[{"name": "default", "scan": ["s"]}])
         c["listen"][0]["name"] = "office"
         c["lists"] = {"l": {"file": self.files["file"], "max_bad": 100}}
+        c["upstreams"] = {"u": {"url": "http://127.0.0.1:1"}}
+        c["rules"].append({"name": "parent", "if": {"host": "parent.test"}, "route": "u"})
         return c
 
     def fill(self, v):
@@ -181,6 +188,8 @@ class Place:
                  "SERVICE_TLS": lambda: c["services"]["s"].setdefault("tls", {}),
                  "SERVICE_LIMITS": lambda: c["services"]["c"].setdefault("limits", {}),
                  "LISTS": lambda: c["lists"]["l"],
+                 "UPSTREAM": lambda: c["upstreams"]["u"],
+                 "UPSTREAM_TLS": lambda: c["upstreams"]["u"].setdefault("tls", {}),
                  "TLS_EXCEPTION": lambda: c["tls"]["origin"].setdefault("exceptions", [{"host": "old.test", "legacy": "true"}])[0],
                  "LOG_ACCESS": lambda: c["log"]["access"][0],
                  "LOG_ISSUED": lambda: c["log"].setdefault("issued", [{"to": "stdout"}])[0]}.get(section)
@@ -192,6 +201,10 @@ class Place:
                 here = here.setdefault({"dest": "destinations"}.get(name, name), {})
         if section == "SERVICE_TLS":
             c["services"]["s"]["url"] = "icaps://127.0.0.1:1/x"
+            if key in ("cert", "key"):
+                here.update(cert=self.files["pem"], key=self.files["pem"])
+        if section == "UPSTREAM_TLS":
+            c["upstreams"]["u"]["url"] = "https://127.0.0.1:1"
             if key in ("cert", "key"):
                 here.update(cert=self.files["pem"], key=self.files["pem"])
         if section in ("RULE", "IF"):

@@ -152,8 +152,10 @@ test_json_whole(void)
 	r.client_tls = (struct audit_tls){ STR("1.3"),
 		STR("TLS_AES_256_GCM_SHA384"), STR("http/1.1"), STR("h") };
 	r.origin_tls.version = STR("1.2");
-	r.rules = (struct audit_rules){ STR("a"), STR("b"), STR("c"),
-		STR("d") };
+	r.rules = (struct audit_rules){ STR("a"), STR("b"), STR("c"), STR("d"),
+		STR("e") };
+	r.parent = (struct audit_parent){ STR("up"), STR("http://p:3128"),
+		STR("192.0.2.9"), false, true };
 	r.ms = (struct audit_ms){ 0, 1, 2, 960049, 4, 5 };
 	r.has_verdict = true;
 	r.verdict = VERDICT_BLOCKED;
@@ -176,6 +178,11 @@ test_json_whole(void)
 	CU_ASSERT(is(o, "assay.rule.access", "b"));
 	CU_ASSERT(is(o, "assay.rule.scan", "c"));
 	CU_ASSERT(is(o, "assay.rule.download", "d"));
+	CU_ASSERT(is(o, "assay.rule.route", "e"));
+	CU_ASSERT(is(o, "assay.upstream.name", "up"));
+	CU_ASSERT(is(o, "assay.upstream.endpoint", "http://p:3128"));
+	CU_ASSERT(is(o, "assay.upstream.ip", "192.0.2.9"));
+	CU_ASSERT(json_is_true(json_object_get(o, "assay.upstream.direct")));
 	CU_ASSERT(is(o, "assay.verdict", "blocked"));
 	CU_ASSERT(is(o, "error.code", "ORIGIN_CERT"));
 	CU_ASSERT(is(o, "error.type", "tls_certificate_error"));
@@ -262,7 +269,8 @@ test_json_hostile(void)
 		r.reference = r.client_ip = r.listener = r.user = r.agent = v;
 		r.method = r.url = r.host = r.server_ip = r.mime = v;
 		r.client_tls = (struct audit_tls){ v, v, v, v };
-		r.rules = (struct audit_rules){ v, v, v, v };
+		r.rules = (struct audit_rules){ v, v, v, v, v };
+		r.parent = (struct audit_parent){ v, v, v, false, true };
 		scan = (struct audit_scan){ .service = v,
 			.endpoint = v,
 			.outcome = v,

@@ -121,7 +121,8 @@ test_keys(void)
 		{ "zzz: 1\n",
 		    "c:1:1: unknown setting 'zzz'; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, lists, rules, download, websocket, pages, "
+		    "services, scan, lists, upstreams, rules, download, "
+		    "websocket, pages, "
 		    "log, "
 		    "admin, "
 		    "limits, workers, user, sandbox\n" },
@@ -134,7 +135,8 @@ test_keys(void)
 		{ "\"\": 1\n",
 		    "c:1:1: unknown setting ''; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, lists, rules, download, websocket, pages, "
+		    "services, scan, lists, upstreams, rules, download, "
+		    "websocket, pages, "
 		    "log, "
 		    "admin, "
 		    "limits, workers, user, sandbox\n" },
@@ -603,7 +605,7 @@ test_chains_and_rules(void)
 		{ "rules: [{name: x}, y]\n",
 		    "c:1:9: this rule decides "
 		    "nothing; add tls, access, scan, download, range, stream, "
-		    "websocket, upgrade or log\n"
+		    "websocket, upgrade, log or route\n"
 		    "c:1:20: settings are wanted here ('key: value'), not "
 		    "'y'\n" },
 		{ "rules: [{upgrade: [a/1, b c, websocket, "
@@ -627,8 +629,8 @@ test_chains_and_rules(void)
 		    "" },
 		{ "rules: [{access: block, page: other, route: up}]\n",
 		    "c:1:25: 'page' is not supported in this version; leave "
-		    "it out or write policy\nc:1:38: 'route' is not supported "
-		    "in this version; leave it out or write direct\n" },
+		    "it out or write policy\nc:1:45: no upstream has the name "
+		    "'up'; write direct, or give it one under 'upstreams'\n" },
 		{ "rules: [{log: none, page: policy}]\n",
 		    "c:1:21: 'page' "
 		    "without 'access: block'; no page would be shown\n" },
@@ -791,6 +793,52 @@ load(const char *text)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(conf);
 	conf_problems_fini(&p);
 	return (conf);
+}
+
+#define UP "upstreams: {up: {url: 'http://p.test:3128'}}\n"
+
+static void
+test_upstreams(void)
+{
+	static const struct wrong t[] = {
+		{ UP,
+		    "c:1:13: warning: no rule routes to the upstream 'up'\n" },
+		{ "upstreams: {up: {url: 'http://p.test:3128', resolve: "
+		  "here}}\n"
+		  "rules: [{route: up}]\n",
+		    "" },
+		{ UP "rules: [{route: other}]\n",
+		    "c:2:17: no upstream has the name 'other'; write direct, "
+		    "or give it one under 'upstreams'\n" },
+		{ UP "rules: [{route: up, if: {method: GET, not: {url: x}}}]\n",
+		    "c:2:26: 'route' cannot be decided by 'method', which is "
+		    "known only when the connection is there; decide by host, "
+		    "port, client or listener\n"
+		    "c:2:45: 'route' cannot be decided by 'url', which is "
+		    "known only when the connection is there; decide by host, "
+		    "port, client or listener\n" },
+		{ "upstreams: {direct: {url: 'http://p:1'}, '': {}}\n",
+		    "c:1:13: 'direct' is no name for an upstream; take "
+		    "another\n"
+		    "c:1:42: 'url' is missing; write 'url: "
+		    "http://parent.example.net:3128'\n"
+		    "c:1:42: '' is no name for an upstream; take another\n" },
+		{ "upstreams: {up: {url: []}}\n",
+		    "c:1:23: 'url' is empty; write at least one address\n" },
+		{ "upstreams: {up: {url: 'http://u:p@h:1', tls: {cert: "
+		  "/dev/null}}}\n",
+		    "c:1:23: 'http://u:p@h:1' is written with a user; write "
+		    "'user: file:...' beside the url\n"
+		    "c:1:47: 'cert' without 'key'; write both or neither\n"
+		    "c:1:53: '/dev/null' is no ordinary file\n" },
+		{ "listen: [{on: ':3128'}]\nupstreams: {up: {url: "
+		  "['http://127.0.0.2:3128', 'socks5://localhost:1080']}}\n"
+		  "rules: [{route: up}]\n",
+		    "c:2:18: 'http://127.0.0.2:3128' is where assay listens "
+		    "itself\n" },
+	};
+
+	CHECK_TABLE(t);
 }
 
 static void
@@ -1160,6 +1208,9 @@ static const char *const around[SECTION_COUNT] = {
 	[SECTION_SERVICE_LIMITS] = "services: {a: {url: 'clamav:', limits: "
 				   "{%s}}}",
 	[SECTION_LISTS] = "lists: {a: {file: b, %s}}",
+	[SECTION_UPSTREAM] = "upstreams: {a: {%s}}",
+	[SECTION_UPSTREAM_TLS] = "upstreams: {a: {url: 'https://h:1', tls: "
+				 "{%s}}}",
 	[SECTION_RULE] = "rules: [{%s}]",
 	[SECTION_IF] = "rules: [{access: block, if: {%s}}]",
 	[SECTION_DOWNLOAD] = "download: {%s}",
@@ -1405,8 +1456,8 @@ UNIT_TESTS(proxy_conf, { "what is no YAML", test_syntax },
     { "wrong values", test_values }, { "listeners", test_listen },
     { "files", test_files }, { "services", test_services },
     { "chains and rules", test_chains_and_rules },
-    { "defaults", test_defaults }, { "values are read", test_values_read },
-    { "--listen", test_set_listen },
+    { "upstreams", test_upstreams }, { "defaults", test_defaults },
+    { "values are read", test_values_read }, { "--listen", test_set_listen },
     { "administration socket", test_admin_default },
     { "no services", test_services_none },
     { "what needs a restart", test_restart }, { "JSON", test_json },

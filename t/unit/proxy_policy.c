@@ -814,7 +814,51 @@ test_times(void)
 	}
 }
 
-UNIT_TESTS(proxy_policy, { "times", test_times }, { "hosts", test_hosts },
+/* A route is decided while there is no connection, and stays. */
+static void
+test_route(void)
+{
+	struct conf *conf = load("upstreams: {a: {url: 'http://a:1'}, b: {url: "
+				 "'http://b:1'}}\n"
+				 "rules:\n"
+				 "  - {name: near, if: {dest: 192.0.2.0/24}, "
+				 "route: direct}\n"
+				 "  - {name: guests, if: {listener: guest}, "
+				 "route: b}\n"
+				 "  - {name: rest, route: a}\n");
+	const struct given guest = { .host = "h.test", .listener = "guest" };
+	const struct given named = { .host = "h.test", .listener = "office" };
+	const struct given near = { .host = "192.0.2.7", .dest = "192.0.2.7" };
+	struct policy_facts f = { .host = STR("h.test"),
+		.listener = STR("office"),
+		.scheme = STR("https"),
+		.port = 443,
+		.size = POLICY_SIZE_UNKNOWN,
+		.connected = true };
+	struct sockaddr_in dest = addr("192.0.2.7");
+	struct plan plan;
+
+	policy_plan_init(&conf->policy, &plan);
+	CU_ASSERT_EQUAL(plan.route, POLICY_DIRECT);
+	decide(conf, POLICY_TLS, &guest, &plan);
+	CU_ASSERT_PTR_EQUAL(conf_route(conf, plan.route),
+	    &conf->upstreams.v[1]);
+	CU_ASSERT_STRING_EQUAL(plan.rule[POLICY_BY_ROUTE], "guests");
+	decide(conf, POLICY_REQUEST, &near, &plan);
+	CU_ASSERT_PTR_NULL(conf_route(conf, plan.route));
+	CU_ASSERT_STRING_EQUAL(plan.rule[POLICY_BY_ROUTE], "near");
+	decide(conf, POLICY_REQUEST, &named, &plan);
+	CU_ASSERT_STRING_EQUAL(plan.rule[POLICY_BY_ROUTE], "rest");
+	f.dest = (const struct sockaddr *)&dest;
+	policy_decide(&conf->policy, POLICY_REQUEST, &f, &plan);
+	CU_ASSERT_STRING_EQUAL(plan.rule[POLICY_BY_ROUTE], "rest");
+	CU_ASSERT_PTR_EQUAL(conf_route(conf, plan.route),
+	    &conf->upstreams.v[0]);
+	conf_unref(&conf);
+}
+
+UNIT_TESTS(proxy_policy, { "routes", test_route }, { "times", test_times },
+    { "hosts", test_hosts },
     { "client, listener, port, dest, method, not", test_conditions },
     { "types and sizes", test_types_and_sizes }, { "urls", test_urls },
     { "without rules", test_no_rules },
