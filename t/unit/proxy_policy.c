@@ -371,21 +371,24 @@ test_scan_again(void)
 {
 	struct conf *c = load(
 	    "rules:\n"
-	    "- {name: video, if: {type: 'video/*'}, scan: none, "
+	    "- {name: video, if: {type: 'video/*', host: v.test}, scan: none, "
 	    "download: stream}\n"
 	    "- {name: all, scan: both}\n");
 	struct plan plan;
 	const struct policy_scan *req;
 
 	policy_plan_init(&c->policy, &plan);
-	decide(c, POLICY_REQUEST, &(struct given){ .method = "GET" }, &plan);
+	decide(c, POLICY_REQUEST,
+	    &(struct given){ .host = "v.test", .method = "GET" }, &plan);
 	CU_ASSERT(plan.scan_req->n == 1 && plan.scan_resp->n == 1);
 	req = plan.scan_req;
-	decide(c, POLICY_RESPONSE, &(struct given){ .type = "video/x" }, &plan);
+	decide(c, POLICY_RESPONSE,
+	    &(struct given){ .host = "v.test", .type = "video/x" }, &plan);
 	CU_ASSERT(plan.scan_req == req && plan.scan_resp->n == 0);
 	CU_ASSERT(plan.download == POLICY_STREAM);
 	CU_ASSERT_STRING_EQUAL(name_of(&plan, POLICY_BY_SCAN), "video");
-	decide(c, POLICY_RESPONSE, &(struct given){ .type = "text/x" }, &plan);
+	decide(c, POLICY_RESPONSE,
+	    &(struct given){ .host = "v.test", .type = "text/x" }, &plan);
 	CU_ASSERT(plan.scan_resp->n == 1);
 	CU_ASSERT(plan.download == POLICY_TRICKLE);
 	conf_unref(&c);
