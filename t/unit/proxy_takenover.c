@@ -306,8 +306,14 @@ write_conf(const struct rig *r, const char *more)
 {
 	FILE *f = fopen(r->conf, "w");
 
-	fprintf(f, "state: %s\nlisten: [{ on: \"127.0.0.1:0\" }]\n%s",
-	    r->folder, more);
+	fprintf(f, "state: %s\nlisten: [{ on: \"127.0.0.1:0\" }]\n%s%s",
+	    r->folder,
+#ifdef HAVE_CLAMAV
+	    "services: { clam: { url: \"clamav:" SRCDIR "/etc/testdb\" } }\n",
+#else
+	    "",
+#endif
+	    more);
 	fclose(f);
 }
 
