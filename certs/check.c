@@ -453,6 +453,19 @@ own_not_in_path(struct check *c)
 	return (true);
 }
 
+/* Whatever vouches for it, and whatever revocation is looked at. */
+static bool
+keys_not_blocked(struct check *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->path_n; i++)
+		if (trust_blocks(c->o->trust, c->path[i]))
+			return (refuse_crt(c, c->path[i],
+			    "has a key that the configuration blocks"));
+	return (true);
+}
+
 static void
 lower_until(struct check *c, time_t t)
 {
@@ -566,7 +579,8 @@ check_all(struct check *c, struct verdict *v)
 	assert(c->sent_n > 0 && c->sent_n <= VERIFY_MAX_CERTS);
 	verdict_take_names(v, c->sent[0]);
 	return (not_ours(c) && verify_path(c) && own_not_in_path(c) &&
-	    strength_ok(c) && usage_ok(c) && revocation_ok(c));
+	    keys_not_blocked(c) && strength_ok(c) && usage_ok(c) &&
+	    revocation_ok(c));
 }
 
 struct verdict *

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/handed.h"
+#include "certs/blocked.h"
 #include "certs/crl_priv.h"
 #include "certs/trust.h"
 
@@ -24,6 +25,7 @@ struct trust {
 	unsigned index_n;
 	struct crl **crls;
 	unsigned crls_n;
+	struct blocked *blocked; /* owned */
 };
 
 static bool
@@ -175,6 +177,7 @@ trust_open(const char *const *files, const char *const *crl_files,
 	if (t == NULL || gnutls_x509_trust_list_init(&t->list, 0) < 0)
 		abort();
 	atomic_init(&t->refs, 1);
+	t->blocked = blocked_new();
 	for (; ok && *files != NULL; files++)
 		ok = add_anchors(t, *files, f);
 	for (; ok && crl_files != NULL && *crl_files != NULL; crl_files++)
@@ -185,6 +188,18 @@ trust_open(const char *const *files, const char *const *crl_files,
 	} else
 		trust_unref(&t);
 	return (t);
+}
+
+bool
+trust_block_keys(struct trust *t, const char *file, struct fault *f)
+{
+	return (blocked_load(t->blocked, file, f));
+}
+
+bool
+trust_blocks(const struct trust *t, gnutls_x509_crt_t cert)
+{
+	return (blocked_has(t->blocked, cert));
 }
 
 struct trust *
@@ -213,6 +228,7 @@ trust_unref(struct trust **tp)
 	for (i = 0; i < t->crls_n; i++)
 		crl_free(&t->crls[i]);
 	free(t->crls);
+	blocked_free(&t->blocked);
 	index_free(t);
 	gnutls_x509_trust_list_deinit(t->list, 1);
 	free(t);

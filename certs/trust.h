@@ -28,6 +28,11 @@ struct trust;
  */
 struct trust *trust_open(const char *const *files, const char *const *crl_files,
     struct ca *own, struct fault *f);
+/*
+ * Keys that file lists may be in no chain (certs/blocked.h).  Before others
+ * have it.  False: ERR_CONFIG in f.
+ */
+bool trust_block_keys(struct trust *, const char *file, struct fault *f);
 struct trust *trust_ref(struct trust *);
 void trust_unref(struct trust **);
 
@@ -40,6 +45,9 @@ gnutls_x509_trust_list_t trust_list(const struct trust *);
  * self-signed, a PKCS #11 token).  Nothing is verified.
  */
 gnutls_x509_crt_t trust_issuer(const struct trust *, gnutls_x509_crt_t cert);
+
+/* Is its key one of those that were blocked? */
+bool trust_blocks(const struct trust *, gnutls_x509_crt_t cert);
 
 enum trust_crl {
 	/* no CRL of this issuer that is current and complete */

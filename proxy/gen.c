@@ -69,22 +69,35 @@ file_list(bool system, const struct policy_strings *files)
 	return (out);
 }
 
+/* NULL: f says why. */
+static struct trust *
+trust_of(const struct conf_tls *t, struct ca *own, struct fault *f)
+{
+	const char **files = file_list(t->origin.trust.system,
+	    &t->origin.trust.files);
+	const char **crls = file_list(false, &t->origin.crl);
+	struct trust *trust = trust_open(files, crls, own, f);
+	unsigned i;
+
+	for (i = 0; trust != NULL && i < t->origin.blocked_keys.n; i++)
+		if (!trust_block_keys(trust, t->origin.blocked_keys.v[i], f))
+			trust_unref(&trust);
+	free(files);
+	free(crls);
+	return (trust);
+}
+
 static void
 gen_trust(struct gen *g, const struct gen_given *given,
     struct conf_problems *list)
 {
 	const struct conf_tls *t = &g->conf->tls;
-	const char **files = file_list(t->origin.trust.system,
-	    &t->origin.trust.files);
-	const char **crls = file_list(false, &t->origin.crl);
 	struct fault f = { 0 };
 	struct verify_options v = { .own = g->ca,
 		.max_entries = VERDICTS_MAX,
 		.pool = given != NULL ? given->pools->crypto : NULL };
 
-	g->trust = trust_open(files, crls, g->ca, &f);
-	free(files);
-	free(crls);
+	g->trust = trust_of(t, g->ca, &f);
 	if (g->trust == NULL) {
 		problem_fault(list, "tls.origin", &f);
 		return;

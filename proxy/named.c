@@ -38,6 +38,7 @@ named_each(const struct conf *c, named_fn *fn, void *arg)
 	name(&x, c->resolver.hosts);
 	name_all(&x, &c->tls.origin.trust.files);
 	name_all(&x, &c->tls.origin.crl);
+	name_all(&x, &c->tls.origin.blocked_keys);
 	for (i = 0; i < c->lists.n; i++)
 		name(&x, c->lists.v[i].used ? c->lists.v[i].file : NULL);
 	for (i = 0; i < c->services.n; i++) {

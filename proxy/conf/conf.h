@@ -113,7 +113,8 @@ struct conf_tls {
 		const char *priority;
 		struct conf_exceptions exceptions;
 		struct conf_trust trust;
-		struct policy_strings crl; /* PEM files */
+		struct policy_strings crl;          /* PEM files */
+		struct policy_strings blocked_keys; /* files */
 		enum revocation revocation;
 		enum conf_on_invalid on_invalid;
 		enum conf_no_yes http2;

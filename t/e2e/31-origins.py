@@ -2,12 +2,14 @@
 """The origin's side of TLS: whatever is wrong with its certificate, the client
 gets a 502 page inside its tunnel and the origin not one octet of the request."""
 import datetime
+import hashlib
+import signal
 import ssl
 import time
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import certs
@@ -172,6 +174,37 @@ def test_revoked_by_crl(lab):
     judge(lab, p, o)
     good = lab.origin(tls=lab.server_context(HOST))
     assert lab.tunnel(p, good.port, HOST).get().status == 200
+
+
+def key_of(cert):
+    spki = cert.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
+
+
+def test_blocked_keys(lab):
+    """A key that the configuration blocks is in no chain, as a leaf's, an issuer's or a root's; a reload takes others."""
+    inter, key = certs.make_ca("Lab Intermediate", issuer=lab.root.cert, issuer_key=lab.root.key)
+    leaf = certs.make_leaf(HOST, inter, key)
+    o = lab.origin(lambda r, c: ok(b"hello"), tls=lab.server_context(leaf=leaf, chain=[inter]))
+    keys = lab.dir / "blocked.keys"
+    keys.write_text("# none yet\n")
+    p = lab.assay(tls={"origin": {"trust": [lab.trust], "blocked_keys": [str(keys)], "revocation": "off"}})
+    t = lab.tunnel(p, o.port, HOST)
+    assert t.get().status == 200
+    for cert, why in ((leaf[0], "certificate has a key"), (inter, 'issuer "Lab Intermediate" has a key'),
+                      (lab.root.cert, 'issuer "Lab Root" has a key')):
+        with lab.sub(why):
+            keys.write_text(f"# compromised\n{key_of(cert)} somebody's\n")
+            p.reload("in force")
+            o.requests.clear()
+            o.conns.clear()
+            judge(lab, p, o)
+            assert wire.wait_for(lambda: why in p.access()[-1].get("error.message", ""), 20), p.access()[-1]
+    keys.write_text("x\n")
+    p.signal(signal.SIGHUP)
+    assert wire.wait_for(lambda: "blocked.keys:1: not the SHA-256" in p.log(), 20), p.log()
+    o.conns.clear()
+    judge(lab, p, o)
 
 
 def test_must_staple(lab):

@@ -302,6 +302,86 @@ test_scopes(void)
 	made_free(&ca);
 }
 
+/* O, H and B are keys; "$" takes an octet back. */
+static void
+expand(const char *form, const char *hex, const char *base64, char *out)
+{
+	static const char other[] = "00112233445566778899aabbccddeeff"
+				    "00112233445566778899AABBCCDDEEFF";
+	const char *part;
+
+	for (; *form != '\0'; form++) {
+		part = *form == 'O' ? other
+		    : *form == 'H'  ? hex
+		    : *form == 'B'  ? base64
+				    : "";
+		if (*form == '$')
+			out--;
+		else if (*part == '\0')
+			*out++ = *form;
+		else
+			out = stpcpy(out, part);
+	}
+	*out = '\0';
+}
+
+/* A file of keys: what it may say, and whose it is then. */
+static void
+test_blocked(void)
+{
+	struct made one = make_cert(CA_EC, NULL);
+	struct made two = make_cert(M(.cn = "2", .key = KEY_RSA), NULL);
+	char hex[80] = "", text[400];
+	static const struct {
+		const char *form, *want; /* of the fault; NULL: none */
+		bool blocks;
+	} rows[] = {
+		{ "H", NULL, true },
+		{ "B\n", NULL, true },
+		{ "sha256/B # old\r\n", NULL, true },
+		{ "# H\n\n \t\r\n", NULL, false },
+		{ "\n \tH somebody's\n", NULL, true },
+		{ "O", NULL, false },
+		{ "O\nO\nH\n", NULL, true },
+		{ "", NULL, false },
+		{ "O\nH0\n", "keys:2: ", false },
+		{ "H$", "keys:1: ", false },
+		{ "H$g", "keys:1: ", false },
+		{ "B$", "keys:1: ", false },
+		{ "sha1/B", "keys:1: ", false },
+		{ "sha256/", "keys:1: ", false },
+	};
+	unsigned char id[32];
+	gnutls_datum_t d = { id, sizeof(id) }, base64;
+	size_t n = sizeof(id), hex_n = sizeof(hex);
+	struct fault f;
+	struct trust *t;
+	unsigned i;
+	bool ok;
+
+	CU_ASSERT(gnutls_x509_crt_get_key_id(one.crt, GNUTLS_KEYID_USE_SHA256,
+		      id, &n) == 0);
+	CU_ASSERT(gnutls_hex_encode(&d, hex, &hex_n) == 0);
+	CU_ASSERT_FATAL(gnutls_base64_encode2(&d, &base64) == 0);
+	make_cert_file("ca.pem", &one);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		expand(rows[i].form, hex, (char *)base64.data, text);
+		t = open_trust(make_path("ca.pem"), NULL, &f);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+		ok = trust_block_keys(t,
+		    make_file("keys", text, strlen(text), 0644), &f);
+		CU_ASSERT_EQUAL(ok, rows[i].want == NULL);
+		CU_ASSERT(ok || said(&f, rows[i].want));
+		CU_ASSERT(!ok || trust_blocks(t, one.crt) == rows[i].blocks);
+		CU_ASSERT(!ok || !trust_blocks(t, two.crt));
+		trust_unref(&t);
+	}
+	gnutls_free(base64.data);
+	made_free(&one);
+	made_free(&two);
+}
+
 CERTS_MAIN(certs_trust, { "files", test_files }, { "system", test_system },
     { "own CA", test_own }, { "issuer", test_issuer },
-    { "serial numbers", test_serials }, { "scopes", test_scopes })
+    { "serial numbers", test_serials }, { "scopes", test_scopes },
+    { "blocked keys", test_blocked })
