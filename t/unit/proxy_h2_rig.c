@@ -143,6 +143,7 @@ does_read(struct does *d, size_t n)
 		check_queue(d->id, d->got, &q);
 		d->got += had;
 	}
+	chq_fini(&q);
 	if (pull_is_last(p))
 		d->end = p;
 	return (p);
