@@ -188,7 +188,9 @@ take_kept(const struct lease *l)
 	if (l->want.dialled != NULL)
 		return (NULL);
 	o = origin_own_take(l);
-	return (o != NULL ? o : origin_pool_take(l));
+	if (o != NULL || lease_own_is_broken(l->want.own, l->place))
+		return (o);
+	return (origin_pool_take(l));
 }
 
 /* Is its connection one of HTTP/2, and does its request ask more of it? */
@@ -266,6 +268,11 @@ lease_find(struct lease *l)
 	    (l->want.protocols & TLS_HTTP1) != 0 &&
 	    origin_refuses_websocket(l->place))
 		l->want.protocols = TLS_HTTP1;
+	if (o == NULL && lease_own_is_broken(l->want.own, l->place)) {
+		/* It may be the next leg: a stranger takes it for a guess. */
+		lease_go(l, LEASE_AT_FAILED);
+		return;
+	}
 	if (o != NULL) {
 		lease_attach(l, o);
 		if (l->want.recent && o->h2 != NULL && !origin_is_recent(o))
@@ -340,10 +347,13 @@ lease_state(struct lease *l)
 const struct fault *
 lease_fault(const struct lease *l)
 {
-	static const struct fault late = { .code = ERR_CONNECT_TIMEOUT };
+	static const struct fault late = { .code = ERR_CONNECT_TIMEOUT },
+				  lost = { .code = ERR_ORIGIN_CLOSED };
 
 	assert(l->at == LEASE_AT_FAILED);
-	return (l->origin != NULL ? &l->origin->fault : &late);
+	if (l->origin != NULL)
+		return (&l->origin->fault);
+	return (lease_own_is_broken(l->want.own, l->place) ? &lost : &late);
 }
 
 bool
@@ -425,7 +435,7 @@ lease_detach(struct lease *l, bool over)
 	    duplex_is_over(l->raw);
 	o->spoilt |= !over && !o->lingers && o->h2 == NULL;
 	if (o->sign_in == HTTP_SIGN_HALF)
-		o->own->broken = true;
+		lease_own_break(o->own, o->place);
 	origin_destroy(o);
 }
 

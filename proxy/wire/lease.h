@@ -47,8 +47,9 @@ struct lease_own {
 	struct account *account; /* borrowed: the client's */
 	struct list idle;        /* newest first */
 	unsigned n;
-	struct task *wake; /* borrowed: the client's */
-	bool broken;       /* one ended while it was being signed in */
+	struct task *wake;  /* borrowed: the client's */
+	bool broken;        /* one ended while it was being signed in */
+	uint64_t broken_at; /* a hash of where it stood; 0: several did */
 };
 
 void lease_own_init(struct lease_own *, struct account *, struct task *wake);

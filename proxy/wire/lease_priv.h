@@ -367,6 +367,9 @@ struct origin *origin_own_take(const struct lease *);
 void origin_own_put(struct origin *);
 /* It is idle there, and is lost or too old. */
 void origin_own_drop(struct origin *);
+/* One was lost at that place between two legs. */
+void lease_own_break(struct lease_own *, const struct place *);
+bool lease_own_is_broken(const struct lease_own *, const struct place *);
 /* Drop what is idle and of other generations than keep. */
 void origin_own_purge(struct origin_pool *, const struct worker_gen *keep);
 /* A head has gone out or come: does it sign the connection in? */

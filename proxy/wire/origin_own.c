@@ -8,6 +8,7 @@
 #include <assert.h>
 #include "base/budget.h"
 #include "http/auth.h"
+#include "net/hostname.h"
 #include "proxy/wire/lease_priv.h"
 
 #define OWN_MAX 16      /* idle ones a client may keep: sockets of ours */
@@ -28,6 +29,29 @@ lease_own_fini(struct lease_own *own)
 	while (!list_empty(&own->idle))
 		origin_own_drop(
 		    CONTAINER_OF(own->idle.next, struct origin, link));
+}
+
+/* Places come and go; that two share a hash costs a client an answer. */
+static uint64_t
+place_key(const struct place *at)
+{
+	return (hostname_hash(at->host, at->port) | 1);
+}
+
+void
+lease_own_break(struct lease_own *own, const struct place *at)
+{
+	uint64_t key = place_key(at);
+
+	own->broken_at = !own->broken || own->broken_at == key ? key : 0;
+	own->broken = true;
+}
+
+bool
+lease_own_is_broken(const struct lease_own *own, const struct place *at)
+{
+	return (own->broken &&
+	    (own->broken_at == 0 || own->broken_at == place_key(at)));
 }
 
 static void
@@ -54,6 +78,8 @@ origin_own_take(const struct lease *l)
 			continue;
 		if (origin_is_stale(o)) {
 			origin_own_drop(o);
+			if (lease_own_is_broken(own, l->place))
+				return (NULL);
 			continue;
 		}
 		own_remove(o);
@@ -101,7 +127,7 @@ origin_own_drop(struct origin *o)
 
 	own_remove(o);
 	if (o->sign_in == HTTP_SIGN_HALF) {
-		own->broken = true;
+		lease_own_break(own, o->place);
 		task_wake(own->wake);
 	}
 	o->spoilt = origin_is_stale(o);

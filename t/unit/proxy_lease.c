@@ -652,9 +652,14 @@ test_own(void)
 	CU_ASSERT(own.n == 1 && !own.broken);
 	close(fd);
 	w.recent = false;
-	l = get(&w); /* it has ended: another one is made */
-	CU_ASSERT_EQUAL(lease_state(l), LEASE_WAITING);
+	l = get(&w); /* it has ended: the next leg comes to no stranger */
+	CU_ASSERT_EQUAL(lease_state(l), LEASE_FAILED);
+	CU_ASSERT_EQUAL(lease_fault(l)->code, ERR_ORIGIN_CLOSED);
 	CU_ASSERT(own.n == 0 && own.broken);
+	lease_release(&l);
+	w.own = &stranger; /* of another client */
+	l = get(&w);
+	CU_ASSERT_EQUAL(lease_state(l), LEASE_WAITING);
 	lease_release(&l);
 	end();
 }
