@@ -135,7 +135,8 @@ def test_without_the_setting(lab):
         assert s is not None, head
         s.send("old?")
         assert s.message() == "old?"
-        assert len(o.peers) == 1 and o.olds == i + 1, (i, o.peers, o.olds)
+        # the origin counts a moment after its peer is served
+        assert wire.wait_for(lambda: len(o.peers) == 1 and o.olds == i + 1, 10 * e2e.lab_scale()), (i, o.peers, o.olds)
     assert lab.tunnel(p, o.port).get("/").body == b"hello\n" and len(o.peers) == 1 and not sockets(o)
 
 
