@@ -317,17 +317,21 @@ inflate(struct ws *w, struct call *c, struct ws_inflate_io *io,
 {
 	size_t n = c->out->want - c->made;
 	unsigned char *to = room_for(w, c, &n);
+	enum ws_got got = WS_STEP;
 
 	io->out = to;
 	io->out_n = n;
 	*said = step(w->inflate, io);
 	if (*said == WS_INFLATE_MEMORY)
 		return (bad(w, c, WS_CODE_INTERNAL, "no memory to inflate"));
-	if (*said == WS_INFLATE_BAD)
-		return (bad(w, c, WS_CODE_DATA, "broken compression"));
 	w->more = io->out_n == 0;
 	n -= io->out_n;
-	return (n > 0 ? filled(w, c, to, n) : WS_STEP);
+	if (n > 0)
+		got = filled(w, c, to, n);
+	/* What came before it breaks may be too much to look any further. */
+	if (*said == WS_INFLATE_BAD && got != WS_BAD && !w->blind)
+		got = bad(w, c, WS_CODE_DATA, "broken compression");
+	return (got);
 }
 
 static enum ws_got
