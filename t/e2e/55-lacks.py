@@ -86,6 +86,7 @@ def test_full(lab):
 @needs("clamav", "root", "mount")
 def test_read_only(lab):
     l = Lab(lab)
+    l.all_is_well()
     l.mount("ro")
     l.nothing_passes()
     l.umount()

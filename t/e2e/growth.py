@@ -30,8 +30,12 @@ def temp_used(p):
 def clam_folder(p):
     """The private folder of libclamav's files that assayd holds."""
     for pid in p.pids():
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
+        try:
+            fds = os.listdir(f"/proc/{pid}/fd")
+        except OSError:     # it has ended
+            continue
+        for fd in fds:
+            with contextlib.suppress(OSError):
                 name = os.readlink(f"/proc/{pid}/fd/{fd}")
                 if os.path.basename(name).startswith("clam-"):
                     return name
