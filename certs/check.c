@@ -11,11 +11,13 @@
 #include <string.h>
 #include "base/list.h"
 #include "certs/check_priv.h"
+#include "certs/crl_priv.h"
 #include "certs/crt_priv.h"
 #include "certs/staple_priv.h"
 #include "fetch/fetch.h"
 
-#define MAX_LINKS 32 /* GnuTLS may try a path twice */
+#define MAX_LINKS 32   /* GnuTLS may try a path twice */
+#define LISTS_OF_ONE 2 /* that are got for a certificate */
 #define MAX_PATH (VERIFY_MAX_CERTS + 2)
 
 struct link_seen {
@@ -488,11 +490,31 @@ static void
 note_ask(struct check *c, unsigned i)
 {
 	struct verdict *v = c->v;
-	struct status_ask **a = &v->asks[v->asks_n];
+	struct status_ask *a;
+	unsigned nth;
 
-	if (c->o->statuses != NULL && v->asks_n < VERIFY_MAX_ANSWERS &&
-	    (*a = status_ask_new(c->path[i], c->path[i + 1])) != NULL)
-		v->value.bytes += v->asks[v->asks_n++]->bytes;
+	if (c->o->statuses == NULL || v->asks_n == VERIFY_MAX_ASKED)
+		return;
+	if ((a = status_ask_new(c->path[i], c->path[i + 1])) != NULL)
+		v->asks[v->asks_n++] = a;
+	for (nth = 0; nth < LISTS_OF_ONE && v->asks_n < VERIFY_MAX_ASKED &&
+	     (a = status_ask_list(c->path[i], c->path[i + 1], nth)) != NULL;
+	     nth++)
+		v->asks[v->asks_n++] = a;
+}
+
+/* What lists say: files, then those that were got. */
+static enum trust_crl
+lists_say(struct check *c, unsigned i, time_t *at)
+{
+	enum trust_crl said = trust_check_crl(c->o->trust, c->path[i],
+	    c->path[i + 1], c->now, &c->until, at);
+	unsigned l;
+
+	for (l = 0; said != TRUST_CRL_REVOKED && l < c->chain->lists_n; l++)
+		(void)crl_consult(c->chain->lists[l]->list, c->path[i],
+		    c->path[i + 1], c->now, &said, &c->until, at);
+	return (said);
 }
 
 /* Revocation of path[i] (i = 0: the leaf, which may have a staple). */
@@ -521,8 +543,7 @@ not_revoked(struct check *c, unsigned i)
 		    c->path[i + 1], c->now, &c->until, &at, &why);
 	if (s == STAPLE_REVOKED)
 		return (refuse_revoked(c, c->path[i], at));
-	l = trust_check_crl(c->o->trust, c->path[i], c->path[i + 1], c->now,
-	    &c->until, &at);
+	l = lists_say(c, i, &at);
 	if (l == TRUST_CRL_REVOKED)
 		return (refuse_revoked(c, c->path[i], at));
 	if (l != TRUST_CRL_UNKNOWN || s == STAPLE_GOOD)
@@ -608,6 +629,8 @@ check_chain(const struct verify_options *o, const struct verify_chain *chain)
 	v->ends = c.until;
 	lower_until(&c, c.now + VERIFY_MAX_AGE);
 	v->value.fresh_until = c.until;
+	for (i = 0; i < v->asks_n; i++)
+		v->value.bytes += v->asks[i]->bytes;
 	v->value.bytes += sizeof(*v) + v->names.cap +
 	    (v->missing != NULL ? strlen(v->missing) : 0);
 	return (v);

@@ -25,11 +25,11 @@ struct verdict {
 	 */
 	char *missing;
 	/*
-	 * Owned; whose responders may be asked, from the leaf up: what nothing
-	 * at hand knows the status of.  Refused (ERR_ORIGIN_CERT) and asks_n >
+	 * Owned; who may be asked, from the leaf up, a responder before lists:
+	 * of what nothing at hand knows the status.  Refused (ERR_ORIGIN_CERT) and asks_n >
 	 * 0: nothing else is wrong.
 	 */
-	struct status_ask *asks[VERIFY_MAX_ANSWERS];
+	struct status_ask *asks[VERIFY_MAX_ASKED];
 	unsigned asks_n;
 };
 

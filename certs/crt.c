@@ -182,6 +182,33 @@ crt_ocsp_url(gnutls_x509_crt_t crt, char *out, size_t room)
 	return (access_url(crt, GNUTLS_IA_OCSP_URI, out, room));
 }
 
+bool
+crt_list_url(gnutls_x509_crt_t crt, unsigned nth, char *out, size_t room)
+{
+	unsigned char name[2048];
+	gnutls_datum_t d = { name, 0 };
+	unsigned i, reasons;
+	size_t n;
+	int r;
+
+	for (i = 0; i < ACCESS_MOST; i++) {
+		n = sizeof(name);
+		reasons = 0;
+		r = gnutls_x509_crt_get_crl_dist_points(crt, i, name, &n,
+		    &reasons, NULL);
+		if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+			break;
+		d.size = (unsigned)n;
+		if (r != GNUTLS_SAN_URI || reasons != 0 || !is_url(&d, room) ||
+		    nth-- > 0)
+			continue;
+		memcpy(out, d.data, d.size);
+		out[d.size] = '\0';
+		return (true);
+	}
+	return (false);
+}
+
 void
 crt_day(time_t t, char out[static 16])
 {

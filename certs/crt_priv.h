@@ -36,6 +36,11 @@ bool crt_must_staple(gnutls_x509_crt_t);
 bool crt_issuer_url(gnutls_x509_crt_t, char *out, size_t room);
 /* The same of its OCSP responder. */
 bool crt_ocsp_url(gnutls_x509_crt_t, char *out, size_t room);
+/*
+ * Where lists with all reasons of its revocation are to be had, by http or
+ * https: the nth.  False: there is no such one.
+ */
+bool crt_list_url(gnutls_x509_crt_t, unsigned nth, char *out, size_t room);
 /* "2026-01-31", UTC. */
 void crt_day(time_t t, char out[static 16]);
 

@@ -269,27 +269,12 @@ enum trust_crl
 trust_check_crl(struct trust *t, gnutls_x509_crt_t cert,
     gnutls_x509_crt_t issuer, time_t now, time_t *until, time_t *at)
 {
-	enum trust_crl answer = TRUST_CRL_UNKNOWN, said;
-	struct crl *c;
-	bool current;
+	enum trust_crl said = TRUST_CRL_UNKNOWN;
 	unsigned i;
 
-	for (i = 0; i < t->crls_n; i++) {
-		c = t->crls[i];
-		if (!crl_is_by(c, issuer) || !crl_signed_by(c, issuer))
-			continue;
-		current = crl_is_current(c, now);
-		said = crl_find(c, cert, at);
-		if (said == TRUST_CRL_GOOD && !current)
-			continue;
-		/* An old list counts only where no current one speaks. */
-		if (said != TRUST_CRL_UNKNOWN &&
-		    (current || answer == TRUST_CRL_UNKNOWN))
-			answer = said;
-		if (current && crl_next(c) != 0 && crl_next(c) < *until)
-			*until = crl_next(c);
-		if (current && said == TRUST_CRL_REVOKED)
+	for (i = 0; i < t->crls_n; i++)
+		if (!crl_consult(t->crls[i], cert, issuer, now, &said, until,
+			at))
 			break;
-	}
-	return (answer);
+	return (said);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include "base/list.h"
 #include "certs/check_priv.h"
+#include "certs/crl_priv.h"
 
 #define KEY_BYTES 32            /* SHA-256 */
 #define CACHE_BYTES (16u << 20) /* names of certificates, mostly */
@@ -31,6 +32,7 @@ struct verifier {
 /* A chain of its own, in one piece. */
 struct verify_copy {
 	struct verify_chain chain;
+	struct status_answer *lists[VERIFY_MAX_LISTS]; /* counted */
 	/* chain.n of them and chain.answers_n, then their bytes */
 	gnutls_datum_t certs[];
 };
@@ -92,6 +94,8 @@ key_of(const struct verify_chain *c, unsigned char key[static KEY_BYTES])
 	hash_datum(h, &c->staple);
 	for (i = 0; i < c->answers_n; i++)
 		hash_datum(h, &c->answers[i]);
+	for (i = 0; i < c->lists_n; i++)
+		(void)gnutls_hash(h, crl_digest(c->lists[i]->list), KEY_BYTES);
 	gnutls_hash_deinit(h, key);
 }
 
@@ -104,14 +108,32 @@ copy_datum(gnutls_datum_t *to, const gnutls_datum_t *from, unsigned char *at)
 	return (at + from->size);
 }
 
-/*
- * With so many more certificates behind it, and one more answer (NULL: as it
- * is).
- */
+/* Those of c, and that of the answer, where it is one. */
+static void
+copy_lists(struct verify_copy *k, const struct verify_chain *c,
+    struct status_answer *a)
+{
+	unsigned i, n = c->lists_n;
+
+	for (i = 0; i < n; i++)
+		k->lists[i] = c->lists[i];
+	if (a != NULL && a->list != NULL) {
+		assert(n < VERIFY_MAX_LISTS);
+		k->lists[n++] = a;
+	}
+	for (i = 0; i < n; i++)
+		(void)memo_value_ref(&k->lists[i]->value);
+	k->chain.lists = k->lists;
+	k->chain.lists_n = n;
+}
+
+/* With so many more certificates behind it, and the answer (NULL: none). */
 static struct verify_copy *
 copy_more(const struct verify_chain *c, const gnutls_datum_t *more, unsigned n,
-    const gnutls_datum_t *answer)
+    struct status_answer *a)
 {
+	const gnutls_datum_t *answer = a != NULL && a->der.size > 0 ? &a->der
+								    : NULL;
 	unsigned data = c->n + n + c->answers_n + (answer != NULL), i;
 	size_t bytes = c->staple.size + data * sizeof(gnutls_datum_t);
 	struct verify_copy *k;
@@ -144,7 +166,32 @@ copy_more(const struct verify_chain *c, const gnutls_datum_t *more, unsigned n,
 	k->chain.n = c->n + n;
 	k->chain.answers = answers;
 	k->chain.answers_n = c->answers_n + (answer != NULL);
+	copy_lists(k, c, a);
 	return (k);
+}
+
+static void
+copy_free(struct verify_copy **kp)
+{
+	struct verify_copy *k = *kp;
+	struct memo_value *v;
+
+	*kp = NULL;
+	if (k == NULL)
+		return;
+	while (k->chain.lists_n > 0) {
+		v = &k->lists[--k->chain.lists_n]->value;
+		memo_value_unref(&v);
+	}
+	free(k);
+}
+
+static void
+free_arg(void *arg)
+{
+	struct verify_copy *k = arg;
+
+	copy_free(&k);
 }
 
 static struct verify_copy *
@@ -179,7 +226,7 @@ fini(void *owner)
 struct verifier *
 verifier_new(const struct verify_options *o)
 {
-	static const struct memo_type type = { make, free, fini };
+	static const struct memo_type type = { make, free_arg, fini };
 	struct verifier *v = calloc(1, sizeof(*v));
 
 	if (v == NULL)
@@ -253,8 +300,7 @@ conclude(struct verify_wait *w, struct verdict *v, const char *why)
 	else
 		fault_copy(&w->fault, &f);
 	w->done = true;
-	free(w->chain);
-	w->chain = NULL;
+	copy_free(&w->chain);
 }
 
 /* Could be finished by an issuer that it says where to find? */
@@ -275,7 +321,7 @@ extend(struct verify_wait *w, const struct issuer_set *s)
 	if (s->n == 0 || w->fetched++ == VERIFY_MAX_FETCHED)
 		return (false);
 	k = copy_more(&w->chain->chain, s->certs, s->n, NULL);
-	free(w->chain);
+	copy_free(&w->chain);
 	w->chain = k;
 	return (chain_bounded(&k->chain, &f));
 }
@@ -326,9 +372,36 @@ get_issuer(struct verify_wait *w, const struct verify_chain *chain,
 	return (false);
 }
 
+/* Who is still to be asked of it; NULL: nobody, or it took long enough. */
+static const struct status_ask *
+next_ask(const struct verify_wait *w, const struct verdict *v)
+{
+	unsigned i, k;
+
+	if (w->asked_n == VERIFY_MAX_ASKED ||
+	    (w->asks_since > 0 &&
+		loop_now(w->loop) - w->asks_since >= VERIFY_PATIENCE))
+		return (NULL);
+	for (i = 0; i < v->asks_n; i++) {
+		for (k = 0; k < w->asked_n; k++)
+			if (w->asked[k] == v->asks[i]->id)
+				break;
+		if (k == w->asked_n)
+			return (v->asks[i]);
+	}
+	return (NULL);
+}
+
+static bool
+has_room(const struct verify_chain *c, const struct status_answer *a)
+{
+	return (a->list != NULL ? c->lists_n < VERIFY_MAX_LISTS
+				: c->answers_n < VERIFY_MAX_ANSWERS);
+}
+
 /*
- * With what the responder said; without, the next one is asked, and at last
- * the verdict is what it was.  Takes v and a.  True: done.
+ * With what was said; without, the next one is asked, and at last the verdict
+ * is what it was.  Takes v and a.  True: done.
  */
 static bool
 got_status(struct verify_wait *w, struct verdict *v, struct status_answer *a)
@@ -338,16 +411,16 @@ got_status(struct verify_wait *w, struct verdict *v, struct status_answer *a)
 	bool done = true;
 	struct verify_copy *k;
 
-	if (a->der.size > 0 && c->answers_n < VERIFY_MAX_ANSWERS) {
-		k = copy_more(c, NULL, 0, &a->der);
-		free(w->chain);
+	if (status_answers(a) && has_room(c, a)) {
+		k = copy_more(c, NULL, 0, a);
+		copy_free(&w->chain);
 		w->chain = k;
 		memo_value_unref(&value);
 		done = advance(w, &k->chain, NULL);
-	} else if (a->der.size == 0 && ++w->unanswered < v->asks_n)
+	} else if (!status_answers(a) && next_ask(w, v) != NULL)
 		done = advance(w, c, v);
 	else
-		conclude(w, v, a->der.size == 0 ? a->why : "nothing helps");
+		conclude(w, v, status_answers(a) ? "nothing helps" : a->why);
 	memo_value_unref(&answer);
 	return (done);
 }
@@ -364,19 +437,47 @@ on_status(struct statuses_wait *s, struct status_answer *a)
 		task_wake(w->wake);
 }
 
+static bool
+same_cert(const struct status_ask *a, const struct status_ask *b)
+{
+	return (a->cert.size == b->cert.size &&
+	    memcmp(a->cert.data, b->cert.data, a->cert.size) == 0);
+}
+
+/*
+ * Those of other certificates of the chain, that are first asked for them, at
+ * the same time: they are waited for one after another.
+ */
+static void
+prepare_others(const struct verify_wait *w, struct verdict *v,
+    const struct status_ask *ask)
+{
+	unsigned i;
+
+	for (i = 0; i < v->asks_n; i++)
+		if (v->asks[i] != ask &&
+		    (i == 0 || !same_cert(v->asks[i - 1], v->asks[i])))
+			statuses_prepare(w->verifier->o.statuses, w->loop,
+			    v->asks[i], &v->value);
+}
+
 /* Takes v.  True: done. */
 static bool
 get_status(struct verify_wait *w, const struct verify_chain *chain,
-    struct verdict *v)
+    struct verdict *v, const struct status_ask *ask)
 {
 	struct statuses *s = w->verifier->o.statuses;
-	const struct status_ask *ask = v->asks[w->unanswered];
 	struct status_answer *a = statuses_known(s, w->loop, ask, &v->value);
 
+	assert(w->asked_n < VERIFY_MAX_ASKED);
+	w->asked[w->asked_n++] = ask->id;
 	if (w->chain == NULL)
 		w->chain = copy_new(chain);
 	if (a != NULL)
 		return (got_status(w, v, a));
+	if (w->asks_since == 0)
+		w->asks_since = loop_now(w->loop) + 1;
+	prepare_others(w, v, ask);
 	w->refused = &v->value;
 	w->status = (struct statuses_wait){ .ready = on_status };
 	statuses_start(s, w->loop, &w->status, ask, &v->value);
@@ -426,12 +527,14 @@ static bool
 advance(struct verify_wait *w, const struct verify_chain *chain,
     struct verdict *v)
 {
+	const struct status_ask *ask;
+
 	if (v == NULL && (v = look(w, chain)) == NULL)
 		return (false);
 	if (lacks_issuer(w, v))
 		return (get_issuer(w, chain, v));
-	if (w->unanswered < v->asks_n)
-		return (get_status(w, chain, v));
+	if ((ask = next_ask(w, v)) != NULL)
+		return (get_status(w, chain, v, ask));
 	conclude(w, v, NULL);
 	return (true);
 }
@@ -455,8 +558,7 @@ verify_cancel(struct verify_wait *w)
 	issuers_cancel(&w->issuer);
 	statuses_cancel(&w->status);
 	memo_value_unref(&w->refused);
-	free(w->chain);
-	w->chain = NULL;
+	copy_free(&w->chain);
 }
 
 bool

@@ -32,7 +32,10 @@
 /* that may lead from the leaf up, as GnuTLS has it */
 #define VERIFY_MAX_CERTS 16
 #define VERIFY_MAX_STAPLE 16384
-#define VERIFY_MAX_ANSWERS 4  /* of responders, for one chain */
+#define VERIFY_MAX_ANSWERS 8  /* of responders, for one chain */
+#define VERIFY_MAX_LISTS 8    /* the same of lists */
+#define VERIFY_MAX_ASKED 12   /* the same of servers, whatever they say */
+#define VERIFY_PATIENCE 8000  /* ms that a chain waits for them, all in all */
 #define VERIFY_MAX_FETCHED 3  /* issuers, one above the other */
 #define VERIFY_MAX_AGE 3600   /* s: a verdict is used that long */
 #define VERIFY_MAX_BAD_AGE 60 /* s: the same for a refusal */
@@ -88,6 +91,9 @@ struct verify_chain {
 	/* of responders that were asked, for any of them; callers have none */
 	const gnutls_datum_t *answers;
 	unsigned answers_n;
+	/* CRLs that were got, likewise; counted by who holds the chain */
+	struct status_answer *const *lists;
+	unsigned lists_n;
 };
 
 /* Embedded; {0} and not started is a valid state for verify_cancel(). */
@@ -112,7 +118,9 @@ struct verify_wait {
 	struct memo_value *refused; /* counted: for what it is being got */
 	unsigned fetched;
 	struct issuers_wait issuer;
-	unsigned unanswered; /* of the verdict's asks, the first of them */
+	uint64_t asked[VERIFY_MAX_ASKED]; /* status_ask.id */
+	unsigned asked_n;
+	uint64_t asks_since; /* ms, of the loop; 0: nothing was asked */
 	struct statuses_wait status;
 };
 

@@ -54,7 +54,7 @@ struct fetch_request {
 	/* of what there is already; NULL or "" and 0: it comes in any case */
 	const char *etag;
 	int64_t since;    /* its answer's modified */
-	const void *body; /* FETCH_OCSP: the request, and of no other */
+	const void *body; /* FETCH_OCSP: the request, if by POST; no other's */
 	size_t body_n;    /* <= FETCH_BODY_MAX */
 };
 

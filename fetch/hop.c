@@ -490,8 +490,9 @@ set_question(struct hop *h)
 		    (long)a->body_n);
 		curl_easy_setopt(h->easy, CURLOPT_POSTFIELDS, a->body);
 		add_field(h, "Content-Type: application/ocsp-request");
-		add_field(h, "Accept: application/ocsp-response");
 	}
+	if (a->kind == FETCH_OCSP)
+		add_field(h, "Accept: application/ocsp-response");
 	if (a->etag[0] != '\0') {
 		(void)snprintf(line, sizeof(line), "If-None-Match: %s",
 		    a->etag);

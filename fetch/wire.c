@@ -91,7 +91,7 @@ start_ok(const struct wire_ask *a)
 	    a->deadline_ms <= k->deadline_ms && a->max_bytes > 0 &&
 	    a->max_bytes <= k->max_bytes && a->since >= 0 &&
 	    a->body_n <= sizeof(a->body) &&
-	    (a->body_n > 0) == (a->kind == FETCH_OCSP) && a->url[0] != '\0' &&
+	    (a->body_n == 0 || a->kind == FETCH_OCSP) && a->url[0] != '\0' &&
 	    wire_word_ok(a->url, sizeof(a->url)) &&
 	    wire_word_ok(a->etag, sizeof(a->etag)) &&
 	    is_zero(a->body + a->body_n, sizeof(a->body) - a->body_n));

@@ -23,7 +23,7 @@ struct wire_ask {
 	uint32_t deadline_ms; /* 1 .. that of the kind */
 	uint64_t max_bytes;   /* 1 .. that of the kind */
 	int64_t since;        /* >= 0 */
-	uint32_t body_n;      /* > 0: FETCH_OCSP */
+	uint32_t body_n;      /* > 0: FETCH_OCSP, by POST */
 	uint32_t spare;
 	char url[FETCH_URL_MAX];
 	char etag[FETCH_ETAG_MAX];

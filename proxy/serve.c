@@ -562,6 +562,7 @@ stop_workers(struct serve *p)
 	loop_settle(p->loop); /* what a reload still waits for */
 	pressure_fini(&p->pressure);
 	gen_unref(&p->gen); /* ends scan threads */
+	statuses_end(p->statuses);
 	job_pool_free(&p->pools.crypto);
 	job_pool_free(&p->pools.files);
 	fetch_free(&p->fetch); /* what it was asked fails on their loops */
@@ -631,7 +632,7 @@ prepare(struct serve *p)
 	p->fetch = fetch_new(p->loop,
 	    &(struct fetch_events){ fetcher_works, fetcher_lost, NULL });
 	p->issuers = issuers_new(p->fetch, ISSUERS_MAX);
-	p->statuses = statuses_new(p->fetch, STATUSES_MAX);
+	p->statuses = statuses_new(p->fetch, p->pools.crypto, STATUSES_MAX);
 	timer_init(&p->watch_end, p->loop, watch_end);
 }
 

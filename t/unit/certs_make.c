@@ -110,6 +110,14 @@ set_extensions(gnutls_x509_crt_t c, const struct make *m)
 		    GNUTLS_IA_CAISSUERS_URI,
 		    &(gnutls_datum_t){ (unsigned char *)(uintptr_t)m->aia,
 			(unsigned)strlen(m->aia) }));
+	if (m->ocsp != NULL)
+		MUST(gnutls_x509_crt_set_authority_info_access(c,
+		    GNUTLS_IA_OCSP_URI,
+		    &(gnutls_datum_t){ (unsigned char *)(uintptr_t)m->ocsp,
+			(unsigned)strlen(m->ocsp) }));
+	if (m->list != NULL)
+		MUST(gnutls_x509_crt_set_crl_dist_points2(c, GNUTLS_SAN_URI,
+		    m->list, (unsigned)strlen(m->list), 0));
 	if (m->must_staple) {
 		MUST(gnutls_x509_tlsfeatures_init(&features));
 		MUST(gnutls_x509_tlsfeatures_add(features, 5));

@@ -33,6 +33,8 @@ struct make {
 	bool spoilt;           /* the signature is wrong */
 	const char *permitted; /* DNS name constraint */
 	const char *aia;       /* URL of its issuer */
+	const char *ocsp;      /* URL of its responder */
+	const char *list;      /* URL of the CRL that it is on */
 };
 
 struct made {
