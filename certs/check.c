@@ -468,6 +468,25 @@ keys_not_blocked(struct check *c)
 	return (true);
 }
 
+/* What browsers do about roots that they no longer rely on. */
+static bool
+issued_in_time(struct check *c)
+{
+	time_t issued = gnutls_x509_crt_get_activation_time(c->path[0]);
+	char day[16], why[96];
+	unsigned i;
+
+	for (i = 1; i < c->path_n; i++)
+		if (!trust_vouches(c->o->trust, c->path[i], issued)) {
+			crt_day(issued, day);
+			(void)snprintf(why, sizeof(why),
+			    "is not trusted for what was issued so late (%s)",
+			    day);
+			return (refuse_crt(c, c->path[i], why));
+		}
+	return (true);
+}
+
 static void
 lower_until(struct check *c, time_t t)
 {
@@ -600,8 +619,8 @@ check_all(struct check *c, struct verdict *v)
 	assert(c->sent_n > 0 && c->sent_n <= VERIFY_MAX_CERTS);
 	verdict_take_names(v, c->sent[0]);
 	return (not_ours(c) && verify_path(c) && own_not_in_path(c) &&
-	    keys_not_blocked(c) && strength_ok(c) && usage_ok(c) &&
-	    revocation_ok(c));
+	    keys_not_blocked(c) && issued_in_time(c) && strength_ok(c) &&
+	    usage_ok(c) && revocation_ok(c));
 }
 
 struct verdict *

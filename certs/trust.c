@@ -17,6 +17,12 @@ struct anchor {
 	gnutls_x509_crt_t crt; /* the list's */
 };
 
+/* A key that vouches for nothing issued later. */
+struct dated {
+	unsigned char key[32]; /* SHA-256 */
+	time_t last;
+};
+
 struct trust {
 	_Atomic unsigned refs;
 	gnutls_x509_trust_list_t list;
@@ -26,6 +32,8 @@ struct trust {
 	struct crl **crls;
 	unsigned crls_n;
 	struct blocked *blocked; /* owned */
+	struct dated *dated;     /* owned */
+	unsigned dated_n;
 };
 
 static bool
@@ -202,6 +210,78 @@ trust_blocks(const struct trust *t, gnutls_x509_crt_t cert)
 	return (blocked_has(t->blocked, cert));
 }
 
+static bool
+key_of(gnutls_x509_crt_t crt, unsigned char key[static 32])
+{
+	size_t n = 32;
+
+	return (gnutls_x509_crt_get_key_id(crt, GNUTLS_KEYID_USE_SHA256, key,
+		    &n) >= 0);
+}
+
+static bool
+add_dated(struct trust *t, gnutls_x509_crt_t crt, time_t last)
+{
+	struct dated *d;
+
+	t->dated = realloc(t->dated, (t->dated_n + 1) * sizeof(*t->dated));
+	if (t->dated == NULL)
+		abort();
+	d = &t->dated[t->dated_n];
+	d->last = last;
+	if (!key_of(crt, d->key))
+		return (false);
+	t->dated_n++;
+	return (true);
+}
+
+bool
+trust_until(struct trust *t, const char *file, time_t last, struct fault *f)
+{
+	gnutls_datum_t pem;
+	gnutls_x509_crt_t *crts = NULL;
+	unsigned n = 0, i;
+	size_t size;
+	bool ok;
+	int r;
+
+	if ((pem.data = handed_read(file, &size)) == NULL) {
+		fault_set(f, ERR_CONFIG, "%s: %s", file, strerror(errno));
+		return (false);
+	}
+	pem.size = (unsigned)size;
+	r = gnutls_x509_crt_list_import2(&crts, &n, &pem, GNUTLS_X509_FMT_PEM,
+	    0);
+	free(pem.data);
+	ok = r >= 0;
+	for (i = 0; r >= 0 && i < n; i++) {
+		ok = add_dated(t, crts[i], last) && ok;
+		gnutls_x509_crt_deinit(crts[i]);
+	}
+	gnutls_free(crts);
+	if (!ok)
+		fault_set(f, ERR_CONFIG, "%s: %s", file,
+		    r < 0 ? gnutls_strerror(r) : "a key cannot be read");
+	return (ok);
+}
+
+bool
+trust_vouches(const struct trust *t, gnutls_x509_crt_t issuer, time_t issued)
+{
+	unsigned char key[32];
+	unsigned i;
+
+	if (t->dated_n == 0)
+		return (true);
+	if (!key_of(issuer, key))
+		return (false);
+	for (i = 0; i < t->dated_n; i++)
+		if (memcmp(key, t->dated[i].key, sizeof(key)) == 0 &&
+		    issued > t->dated[i].last)
+			return (false);
+	return (true);
+}
+
 struct trust *
 trust_ref(struct trust *t)
 {
@@ -229,6 +309,7 @@ trust_unref(struct trust **tp)
 		crl_free(&t->crls[i]);
 	free(t->crls);
 	blocked_free(&t->blocked);
+	free(t->dated);
 	index_free(t);
 	gnutls_x509_trust_list_deinit(t->list, 1);
 	free(t);

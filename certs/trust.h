@@ -33,6 +33,12 @@ struct trust *trust_open(const char *const *files, const char *const *crl_files,
  * have it.  False: ERR_CONFIG in f.
  */
 bool trust_block_keys(struct trust *, const char *file, struct fault *f);
+/*
+ * The roots of that PEM file vouch for nothing that was issued after `last`,
+ * wherever else they are trusted.  As above.
+ */
+bool trust_until(struct trust *, const char *file, time_t last,
+    struct fault *f);
 struct trust *trust_ref(struct trust *);
 void trust_unref(struct trust **);
 
@@ -48,6 +54,10 @@ gnutls_x509_crt_t trust_issuer(const struct trust *, gnutls_x509_crt_t cert);
 
 /* Is its key one of those that were blocked? */
 bool trust_blocks(const struct trust *, gnutls_x509_crt_t cert);
+
+/* Does it vouch for what was issued then? */
+bool trust_vouches(const struct trust *, gnutls_x509_crt_t issuer,
+    time_t issued);
 
 enum trust_crl {
 	/* no CRL of this issuer that is current and complete */

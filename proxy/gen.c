@@ -82,6 +82,10 @@ trust_of(const struct conf_tls *t, struct ca *own, struct fault *f)
 	for (i = 0; trust != NULL && i < t->origin.blocked_keys.n; i++)
 		if (!trust_block_keys(trust, t->origin.blocked_keys.v[i], f))
 			trust_unref(&trust);
+	for (i = 0; trust != NULL && i < t->origin.trust.dated_n; i++)
+		if (!trust_until(trust, t->origin.trust.dated[i].file,
+			(time_t)t->origin.trust.dated[i].not_after, f))
+			trust_unref(&trust);
 	free(files);
 	free(crls);
 	return (trust);

@@ -83,9 +83,17 @@ enum conf_tls_min { CONF_TLS_1_2, CONF_TLS_1_3 };
 enum conf_on_invalid { CONF_INVALID_BLOCK, CONF_INVALID_UNTRUSTED };
 
 /* Which roots to trust: both parts together. */
+/* Roots that vouch for nothing that was issued later. */
+struct conf_dated {
+	const char *file;  /* of files below, too */
+	int64_t not_after; /* s since 1970: the end of that day */
+};
+
 struct conf_trust {
 	bool system;                 /* the system's bundle */
 	struct policy_strings files; /* PEM */
+	struct conf_dated *dated;    /* of tls.origin alone */
+	unsigned dated_n;
 };
 
 enum conf_no_yes { CONF_FALSE, CONF_TRUE };

@@ -231,6 +231,7 @@ type_name(const struct conf_option *o)
 		[TYPE_NETS] = "list of networks",
 		[TYPE_PORTS] = "list of ports and ranges",
 		[TYPE_TRUST] = "list",
+		[TYPE_ROOTS] = "list",
 		[TYPE_FILES] = "list of files",
 		[TYPE_ADDRS] = "list of addresses",
 		[TYPE_HEADERS] = "map from name to value",

@@ -130,6 +130,7 @@ enum conf_type {
 	TYPE_NETS,
 	TYPE_PORTS,
 	TYPE_TRUST,
+	TYPE_ROOTS,
 	TYPE_FILES,
 	TYPE_ADDRS,
 	TYPE_HEADERS,
@@ -209,6 +210,8 @@ bool conf_scalar(struct conf_reader *, const struct node *, const char *wanted);
 bool conf_value_size(const char *text, uint64_t *out);
 /* "5s", "2h30m" is none; false: no duration. */
 bool conf_value_time(const char *text, uint64_t *ms);
+/* "2024-11-30": its last second, UTC, s since 1970. */
+bool conf_value_day(const char *text, int64_t *end);
 bool conf_value_range(const char *text, uint64_t max, struct policy_span *);
 /* The index of a word in words; -1: none, -2: a reserved one. */
 int conf_value_word(const char *words, const char *text);

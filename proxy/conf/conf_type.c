@@ -490,6 +490,63 @@ read_trust(struct conf_reader *r, const struct conf_option *o,
 	}
 }
 
+/* { file: …, not_after: 2024-11-30 } */
+static void
+add_dated(struct conf_reader *r, const struct node *n, struct conf_trust *out)
+{
+	const struct node *file = conf_node_get(n, "file");
+	const struct node *day = conf_node_get(n, "not_after"), *it;
+	struct conf_dated *d = &out->dated[out->dated_n];
+
+	NODE_EACH(it, n)
+	if (it != file && it != day)
+		conf_problem(r, it->key,
+		    "unknown setting %s; known here are file, not_after",
+		    conf_node_name(r, it->key));
+	if (file == NULL || day == NULL)
+		conf_problem(r, n, "'%s' is missing",
+		    file == NULL ? "file" : "not_after");
+	else if (!conf_scalar(r, file, "a PEM file") ||
+	    !conf_scalar(r, day, "a day"))
+		return;
+	else if (!conf_value_day(day->text.p, &d->not_after))
+		conf_problem(r, day, "%s is no day; write it as 2024-11-30",
+		    conf_node_name(r, day));
+	else {
+		add_file(r, file, &out->files);
+		d->file = out->files.v[out->files.n - 1];
+		out->dated_n++;
+	}
+}
+
+static void
+read_roots(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	struct conf_trust *out = member;
+	const struct node **item;
+	unsigned i, count = conf_node_items(r, n, &item);
+
+	out->files.v = arena_zalloc(r->keep,
+	    (count + 1) * sizeof(*out->files.v));
+	out->dated = arena_zalloc(r->keep, (count + 1) * sizeof(*out->dated));
+	if (count == 0)
+		conf_problem(r, n,
+		    "'%s' is empty, so nothing could be "
+		    "verified; write system or PEM files",
+		    o->key);
+	for (i = 0; i < count; i++) {
+		if (item[i]->kind == NODE_MAP)
+			add_dated(r, item[i], out);
+		else if (!conf_scalar(r, item[i], "system or a PEM file"))
+			continue;
+		else if (strcmp(item[i]->text.p, "system") == 0)
+			out->system = true;
+		else
+			add_file(r, item[i], &out->files);
+	}
+}
+
 static void
 read_addrs(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
@@ -575,6 +632,7 @@ static read_fn *const readers[TYPE_COUNT_OF] = {
 	[TYPE_NETS] = read_nets,
 	[TYPE_PORTS] = read_ports,
 	[TYPE_TRUST] = read_trust,
+	[TYPE_ROOTS] = read_roots,
 	[TYPE_FILES] = read_files,
 	[TYPE_ADDRS] = read_addrs,
 	[TYPE_HEADERS] = conf_read_headers,

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include "proxy/conf/conf_priv.h"
 
 /* Decimal digits from *p on; false: none, or more than 64 bits. */
@@ -133,6 +134,30 @@ split_port(const char *text, char *host, size_t room, const char **port,
 		return (false);
 	memcpy(host, text, (size_t)(end - text));
 	host[end - text] = '\0';
+	return (true);
+}
+
+bool
+conf_value_day(const char *text, int64_t *end)
+{
+	struct tm tm = { 0 }, same;
+	time_t t;
+	char back[16];
+	int n = 0;
+
+	if (sscanf(text, "%4d-%2d-%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+		&n) != 3 ||
+	    n != 10 || text[n] != '\0')
+		return (false);
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	t = timegm(&tm);
+	/* No 30th of February. */
+	if (gmtime_r(&t, &same) == NULL ||
+	    strftime(back, sizeof(back), "%Y-%m-%d", &same) != 10 ||
+	    strcmp(back, text) != 0)
+		return (false);
+	*end = (int64_t)t + 86399;
 	return (true);
 }
 

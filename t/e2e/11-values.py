@@ -40,6 +40,10 @@ OF_TYPE = {
              [f"10.{i}.0.0/16" for i in range(250)]],
     "PORTS": ["65535", "65536", "1-65535", "9-1", "1-2-3", "-", "443-", "-443", ["1", "2-3"], "0-1"],
     "TRUST": ["system", ["system", "@pem"], "@dir", "@fifo", "@empty", "@garbage", "@pem", ["@pem"] * 100, "@none"],
+    "ROOTS": ["system", ["system", "@pem"], "@dir", "@garbage", "@pem", ["@pem"] * 100, "@none", {"file": "@pem"}, {"not_after": "2024-01-01"},
+              [{"file": "@pem", "not_after": "2024-02-29"}], [{"file": "@pem", "not_after": "2023-02-29"}],
+              ["system", {"file": "@garbage", "not_after": "2024-01-01"}], [{"file": "@pem", "not_after": "9999-12-31"}],
+              [{"file": "@pem", "not_after": "24-1-1"}], [{"file": [], "not_after": {}}], [{"file": "@pem", "not_after": "2024-01-01", "x": 1}]],
     "FILES": ["@dir", "@fifo", "@empty", "@garbage", "@pem", "@none", ["@empty"] * 70],
     "FILE": ["@dir", "@fifo", "@empty", "@garbage", "@pem", "@none"],
     "PATH": ["@dir", "@fifo", "@empty", "@garbage", "@none", "relative/path"],
@@ -332,7 +336,7 @@ def test_odd_numbers_words_and_texts(lab):
 @e2e.slow
 @e2e.seconds(300)
 def test_odd_addresses_and_files(lab):
-    try_values(lab, ["URL", "ADDRS", "ON", "NETS", "PORTS", "HEADERS", "SHARE", "TRUST", "FILES", "FILE", "PATH", "SECRET", "LOG_TO"])
+    try_values(lab, ["URL", "ADDRS", "ON", "NETS", "PORTS", "HEADERS", "SHARE", "TRUST", "ROOTS", "FILES", "FILE", "PATH", "SECRET", "LOG_TO"])
 
 
 @e2e.slow

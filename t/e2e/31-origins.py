@@ -207,6 +207,33 @@ def test_blocked_keys(lab):
     judge(lab, p, o)
 
 
+def test_issued_late(lab):
+    """A root that vouches for what was issued until a day, also where it is trusted twice or is no anchor."""
+    other, other_key = certs.make_ca("Other Root")
+    cross, _ = certs.make_ca("Lab Root", key=lab.root.key, issuer=other, issuer_key=other_key)
+    old, new = certs.make_leaf(HOST, lab.root.cert, lab.root.key, start=certs.past(40)), lab.root.leaf(HOST)
+    both = lab.dir / "both.pem"
+    both.write_bytes(certs.pem(lab.root.cert) + certs.pem(other))
+    (lab.dir / "other.pem").write_bytes(certs.pem(other))
+    day = lambda n: (datetime.datetime.utcnow() - n * certs.DAY).strftime("%Y-%m-%d")
+    dated = lambda n: {"file": lab.trust, "not_after": day(n)}
+    origins = {k: lab.origin(lambda r, c: ok(b"hello"), tls=lab.server_context(leaf=leaf, chain=chain)) for k, leaf, chain in (
+        ("old", old, []), ("new", new, []), ("crossed", new, [cross]))}
+    for label, trust, good in (
+            ("plain", [lab.trust], {"old", "new", "crossed"}), ("dated", [dated(20)], {"old"}), ("twice", [str(both), dated(20)], {"old"}),
+            ("all of them", [dated(60)], set()), ("today", [dated(0)], {"old", "new", "crossed"}),
+            ("by another root", [str(lab.dir / "other.pem"), dated(20)], {"old"})):
+        with lab.sub(label):
+            p = lab.assay(tls={"origin": {"trust": trust, "revocation": "off"}})
+            for name, o in origins.items():
+                status = lab.tunnel(p, o.port, HOST).get().status
+                assert status == (200 if name in good else 502), (label, name, status)
+                if status == 502:
+                    assert wire.wait_for(lambda: "so late" in p.access()[-1].get("error.message", ""), 20), p.access()[-1]
+            p.stop()
+            (lab.dir / "access.log").unlink()
+
+
 def test_must_staple(lab):
     """RFC 7633: must-staple without a staple is a hard failure."""
     o = lab.origin(tls=lab.server_context(HOST, extra=[(x509.TLSFeature([x509.TLSFeatureType.status_request]), False)]))
