@@ -29,6 +29,7 @@ class Moods:
 
     def __call__(self, peer):
         """All the requests of a connection."""
+        h2origin.share(peer)    # what is done later is done in other threads
         peer.dice = dice = random.Random()
         if dice.random() < 0.2:
             peer.settings({h2origin.MAX_STREAMS: dice.choice((0, 1, 3)), h2origin.INITIAL_WINDOW: dice.choice((0, 1, 1000))})

@@ -229,16 +229,23 @@ class Octets:
 def share(peer):
     """TLS takes one thread at a time: reading waits outside the lock that
     sending takes."""
-    conn, fill = peer.c, peer.c.fill
+    conn, fill, close = peer.c, peer.c.fill, peer.c.close
 
     def filled():
         stop = time.monotonic() + conn.sock.gettimeout()
-        while not conn.sock.pending() and not select.select([conn.sock], [], [], 0.5)[0]:
-            if time.monotonic() > stop:
-                raise Ended("silence")
+        try:
+            while not conn.sock.pending() and not select.select([conn.sock], [], [], 0.5)[0]:
+                if time.monotonic() > stop:
+                    raise Ended("silence")
+        except ValueError:      # another thread has closed it
+            raise Ended("closed") from None
         with peer.lock:
             return fill()
-    conn.fill = filled
+
+    def closed():
+        with peer.lock:
+            close()
+    conn.fill, conn.close = filled, closed
 
 
 def at_once(reply):
