@@ -74,6 +74,8 @@ struct sandbox {
 	enum sandbox_mode mode;
 	const struct sandbox_user *user; /* NULL: it stays who it is */
 	uint64_t capabilities;           /* that it keeps, one bit each */
+	/* it may choose addresses of its own, but not ports (BOX_SERVE) */
+	bool binds;
 	const struct sandbox_limit *limits;
 	unsigned n_limits;
 	const struct sandbox_path *paths;

@@ -18,6 +18,7 @@
 #define ABI_MOST 7        /* what is known here */
 #define CREATE_VERSION 1u /* LANDLOCK_CREATE_RULESET_VERSION */
 #define RULE_PATH 1       /* LANDLOCK_RULE_PATH_BENEATH */
+#define RULE_PORT 2       /* LANDLOCK_RULE_NET_PORT */
 
 /* LANDLOCK_ACCESS_FS_*, in the order of their bits. */
 enum {
@@ -56,6 +57,10 @@ struct ruleset {
 };
 
 #define NET_BIND 1u /* LANDLOCK_ACCESS_NET_BIND_TCP */
+
+struct port_rule { /* struct landlock_net_port_attr */
+	uint64_t allowed, port;
+};
 
 struct path_rule { /* struct landlock_path_beneath_attr */
 	uint64_t allowed;
@@ -119,6 +124,19 @@ add_paths(int set, const struct sandbox *s, uint64_t handled)
 	return (err);
 }
 
+/* Port 0 is the kernel's choice of one: none that others expect. */
+static int
+add_bind(int set, const struct sandbox *s, uint64_t handled)
+{
+	const struct port_rule rule = { .allowed = NET_BIND };
+
+	if (!s->binds || (handled & NET_BIND) == 0)
+		return (0);
+	return (syscall(SYS_landlock_add_rule, set, RULE_PORT, &rule, 0) == 0
+		? 0
+		: errno);
+}
+
 /* Network rights that a box has, beside the descriptors it is given. */
 static const uint64_t net_rights[BOX_COUNT] = {
 	[BOX_SERVE] = ~(uint64_t)NET_BIND,
@@ -144,6 +162,7 @@ sandbox_landlock(const struct sandbox *s, unsigned *abi)
 	if (set < 0)
 		return (errno);
 	if ((err = add_paths(set, s, what.fs)) == 0 &&
+	    (err = add_bind(set, s, what.net)) == 0 &&
 	    syscall(SYS_landlock_restrict_self, set, 0) != 0)
 		err = errno;
 	close(set);

@@ -13,6 +13,7 @@
 #define RESOLUTION_DELAY_MS 50 /* 3: A is there, AAAA is not */
 #define ATTEMPT_DELAY_MS 250   /* 5 */
 #define CONNECT_TIMEOUT_MS 10000
+#define SOURCES_TRIED 16 /* addresses of ours, for one of the origin */
 #define CANDIDATES (2 * RESOLVE_ADDRESSES)
 #define BAD_SLOTS 256
 #define BAD_MS 30000      /* an address that failed comes last */
@@ -49,7 +50,6 @@ struct dial_run {
 	struct timer deadline;
 	struct resolve_query query;
 	struct dial_options options; /* .account is counted */
-	union address local_v6, local_v4;
 	uint16_t port;
 	bool begun;                  /* attempts may be made */
 	bool weak;                   /* the fault is only a missing route */
@@ -223,23 +223,33 @@ is_weak(int e)
 	return (e == ENETUNREACH || e == EADDRNOTAVAIL || e == EAFNOSUPPORT);
 }
 
+/* Are there addresses that it has to leave from? */
+static bool
+has_sources(const struct dial_run *r)
+{
+	return (r->options.from != NULL && r->options.from->addresses.n > 0);
+}
+
 /* The first cause is kept; that a family has no route here is none. */
 static void
 note_failure(struct dial_run *r, const union address *a, int e)
 {
 	char text[ADDRESS_TEXT];
-	enum err code = e == ECONNREFUSED ? ERR_CONNECT_REFUSED
-	    : e == ETIMEDOUT              ? ERR_CONNECT_TIMEOUT
-	    : e == EMFILE || e == ENFILE  ? ERR_DESCRIPTORS
-					  : ERR_CONNECT_FAIL;
+	bool no_port = e == EADDRNOTAVAIL && has_sources(r);
+	enum err code = no_port          ? ERR_NO_PORTS
+	    : e == ECONNREFUSED          ? ERR_CONNECT_REFUSED
+	    : e == ETIMEDOUT             ? ERR_CONNECT_TIMEOUT
+	    : e == EMFILE || e == ENFILE ? ERR_DESCRIPTORS
+					 : ERR_CONNECT_FAIL;
 
-	if (e != EMFILE && e != ENFILE) /* that is our want, not his fault */
+	/* Some are our want, not his fault. */
+	if (e != EMFILE && e != ENFILE && !no_port)
 		set_bad(r->dialer, a);
-	if (r->weak && !is_weak(e))
+	if (r->weak && (no_port || !is_weak(e)))
 		r->fault.code = ERR_NONE;
 	if (r->fault.code != ERR_NONE)
 		return;
-	r->weak = is_weak(e);
+	r->weak = !no_port && is_weak(e);
 	address_text(&a->sa, text);
 	fault_set(&r->fault, code, "%s: %s", text, strerror(e));
 }
@@ -281,12 +291,30 @@ on_ready(void *arg, unsigned events)
 	run_next(a->run);
 }
 
+/* Where it leaves from: 0 or errno. */
+static int
+leave_from(const struct egress *s, int fd, const union address *from,
+    int family)
+{
+	int one = 1, e = egress_prepare(s, fd, family);
+
+	if (e != 0 || from->sa.sa_family == AF_UNSPEC)
+		return (e);
+	/* The port is chosen at connect(): more of them to be had. */
+	(void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one,
+	    sizeof(one));
+	/* A block that is routed here is on no interface: ipv6(7). */
+	if (family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one,
+		    sizeof(one));
+	return (bind(fd, &from->sa, address_size(&from->sa)) == 0 ? 0 : errno);
+}
+
 /* 0 or errno; fd is closed on failure. */
 static int
-open_counted(const struct dial_run *r, const union address *to, int *fd)
+open_from(const struct dial_run *r, const union address *to,
+    const union address *from, int *fd)
 {
-	const union address *from = to->sa.sa_family == AF_INET6 ? &r->local_v6
-								 : &r->local_v4;
 	int one = 1, e = 0;
 
 	*fd = socket(to->sa.sa_family,
@@ -298,18 +326,32 @@ open_counted(const struct dial_run *r, const union address *to, int *fd)
 		return (EMFILE);
 	}
 	(void)setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (from->sa.sa_family != AF_UNSPEC) {
-		/* The port is chosen at connect(): more of them to be had. */
-		(void)setsockopt(*fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one,
-		    sizeof(one));
-		if (bind(*fd, &from->sa, address_size(&from->sa)) != 0)
-			e = errno;
-	}
+	if (r->options.from != NULL)
+		e = leave_from(r->options.from, *fd, from, to->sa.sa_family);
 	if (e == 0 && connect(*fd, &to->sa, address_size(&to->sa)) != 0 &&
 	    errno != EINPROGRESS)
 		e = errno;
 	if (e != 0)
 		(void)close(*fd);
+	return (e);
+}
+
+/* By the next address of ours while one has no port left for that peer. */
+static int
+open_counted(const struct dial_run *r, const union address *to, int *fd)
+{
+	const struct egress *s = r->options.from;
+	union address from = { 0 };
+	int e = EAFNOSUPPORT; /* no address of ours is of that family */
+	unsigned n;
+
+	if (s == NULL)
+		return (open_from(r, to, &from, fd));
+	for (n = 0; n < SOURCES_TRIED &&
+	     egress_address(s, to->sa.sa_family, r->options.slot, n, &from);
+	     n++)
+		if ((e = open_from(r, to, &from, fd)) != EADDRNOTAVAIL)
+			break;
 	return (e);
 }
 
@@ -486,10 +528,6 @@ set_options(struct dial_run *r, const struct dial_options *o)
 	(void)account_ref(r->options.account);
 	if (r->options.connect_timeout_ms == 0)
 		r->options.connect_timeout_ms = CONNECT_TIMEOUT_MS;
-	if (r->options.local_v6 != NULL)
-		r->local_v6 = *r->options.local_v6;
-	if (r->options.local_v4 != NULL)
-		r->local_v4 = *r->options.local_v4;
 }
 
 void

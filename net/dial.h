@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "net/address.h"
 #include "net/resolve.h"
+#include "net/egress.h"
 
 /* Per loop: remembers for a while which addresses failed. */
 struct dialer;
@@ -39,8 +40,12 @@ struct dial_options {
 	struct account *account;
 	/* for what is begun: all of the share, see account_take_early() */
 	bool late;
-	/* Source addresses (port 0), NULL: the kernel's choice; copied. */
-	const union address *local_v6, *local_v4;
+	/*
+	 * How it leaves, with a slot of that; borrowed until the end.  NULL: as
+	 * the kernel chooses.
+	 */
+	const struct egress *from;
+	uint32_t slot;
 };
 
 struct dial_run;
@@ -70,7 +75,8 @@ struct dial {
  * by check or can be nobody's (unspecified, multicast, broadcast); no packet
  * was sent.  ERR_CONNECT_REFUSED, ERR_CONNECT_FAIL: of the first attempt that
  * failed, when all have.  ERR_CONNECT_TIMEOUT.  ERR_DESCRIPTORS: our want, or
- * the account's share is used up.
+ * the account's share is used up.  ERR_NO_PORTS: no address to leave from has a
+ * port left for this peer, or none is this machine's.
  */
 void dial_start(struct dialer *, struct dial *, struct str host, uint16_t port,
     const struct dial_options *, struct task *wake);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -308,6 +309,53 @@ test_files(void)
 	CU_ASSERT_EQUAL(in_child(try_outside), 0);
 }
 
+/* Addresses of its own: where it says so, and never a port. */
+
+static bool
+can_bind(uint16_t port)
+{
+	const struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool ok = fd >= 0 &&
+	    bind(fd, (const struct sockaddr *)&a, sizeof(a)) == 0;
+
+	close(fd);
+	return (ok);
+}
+
+static int
+try_binds(void)
+{
+	const struct sandbox s = { .box = BOX_SERVE, .binds = true };
+
+	if (!enter(&s))
+		return (1);
+	return (!can_bind(0) ? 2 : can_bind(54321) ? 3 : 0);
+}
+
+static int
+try_no_binds(void)
+{
+	const struct sandbox s = { .box = BOX_SERVE };
+
+	if (!enter(&s))
+		return (1);
+	return (can_bind(0) || can_bind(54321) ? 2 : 0);
+}
+
+static void
+test_binds(void)
+{
+	if (sandbox_landlock_abi() < 4) {
+		CU_PASS("no rights of networks here");
+		return;
+	}
+	CU_ASSERT_EQUAL(in_child(try_binds), 0);
+	CU_ASSERT_EQUAL(in_child(try_no_binds), 0);
+}
+
 /* Limits, user, capabilities. */
 
 static uint64_t
@@ -416,7 +464,7 @@ suite(void)
 						      test_enter },
 		{ "a child of a box", test_forked },
 		{ "what is missing is said", test_modes },
-		{ "files", test_files },
+		{ "files", test_files }, { "binds", test_binds },
 		{ "limits, user, capabilities", test_drop },
 		{ "reports", test_report } };
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/budget.h"
 #include "base/loop.h"
+#include "base/arena.h"
 #include "net/dial.h"
 #include "t/unit/dns_server.h"
 #include "t/unit/unit.h"
@@ -362,30 +363,53 @@ test_bad_family(void)
 	tear_down();
 }
 
+/* From where, and what if that is nowhere. */
 static void
-test_self(void)
+test_source(void)
 {
-	union address from;
-	struct dial_options o = { .local_v4 = &from };
+	struct egress from = { .dscp = 10 };
+	struct dial_options o = { .from = &from };
+	struct arena *a = arena_new();
+	union address seen;
+	char why[NETS_WHY];
 	struct dial d;
-	int fd;
+	int fd, tos = 0;
 
 	set_up();
-	CU_ASSERT(address_parse(STR("127.0.0.7"), &from));
+	CU_ASSERT(nets_add(&from.addresses, a, "127.0.0.8/30", why));
+	for (o.slot = 0; o.slot < 5; o.slot++) {
+		dial(&d, "127.0.0.2", &o);
+		CU_ASSERT_EQUAL_FATAL(d.fault.code, ERR_NONE);
+		fd = accept(good, &seen.sa, &(socklen_t){ sizeof(seen) });
+		CU_ASSERT_EQUAL(ntohl(seen.v4.sin_addr.s_addr),
+		    0x7f000008 + o.slot % 4);
+		CU_ASSERT(getsockopt(d.fd, IPPROTO_IP, IP_TOS, &tos,
+			      &(socklen_t){ sizeof(tos) }) == 0);
+		CU_ASSERT_EQUAL(tos, 10 << 2);
+		close(fd);
+		close(d.fd);
+	}
+	/* What is not ours is passed over; nothing else is taken instead. */
+	memset(&from.addresses, 0, sizeof(from.addresses));
+	CU_ASSERT(nets_add(&from.addresses, a, "192.0.2.1", why));
+	o.slot = 0;
 	dial(&d, "127.0.0.2", &o);
-	CU_ASSERT(d.fault.code == ERR_NONE);
-	fd = accept(good, &from.sa, &(socklen_t){ sizeof(from) });
-	CU_ASSERT(ntohl(from.v4.sin_addr.s_addr) == 0x7f000007);
-	close(fd);
+	CU_ASSERT_EQUAL(d.fault.code, ERR_NO_PORTS);
+	CU_ASSERT(nets_add(&from.addresses, a, "127.0.0.7", why));
+	dial(&d, "127.0.0.2", &o);
+	CU_ASSERT_EQUAL(d.fault.code, ERR_NONE);
 	close(d.fd);
-
-	port = 0; /* a port that is free */
-	close(listener("127.0.0.7", &port, 1));
-	CU_ASSERT(address_parse(STR("127.0.0.7"), &from));
-	address_set_port(&from, port);
-	dial(&d, "127.0.0.7", &o);
-	CU_ASSERT(d.fault.code == ERR_CONNECT_REFUSED);
+	/* A family that has none is not used. */
+	memset(&from.addresses, 0, sizeof(from.addresses));
+	CU_ASSERT(nets_add(&from.addresses, a, "2001:db8::1", why));
+	dial(&d, "127.0.0.2", &o);
+	CU_ASSERT_EQUAL(d.fault.code, ERR_CONNECT_FAIL);
+	memset(&from.addresses, 0, sizeof(from.addresses));
+	from.device = "none-such";
+	dial(&d, "127.0.0.2", &o);
+	CU_ASSERT_EQUAL(d.fault.code, ERR_CONNECT_FAIL);
 	tear_down();
+	arena_free(&a);
 }
 
 static unsigned
@@ -436,5 +460,5 @@ UNIT_TESTS(proxy_dial, { "a name, a literal", test_good },
     { "a share of the descriptors", test_share },
     { "every candidate is checked", test_check }, { "faults", test_faults },
     { "families", test_families }, { "IPv6 that never works", test_bad_family },
-    { "source address, connection to itself", test_self },
+    { "source address, connection to itself", test_source },
     { "cancelled at any moment", test_cancel })
