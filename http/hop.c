@@ -297,6 +297,44 @@ http_forward_request(struct http_msg *m, struct str pseudonym, struct fault *f)
 	return (ERR_NONE);
 }
 
+/* Behind what is there, in one field (RFC 9110 5.3). */
+static void
+say_behind(struct http_msg *m, enum http_field_id id, struct str said)
+{
+	const struct http_field *f = http_fields_get(&m->fields, id);
+	struct buf all = { 0 };
+
+	for (; f != NULL; f = http_fields_next(&m->fields, f)) {
+		if (str_trim(f->value).n == 0)
+			continue;
+		buf_str(&all, f->value);
+		buf_cstr(&all, ", ");
+	}
+	buf_str(&all, said);
+	http_fields_remove(&m->fields, id);
+	http_fields_add(m->arena, &m->fields, id,
+	    arena_str(m->arena, buf_as_str(&all)));
+	buf_fini(&all);
+}
+
+void
+http_forward_client(struct http_msg *m, enum http_said xff,
+    enum http_said forwarded, const char *address)
+{
+	bool v6 = strchr(address, ':') != NULL;
+
+	if (xff == HTTP_SAID_DROP)
+		http_fields_remove(&m->fields, FIELD_X_FORWARDED_FOR);
+	else if (xff == HTTP_SAID_ADD)
+		say_behind(m, FIELD_X_FORWARDED_FOR, str_of(address));
+	if (forwarded == HTTP_SAID_DROP)
+		http_fields_remove(&m->fields, FIELD_FORWARDED);
+	else if (forwarded == HTTP_SAID_ADD) /* RFC 7239 6 */
+		say_behind(m, FIELD_FORWARDED,
+		    arena_printf(m->arena, v6 ? "for=\"[%s]\"" : "for=%s",
+			address));
+}
+
 /* --- responses --- */
 
 static char *

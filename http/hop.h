@@ -40,6 +40,16 @@ bool http_forwards_spent(const struct http_msg *req);
  */
 enum err http_forward_request(struct http_msg *, struct str pseudonym,
     struct fault *f);
+
+/* What becomes of a field that says whom a request comes from. */
+enum http_said { HTTP_SAID_DROP, HTTP_SAID_ADD, HTTP_SAID_KEEP };
+
+/*
+ * X-Forwarded-For and Forwarded (RFC 7239) of a request about to go on, from a
+ * client at that address.
+ */
+void http_forward_client(struct http_msg *, enum http_said xff,
+    enum http_said forwarded, const char *address);
 /*
  * All Via fields of a request as one value, in its arena; STR_NONE: there is
  * none.  *looped: pseudonym is among them.

@@ -48,8 +48,11 @@ want_of(struct flow *f, struct lease_want *want)
 			.host_is_ip = f->req->uri.host_is_ip,
 			.port = f->req->uri.port,
 			.absolute = str_eq(f->req->uri.scheme, STR("http")) &&
-			    f->plan.route != POLICY_DIRECT };
+			    conf_route(f->gen->gen->conf, f->plan.route) !=
+				NULL };
 	want->route = f->plan.route;
+	want->slot = conf_out_slot(f->gen->gen->conf, f->plan.route,
+	    &f->client->peer.sa);
 	want->protocols = want->tls ? protocols_of(f) : TLS_HTTP1;
 	want->fresh = f->tries > 0;
 	want->recent = !flow_is_repeatable(f);
@@ -99,6 +102,17 @@ is_lease_good(struct flow *f)
 	return (lease_is_good(f->lease, f->gen, &want));
 }
 
+/* Of whom it comes from, what the configuration says. */
+static void
+tell_of_client(struct flow *f)
+{
+	const struct conf_forwarded *c = &f->gen->gen->conf->forwarded;
+	char text[ADDRESS_TEXT];
+
+	address_ip_text(&f->client->peer.sa, text);
+	http_forward_client(f->req, c->xff, c->forwarded, text);
+}
+
 static void
 send_request(struct flow *f)
 {
@@ -115,6 +129,7 @@ send_request(struct flow *f)
 			flow_fail(f, &fault);
 			return;
 		}
+		tell_of_client(f);
 	}
 	sink = lease_send(f->lease, f->req, has_body);
 	if (has_body) {

@@ -48,7 +48,10 @@ record_parent(struct audit_record *r, const struct conf *conf, unsigned route,
     const struct upstream_end *e, const char *ip, bool around)
 {
 	const struct conf_upstream *u = conf_route(conf, route);
+	const struct conf_out *out = conf_out(conf, route);
 
+	if (out != NULL)
+		r->out = str_of(out->name);
 	if (u == NULL)
 		return;
 	r->parent = (struct audit_parent){ .upstream = str_of(u->name),

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The box of a serving process, see serve_box.h. */
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "base/asan.h"
 #include "proxy/gen.h"
 #include "proxy/serve_box.h"
@@ -34,6 +37,8 @@ struct serve_box {
 	enum sandbox_box box;
 	enum sandbox_mode mode;
 	uint64_t workers;
+	bool marks; /* connections, for which it keeps CAP_NET_RAW */
+	bool binds; /* them to addresses */
 	struct reach v[PATHS_MAX];
 	unsigned n;
 };
@@ -160,6 +165,20 @@ add_lists(struct serve_box *b, const struct conf *c)
 			r->asked = true;
 }
 
+/* What ways out take. */
+static void
+look_out(struct serve_box *b, const struct conf *c)
+{
+	const struct egress *e;
+	unsigned i;
+
+	for (i = 0; i < c->out.n; i++) {
+		e = &c->out.v[i].from;
+		b->marks = b->marks || e->mark != 0;
+		b->binds = b->binds || e->addresses.n > 0;
+	}
+}
+
 struct serve_box *
 serve_box_new(const struct conf *c)
 {
@@ -171,6 +190,7 @@ serve_box_new(const struct conf *c)
 		abort();
 	b->mode = c->sandbox;
 	b->workers = c->workers != CONF_AUTO ? c->workers : 0;
+	look_out(b, c);
 	b->box = has_token(c)     ? BOX_SERVE_TOKEN
 	    : scans_in_threads(c) ? BOX_SERVE_CLAM
 				  : BOX_SERVE;
@@ -221,8 +241,16 @@ serve_box_covers(const struct serve_box *b, const struct serve_box *wanted,
 {
 	unsigned i;
 
+	if (wanted->marks && !b->marks) {
+		(void)snprintf(why, 256, "marks of connections");
+		return (false);
+	}
 	if (b->mode == SANDBOX_OFF)
 		return (true);
+	if (wanted->binds && !b->binds) {
+		(void)snprintf(why, 256, "source addresses");
+		return (false);
+	}
 	if (b->box != wanted->box) {
 		(void)snprintf(why, 256, "what it may do");
 		return (false);
@@ -251,6 +279,22 @@ limits_of(const struct serve_box *b, const struct sandbox_user *user,
 	return (n);
 }
 
+/* Linux 5.17 and later let CAP_NET_RAW do it. */
+static bool
+can_mark(struct fault *f)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), mark = 1;
+	bool ok = fd >= 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0;
+
+	if (!ok)
+		fault_set(f, ERR_SYSTEM,
+		    "out: 'mark' needs CAP_NET_RAW at the start: %m");
+	if (fd >= 0)
+		(void)close(fd);
+	return (ok);
+}
+
 bool
 serve_box_enter(const struct serve_box *b, const struct sandbox_user *user,
     struct sandbox_report *r, struct fault *f)
@@ -260,6 +304,8 @@ serve_box_enter(const struct serve_box *b, const struct sandbox_user *user,
 	struct sandbox s = { .box = b->box,
 		.mode = b->mode,
 		.user = user,
+		.binds = b->binds,
+		.capabilities = b->marks ? UINT64_C(1) << CAP_NET_RAW : 0,
 		.limits = limits,
 		.n_limits = limits_of(b, user, limits),
 		.paths = paths,
@@ -278,7 +324,7 @@ serve_box_enter(const struct serve_box *b, const struct sandbox_user *user,
 		fault_set(f, ERR_SYSTEM, "%s", strerror(r->user_errno));
 		ok = false;
 	}
-	ok = ok && sandbox_close(&s, r, f);
+	ok = ok && (!b->marks || can_mark(f)) && sandbox_close(&s, r, f);
 	free(paths);
 	return (ok);
 }

@@ -18,6 +18,8 @@ tunnel_dial(struct tunnel *t)
 {
 	struct client *c = t->client;
 	struct way_want want = { .route = t->plan.route,
+		.slot = conf_out_slot(t->gen->gen->conf, t->plan.route,
+		    &c->peer.sa),
 		.host = t->dial_host,
 		.port = t->uri.port,
 		.via = t->via,

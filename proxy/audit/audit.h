@@ -130,6 +130,7 @@ struct audit_record {
 	uint64_t request_body_bytes;
 
 	struct audit_parent parent;
+	struct str out;       /* the way out; STR_NONE: none was chosen */
 	struct str server_ip; /* STR_NONE: no origin was reached for */
 	uint16_t server_port;
 	unsigned status;         /* sent to the client; 0: nothing was sent */

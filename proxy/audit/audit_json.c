@@ -320,6 +320,7 @@ audit_format_json(struct buf *b, const struct audit_record *r,
 	put_url(b, r, p);
 	put_http(b, r);
 	put_parent(b, &r->parent);
+	put_str(b, KEY("assay.out.name"), r->out);
 	put_websocket(b, &r->websocket);
 	put_tls(b, &r->client_tls, &r->origin_tls);
 	put_rules(b, &r->rules);

@@ -311,8 +311,28 @@ conf_port_check(const struct conf *conf, bool connect, uint16_t port,
 const struct conf_upstream *
 conf_route(const struct conf *conf, unsigned route)
 {
-	assert(route <= conf->upstreams.n);
-	return (route != POLICY_DIRECT ? &conf->upstreams.v[route - 1] : NULL);
+	assert(route <= conf->upstreams.n + conf->out.n);
+	return (route != POLICY_DIRECT && route <= conf->upstreams.n
+		? &conf->upstreams.v[route - 1]
+		: NULL);
+}
+
+const struct conf_out *
+conf_out(const struct conf *conf, unsigned route)
+{
+	assert(route <= conf->upstreams.n + conf->out.n);
+	return (route > conf->upstreams.n
+		? &conf->out.v[route - conf->upstreams.n - 1]
+		: NULL);
+}
+
+uint32_t
+conf_out_slot(const struct conf *conf, unsigned route,
+    const struct sockaddr *client)
+{
+	const struct conf_out *out = conf_out(conf, route);
+
+	return (out != NULL ? egress_slot(&out->from, client) : 0);
 }
 
 /* The first exception that the host is of; NULL: none. */

@@ -26,8 +26,10 @@
 #include "base/fault.h"
 #include "base/sandbox.h"
 #include "certs/verify.h"
+#include "http/hop.h"
 #include "icap/icap.h"
 #include "net/address.h"
+#include "net/egress.h"
 #include "net/nets.h"
 #include "proxy/policy/list.h"
 #include "proxy/policy/logging.h"
@@ -301,8 +303,21 @@ struct conf_upstreams {
 	unsigned n;
 };
 
-/* What a plan's route means: POLICY_DIRECT, or upstream i. */
-#define CONF_ROUTE_UPSTREAM(i) ((i) + 1u)
+/* How connections leave. */
+struct conf_out {
+	const char *name;
+	struct egress from;
+	bool used; /* some rule can choose it */
+};
+
+struct conf_outs {
+	struct conf_out *v;
+	unsigned n;
+};
+
+struct conf_forwarded {
+	enum http_said xff, forwarded;
+};
 
 struct conf_chain {
 	const char *name;
@@ -390,6 +405,8 @@ struct conf {
 	struct conf_chains scan;
 	struct conf_lists lists;
 	struct conf_upstreams upstreams;
+	struct conf_outs out;
+	struct conf_forwarded forwarded;
 	struct policy policy; /* rules, and what holds without them */
 	struct conf_download download;
 	struct conf_websocket websocket;
@@ -486,8 +503,15 @@ enum err conf_port_check(const struct conf *, bool connect, uint16_t port,
 bool conf_origin_legacy(const struct conf *, struct str host, bool is_ip);
 /* Is it offered HTTP/2? */
 bool conf_origin_http2(const struct conf *, struct str host, bool is_ip);
-/* The upstream that a plan's route leads to; NULL: direct. */
+/*
+ * A plan's route is POLICY_DIRECT, or the number of an upstream or of a way out.
+ * The one that it leads to; NULL: it is none of those.
+ */
 const struct conf_upstream *conf_route(const struct conf *, unsigned route);
+const struct conf_out *conf_out(const struct conf *, unsigned route);
+/* Of the way out for that client, see egress.h; 0 elsewhere. */
+uint32_t conf_out_slot(const struct conf *, unsigned route,
+    const struct sockaddr *client);
 /* May this address use the proxy?  ERR_NONE or ERR_CLIENT_DENIED. */
 enum err conf_client_check(const struct conf *, const struct sockaddr *,
     struct fault *f);

@@ -599,6 +599,12 @@ check_upstream_tls(struct conf_reader *r, const struct node *map, void *section)
 }
 
 static void
+check_out(struct conf_reader *r, const struct node *map, void *section)
+{
+	conf_out_check(r, map, section);
+}
+
+static void
 check_list(struct conf_reader *r, const struct node *map, void *section)
 {
 	conf_list_check(r, map, section);
@@ -640,6 +646,7 @@ static check_fn *const checks[SECTION_COUNT] = {
 	[SECTION_LISTS] = check_list,
 	[SECTION_UPSTREAM] = check_upstream,
 	[SECTION_UPSTREAM_TLS] = check_upstream_tls,
+	[SECTION_OUT] = check_out,
 	[SECTION_DOWNLOAD] = check_download,
 	[SECTION_PAGES] = check_pages,
 	[SECTION_LOG_ACCESS] = check_log_to,

@@ -6,7 +6,7 @@
  *   conf_value.c   single scalars: sizes, durations, words, addresses
  *   conf_type.c    one function for each type of option.def
  *   conf_rule.c    conditions, chains and the scans of rules
- *   conf_upstream.c parent proxies, and rules that route to them
+ *   conf_upstream.c parent proxies, ways out, and rules that route to them
  *   conf_read.c    the table's engine: sections, defaults, unknown settings
  *   conf_check.c   what settings mean together
  *   conf_doc.c     sample file and manual page from the table
@@ -64,7 +64,7 @@ struct conf_reader {
 	struct buf start_only; /* what no running process takes, canonical */
 	/* Where things of conf were written, same index. */
 	const struct node **listen_at, **service_at, **chain_at, **rule_at;
-	const struct node **list_at, **upstream_at;
+	const struct node **list_at, **upstream_at, **out_at;
 	const struct node **other_at;
 };
 
@@ -140,7 +140,10 @@ enum conf_type {
 	TYPE_URL,
 	TYPE_LOG_TO,
 	TYPE_PROXIES, /* addresses of parent proxies */
-	TYPE_ROUTE,   /* direct, or the name of an upstream */
+	TYPE_ROUTE,   /* direct, or the name of an upstream or of a way out */
+	TYPE_BLOCKS,  /* addresses of this machine */
+	TYPE_MARK,
+	TYPE_DSCP,
 	TYPE_HOSTS,
 	TYPE_METHODS,
 	TYPE_TYPES,
@@ -249,6 +252,12 @@ void conf_read_proxies(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_route(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
+void conf_read_blocks(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
+void conf_read_mark(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
+void conf_read_dscp(struct conf_reader *, const struct conf_option *,
+    const struct node *, void *);
 void conf_read_hosts(struct conf_reader *, const struct conf_option *,
     const struct node *, void *);
 void conf_read_methods(struct conf_reader *, const struct conf_option *,
@@ -290,6 +299,8 @@ void conf_lists_finish(struct conf_reader *);
 /* One upstream; what is known when a route is decided; all of them. */
 void conf_upstream_check(struct conf_reader *, const struct node *map,
     const struct conf_upstream *);
+void conf_out_check(struct conf_reader *, const struct node *map,
+    const struct conf_out *);
 void conf_route_check(struct conf_reader *, const struct node *when);
 void conf_upstreams_finish(struct conf_reader *);
 /* Does a rule open something by what its sender claims alone?  After scans. */

@@ -227,6 +227,8 @@ places_of(struct conf_reader *r, enum conf_section inside)
 		return (&r->list_at);
 	if (inside == SECTION_UPSTREAM)
 		return (&r->upstream_at);
+	if (inside == SECTION_OUT)
+		return (&r->out_at);
 	return (&r->other_at);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Parent proxies: their addresses, which rules send flows to them, and what of
- * that cannot be meant.
+ * Parent proxies and ways out: their addresses, which rules send flows to them,
+ * and what of that cannot be meant.
  * Room: proxy.  Thread: the one that loads.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "http/uri.h"
 #include "proxy/conf/conf_priv.h"
@@ -85,11 +86,12 @@ conf_read_route(struct conf_reader *r, const struct conf_option *o,
     const struct node *n, void *member)
 {
 	struct conf_upstreams *u = &r->conf->upstreams;
+	struct conf_outs *out = &r->conf->out;
 	struct conf_guess guess = { .text = n->text.p };
 	unsigned *route = member, i;
 
 	(void)o;
-	if (!conf_scalar(r, n, "direct or the name of an upstream"))
+	if (!conf_scalar(r, n, "direct or a name under 'upstreams' or 'out'"))
 		return;
 	*route = POLICY_DIRECT;
 	if (strcmp(n->text.p, "direct") == 0)
@@ -97,20 +99,141 @@ conf_read_route(struct conf_reader *r, const struct conf_option *o,
 	for (i = 0; i < u->n; i++) {
 		if (strcmp(u->v[i].name, n->text.p) == 0) {
 			u->v[i].used = true;
-			*route = CONF_ROUTE_UPSTREAM(i);
+			*route = 1 + i;
 			return;
 		}
 		conf_guess_offer(&guess, u->v[i].name);
 	}
+	for (i = 0; i < out->n; i++) {
+		if (strcmp(out->v[i].name, n->text.p) == 0) {
+			out->v[i].used = true;
+			*route = 1 + u->n + i;
+			return;
+		}
+		conf_guess_offer(&guess, out->v[i].name);
+	}
 	if (guess.best != NULL)
 		conf_problem(r, n,
-		    "no upstream has the name %s; did you mean '%s'?",
+		    "no upstream or way out has the name %s; did you mean "
+		    "'%s'?",
 		    conf_node_name(r, n), guess.best);
 	else
 		conf_problem(r, n,
-		    "no upstream has the name %s; write direct, or give it "
-		    "one under 'upstreams'",
+		    "no upstream or way out has the name %s; write direct, or "
+		    "give it one under 'upstreams' or 'out'",
 		    conf_node_name(r, n));
+}
+
+/* ---- ways out ---- */
+
+void
+conf_read_blocks(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	const struct node **item;
+	unsigned i, count = conf_node_items(r, n, &item);
+	struct nets_addr a;
+	struct nets *out = member;
+	char why[NETS_WHY];
+	union address one;
+	struct str text;
+
+	if (count == 0)
+		conf_problem(r, n,
+		    "'%s' is empty; leave it out, or write at "
+		    "least one address",
+		    o->key);
+	for (i = 0; i < count; i++) {
+		if (!conf_scalar(r, item[i], "an address or a block"))
+			continue;
+		text = item[i]->text;
+		text.n = str_index(text, '/');
+		if (!address_parse(text, &one) || text.p[0] == '[' ||
+		    !nets_add(out, r->keep, item[i]->text.p, why))
+			conf_problem(r, item[i],
+			    "%s is no address of this machine; write "
+			    "'198.51.100.7' or a block such as "
+			    "'198.51.100.128/28' or '2001:db8:9::/64'",
+			    conf_node_name(r, item[i]));
+		else if (!nets_addr_of(&one.sa, &a) || nets_special(&a) != NULL)
+			conf_problem(r, item[i], "%s can be no host's address",
+			    conf_node_name(r, item[i]));
+	}
+}
+
+void
+conf_read_mark(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	uint32_t *mark = member;
+	unsigned long long v;
+	char *end;
+
+	if (!conf_scalar(r, n, "a number"))
+		return;
+	v = strtoull(n->text.p, &end,
+	    strncmp(n->text.p, "0x", 2) == 0 ? 16 : 10);
+	if (n->text.p[0] < '0' || n->text.p[0] > '9' || *end != '\0' || v < 1 ||
+	    v > UINT32_MAX)
+		conf_problem(r, n,
+		    "%s is no '%s'; write a number from 1 to 4294967295, or "
+		    "0x1 to 0xffffffff",
+		    conf_node_name(r, n), o->key);
+	else
+		*mark = (uint32_t)v;
+}
+
+/* RFC 2474, RFC 2597, RFC 3246, RFC 5865, RFC 8622 */
+static const struct {
+	const char *name;
+	unsigned value;
+} code_points[] = {
+	{ "cs0", 0 },
+	{ "cs1", 8 },
+	{ "cs2", 16 },
+	{ "cs3", 24 },
+	{ "cs4", 32 },
+	{ "cs5", 40 },
+	{ "cs6", 48 },
+	{ "cs7", 56 },
+	{ "af11", 10 },
+	{ "af12", 12 },
+	{ "af13", 14 },
+	{ "af21", 18 },
+	{ "af22", 20 },
+	{ "af23", 22 },
+	{ "af31", 26 },
+	{ "af32", 28 },
+	{ "af33", 30 },
+	{ "af41", 34 },
+	{ "af42", 36 },
+	{ "af43", 38 },
+	{ "ef", 46 },
+	{ "va", 44 },
+	{ "le", 1 },
+};
+
+void
+conf_read_dscp(struct conf_reader *r, const struct conf_option *o,
+    const struct node *n, void *member)
+{
+	unsigned *dscp = member, i;
+	uint64_t v;
+
+	if (!conf_scalar(r, n, "a code point"))
+		return;
+	for (i = 0; i < sizeof(code_points) / sizeof(code_points[0]); i++)
+		if (strcmp(code_points[i].name, n->text.p) == 0) {
+			*dscp = code_points[i].value;
+			return;
+		}
+	if (str_to_u64(n->text, 63, &v))
+		*dscp = (unsigned)v;
+	else
+		conf_problem(r, n,
+		    "%s is no '%s'; write a name such as af21, cs1, ef or le, "
+		    "or a number from 0 to 63",
+		    conf_node_name(r, n), o->key);
 }
 
 /* ---- what settings mean together ---- */
@@ -169,6 +292,37 @@ conf_upstream_check(struct conf_reader *r, const struct node *map,
 		conf_problem(r, place(tls, "name"),
 		    "one 'name' for several addresses; leave it out, so that "
 		    "each is verified by its own host");
+}
+
+void
+conf_out_check(struct conf_reader *r, const struct node *map,
+    const struct conf_out *out)
+{
+	const struct conf_upstreams *u = &r->conf->upstreams;
+	const char *device = out->from.device;
+	unsigned i;
+
+	if (map == NULL)
+		return;
+	if (strcmp(out->name, "direct") == 0 || out->name[0] == '\0')
+		conf_problem(r, map->key,
+		    "%s is no name for a way out; take another",
+		    conf_node_name(r, map->key));
+	for (i = 0; i < u->n; i++)
+		if (strcmp(u->v[i].name, out->name) == 0)
+			conf_problem(r, map->key,
+			    "'%s' is the name of an upstream already; 'route' "
+			    "could mean either",
+			    out->name);
+	if (device != NULL && strpbrk(device, "/ \t\n") != NULL)
+		conf_problem(r, place(map, "device"),
+		    "'device' is no name of an interface; write one such as "
+		    "wan0");
+	if (!given(map, "addresses") && !given(map, "mark") &&
+	    !given(map, "dscp") && !given(map, "device"))
+		conf_problem(r, map->key,
+		    "'%s' says nothing; add addresses, mark, dscp or device",
+		    out->name);
 }
 
 /* Conditions that are not known when a connection is made. */
@@ -277,6 +431,7 @@ void
 conf_upstreams_finish(struct conf_reader *r)
 {
 	const struct conf_upstreams *u = &r->conf->upstreams;
+	const struct conf_outs *out = &r->conf->out;
 	unsigned i, k;
 
 	for (i = 0; i < u->n; i++)
@@ -287,6 +442,11 @@ conf_upstreams_finish(struct conf_reader *r)
 				    u->v[i].url.v[k].text);
 	if (r->problems->errors > 0)
 		return;
+	for (i = 0; i < out->n; i++)
+		if (!out->v[i].used)
+			conf_warn(r, r->out_at[i]->key,
+			    "no rule routes to the way out '%s'",
+			    out->v[i].name);
 	for (i = 0; i < u->n; i++)
 		if (!u->v[i].used)
 			conf_warn(r, r->upstream_at[i]->key,

@@ -363,6 +363,7 @@ lease_is_good(struct lease *l, const struct worker_gen *g,
 	struct origin *o = l->origin;
 
 	if (l->place->gen != g || l->place->route != want->route ||
+	    l->place->slot != want->slot ||
 	    l->place->absolute != want->absolute)
 		return (false);
 	if (l->at != LEASE_AT_READY)

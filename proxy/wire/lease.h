@@ -68,6 +68,7 @@ struct lease_want {
 	uint16_t port;
 	struct str dial_host; /* what is connected to; STR_NONE: host */
 	unsigned route;       /* of a plan: through which parent, if any */
+	uint32_t slot;        /* conf_out_slot() of that for its client */
 	bool absolute;        /* a parent may be asked by whole URLs (way.h) */
 	/* of the CONNECT that it is for, of who outlives the lease; or absent */
 	struct str via;

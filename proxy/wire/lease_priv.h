@@ -43,6 +43,7 @@ struct place {
 	char name[2][256];
 	uint16_t port;
 	unsigned route;
+	uint32_t slot;
 	bool absolute;
 	unsigned users;      /* leases and connections that point here */
 	struct list idle;    /* of struct origin; newest first */

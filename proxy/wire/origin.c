@@ -169,6 +169,7 @@ static void
 origin_dial(struct origin *o, const struct lease_want *l)
 {
 	struct way_want want = { .route = o->place->route,
+		.slot = o->place->slot,
 		.host = o->place->dial,
 		.port = o->place->port,
 		.absolute = o->place->absolute,

@@ -32,8 +32,9 @@ is_place(const struct place *p, const struct worker_gen *g,
     const struct lease_want *w, struct str dial)
 {
 	return (p->gen == g && p->tls == w->tls && p->port == w->port &&
-	    p->route == w->route && p->absolute == w->absolute &&
-	    str_eq(p->host, w->host) && str_eq(p->dial, dial));
+	    p->route == w->route && p->slot == w->slot &&
+	    p->absolute == w->absolute && str_eq(p->host, w->host) &&
+	    str_eq(p->dial, dial));
 }
 
 /* Where it is in its bucket, or would be. */
@@ -46,7 +47,7 @@ place_find(struct origin_pool *p, const struct worker_gen *g,
 
 	if (!str_eq(w->host, dial))
 		h ^= hostname_hash(dial, p->seed);
-	at = &p->bucket[(h + w->route) % ORIGIN_BUCKETS];
+	at = &p->bucket[(h + w->route + w->slot) % ORIGIN_BUCKETS];
 	while (*at != NULL && !is_place(*at, g, w, dial))
 		at = &(*at)->next;
 	return (at);
@@ -67,6 +68,7 @@ place_new(struct worker_gen *g, const struct lease_want *want, struct str dial)
 	place->tls = tls;
 	place->port = want->port;
 	place->route = want->route;
+	place->slot = want->slot;
 	place->absolute = want->absolute;
 	memcpy(place->name[0], host.p, host.n);
 	memcpy(place->name[1], dial.p, dial.n);
@@ -103,6 +105,7 @@ origin_place_put(struct origin_pool *p, struct place *place)
 		.host = place->host,
 		.port = place->port,
 		.route = place->route,
+		.slot = place->slot,
 		.absolute = place->absolute };
 	struct place **at;
 

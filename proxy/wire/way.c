@@ -516,9 +516,15 @@ way_start(struct worker *w, struct worker_gen *g, struct way *way,
 		.arg = want->arg,
 		.account = want->account,
 		.connect_timeout_ms = want->connect_ms };
+	const struct conf *c = g->gen->conf;
+	const struct conf_out *out = conf_out(c, want->route);
 	struct way_run *r;
 
-	if (want->route == POLICY_DIRECT) {
+	if (out != NULL) {
+		o.from = &out->from;
+		o.slot = want->slot;
+	}
+	if (conf_route(c, want->route) == NULL) {
 		*way = (struct way){ .dial = { .fd = -1 } };
 		dial_start(w->dialer, &way->dial, want->host, want->port, &o,
 		    wake);

@@ -29,6 +29,7 @@ struct worker_gen;
 
 struct way_want {
 	unsigned route;  /* of a plan */
+	uint32_t slot;   /* conf_out_slot() of that for its client */
 	struct str host; /* what is connected to: a name, an address */
 	uint16_t port;
 	/*
@@ -70,8 +71,8 @@ struct way {
 };
 
 /*
- * wake (borrowed) is woken once, later, when dial.done is set.  Faults are
- * those of dial_start() and ERR_PARENT_*.
+ * wake (borrowed) is woken once, later, when dial.done is set.  The generation
+ * is borrowed until the end.  Faults are those of dial_start() and ERR_PARENT_*.
  */
 void way_start(struct worker *, struct worker_gen *, struct way *,
     const struct way_want *, struct task *wake);

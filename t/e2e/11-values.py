@@ -67,6 +67,10 @@ OF_TYPE = {
                 "http://a:1/x", "http://a:1?x", "http://u:p@a:1", "http://[::1]:1", "http://[::1", "http://0x7f.1:1", "http://a b:1", "http://",
                 "HTTP://a:1", "//a:1", "http://a:1#x", "http://a..b:1", "http://" + "a" * 64 + ":1", "http://a:1\r\nX: y",
                 ["http://a:1", "socks5://b:2"], ["http://a:1"] * 16, ["http://a:1"] * 17],
+    "BLOCKS": ["198.51.100.7", "198.51.100.128/28", "2001:db8::/64", "2001:db8::/0", "0.0.0.0", "::", "224.0.0.1", "self", "private", "[::1]", "::1",
+               "198.51.100.129/28", "198.51.100.0/33", "1.2.3", "::ffff:192.0.2.1", "fe80::1%lo", [f"10.{i}.0.0/16" for i in range(250)]],
+    "MARK": NUMBERS + ["0x10", "0x", "0xg", "0X10", "-0x1", "4294967295", "4294967296", "0xffffffff", "0x100000000", "1"],
+    "DSCP": NUMBERS + ["af21", "AF21", "af14", "cs8", "ef", "63", "64", "le", "0x2"],
     "ROUTE": ["direct", "Direct", "u", "nobody", "none", ["u"], "u/", "ä"],
     "LOG_TO": ["stdout", "@dir", "@fifo", "@empty", "/dev/null", "/dev/full", "/nonexistent/x", "@file/x", "journal", "syslog:x",
                "/" + "x" * 300, "/" + "x/" * 600],
@@ -170,6 +174,8 @@ class Place:
         c["listen"][0]["name"] = "office"
         c["lists"] = {"l": {"file": self.files["file"], "max_bad": 100}}
         c["upstreams"] = {"u": {"url": "http://127.0.0.1:1"}}
+        c["out"] = {"o": {"dscp": "cs1"}}
+        c["rules"].append({"name": "out", "if": {"host": "out.test"}, "route": "o"})
         c["rules"].append({"name": "parent", "if": {"host": "parent.test"}, "route": "u"})
         return c
 
@@ -192,6 +198,7 @@ class Place:
                  "SERVICE_TLS": lambda: c["services"]["s"].setdefault("tls", {}),
                  "SERVICE_LIMITS": lambda: c["services"]["c"].setdefault("limits", {}),
                  "LISTS": lambda: c["lists"]["l"],
+                 "OUT": lambda: c["out"]["o"],
                  "UPSTREAM": lambda: c["upstreams"]["u"],
                  "UPSTREAM_TLS": lambda: c["upstreams"]["u"].setdefault("tls", {}),
                  "TLS_EXCEPTION": lambda: c["tls"]["origin"].setdefault("exceptions", [{"host": "old.test", "legacy": "true"}])[0],

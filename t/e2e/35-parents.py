@@ -784,7 +784,7 @@ def test_check(lab):
             ("port", {"url": "http://p.test"}, {"route": "x"}, "no address of a proxy"),
             ("userinfo", {"url": "http://a:b@p.test:1"}, {"route": "x"}, "write 'user: file:"),
             ("late", {"url": "http://p.test:1"}, {"route": "x", "if": {"url": "x"}}, "'route' cannot be decided by 'url'"),
-            ("name", {"url": "http://p.test:1"}, {"route": "y"}, "no upstream has the name"),
+            ("name", {"url": "http://p.test:1"}, {"route": "y"}, "no upstream or way out has the name"),
             ("tls", {"url": "http://p.test:1", "tls": {"name": "x"}}, {"route": "x"}, "'tls' has no effect")):
         with lab.sub(name):
             code, out, _ = lab.check(lab.conf(port, upstreams={"x": up}, rules=[{"name": "r", **rule}]))

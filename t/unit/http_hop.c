@@ -155,6 +155,45 @@ forward_request(void)
 }
 
 static void
+forward_client(void)
+{
+	static const char sent[] = "GET / HTTP/1.1\r\n"
+				   "x-forwarded-for: a\r\nA: b\r\n"
+				   "Forwarded: for=x\r\n"
+				   "X-Forwarded-For: \r\n"
+				   "X-Forwarded-For: c, d\r\n\r\n";
+	static const struct {
+		enum http_said xff, forwarded;
+		const char *address, *out;
+	} t[] = {
+		{ HTTP_SAID_DROP, HTTP_SAID_DROP, "192.0.2.1", "A: b\r\n" },
+		{ HTTP_SAID_KEEP, HTTP_SAID_DROP, "192.0.2.1",
+		    "x-forwarded-for: a\r\nA: b\r\nX-Forwarded-For: \r\n"
+		    "X-Forwarded-For: c, d\r\n" },
+		{ HTTP_SAID_ADD, HTTP_SAID_DROP, "192.0.2.1",
+		    "A: b\r\nX-Forwarded-For: a, c, d, 192.0.2.1\r\n" },
+		{ HTTP_SAID_DROP, HTTP_SAID_ADD, "192.0.2.1",
+		    "A: b\r\nForwarded: for=x, for=192.0.2.1\r\n" },
+		{ HTTP_SAID_ADD, HTTP_SAID_ADD, "2001:db8::1",
+		    "A: b\r\nX-Forwarded-For: a, c, d, 2001:db8::1\r\n"
+		    "Forwarded: for=x, for=\"[2001:db8::1]\"\r\n" },
+	};
+	struct arena *a = arena_new();
+	struct http_msg *m;
+	unsigned i;
+
+	for (i = 0; i < COUNT(t); i++) {
+		m = http_help_head(a, H1_REQUEST, sent);
+		http_forward_client(m, t[i].xff, t[i].forwarded, t[i].address);
+		CHECK_ROW(i, t[i].out, fields_are(m, t[i].out));
+	}
+	m = http_help_head(a, H1_REQUEST, "GET / HTTP/1.1\r\n\r\n");
+	http_forward_client(m, HTTP_SAID_ADD, HTTP_SAID_KEEP, "192.0.2.1");
+	CU_ASSERT(fields_are(m, "X-Forwarded-For: 192.0.2.1\r\n"));
+	arena_free(&a);
+}
+
+static void
 forward_response(void)
 {
 	struct arena *a = arena_new();
@@ -273,6 +312,7 @@ interim(void)
 
 UNIT_TESTS(http_hop, { "strips", strip }, { "strips long lists", strip_much },
     { "forwards requests", forward_request },
+    { "says for whom", forward_client },
     { "forwards responses", forward_response },
     { "trailers behind a scanned body", small_trailers },
     { "interim responses", interim }, { "dates", date })

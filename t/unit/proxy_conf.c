@@ -121,8 +121,8 @@ test_keys(void)
 		{ "zzz: 1\n",
 		    "c:1:1: unknown setting 'zzz'; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, lists, upstreams, rules, download, "
-		    "websocket, pages, "
+		    "services, scan, lists, upstreams, out, forwarded, rules, "
+		    "download, websocket, pages, "
 		    "log, "
 		    "admin, "
 		    "limits, workers, user, sandbox\n" },
@@ -135,8 +135,8 @@ test_keys(void)
 		{ "\"\": 1\n",
 		    "c:1:1: unknown setting ''; known here are "
 		    "state, listen, clients, destinations, ca, tls, resolver, "
-		    "services, scan, lists, upstreams, rules, download, "
-		    "websocket, pages, "
+		    "services, scan, lists, upstreams, out, forwarded, rules, "
+		    "download, websocket, pages, "
 		    "log, "
 		    "admin, "
 		    "limits, workers, user, sandbox\n" },
@@ -629,8 +629,9 @@ test_chains_and_rules(void)
 		    "" },
 		{ "rules: [{access: block, page: other, route: up}]\n",
 		    "c:1:25: 'page' is not supported in this version; leave "
-		    "it out or write policy\nc:1:45: no upstream has the name "
-		    "'up'; write direct, or give it one under 'upstreams'\n" },
+		    "it out or write policy\nc:1:45: no upstream or way out "
+		    "has the name 'up'; write direct, or give it one under "
+		    "'upstreams' or 'out'\n" },
 		{ "rules: [{log: none, page: policy}]\n",
 		    "c:1:21: 'page' "
 		    "without 'access: block'; no page would be shown\n" },
@@ -808,8 +809,9 @@ test_upstreams(void)
 		  "rules: [{route: up}]\n",
 		    "" },
 		{ UP "rules: [{route: other}]\n",
-		    "c:2:17: no upstream has the name 'other'; write direct, "
-		    "or give it one under 'upstreams'\n" },
+		    "c:2:17: no upstream or way out has the name 'other'; "
+		    "write direct, or give it one under 'upstreams' or "
+		    "'out'\n" },
 		{ UP "rules: [{route: up, if: {method: GET, not: {url: x}}}]\n",
 		    "c:2:26: 'route' cannot be decided by 'method', which is "
 		    "known only when the connection is there; decide by host, "
@@ -839,6 +841,72 @@ test_upstreams(void)
 	};
 
 	CHECK_TABLE(t);
+}
+
+static void
+test_out(void)
+{
+	static const struct wrong t[] = {
+		{ "out: {a: {dscp: le}}\n",
+		    "c:1:7: warning: no rule routes to the way out 'a'\n" },
+		{ "out: {a: {addresses: [198.51.100.128/28, "
+		  "'2001:db8::/64'], mark: 0x10, dscp: 46, device: wan0}}\n"
+		  "rules: [{route: a}]\n",
+		    "" },
+		{ "upstreams: {a: {url: 'http://h:1'}}\n"
+		  "out: {a: {mark: 1}, direct: {mark: 2}, b: {}}\n",
+		    "c:2:7: 'a' is the name of an upstream already; 'route' "
+		    "could mean either\n"
+		    "c:2:21: 'direct' is no name for a way out; take another\n"
+		    "c:2:40: 'b' says nothing; add addresses, mark, dscp or "
+		    "device\n" },
+		{ "out: {a: {addresses: [private, 198.51.100.129/28, "
+		  "224.0.0.1], mark: 0, dscp: af14, device: a/b}}\n",
+		    "c:1:23: 'private' is no address of this machine; write "
+		    "'198.51.100.7' or a block such as '198.51.100.128/28' or "
+		    "'2001:db8:9::/64'\n"
+		    "c:1:32: '198.51.100.129/28' is no address of this "
+		    "machine; write '198.51.100.7' or a block such as "
+		    "'198.51.100.128/28' or '2001:db8:9::/64'\n"
+		    "c:1:51: '224.0.0.1' can be no host's address\n"
+		    "c:1:69: '0' is no 'mark'; write a number from 1 to "
+		    "4294967295, or 0x1 to 0xffffffff\n"
+		    "c:1:78: 'af14' is no 'dscp'; write a name such as af21, "
+		    "cs1, ef or le, or a number from 0 to 63\n"
+		    "c:1:84: 'device' is no name of an interface; write one "
+		    "such as wan0\n" },
+		{ "out: {a: {addresses: []}}\n",
+		    "c:1:22: 'addresses' is empty; leave it out, or write at "
+		    "least one address\n" },
+	};
+	struct conf_problems p = { 0 };
+	static const char text[] =
+	    "upstreams: {u: {url: 'http://h:1', resolve: here}}\n"
+	    "out: {a: {mark: 0x10, dscp: af21}, b: {device: lo}}\n"
+	    "forwarded: {xff: add, forwarded: keep}\n"
+	    "rules: [{if: {port: 1}, route: u}, {if: {port: 2}, route: a}, "
+	    "{route: b}]\n";
+	struct conf *c;
+
+	CHECK_TABLE(t);
+	c = conf_parse("c", text, strlen(text), &p);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+	CU_ASSERT_EQUAL(c->out.v[0].from.mark, 16);
+	CU_ASSERT_EQUAL(c->out.v[0].from.dscp, 18);
+	CU_ASSERT_EQUAL(c->forwarded.xff, HTTP_SAID_ADD);
+	CU_ASSERT_EQUAL(c->forwarded.forwarded, HTTP_SAID_KEEP);
+	CU_ASSERT_PTR_EQUAL(conf_route(c, c->policy.rules.v[0].route),
+	    &c->upstreams.v[0]);
+	CU_ASSERT_PTR_NULL(conf_out(c, c->policy.rules.v[0].route));
+	CU_ASSERT_PTR_EQUAL(conf_out(c, c->policy.rules.v[1].route),
+	    &c->out.v[0]);
+	CU_ASSERT_PTR_EQUAL(conf_out(c, c->policy.rules.v[2].route),
+	    &c->out.v[1]);
+	CU_ASSERT_PTR_NULL(conf_route(c, c->policy.rules.v[2].route));
+	CU_ASSERT_PTR_NULL(conf_out(c, POLICY_DIRECT));
+	CU_ASSERT_PTR_NULL(conf_route(c, POLICY_DIRECT));
+	conf_problems_fini(&p);
+	conf_unref(&c);
 }
 
 static void
@@ -1211,6 +1279,8 @@ static const char *const around[SECTION_COUNT] = {
 	[SECTION_UPSTREAM] = "upstreams: {a: {%s}}",
 	[SECTION_UPSTREAM_TLS] = "upstreams: {a: {url: 'https://h:1', tls: "
 				 "{%s}}}",
+	[SECTION_OUT] = "out: {a: {%s}}",
+	[SECTION_FORWARDED] = "forwarded: {%s}",
 	[SECTION_RULE] = "rules: [{%s}]",
 	[SECTION_IF] = "rules: [{access: block, if: {%s}}]",
 	[SECTION_DOWNLOAD] = "download: {%s}",
@@ -1456,8 +1526,9 @@ UNIT_TESTS(proxy_conf, { "what is no YAML", test_syntax },
     { "wrong values", test_values }, { "listeners", test_listen },
     { "files", test_files }, { "services", test_services },
     { "chains and rules", test_chains_and_rules },
-    { "upstreams", test_upstreams }, { "defaults", test_defaults },
-    { "values are read", test_values_read }, { "--listen", test_set_listen },
+    { "upstreams", test_upstreams }, { "ways out", test_out },
+    { "defaults", test_defaults }, { "values are read", test_values_read },
+    { "--listen", test_set_listen },
     { "administration socket", test_admin_default },
     { "no services", test_services_none },
     { "what needs a restart", test_restart }, { "JSON", test_json },
