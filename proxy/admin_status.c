@@ -10,6 +10,7 @@
 #include "proxy/admin.h"
 #include "proxy/figures.h"
 #include "proxy/numbers.h"
+#include "proxy/policy/list.h"
 #include "proxy/wire/upstream.h"
 
 /* Empty if there is nothing in it. */
@@ -95,6 +96,38 @@ services(const struct gen *g, const struct numbers *n)
 		json_array_append_new(list, j);
 	}
 	return (list);
+}
+
+/* Lists. */
+
+static json_t *
+lists(const struct gen *g)
+{
+	const struct policy_lists *p = &g->conf->policy.lists;
+	json_t *all = json_array(), *j;
+	const struct list *l;
+	unsigned i;
+
+	for (i = 0; i < g->conf->lists.n; i++) {
+		j = json_pack("{s:o, s:b}", "name",
+		    text_of(g->conf->lists.v[i].name), "used",
+		    (int)g->conf->lists.v[i].used);
+		l = i < p->n ? p->v[i] : NULL;
+		(void)json_object_set_new(j, "in_force",
+		    json_boolean(l != NULL));
+		if (l != NULL) {
+			put(j, "entries", list_count(l));
+			put(j, "bad_lines", list_bad(l));
+			put(j, "unsupported_lines", list_skipped(l));
+			put(j, "bytes", list_bytes(l));
+			(void)json_object_set_new(j, "format",
+			    json_string(list_format_name(list_format(l))));
+			(void)json_object_set_new(j, "sha256",
+			    json_string(list_digest(l)));
+		}
+		json_array_append_new(all, j);
+	}
+	return (all);
 }
 
 /* Processes. */
@@ -265,6 +298,7 @@ admin_status(const struct admin_of *of, const struct gen *g,
 	(void)json_object_set_new(j, "leaves", leaves(g));
 	(void)json_object_set_new(j, "verification", verification(g));
 	(void)json_object_set_new(j, "resolver", names(g, n));
+	(void)json_object_set_new(j, "lists", lists(g));
 	(void)json_object_set_new(j, "upstreams", upstreams(g));
 	(void)json_object_set_new(j, "fetch", fetches(of->fetch));
 	(void)json_object_set_new(j, "memory", memory(of, g, n));

@@ -8,13 +8,17 @@
  * What answers is a serving process, which may have been taken over: it is not
  * asked whom to send a signal to, and its text is escaped.
  */
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -49,6 +53,10 @@ usage(FILE *to)
 	      "       assayctl recipe NAME [OPTIONS]\n"
 	      "commands:\n"
 	      "  status        what assayd does and has counted\n"
+	      "  check         look for problems in the configuration, as "
+	      "assayd --check\n"
+	      "  stop          end assayd as SIGTERM does, and wait until it "
+	      "has ended\n"
 	      "  reload        read the configuration anew; wait until it is "
 	      "in force\n"
 	      "  recipe nft    print rules of the packet filter for "
@@ -270,6 +278,55 @@ reload(const struct ctl *c)
 	return (PROBLEM);
 }
 
+/* The program itself knows best: the one that lies beside this one. */
+static int
+check(const struct ctl *c)
+{
+	char path[1024];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 8);
+	char *slash;
+
+	path[n > 0 ? n : 0] = '\0';
+	if ((slash = strrchr(path, '/')) != NULL)
+		strcpy(slash + 1, "assayd");
+	if (c->file != NULL)
+		(void)execl(path, "assayd", "--check", "-f", c->file, NULL);
+	else
+		(void)execl(path, "assayd", "--check", NULL);
+	fprintf(stderr, "assayctl: %s: %s\n", path, strerror(errno));
+	return (PROBLEM);
+}
+
+/* Flows have as long as 'limits.drain' says. */
+static int
+stop(const struct ctl *c)
+{
+	struct pollfd p = { .events = POLLIN };
+	pid_t pid;
+	int fd = connect_to(c, &pid), r;
+
+	if (fd < 0)
+		return (unreachable(c));
+	p.fd = pidfd_open(pid, 0);
+	(void)close(fd);
+	if (p.fd < 0 || pidfd_send_signal(p.fd, SIGTERM, NULL, 0) != 0) {
+		fprintf(stderr, "assayctl: process %ld: %s\n", (long)pid,
+		    strerror(errno));
+		if (p.fd >= 0)
+			(void)close(p.fd);
+		return (UNREACHABLE);
+	}
+	r = poll(&p, 1,
+	    c->timeout_s < INT_MAX / 1000 ? (int)c->timeout_s * 1000 : -1);
+	(void)close(p.fd);
+	if (r > 0 && c->json)
+		puts("{\"ok\":true}");
+	else if (r <= 0)
+		fprintf(stderr,
+		    "assayctl: time ran out before assayd had ended\n");
+	return (r > 0 ? OK : PROBLEM);
+}
+
 /* Something to print, for which no assayd need run: a program beside our data. */
 static int
 recipe(char **argv)
@@ -328,31 +385,47 @@ read_options(struct ctl *c, int argc, char **argv)
 	return (optind == argc - 1 ? -1 : USAGE);
 }
 
+static const struct command {
+	const char *name;
+	int (*run)(const struct ctl *);
+	bool asks; /* the running assayd, at its socket */
+} commands[] = { { "status", status, true }, { "check", check, false },
+	{ "reload", reload, true }, { "stop", stop, true } };
+
+static const struct command *
+command_of(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return (&commands[i]);
+	return (NULL);
+}
+
 int
 main(int argc, char **argv)
 {
 	struct ctl c = { .timeout_s = TIMEOUT_S };
-	const char *command;
-	bool reloads;
+	const struct command *command = NULL;
 	int code;
 
 	/* What follows are its own options. */
 	if (argc >= 2 && strcmp(argv[1], "recipe") == 0)
 		return (recipe(argv + 2));
 	code = read_options(&c, argc, argv);
-	command = argv[optind];
-	reloads = code < 0 && strcmp(command, "reload") == 0;
-
-	if (code < 0 && !reloads && strcmp(command, "status") != 0) {
-		fprintf(stderr, "assayctl: unknown command '%s'\n", command);
+	if (code < 0 && (command = command_of(argv[optind])) == NULL) {
+		fprintf(stderr, "assayctl: unknown command '%s'\n",
+		    argv[optind]);
 		code = USAGE;
 	}
 	if (code == USAGE)
 		usage(stderr);
 	if (code >= 0)
 		return (code);
-	if (!find_socket(&c))
+	assert(command != NULL);
+	if (command->asks && !find_socket(&c))
 		return (UNREACHABLE);
 	(void)signal(SIGPIPE, SIG_IGN);
-	return (reloads ? reload(&c) : status(&c));
+	return (command->run(&c));
 }

@@ -119,15 +119,6 @@ gen_lists(struct gen *g, const struct gen *old, struct conf_problems *list)
 void
 gen_lists_report(const struct gen *g)
 {
-	static const char *const formats[] = { [LIST_AUTO] = "auto",
-		[LIST_DOMAINS] = "domains",
-		[LIST_SQUID] = "squid",
-		[LIST_HOSTS] = "hosts",
-		[LIST_URLS] = "urls",
-		[LIST_CIDR] = "cidr",
-		[LIST_ADBLOCK] = "adblock",
-		[LIST_RPZ] = "rpz",
-		[LIST_UT1] = "ut1" };
 	const struct policy_lists *p = &g->conf->policy.lists;
 	const struct list *l;
 	unsigned i;
@@ -139,7 +130,7 @@ gen_lists_report(const struct gen *g)
 			    "supported, SHA-256 %.16s",
 			    g->conf->lists.v[i].name,
 			    (unsigned long long)list_count(l),
-			    formats[list_format(l)],
+			    list_format_name(list_format(l)),
 			    (unsigned long long)list_bad(l),
 			    (unsigned long long)list_skipped(l),
 			    list_digest(l));

@@ -103,6 +103,8 @@ size_t list_bytes(const struct list *);
 /* SHA-256 of what was read, 64 hexadecimal digits. */
 const char *list_digest(const struct list *);
 enum list_format list_format(const struct list *);
+/* As a configuration has it. */
+const char *list_format_name(enum list_format);
 /* Lines that were bad; that were sound and are not supported. */
 uint64_t list_bad(const struct list *);
 uint64_t list_skipped(const struct list *);

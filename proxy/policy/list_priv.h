@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Inside lists: list_line.c reads lines, list_hash.c hashes names and paths,
- * list_table.c holds what was found, list_load.c reads files.
+ * list_table.c holds what was found, list_load.c reads files, list_ask.c answers.
  * Room: proxy, list*.c only.
  */
 #ifndef PROXY_POLICY_LIST_PRIV_H
 #define PROXY_POLICY_LIST_PRIV_H
 
+#include <nettle/sha2.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include "proxy/policy/list.h"
 
@@ -115,5 +117,20 @@ unsigned list_table_find(const struct list_table *, uint64_t hash,
     struct str exact, unsigned category, unsigned bits);
 bool list_table_range(const struct list_table *, unsigned category,
     const uint64_t a[2]);
+
+/* ---- a list ---- */
+
+struct list {
+	atomic_uint refs;
+	struct list_table table;
+	char **category; /* owned; its number is one more */
+	unsigned n_categories;
+	char digest[2 * SHA256_DIGEST_SIZE + 1];
+	enum list_format format;
+	uint64_t bad, skipped; /* lines */
+	/* Of all its files: sizes, times, inodes. */
+	uint64_t stamp;
+	bool exact;
+};
 
 #endif

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rules that ask for lists: names, URLs and addresses, by file and by folder;
 what a reload takes, and what it refuses."""
+import json
 import re
 import time
 
@@ -139,6 +140,19 @@ def test_folder(lab):
         conf = lab.conf(lab.port(), lists={"ut1": {"dir": str(lab.dir / "ut1"), "required": required}}, rules=block_by("ut1/none"))
         code, out, _ = lab.check(conf)
         assert code == is_code and "no category 'none'" in out, out
+
+
+def test_status(lab):
+    """What is in force, and what of it was not understood."""
+    put(lab, "feed", "## Part 1\n0.0.0.0 a.test\n0.0.0.0 b.test\n0.0.0.0\n")
+    put(lab, "none", "")
+    sock = str(lab.dir / "admin.sock")
+    p = lab.assay(lists={"feed": {"file": str(lab.dir / "feed")}, "none": {"file": str(lab.dir / "none")}}, rules=block_by("feed", "none"), admin={"socket": sock})
+    r = lab.run(e2e.BUILD / "assayctl", "-s", sock, "--json", "status")
+    feed, none = json.loads(r.stdout)["lists"]
+    assert (feed["name"], feed["in_force"], feed["format"], feed["entries"], feed["bad_lines"]) == ("feed", True, "hosts", 2, 1), feed
+    assert (none["name"], none["in_force"], none["used"]) == ("none", False, True) and "entries" not in none, none
+    p.stop()
 
 
 def test_reload(lab):

@@ -775,6 +775,23 @@ def ctl(lab, *argv, **kw):
 
 
 @seconds(120)
+def test_assayctl_check_and_stop(lab):
+    """The configuration is looked at without assayd; stop waits for its end."""
+    o = lab.origin(lambda h, b: ok(b"x" * 1000))
+    sock = str(lab.dir / "admin.sock")
+    p = lab.assay(admin={"socket": sock})
+    bad = lab.dir / "bad.conf"
+    bad.write_text("rules: [{access: blok}]\n")
+    code, out, err = ctl(lab, "-f", str(bad), "check")
+    assert code == 1 and "bad.conf:1:" in out + err, (code, out, err)
+    code, out, err = ctl(lab, "-f", str(lab.dir / f"assay-{p.port}.conf"), "check")
+    assert code == 0, (code, out, err)
+    assert p.alive() and lab.tunnel(p, o.port).get().status == 200
+    assert ctl(lab, "-s", sock, "--json", "stop")[:2] == (0, '{"ok":true}\n')
+    assert p.wait(20 * e2e.lab_scale()) == 0
+    assert ctl(lab, "-s", sock, "stop")[0] == 3
+
+
 def test_assayctl(lab):
     """It waits until the configuration is in force, in the process that serves or
     in another, and says what came of it: also when others reload, too."""
