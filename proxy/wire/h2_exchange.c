@@ -180,7 +180,10 @@ out_room(struct sink *s)
 
 	if (e->x.mute)
 		return (ROOM_NOWHERE);
-	return (h2_stream_room(e->st));
+	/* Where all has been written its end needs no window. */
+	return (e->length_is == LENGTH_KNOWN && e->left == 0
+		? 1
+		: h2_stream_room(e->st));
 }
 
 static bool
