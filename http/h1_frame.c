@@ -9,8 +9,9 @@ enum coding {
 	CODING_NONE,     /* no Transfer-Encoding */
 	CODING_IDENTITY, /* of RFC 2616 3.6: none, for responses */
 	CODING_CHUNKED,  /* exactly that */
+	CODING_REPEATED, /* chunked several times, nothing else */
 	CODING_OTHER,    /* one we don't know, or chunked not alone */
-	CODING_BAD       /* chunked twice, parameters, quotes, nothing */
+	CODING_BAD       /* parameters, quotes, nothing */
 };
 
 /* All Transfer-Encoding fields as one list (RFC 9112 6.1). */
@@ -39,8 +40,10 @@ transfer_coding(const struct http_fields *l)
 	}
 	if (identity == 1 && chunked + others == 0)
 		return (CODING_IDENTITY);
-	if (chunked > 1 || chunked + others + identity == 0)
+	if (chunked + others + identity == 0)
 		return (CODING_BAD);
+	if (chunked > 1 && others + identity == 0)
+		return (CODING_REPEATED);
 	return (others + identity > 0 ? CODING_OTHER : CODING_CHUNKED);
 }
 
@@ -101,7 +104,7 @@ read_request_framing(struct http_msg *m, struct h1_frame *frame,
 	if (coding != CODING_NONE && m->version == HTTP_1_0)
 		return (bad_request(f, ERR_REQ_FRAMING,
 		    "Transfer-Encoding in HTTP/1.0"));
-	if (coding == CODING_BAD)
+	if (coding == CODING_BAD || coding == CODING_REPEATED)
 		return (bad_request(f, ERR_REQ_FRAMING,
 		    "invalid Transfer-Encoding"));
 	if (coding == CODING_OTHER || coding == CODING_IDENTITY)
@@ -146,7 +149,8 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 	if (!http_content_length(&resp->fields, true, &length))
 		return (fault_set(f, ERR_ORIGIN_FRAMING,
 		    "invalid or differing Content-Length"));
-	frame->keep_alive = is_persistent(resp) && coding != CODING_IDENTITY;
+	frame->keep_alive = is_persistent(resp) && coding != CODING_IDENTITY &&
+	    coding != CODING_REPEATED;
 	if (http_has_no_body(resp, req)) {
 		frame->framing = FRAMING_NONE;
 		http_length_describe(resp, req, length);
@@ -156,6 +160,9 @@ h1_frame_response(struct http_msg *resp, const struct http_msg *req,
 		return (fault_set(f, ERR_ORIGIN_FRAMING,
 		    "a Transfer-Encoding other than chunked"));
 	http_length_forget(resp);
+	/* Servers say it twice that pass on another's field; it is one coding. */
+	if (coding == CODING_REPEATED)
+		coding = CODING_CHUNKED;
 	if (coding == CODING_CHUNKED) { /* RFC 9112 6.3, 3. */
 		if (length != HTTP_LENGTH_UNKNOWN || resp->version == HTTP_1_0)
 			frame->keep_alive = false;

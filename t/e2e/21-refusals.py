@@ -277,6 +277,7 @@ ANSWERS = [
     ("length VT", b"HTTP/1.1 200 OK\r\nContent-Length: \v3\r\n\r\nabc", "502"),
     ("coding gzip", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc", "502"),
     ("coding chunked, gzip", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", "502"),
+    ("coding chunked, gzip, chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip, chunked\r\n\r\n0\r\n\r\n", "502"),
     ("coding chunked, identity", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "502"),
     ("a length without colon", b"HTTP/1.1 200 OK\r\nContent-Length 3\r\n\r\nabc", "502"),
     ("NUL in the status line", b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n", "502"),
@@ -363,6 +364,8 @@ def test_http_of_the_wild(lab):
             "/lf-some": (b"HTTP/1.1 200 OK\r\nX-A: 1\nX-B: 2\r\nContent-Length: 2\r\n\r\nok", 200),
             "/no-field": (b"HTTP/1.1 200 OK\r\nPowered by\r\nX Own: 1\r\n more\r\nContent-Length: 2\r\n\r\nok", 200),
             "/identity": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nok", 200),
+            "/twice": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200),
+            "/twice-one": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200),
             "/600": (b"HTTP/1.1 600 Own\r\nContent-Length: 2\r\n\r\nok", 600),
             "/999": (b"HTTP/1.1 999 Denied\r\nContent-Length: 2\r\n\r\nok", 999)}
 
@@ -385,9 +388,9 @@ def test_http_of_the_wild(lab):
                 assert all(w not in r.head.raw for w in (b"Powered", b"Own:", b"more", b"identity")), r.head.raw
         with lab.sub(f"not reused {services}"):
             n = s.accepted
-            for path in ("/lf-some", "/no-field", "/identity", "/600"):
+            for path in ("/lf-some", "/no-field", "/identity", "/twice", "/600"):
                 lab.tunnel(p, s.port).get(path)
-            assert s.accepted >= n + 3
+            assert s.accepted >= n + 4
         p.stop()
 
 

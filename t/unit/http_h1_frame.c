@@ -226,6 +226,14 @@ static const struct {
 	    "Transfer-Encoding: chunked\r\n"
 	    "Connection: keep-alive\r\n",
 	    ERR_NONE, CHUNKED, 0, NULL },
+	/* said twice, it is still one; nothing follows it */
+	{ "GET", "1.1 200", "Transfer-Encoding: chunked, Chunked\r\n", ERR_NONE,
+	    CHUNKED, 0, NULL },
+	{ "GET", "1.1 200",
+	    "Transfer-Encoding: chunked\r\n"
+	    "Content-Length: 5\r\n"
+	    "Transfer-Encoding: chunked\r\n",
+	    ERR_NONE, CHUNKED, 0, NULL },
 	/* no body whatever they say */
 	{ "HEAD", "1.1 200", "Content-Length: 5\r\n", ERR_NONE, NONE, KEEP,
 	    "5" },
@@ -276,7 +284,7 @@ static const struct {
 	    ERR_ORIGIN_FRAMING, NONE, 0, NULL },
 	{ "GET", "1.1 200", "Transfer-Encoding: chunked, gzip\r\n",
 	    ERR_ORIGIN_FRAMING, NONE, 0, NULL },
-	{ "GET", "1.1 200", "Transfer-Encoding: chunked, chunked\r\n",
+	{ "GET", "1.1 200", "Transfer-Encoding: chunked, gzip, chunked\r\n",
 	    ERR_ORIGIN_FRAMING, NONE, 0, NULL },
 	{ "GET", "1.1 200",
 	    "Transfer-Encoding: \x0c"
