@@ -18,19 +18,27 @@ ANSWERS = {"/": (PAGE, "text/html"), "/s.js": (b"addEventListener('load',()=>{do
            "/i.svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>', "image/svg+xml")}
 
 
-def browse(lab, p, url, *more, budget="--virtual-time-budget=8000"):
-    """The DOM after the page was loaded."""
-    db = lab.dir / ".pki" / "nssdb"
+def run(lab, home, ca, url, *more):
+    """A browser with a home and a profile of its own, which trusts that CA."""
+    db = home / ".pki" / "nssdb"
     if not db.exists():
         db.mkdir(parents=True)
-        for args in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "assay", "-i", p.ca]):
+        for args in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "assay", "-i", ca]):
             r = lab.run("certutil", "-d", f"sql:{db}", *args)
             assert r.returncode == 0, r.stderr
-    r = lab.run("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-                f"--user-data-dir={lab.dir}/profile", f"--proxy-server=http://127.0.0.1:{p.port}", "--proxy-bypass-list=<-loopback>",
-                *([budget] if budget else []), *more, "--dump-dom", url, seconds=80 * e2e.lab_scale(),
-                env={"HOME": str(lab.dir), "XDG_CONFIG_HOME": str(lab.dir / "config")})
+    return lab.run("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                   "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+                   f"--user-data-dir={home}/profile", *more, "--dump-dom", url, seconds=80 * e2e.lab_scale(),
+                   env={"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")})
+
+
+def behind(p):
+    return [f"--proxy-server=http://127.0.0.1:{p.port}", "--proxy-bypass-list=<-loopback>"]
+
+
+def browse(lab, p, url, *more, budget="--virtual-time-budget=8000"):
+    """The DOM after the page was loaded."""
+    r = run(lab, lab.dir, p.ca, url, *behind(p), *([budget] if budget else []), *more)
     return r.stdout.decode(errors="replace") + ("" if r.stdout else r.stderr.decode(errors="replace")[-2000:])
 
 
@@ -220,3 +228,128 @@ def test_websocket(lab):
             assert "closed 1008 after one,3" in dom, dom[:1500]
             r = wire.wait_for(lambda: [r for r in p.access(1) if r.get("assay.websocket.close.code") and r["url.port"] == o.port], 10)
             assert r and r[0]["event.action"] == "block" and r[0]["assay.websocket.request.messages"] == 3, r
+
+
+# A page as applications are today. It is loaded when /wait is, which waits for /done.
+APPLICATION = b"""<!doctype html><title>t</title><p id=x>before</p><img src="/wait"><script>
+const said = [], say = (what, of) => of.then(r => said.push(what + ' ' + r), e => said.push(what + ' failed: ' + e));
+addEventListener('error', e => said.push('error ' + e.message));
+addEventListener('unhandledrejection', e => said.push('rejected ' + e.reason));
+const text = (url, how) => fetch(url, how).then(r => r.text().then(t => r.status + ' ' + t.length));
+const objects = n => Promise.all([...Array(n).keys()].map(i => text('/object' + i))).then(all => [...new Set(all)].join('|'));
+const worker = () => new Promise(done => {
+  navigator.serviceWorker.addEventListener('controllerchange', done);
+  navigator.serviceWorker.register('/worker.js');
+}).then(() => Promise.all([text('/made'), text('/fetched')]));
+const events = () => new Promise((done, failed) => {
+  const es = new EventSource('/events'), got = [];
+  es.onmessage = e => { got.push(e.data); if (got.length == 3) { es.close(); done(got); } };
+  es.onerror = failed;
+});
+const socket = () => new Promise((done, failed) => {
+  const ws = new WebSocket(location.href.replace(/^http/, 'ws') + 'socket'), got = [];
+  ws.binaryType = 'arraybuffer';
+  ws.onopen = () => { ws.send('one'); ws.send(new Uint8Array(100000)); ws.send('x'.repeat(300000)); };
+  ws.onmessage = e => { got.push(e.data.length || e.data.byteLength); if (got.length == 3) ws.close(3001, 'enough'); };
+  ws.onclose = e => done(got + ' ' + e.code + ' ' + e.wasClean);
+  ws.onerror = failed;
+});
+const stream = async () => {
+  const r = (await fetch('/chunks')).body.getReader(), sizes = [];
+  for (let n = 0; ;) {
+    const {done, value} = await r.read();
+    if (done) return n;
+    n += value.length;
+  }
+};
+const stopped = () => {
+  const c = new AbortController(), f = fetch('/events', {signal: c.signal}).then(r => { c.abort(); return r.text(); });
+  return f.then(() => 'went on', e => e.name);
+};
+(async () => {
+  await Promise.all([say('objects', objects(200)), say('events', events()), say('socket', socket()), say('stream', stream()),
+    say('stopped', stopped()), say('upload', text('/upload', {method: 'POST', body: new Blob([new Uint8Array(500000)])})),
+    say('form', (() => { const f = new FormData(); f.append('a', new Blob(['x'.repeat(70000)]), 'a.txt'); return text('/upload', {method: 'PUT', body: f}).then(t => t.split(' ')[0]); })()),
+    say('empty', text('/204')), say('redirect', text('/redirect')), say('missing', text('/missing')), say('head', text('/object1', {method: 'HEAD'})),
+    say('again', text('/etag').then(() => text('/etag', {cache: 'no-cache'}))), say('part', text('/part', {headers: {Range: 'bytes=0-9'}}))]);
+  await say('worker', worker());
+  await say('other', text('/object7'));
+  document.getElementById('x').textContent = said.sort().join(', ');
+  fetch('/done');
+})();
+</script>"""
+WORKER = b"""addEventListener('install', e => skipWaiting());
+addEventListener('activate', e => e.waitUntil(clients.claim()));
+addEventListener('fetch', e => {
+  if (e.request.url.endsWith('/made')) e.respondWith(new Response('made by the worker'));
+  if (e.request.url.endsWith('/fetched')) e.respondWith(fetch('/object3'));
+});"""
+
+
+def br(data):
+    """A stream of brotli (RFC 7932 9.2) that is not compressed."""
+    return ((len(data) - 1) << 4 | 1 << 20).to_bytes(3, "little") + data + b"\x03"
+
+
+def application(done):
+    def chunks(conn):
+        conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n" + ("400\r\n" + "c" * 1024 + "\r\n") * 200 + "0\r\n\r\n")
+
+    def events(conn):
+        conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\r\n")
+        for i in range(3):
+            conn.send(f"data: {i}\n\n")
+            time.sleep(0.2)
+        conn.silent(20)
+        return "close"
+
+    def reply(head, body):
+        path = head.start.split()[1]
+        if path.startswith("/object"):
+            return ok(br(b"o" * 3000), [("Content-Encoding", "br"), ("Content-Type", "text/plain")])
+        if path == "/wait":
+            done.wait(60)
+        if path == "/done":
+            done.set()
+        if path == "/etag":
+            had = head.get("If-None-Match")
+            return ok(b"" if had else b"tagged", [("ETag", '"e"'), ("Cache-Control", "no-cache")], "304 Not Modified" if had else "200 OK", length=not had)
+        of = {"/": (APPLICATION, "text/html"), "/worker.js": (WORKER, "text/javascript"), "/upload": (b"%d" % len(body), "text/plain"), "/part": (b"part" * 10, "text/plain")}
+        if path in of:
+            return ok(of[path][0], [("Content-Type", of[path][1])])
+        return {"/chunks": chunks, "/events": events, "/socket": wsock.served(extensions=wsock.DEFLATE)(head, body) if path == "/socket" else None,
+                "/204": ok(b"", status="204 No Content", length=False), "/redirect": ok(b"", [("Location", "/object5")], "302 Found"),
+                "/missing": ok(b"nothing", status="404 Not Found")}.get(path, ok(b""))
+    return reply
+
+
+@alone
+@e2e.slow
+@needs("chromium", "certutil", "clamav")
+@seconds(300)
+def test_like_without(lab):
+    """An application says the same of itself, and of errors, through assay, scanned or not, as without it."""
+    console = re.compile(r"CONSOLE\S* (.*)")
+    said = {}
+    for how in ("direct", "unscanned", "scanned"):
+        done = threading.Event()
+        o = lab.origin(application(done))
+        conf = {"services": {"clam": {"url": f"clamav:{e2e.TESTDB}", "mode": "both"}}} if how == "scanned" else {}
+        p = lab.assay(**conf) if how != "direct" else None
+        r = run(lab, lab.dir / how, p.ca if p else lab.trust, f"https://www.test:{o.port}/", "--enable-logging=stderr",
+                *(behind(p) if p else ["--no-proxy-server", "--host-resolver-rules=MAP *.test 127.0.0.1"]))
+        dom = r.stdout.decode(errors="replace")
+        found = re.search(r"<p id=\"x\">(.*?)</p>", dom)
+        assert found and "worker" in found[1], (how, dom[-500:], r.stderr.decode(errors="replace")[-1500:])
+        lines = [x for x in console.findall(r.stderr.decode(errors="replace").replace(str(o.port), "PORT")) if "chrome://" not in x]
+        said[how] = (found[1], sorted(lines))
+        if p:
+            recs = p.access(220)
+            bad = [x for x in recs if e2e.field(x, "url.domain") == "www.test" and e2e.field(x, "error.code") not in (None, "CLIENT_GONE")]
+            assert not bad, bad[:3]
+    text = said["direct"][0]
+    for want in ("objects 200 3000,", "socket 3,100000,300000 3001 true", "stream 204800", "stopped AbortError", "upload 200 6", "worker 200 18,200 3000", "events 0,1,2"):
+        assert want in text, text
+    assert "failed" not in text and "error" not in text, text
+    assert said["unscanned"] == said["direct"], said
+    assert said["scanned"] == said["direct"], said
