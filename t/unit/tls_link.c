@@ -292,6 +292,14 @@ test_cuts(void)
 	}
 }
 
+static bool
+shake_failed(void *arg)
+{
+	const struct lab_end *e = arg;
+
+	return (e->shake == PULL_FAIL);
+}
+
 /* The client's or the server's flight breaks off: the handshake fails. */
 static void
 shake_cut(enum how how, int side, uint64_t at)
@@ -304,7 +312,7 @@ shake_cut(enum how how, int side, uint64_t at)
 	lab_wire_init(&w, fd);
 	w.cut[side] = at;
 	begin_on(how, fd);
-	(void)lab_wire_until(&w, loop, shaken, NULL, 20);
+	CU_ASSERT(lab_wire_until(&w, loop, shake_failed, e, 20000));
 	CU_ASSERT_EQUAL(e->shake, PULL_FAIL);
 	CU_ASSERT_EQUAL(e->fault.code, ERR_CLIENT_TLS);
 	CU_ASSERT(e->fault.detail[0] != '\0');
