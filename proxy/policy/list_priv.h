@@ -7,14 +7,14 @@
 #ifndef PROXY_POLICY_LIST_PRIV_H
 #define PROXY_POLICY_LIST_PRIV_H
 
-#include <nettle/sha2.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include "proxy/policy/list.h"
 
 /* ---- lines ---- */
 
-#define LIST_DEPTH 60 /* "/" in the path of an entry */
+#define LIST_DEPTH 60  /* "/" in the path of an entry */
+#define LIST_DIGEST 64 /* characters */
 
 /* Bits of what an entry means; the category is above them. */
 #define LIST_IS_EXACT 1u  /* the name itself */
@@ -125,7 +125,7 @@ struct list {
 	struct list_table table;
 	char **category; /* owned; its number is one more */
 	unsigned n_categories;
-	char digest[2 * SHA256_DIGEST_SIZE + 1];
+	char digest[LIST_DIGEST + 1]; /* SHA-256, hexadecimal */
 	enum list_format format;
 	uint64_t bad, skipped; /* lines */
 	/* Of all its files: sizes, times, inodes. */
