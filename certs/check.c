@@ -487,6 +487,26 @@ issued_in_time(struct check *c)
 	return (true);
 }
 
+/* Browsers ask this of public roots; behind us they cannot. */
+static bool
+ct_ok(struct check *c)
+{
+	const struct ct *ct;
+	char lacks[CT_WHY], why[CT_WHY + 64];
+
+	if (c->o->ct == CT_OFF ||
+	    (ct = trust_ct(c->o->trust, c->path[c->path_n - 1])) == NULL ||
+	    ct_enough(ct, &c->chain->certs[0], c->path[0],
+		c->path[c->path_n > 1 ? 1 : 0], c->now, lacks))
+		return (true);
+	memcpy(c->v->lacks_ct, lacks, sizeof(lacks));
+	if (c->o->ct == CT_REPORT)
+		return (true);
+	(void)snprintf(why, sizeof(why), "is not in enough public logs (%s)",
+	    lacks);
+	return (refuse_crt(c, c->path[0], why));
+}
+
 static void
 lower_until(struct check *c, time_t t)
 {
@@ -620,7 +640,7 @@ check_all(struct check *c, struct verdict *v)
 	verdict_take_names(v, c->sent[0]);
 	return (not_ours(c) && verify_path(c) && own_not_in_path(c) &&
 	    keys_not_blocked(c) && issued_in_time(c) && strength_ok(c) &&
-	    usage_ok(c) && revocation_ok(c));
+	    usage_ok(c) && ct_ok(c) && revocation_ok(c));
 }
 
 struct verdict *

@@ -16,7 +16,8 @@
 struct verdict {
 	struct memo_value value;
 	struct fault fault; /* ERR_NONE: a good chain */
-	time_t ends;        /* of what a good one rests on, at most two hours */
+	char lacks_ct[CT_WHY];
+	time_t ends;      /* of what a good one rests on, at most two hours */
 	struct buf names; /* of the leaf: {kind, length high, low, bytes}... */
 	unsigned names_n;
 	/*

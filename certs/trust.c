@@ -9,6 +9,7 @@
 #include "base/handed.h"
 #include "certs/blocked.h"
 #include "certs/crl_priv.h"
+#include "certs/ct.h"
 #include "certs/trust.h"
 
 /* Several of one name, or crt NULL: the list must be asked. */
@@ -34,6 +35,9 @@ struct trust {
 	struct blocked *blocked; /* owned */
 	struct dated *dated;     /* owned */
 	unsigned dated_n;
+	struct ct *ct; /* owned; NULL: nothing is asked of logs */
+	unsigned char (*publics)[32]; /* owned: keys of roots that are public */
+	unsigned publics_n;
 };
 
 static bool
@@ -282,6 +286,63 @@ trust_vouches(const struct trust *t, gnutls_x509_crt_t issuer, time_t issued)
 	return (true);
 }
 
+static void
+add_public(struct trust *t, gnutls_x509_crt_t crt)
+{
+	t->publics = realloc(t->publics,
+	    (t->publics_n + 1) * sizeof(*t->publics));
+	if (t->publics == NULL)
+		abort();
+	if (key_of(crt, t->publics[t->publics_n]))
+		t->publics_n++;
+}
+
+/* Those of a file ("system": the bundle), by a list of its own. */
+static bool
+add_publics(struct trust *t, const char *file, struct fault *f)
+{
+	struct trust *of = trust_open((const char *const[]){ file, NULL }, NULL,
+	    NULL, f);
+	gnutls_x509_trust_list_iter_t it = NULL;
+	gnutls_x509_crt_t crt;
+
+	if (of == NULL)
+		return (false);
+	while (gnutls_x509_trust_list_iter_get_ca(of->list, &it, &crt) >= 0) {
+		add_public(t, crt);
+		gnutls_x509_crt_deinit(crt);
+	}
+	gnutls_x509_trust_list_iter_deinit(it);
+	trust_unref(&of);
+	return (true);
+}
+
+bool
+trust_ask_ct(struct trust *t, const char *logs, const char *const *public_files,
+    bool system, struct fault *f)
+{
+	bool ok = (t->ct = ct_open(logs, f)) != NULL &&
+	    (!system || add_publics(t, "system", f));
+
+	for (; ok && *public_files != NULL; public_files++)
+		ok = add_publics(t, *public_files, f);
+	return (ok);
+}
+
+const struct ct *
+trust_ct(const struct trust *t, gnutls_x509_crt_t anchor)
+{
+	unsigned char key[32];
+	unsigned i;
+
+	if (t->ct == NULL || !key_of(anchor, key))
+		return (t->ct);
+	for (i = 0; i < t->publics_n; i++)
+		if (memcmp(key, t->publics[i], sizeof(key)) == 0)
+			return (t->ct);
+	return (NULL);
+}
+
 struct trust *
 trust_ref(struct trust *t)
 {
@@ -310,6 +371,8 @@ trust_unref(struct trust **tp)
 	free(t->crls);
 	blocked_free(&t->blocked);
 	free(t->dated);
+	ct_free(&t->ct);
+	free(t->publics);
 	index_free(t);
 	gnutls_x509_trust_list_deinit(t->list, 1);
 	free(t);

@@ -34,6 +34,12 @@ struct trust *trust_open(const char *const *files, const char *const *crl_files,
  */
 bool trust_block_keys(struct trust *, const char *file, struct fault *f);
 /*
+ * Logs of certificate transparency (certs/ct.h), for chains that lead to the
+ * system's roots or to those of public files.  As above.
+ */
+bool trust_ask_ct(struct trust *, const char *logs,
+    const char *const *public_files, bool system, struct fault *f);
+/*
  * The roots of that PEM file vouch for nothing that was issued after `last`,
  * wherever else they are trusted.  As above.
  */
@@ -58,6 +64,10 @@ bool trust_blocks(const struct trust *, gnutls_x509_crt_t cert);
 /* Does it vouch for what was issued then? */
 bool trust_vouches(const struct trust *, gnutls_x509_crt_t issuer,
     time_t issued);
+
+struct ct;
+/* The logs that leaves below anchor must be in; NULL: it need not be. */
+const struct ct *trust_ct(const struct trust *, gnutls_x509_crt_t anchor);
 
 enum trust_crl {
 	/* no CRL of this issuer that is current and complete */

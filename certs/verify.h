@@ -23,6 +23,7 @@
 #include "base/job.h"
 #include "base/loop.h"
 #include "certs/ca.h"
+#include "certs/ct.h"
 #include "certs/issuers.h"
 #include "certs/memo.h"
 #include "certs/statuses.h"
@@ -47,10 +48,13 @@ enum revocation {
 	REVOCATION_HARD
 };
 
+enum ct_demand { CT_OFF, CT_REPORT, CT_REQUIRE };
+
 struct verify_options {
 	struct trust *trust; /* a reference is taken */
 	struct ca *own;      /* a reference is taken; NULL: none */
 	enum revocation revocation;
+	enum ct_demand ct; /* trust_ask_ct() was called, unless off */
 	/* borrowed, outlives all; NULL: verify_now() only */
 	struct job_pool *pool;
 	/*
@@ -106,6 +110,7 @@ struct verify_wait {
 	 * that this rests on, some hour at most: a ticket is not used later
 	 */
 	time_t until;
+	char lacks_ct[CT_WHY]; /* ok: what of SCTs is too few; "": nothing */
 	/* not ok: ERR_ORIGIN_CERT and why, in words for people */
 	struct fault fault;
 	const char *host; /* borrowed until done */

@@ -118,6 +118,7 @@ struct flow {
 	bool around;            /* its parents */
 	unsigned parent_status; /* that it has refused with; 0: none */
 	struct str origin_version, origin_cipher, origin_protocol;
+	char origin_ct[CT_WHY];      /* lease_lacks_ct() */
 	uint64_t request_body_bytes; /* of a body that was given up */
 	const struct audit_scan *scans;
 	struct audit_scan *sums; /* the same, behind flow_chain_sum() */

@@ -30,6 +30,8 @@ flow_note_origin(struct flow *f)
 	}
 	lease_tls(f->lease, &f->origin_version, &f->origin_cipher,
 	    &f->origin_protocol);
+	snprintf(f->origin_ct, sizeof(f->origin_ct), "%s",
+	    lease_lacks_ct(f->lease));
 }
 
 /* What the chain said, for the record and the page. */
@@ -323,6 +325,7 @@ flow_record(struct flow *f)
 	r.origin_tls.version = f->origin_version;
 	r.origin_tls.cipher = f->origin_cipher;
 	r.origin_tls.alpn = f->origin_protocol;
+	r.origin_ct = f->origin_ct[0] != '\0' ? str_of(f->origin_ct) : STR_NONE;
 	record_verdict(&r, f);
 	r.scans = f->scans;
 	r.n_scans = f->n_scans;

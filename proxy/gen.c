@@ -69,6 +69,24 @@ file_list(bool system, const struct policy_strings *files)
 	return (out);
 }
 
+static bool
+ask_ct(struct trust *trust, const struct conf_trust *t, const char *logs,
+    struct fault *f)
+{
+	const char **files = calloc(t->dated_n + 1, sizeof(*files));
+	unsigned i, n = 0;
+	bool ok;
+
+	if (files == NULL)
+		abort();
+	for (i = 0; i < t->dated_n; i++)
+		if (t->dated[i].is_public)
+			files[n++] = t->dated[i].file;
+	ok = trust_ask_ct(trust, logs, files, t->system, f);
+	free(files);
+	return (ok);
+}
+
 /* NULL: f says why. */
 static struct trust *
 trust_of(const struct conf_tls *t, struct ca *own, struct fault *f)
@@ -83,9 +101,13 @@ trust_of(const struct conf_tls *t, struct ca *own, struct fault *f)
 		if (!trust_block_keys(trust, t->origin.blocked_keys.v[i], f))
 			trust_unref(&trust);
 	for (i = 0; trust != NULL && i < t->origin.trust.dated_n; i++)
-		if (!trust_until(trust, t->origin.trust.dated[i].file,
+		if (t->origin.trust.dated[i].not_after != 0 &&
+		    !trust_until(trust, t->origin.trust.dated[i].file,
 			(time_t)t->origin.trust.dated[i].not_after, f))
 			trust_unref(&trust);
+	if (trust != NULL && t->origin.ct != CT_OFF &&
+	    !ask_ct(trust, &t->origin.trust, t->origin.ct_logs, f))
+		trust_unref(&trust);
 	free(files);
 	free(crls);
 	return (trust);
@@ -108,6 +130,7 @@ gen_trust(struct gen *g, const struct gen_given *given,
 	}
 	v.trust = g->trust;
 	v.revocation = t->origin.revocation;
+	v.ct = t->origin.ct;
 	if (given != NULL && t->origin.fetch_issuers == CONF_TRUE)
 		v.issuers = given->issuers;
 	if (given != NULL && v.revocation != REVOCATION_OFF)

@@ -39,6 +39,7 @@ named_each(const struct conf *c, named_fn *fn, void *arg)
 	name_all(&x, &c->tls.origin.trust.files);
 	name_all(&x, &c->tls.origin.crl);
 	name_all(&x, &c->tls.origin.blocked_keys);
+	name(&x, c->tls.origin.ct_logs);
 	for (i = 0; i < c->lists.n; i++)
 		name(&x, c->lists.v[i].used ? c->lists.v[i].file : NULL);
 	for (i = 0; i < c->services.n; i++) {

@@ -140,6 +140,8 @@ struct audit_record {
 
 	struct audit_tls client_tls;
 	struct audit_tls origin_tls;
+	struct str
+	    origin_ct; /* "1 of 2 SCTs"; STR_NONE: enough, or not asked */
 
 	struct audit_websocket websocket;
 	struct audit_rules rules;

@@ -323,6 +323,7 @@ audit_format_json(struct buf *b, const struct audit_record *r,
 	put_str(b, KEY("assay.out.name"), r->out);
 	put_websocket(b, &r->websocket);
 	put_tls(b, &r->client_tls, &r->origin_tls);
+	put_str(b, KEY("assay.origin.ct"), r->origin_ct);
 	put_rules(b, &r->rules);
 	put_scans(b, r);
 	put_times(b, &r->ms);

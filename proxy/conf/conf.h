@@ -85,10 +85,11 @@ enum conf_tls_min { CONF_TLS_1_2, CONF_TLS_1_3 };
 enum conf_on_invalid { CONF_INVALID_BLOCK, CONF_INVALID_UNTRUSTED };
 
 /* Which roots to trust: both parts together. */
-/* Roots that vouch for nothing that was issued later. */
+/* Roots that vouch for nothing that was issued later, or are public. */
 struct conf_dated {
 	const char *file;  /* of files below, too */
-	int64_t not_after; /* s since 1970: the end of that day */
+	int64_t not_after; /* s since 1970: the end of that day; 0: no end */
+	bool is_public;    /* certificates are in logs (ct) */
 };
 
 struct conf_trust {
@@ -125,6 +126,8 @@ struct conf_tls {
 		struct conf_trust trust;
 		struct policy_strings crl;          /* PEM files */
 		struct policy_strings blocked_keys; /* files */
+		enum ct_demand ct;
+		const char *ct_logs; /* file; NULL: none */
 		enum revocation revocation;
 		enum conf_on_invalid on_invalid;
 		enum conf_no_yes http2;

@@ -120,6 +120,9 @@ check_origin(struct conf_reader *r, const struct node *map, void *section)
 		conf_problem(r, place(map, "crl"),
 		    "'crl' has no effect with "
 		    "'revocation: off'; take one of them out");
+	if (o->ct != CT_OFF && o->ct_logs == NULL)
+		conf_problem(r, place(map, "ct"),
+		    "'ct' needs 'ct_logs', the file of the logs");
 	check_priority(r, map, TLS_TO_SERVER, o->priority, o->min);
 }
 

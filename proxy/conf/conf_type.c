@@ -490,29 +490,42 @@ read_trust(struct conf_reader *r, const struct conf_option *o,
 	}
 }
 
-/* { file: …, not_after: 2024-11-30 } */
+/* What is said of the roots of a file. */
+static bool
+read_said(struct conf_reader *r, const struct node *n, struct conf_dated *d)
+{
+	if (!conf_scalar(r, n, "a word"))
+		return (false);
+	if (strcmp(n->key->text.p, "public") == 0) {
+		d->is_public = strcmp(n->text.p, "true") == 0;
+		if (!d->is_public && strcmp(n->text.p, "false") != 0)
+			conf_problem(r, n, "'public' is true or false");
+	} else if (!conf_value_day(n->text.p, &d->not_after))
+		conf_problem(r, n, "%s is no day; write it as 2024-11-30",
+		    conf_node_name(r, n));
+	return (true);
+}
+
+/* { file: old.pem, not_after: 2024-11-30, public: true } */
 static void
 add_dated(struct conf_reader *r, const struct node *n, struct conf_trust *out)
 {
-	const struct node *file = conf_node_get(n, "file");
-	const struct node *day = conf_node_get(n, "not_after"), *it;
+	static const struct str said[] = { STR("not_after"), STR("public") };
+	const struct node *file = conf_node_get(n, "file"), *it;
 	struct conf_dated *d = &out->dated[out->dated_n];
 
 	NODE_EACH(it, n)
-	if (it != file && it != day)
+	if (str_ione_of(it->key->text, said, 2)) {
+		if (!read_said(r, it, d))
+			return;
+	} else if (it != file)
 		conf_problem(r, it->key,
-		    "unknown setting %s; known here are file, not_after",
+		    "unknown setting %s; known here are file, not_after, "
+		    "public",
 		    conf_node_name(r, it->key));
-	if (file == NULL || day == NULL)
-		conf_problem(r, n, "'%s' is missing",
-		    file == NULL ? "file" : "not_after");
-	else if (!conf_scalar(r, file, "a PEM file") ||
-	    !conf_scalar(r, day, "a day"))
-		return;
-	else if (!conf_value_day(day->text.p, &d->not_after))
-		conf_problem(r, day, "%s is no day; write it as 2024-11-30",
-		    conf_node_name(r, day));
-	else {
+	if (file == NULL)
+		conf_problem(r, n, "'file' is missing");
+	else if (conf_scalar(r, file, "a PEM file")) {
 		add_file(r, file, &out->files);
 		d->file = out->files.v[out->files.n - 1];
 		out->dated_n++;

@@ -226,6 +226,11 @@ const struct sockaddr *lease_peer(const struct lease *);
 /* Its text without the port, in an array of ADDRESS_TEXT; "" while unknown. */
 const char *lease_peer_ip(const struct lease *);
 /*
+ * What its certificate lacks of certificate transparency, as long as the lease
+ * has the origin; "": nothing, or it was not asked (a session was resumed).
+ */
+const char *lease_lacks_ct(const struct lease *);
+/*
  * "1.3", "AES-128-GCM", "h2"; STR_NONE without TLS or before it is up, and
  * where nothing was said of the protocol.
  */

@@ -129,6 +129,13 @@ lease_parent_ip(const struct lease *l)
 	return (lease_parent(l) != NULL ? l->origin->way.dial.peer_ip : none);
 }
 
+const char *
+lease_lacks_ct(const struct lease *l)
+{
+	return (
+	    lease_is_on(l) && l->place->tls ? l->origin->verify.lacks_ct : "");
+}
+
 void
 lease_tls(const struct lease *l, struct str *version, struct str *cipher,
     struct str *protocol)

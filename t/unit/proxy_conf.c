@@ -765,7 +765,7 @@ test_chains_and_rules(void)
 		    "not supported in this version; write hold, trickle or "
 		    "stream\n" },
 		{ "auth: {x: y}\nlists: {a: {url: b}}\npages: {dir: /x}\n"
-		  "tls: {origin: {ct: on}}\n",
+		  "log: {privacy: {host: drop}}\n",
 		    "c:1:1: 'auth' is not supported in this version; leave it "
 		    "out\n"
 		    "c:2:9: a list is read from a 'file' or from a 'dir'; "
@@ -774,8 +774,8 @@ test_chains_and_rules(void)
 		    "it out\n"
 		    "c:3:9: 'dir' is not supported in this version; leave it "
 		    "out\n"
-		    "c:4:16: 'ct' is not supported in this version; "
-		    "leave it out or write off\n" },
+		    "c:4:17: 'host' is not supported in this version; "
+		    "leave it out or write keep\n" },
 	};
 
 	CHECK_TABLE(t);
