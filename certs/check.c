@@ -462,10 +462,24 @@ keys_not_blocked(struct check *c)
 	unsigned i;
 
 	for (i = 0; i < c->path_n; i++)
-		if (trust_blocks(c->o->trust, c->path[i]))
+		if (trust_blocks(c->o->trust, c->path[i])) {
+			c->v->is_final = true;
 			return (refuse_crt(c, c->path[i],
 			    "has a key that the configuration blocks"));
+		}
 	return (true);
+}
+
+/* No path is good; does what was sent show a blocked key? */
+static bool
+note_final(struct check *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->sent_n; i++)
+		if (trust_blocks(c->o->trust, c->sent[i]))
+			c->v->is_final = true;
+	return (false);
 }
 
 /* What browsers do about roots that they no longer rely on. */
@@ -519,6 +533,7 @@ refuse_revoked(struct check *c, gnutls_x509_crt_t crt, time_t at)
 {
 	char why[64], day[16];
 
+	c->v->is_final = true;
 	crt_day(at, day);
 	(void)snprintf(why, sizeof(why), "was revoked on %s", day);
 	return (refuse_crt(c, crt, why));
@@ -638,9 +653,9 @@ check_all(struct check *c, struct verdict *v)
 		return (false);
 	assert(c->sent_n > 0 && c->sent_n <= VERIFY_MAX_CERTS);
 	verdict_take_names(v, c->sent[0]);
-	return (not_ours(c) && verify_path(c) && own_not_in_path(c) &&
-	    keys_not_blocked(c) && issued_in_time(c) && strength_ok(c) &&
-	    usage_ok(c) && ct_ok(c) && revocation_ok(c));
+	return (not_ours(c) && (verify_path(c) || note_final(c)) &&
+	    own_not_in_path(c) && keys_not_blocked(c) && issued_in_time(c) &&
+	    strength_ok(c) && usage_ok(c) && ct_ok(c) && revocation_ok(c));
 }
 
 struct verdict *

@@ -17,6 +17,7 @@ struct verdict {
 	struct memo_value value;
 	struct fault fault; /* ERR_NONE: a good chain */
 	char lacks_ct[CT_WHY];
+	bool is_final;    /* see struct verify_wait */
 	time_t ends;      /* of what a good one rests on, at most two hours */
 	struct buf names; /* of the leaf: {kind, length high, low, bytes}... */
 	unsigned names_n;

@@ -293,6 +293,7 @@ conclude(struct verify_wait *w, struct verdict *v, const char *why)
 
 	assert(!w->done);
 	w->until = v->ends;
+	w->is_final = v->is_final;
 	memcpy(w->lacks_ct, v->lacks_ct, sizeof(w->lacks_ct));
 	w->ok = finish(v, w->host, &f);
 	if (why != NULL && !w->ok)

@@ -111,6 +111,8 @@ struct verify_wait {
 	 */
 	time_t until;
 	char lacks_ct[CT_WHY]; /* ok: what of SCTs is too few; "": nothing */
+	/* not ok: revoked, or its key is blocked: nobody may decide otherwise */
+	bool is_final;
 	/* not ok: ERR_ORIGIN_CERT and why, in words for people */
 	struct fault fault;
 	const char *host; /* borrowed until done */

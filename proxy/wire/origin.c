@@ -291,7 +291,7 @@ origin_verified(struct origin *o)
 {
 	if (o->verify.ok)
 		origin_ready(o);
-	else if (o->allow_invalid) {
+	else if (o->allow_invalid && !o->verify.is_final) {
 		o->invalid = true;
 		origin_ready(o);
 	} else

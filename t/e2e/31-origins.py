@@ -176,6 +176,33 @@ def test_revoked_by_crl(lab):
     assert lab.tunnel(p, good.port, HOST).get().status == 200
 
 
+def test_final(lab):
+    """on_invalid: untrusted leaves to people what is invalid, but not what was revoked or has a blocked key."""
+    fine, gone, own = lab.root.leaf(HOST), lab.root.leaf(HOST), certs.make_leaf(HOST, None, None)
+    late = lab.root.leaf(HOST, start=certs.past(100), days=30)
+    now = datetime.datetime.utcnow()
+    crl = (x509.CertificateRevocationListBuilder().issuer_name(lab.root.cert.subject)
+           .last_update(now - certs.DAY).next_update(now + certs.DAY)
+           .add_revoked_certificate(x509.RevokedCertificateBuilder().serial_number(gone[0].serial_number)
+                                    .revocation_date(now - certs.DAY).build()).sign(lab.root.key, hashes.SHA256()))
+    (lab.dir / "crl.pem").write_bytes(certs.pem(crl))
+    (lab.dir / "blocked.keys").write_text("".join(key_of(x[0]) + "\n" for x in (own,)))
+    p = lab.assay(tls={"origin": {"trust": [lab.trust], "on_invalid": "untrusted", "crl": [str(lab.dir / "crl.pem")],
+                                  "blocked_keys": [str(lab.dir / "blocked.keys")]}})
+    for label, leaf, final in (("fine", fine, None), ("expired", late, False), ("revoked", gone, True), ("self-signed, blocked", own, True)):
+        with lab.sub(label):
+            o = lab.origin(lambda r, c: ok(b"hello"), tls=lab.server_context(leaf=leaf, chain=[]))
+            if final is False:
+                try:
+                    lab.tunnel(p, o.port, HOST).get()
+                    raise AssertionError("no warning")
+                except ssl.SSLError as e:
+                    assert "verif" in str(e).lower(), e
+            else:
+                assert lab.tunnel(p, o.port, HOST).get().status == (502 if final else 200)
+                assert bool(o.requests) == (not final)
+
+
 def key_of(cert):
     spki = cert.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
