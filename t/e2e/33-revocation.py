@@ -436,3 +436,35 @@ def test_openssl_list(lab):
     works(p)
     assert lab.tunnel(p, site.origins[0].port, HOST).get().status == 502
     assert "was revoked on 2025-01-01" in p.access()[-1]["error.message"]
+
+
+def test_list_hangs(lab):
+    """A server of lists that is silent delays who needs it, once, and nobody else."""
+    for mode, status in (("soft", 200), ("hard", 502)):
+        with lab.sub(mode):
+            site, end = Listed(lab), threading.Event()
+
+            def hang(s):
+                end.wait(60 * e2e.lab_scale())
+                return b""
+            site.say = hang
+            other = lab.origin(lambda r, c: ok(b"other"), tls=lab.server_context(
+                leaf=certs.make_leaf(HOST, site.ca, site.key), chain=[]))
+            p = lab.assay(**conf(lab, revocation=mode))
+            works(p)
+            got = []
+            t = threading.Thread(target=lambda: got.append(lab.tunnel(p, site.origins[0].port, HOST).get()))
+            t.start()
+            try:
+                assert wire.wait_for(lambda: site.asked, 20)
+                if mode == "soft":
+                    assert lab.tunnel(p, other.port, HOST).get().status == 200
+                    assert not got, "it waits, and the other did not"
+                t.join(60 * e2e.lab_scale())
+                assert not t.is_alive() and got and got[0].status == status, got
+                assert lab.tunnel(p, site.origins[0].port, HOST).get().status == status
+                assert len(site.asked) == 1
+            finally:
+                end.set()
+            p.stop()
+            (lab.dir / "access.log").unlink()
