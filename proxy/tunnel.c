@@ -388,7 +388,7 @@ tunnel_want(const struct tunnel *t, const struct worker_gen *g,
 		.port = t->uri.port,
 		.dial_host = t->dial_host,
 		.route = t->plan.route,
-		.slot = conf_out_slot(g->gen->conf, t->plan.route,
+		.slot = conf_out_slot(t->gen->gen->conf, t->plan.route,
 		    &t->client->peer.sa),
 		.via = t->via,
 		.allow_invalid = may_be_invalid(t, g) };

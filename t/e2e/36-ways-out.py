@@ -176,10 +176,25 @@ def test_mark_by_reload(lab):
     o = lab.origin(lambda h, b: ok(b"there"), tls=None)
     p = lab.assay(workers=1)
     assert caps(p.serving()) == 0
-    p.write_conf(lab.conf(p.port, out={"a": {"mark": 7}}, rules=[{"name": "away", "route": "a"}, {"name": "rest", "scan": "none"}]))
+    p.write_conf(lab.conf(p.port, workers=1, out={"a": {"mark": 7}}, rules=[{"name": "away", "route": "a"}, {"name": "rest", "scan": "none"}]))
     p.reload("is in force")
     assert 1 << 13 in [caps(x) for x in p.role("serve")]
     assert lab.curl(p, f"http://www.test:{o.port}/").body == b"there"
+
+
+def test_routes_by_reload(lab):
+    """A tunnel outlives the routes that were there when it began."""
+    o = lab.origin(lambda h, b: ok(b"there"))
+    rules = [{"name": "away", "if": {"host": "www.test"}, "route": "b"}, {"name": "rest", "route": "a"}]
+    p = lab.assay(workers=1, out={"a": {"dscp": "cs1"}, "b": {"dscp": "cs2"}}, rules=rules)
+    t = lab.tunnel(p, o.port)
+    assert t.get("/1").body == b"there"
+    p.write_conf(lab.conf(p.port, workers=1))
+    p.reload("is in force")
+    assert t.get("/2").body == b"there"
+    assert t.get("/3").body == b"there"
+    got = p.access(3)
+    assert [x.get("assay.out.name") for x in got] == ["b", None, None], got
 
 
 def test_forwarded(lab):
