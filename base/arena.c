@@ -54,6 +54,7 @@ block_new(size_t cap, struct block *next)
 		b = spares->top;
 		spares->top = b->next;
 		spares->n--;
+		assert(b->cap == cap);
 	} else {
 		b = malloc(sizeof(*b) + cap);
 		if (b == NULL)

@@ -158,6 +158,7 @@ channel_take(int fd, void *msg, size_t most, size_t *n, int fds[CHANNEL_FDS],
 	int flags = MSG_CMSG_CLOEXEC | (wait_ms >= 0 ? MSG_DONTWAIT : 0);
 	ssize_t r;
 
+	assert(most > 0); /* nothing read is the end */
 	*n_fds = 0;
 	do {
 		m.msg_control = c.room;

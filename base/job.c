@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A pool of threads, see job.h: the owners' turns are under one lock. */
+#include <assert.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -120,6 +121,7 @@ void
 job_start_for(struct job_pool *p, struct job *j, struct loop *loop,
     uint64_t owner)
 {
+	assert(j->run != NULL && j->done != NULL);
 	loop_job_out(loop);
 	j->loop = loop;
 	j->mail.deliver = job_deliver;
@@ -161,6 +163,7 @@ job_pool_free(struct job_pool **pp)
 	pthread_mutex_unlock(&p->lock);
 	for (i = 0; i < p->threads; i++)
 		pthread_join(p->thread[i], NULL);
+	assert(p->threads == 0 || list_empty(&p->turns.ready));
 	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
 	free(p);

@@ -6,6 +6,7 @@
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -37,6 +38,7 @@ list_empty(const struct list *l)
 static inline void
 list_insert(struct list *at, struct list *e)
 {
+	assert(at->next->prev == at);
 	e->prev = at;
 	e->next = at->next;
 	at->next->prev = e;
@@ -53,6 +55,7 @@ list_append(struct list *head, struct list *e)
 static inline void
 list_remove(struct list *e)
 {
+	assert(e->prev->next == e && e->next->prev == e);
 	e->prev->next = e->next;
 	e->next->prev = e->prev;
 	list_init(e);

@@ -27,6 +27,7 @@ queue_put(struct task_queue *q, struct task *t)
 {
 	if (t->queue != NULL)
 		return;
+	assert(loop_is_here(t->loop));
 	t->queue = q;
 	t->next = NULL;
 	t->at = q->last;
@@ -44,6 +45,7 @@ queue_remove(struct task *t)
 {
 	struct task_queue *q = t->queue;
 
+	assert(q->n > 0 && *t->at == t);
 	*t->at = t->next;
 	if (t->next != NULL)
 		t->next->at = t->at;
@@ -174,8 +176,9 @@ on_mailed(uv_async_t *h)
 void
 mail_post(struct loop *l, struct mail *m)
 {
-	m->next = NULL;
 	pthread_mutex_lock(&l->mail_lock);
+	assert(l->mail_last != &m->next); /* it is on its way already */
+	m->next = NULL;
 	*l->mail_last = m;
 	l->mail_last = &m->next;
 	/* Under the lock: loop_free() takes it last. */
@@ -227,7 +230,11 @@ loop_new(void)
 void
 loop_run(struct loop *l)
 {
+	assert(!l->runs);
+	l->thread = pthread_self();
+	l->runs = true;
 	uv_run(&l->uv, UV_RUN_DEFAULT);
+	l->runs = false;
 }
 
 void
@@ -241,12 +248,14 @@ loop_settle(struct loop *l)
 void
 loop_job_out(struct loop *l)
 {
+	assert(loop_is_here(l));
 	l->jobs_out++;
 }
 
 void
 loop_job_back(struct loop *l)
 {
+	assert(loop_is_here(l) && l->jobs_out > 0);
 	l->jobs_out--;
 }
 
@@ -263,6 +272,7 @@ loop_free(struct loop **lp)
 
 	if (l == NULL)
 		return;
+	assert(!l->runs);
 	loop_settle(l);
 	timers_end(l);
 	loop_settle(l);
@@ -289,6 +299,7 @@ loop_defer_free(struct loop *l, void *p, void (*free_fn)(void *))
 {
 	struct dead *d = malloc(sizeof(*d));
 
+	assert(loop_is_here(l));
 	if (d == NULL)
 		abort();
 	*d = (struct dead){ l->dead, p, free_fn };
@@ -302,6 +313,7 @@ handle_new(struct loop *l, void *object)
 {
 	uint32_t i, n;
 
+	assert(loop_is_here(l) && object != NULL); /* NULL: free */
 	if (l->slots_free == 0) {
 		n = l->slots_n > 0 ? l->slots_n * 2 : 64;
 		l->slots = realloc(l->slots, n * sizeof(*l->slots));
@@ -314,6 +326,7 @@ handle_new(struct loop *l, void *object)
 		l->slots_n = n;
 	}
 	i = l->slots_free - 1;
+	assert(i < l->slots_n && l->slots[i].object == NULL);
 	l->slots_free = l->slots[i].next_free;
 	l->slots[i].object = object;
 	return ((struct handle){ i, l->slots[i].generation });

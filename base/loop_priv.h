@@ -44,6 +44,8 @@ struct slot {
 
 struct loop {
 	uv_loop_t uv;
+	pthread_t thread; /* that runs it, while it runs */
+	bool runs;
 	uv_prepare_t prepare;
 	uv_check_t check;
 	/* active while tasks are left over: polls do not wait */
@@ -68,6 +70,13 @@ struct loop {
 	struct epoll_event ready[BEHIND_MAX];
 	int ready_at, ready_n; /* those not looked at yet */
 };
+
+/* Only mail comes from another thread; before and after, anybody has it. */
+static inline bool
+loop_is_here(const struct loop *l)
+{
+	return (!l->runs || pthread_equal(l->thread, pthread_self()));
+}
 
 /* One round of the loop: tasks, output, what is due. */
 void loop_turn(struct loop *);

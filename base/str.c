@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Counted strings and byte buffers, see str.h. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,9 +91,8 @@ str_index(struct str s, char c)
 	return (p != NULL ? (size_t)(p - s.p) : s.n);
 }
 
-/* Length of the element at the front, up to its comma. */
-static size_t
-element_length(struct str s)
+size_t
+str_unquoted(struct str s, char c)
 {
 	bool quoted = false;
 	size_t i;
@@ -102,7 +102,7 @@ element_length(struct str s)
 			i++;
 		else if (s.p[i] == '"')
 			quoted = !quoted;
-		else if (s.p[i] == ',' && !quoted)
+		else if (s.p[i] == c && !quoted)
 			return (i);
 	}
 	return (s.n);
@@ -114,7 +114,7 @@ str_next_element(struct str *rest, struct str *element)
 	size_t n;
 
 	while (rest->n > 0) {
-		n = element_length(*rest);
+		n = str_unquoted(*rest, ',');
 		*element = str_trim((struct str){ rest->p, n });
 		if (n < rest->n)
 			n++; /* the comma */
@@ -164,7 +164,8 @@ grow(struct buf *b, size_t n)
 char *
 buf_room(struct buf *b, size_t n)
 {
-	if (b->cap - b->n <= n) /* {0}, too */
+	assert(b->n < b->cap || b->p == NULL); /* its NUL is there */
+	if (b->cap - b->n <= n)                /* {0}, too */
 		grow(b, n);
 	return (b->p + b->n);
 }

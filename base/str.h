@@ -42,6 +42,8 @@ bool str_istarts(struct str s, struct str head);
 bool str_iends(struct str s, struct str tail);
 /* First index of c, or s.n. */
 size_t str_index(struct str s, char c);
+/* The same, outside of quoted strings (RFC 9110 5.6.4). */
+size_t str_unquoted(struct str s, char c);
 /*
  * Take the next element of a comma-separated list (RFC 9110 5.6.1), trimmed,
  * empty elements skipped, quoted strings respected.  False: no further element.

@@ -61,6 +61,7 @@ heap_remove(struct loop *l, struct timer *t)
 static void
 heap_insert(struct loop *l, struct timer *t)
 {
+	assert(t->slot == 0);
 	if (l->heap_n + 2 > l->heap_cap) {
 		l->heap_cap = l->heap_cap > 0 ? l->heap_cap * 2 : 64;
 		l->heap = realloc(l->heap, l->heap_cap * sizeof(*l->heap));
@@ -80,6 +81,7 @@ timer_init(struct timer *t, struct loop *l, void (*fire)(struct timer *))
 void
 timer_set_at(struct timer *t, uint64_t at_ms)
 {
+	assert(loop_is_here(t->loop));
 	t->at = at_ms > 0 ? at_ms : 1;
 	if (t->slot == 0)
 		heap_insert(t->loop, t);

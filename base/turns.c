@@ -56,6 +56,7 @@ owner_put(struct turns *t, struct turns_owner *o)
 	if (o->waiting > 0 || o->running > 0)
 		return;
 	at = owner_slot(t, o->key);
+	assert(*at == o && list_empty(&o->things) && list_empty(&o->turn));
 	*at = o->next;
 	free(o);
 }
@@ -115,6 +116,7 @@ turns_end(struct turns *t, struct turn *thing)
 	assert(o != NULL);
 	thing->owner = NULL;
 	if (!list_empty(&thing->link)) {
+		assert(o->waiting > 0);
 		list_remove(&thing->link);
 		if (--o->waiting == 0)
 			list_remove(&o->turn);

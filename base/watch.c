@@ -151,6 +151,7 @@ set_behind(struct watch *w, unsigned events)
 void
 watch_set(struct watch *w, unsigned events)
 {
+	assert(loop_is_here(w->loop));
 	if (w->events == events)
 		return;
 	if (w->is_behind)

@@ -124,7 +124,5 @@ void fetch_stats(struct fetch *, struct fetch_stats *);
 
 /* "its name has no address" */
 const char *fetch_outcome_text(enum fetch_outcome);
-/* "CRL" */
-const char *fetch_kind_text(enum fetch_kind);
 
 #endif

@@ -14,8 +14,7 @@ _Static_assert(sizeof(struct wire_say) ==
 
 const struct wire_kind wire_kinds[FETCH_KINDS] = {
 #define K(name, words, most, ms) \
-	[FETCH_##                \
-	    name] = { .max_bytes = most, .deadline_ms = ms, .text = words },
+	[FETCH_##name] = { .max_bytes = most, .deadline_ms = ms },
 #include "fetch/kind.def"
 #undef K
 };
@@ -31,13 +30,6 @@ fetch_outcome_text(enum fetch_outcome o)
 {
 	assert(o < FETCH_OUTCOMES);
 	return (outcomes[o]);
-}
-
-const char *
-fetch_kind_text(enum fetch_kind k)
-{
-	assert(k < FETCH_KINDS);
-	return (wire_kinds[k].text);
 }
 
 static bool

@@ -46,7 +46,6 @@ struct wire_say {
 struct wire_kind {
 	uint64_t max_bytes;
 	uint32_t deadline_ms;
-	const char *text;
 };
 extern const struct wire_kind wire_kinds[FETCH_KINDS];
 

@@ -401,24 +401,6 @@ h1_body_eof(struct h1_body *b, bool orderly)
 				  : PULL_CUT);
 }
 
-/* Length of the extension at the front of s: up to a ";" outside quotes. */
-static size_t
-ext_length(struct str s)
-{
-	bool quoted = false;
-	size_t i;
-
-	for (i = 0; i < s.n; i++) {
-		if (quoted && s.p[i] == '\\')
-			i++;
-		else if (s.p[i] == '"')
-			quoted = !quoted;
-		else if (s.p[i] == ';' && !quoted)
-			return (i);
-	}
-	return (s.n);
-}
-
 bool
 h1_body_ext(const struct h1_body *b, struct str name, struct str *value)
 {
@@ -426,7 +408,7 @@ h1_body_ext(const struct h1_body *b, struct str name, struct str *value)
 	size_t n, eq;
 
 	while (rest.n > 0) {
-		n = ext_length(rest);
+		n = str_unquoted(rest, ';');
 		one = (struct str){ rest.p, n };
 		n += n < rest.n;
 		rest = (struct str){ rest.p + n, rest.n - n };
