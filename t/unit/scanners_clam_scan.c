@@ -345,9 +345,9 @@ test_abandoned(void)
 static void
 test_scanner_busy(void)
 {
-	struct clam_options o = { .threads = 1, .queue = 1, .time_ms = 50 };
+	struct clam_options o = { .threads = 1, .queue = 1, .time_ms = 200 };
 	struct clam_engine *e = kit_engine(&o);
-	struct sample s = sample_zeros(16 << 20);
+	struct sample s = sample_zeros(64 << 20);
 	struct scan more[3];
 	unsigned i, busy = 0, late = 0;
 
