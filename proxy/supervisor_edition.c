@@ -384,32 +384,45 @@ supervisor_reload_lost(struct supervisor *p, const char *why)
 	over(p);
 }
 
+/*
+ * Its key holder may have died since it had its key: the reload waits for the
+ * one that follows then, see supervisor_keys_news().  False with a fault: there
+ * is one that cannot be reached, or none will come.
+ */
+static bool
+reach_keys(const struct supervisor *p, const struct signer **s, int *client,
+    struct fault *f)
+{
+	*s = signer_find(p, p->next->signer);
+	*client = *s != NULL ? signer_client(*s) : -1;
+	if (*s == NULL)
+		fault_set(f, ERR_SYSTEM, "its key holder has died");
+	else if (*client < 0 && (*s)->state == SIGNER_SIGNS && errno != EPIPE)
+		fault_set(f, ERR_SYSTEM, "no way to the key holder: %s",
+		    strerror(errno));
+	return (*client >= 0);
+}
+
 /* The serving process takes it beside the one that it has. */
 static void
-hand_over(struct supervisor *p)
+hand_over(struct supervisor *p, const struct signer *s, int client)
 {
-	const struct signer *s = signer_find(p, p->next->signer);
-	int client;
-
-	if (s == NULL || (client = signer_client(s)) < 0)
-		supervisor_reload_lost(p, "its key holder has died");
-	else if (p->served == NULL ||
-	    !served_setup(p->served, p->next, s, client))
-		supervisor_reload_lost(p,
-		    "the serving process does not answer");
+	if (p->served != NULL && served_setup(p->served, p->next, s, client))
+		return;
+	if (p->served == NULL)
+		(void)close(client);
+	supervisor_reload_lost(p, "the serving process does not answer");
 }
 
 /* Another serving process takes it, and the one that there is ends. */
 static void
-start_beside(struct supervisor *p)
+start_beside(struct supervisor *p, const struct signer *s, int client)
 {
 	struct fault f = { ERR_NONE, "" };
 
-	if (edition_listen(p, p->next, p->edition, &f) &&
-	    (p->coming = served_start(p, p->next, &f)) != NULL)
-		return;
-	supervisor_reload_lost(p,
-	    f.code != ERR_NONE ? f.detail : "its key holder has died");
+	p->coming = served_start_with(p, p->next, s, client, &f);
+	if (p->coming == NULL)
+		supervisor_reload_lost(p, f.detail);
 }
 
 /* Once it has its key and its databases. */
@@ -418,6 +431,8 @@ next_goes(struct supervisor *p)
 {
 	struct fault f = { ERR_NONE, "" };
 	char why[SCANS_WHY];
+	const struct signer *s;
+	int client;
 
 	if (!p->next->has_keys || p->next->goes)
 		return;
@@ -431,14 +446,28 @@ next_goes(struct supervisor *p)
 	case SCANS_READY:
 		break;
 	}
+	if (!reach_keys(p, &s, &client, &f)) {
+		if (f.code != ERR_NONE)
+			supervisor_reload_lost(p, f.detail);
+		return; /* else news will come, or next_end */
+	}
 	p->next->goes = true;
 	timer_stop(&p->next_end);
-	if (!p->next->in_process)
-		start_beside(p);
-	else if (!edition_listen(p, p->next, p->edition, &f))
+	if (!edition_listen(p, p->next, p->edition, &f)) {
+		(void)close(client);
 		supervisor_reload_lost(p, f.detail);
+	} else if (p->next->in_process)
+		hand_over(p, s, client);
 	else
-		hand_over(p);
+		start_beside(p, s, client);
+}
+
+void
+supervisor_keys_news(struct supervisor *p, const struct signer *s)
+{
+	if (p->phase == PHASE_SERVES && p->next != NULL &&
+	    p->next->signer == s->number)
+		next_goes(p);
 }
 
 static void

@@ -71,6 +71,8 @@ struct signer {
 struct signer *signer_open(struct supervisor *, const struct conf *,
     struct fault *f);
 void supervisor_opened(struct supervisor *, struct signer *, const char *why);
+/* One that followed has its key: a reload may have waited for it. */
+void supervisor_keys_news(struct supervisor *, const struct signer *);
 /* One of the program before; SIGNS or ENDS; all is copied but its keys. */
 void signer_adopt(struct supervisor *, uint32_t number, enum signer_state,
     const struct keys *, const char *cert, const char *key,
@@ -260,6 +262,9 @@ void served_init(struct supervisor *);
  */
 struct served *served_start(struct supervisor *, struct edition *,
     struct fault *f);
+/* The same with a client's socket of that key holder, which is closed. */
+struct served *served_start_with(struct supervisor *, struct edition *,
+    const struct signer *, int client, struct fault *f);
 /*
  * Hand an edition over, for a start or a reload, with a client's socket of its
  * key holder, which is closed.  False: the serving process is gone or stuck.

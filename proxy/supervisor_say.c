@@ -169,6 +169,7 @@ served_new_keys(struct supervisor *p, const struct signer *s)
 	say_new_keys(p->coming, s);
 	for (v = p->ending; v != NULL; v = v->next)
 		say_new_keys(v, s);
+	supervisor_keys_news(p, s);
 }
 
 static bool

@@ -523,23 +523,15 @@ served_alloc(struct supervisor *p)
 }
 
 struct served *
-served_start(struct supervisor *p, struct edition *e, struct fault *f)
+served_start_with(struct supervisor *p, struct edition *e,
+    const struct signer *s, int client, struct fault *f)
 {
-	const struct signer *s = signer_find(p, e->signer);
-	int client = s != NULL ? signer_client(s) : -1;
 	struct served *v;
 
 	if (!listen_mend(&e->listeners, f)) {
-		if (client >= 0)
-			(void)close(client);
+		(void)close(client);
 		return (NULL);
 	}
-	if (client < 0 && s != NULL && s->state == SIGNER_SIGNS &&
-	    errno != EPIPE) /* it is there, and no news will come of it */
-		fault_set(f, ERR_SYSTEM, "no way to the key holder: %s",
-		    strerror(errno));
-	if (client < 0)
-		return (NULL);
 	v = served_alloc(p);
 	v->box = serve_box_new(e->conf); /* before it looks, and sees newer */
 	if (!spawn(v, f)) {
@@ -552,6 +544,21 @@ served_start(struct supervisor *p, struct edition *e, struct fault *f)
 	/* One that is dead by now is seen by its end. */
 	served_hand_over(v, e, s, client);
 	return (v);
+}
+
+struct served *
+served_start(struct supervisor *p, struct edition *e, struct fault *f)
+{
+	const struct signer *s = signer_find(p, e->signer);
+	int client = s != NULL ? signer_client(s) : -1;
+
+	if (client >= 0)
+		return (served_start_with(p, e, s, client, f));
+	if (s != NULL && s->state == SIGNER_SIGNS && errno != EPIPE)
+		/* It is there, and no news will come of it. */
+		fault_set(f, ERR_SYSTEM, "no way to the key holder: %s",
+		    strerror(errno));
+	return (NULL);
 }
 
 void

@@ -239,6 +239,46 @@ def test_nothing_is_left(lab):
 
 
 @needs("clamav")
+@seconds(180)
+def test_keys_die_before_they_are_handed_over(lab):
+    """A reload whose key holder dies while its database loads waits for the
+    holder that follows: in the process that serves, and in one beside it."""
+    key, away = lab.dir / "ca.key", lab.dir / "ca.away"
+    gate = lab.dir / "gate"
+    l = Lab(lab)
+    l.is_well()
+    for n, more in enumerate(({}, {"workers": 1})):
+        db = lab.dir / f"db{n}"
+        shutil.copytree(TESTDB, db)
+        os.mkfifo(db / "waits.hdb")         # who opens it waits for a writer
+        old, first, had = l.p.role("keys"), l.p.serving(), len(l.p.log())
+        l.db = db
+        l.p.write_conf(lab.conf(l.p.port, **l.conf(**more)))
+        l.p.signal(signal.SIGHUP)
+        assert wire.wait_for(lambda: len(l.p.role("keys")) == 2 and len(l.masters()) == 2, 20 * e2e.lab_scale()), l.p.log()[had:]
+        l.says("sandbox: keys:", had)       # it has its key
+        new, = set(l.p.role("keys")) - set(old)
+        key.rename(away)                    # so the next one has none for a while
+        os.kill(new, signal.SIGKILL)
+        l.says("another one is started", had)
+        # Who waits gets its end, and who opens it again a file.
+        text = f"{sha(b'waits')[:32]}:1000:Lab.Waits\n"
+        (db / "waits.hdb").rename(gate)
+        (db / "waits.hdb").write_text(text)
+        fd = os.open(gate, os.O_RDWR | os.O_NONBLOCK)   # may be that nobody waits yet
+        os.write(fd, text.encode())
+        os.close(fd)
+        time.sleep(1)
+        away.rename(key)
+        l.says("is in force", had)
+        assert "nothing was changed" not in l.p.log()[had:], l.p.log()[had:]
+        assert wire.wait_for(lambda: len(l.p.role("serve")) == 1, 20 * e2e.lab_scale()), l.p.role("serve")
+        assert (l.p.serving() == first) == (not more), "another process only where it must be"
+        l.is_well()
+        assert wire.wait_for(lambda: len(l.p.role("keys")) == 1, 20 * e2e.lab_scale()), l.p.role("keys")
+
+
+@needs("clamav")
 @seconds(120)
 def test_database_hangs(lab):
     """One that cannot be read is waited for until limits.start; nothing of it
