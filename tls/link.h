@@ -104,6 +104,8 @@ bool link_is_stale(struct link *);
 
 /* How many plaintext bytes may be written now; 0: the owner is woken when that changes. */
 size_t link_room(struct link *);
+/* Bytes that wait to be sent, sealed or not. */
+size_t link_pending(const struct link *);
 /* Append to the output; sent at the end of the turn or when a buffer is full. */
 void link_write(struct link *, const void *p, size_t n);
 /* The same for n bytes from the front of q, which lose them. */

@@ -82,8 +82,6 @@ enum pull link_wait(struct link *l);
 
 /* link_out.c */
 
-/* Bytes that wait to be sent, sealed or not. */
-size_t link_pending(const struct link *l);
 /* Charge its client for them, and for a link that waits for its end. */
 void link_count(struct link *l);
 /* Say our end in the kernel, once. */

@@ -34,6 +34,16 @@ socks_refused(struct way_run *r, const struct fault *f)
 		    f->code == ERR_PARENT_AUTH || f->code == ERR_PARENT_DENIED);
 }
 
+/* What it was asked has not left yet. */
+static void
+answered_ahead(struct way_run *r)
+{
+	struct fault f = { 0 };
+
+	fault_set(&f, ERR_PARENT_PROTOCOL, "it answers before it is asked");
+	way_end_says_no(r, &f, false);
+}
+
 /* True: it is decided, by whatever the parent has sent so far. */
 static bool
 take_answer(struct way_run *r)
@@ -42,6 +52,10 @@ take_answer(struct way_run *r)
 	struct buf out = { 0 };
 	enum socks_step step;
 
+	if (link_pending(r->link) > 0) {
+		answered_ahead(r);
+		return (true);
+	}
 	if (!way_is_socks(r))
 		switch (http_connect_feed(&r->connect, &r->in, &f)) {
 		case HTTP_CONNECT_MORE:
@@ -62,6 +76,11 @@ take_answer(struct way_run *r)
 	if (out.n > 0) {
 		link_write(r->link, out.p, out.n);
 		explicit_bzero(out.p, out.n);
+	}
+	if (out.n > 0 && step == SOCKS_OPEN) {
+		buf_fini(&out);
+		answered_ahead(r);
+		return (true);
 	}
 	buf_fini(&out);
 	if (step == SOCKS_OPEN)

@@ -2,6 +2,7 @@
 """Parent proxies (upstreams): Squid, another assayd, microsocks and scripted
 ones, over which plain HTTP, opened and spliced tunnels go."""
 import base64
+import contextlib
 import json
 import os
 import re
@@ -394,6 +395,28 @@ def test_on_error(lab):
         if url == no.port:
             r = ask(lab, p, "opened", plain.port, tls.port)
             assert "received-status=403" in r.fields.get("Proxy-Status"), r.head
+        p.stop()
+
+
+def test_answers_before_it_is_asked(lab):
+    """Whatever a parent says ahead of the question: the flow fails, nothing else."""
+    plain, tls = origins(lab)
+
+    def socks(c):
+        c.send(b"\5\0\5\0\0\1\0\0\0\0\0\0")
+
+    def connect(c):
+        c.send(b"HTTP/1.1 200 x\r\n\r\n")
+        c.fill()
+
+    for kind, script in (("socks5", socks), ("http", connect)):
+        s = lab.server(script)
+        p = start(lab, f"{kind}://127.0.0.1:{s.port}")
+        for way in ("opened", "spliced") * 8:
+            with contextlib.suppress(wire.Ended, OSError):
+                r = ask(lab, p, way, plain.port, tls.port)
+                assert way == "spliced" or r.status in (502, 503), (r.status, r.head)
+        assert p.alive() and "crash:" not in p.log(), p.log()
         p.stop()
 
 
