@@ -296,6 +296,7 @@ struct self {
 };
 
 static _Atomic(struct self *) self_now;
+static _Atomic(struct self *) machine_now; /* its addresses; ports are 0 */
 
 static void
 self_add(struct self **s, const struct nets_addr *a)
@@ -341,10 +342,19 @@ is_wildcard(const struct nets_addr *a)
 	    a->plain[0] == 0 && (a->plain[1] == 0 || a->plain[1] == V4_MAPPED));
 }
 
+static void
+replace(_Atomic(struct self *) *now, struct self *s)
+{
+	if (s == NULL)
+		return;
+	s->next = atomic_load(now);
+	atomic_store(now, s);
+}
+
 void
 nets_self_set(const struct sockaddr_storage *v, unsigned n)
 {
-	struct self *s = NULL;
+	struct self *s = NULL, *machine = NULL;
 	struct nets_addr a;
 	unsigned i;
 
@@ -356,10 +366,30 @@ nets_self_set(const struct sockaddr_storage *v, unsigned n)
 			self_add_interfaces(&s, v[i].ss_family == AF_INET6,
 			    a.port);
 	}
-	if (s == NULL)
-		return;
-	s->next = atomic_load(&self_now);
-	atomic_store(&self_now, s);
+	replace(&self_now, s);
+	self_add_interfaces(&machine, false, 0);
+	self_add_interfaces(&machine, true, 0);
+	replace(&machine_now, machine);
+}
+
+bool
+nets_is_loopback(const struct nets_addr *a)
+{
+	return (a->inner[0] == 0 &&
+	    (a->inner[1] == 1 || a->inner[1] >> 24 == (V4_MAPPED >> 24 | 127)));
+}
+
+bool
+nets_is_machine(const struct nets_addr *a)
+{
+	const struct self *s = atomic_load_explicit(&machine_now,
+	    memory_order_acquire);
+	unsigned i;
+
+	for (i = 0; s != NULL && i < s->n; i++)
+		if (memcmp(s->v[i].plain, a->plain, 16) == 0)
+			return (true);
+	return (nets_is_loopback(a));
 }
 
 bool
@@ -378,8 +408,8 @@ nets_is_self(const struct nets_addr *a)
 		    memcmp(s->v[i].plain, a->plain, 16) == 0)
 			return (true);
 		/* a wildcard answers on all of 127.0.0.0/8 */
-		if (is_wildcard(&s->v[i]) && a->inner[0] == 0 &&
-		    a->inner[1] >> 24 == (V4_MAPPED >> 24 | 127))
+		if (is_wildcard(&s->v[i]) && a->inner[1] != 1 &&
+		    nets_is_loopback(a))
 			return (true);
 	}
 	return (false);

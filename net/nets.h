@@ -95,6 +95,12 @@ enum err nets_judge(const struct nets *deny, const struct nets *allow,
  */
 void nets_self_set(const struct sockaddr_storage *v, unsigned n);
 bool nets_is_self(const struct nets_addr *);
+/*
+ * Is it an address of this machine, on whatever port?  Those of its interfaces
+ * when nets_self_set() was called, and all of loopback.
+ */
+bool nets_is_machine(const struct nets_addr *);
+bool nets_is_loopback(const struct nets_addr *);
 
 /* Unspecified, broadcast or multicast: "unspecified" ..., else NULL. */
 const char *nets_special(const struct nets_addr *);

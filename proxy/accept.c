@@ -23,7 +23,6 @@ struct listener {
 	int fd;
 	struct watch *watch;
 	struct timer pause;
-	uint16_t port;
 	/* connections from this machine in the second that began then */
 	uint64_t since;
 	unsigned from_here;
@@ -49,21 +48,42 @@ listener_pause(struct listener *l)
 	timer_set(&l->pause, PAUSE_MS);
 }
 
+/* Of this machine, as far as who says so can know. */
+static bool
+is_from_here(const struct client_from *from)
+{
+	struct nets_addr a, by;
+
+	if (!nets_addr_of(&from->peer.sa, &a) || !nets_is_machine(&a))
+		return (false);
+	/* Of what a balancer elsewhere calls loopback we know nothing. */
+	return (!nets_is_loopback(&a) ||
+	    !nets_addr_of(&from->balancer.sa, &by) || nets_is_machine(&by));
+}
+
+static struct listener *
+listener_of(const struct worker *w, const struct conf_listen *of)
+{
+	unsigned i;
+
+	for (i = 0; i < w->n_listeners; i++)
+		if (w->listeners[i].of == of)
+			return (&w->listeners[i]);
+	return (NULL); /* it has been closed meanwhile */
+}
+
 /*
  * From this machine to a listener that packets are led to: some is what the
  * administrator has wished, much of it goes round in circles.
  */
 static bool
-is_surge(struct listener *l, const union address *peer)
+is_surge(struct worker *w, const struct conf_listen *of)
 {
 	static struct log_limit limit;
-	uint64_t now = loop_now(l->worker->loop);
-	struct nets_addr own;
+	struct listener *l = listener_of(w, of);
+	uint64_t now = loop_now(w->loop);
 
-	if (l->of->kind == CONF_EXPLICIT || !nets_addr_of(&peer->sa, &own))
-		return (false);
-	own.port = l->port;
-	if (!nets_is_self(&own))
+	if (l == NULL)
 		return (false);
 	if (now - l->since >= SURGE_MS) {
 		l->since = now;
@@ -75,8 +95,44 @@ is_surge(struct listener *l, const union address *peer)
 	    "%s: more than %d connections a second from this machine itself "
 	    "were closed: do the rules of the packet filter leave out what "
 	    "assayd sends?",
-	    l->of->name, SURGE_MAX);
+	    of->name, SURGE_MAX);
 	return (true);
+}
+
+/*
+ * Our own connection, which has come back to us?  Through a balancer it can
+ * only be one that a client wanted to have to the balancer itself.
+ */
+static bool
+is_circle(struct worker *w, const struct client_from *from)
+{
+	static struct log_limit limit;
+
+	if (!is_from_here(from))
+		return (false);
+	if (from->balancer.sa.sa_family == AF_UNSPEC)
+		return (is_surge(w, from->listen));
+	(void)log_limited(&limit, LEVEL_ERROR, "listen",
+	    "%s: a balancer names this machine itself for a client: closed, as "
+	    "what assayd sends to the balancer comes back",
+	    from->listen->name);
+	return (true);
+}
+
+void
+accept_client(struct worker *w, int fd, struct client_from *from)
+{
+	struct nets_addr to;
+
+	if (from->listen->kind != CONF_EXPLICIT && is_circle(w, from)) {
+		free(from->via);
+		close(fd);
+		return;
+	}
+	/* Somebody has connected to the listener itself. */
+	if (nets_addr_of(&from->dest.sa, &to) && nets_is_self(&to))
+		memset(&from->dest, 0, sizeof(from->dest));
+	client_new(w, fd, from);
 }
 
 /* At once: the kernel may forget. */
@@ -84,15 +140,13 @@ static void
 ask_original(const struct listener *l, int fd, struct client_from *from)
 {
 	union address to;
-	struct nets_addr a;
 	bool found = false;
 
 	if (l->of->kind == CONF_REDIRECT)
 		found = original_of_redirect(fd, &from->peer.sa, &to);
 	else if (l->of->kind == CONF_TPROXY)
 		found = original_of_tproxy(fd, &to);
-	/* Somebody has connected to the listener itself. */
-	if (found && nets_addr_of(&to.sa, &a) && !nets_is_self(&a))
+	if (found)
 		from->dest = to;
 }
 
@@ -102,15 +156,11 @@ accepted(struct listener *l, int fd, const union address *peer)
 {
 	struct client_from from = { .listen = l->of, .peer = *peer };
 
-	if (is_surge(l, peer)) {
-		close(fd);
-		return;
-	}
 	ask_original(l, fd, &from);
 	if (greet_is_due(l->of, &peer->sa))
 		greet_new(l->worker, fd, &from);
 	else
-		client_new(l->worker, fd, &from);
+		accept_client(l->worker, fd, &from);
 }
 
 static void
@@ -160,8 +210,6 @@ accept_start(struct worker *w, const int *fds,
     const struct conf_listen *const *of, unsigned n)
 {
 	struct listener *l;
-	union address own;
-	socklen_t size;
 	unsigned i;
 
 	w->listeners = calloc(n, sizeof(*w->listeners));
@@ -171,9 +219,6 @@ accept_start(struct worker *w, const int *fds,
 		l->worker = w;
 		l->fd = fds[i];
 		l->of = of[i];
-		size = sizeof(own);
-		if (getsockname(l->fd, &own.sa, &size) == 0)
-			l->port = address_port(&own.sa);
 		timer_init(&l->pause, w->loop, listener_resume);
 		l->watch = watch_new(w->loop, l->fd, listener_ready, l);
 		watch_behind(l->watch);

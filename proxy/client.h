@@ -38,6 +38,8 @@ struct client_via {
 struct client_from {
 	const struct conf_listen *listen;
 	union address peer; /* the client */
+	/* Whose header named the client; its family is AF_UNSPEC: nobody did. */
+	union address balancer;
 	/*
 	 * Of a transparent listener: where it was going.  Its family is
 	 * AF_UNSPEC where nobody has redirected it, and on explicit ones.

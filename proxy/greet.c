@@ -10,6 +10,7 @@
 #include "base/budget.h"
 #include "net/descriptors.h"
 #include "net/proxy_header.h"
+#include "proxy/accept.h"
 #include "proxy/audit/log.h"
 #include "proxy/client.h"
 #include "proxy/greet.h"
@@ -136,11 +137,13 @@ greet_done(struct greet *g, const struct proxy_header *h)
 	struct client_from from = g->from;
 
 	from.via = via_of(g, h);
-	if (h->named)
+	if (h->named) {
+		from.balancer = g->from.peer;
 		from.peer = h->source;
-	if (h->named && from.listen->kind != CONF_EXPLICIT)
-		from.dest = h->dest;
-	client_new(w, greet_end(g), &from);
+		if (from.listen->kind != CONF_EXPLICIT)
+			from.dest = h->dest;
+	}
+	accept_client(w, greet_end(g), &from);
 	worker_client_gone(w); /* it may have been refused */
 }
 

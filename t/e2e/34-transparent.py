@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Transparent listeners behind a packet filter, with the rules that assayctl recipe nft
 prints, in namespaces: TLS, plain HTTP, neither, and whom a name is believed of."""
+import contextlib
 import errno
 import socket
 import ssl
+import threading
 import time
 
 import lab as e2e
@@ -501,7 +503,7 @@ def test_balancer_in_front(lab):
     assert get(c).status == 200
     rec = p.access(1)[0]
     assert rec["client.ip"] == "10.9.9.9" and rec["server.ip"] == OTHER and rec["assay.destination"] == f"{OTHER}:80", rec
-    for to in ("0.0.0.0 1 80", "224.0.0.1 1 80", "255.255.255.255 1 80", "127.0.0.1 1 80", f"{GATE} 1 {PORT}", f"{OTHER} 1 0", f"{OTHER} 0 0"):
+    for to in ("0.0.0.0 1 80", "224.0.0.1 1 80", "255.255.255.255 1 80", "127.0.0.1 1 80", f"{OTHER} 1 0", f"{OTHER} 0 0"):
         for first in (b"GET / HTTP/1.1\r\nHost: www.test\r\n\r\n", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03", b"SSH-2.0-x\r\n"):
             with lab.sub(f"{to} {first[:4]}"):
                 c = connect(lab, net, GATE, PORT)
@@ -511,6 +513,111 @@ def test_balancer_in_front(lab):
                 else:
                     assert c.is_closed()
     assert "crash" not in p.log()
+
+
+@each_kind
+def test_balancer_to_the_port_itself(lab, kind):
+    """What a header says of where the client was going is judged as what the kernel says:
+    who has connected to the listener gets our own pages."""
+    net = Net(lab)
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": kind, "proxy_protocol": [CLIENT]}], **{**SERVED, "clients": ["10.9.9.9"]})
+
+    def through(to, *args, **more):
+        c = connect(lab, net, GATE, PORT)
+        c.send(f"PROXY TCP4 10.9.9.9 {to} 1234 {PORT}\r\n".encode())
+        return get(c, *args, **more)
+    for to in (GATE, "198.51.100.1", "127.0.0.1"):
+        with lab.sub(to):
+            assert through(to).status == 400
+            assert through(to, target="www.test:443", method="CONNECT").status == 400
+            r = through(to, "assay.internal")
+            assert r.status == 200 and b"assay" in r.body, r
+    rec = p.access(1)[0]
+    assert rec["error.code"] == "NOT_INTERCEPTED" and rec["client.ip"] == "10.9.9.9", rec
+
+
+class Balancer:
+    """One in namespace s that names its clients; .seen: of each connection, whom it named."""
+
+    def __init__(self, lab, net, at, port, to):
+        self.net, self.at, self.port, self.to, self.seen = net, at, port, to, []
+        with net.inside("s"):
+            self.front = socket.create_server((at, port), backlog=500)
+        lab.on_close(self.front.close)
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                client, peer = self.front.accept()
+            except OSError:
+                return
+            self.seen.append(peer[0])
+            with self.net.inside("s"):
+                server = socket.create_connection(self.to)
+            server.sendall(f"PROXY TCP4 {peer[0]} {self.at} {peer[1]} {self.port}\r\n".encode())
+            for a, b in ((client, server), (server, client)):
+                threading.Thread(target=self.pass_on, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def pass_on(a, b):
+        try:
+            while octets := a.recv(65536):
+                b.sendall(octets)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            for s in (a, b):
+                with contextlib.suppress(OSError):
+                    s.shutdown(socket.SHUT_RDWR)
+
+
+def test_balancer_in_circles(lab):
+    """A client that wants the balancer itself: what assayd sends there comes back to it,
+    with an address of this machine for the client, and ends at once."""
+    net = Net(lab)
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f"198.51.100.1:{PORT}", "kind": "redirect", "name": "in", "proxy_protocol": ["198.51.100.2"]}],
+                      **{**SERVED, "clients": ["any"]})
+    for port in (443, 80):
+        with lab.sub(str(port)):
+            b = Balancer(lab, net, ORIGIN, port, ("198.51.100.1", PORT))
+            c = connect(lab, net, ORIGIN, port)
+            if port == 443:
+                c = wire.Conn(unverified().wrap_socket(c.sock, server_hostname="www.test"))
+                lab.on_close(c.cut)
+            assert get(c).status in (502, 504)
+            assert b.seen[0] == CLIENT and set(b.seen[1:]) == {"198.51.100.1"}, b.seen
+            assert len(b.seen) <= 3, b.seen     # an idempotent request may be sent again
+    assert "listen: in: a balancer names this machine itself for a client" in p.log(), p.log()
+
+
+def test_balancer_on_this_machine(lab):
+    """Its connections are its clients', and no more from this machine than theirs are.
+    Another machine's loopback is not ours."""
+    net = Net(lab)
+    clients = [f"10.9.9.{1 + i % 3}" for i in range(120)]
+    with net.inside("p"):
+        p = lab.assay(port=PORT, listen=[{"on": f":{PORT}", "kind": "redirect", "proxy_protocol": ["127.0.0.1", CLIENT]}],
+                      **{**SERVED, "clients": ["10.9.9.0/29", "127.0.0.0/8"]})
+        held = [wire.Conn(socket.create_connection(("127.0.0.1", PORT))) for _ in clients]
+    origins(lab, net)
+    for c, client in zip(held, clients):
+        lab.on_close(c.cut)
+        c.send(f"PROXY TCP4 {client} {OTHER} 1234 80\r\n".encode())
+        assert get(c).status == 200
+    c = connect(lab, net, GATE, PORT)
+    c.send(f"PROXY TCP4 127.0.0.1 {OTHER} 1234 80\r\n".encode())
+    assert get(c).status == 200
+    with net.inside("p"):
+        looks, own = (wire.Conn(socket.create_connection(("127.0.0.1", PORT))) for _ in range(2))
+    head = f"PROXY TCP4 127.0.0.1 {OTHER} 1234 80\r\n".encode()
+    looks.send(head)
+    looks.cut()
+    assert "names this machine itself" not in p.log(), p.log()
+    own.send(head + b"GET / HTTP/1.1\r\nHost: www.test\r\n\r\n")
+    assert own.is_closed()
+    own.cut()
 
 
 def test_it_is_quick(lab):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sets of networks: spellings of addresses, named sets, ourselves. */
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -272,6 +273,42 @@ test_self(void)
 	CU_ASSERT(nets_is_self(&a));
 }
 
+/* Whatever the port: loopback, and what the interfaces have. */
+static void
+test_machine(void)
+{
+	static const struct {
+		const char *addr;
+		bool is;
+	} t[] = {
+		{ "127.0.0.1", true },
+		{ "127.9.9.9", true },
+		{ "::1", true },
+		{ "::ffff:127.0.0.1", true },
+		{ "::", false },
+		{ "0.0.0.0", false },
+		{ "192.0.2.99", false },
+		{ "2001:db8::1", false },
+	};
+	struct sockaddr_storage ss = addr("192.0.2.99", 1);
+	struct ifaddrs *all, *it;
+	struct nets_addr a;
+	unsigned i;
+
+	nets_self_set(&ss, 1);
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		ss = addr(t[i].addr, (uint16_t)(80 + i));
+		CU_ASSERT(nets_addr_of((struct sockaddr *)&ss, &a));
+		CU_ASSERT(nets_is_machine(&a) == t[i].is);
+		CU_ASSERT(nets_is_loopback(&a) == t[i].is);
+	}
+	CU_ASSERT_FATAL(getifaddrs(&all) == 0);
+	for (it = all; it != NULL; it = it->ifa_next)
+		if (it->ifa_addr != NULL && nets_addr_of(it->ifa_addr, &a))
+			CU_ASSERT(nets_is_machine(&a));
+	freeifaddrs(all);
+}
+
 /* The destination rules of a configuration. */
 static enum err
 dest(const char *text, const char *to, uint16_t port, struct fault *f)
@@ -386,5 +423,7 @@ test_ports_and_clients(void)
 UNIT_TESTS(proxy_nets, { "blocks, names and embedded IPv4 match", test_match },
     { "texts that are no network are refused", test_refused },
     { "a thousand blocks", test_many }, { "special addresses", test_special },
-    { "our own addresses", test_self }, { "destination rules", test_dest },
+    { "our own addresses", test_self },
+    { "addresses of this machine", test_machine },
+    { "destination rules", test_dest },
     { "ports and clients", test_ports_and_clients })
