@@ -405,6 +405,7 @@ pause_over(struct statuses *s, const char *url)
 /*
  * A server that cannot be reached is not asked for others either; one that
  * answers, whatever, is: else one certificate would decide for all of its CA.
+ * What failed for a reason of ours says nothing of either.
  */
 static void
 keep(struct statuses *s, const struct status_ask *ask, bool reached, bool ours,
@@ -412,11 +413,13 @@ keep(struct statuses *s, const struct status_ask *ask, bool reached, bool ours,
 {
 	const gnutls_datum_t *k = &ask->key;
 
+	if (ours)
+		return;
 	if (status_answers(a))
 		memo_renew(s->memo, k->data, k->size, &a->value);
 	else if (reached)
 		memo_put(s->memo, k->data, k->size, &a->value);
-	else if (!ours)
+	else
 		pause_for(s, ask->url, a);
 	if (reached)
 		pause_over(s, ask->url);

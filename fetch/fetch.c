@@ -28,6 +28,7 @@ struct fetch_ticket {
 	struct fetch_link *link; /* NULL: not asked, or answered */
 	struct loop *loop;
 	struct fetch_wait *wait; /* NULL: cancelled; that thread's only */
+	enum fetch_kind kind;
 	uint32_t id;
 	uint64_t max_bytes, due; /* due: of the home loop's clock */
 	struct fetch_answer answer;
@@ -48,10 +49,11 @@ struct fetch {
 	struct fetch_events events;
 	pthread_mutex_t lock; /* of everything below */
 	struct list links;
-	struct fetch_link *current; /* who is asked; NULL: nobody */
-	uint32_t id;                /* the last one given */
-	struct timer tick;          /* home's */
-	struct mail arm;            /* to home: let it tick */
+	unsigned of_kind[FETCH_KINDS]; /* of those that are pending */
+	struct fetch_link *current;    /* who is asked; NULL: nobody */
+	uint32_t id;                   /* the last one given */
+	struct timer tick;             /* home's */
+	struct mail arm;               /* to home: let it tick */
 	bool arming, closing;
 	struct fetch_stats stats;
 };
@@ -104,8 +106,9 @@ ticket_end(struct fetch_ticket *t)
 		s->failed++;
 	if (t->link != NULL) {
 		list_remove(&t->pending);
-		assert(s->pending > 0);
+		assert(s->pending > 0 && t->fetch->of_kind[t->kind] > 0);
 		s->pending--;
+		t->fetch->of_kind[t->kind]--;
 	}
 	t->link = NULL;
 	mail_post(t->loop, &t->mail);
@@ -457,7 +460,8 @@ send_ask(struct fetch *f, struct fetch_ticket *t, struct wire_ask *a)
 		ticket_fail(t, FETCH_LOST, "there is none");
 		return;
 	}
-	if (f->stats.pending >= FETCH_MOST) {
+	if (f->stats.pending >= FETCH_MOST ||
+	    f->of_kind[t->kind] >= wire_share(t->kind, FETCH_MOST)) {
 		ticket_fail(t, FETCH_BUSY, "");
 		return;
 	}
@@ -467,6 +471,7 @@ send_ask(struct fetch *f, struct fetch_ticket *t, struct wire_ask *a)
 		t->link = f->current;
 		list_insert(&t->link->pending, &t->pending);
 		f->stats.pending++;
+		f->of_kind[t->kind]++;
 		break;
 	case CHANNEL_LATE:
 		ticket_fail(t, FETCH_BUSY, "");
@@ -491,6 +496,7 @@ fetch_start(struct fetch *f, struct loop *loop, struct fetch_wait *w,
 	t->fetch = f;
 	t->loop = loop;
 	t->wait = w;
+	t->kind = r->kind;
 	w->ticket = t;
 	list_init(&t->pending);
 	pthread_mutex_lock(&f->lock);

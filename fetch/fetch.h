@@ -23,12 +23,13 @@
 #define FETCH_URL_MAX 2048 /* with its NUL, as the following */
 #define FETCH_ETAG_MAX 128
 #define FETCH_WHY_MAX 160
-#define FETCH_BODY_MAX 1024 /* octets of a request */
-#define FETCH_MOST 256      /* asked for at the same time */
+#define FETCH_BODY_MAX 1024      /* octets of a request */
+#define FETCH_MOST 256           /* asked for at the same time */
+#define FETCH_SHARE(n) ((n) / 4) /* of a kind that does not go first */
 #define FETCH_GRACE_MS 2000 /* behind its deadline it has stopped answering */
 
 enum fetch_kind {
-#define K(name, text, most, ms) FETCH_##name,
+#define K(name, text, most, ms, first) FETCH_##name,
 #include "fetch/kind.def"
 #undef K
 	FETCH_KINDS

@@ -6,9 +6,9 @@
  *	   ^         |          |
  *	   +---------+----------+	a redirection: another host, all anew
  *
- * It waits while too many are under way, or too many with its host.  Its
- * deadline runs from the question on, whatever it does.  OVER, it is a result
- * that is not sent yet.
+ * It waits while too many are under way, of all, of its kind, or with its
+ * host.  Its deadline runs from the question on, whatever it does; late because
+ * it waited, it is FETCH_BUSY.  OVER, it is a result that is not sent yet.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -40,6 +40,7 @@ struct getting {
 	struct task task;
 	struct timer deadline;
 	uint64_t due;
+	uint64_t since, waited; /* WAITING: since when, and all before */
 	struct resolve_query names;
 	union address to[ADDRESSES_MOST]; /* allowed ones of this host */
 	unsigned n_to, at;
@@ -67,6 +68,9 @@ set_phase(struct getting *g, enum phase p)
 {
 	assert(g->phase != OVER);
 	assert(p == WAITING || p == OVER || p == g->phase + 1u);
+	if (g->phase == WAITING)
+		g->waited += loop_now(g->fetcher->loop) - g->since;
+	g->since = loop_now(g->fetcher->loop);
 	g->phase = p;
 }
 
@@ -82,12 +86,21 @@ drop_file(struct getting *g)
 	g->fd = -1;
 }
 
+/* OVER and late: had its server less than half of the time? */
+static bool
+waited_mostly(const struct getting *g)
+{
+	return (g->waited > g->ask.deadline_ms / 2);
+}
+
 static void
 end(struct getting *g, enum fetch_outcome o, const char *why)
 {
 	const struct hop *h = &g->hop;
 
 	set_phase(g, OVER);
+	if (o == FETCH_LATE && waited_mostly(g))
+		o = FETCH_BUSY;
 	resolve_cancel(&g->names);
 	hop_cancel(&g->hop);
 	timer_stop(&g->deadline);
@@ -284,12 +297,18 @@ name(struct getting *g)
 	    NULL, &g->task);
 }
 
-/* How many are under way, and how many of these with its host? */
+static bool
+goes_first(const struct getting *g)
+{
+	return (wire_kinds[g->ask.kind].first);
+}
+
+/* How many are under way, of its kind, and with its host? */
 static bool
 may_start(const struct getting *g)
 {
 	const struct fetcher *f = g->fetcher;
-	unsigned all = 0, same = 0;
+	unsigned all = 0, kind = 0, same = 0;
 	const struct getting *o;
 	const struct list *at;
 
@@ -298,22 +317,33 @@ may_start(const struct getting *g)
 		if (o->phase != NAMING && o->phase != MOVING)
 			continue;
 		all++;
-		same += strcmp(o->url.host, g->url.host) == 0;
+		kind += o->ask.kind == g->ask.kind;
+		same += goes_first(o) == goes_first(g) &&
+		    strcmp(o->url.host, g->url.host) == 0;
 	}
-	return (all < FETCHER_AT_ONCE && same < FETCHER_OF_HOST);
+	return (all < FETCHER_AT_ONCE && same < FETCHER_OF_HOST &&
+	    kind < wire_share(g->ask.kind, FETCHER_AT_ONCE));
 }
 
 static void
-start_waiting(struct fetcher *f)
+start_those(struct fetcher *f, bool first)
 {
 	struct list *at, *save;
 	struct getting *g;
 
 	LIST_EACH (at, save, &f->all) {
 		g = CONTAINER_OF(at, struct getting, all);
-		if (g->phase == WAITING && may_start(g))
+		if (g->phase == WAITING && goes_first(g) == first &&
+		    may_start(g))
 			name(g);
 	}
+}
+
+static void
+start_waiting(struct fetcher *f)
+{
+	start_those(f, true);
+	start_those(f, false);
 }
 
 static void
@@ -348,7 +378,8 @@ start(struct fetcher *f, const struct wire_ask *a)
 	g->fetcher = f;
 	g->ask = *a;
 	g->fd = -1;
-	g->due = loop_now(f->loop) + a->deadline_ms;
+	g->since = loop_now(f->loop);
+	g->due = g->since + a->deadline_ms;
 	list_append(&f->all, &g->all);
 	f->n++;
 	task_init(&g->task, f->loop, run);

@@ -10,7 +10,9 @@
  * again when its socket is made; proxies of the environment do not exist.
  * Nothing is fetched without bounds (fetch/kind.def; FETCHER_AT_ONCE at a
  * time, FETCHER_OF_HOST from one host, FETCHER_BYTES held), and nothing that
- * came is looked at here.
+ * came is looked at here.  Kinds that go first take each place that becomes
+ * free, and FETCHER_OF_HOST counts them alone; each other kind has a share of
+ * the places.  So nobody who names what is fetched can stop revocation.
  *
  * Room: fetch.
  */

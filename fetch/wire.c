@@ -13,8 +13,10 @@ _Static_assert(sizeof(struct wire_say) ==
     "padding");
 
 const struct wire_kind wire_kinds[FETCH_KINDS] = {
-#define K(name, words, most, ms) \
-	[FETCH_##name] = { .max_bytes = most, .deadline_ms = ms },
+#define K(name, words, most, ms, goes_first)  \
+	[FETCH_##name] = { .max_bytes = most, \
+		.deadline_ms = ms,            \
+		.first = goes_first },
 #include "fetch/kind.def"
 #undef K
 };
@@ -30,6 +32,13 @@ fetch_outcome_text(enum fetch_outcome o)
 {
 	assert(o < FETCH_OUTCOMES);
 	return (outcomes[o]);
+}
+
+unsigned
+wire_share(enum fetch_kind k, unsigned n)
+{
+	assert(k < FETCH_KINDS);
+	return (wire_kinds[k].first ? n : FETCH_SHARE(n));
 }
 
 static bool

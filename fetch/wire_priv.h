@@ -46,11 +46,14 @@ struct wire_say {
 struct wire_kind {
 	uint64_t max_bytes;
 	uint32_t deadline_ms;
+	bool first; /* else it has a share only */
 };
 extern const struct wire_kind wire_kinds[FETCH_KINDS];
 
 #define WIRE_FRESH_MOST (366 * 86400) /* s */
 
+/* How many of n may be of this kind. */
+unsigned wire_share(enum fetch_kind, unsigned n);
 /* Is this a question, a message of the process?  Not: whether it fits. */
 bool wire_ask_ok(const struct wire_ask *);
 bool wire_say_ok(const struct wire_say *);

@@ -36,6 +36,7 @@ time(time_t *t)
 /* The process. */
 
 static enum fetch_outcome get_ends, post_ends; /* DONE: with octets */
+static unsigned status_of_busy;                /* of a redirection before */
 static gnutls_datum_t octets;
 static struct {
 	char url[FETCH_URL_MAX];
@@ -56,6 +57,8 @@ reply(int fd, const struct wire_ask *a)
 
 	if (end == FETCH_DONE || end == FETCH_STATUS)
 		s.status = end == FETCH_DONE ? 200 : 405;
+	else if (end == FETCH_BUSY)
+		s.status = status_of_busy;
 	if (end == FETCH_DONE) {
 		s.size = octets.size;
 		memory = sealed_new("page", octets.data, octets.size);
@@ -251,6 +254,35 @@ test_methods(void)
 	}
 }
 
+/* What is ours is nobody's fault: it is asked for again at once. */
+static void
+test_busy(void)
+{
+	static const struct {
+		enum fetch_outcome get, post;
+		unsigned questions;
+	} rows[] = {
+		{ FETCH_BUSY, FETCH_BUSY, 1 },
+		{ FETCH_LOST, FETCH_LOST, 1 },
+		{ FETCH_STATUS, FETCH_BUSY, 2 },
+	};
+	struct status_ask *a;
+	unsigned i, n;
+
+	begin();
+	a = status_ask_new(leaf.crt, root.crt);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+	for (i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+		get_ends = rows[i / 2].get;
+		post_ends = rows[i / 2].post;
+		status_of_busy = i % 2 == 0 ? 0 : 302;
+		CU_ASSERT_FALSE(ask(a, &n));
+		CU_ASSERT_EQUAL(n, rows[i / 2].questions);
+	}
+	status_ask_free(&a);
+	end();
+}
+
 /* A list is kept until it ends, and asked for again before. */
 static void
 test_list(void)
@@ -282,4 +314,4 @@ test_list(void)
 }
 
 CERTS_MAIN(certs_statuses, { "pauses", test_pauses },
-    { "methods", test_methods }, { "list", test_list })
+    { "methods", test_methods }, { "busy", test_busy }, { "list", test_list })

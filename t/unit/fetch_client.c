@@ -394,6 +394,36 @@ test_refused(void)
 	close(fd);
 }
 
+/* Issuers, which origins name, leave room for what tells of revocation. */
+static void
+test_share(void)
+{
+	const struct fetch_request status = { .kind = FETCH_OCSP,
+		.url = "http://ocsp.test/" };
+	struct want x[FETCH_MOST / 4 + 1], y;
+	int fd = begin();
+	uint32_t first = 0;
+	unsigned i;
+
+	for (i = 0; i < FETCH_MOST / 4; i++) {
+		ask(&x[i], "http://a.test/");
+		first = i == 0 ? asked(fd).id : (asked(fd), first);
+	}
+	ask(&x[i], "http://a.test/");
+	wait_ready(&x[i]);
+	CU_ASSERT_EQUAL(x[i].got.outcome, FETCH_BUSY);
+	y = (struct want){ .wait.ready = on_ready, .loop = loop };
+	fetch_start(client, loop, &y.wait, &status);
+	CU_ASSERT_EQUAL(asked(fd).kind, FETCH_OCSP);
+	/* One that is answered leaves its room to another. */
+	answer(fd, first, "one");
+	wait_ready(&x[0]);
+	ask(&x[i], "http://a.test/");
+	CU_ASSERT_EQUAL(asked(fd).kind, FETCH_ISSUER);
+	finish(fd);
+	CU_ASSERT_TRUE(y.ready);
+}
+
 /* From other threads' loops; these only count (CUnit is one thread's). */
 struct elsewhere {
 	struct fetch_wait wait;
@@ -498,4 +528,4 @@ UNIT_TESTS(fetch_client, { "answered", test_answered },
     { "nonsense", test_nonsense }, { "another process", test_another },
     { "replaced", test_replaced }, { "cancelled", test_cancelled },
     { "silent", test_silent }, { "refused", test_refused },
-    { "threads", test_threads })
+    { "share", test_share }, { "threads", test_threads })

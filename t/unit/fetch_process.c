@@ -374,6 +374,8 @@ turn(void)
 	timer_stop(&t);
 }
 
+#define HOSTS 40 /* h0.test .. of the server */
+
 static void
 begin(void)
 {
@@ -386,11 +388,11 @@ begin(void)
 		{ (uint16_t)port, (uint16_t)port },
 		{ (uint16_t)tls_port, (uint16_t)tls_port } };
 	char why[NETS_WHY],
-	    hosts[] = "127.0.0.1 a.test\n192.0.2.1 denied.test"
-		      "\n192.0.2.1 mixed.test\n127.0.0.1 "
-		      "mixed.test\n127.0.0.3 dead.test\n"
-		      "127.0.0.1 dead.test\n127.0.0.9 "
-		      "self.test\n::1 v6.test\n";
+	    hosts[4096] = "127.0.0.1 a.test\n192.0.2.1 denied.test"
+			  "\n192.0.2.1 mixed.test\n127.0.0.1 "
+			  "mixed.test\n127.0.0.3 dead.test\n"
+			  "127.0.0.1 dead.test\n127.0.0.9 "
+			  "self.test\n::1 v6.test\n";
 	struct fetcher_rules r = { .deny = &deny,
 		.allow = &allow,
 		.self = &self,
@@ -398,11 +400,15 @@ begin(void)
 		.ports = ports,
 		.n_ports = 3,
 		.servers = "127.0.0.1:1",
-		.hosts = make_file("hosts", hosts, sizeof(hosts) - 1, 0600),
 		.roots = own_roots ? make_path("roots.pem") : NULL };
 	struct fault f = { 0 };
 	int fd = -1;
+	unsigned i;
 
+	for (i = 0; i < HOSTS; i++)
+		(void)snprintf(hosts + strlen(hosts), 32,
+		    "127.0.0.1 h%u.test\n", i);
+	r.hosts = make_file("hosts", hosts, strlen(hosts), 0600);
 	in->sin_family = AF_INET;
 	in->sin_port = htons(9);
 	in->sin_addr.s_addr = htonl(0x7f000009);
@@ -614,6 +620,162 @@ test_at_once(void)
 	end();
 }
 
+/* Held by the server. */
+static void
+start_held(struct want *x, enum fetch_kind kind, const char *host)
+{
+	char url[64];
+	struct fetch_request r = { .kind = kind, .url = url };
+
+	(void)snprintf(url, sizeof(url), "http://%s:%d/hold", host, port);
+	start(x, &r);
+}
+
+static void
+start_held_at(struct want *x, enum fetch_kind kind, unsigned host)
+{
+	char name[32];
+
+	(void)snprintf(name, sizeof(name), "h%u.test", host);
+	start_held(x, kind, name);
+}
+
+static void
+held_begin(void)
+{
+	while (open_now > 0)
+		(void)poll(NULL, 0, 5);
+	open_most = 0;
+	hold = true;
+	begin();
+}
+
+static void
+wait_open(unsigned n)
+{
+	while (open_now < n)
+		turn();
+}
+
+static struct want
+ask_at(const char *host, unsigned deadline_ms)
+{
+	char url[64];
+
+	(void)snprintf(url, sizeof(url), "http://%s:%d/ocsp", host, port);
+	return (get_with((struct fetch_request){ .kind = FETCH_OCSP,
+	    .url = url,
+	    .deadline_ms = deadline_ms,
+	    .body = "question",
+	    .body_n = 8 }));
+}
+
+static void
+finish_all(struct want *x, unsigned n, enum fetch_outcome o)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		finish(&x[i]);
+		CU_ASSERT_EQUAL(x[i].got.outcome, o);
+		buf_fini(&x[i].content);
+	}
+}
+
+/*
+ * Whoever makes it get much of one kind does not keep it from asking about
+ * revocation: not of other hosts, and not of the same.
+ */
+static void
+test_share(void)
+{
+	struct want x[HOSTS], same[FETCHER_OF_HOST], late, answer;
+	unsigned i;
+
+	held_begin();
+	for (i = 0; i < FETCHER_OF_HOST; i++)
+		start_held(&same[i], FETCH_ISSUER, "a.test");
+	for (i = 0; i < HOSTS; i++)
+		start_held_at(&x[i], FETCH_ISSUER, i);
+	wait_open(FETCHER_AT_ONCE / 4);
+	answer = ask_at("a.test", 10000);
+	CU_ASSERT_EQUAL(answer.got.outcome, FETCH_DONE);
+	buf_fini(&answer.content);
+	CU_ASSERT_TRUE(open_most <= FETCHER_AT_ONCE / 4 + 1);
+	/* It had no turn: that says nothing of its server. */
+	late = get_with((struct fetch_request){ .kind = FETCH_ISSUER,
+	    .url = "http://h0.test/",
+	    .deadline_ms = 100 });
+	CU_ASSERT_EQUAL(late.got.outcome, FETCH_BUSY);
+	CU_ASSERT_EQUAL(late.got.status, 0);
+	hold = false;
+	finish_all(same, FETCHER_OF_HOST, FETCH_DONE);
+	finish_all(x, HOSTS, FETCH_DONE);
+	end();
+}
+
+/* A turn that came when most of the time was over is none. */
+static void
+test_late_turn(void)
+{
+	struct want x[FETCHER_OF_HOST], late, answer;
+	char url[64];
+	struct fetch_request r = { .kind = FETCH_ISSUER,
+		.url = url,
+		.deadline_ms = 1500 };
+	struct timer t;
+	unsigned i;
+
+	held_begin();
+	for (i = 0; i < FETCHER_OF_HOST; i++)
+		start_held(&x[i], FETCH_ISSUER, "a.test");
+	wait_open(FETCHER_OF_HOST);
+	(void)snprintf(url, sizeof(url), "http://a.test:%d/silent", port);
+	start(&late, &r);
+	answer = ask_at("h0.test", 0); /* behind it: it is known there */
+	CU_ASSERT_EQUAL(answer.got.outcome, FETCH_DONE);
+	buf_fini(&answer.content);
+	timer_init(&t, loop, stop);
+	timer_set(&t, 1000);
+	loop_run(loop);
+	timer_stop(&t);
+	hold = false;
+	finish_all(x, FETCHER_OF_HOST, FETCH_DONE);
+	finish(&late);
+	CU_ASSERT_EQUAL(late.got.outcome, FETCH_BUSY);
+	end();
+}
+
+/* A place that becomes free is for who asks about revocation. */
+static void
+test_first(void)
+{
+	struct want x[FETCHER_AT_ONCE], issuer, status;
+	char url[64];
+	struct fetch_request r = { .kind = FETCH_ISSUER, .url = url };
+	unsigned i;
+
+	held_begin();
+	for (i = 0; i < FETCHER_AT_ONCE; i++)
+		start_held_at(&x[i], FETCH_CRL, i);
+	wait_open(FETCHER_AT_ONCE);
+	(void)snprintf(url, sizeof(url), "http://a.test:%d/ok", port);
+	start(&issuer, &r);
+	r.kind = FETCH_OCSP;
+	start(&status, &r);
+	fetch_cancel(&x[0].wait);
+	finish(&issuer); /* they follow one another in the one place */
+	CU_ASSERT_TRUE(status.ready);
+	finish(&status);
+	CU_ASSERT_EQUAL(issuer.got.outcome, FETCH_DONE);
+	CU_ASSERT_EQUAL(status.got.outcome, FETCH_DONE);
+	buf_fini(&issuer.content);
+	buf_fini(&status.content);
+	hold = false;
+	finish_all(x + 1, FETCHER_AT_ONCE - 1, FETCH_DONE);
+	end();
+}
+
 static void
 test_tls(void)
 {
@@ -723,7 +885,9 @@ main(int argc, char **argv)
 		{ "has not changed", test_same }, { "OCSP", test_ocsp },
 		{ "where it goes", test_where }, { "schemes", test_schemes },
 		{ "bounds", test_bounds }, { "at once", test_at_once },
-		{ "dies", test_dies }, { "told nonsense", test_told_nonsense },
+		{ "share", test_share }, { "late turn", test_late_turn },
+		{ "first", test_first }, { "dies", test_dies },
+		{ "told nonsense", test_told_nonsense },
 		{ "rules", test_rules }, { "TLS", test_tls } };
 	static int listeners[2][2];
 	int code;
