@@ -231,7 +231,7 @@ def test_openssl(lab):
             site, d = Site(lab), lab.dir
             (d / "root.pem").write_bytes(certs.pem(site.ca))
             (d / "root.key").write_bytes(certs.pem(site.key))
-            (d / "index.txt").write_text("%s\t400101000000Z\t%s\t%X\tunknown\t/CN=x\n" % (
+            (d / "index.txt").write_text("%s\t400101000000Z\t%s\t%040X\tunknown\t/CN=x\n" % (
                 status, "250101000000Z" if status == "R" else "", site.leaf.serial_number))
 
             def respond(s, request):
@@ -426,7 +426,7 @@ def test_openssl_list(lab):
     (d / "ca.cnf").write_text("[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ncrlnumber=number\ndefault_md=sha256\ndefault_crl_days=3\n"
                               "crl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid\n")
     (d / "number").write_text("01\n")
-    (d / "index.txt").write_text("".join(f"R\t400101000000Z\t250101000000Z\t{n:032X}\tunknown\t/CN=x\n"
+    (d / "index.txt").write_text("".join(f"R\t400101000000Z\t250101000000Z\t{n:040X}\tunknown\t/CN=x\n"
                                          for n in [*range(1 << 80, (1 << 80) + 20000), site.leaf.serial_number]))
     subprocess.run(["openssl", "ca", "-config", "ca.cnf", "-gencrl", "-keyfile", "root.key", "-cert", "root.pem", "-out", "crl.pem"],
                    check=True, cwd=d, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
