@@ -68,8 +68,9 @@ enum flow {
 struct way {
 	int source, target; /* borrowed from the sides */
 	enum flow flow;
-	bool ended;  /* the source has said so */
-	bool copies; /* splice(2) does not work here */
+	bool ended;      /* the source has said so */
+	const bool *cut; /* borrowed; it was none if *cut; NULL: it cannot be */
+	bool copies;     /* splice(2) does not work here */
 	struct pipe pipe;
 	size_t piped;         /* bytes in it */
 	struct chq first;     /* to be sent before anything else */
@@ -300,6 +301,16 @@ fill_pipe(struct splicer *s, struct way *w, size_t *moved)
 	return (after_read(w, n));
 }
 
+/* All that came before the end is on its way. */
+static enum flow
+pass_end(const struct way *w)
+{
+	if (w->cut != NULL && *w->cut)
+		return (FLOW_SOURCE_LOST);
+	(void)shutdown(w->target, SHUT_WR);
+	return (FLOW_ENDED);
+}
+
 static enum flow
 way_move(struct splicer *s, struct way *w)
 {
@@ -311,10 +322,9 @@ way_move(struct splicer *s, struct way *w)
 			f = send_first(w);
 		else if (w->piped > 0)
 			f = drain_pipe(s, w);
-		else if (w->ended) {
-			(void)shutdown(w->target, SHUT_WR);
-			f = FLOW_ENDED;
-		} else if (moved >= BUDGET)
+		else if (w->ended)
+			f = pass_end(w);
+		else if (moved >= BUDGET)
 			break;
 		else
 			f = fill_pipe(s, w, &moved);
@@ -537,6 +547,7 @@ splice_start(struct splicer *s, int client_fd, int origin_fd,
 	timer_init(&t->idle, s->loop, on_idle);
 	side_init(t, CLIENT, client_fd, to_client_first);
 	side_init(t, ORIGIN, origin_fd, to_origin_first);
+	t->ways[ORIGIN].cut = o != NULL ? o->cut : NULL;
 	if (o != NULL && o->no_splice)
 		t->ways[CLIENT].copies = t->ways[ORIGIN].copies = true;
 	s->tunnels++;

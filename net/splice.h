@@ -40,6 +40,12 @@ struct splice_options {
 	 * memory of stuck bytes; NULL: nobody's
 	 */
 	struct account *account;
+	/*
+	 * What is below the origin's side may be cut, which its socket cannot
+	 * show: if *cut is true when its bytes end, that is no end, but it is
+	 * lost.  Borrowed as long as the splice; NULL: it cannot.
+	 */
+	const bool *cut;
 	bool no_splice; /* copy instead, for tests */
 };
 

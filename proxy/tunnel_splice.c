@@ -2,6 +2,7 @@
 /* DIAL and SPLICE: the tunnel is connected, and nobody looks into it. */
 #include <assert.h>
 #include "proxy/tunnel_priv.h"
+#include "proxy/wire/outer.h"
 
 static bool
 splice_check(void *arg, const struct sockaddr *candidate)
@@ -38,7 +39,8 @@ start_splice(struct tunnel *t)
 {
 	struct client *c = t->client;
 	struct splice_options o = { .account = c->account,
-		.idle_ms = t->gen->gen->conf->limits.tunnel_ms };
+		.idle_ms = t->gen->gen->conf->limits.tunnel_ms,
+		.cut = t->way.outer != NULL ? outer_cut(t->way.outer) : NULL };
 	struct chq unsent = { 0 };
 	struct chq left = { 0 };
 	int fd, origin_fd = t->way.dial.fd;

@@ -42,10 +42,13 @@ outer_free(struct outer *o)
 	worker_gen_unref(&o->gen);
 }
 
+/* Whoever stands on it sees an end in any case: was it the parent's? */
 static void
 outer_end(struct outer *o, enum link_end how)
 {
 	assert(o->parent != NULL);
+	if (!o->down_ended || (how == LINK_ABORT && !link_drained(o->inner)))
+		o->cut = true;
 	link_close(&o->parent, how);
 	link_close(&o->inner, how);
 	timer_stop(&o->timer);

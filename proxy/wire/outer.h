@@ -35,7 +35,10 @@ struct outer *outer_start(struct worker *, struct worker_gen *,
     struct fault *f);
 /* For whom it is there. */
 void outer_charge_to(struct outer *, struct account *);
-/* Has the parent ended it without saying so?  Valid until outer_release(). */
+/*
+ * Has it ended before the parent said so, whoever's doing that was?  Valid
+ * until outer_release().
+ */
 const bool *outer_cut(const struct outer *);
 /*
  * The caller is done with it, and has closed its socket, or given it to

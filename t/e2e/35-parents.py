@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import ssl
+import threading
 import time
 
 import certs
@@ -572,6 +573,42 @@ def test_cut(lab):
     r = Response(c)
     assert r.cut, r
     assert wire.wait_for(lambda: sum(x.get("error.code") == "ORIGIN_CUT" for x in p.access(2)) == 2, 5), p.access(2)
+
+
+def test_cut_spliced(lab):
+    """Nobody looks into it: the client sees a cut as one, and an end as an end."""
+    block = b"x" * 65536
+    row = []
+
+    def talks(c):
+        how, gone = row
+        c.head()
+        c.send(b"HTTP/1.1 200 OK\r\n\r\n220 hello\r\n")
+        c.until(b"\r\n")
+        if how == "stuck":
+            c.sock.settimeout(1)
+            try:
+                while True:     # until no more is taken
+                    c.send(block)
+            except wire.Ended:
+                c.reset()
+        else:
+            getattr(c, how)()
+        gone.set()
+    s = lab.server(talks, tls=lab.server_context("parent.test", sans=["127.0.0.1"]))
+    p = start(lab, f"https://127.0.0.1:{s.port}", up={"tls": {"trust": [lab.trust]}})
+    for kind, want in (("close", "clean"), ("cut", "reset"), ("reset", "reset"), ("stuck", "reset")):
+        with lab.sub(kind):
+            gone = threading.Event()
+            row[:] = [kind, gone]
+            c = lab.connect(p)
+            c.send(b"CONNECT exempt.test:2525 HTTP/1.1\r\nHost: exempt.test:2525\r\n\r\nEHLO me\r\n")
+            assert Response(c, "CONNECT").status == 200
+            assert c.until(b"\r\n") == b"220 hello\r\n"
+            assert gone.wait(20 * e2e.lab_scale())
+            c.rest()
+            assert c.ended == want, c.ended
+            c.cut()
 
 
 # ------------------------------------------------------------------ whereto

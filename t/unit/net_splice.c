@@ -356,6 +356,41 @@ test_reset(void)
 	}
 }
 
+/* The origin's socket ends like any other; what is below it was cut. */
+static void
+test_cut(void)
+{
+	bool cut = false;
+	struct splice_options o = { .cut = &cut };
+	char c;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		o.no_splice = i >= 2;
+		cut = false;
+		set_up("", "", &o);
+		run_ms(5);
+		CU_ASSERT(write(origin, "last", 4) == 4);
+		cut = i % 2 == 1;
+		close(origin);
+		origin = -1;
+		run_ms(cut ? 1000 : 20);
+		CU_ASSERT(reads(client, "last"));
+		CU_ASSERT_EQUAL(read(client, &c, 1), cut ? -1 : 0);
+		CU_ASSERT(splice_ended(tunnel) ==
+		    (cut ? SPLICE_ORIGIN_LOST : SPLICE_RUNNING));
+		/* What the client ends is no matter of what is below. */
+		cut = true;
+		if (i % 2 == 0) {
+			shutdown(client, SHUT_WR);
+			run_ms(1000);
+			CU_ASSERT(splice_ended(tunnel) == SPLICE_DONE);
+		}
+		CU_ASSERT(wakes == 1);
+		tear_down();
+	}
+}
+
 /* The client is gone while its download is stuck in the pipe. */
 static void
 test_reset_when_full(void)
@@ -533,6 +568,7 @@ UNIT_TESTS(proxy_splice, { "first bytes, both ways, half-close", test_small },
     { "the same by copying", test_copy },
     { "no descriptor for a pipe", test_no_pipe },
     { "the tail of a burst", test_tail }, { "reset is passed on", test_reset },
+    { "a cut below is passed on", test_cut },
     { "reset with a full pipe", test_reset_when_full },
     { "what is stuck is counted", test_stuck_is_counted },
     { "descriptors are counted", test_descriptors },
