@@ -46,27 +46,37 @@ fault_of(int fd, union address *addr)
 	return (NULL);
 }
 
-bool
-given_add(struct given *g, int fd, const char *name, struct fault *f)
+void
+given_keep(struct given *g, int fd, const char *name)
 {
 	struct given_socket s = { .fd = fd }, *more;
-	const char *why = fault_of(fd, &s.addr);
+	socklen_t n = sizeof(s.addr);
 
 	(void)snprintf(s.name, sizeof(s.name), "%s", name);
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	if (why != NULL) {
-		(void)close(fd);
-		if (is_stored(&s)) /* it was shut before, and is not missed */
-			return (true);
-		fault_set(f, ERR_SYSTEM, "socket '%s' %s", name, why);
-		return (false);
-	}
+	(void)getsockname(fd, &s.addr.sa, &n);
 	more = realloc(g->v, (g->n + 1) * sizeof(*more));
 	if (more == NULL)
 		abort();
 	g->v = more;
 	g->v[g->n++] = s;
-	return (true);
+}
+
+bool
+given_add(struct given *g, int fd, const char *name, struct fault *f)
+{
+	union address addr;
+	const char *why = fault_of(fd, &addr);
+
+	if (why == NULL) {
+		given_keep(g, fd, name);
+		return (true);
+	}
+	(void)close(fd);
+	if (strcmp(name, GIVEN_STORED) == 0) /* it was shut: not missed */
+		return (true);
+	fault_set(f, ERR_SYSTEM, "socket '%s' %s", name, why);
+	return (false);
 }
 
 bool
@@ -77,6 +87,12 @@ given_take(struct given *g, struct fault *f)
 	char **names = NULL;
 	int i, n = sd_listen_fds_with_names(1, &names);
 
+	if (n < 0) {
+		fault_set(f, ERR_SYSTEM,
+		    "sockets that were handed over (LISTEN_FDS): %s",
+		    strerror(-n));
+		return (false);
+	}
 	for (i = 0; i < n; i++) {
 		if (ok)
 			ok = given_add(g, SD_LISTEN_FDS_START + i, names[i], f);
@@ -175,14 +191,14 @@ given_has(const struct given *g, const union address *a)
 }
 
 int
-given_copy(const struct given *g, const union address *a, unsigned k)
+given_find(const struct given *g, const union address *a, unsigned k)
 {
 	unsigned i, stored = 0;
 
 	for (i = 0; g != NULL && i < g->n; i++)
 		if (same(&g->v[i].addr, a) &&
 		    (!is_stored(&g->v[i]) || stored++ == k))
-			return (fcntl(g->v[i].fd, F_DUPFD_CLOEXEC, 0));
+			return (g->v[i].fd);
 	return (-1);
 }
 

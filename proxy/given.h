@@ -32,11 +32,17 @@ struct given {
 
 /*
  * Take all there are; the environment says nothing of them any more.  False:
- * cause in f; one is no listening TCP socket, or for both families.
+ * cause in f; what it says cannot be read, or one is no listening TCP socket, or
+ * for both families.
  */
 bool given_take(struct given *, struct fault *f);
 /* Take one more, as given_take() does; fd is taken over, also when it fails. */
 bool given_add(struct given *, int fd, const char *name, struct fault *f);
+/*
+ * One that was taken before, whatever has become of it since: a socket unit's
+ * address can be had by it alone.  listen_mend() makes it listen again.
+ */
+void given_keep(struct given *, int fd, const char *name);
 /*
  * Those of socket units must be for addresses of that configuration, and of the
  * listener whose name they have, if it is one's; and then no other address is
@@ -47,10 +53,10 @@ bool given_check(const struct given *, const struct listen_set *,
 /* Is the address one of a socket unit's? */
 bool given_has(const struct given *, const union address *);
 /*
- * A copy of the socket for the k-th worker on that address, the caller's; -1:
+ * The socket for the k-th worker on that address, which stays given's; -1:
  * there is none.  given may be NULL.
  */
-int given_copy(const struct given *, const union address *, unsigned k);
+int given_find(const struct given *, const union address *, unsigned k);
 /*
  * Those of the store go: what is used of them has been copied, and on the others
  * clients would wait for nobody.

@@ -184,11 +184,7 @@ find(const struct listen_set *was, const union address *asked)
 static bool
 is_given(const struct listen_set *s, unsigned i)
 {
-	int fd = given_copy(s->given, &s->addr[i], 0);
-
-	if (fd >= 0)
-		close(fd);
-	return (fd >= 0);
+	return (given_find(s->given, &s->addr[i], 0) >= 0);
 }
 
 /* Some address of ours has that port: it is no stranger's. */
@@ -213,16 +209,32 @@ kept(const struct listen_set *s, unsigned i, const struct listen_set *was)
 	return (was != NULL && j < was->n ? j : UINT_MAX);
 }
 
-/* One that a service manager has opened; fd is closed when it is of no use. */
+/* A copy of one that is open, for address i. */
 static int
-adopt(const struct listen_set *s, unsigned i, int fd, struct fault *f)
+copy(const struct listen_set *s, unsigned i, int of, struct fault *f)
 {
-	if (!make_transparent(fd, &s->addr[i], s->kind[i], f)) {
+	int fd = fcntl(of, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		fault_set(f, ERR_SYSTEM, "listening socket: %s",
+		    strerror(errno));
+	else if (!make_transparent(fd, &s->addr[i], s->kind[i], f)) {
 		close(fd);
-		return (-1);
+		fd = -1;
 	}
-	(void)lock_filters(fd);
-	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	return (fd);
+}
+
+/* The same of one that a service manager has opened. */
+static int
+adopt(const struct listen_set *s, unsigned i, int of, struct fault *f)
+{
+	int fd = copy(s, i, of, f);
+
+	if (fd >= 0) {
+		(void)lock_filters(fd);
+		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	}
 	return (fd);
 }
 
@@ -232,24 +244,15 @@ one(struct listen_set *s, unsigned i, unsigned k, const struct listen_set *was,
     struct fault *f)
 {
 	unsigned j = kept(s, i, was);
-	int fd;
+	int given;
 
 	if (j != UINT_MAX)
 		s->addr[i] = was->addr[j];
-	if (j == UINT_MAX || k >= was->copies) {
-		fd = given_copy(s->given, &s->addr[i], k);
-		return (fd >= 0 ? adopt(s, i, fd, f)
-				: listen_one(&s->addr[i], s->kind[i], f));
-	}
-	fd = fcntl(was->fd[k * was->n + j], F_DUPFD_CLOEXEC, 0);
-	if (fd < 0)
-		fault_set(f, ERR_SYSTEM, "listening socket: %s",
-		    strerror(errno));
-	else if (!make_transparent(fd, &s->addr[i], s->kind[i], f)) {
-		close(fd);
-		fd = -1;
-	}
-	return (fd);
+	if (j != UINT_MAX && k < was->copies)
+		return (copy(s, i, was->fd[k * was->n + j], f));
+	given = given_find(s->given, &s->addr[i], k);
+	return (given >= 0 ? adopt(s, i, given, f)
+			   : listen_one(&s->addr[i], s->kind[i], f));
 }
 
 static bool

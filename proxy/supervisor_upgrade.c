@@ -456,13 +456,12 @@ take_given(struct supervisor *p, struct reading *r, uint32_t n)
 {
 	const void *from = NULL;
 	struct state_given x;
-	struct fault f = { ERR_NONE, "" };
 	unsigned i;
 
 	for (i = 0; i < n && (from = take(r, sizeof(x))) != NULL; i++) {
 		memcpy(&x, from, sizeof(x));
 		x.name[sizeof(x.name) - 1] = '\0';
-		(void)given_add(&p->given, x.fd, x.name, &f);
+		given_keep(&p->given, x.fd, x.name);
 	}
 	return (i == n);
 }
