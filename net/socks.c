@@ -117,6 +117,7 @@ take_method(struct socks *s, struct buf *out, struct fault *f)
 {
 	if (s->in[0] != VERSION)
 		return (fail(f, ERR_PARENT_PROTOCOL, "no SOCKS5 server"));
+	s->greeted = true;
 	if (s->in[1] == METHOD_USER && s->want.user.n > 0) {
 		add_user(s, out);
 		s->at = SOCKS_AT_USER;
@@ -227,5 +228,5 @@ socks_feed(struct socks *s, struct chq *in, struct buf *out, struct fault *f)
 bool
 socks_has_greeted(const struct socks *s)
 {
-	return (s->at != SOCKS_AT_METHOD);
+	return (s->greeted);
 }

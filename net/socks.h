@@ -41,6 +41,7 @@ struct socks {
 	struct socks_want want; /* strings and address are borrowed */
 	unsigned char in[4 + 1 + SOCKS_TEXT + 2]; /* of the answer so far */
 	unsigned n;
+	bool greeted;
 	unsigned char reply; /* what it said, SOCKS_AT_REPLY; 0: nothing yet */
 };
 

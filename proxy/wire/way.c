@@ -105,7 +105,8 @@ run_around(struct way_run *r)
 		.account = r->account,
 		.connect_timeout_ms = r->want.connect_ms };
 
-	if (r->probe || r->up->conf->on_error != CONF_FALLBACK_DIRECT) {
+	if (r->probe || r->refused ||
+	    r->up->conf->on_error != CONF_FALLBACK_DIRECT) {
 		fault_set(&r->fault, ERR_PARENT_DOWN, "%s", r->up->conf->name);
 		run_fail(r, &r->fault);
 		return;
@@ -116,13 +117,20 @@ run_around(struct way_run *r)
 	    &r->task);
 }
 
-/* A parent could not be connected to, or is none. */
-void
-way_end_is_bad(struct way_run *r, const struct fault *why)
+static void
+set_fault(struct way_run *r, const struct fault *why)
 {
 	r->fault = (struct fault){ 0 };
 	fault_set(&r->fault, why->code, "%s: %s", way_proxy(r)->text,
 	    why->detail);
+}
+
+/* A parent could not be connected to, or is none. */
+void
+way_end_is_bad(struct way_run *r, const struct fault *why)
+{
+	if (!r->refused)
+		set_fault(r, why);
 	upstream_bad(r->end, loop_now(r->worker->loop), why->detail);
 	if (r->end->state == UPSTREAM_DOWN && !r->probe)
 		upstream_probes_wake(r->gen->probes);
@@ -133,11 +141,12 @@ way_end_is_bad(struct way_run *r, const struct fault *why)
 
 /* It is well, and has said no: with it is the last word, or another's. */
 void
-way_end_says_no(struct way_run *r, const struct fault *why, bool is_last)
+way_end_says_no(struct way_run *r, const struct fault *why, enum way_no no)
 {
-	r->fault = (struct fault){ 0 };
-	fault_set(&r->fault, why->code, "%s: %s", way_proxy(r)->text,
-	    why->detail);
+	/* Where none does better, it is a refusal that is said. */
+	if (no != WAY_NO_ORIGIN || !r->refused)
+		set_fault(r, why);
+	r->refused = r->refused || no != WAY_NO_ORIGIN;
 	if (why->code == ERR_PARENT_AUTH) {
 		static struct log_limit limit;
 
@@ -146,7 +155,7 @@ way_end_says_no(struct way_run *r, const struct fault *why, bool is_last)
 		    "%s",
 		    r->up->conf->name, way_proxy(r)->text, why->detail);
 	}
-	if (is_last) {
+	if (no == WAY_NO_LAST) {
 		run_fail(r, &r->fault);
 		return;
 	}

@@ -8,7 +8,8 @@
  * Through a parent the next of its addresses is tried while nothing of the
  * client's has left: after a failed connect or TLS, and after an answer that
  * says that it cannot reach the origin (502, 503, 504; SOCKS 1, 3..6).  When
- * none is left, 'on_error' decides.
+ * none is left, 'on_error' decides.  After any other end, such as one without
+ * an answer, another may be tried as well, but the way around them is closed.
  *
  * Room: proxy/wire.  Thread: its worker's.  Units: ms.
  */

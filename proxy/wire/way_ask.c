@@ -20,7 +20,27 @@ connect_refused(struct way_run *r)
 		    "than 'user' (407)");
 	else
 		fault_set(&f, ERR_PARENT_STATUS, "it answered %u", s);
-	way_end_says_no(r, &f, s < 502 || s > 504);
+	way_end_says_no(r, &f,
+	    s == 502 || s == 503 || s == 504 ? WAY_NO_ORIGIN : WAY_NO_LAST);
+}
+
+/* RFC 1928 6: a general failure, network, host, connection, TTL. */
+static enum way_no
+what_no(const struct socks *s, const struct fault *f)
+{
+	switch (s->reply) {
+	case 1:
+	case 3:
+	case 4:
+	case 5:
+	case 6:
+		return (WAY_NO_ORIGIN);
+	default:
+		return (
+		    f->code == ERR_PARENT_AUTH || f->code == ERR_PARENT_DENIED
+			? WAY_NO_LAST
+			: WAY_NO_HERE);
+	}
 }
 
 /* What a SOCKS server has said that is no way. */
@@ -30,8 +50,7 @@ socks_refused(struct way_run *r, const struct fault *f)
 	if (!socks_has_greeted(&r->socks) && f->code != ERR_PARENT_AUTH)
 		way_end_is_bad(r, f);
 	else
-		way_end_says_no(r, f,
-		    f->code == ERR_PARENT_AUTH || f->code == ERR_PARENT_DENIED);
+		way_end_says_no(r, f, what_no(&r->socks, f));
 }
 
 /* What it was asked has not left yet. */
@@ -41,7 +60,7 @@ answered_ahead(struct way_run *r)
 	struct fault f = { 0 };
 
 	fault_set(&f, ERR_PARENT_PROTOCOL, "it answers before it is asked");
-	way_end_says_no(r, &f, false);
+	way_end_says_no(r, &f, WAY_NO_HERE);
 }
 
 /* True: it is decided, by whatever the parent has sent so far. */
@@ -67,7 +86,7 @@ take_answer(struct way_run *r)
 			connect_refused(r);
 			return (true);
 		case HTTP_CONNECT_BAD:
-			way_end_says_no(r, &f, true);
+			way_end_says_no(r, &f, WAY_NO_LAST);
 			return (true);
 		}
 	step = socks_feed(&r->socks, &r->in, &out, &f);
@@ -102,7 +121,7 @@ no_answer(struct way_run *r)
 	if (way_is_socks(r) && !socks_has_greeted(&r->socks))
 		way_end_is_bad(r, &f);
 	else
-		way_end_says_no(r, &f, false);
+		way_end_says_no(r, &f, WAY_NO_HERE);
 }
 
 void
@@ -199,5 +218,6 @@ way_ask_late(struct way_run *r)
 	if (way_is_socks(r) && !socks_has_greeted(&r->socks))
 		way_end_is_bad(r, &f);
 	else
-		way_end_says_no(r, &f, true); /* it may wait for the origin */
+		way_end_says_no(r, &f,
+		    WAY_NO_LAST); /* it may wait for the origin */
 }

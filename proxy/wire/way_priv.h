@@ -39,6 +39,7 @@ struct way_run {
 	struct upstream_end *end; /* busy with this; NULL: none */
 	bool trial;
 	bool probe;
+	bool refused;   /* one has answered what forbids a way around them */
 	unsigned tried; /* addresses of the upstream, by number */
 	struct dial dial;
 	struct link *link;
@@ -76,11 +77,16 @@ void way_end_is_good(struct way_run *);
  * tried.
  */
 void way_end_is_bad(struct way_run *, const struct fault *why);
+enum way_no {
+	WAY_NO_LAST,  /* for good */
+	WAY_NO_HERE,  /* another one may, but around them is no way */
+	WAY_NO_ORIGIN /* it cannot reach the origin: whoever can may */
+};
 /*
- * It is well, and has said no: for good, or another one is tried, or another
+ * It is well, and has said no: that, or another one is tried, or another
  * address of the origin with it.
  */
-void way_end_says_no(struct way_run *, const struct fault *why, bool is_last);
+void way_end_says_no(struct way_run *, const struct fault *why, enum way_no);
 /* It has opened the way: what stands on r->link from now on is the origin. */
 void way_open(struct way_run *);
 

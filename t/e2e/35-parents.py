@@ -421,6 +421,53 @@ def test_answers_before_it_is_asked(lab):
         p.stop()
 
 
+def test_not_around(lab):
+    """Only who cannot be reached, or says that it cannot reach the origin, is gone around."""
+    plain, tls = origins(lab)
+
+    def socks(reply):
+        def serve(c):
+            c.exact(c.exact(2)[1])
+            c.send(b"\x05\x00")
+            c.exact(5)
+            if reply is None:
+                c.reset()
+            else:
+                c.send(reply)
+        return serve
+
+    def code(n):
+        return bytes([5, n, 0, 1, 0, 0, 0, 0, 0, 0])
+
+    def http(answer):
+        return lambda c: connect_proxy(c, answer)
+    rows = [("socks5", f"reply {n}", socks(code(n)), n in (1, 3, 4, 5, 6)) for n in (*range(1, 10), 255)]
+    rows += [("socks5", "version", socks(b"\x04\x01" + bytes(8)), False), ("socks5", "kind", socks(b"\x05\x00\x00\x02" + bytes(6)), False),
+             ("socks5", "closes", socks(b""), False), ("socks5", "resets", socks(None), False),
+             ("socks5", "no such method", lambda c: c.send(b"\x05\x07"), False), ("socks5", "no SOCKS", lambda c: c.send(b"SSH-2.0"), True),
+             ("http", "closes", http(b""), False)]
+    rows += [("http", str(n), http(f"HTTP/1.1 {n} No\r\n\r\n".encode()), n in (502, 503, 504)) for n in (302, 403, 407, 500, 501, 502, 503, 504, 505)]
+    serve = []
+    s = lab.server(lambda c: serve[0](c))
+    for scheme in ("socks5", "http"):
+        for others in ([], [f"{scheme}://127.0.0.1:{dead_port(lab)}"]):
+            log = lab.dir / f"{scheme}-{len(others)}.log"
+            p = start(lab, [f"{scheme}://127.0.0.1:{s.port}"] + others, up={"on_error": "direct"}, port=lab.port(),
+                      log={"access": [{"to": str(log), "format": "json"}]})
+            n = 0
+            for kind, name, how, around in rows:
+                if kind != scheme:
+                    continue
+                with lab.sub(f"{scheme} {name} {len(others)}"):
+                    n += 1
+                    serve[:] = [how]
+                    r = lab.curl(p, f"https://other.test:{tls.port}/")
+                    assert (r.status == 200) == around, (r.status, r.head)
+                    rec = max(p.access(n, path=log), key=lambda x: x["@timestamp"])
+                    assert around or f":{s.port}: " in rec["error.message"], rec
+            p.stop()
+
+
 def test_refused_page(lab):
     """What a parent has refused is said inside the tunnel, opened or not."""
     _, tls = origins(lab)

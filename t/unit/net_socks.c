@@ -86,6 +86,7 @@ feed(const char *p, size_t n, size_t piece, bool signs_in, struct buf *sent,
 		chq_copy(in, p + at, k);
 		step = socks_feed(&s, in, sent, f);
 		CU_ASSERT(step != SOCKS_MORE || chq_len(in) == 0);
+		CU_ASSERT(socks_has_greeted(&s) == (at + k >= 2 && p[0] == 5));
 	}
 	return (step);
 }
