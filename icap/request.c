@@ -142,16 +142,19 @@ add_shared(struct buf *b, const struct icap_request *r)
 	}
 }
 
-/* RFC 3507 4.4.2: these belong into the ICAP head. */
+/*
+ * RFC 3507 4.4.2: it belongs into the ICAP head.  Proxy-Authorization would,
+ * too; no service is shown passwords that are meant for the proxy.
+ */
 static void
-add_proxy_field(struct buf *b, const struct http_msg *m, enum http_field_id id)
+add_proxy_authenticate(struct buf *b, const struct http_msg *m)
 {
-	const struct http_field *f = http_fields_get(&m->fields, id);
+	const struct http_field *f = http_fields_get(&m->fields,
+	    FIELD_PROXY_AUTHENTICATE);
 
 	if (f == NULL)
 		return;
-	buf_str(b, http_field_name(id));
-	ADD(b, ": ");
+	ADD(b, "Proxy-Authenticate: ");
 	buf_str(b, f->value);
 	ADD(b, "\r\n");
 }
@@ -219,8 +222,7 @@ icap_request_build(const struct icap_request *r, struct buf *icap,
 	add_headers(icap, r);
 	add_shared(icap, r);
 	add_identity(icap, r);
-	add_proxy_field(icap, m->req, FIELD_PROXY_AUTHORIZATION);
 	if (m->mode == SCAN_RESP)
-		add_proxy_field(icap, m->resp, FIELD_PROXY_AUTHENTICATE);
+		add_proxy_authenticate(icap, m->resp);
 	add_encapsulated(icap, r, first, http->n);
 }

@@ -81,6 +81,32 @@ def test_reqmod_request(lab):
     assert tx.preview == BODY[:1024] and not tx.ieof
 
 
+def test_no_service_is_shown_the_sign_in(lab):
+    """Proxy-Authorization is for assay: of a plain request, of a CONNECT and of
+    a request inside, no service and no origin gets it, and no log has it."""
+    s = lab.icap(connect=True)
+    tls, plain = lab.origin(), lab.origin(tls=None)
+    p = lab.assay(services={"q": {"url": s.url("q"), "mode": "req", "connect": True}, "r": {"url": s.url("r"), "mode": "resp"}})
+    word = wire.basic("amy", "secret")
+    field = f"Proxy-Authorization: {word}\r\n"
+    c = wire.connect(p.addr)
+    lab.on_close(c.cut)
+    c.send(f"GET http://plain.test:{plain.port}/p HTTP/1.1\r\nHost: plain.test:{plain.port}\r\n{field}\r\n")
+    assert Response(c, "GET").status == 200
+    t = wire.Tunnel(p.addr, f"www.test:{tls.port}", wire.context(p.ca), fields=field)
+    lab.on_close(t.cut)
+    t.host = f"www.test:{tls.port}"
+    assert t.get("/t", fields=field).status == 200
+    seen = [tx.head.start.split()[0] + " " + tx.request.start.split()[0] for tx in s.txs]
+    assert sorted(seen) == ["REQMOD CONNECT", "REQMOD GET", "REQMOD GET", "RESPMOD GET", "RESPMOD GET"], seen
+    for tx in s.txs:
+        for h in (tx.head, tx.request):
+            assert not h.has("Proxy-Authorization"), h
+    for o in (tls, plain):
+        assert [h.has("Proxy-Authorization") for h, _, _ in o.requests] == [False], o.requests
+    assert word.split()[1] not in str(p.access(2)) + p.log()
+
+
 def test_plain_url_is_absolute_too(lab):
     s = lab.icap()
     o = lab.origin(tls=None)
