@@ -300,7 +300,7 @@ take_socket(struct icap_connect *c)
 
 	assert(c->dial.done && c->net == NULL);
 	if (f->code != ERR_NONE) {
-		if (f->code == ERR_DESCRIPTORS) /* our want, not its fault */
+		if (dial_is_own_want(f->code))
 			fault_set(&c->fault, ERR_SCAN_BUSY, "%s (%s): %s",
 			    c->ep->svc->o.name, c->ep->name,
 			    err_info(f->code)->text);

@@ -230,26 +230,62 @@ has_sources(const struct dial_run *r)
 	return (r->options.from != NULL && r->options.from->addresses.n > 0);
 }
 
+/* A datagram could leave: it is no address, but a port, that is wanting. */
+static bool
+has_way(const union address *to)
+{
+	int fd = socket(to->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool ok = fd < 0 || connect(fd, &to->sa, address_size(&to->sa)) == 0;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return (ok);
+}
+
+static enum err
+code_of(const struct dial_run *r, const union address *to, int e)
+{
+	switch (e) {
+	case ECONNREFUSED:
+		return (ERR_CONNECT_REFUSED);
+	case ETIMEDOUT:
+		return (ERR_CONNECT_TIMEOUT);
+	case EMFILE:
+	case ENFILE:
+		return (ERR_DESCRIPTORS);
+	case EADDRNOTAVAIL:
+		return (has_sources(r) || has_way(to) ? ERR_NO_PORTS
+						      : ERR_CONNECT_FAIL);
+	case ENOBUFS:
+	case ENOMEM:
+	case EPERM: /* a filter of ours, or its table is full */
+		return (ERR_NO_PORTS);
+	default:
+		return (ERR_CONNECT_FAIL);
+	}
+}
+
+bool
+dial_is_own_want(enum err code)
+{
+	return (code == ERR_DESCRIPTORS || code == ERR_NO_PORTS);
+}
+
 /* The first cause is kept; that a family has no route here is none. */
 static void
 note_failure(struct dial_run *r, const union address *a, int e)
 {
 	char text[ADDRESS_TEXT];
-	bool no_port = e == EADDRNOTAVAIL && has_sources(r);
-	enum err code = no_port          ? ERR_NO_PORTS
-	    : e == ECONNREFUSED          ? ERR_CONNECT_REFUSED
-	    : e == ETIMEDOUT             ? ERR_CONNECT_TIMEOUT
-	    : e == EMFILE || e == ENFILE ? ERR_DESCRIPTORS
-					 : ERR_CONNECT_FAIL;
+	enum err code = code_of(r, a, e);
+	bool weak = is_weak(e) && !dial_is_own_want(code);
 
-	/* Some are our want, not his fault. */
-	if (e != EMFILE && e != ENFILE && !no_port)
+	if (!dial_is_own_want(code))
 		set_bad(r->dialer, a);
-	if (r->weak && (no_port || !is_weak(e)))
-		r->fault.code = ERR_NONE;
+	if (r->weak && !weak)
+		r->fault = (struct fault){ 0 };
 	if (r->fault.code != ERR_NONE)
 		return;
-	r->weak = !no_port && is_weak(e);
+	r->weak = weak;
 	address_text(&a->sa, text);
 	fault_set(&r->fault, code, "%s: %s", text, strerror(e));
 }

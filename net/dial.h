@@ -76,10 +76,13 @@ struct dial {
  * was sent.  ERR_CONNECT_REFUSED, ERR_CONNECT_FAIL: of the first attempt that
  * failed, when all have.  ERR_CONNECT_TIMEOUT.  ERR_DESCRIPTORS: our want, or
  * the account's share is used up.  ERR_NO_PORTS: no address to leave from has a
- * port left for this peer, or none is this machine's.
+ * port left for this peer, or none is this machine's, or its system has no room
+ * for a connection, or forbids it.
  */
 void dial_start(struct dialer *, struct dial *, struct str host, uint16_t port,
     const struct dial_options *, struct task *wake);
+/* Is it our want, which says nothing about who was to be connected to? */
+bool dial_is_own_want(enum err);
 /*
  * Give it up: descriptors are closed, also a connected one that nobody has
  * taken (fd is -1 then).  A wake-up queued already may still come.

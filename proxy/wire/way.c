@@ -303,15 +303,16 @@ run_dialled(struct way_run *r)
 
 	if (!r->dial.done)
 		return;
+	if (dial_is_own_want(r->dial.fault.code)) {
+		run_fail(r, &r->dial.fault);
+		return;
+	}
 	switch ((int)r->dial.fault.code) {
 	case ERR_NONE:
 		if (way_proxy(r)->type == CONF_PROXY_HTTPS)
 			begin_tls(r);
 		else
 			run_connected(r);
-		return;
-	case ERR_DESCRIPTORS: /* our want, not its fault */
-		run_fail(r, &r->dial.fault);
 		return;
 	case ERR_DEST_DENIED:
 		fault_set(&f, ERR_PARENT_LOOP, "it is this proxy, or nobody");

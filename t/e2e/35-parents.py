@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -466,6 +467,40 @@ def test_not_around(lab):
                     rec = max(p.access(n, path=log), key=lambda x: x["@timestamp"])
                     assert around or f":{s.port}: " in rec["error.message"], rec
             p.stop()
+
+
+def test_own_want(lab):
+    """No port of ours is left for a parent: that is not its fault, and no reason to go around it."""
+    net = netlab.Net(lab)
+    seen = []
+    with net.inside("s"):
+        o = lab.origin(lambda h, b: ok(BODY), host=netlab.ORIGIN, port=443)
+        s = lab.server(lambda c: (seen.append(c.head()), c.send(b"HTTP/1.1 200 OK\r\n\r\n"), c.rest()), host=netlab.ORIGIN, port=8080)
+    lab.hosts["www.test"] = netlab.ORIGIN
+    with net.inside("p"):
+        pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("20000 20001")
+        p = start(lab, f"http://{netlab.ORIGIN}:8080", up={"on_error": "direct"}, port=3128, listen=[{"on": ":3128"}], clients=["192.0.2.0/24"])
+    held = []
+
+    def connect(name):
+        with net.inside("c"):
+            c = wire.Conn(socket.create_connection((netlab.GATE, 3128), 20))
+        held.append(c)
+        lab.on_close(c.cut)
+        c.send(f"CONNECT {name}.test:443 HTTP/1.1\r\nHost: {name}.test:443\r\n\r\n".encode())
+        assert Response(c, "CONNECT").status == 200
+        return c
+    for k in range(2):      # it has both ports
+        connect("exempt").send(b"220 not TLS\r\n")
+        assert wire.wait_for(lambda: len(seen) == k + 1, 20 * e2e.lab_scale()), seen
+    for k in range(4):
+        with net.inside("c"):
+            r = lab.run("curl", "-sS", "-x", f"http://{netlab.GATE}:3128", "--cacert", p.ca, "-o", "/dev/null", "-w", "%{http_code}",
+                        "https://www.test/", env={"no_proxy": "", "HOME": str(lab.dir)})
+        assert r.stdout == b"503", (r.stdout, r.stderr, p.log()[-500:])
+    recs = p.access(4)
+    assert [x.get("error.code") for x in recs] == ["NO_PORTS"] * 4, recs
+    assert not o.requests and len(seen) == 2 and "is down" not in p.log(), (o.requests, seen, p.log())
 
 
 def test_refused_page(lab):
