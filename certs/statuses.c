@@ -45,7 +45,9 @@ struct flight {
 	const struct status_ask *ask; /* borrowed from owner */
 	struct memo_value *owner;     /* counted */
 	struct loop *loop;            /* of who began it */
+	uint64_t due;                 /* ms, of that loop; all questions */
 	bool gets;                    /* OCSP by GET */
+	bool reached;                 /* by GET; then it is POST */
 	/* Of a list, while it is read: */
 	struct job job;
 	int fd; /* the flight's; else -1 */
@@ -521,6 +523,14 @@ is_ended(const struct flight *f)
 	return (f->statuses->pool == NULL);
 }
 
+static unsigned
+time_left(const struct flight *f)
+{
+	uint64_t now = loop_now(f->loop);
+
+	return (f->due > now ? (unsigned)(f->due - now) : 0);
+}
+
 /* On the loop of who began it. */
 static void
 landed(struct fetch_wait *w, struct fetch_answer *fa)
@@ -530,15 +540,16 @@ landed(struct fetch_wait *w, struct fetch_answer *fa)
 
 	if (is_ended(f)) /* nobody fetches, no thread reads */
 		fa->outcome = FETCH_LOST;
-	if (fa->outcome == FETCH_STATUS && f->gets) {
+	if (fa->outcome == FETCH_STATUS && f->gets && time_left(f) > 0) {
 		f->gets = false; /* it may know POST alone */
+		f->reached = true;
 		flight_ask(f);
 	} else if (fa->outcome == FETCH_DONE && f->ask->kind == STATUS_LIST)
 		list_start(f, fa);
 	else {
 		a = answer_of(fa, f->ask);
-		keep(f->statuses, f->ask, fa->status != 0, is_ours(fa->outcome),
-		    a);
+		keep(f->statuses, f->ask, f->reached || fa->status != 0,
+		    is_ours(fa->outcome), a);
 		flight_end(f, a);
 	}
 }
@@ -595,6 +606,7 @@ get_url(const struct status_ask *ask, char out[static GET_MOST + 1])
 	return (i == text.size);
 }
 
+/* There is time left. */
 static void
 flight_ask(struct flight *f)
 {
@@ -602,13 +614,12 @@ flight_ask(struct flight *f)
 	struct fetch_request r = { .kind = FETCH_CRL,
 		.url = ask->url,
 		.max_bytes = STATUSES_LIST_MOST,
-		.deadline_ms = STATUSES_LIST_DEADLINE };
+		.deadline_ms = time_left(f) };
 	char url[GET_MOST + 1];
 
 	if (ask->kind == STATUS_OCSP) {
 		r.kind = FETCH_OCSP;
 		r.max_bytes = VERIFY_MAX_STAPLE;
-		r.deadline_ms = STATUSES_DEADLINE;
 		f->gets = f->gets && get_url(ask, url);
 		if (f->gets)
 			r.url = url;
@@ -635,6 +646,9 @@ flight_join(struct statuses *s, struct loop *loop, const struct status_ask *ask,
 	f->ask = ask;
 	f->owner = memo_value_ref(owner);
 	f->loop = loop;
+	f->due = loop_now(loop) +
+	    (ask->kind == STATUS_OCSP ? STATUSES_DEADLINE
+				      : STATUSES_LIST_DEADLINE);
 	f->gets = ask->kind == STATUS_OCSP;
 	f->fd = -1;
 	list_init(&f->tickets);

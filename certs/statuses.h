@@ -20,7 +20,8 @@
 #include "certs/memo.h"
 #include "fetch/fetch.h"
 
-#define STATUSES_DEADLINE 4000         /* ms; a handshake may wait for it */
+/* ms; a handshake may wait for it; by GET and POST, together */
+#define STATUSES_DEADLINE 4000
 #define STATUSES_LIST_DEADLINE 6000    /* ms; the same, of a list */
 #define STATUSES_LIST_MOST (16u << 20) /* octets of one list */
 

@@ -292,6 +292,7 @@ conclude(struct verify_wait *w, struct verdict *v, const char *why)
 	struct fault f = { ERR_NONE, "" };
 
 	assert(!w->done);
+	timer_stop(&w->late);
 	w->until = v->ends;
 	w->is_final = v->is_final;
 	memcpy(w->lacks_ct, v->lacks_ct, sizeof(w->lacks_ct));
@@ -303,6 +304,58 @@ conclude(struct verify_wait *w, struct verdict *v, const char *why)
 		fault_copy(&w->fault, &f);
 	w->done = true;
 	copy_free(&w->chain);
+}
+
+#define TOO_LONG "it took too long"
+
+static bool
+is_late(const struct verify_wait *w)
+{
+	return (w->ends > 0 && loop_now(w->loop) >= w->ends);
+}
+
+/* The first that is asked: from here on it waits so long and no longer. */
+static void
+be_patient(struct verify_wait *w)
+{
+	uint64_t end = loop_now(w->loop) + VERIFY_PATIENCE;
+
+	w->asks = true;
+	if (w->ends == 0 || end < w->ends)
+		w->ends = end;
+}
+
+/* Takes v, which is what there is if nothing comes before it is late. */
+static void
+await(struct verify_wait *w, struct verdict *v)
+{
+	assert(w->refused == NULL);
+	w->refused = &v->value;
+	if (w->ends > 0)
+		timer_set_at(&w->late, w->ends);
+}
+
+/* What was awaited has come, or will not. */
+static struct verdict *
+awaited(struct verify_wait *w)
+{
+	struct memo_value *v = w->refused;
+
+	assert(!w->done && v != NULL);
+	w->refused = NULL;
+	timer_stop(&w->late);
+	return (CONTAINER_OF(v, struct verdict, value));
+}
+
+static void
+on_late(struct timer *t)
+{
+	struct verify_wait *w = CONTAINER_OF(t, struct verify_wait, late);
+
+	issuers_cancel(&w->issuer);
+	statuses_cancel(&w->status);
+	if (advance(w, &w->chain->chain, awaited(w)))
+		task_wake(w->wake);
 }
 
 /* Could be finished by an issuer that it says where to find? */
@@ -348,11 +401,8 @@ static void
 on_issuer(struct issuers_wait *i, struct issuer_set *s)
 {
 	struct verify_wait *w = CONTAINER_OF(i, struct verify_wait, issuer);
-	struct memo_value *v = w->refused;
 
-	assert(!w->done && v != NULL);
-	w->refused = NULL;
-	if (got_issuer(w, CONTAINER_OF(v, struct verdict, value), s))
+	if (got_issuer(w, awaited(w), s))
 		task_wake(w->wake);
 }
 
@@ -368,21 +418,23 @@ get_issuer(struct verify_wait *w, const struct verify_chain *chain,
 		w->chain = copy_new(chain);
 	if (s != NULL)
 		return (got_issuer(w, v, s));
-	w->refused = &v->value;
+	if (is_late(w)) {
+		conclude(w, v, TOO_LONG);
+		return (true);
+	}
+	await(w, v);
 	w->issuer = (struct issuers_wait){ .ready = on_issuer };
 	issuers_start(i, w->loop, &w->issuer, v->missing);
 	return (false);
 }
 
-/* Who is still to be asked of it; NULL: nobody, or it took long enough. */
+/* Who is still to be asked of it; NULL: nobody. */
 static const struct status_ask *
 next_ask(const struct verify_wait *w, const struct verdict *v)
 {
 	unsigned i, k;
 
-	if (w->asked_n == VERIFY_MAX_ASKED ||
-	    (w->asks_since > 0 &&
-		loop_now(w->loop) - w->asks_since >= VERIFY_PATIENCE))
+	if (w->asked_n == VERIFY_MAX_ASKED)
 		return (NULL);
 	for (i = 0; i < v->asks_n; i++) {
 		for (k = 0; k < w->asked_n; k++)
@@ -431,11 +483,8 @@ static void
 on_status(struct statuses_wait *s, struct status_answer *a)
 {
 	struct verify_wait *w = CONTAINER_OF(s, struct verify_wait, status);
-	struct memo_value *v = w->refused;
 
-	assert(!w->done && v != NULL);
-	w->refused = NULL;
-	if (got_status(w, CONTAINER_OF(v, struct verdict, value), a))
+	if (got_status(w, awaited(w), a))
 		task_wake(w->wake);
 }
 
@@ -463,7 +512,7 @@ prepare_others(const struct verify_wait *w, struct verdict *v,
 			    v->asks[i], &v->value);
 }
 
-/* Takes v.  True: done. */
+/* Late, it goes by what is known.  Takes v.  True: done. */
 static bool
 get_status(struct verify_wait *w, const struct verify_chain *chain,
     struct verdict *v, const struct status_ask *ask)
@@ -477,10 +526,12 @@ get_status(struct verify_wait *w, const struct verify_chain *chain,
 		w->chain = copy_new(chain);
 	if (a != NULL)
 		return (got_status(w, v, a));
-	if (w->asks_since == 0)
-		w->asks_since = loop_now(w->loop) + 1;
+	if (is_late(w))
+		return (advance(w, &w->chain->chain, v));
+	if (!w->asks)
+		be_patient(w);
 	prepare_others(w, v, ask);
-	w->refused = &v->value;
+	await(w, v);
 	w->status = (struct statuses_wait){ .ready = on_status };
 	statuses_start(s, w->loop, &w->status, ask, &v->value);
 	return (false);
@@ -537,7 +588,8 @@ advance(struct verify_wait *w, const struct verify_chain *chain,
 		return (get_issuer(w, chain, v));
 	if ((ask = next_ask(w, v)) != NULL)
 		return (get_status(w, chain, v, ask));
-	conclude(w, v, NULL);
+	/* Some are left that were not waited for. */
+	conclude(w, v, v->asks_n > 0 && is_late(w) ? TOO_LONG : NULL);
 	return (true);
 }
 
@@ -546,9 +598,12 @@ verify_start(struct verifier *v, struct loop *loop, const char *host,
     const struct verify_chain *chain, struct verify_wait *w)
 {
 	*w = (struct verify_wait){ .wake = w->wake,
+		.due = w->due,
+		.ends = w->due,
 		.host = host,
 		.verifier = v,
 		.loop = loop };
+	timer_init(&w->late, loop, on_late);
 	w->done = !chain_bounded(chain, &w->fault);
 	return (w->done || advance(w, chain, NULL));
 }
@@ -556,6 +611,7 @@ verify_start(struct verifier *v, struct loop *loop, const char *host,
 void
 verify_cancel(struct verify_wait *w)
 {
+	timer_stop(&w->late);
 	memo_cancel(&w->memo);
 	issuers_cancel(&w->issuer);
 	statuses_cancel(&w->status);

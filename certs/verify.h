@@ -36,7 +36,7 @@
 #define VERIFY_MAX_ANSWERS 8  /* of responders, for one chain */
 #define VERIFY_MAX_LISTS 8    /* the same of lists */
 #define VERIFY_MAX_ASKED 12   /* the same of servers, whatever they say */
-#define VERIFY_PATIENCE 8000  /* ms that a chain waits for them, all in all */
+#define VERIFY_PATIENCE 8000  /* ms that a chain waits for them, at most */
 #define VERIFY_MAX_FETCHED 3  /* issuers, one above the other */
 #define VERIFY_MAX_AGE 3600   /* s: a verdict is used that long */
 #define VERIFY_MAX_BAD_AGE 60 /* s: the same for a refusal */
@@ -103,6 +103,11 @@ struct verify_chain {
 /* Embedded; {0} and not started is a valid state for verify_cancel(). */
 struct verify_wait {
 	struct task *wake; /* borrowed: woken when done; NULL: nobody */
+	/*
+	 * ms, of the loop: then nothing is waited for any more that is being
+	 * fetched, and what is known decides; 0: there is no such time
+	 */
+	uint64_t due;
 	bool done;
 	bool ok; /* this is the host that was asked for */
 	/*
@@ -127,15 +132,17 @@ struct verify_wait {
 	struct issuers_wait issuer;
 	uint64_t asked[VERIFY_MAX_ASKED]; /* status_ask.id */
 	unsigned asked_n;
-	uint64_t asks_since; /* ms, of the loop; 0: nothing was asked */
+	uint64_t ends;     /* as due, or sooner once somebody was asked */
+	bool asks;         /* somebody was */
+	struct timer late; /* while something is awaited */
 	struct statuses_wait status;
 };
 
 /*
  * Verify chain for host (lower-case DNS name in A-labels without the dot at
  * the end, or IP address text).  host must stay until done; chain is copied
- * where needed.  w->wake is set by the caller, the rest is cleared here.
- * True: done already (cached verdict, a chain that is refused at sight, or a
+ * where needed.  w->wake and w->due are set by the caller, the rest is
+ * cleared here.  True: done already (cached verdict, a chain that is refused at sight, or a
  * short one, verified at once), wake is not woken.  False: done later, on the
  * pool, or when an issuer that is missing was fetched or a responder asked,
  * and then woken.

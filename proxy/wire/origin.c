@@ -298,6 +298,16 @@ origin_verified(struct origin *o)
 		origin_fail(o, &o->verify.fault);
 }
 
+/* Before its state ends: with an eighth of what is left of that to spare. */
+static uint64_t
+verify_due(const struct origin *o)
+{
+	uint64_t now = loop_now(o->worker->loop);
+
+	return (
+	    o->timer.at > now ? o->timer.at - (o->timer.at - now) / 8 : now);
+}
+
 static void
 origin_verify(struct origin *o)
 {
@@ -318,6 +328,7 @@ origin_verify(struct origin *o)
 	origin_go(o, ORIGIN_VERIFYING);
 	memset(&o->verify, 0, sizeof(o->verify));
 	o->verify.wake = &o->task;
+	o->verify.due = verify_due(o);
 	if (verify_start(o->place->gen->gen->verifier, o->worker->loop,
 		o->tls.host, &chain, &o->verify))
 		origin_verified(o);

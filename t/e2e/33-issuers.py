@@ -3,12 +3,14 @@
 (tls.origin.fetch_issuers), within what destinations allow."""
 import os
 import signal
+import threading
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 import certs
+import lab as e2e
 import wire
 from wire import ok
 
@@ -55,6 +57,21 @@ def test_fetched_once(lab):
         r = lab.tunnel(p, o.port, HOST).get()
         assert r.status == 200 and r.body == b"hello", r
     assert len(pages.requests) == 1
+
+
+def test_hangs(lab):
+    """Who is silent is waited for until before the origin's own deadline: the chain is at fault, not the handshake."""
+    end = threading.Event()
+    silent = lab.origin(lambda r, c: ok(b"x") if end.wait(60 * e2e.lab_scale()) else ok(b"y"), tls=None)
+    o, _ = forgetful(lab, f"http://www.test:{silent.port}/inter.cer")
+    p = lab.assay(limits={"connect": "3s"}, **conf(lab))
+    works(p)
+    try:
+        r = lab.tunnel(p, o.port, HOST).get()
+        assert r.status == 502, r
+        assert "it took too long" in p.access()[-1]["error.message"], p.access()[-1]
+    finally:
+        end.set()
 
 
 def test_not_fetched(lab):

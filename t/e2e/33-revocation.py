@@ -190,6 +190,29 @@ def test_hangs(lab):
             (lab.dir / "access.log").unlink()
 
 
+def test_hangs_short(lab):
+    """What is waited for ends before the origin's own deadline, which says nothing of the origin then."""
+    for mode, status in (("soft", 200), ("hard", 502)):
+        with lab.sub(mode):
+            site, end = Site(lab), threading.Event()
+
+            def hang(s):
+                end.wait(60 * e2e.lab_scale())
+                return b""
+            site.say = hang
+            p = lab.assay(limits={"connect": "3s"}, **conf(lab, revocation=mode))
+            works(p)
+            try:
+                assert lab.tunnel(p, site.origin.port, HOST).get().status == status, p.access()
+                assert site.asked
+                said = p.access()[-1]
+                assert mode == "soft" or UNKNOWN in said["error.message"], said
+            finally:
+                end.set()
+            p.stop()
+            (lab.dir / "access.log").unlink()
+
+
 def test_methods(lab):
     """GET where the request fits, POST where it does not or where GET is not known (RFC 5019 5)."""
     for label, path, known, want in (("short", "/", ("GET", "POST"), ["GET"]), ("long", "/" + "x" * 200, ("GET", "POST"), ["POST"]),
@@ -387,6 +410,36 @@ def test_list_behind_responder(lab):
             p.stop()
 
 
+def intermediate(lab, port):
+    """A CA that says to be on the list at port, and its key."""
+    key = certs.new_key()
+    now = datetime.datetime.utcnow()
+    return (x509.CertificateBuilder().subject_name(certs.name("Lab Intermediate")).issuer_name(lab.root.cert.subject)
+            .public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - DAY).not_valid_after(now + 9 * DAY)
+            .add_extension(x509.BasicConstraints(True, None), True)
+            .add_extension(*points(f"http://127.0.0.1:{port}/")).sign(lab.root.key, hashes.SHA256())), key
+
+
+def test_others_known(lab):
+    """The leaf's responder is silent until it is late: what was said of its issuer meanwhile decides."""
+    end, said = threading.Event(), []
+    silent = lab.origin(lambda r, c: ok(b"") if end.wait(60 * e2e.lab_scale()) else ok(b""), tls=None)
+    pages = lab.origin(lambda r, c: ok(said[0]), tls=None)
+    inter, key = intermediate(lab, pages.port)
+    said.append(list_of(lab.root.cert, lab.root.key, [inter], more=[scope(cas=True)]))
+    leaf = certs.make_leaf(HOST, inter, key, extra=[access_info(silent.port)])
+    o = lab.origin(lambda r, c: ok(b"hello"), tls=lab.server_context(leaf=leaf, chain=[inter]))
+    p = lab.assay(limits={"connect": "3s"}, **conf(lab))
+    works(p)
+    try:
+        assert lab.tunnel(p, o.port, HOST).get().status == 502
+        assert 'issuer "Lab Intermediate" was revoked' in p.access()[-1]["error.message"], p.access()[-1]
+        assert silent.requests
+    finally:
+        end.set()
+
+
 def test_intermediate(lab):
     """An issuer that its own issuer's list names."""
     asked = []
@@ -399,13 +452,7 @@ def test_intermediate(lab):
                 asked.append(head.start)
                 return ok(said[0])
             pages = lab.origin(page, tls=None)
-            key = certs.new_key()
-            now = datetime.datetime.utcnow()
-            inter = (x509.CertificateBuilder().subject_name(certs.name("Lab Intermediate")).issuer_name(lab.root.cert.subject)
-                     .public_key(key.public_key()).serial_number(x509.random_serial_number())
-                     .not_valid_before(now - DAY).not_valid_after(now + 9 * DAY)
-                     .add_extension(x509.BasicConstraints(True, None), True)
-                     .add_extension(*points(f"http://127.0.0.1:{pages.port}/")).sign(lab.root.key, hashes.SHA256()))
+            inter, key = intermediate(lab, pages.port)
             said.append(list_of(lab.root.cert, lab.root.key, [inter] if revoked else [], more=[scope(cas=True)]))
             o = lab.origin(lambda r, c: ok(b"hello"), tls=lab.server_context(leaf=certs.make_leaf(HOST, inter, key), chain=[inter]))
             p = lab.assay(**conf(lab))

@@ -42,7 +42,9 @@ static struct {
 	char url[FETCH_URL_MAX];
 	enum fetch_kind kind;
 	bool posts;
+	unsigned deadline_ms;
 } asked[32];
+static _Atomic unsigned takes_ms; /* an answer */
 static _Atomic unsigned n_asked;
 
 static void
@@ -64,8 +66,10 @@ reply(int fd, const struct wire_ask *a)
 		memory = sealed_new("page", octets.data, octets.size);
 	}
 	snprintf(asked[n_asked].url, sizeof(asked[0].url), "%s", a->url);
+	asked[n_asked].deadline_ms = a->deadline_ms;
 	asked[n_asked].kind = (enum fetch_kind)a->kind;
 	asked[n_asked++].posts = a->body_n > 0;
+	usleep(takes_ms * 1000);
 	(void)channel_send(fd, &s, sizeof(s), &memory, memory >= 0, 20000);
 	if (memory >= 0)
 		close(memory);
@@ -254,6 +258,43 @@ test_methods(void)
 	}
 }
 
+/* All that is asked for one answer is one wait. */
+static void
+test_one_due(void)
+{
+	struct status_ask *a;
+	unsigned n;
+
+	begin();
+	a = status_ask_new(leaf.crt, root.crt);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+	get_ends = post_ends = FETCH_STATUS;
+	takes_ms = 300;
+	CU_ASSERT_FALSE(ask(a, &n));
+	CU_ASSERT_EQUAL(n, 2);
+	CU_ASSERT_EQUAL(asked[0].deadline_ms, STATUSES_DEADLINE);
+	CU_ASSERT_TRUE(asked[1].deadline_ms <= STATUSES_DEADLINE - 250);
+	ahead = 61;
+	takes_ms = STATUSES_DEADLINE + 100; /* no time is left */
+	CU_ASSERT_FALSE(ask(a, &n));
+	CU_ASSERT_EQUAL(n, 1);
+	takes_ms = 0;
+	/* It was reached, by GET: others of its certificates are asked for. */
+	ahead = 122;
+	post_ends = FETCH_LATE;
+	CU_ASSERT_FALSE(ask(a, &n));
+	CU_ASSERT_EQUAL(n, 2);
+	came = statuses_known(statuses, loop, a, &owner);
+	CU_ASSERT(came != NULL && came->failures == 0);
+	if (came != NULL) {
+		struct memo_value *v = &came->value;
+
+		memo_value_unref(&v);
+	}
+	status_ask_free(&a);
+	end();
+}
+
 /* What is ours is nobody's fault: it is asked for again at once. */
 static void
 test_busy(void)
@@ -314,4 +355,5 @@ test_list(void)
 }
 
 CERTS_MAIN(certs_statuses, { "pauses", test_pauses },
-    { "methods", test_methods }, { "busy", test_busy }, { "list", test_list })
+    { "methods", test_methods }, { "busy", test_busy },
+    { "one due", test_one_due }, { "list", test_list })
