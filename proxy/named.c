@@ -8,13 +8,17 @@ struct naming {
 	named_fn *fn;
 	void *arg;
 	unsigned n;
+	bool token; /* one is in a token */
 };
 
 static void
 name(struct naming *x, const char *path)
 {
-	if (path != NULL && strncmp(path, "pkcs11:", 7) != 0 &&
-	    x->n < NAMED_MAX)
+	if (path == NULL)
+		return;
+	if (strncmp(path, "pkcs11:", 7) == 0)
+		x->token = true;
+	else if (x->n < NAMED_MAX)
 		x->fn(x->arg, x->n++, path);
 }
 
@@ -27,10 +31,10 @@ name_all(struct naming *x, const struct policy_strings *files)
 		name(x, files->v[i]);
 }
 
-void
-named_each(const struct conf *c, named_fn *fn, void *arg)
+static bool
+name_what_is(const struct conf *c, named_fn *fn, void *arg)
 {
-	struct naming x = { fn, arg, 0 };
+	struct naming x = { .fn = fn, .arg = arg };
 	char cert[1024], key[1024];
 	unsigned i;
 
@@ -53,4 +57,25 @@ named_each(const struct conf *c, named_fn *fn, void *arg)
 		name(&x, c->upstreams.v[i].tls.cert);
 		name(&x, c->upstreams.v[i].tls.key);
 	}
+	return (x.token);
+}
+
+void
+named_each(const struct conf *c, named_fn *fn, void *arg)
+{
+	(void)name_what_is(c, fn, arg);
+}
+
+static void
+no_file(void *arg, unsigned index, const char *path)
+{
+	(void)arg;
+	(void)index;
+	(void)path;
+}
+
+bool
+named_in_token(const struct conf *c)
+{
+	return (name_what_is(c, no_file, NULL));
 }

@@ -8,6 +8,7 @@
 #ifndef PROXY_NAMED_H
 #define PROXY_NAMED_H
 
+#include <stdbool.h>
 #include "proxy/conf/conf.h"
 
 #define NAMED_MAX 65536 /* files of one configuration */
@@ -16,5 +17,7 @@ typedef void named_fn(void *arg, unsigned index, const char *path);
 
 /* Call fn for each, from index 0 on. */
 void named_each(const struct conf *, named_fn *, void *arg);
+/* Does it read anything from a token instead? */
+bool named_in_token(const struct conf *);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/asan.h"
 #include "proxy/gen.h"
+#include "proxy/named.h"
 #include "proxy/serve_box.h"
 
 #define PATHS_MAX 4096
@@ -117,21 +118,6 @@ scans_in_threads(const struct conf *c)
 	return (false);
 }
 
-/* Is a key of its own in a token, whose module opens what it likes? */
-static bool
-has_token(const struct conf *c)
-{
-	const char *key;
-	unsigned i;
-
-	for (i = 0; i < c->services.n; i++) {
-		key = c->services.v[i].tls.key;
-		if (key != NULL && strncmp(key, "pkcs11:", 7) == 0)
-			return (true);
-	}
-	return (false);
-}
-
 static void
 add_scanning(struct serve_box *b, const struct conf *c, const char *temp)
 {
@@ -191,9 +177,9 @@ serve_box_new(const struct conf *c)
 	b->mode = c->sandbox;
 	b->workers = c->workers != CONF_AUTO ? c->workers : 0;
 	look_out(b, c);
-	b->box = has_token(c)     ? BOX_SERVE_TOKEN
-	    : scans_in_threads(c) ? BOX_SERVE_CLAM
-				  : BOX_SERVE;
+	b->box = named_in_token(c) ? BOX_SERVE_TOKEN
+	    : scans_in_threads(c)  ? BOX_SERVE_CLAM
+				   : BOX_SERVE;
 	(void)snprintf(temp, sizeof(temp), "%s/tmp", c->state);
 	(void)add(b, temp, SANDBOX_READ | SANDBOX_WRITE);
 	add_scanning(b, c, temp);

@@ -914,6 +914,44 @@ def test_reload(lab):
     assert len(seen) == 2, seen
 
 
+@e2e.needs("softhsm2-util")
+def test_token(lab):
+    """The key that a parent is shown is in a token: at the start, and by a reload."""
+    plain, tls = origins(lab)
+    seen = []
+    ctx = lab.server_context("parent.test", sans=["127.0.0.1"])
+    ctx.verify_mode = ssl.CERT_REQUIRED
+    ctx.load_verify_locations(lab.trust)
+    s = lab.server(lambda c: (seen.append(c.sock.getpeercert()["subject"]), connect_proxy(c)), tls=ctx)
+    cert, key = lab.root.leaf("assay.test", usage=certs.ExtendedKeyUsageOID.CLIENT_AUTH)
+    (lab.dir / "client.pem").write_bytes(certs.pem(cert))
+    (lab.dir / "client.p8").write_bytes(certs.pem(key))
+    (lab.dir / "tokens").mkdir()
+    hsm = lab.dir / "softhsm2.conf"
+    hsm.write_text(f"directories.tokendir = {lab.dir}/tokens\n")
+    env = {"SOFTHSM2_CONF": str(hsm)}
+    for args in (["--init-token", "--free", "--label", "parent", "--so-pin", "1234"],
+                 ["--import", str(lab.dir / "client.p8"), "--token", "parent", "--label", "client", "--id", "01"]):
+        r = lab.run("softhsm2-util", *args, "--pin", "1234", env=env)
+        assert r.returncode == 0, (r.stdout, r.stderr)
+    (lab.dir / "client.p8").unlink()
+    up = {"tls": {"trust": [lab.trust], "cert": str(lab.dir / "client.pem"),
+                  "key": "pkcs11:token=parent;object=client;type=private;pin-value=1234"}}
+    url = f"https://127.0.0.1:{s.port}"
+    p = start(lab, url, up=up, env=env)
+    r = ask(lab, p, "opened", plain.port, tls.port)
+    assert r.status == 200 and r.body == BODY, (r.status, r.errors, p.log()[-800:])
+    assert "seccomp of a token's module" in p.log(), p.log()
+    p.stop()
+    p = start(lab, url, port=lab.port(), env=env)
+    assert "token's module" not in p.log(), p.log()
+    p.write_conf(lab.conf(p.port, upstreams={"parent": {"url": url, **up}}, rules=[{"name": "out", "route": "parent"}]))
+    p.reload("is in force")
+    assert wire.wait_for(lambda: ask(lab, p, "opened", plain.port, tls.port).status == 200, 20 * e2e.lab_scale()), p.log()
+    assert "seccomp of a token's module" in p.log(), p.log()
+    assert len(seen) == 2, seen
+
+
 def test_check(lab):
     """What cannot be meant."""
     port = lab.port()

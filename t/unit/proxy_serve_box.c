@@ -164,6 +164,34 @@ test_kinds(void)
 #endif
 }
 
+/* A key in a token, whoever is shown it, takes the box of its module. */
+static void
+test_tokens(void)
+{
+	static const char *const whose[] = {
+		"services: {c: {mode: resp, url: 'icaps://127.0.0.1/x', tls: ",
+		"services: {}\nupstreams: {c: {url: 'https://p.test:1', tls: "
+	};
+	struct serve_box *none = box_of(NONE), *b;
+	char text[2][512];
+	unsigned i, k;
+
+	for (i = 0; i < 2; i++)
+		snprintf(text[i], sizeof(text[i]),
+		    "%s{cert: %s, key: 'pkcs11:object=x'}}}", whose[i],
+		    path("keys/ca.pem"));
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_FALSE(covers(none, text[i]));
+		CU_ASSERT_STRING_EQUAL(why, "what it may do");
+		b = box_of(text[i]);
+		CU_ASSERT_FALSE(covers(b, NONE));
+		for (k = 0; k < 2; k++)
+			CU_ASSERT_TRUE(covers(b, text[k]));
+		serve_box_free(&b);
+	}
+	serve_box_free(&none);
+}
+
 /* Entering. */
 
 static void
@@ -278,7 +306,7 @@ main(void)
 	static const struct unit_test tests[] = { { "files that it names",
 						      test_named },
 		{ "databases", test_database }, { "kinds", test_kinds },
-		{ "it is entered", test_enter } };
+		{ "tokens", test_tokens }, { "it is entered", test_enter } };
 	char command[sizeof(folder) + 16];
 	int r;
 
