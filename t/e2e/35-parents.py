@@ -445,7 +445,7 @@ def test_not_around(lab):
     rows = [("socks5", f"reply {n}", socks(code(n)), n in (1, 3, 4, 5, 6)) for n in (*range(1, 10), 255)]
     rows += [("socks5", "version", socks(b"\x04\x01" + bytes(8)), False), ("socks5", "kind", socks(b"\x05\x00\x00\x02" + bytes(6)), False),
              ("socks5", "closes", socks(b""), False), ("socks5", "resets", socks(None), False),
-             ("socks5", "no such method", lambda c: c.send(b"\x05\x07"), False), ("socks5", "no SOCKS", lambda c: c.send(b"SSH-2.0"), True),
+             ("socks5", "no such method", lambda c: (c.exact(3), c.send(b"\x05\x07")), False), ("socks5", "no SOCKS", lambda c: (c.exact(3), c.send(b"SSH-2.0")), True),
              ("http", "closes", http(b""), False)]
     rows += [("http", str(n), http(f"HTTP/1.1 {n} No\r\n\r\n".encode()), n in (502, 503, 504)) for n in (302, 403, 407, 500, 501, 502, 503, 504, 505)]
     serve = []
