@@ -64,6 +64,7 @@ static void
 add_who(struct buf *b, const struct icap_service *svc,
     const struct scan_message *msg)
 {
+	add(b, http_fields_value(&msg->req->fields, FIELD_PROXY_AUTHORIZATION));
 	if (svc->scanner.cache_shared ||
 	    svc->o.identity == ICAP_IDENTITY_NONE || msg->who == NULL)
 		return;

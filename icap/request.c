@@ -142,19 +142,16 @@ add_shared(struct buf *b, const struct icap_request *r)
 	}
 }
 
-/*
- * RFC 3507 4.4.2: it belongs into the ICAP head.  Proxy-Authorization would,
- * too; no service is shown passwords that are meant for the proxy.
- */
+/* RFC 3507 4.4.2: these belong into the ICAP head. */
 static void
-add_proxy_authenticate(struct buf *b, const struct http_msg *m)
+add_proxy_field(struct buf *b, const struct http_msg *m, enum http_field_id id)
 {
-	const struct http_field *f = http_fields_get(&m->fields,
-	    FIELD_PROXY_AUTHENTICATE);
+	const struct http_field *f = http_fields_get(&m->fields, id);
 
 	if (f == NULL)
 		return;
-	ADD(b, "Proxy-Authenticate: ");
+	buf_str(b, http_field_name(id));
+	ADD(b, ": ");
 	buf_str(b, f->value);
 	ADD(b, "\r\n");
 }
@@ -222,7 +219,8 @@ icap_request_build(const struct icap_request *r, struct buf *icap,
 	add_headers(icap, r);
 	add_shared(icap, r);
 	add_identity(icap, r);
+	add_proxy_field(icap, m->req, FIELD_PROXY_AUTHORIZATION);
 	if (m->mode == SCAN_RESP)
-		add_proxy_authenticate(icap, m->resp);
+		add_proxy_field(icap, m->resp, FIELD_PROXY_AUTHENTICATE);
 	add_encapsulated(icap, r, first, http->n);
 }

@@ -317,8 +317,9 @@ flow_request(struct flow *f)
 		flow_fail(f, &f->x->fault);
 		return;
 	}
-	/* It is for us alone: no service, origin or parent is shown it. */
-	http_fields_remove(&f->req->fields, FIELD_PROXY_AUTHORIZATION);
+	/* Inside a tunnel there is no proxy to sign in at: a client's mistake. */
+	if (f->client->tunnel != NULL)
+		http_fields_remove(&f->req->fields, FIELD_PROXY_AUTHORIZATION);
 	if (account_room(f->client->account, BUDGET_MEMORY) == 0) {
 		flow_fail_code(f, ERR_MEMORY,
 		    "limits.memory has no more for this client");
