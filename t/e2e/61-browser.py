@@ -100,15 +100,23 @@ def test_eicar_page(lab):
     assert e2e.EICAR.decode() not in dom
 
 
-STREAM_PAGE = b"""<!doctype html><html><head><title>t</title></head><body><p id=x></p><p id=y></p><script>
+STREAM_PAGE = b"""<!doctype html><html><head><title>t</title></head><body><img src="/wait"><p id=x></p><p id=y></p><script>
 const say = (id, text) => document.getElementById(id).textContent += text;
 const es = new EventSource('/events');
-es.onmessage = m => { say('x', 'event ' + m.data + '.'); if (m.data == 2) es.close(); };
+let over = 0;
+const done = () => { if (++over == 2) fetch('/done'); };
+es.onmessage = m => { say('x', 'event ' + m.data + '.'); if (m.data == 2) { es.close(); done(); } };
 (async () => {
   const r = await fetch('/model', {method: 'POST', body: '{}', headers: {'Content-Type': 'application/json'}});
   const reader = r.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let n = 0; n < 2; n++) say('y', (await reader.read()).value);
+  for (let got = ''; !got.includes('data: 2');) {
+    const { value, done: ended } = await reader.read();
+    if (ended) break;
+    got += value;
+    say('y', value);
+  }
   reader.cancel();
+  done();
 })();
 </script></body></html>"""
 
@@ -120,10 +128,16 @@ es.onmessage = m => { say('x', 'event ' + m.data + '.'); if (m.data == 2) es.clo
 def test_event_streams(lab):
     """EventSource, and a model's answer to a POST that is coded whatever was
     asked: each event while the answer goes on."""
+    done = threading.Event()
+
     def reply(head, body):
         path = head.start.split()[1]
         if path == "/":
             return ok(STREAM_PAGE, [("Content-Type", "text/html")])
+        if path == "/done":
+            done.set()
+        if path == "/wait":     # the page is not loaded, and not shown, before
+            done.wait(60)
         if path not in ("/events", "/model"):
             return ok(b"", status="404 Not Found")
 
@@ -140,7 +154,7 @@ def test_event_streams(lab):
         return send
     o = lab.origin(reply)
     p = lab.assay(services={"clam": {"url": f"clamav:{e2e.TESTDB}", "mode": "both"}})
-    dom = browse(lab, p, f"https://www.test:{o.port}/")
+    dom = browse(lab, p, f"https://www.test:{o.port}/", budget=None)
     assert "event 1.event 2." in dom and "data: 1\n\ndata: 2" in dom, dom[-1500:]
     assert [h.get("Accept-Encoding") for h, _, _ in o.requests if "/events" in h.start] == ["identity"]
 
