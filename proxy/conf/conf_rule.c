@@ -395,6 +395,9 @@ check_claims(struct conf_reader *r, const struct node *when,
 	static const char advice
 	    [] = ", which its sender chooses; add host, in, dest or client";
 	const bool scans = (rule->decides & 1u << POLICY_BY_SCAN) != 0;
+	const struct policy *p = &r->conf->policy;
+	bool opens_up = scans && rule->scan_req.n == 0 && p->used_req.n > 0;
+	bool opens_down = scans && rule->scan_resp.n == 0 && p->used_resp.n > 0;
 	struct claims c = { .alone = true };
 
 	if (when == NULL || when->kind != NODE_MAP)
@@ -409,8 +412,11 @@ check_claims(struct conf_reader *r, const struct node *when,
 	    rule->scan_resp.n == 0)
 		conf_problem(r, c.agent->key,
 		    "'scan: none' cannot rest on 'agent' alone%s", advice);
-	else if (c.type != NULL && scans && rule->scan_req.n == 0 &&
-	    r->conf->policy.used_req.n > 0)
+	else if (c.agent != NULL && (opens_up || opens_down))
+		conf_problem(r, c.agent->key,
+		    "that %s are not scanned cannot rest on 'agent' alone%s",
+		    opens_up ? "uploads" : "downloads", advice);
+	else if (c.type != NULL && opens_up) /* a download's is the origin's */
 		conf_problem(r, c.type->key,
 		    "that uploads are not scanned cannot rest on 'type' "
 		    "alone%s, or name a chain for uploads in 'scan'",

@@ -348,7 +348,10 @@ const struct fault *
 lease_fault(const struct lease *l)
 {
 	static const struct fault late = { .code = ERR_CONNECT_TIMEOUT },
-				  lost = { .code = ERR_ORIGIN_CLOSED };
+				  lost = { .code = ERR_ORIGIN_CLOSED,
+					  .detail = "the connection that was "
+						    "being signed in has "
+						    "ended" };
 
 	assert(l->at == LEASE_AT_FAILED);
 	if (l->origin != NULL)

@@ -668,6 +668,17 @@ test_chains_and_rules(void)
 		  "a.example}}}]\n",
 		    "c:1:28: 'tls: splice' cannot rest on 'agent' alone, which "
 		    "its sender chooses; add host, in, dest or client\n" },
+		{ "services: {u: {url: 'icap://h/u', mode: req}, d: {url: "
+		  "'icap://h/d', mode: resp}}\nscan: {up: [u], down: "
+		  "[d]}\nrules:\n- {if: {agent: x}, scan: [up]}\n- {if: "
+		  "{agent: x}, scan: [down]}\n- {if: {agent: x}, scan: [up, "
+		  "down]}\n- {scan: [up, down]}\n",
+		    "c:4:9: that downloads are not scanned cannot rest on "
+		    "'agent' alone, which its sender chooses; add host, in, "
+		    "dest or client\n"
+		    "c:5:9: that uploads are not scanned cannot rest on "
+		    "'agent' alone, which its sender chooses; add host, in, "
+		    "dest or client\n" },
 		{ "services: {u: {url: 'icap://h/u', mode: req}}\nscan: {up: "
 		  "[u]}\nrules:\n- {if: {type: 'a/*'}, scan: none}\n- {if: "
 		  "{type: 'a/*'}, scan: [up]}\n- {if: {type: 'a/*', host: "
