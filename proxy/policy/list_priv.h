@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside lists: list_line.c reads lines, list_hash.c hashes names and paths,
+ * Inside lists: list_line.c reads lines, list_zone.c those of zones, list_name.c names in them, list_hash.c hashes names and paths,
  * list_table.c holds what was found, list_load.c reads files, list_ask.c answers.
  * Room: proxy, list*.c only.
  */
@@ -57,6 +57,31 @@ struct list_reading {
  */
 enum list_said list_line(struct list_reading *, enum list_format, char *p,
     size_t n, struct list_sink *, const char **why);
+/* One line of a zone, of which nothing is taken off yet; as list_line(). */
+enum list_said list_rpz(struct list_reading *, struct list_sink *, struct str,
+    const char **why);
+/*
+ * Tell the sink a name, or an address for its ranges; how: LIST_IS_EXACT ...
+ * The text is changed to lower case in place.
+ */
+enum list_said list_say_name(struct list_sink *, struct str, unsigned how,
+    const char **why);
+/* An address, IPv4 as ::ffff:a.b.c.d; how many bits it has, 0: it is none. */
+unsigned list_address(struct str, uint64_t out[2]);
+/* A name becomes lower case in place; NULL, or what is wrong with it. */
+const char *list_lower_name(char *p, size_t n);
+/* Has it octets beyond ASCII? */
+bool list_has_high(struct str);
+/* The xn-- form of another script, in out (UTS 46); false: it has none. */
+bool list_to_ascii(struct str, char out[256], struct str *name);
+bool list_is_blank(char);
+/* All but the first n octets. */
+struct str list_cut(struct str, size_t n);
+struct str list_trim(struct str);
+/* The next word; rest is what follows it. */
+struct str list_word(struct str *rest);
+/* Up to a comment behind blanks. */
+struct str list_without_comment(struct str, char mark);
 /* What ends lines in a file that begins so: LF (behind a CR, too) or CR alone. */
 char list_eol(const char *p, size_t n);
 /* The format of a file that begins with these octets. */
